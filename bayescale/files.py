@@ -1,0 +1,37 @@
+"""Files appear whole or not at all: written beside the target, flushed to disk, then renamed over it."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+
+def write_whole(path: "str | os.PathLike[str]", write: Callable[[Path], object]) -> Path:
+    """Have ``write`` fill a temporary file beside ``path`` and, only when it is complete, put it in place.
+
+    Raises
+    ------
+    OSError
+        If the folder is missing or read-only, or the disk is full; the target is then as it was before.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise IsADirectoryError(21, "is a folder, a file name is expected", str(target))
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return target
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,341 @@
+"""A formula as text -> checked tree -> numpy, xarray, PyTensor, LaTeX.
+
+A law file is a stranger's text. It is parsed with :mod:`ast` against a white-list and turned into the small tree
+below; nothing in it is ever executed as Python. The same tree is evaluated by NumPy, xarray and PyTensor, so the
+model that is sampled, the forecast and the allocation cannot disagree.
+"""
+
+import ast
+import math
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+MAX_LENGTH = 2000
+MAX_NODES = 600
+MAX_DEPTH = 60
+MAX_EXPONENT = 64.0
+
+
+class FormulaError(ValueError):
+    """A formula that is not in the language; the message names the offence."""
+
+
+@dataclass(frozen=True)
+class Number:
+    value: float
+
+
+@dataclass(frozen=True)
+class Name:
+    id: str
+
+
+@dataclass(frozen=True)
+class Negative:
+    of: "Node"
+
+
+@dataclass(frozen=True)
+class Binary:
+    op: str
+    left: "Node"
+    right: "Node"
+
+
+@dataclass(frozen=True)
+class Call:
+    function: str
+    args: tuple["Node", ...]
+
+
+Node = Number | Name | Negative | Binary | Call
+
+
+@dataclass(frozen=True)
+class Function:
+    """One entry of the function table: how many arguments, and what it is in each back end."""
+
+    arity: int
+    numpy: Callable[..., Any]
+    pytensor: str  # attribute of pytensor.tensor, looked up only when a PyTensor argument is seen
+    latex: str  # {0}, {1} stand for the rendered arguments
+
+
+FUNCTIONS = {
+    "exp": Function(1, np.exp, "exp", r"\exp\left({0}\right)"),
+    "log": Function(1, np.log, "log", r"\log\left({0}\right)"),
+    "log10": Function(1, np.log10, "log10", r"\log_{{10}}\left({0}\right)"),
+    "log1p": Function(1, np.log1p, "log1p", r"\log\left(1 + {0}\right)"),
+    "expm1": Function(1, np.expm1, "expm1", r"\left(\exp\left({0}\right) - 1\right)"),
+    "sqrt": Function(1, np.sqrt, "sqrt", r"\sqrt{{{0}}}"),
+    "abs": Function(1, np.abs, "abs", r"\left|{0}\right|"),
+    "tanh": Function(1, np.tanh, "tanh", r"\tanh\left({0}\right)"),
+    "sigmoid": Function(1, special.expit, "sigmoid", r"\sigma\left({0}\right)"),
+    "gammaln": Function(1, special.gammaln, "gammaln", r"\log\Gamma\left({0}\right)"),
+    "minimum": Function(2, np.minimum, "minimum", r"\min\left({0}, {1}\right)"),
+    "maximum": Function(2, np.maximum, "maximum", r"\max\left({0}, {1}\right)"),
+    "logaddexp": Function(2, np.logaddexp, "logaddexp", r"\log\left(e^{{{0}}} + e^{{{1}}}\right)"),
+}
+OPERATORS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.Pow: "**"}
+ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
+    "+": lambda a, b: a + b,
+    "-": lambda a, b: a - b,
+    "*": lambda a, b: a * b,
+    "/": lambda a, b: a / b,
+    "**": lambda a, b: a**b,
+}
+
+
+def parse(text: str) -> Node:
+    """The checked tree of a formula.
+
+    Raises
+    ------
+    FormulaError
+        If the text is too long, nested too deep, not an expression, or uses anything but numbers, names,
+        ``+ - * / **`` and the functions of ``FUNCTIONS``; the message names what was refused.
+    """
+    if not isinstance(text, str):
+        raise FormulaError(f"a formula must be text, not {type(text).__name__}: write it in quotes")
+    if len(text) > MAX_LENGTH:
+        raise FormulaError(f"formula of {len(text)} characters: at most {MAX_LENGTH} are allowed")
+    if not text.isascii() or not text.isprintable():
+        odd = next(c for c in text if not c.isascii() or not c.isprintable())
+        raise FormulaError(f"formula has the character {odd!r}: only printable ASCII on one line is allowed")
+    if _deepest_bracket(text) > MAX_DEPTH:
+        raise FormulaError(f"formula is nested more than {MAX_DEPTH} deep: give parts of it names of their own")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # SyntaxWarning of odd literals; the tree below refuses them by name
+            body = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        reason = getattr(error, "msg", None) or "it cannot be parsed"
+        raise FormulaError(f"formula {_short(text)} is not an expression: {reason}") from None
+    count = sum(1 for _ in ast.walk(body))
+    if count > 3 * MAX_NODES:
+        raise FormulaError(
+            f"formula has {count} parts: give parts of it names of their own (about {MAX_NODES} allowed)"
+        )
+    return _convert(body, text, depth=0)
+
+
+def _deepest_bracket(text: str) -> int:
+    depth = deepest = 0
+    for character in text:
+        depth += (character in "([{") - (character in ")]}")
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:57] + "...")
+
+
+def _convert(node: ast.expr, text: str, depth: int) -> Node:
+    if depth > MAX_DEPTH:
+        raise FormulaError(f"formula is nested more than {MAX_DEPTH} deep: give parts of it names of their own")
+    match node:
+        case ast.Constant(value=value):
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise FormulaError(f"{value!r} in formula {_short(text)}: only numbers are allowed as constants")
+            try:
+                number = float(value)
+            except OverflowError:
+                number = math.inf
+            if not math.isfinite(number):
+                raise FormulaError(f"a number in formula {_short(text)} is too large for a float")
+            return Number(number)
+        case ast.Name(id=name):
+            return Name(name)
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return Negative(_convert(operand, text, depth + 1))
+        case ast.UnaryOp(op=ast.UAdd(), operand=operand):
+            return _convert(operand, text, depth + 1)
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
+            binary = Binary(OPERATORS[type(op)], _convert(left, text, depth + 1), _convert(right, text, depth + 1))
+            if binary.op == "**":
+                _check_exponent(binary.right, text)
+            return binary
+        case ast.Call(func=ast.Name(id=name), args=args, keywords=[]):
+            if name not in FUNCTIONS:
+                raise FormulaError(f"unknown function '{name}' in formula; the functions are {', '.join(FUNCTIONS)}")
+            if len(args) != FUNCTIONS[name].arity:
+                raise FormulaError(f"function '{name}' takes {FUNCTIONS[name].arity} argument(s), {len(args)} given")
+            return Call(name, tuple(_convert(arg, text, depth + 1) for arg in args))
+    segment = ast.get_source_segment(text.strip(), node) or type(node).__name__
+    raise FormulaError(
+        f"{_describe(node)} {_short(segment)} is not allowed in a formula; "
+        "allowed are numbers, names, + - * / ** and functions such as exp, log, minimum"
+    )
+
+
+def _describe(node: ast.expr) -> str:
+    kinds = {
+        ast.Attribute: "attribute access",
+        ast.Call: "the call",
+        ast.Subscript: "indexing",
+        ast.Compare: "a comparison",
+        ast.Lambda: "a lambda",
+        ast.IfExp: "a condition",
+        ast.BoolOp: "a logical operator",
+        ast.NamedExpr: "an assignment",
+        ast.JoinedStr: "a text",
+        ast.Starred: "unpacking",
+    }
+    return kinds.get(type(node), f"the construct {type(node).__name__}")
+
+
+def _check_exponent(node: Node, text: str) -> None:
+    """Refuse constant exponents that can only overflow (9**9**9), before anything is computed."""
+    if any(True for _ in names(node)):
+        return
+    try:
+        value = float(evaluate(node, {}))
+    except (OverflowError, ZeroDivisionError):
+        value = math.inf
+    if not abs(value) <= MAX_EXPONENT:
+        raise FormulaError(f"exponent {value:g} in formula {_short(text)}: at most {MAX_EXPONENT:g} in size is allowed")
+
+
+def names(node: Node) -> Iterator[str]:
+    """The free names of a tree, in order of appearance, with repeats."""
+    match node:
+        case Name(id=name):
+            yield name
+        case Negative(of=of):
+            yield from names(of)
+        case Binary(left=left, right=right):
+            yield from names(left)
+            yield from names(right)
+        case Call(args=args):
+            for arg in args:
+                yield from names(arg)
+
+
+def evaluate(node: Node, values: Mapping[str, Any]) -> Any:
+    """The value of a tree: floats and arrays by NumPy, DataArrays by xarray, PyTensor variables symbolically.
+
+    The back end of every function is chosen by the type of its own arguments. Overflow gives inf and an invalid
+    operation NaN, as in NumPy, without a warning: whoever uses the result checks that it is finite.
+    """
+    with np.errstate(all="ignore"):
+        return _evaluate(node, values)
+
+
+def _evaluate(node: Node, values: Mapping[str, Any]) -> Any:
+    match node:
+        case Number(value=value):
+            return value
+        case Name(id=name):
+            try:
+                return values[name]
+            except KeyError:
+                raise FormulaError(f"no value for '{name}'; values were given for {sorted(values)}") from None
+        case Negative(of=of):
+            return -_evaluate(of, values)
+        case Binary(op=op, left=left, right=right):
+            a, b = _evaluate(left, values), _evaluate(right, values)
+            if isinstance(a, float) and isinstance(b, float):
+                # Python floats raise where NumPy gives inf or NaN; 2**-1. stays a plain number either way
+                a = np.float64(a)
+            return ARITHMETIC[op](a, b)
+        case Call(function=function, args=args):
+            return _apply(function, [_evaluate(arg, values) for arg in args])
+    raise TypeError(f"not a formula tree: {node!r}")
+
+
+def _apply(function: str, args: list[Any]) -> Any:
+    if any(type(arg).__module__.partition(".")[0] == "pytensor" for arg in args):
+        return getattr(sys.modules["pytensor.tensor"], FUNCTIONS[function].pytensor)(*args)
+    return FUNCTIONS[function].numpy(*args)
+
+
+def split_data(trees: Mapping[str, Node], known: set[str]) -> tuple[dict[str, Node], dict[str, Node]]:
+    """Split off what depends on ``known`` names alone, so that a sampler need not compute it again and again.
+
+    ``trees`` are in order: later ones may use the names of earlier ones. Returns the trees with those parts replaced
+    by names ``data_0``, ``data_1``, ... and the trees of these. A power of a positive base is written
+    exp(exponent * log(base)): in (N/N_ref)**(-alpha) the logarithm is then data, and an exponential is several
+    times cheaper than a power, in the value and in the gradient.
+    """
+    known = set(known)
+    parts: dict[Node, str] = {}
+
+    def walk(part: Node) -> Node:
+        free = set(names(part))
+        if free and free <= known:
+            return Name(parts.setdefault(part, f"data_{len(parts)}"))
+        match part:
+            case Negative(of=of):
+                return Negative(walk(of))
+            case Binary(op="**", left=left, right=right) if set(names(right)):
+                return Call("exp", (Binary("*", walk(right), walk(Call("log", (left,)))),))
+            case Binary(op=op, left=left, right=right):
+                return Binary(op, walk(left), walk(right))
+            case Call(function=function, args=args):
+                return Call(function, tuple(walk(arg) for arg in args))
+        return part
+
+    split = {}
+    for key, tree in trees.items():
+        if set(names(tree)) <= known:
+            known.add(key)
+        else:
+            split[key] = walk(tree)
+    return split, {name: part for part, name in parts.items()}
+
+
+GREEK = set(
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau phi chi psi omega".split()
+)
+
+
+def latex(node: Node) -> str:
+    r"""The tree as LaTeX: ``A*N**(-alpha)`` becomes ``A \, N^{-\alpha}``."""
+    return _latex(node)[0]
+
+
+def _latex(node: Node) -> tuple[str, int]:
+    """Rendered text and its precedence (5: atom), so that brackets stand just where they are needed."""
+
+    def bracket(inner: Node, least: int) -> str:
+        text, precedence = _latex(inner)
+        return text if precedence >= least else rf"\left({text}\right)"
+
+    match node:
+        case Number(value=value):
+            text = f"{value:.10g}"
+            mantissa, e, exponent = text.partition("e")
+            return (rf"{mantissa} \cdot 10^{{{int(exponent)}}}", 2) if e else (text, 5)
+        case Name(id=name):
+            return _latex_name(name), 5
+        case Negative(of=of):
+            return f"-{bracket(of, 2)}", 1
+        case Binary(op="+", left=left, right=right):
+            return f"{bracket(left, 1)} + {bracket(right, 2)}", 1
+        case Binary(op="-", left=left, right=right):
+            return f"{bracket(left, 1)} - {bracket(right, 2)}", 1
+        case Binary(op="*", left=left, right=right):
+            return rf"{bracket(left, 2)} \, {bracket(right, 3)}", 2
+        case Binary(op="/", left=left, right=right):
+            return rf"\frac{{{latex(left)}}}{{{latex(right)}}}", 3
+        case Binary(left=left, right=right):
+            return f"{bracket(left, 5)}^{{{latex(right)}}}", 4
+        case Call(function=function, args=args):
+            return FUNCTIONS[function].latex.format(*(latex(arg) for arg in args)), 5
+    raise TypeError(f"not a formula tree: {node!r}")
+
+
+def _latex_name(name: str) -> str:
+    head, _, tail = name.partition("_")
+    head = rf"\{head}" if head in GREEK else head if len(head) == 1 else rf"\mathrm{{{head}}}"
+    if not tail:
+        return head
+    tail = tail.replace("_", ",")
+    return f"{head}_{{{tail}}}" if len(tail) == 1 else rf"{head}_{{\mathrm{{{tail}}}}}"
