@@ -4,6 +4,11 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+
+class FileError(ValueError):
+    """A result that cannot be written where it was asked for."""
 
 
 def write_whole(path: "str | os.PathLike[str]", write: Callable[[Path], object]) -> Path:
@@ -35,3 +40,17 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def write_table(table: Any, path: "str | os.PathLike[str]") -> Path:
+    """Write a data frame as CSV, whole or not at all.
+
+    Raises
+    ------
+    FileError
+        If it cannot be written; an older file of that name is then untouched.
+    """
+    try:
+        return write_whole(path, lambda temporary: table.to_csv(temporary, index=False))
+    except OSError as error:
+        raise FileError(f"{path}: cannot be written: {error.strerror or error}") from None

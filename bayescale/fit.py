@@ -1,4 +1,4 @@
-"""law + runs -> PyMC model -> sampled DataTree, with its diagnostics; saved to and opened from NetCDF."""
+"""law + runs -> PyMC model -> sampled DataTree."""
 
 import functools
 import hashlib
@@ -8,42 +8,34 @@ import platform
 import warnings
 from collections.abc import Mapping
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from bayescale.files import write_whole
-from bayescale.formula import FormulaError, evaluate, split_data
+from bayescale.diagnostics import check_convergence, check_identification
+from bayescale.formula import evaluate, split_data
 from bayescale.law import (
     OBSERVED,
     Law,
-    LawError,
     column,
     law_derived,
     law_loss,
     load_law,
     parse_law,
     reference_constants,
-    sample_priors,
     with_where,
 )
+from bayescale.lint import check_runs
 from bayescale.noise import NOISES, log_density, noise_scale
-from bayescale.runs import check_runs, read_runs
+from bayescale.runs import read_runs
 
 FORMAT = 1  # of a saved fit; a later bayescale reads earlier ones
 DEFAULT_LAW = "coupled"
 MIN_RUNS = 4
-R_HAT_MAX = 1.01
-ESS_MIN = 400.0
-DIVERGENCES_MAX = 0.0005  # share of draws: 2 of 4 x 1000
 # (tune, target_accept): when a fit fails its limits the next, slower, setting is tried before it is given up
 SETTINGS = ((500, 0.9), (1500, 0.95), (3000, 0.99))
 LOG_LIKELIHOOD_MAX = 50_000_000  # draws x runs above which the pointwise log likelihood is not kept (400 MB)
-# share of a prior's mass inside the posterior's 90 % band above which the parameter rests on its prior (0.9: wholly)
-PRIOR_SHARE_MAX = 0.6
-PRIOR_SHARE_MAX_COLLINEAR = 0.2
 
 
 class FitError(ValueError):
@@ -81,7 +73,7 @@ def fit(
     DataTree with the ArviZ groups ``posterior`` (parameters, noise and derived quantities [chain, draw]),
     ``sample_stats``, ``log_likelihood`` (``log_loss`` [chain, draw, run]), ``observed_data`` (``log_loss`` [run]),
     ``constant_data`` (columns of the runs [run] and reference constants). Its attributes hold the text of the law,
-    noise, seed, versions and, as JSON, ``diagnostics`` (see :func:`diagnostics`) and ``notes`` of the lint.
+    noise, seed, versions and, as JSON, ``diagnostics`` (see :mod:`bayescale.diagnostics`) and ``notes`` of the lint.
 
     Raises
     ------
@@ -103,11 +95,11 @@ def fit(
     compiled = _compiled_for(law, noise, runs, constants)
     for tune, target_accept in SETTINGS:
         posterior, stats = _sample(compiled, draws, tune, chains, seed, target_accept, progress)
-        convergence = _convergence(posterior, stats)
+        convergence = check_convergence(posterior, stats)
         if convergence["converged"]:
             break
     tree = _assemble(law, noise, runs, constants, posterior, stats)
-    report = convergence | _identification(law, runs, posterior)
+    report = convergence | check_identification(law, runs, posterior)
     tree.attrs = {
         "bayescale_format": FORMAT,
         "law": law.name,
@@ -166,7 +158,7 @@ def _model_data(law: Law, runs: xr.Dataset, constants: Mapping[str, float]) -> d
     values = with_where(law, _inputs(law, runs, constants))
     _, parts = split_data({**law.where, OBSERVED: law.tree}, set(_inputs(law, runs, constants)))
     data = {name: np.asarray(evaluate(part, values), dtype=float) for name, part in parts.items()}
-    for name, value in data.items():
+    for value in data.values():
         if not np.isfinite(value).all():
             raise FitError(f"law '{law.name}': a part of its formula that depends on the runs alone is not finite")
     data["log_loss"] = np.log(runs[OBSERVED].values)
@@ -260,52 +252,6 @@ def _sample(compiled: Any, draws: int, tune: int, chains: int, seed: int, target
     return trace["posterior"].to_dataset().drop_attrs(), stats.drop_attrs()
 
 
-def _convergence(posterior: xr.Dataset, stats: xr.Dataset) -> dict[str, Any]:
-    """r-hat, bulk ESS and divergences against their limits; ``why`` names the worst offender."""
-    import arviz_stats
-
-    r_hat = {name: float(value) for name, value in arviz_stats.rhat(posterior).items()}
-    ess = {name: float(value) for name, value in arviz_stats.ess(posterior, method="bulk").items()}
-    divergences = int(stats["diverging"].sum())
-    worst_r, worst_e = max(r_hat, key=r_hat.get), min(ess, key=ess.get)
-    objections = []
-    if not r_hat[worst_r] < R_HAT_MAX:
-        objections.append(f"r-hat of '{worst_r}' is {r_hat[worst_r]:.3f} (must be below {R_HAT_MAX})")
-    if not ess[worst_e] > ESS_MIN:
-        objections.append(f"effective draws of '{worst_e}' are {ess[worst_e]:.0f} (must be above {ESS_MIN:.0f})")
-    if divergences > DIVERGENCES_MAX * stats["diverging"].size:
-        objections.append(f"{divergences} divergences (at most {int(DIVERGENCES_MAX * stats['diverging'].size)})")
-    return {
-        "converged": not objections,
-        "why": "; ".join(objections),
-        "divergences": divergences,
-        "r_hat_max": r_hat[worst_r],
-        "ess_min": ess[worst_e],
-        "r_hat": r_hat,
-        "ess_bulk": ess,
-    }
-
-
-def _identification(law: Law, runs: xr.Dataset, posterior: xr.Dataset) -> dict[str, Any]:
-    """Which parameters the runs tell apart: share of the prior's mass inside the posterior's 90 % band.
-
-    A parameter that the runs say nothing of has 0.9 of its prior's mass there; one they pin down has next to none.
-    When N and D move together the sum of their effects is seen, and each of them only through the prior.
-    """
-    prior = sample_priors(law, 4000, np.random.default_rng(0))
-    shares = {}
-    for name in law.priors:
-        low, high = np.quantile(posterior[name], [0.05, 0.95])
-        shares[name] = float(np.mean((prior[name] > low) & (prior[name] < high)))
-    collinear = {"N", "D"} <= set(law.inputs) and any(note.code == "collinear_sizes" for note in check_runs(runs))
-    limit = PRIOR_SHARE_MAX_COLLINEAR if collinear else PRIOR_SHARE_MAX
-    return {
-        "prior_share": shares,
-        "not_identified": sorted(name for name, share in shares.items() if share > limit),
-        "collinear": collinear,
-    }
-
-
 def _assemble(law, noise, runs, constants, posterior, stats) -> xr.DataTree:
     """The ArviZ tree of a fit: derived quantities and pointwise log likelihood are computed from the draws."""
     scalars = {name: xr.DataArray(value) for name, value in constants.items()}
@@ -342,62 +288,17 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {package: version(package) for package in packages}
 
 
-def diagnostics(tree: xr.DataTree) -> dict[str, Any]:
-    """How far to trust a fit: ``converged``, ``why`` not, ``divergences``, ``r_hat_max``, ``ess_min``,
-    ``r_hat`` and ``ess_bulk`` by parameter, ``not_identified``, ``collinear``, ``prior_share``."""
-    return json.loads(tree.attrs["diagnostics"])
-
-
 def law_of(tree: xr.DataTree) -> Law:
     """The law that a fit was made with, from the text it carries."""
     return parse_law(tree.attrs["law_text"], tree.attrs["law"])
 
 
-def save_fit(tree: xr.DataTree, path: "str | os.PathLike[str]") -> Path:
-    """Write a fit to NetCDF, whole or not at all; ``arviz.from_netcdf`` can open it too.
-
-    Raises
-    ------
-    FitError
-        If the file cannot be written; an older file of that name is then untouched.
-    """
-    try:
-        return write_whole(path, lambda temporary: tree.to_netcdf(temporary, engine="h5netcdf"))
-    except OSError as error:
-        raise FitError(f"{path}: the fit cannot be written: {error.strerror or error}") from None
-
-
-def open_fit(path: "str | os.PathLike[str]") -> xr.DataTree:
-    """Open a saved fit; nothing in the file is executed, and it is read into memory whole.
-
-    Raises
-    ------
-    FitError
-        If there is no such file, it is truncated or not a fit, or a later version of bayescale wrote it.
-    """
-    path = Path(path)
-    if path.is_dir():
-        raise FitError(f"{path} is a folder; a fit saved by bayescale (fit.nc) is expected")
-    if not path.exists():
-        raise FitError(f"{path}: no such file; 'bayescale fit RUNS -o {path}' makes one")
-    try:
-        with xr.open_datatree(path, engine="h5netcdf") as opened:
-            tree = opened.load()
-    except Exception:  # h5py, h5netcdf and xarray each raise their own kinds on a damaged file
-        raise FitError(f"{path}: not a readable NetCDF file; it may be truncated or of another kind") from None
-    if "law_text" not in tree.attrs or "posterior" not in tree.children:
-        raise FitError(f"{path}: NetCDF, but not a fit saved by bayescale (no law or no posterior in it)")
-    if not np.isscalar(tree.attrs.get("bayescale_format")) or int(tree.attrs["bayescale_format"]) > FORMAT:
-        raise FitError(
-            f"{path}: saved in format {tree.attrs.get('bayescale_format')}, this bayescale reads up to {FORMAT}; "
-            "upgrade bayescale"
-        )
-    try:
-        law = law_of(tree)
-        missing = sorted({*law.priors, *NOISES[tree.attrs["noise"]].priors} - set(tree["posterior"].data_vars))
-        json.loads(tree.attrs["diagnostics"])
-    except (LawError, FormulaError, KeyError, TypeError, ValueError) as error:
-        raise FitError(f"{path}: damaged: {error}") from None
-    if missing:
-        raise FitError(f"{path}: damaged: no draws of {missing} in its posterior")
-    return tree
+def draws_of(tree: xr.DataTree) -> dict[str, xr.DataArray]:
+    """What a formula needs to be evaluated over a posterior: parameters [chain, draw] and reference constants."""
+    posterior, constants = tree["posterior"], tree["constant_data"]
+    law = law_of(tree)
+    sampled = (*law.priors, *NOISES[tree.attrs["noise"]].priors)
+    references = (name for name in constants.data_vars if str(name).endswith("_ref"))
+    return {name: posterior[name].reset_coords(drop=True) for name in sampled} | {
+        str(name): constants[name].reset_coords(drop=True) for name in references
+    }

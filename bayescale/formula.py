@@ -133,8 +133,9 @@ def _deepest_bracket(text: str) -> int:
     return deepest
 
 
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 60 else text[:57] + "...")
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 62 else f"{text[:57]}...{text[-1]}"
 
 
 def _convert(node: ast.expr, text: str, depth: int) -> Node:
@@ -143,7 +144,7 @@ def _convert(node: ast.expr, text: str, depth: int) -> Node:
     match node:
         case ast.Constant(value=value):
             if isinstance(value, bool) or not isinstance(value, int | float):
-                raise FormulaError(f"{value!r} in formula {_short(text)}: only numbers are allowed as constants")
+                raise FormulaError(f"{_short(value)} in formula {_short(text)}: only numbers are allowed as constants")
             try:
                 number = float(value)
             except OverflowError:
@@ -164,7 +165,9 @@ def _convert(node: ast.expr, text: str, depth: int) -> Node:
             return binary
         case ast.Call(func=ast.Name(id=name), args=args, keywords=[]):
             if name not in FUNCTIONS:
-                raise FormulaError(f"unknown function '{name}' in formula; the functions are {', '.join(FUNCTIONS)}")
+                raise FormulaError(
+                    f"unknown function {_short(name)} in formula; the functions are {', '.join(FUNCTIONS)}"
+                )
             if len(args) != FUNCTIONS[name].arity:
                 raise FormulaError(f"function '{name}' takes {FUNCTIONS[name].arity} argument(s), {len(args)} given")
             return Call(name, tuple(_convert(arg, text, depth + 1) for arg in args))
@@ -241,8 +244,8 @@ def _evaluate(node: Node, values: Mapping[str, Any]) -> Any:
             return -_evaluate(of, values)
         case Binary(op=op, left=left, right=right):
             a, b = _evaluate(left, values), _evaluate(right, values)
-            if isinstance(a, float) and isinstance(b, float):
-                # Python floats raise where NumPy gives inf or NaN; 2**-1. stays a plain number either way
+            if isinstance(a, int | float) and isinstance(b, int | float):
+                # Python numbers raise where NumPy gives inf or NaN, and a power of two large integers never ends
                 a = np.float64(a)
             return ARITHMETIC[op](a, b)
         case Call(function=function, args=args):
@@ -291,9 +294,10 @@ def split_data(trees: Mapping[str, Node], known: set[str]) -> tuple[dict[str, No
     return split, {name: part for part, name in parts.items()}
 
 
-GREEK = set(
-    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau phi chi psi omega".split()
-)
+GREEK = {
+    *("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu"),
+    *("xi", "pi", "rho", "sigma", "tau", "phi", "chi", "psi", "omega"),
+}
 
 
 def latex(node: Node) -> str:

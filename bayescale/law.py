@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from bayescale.formula import FormulaError, Node, evaluate, names, parse
+from bayescale.formula import FUNCTIONS, FormulaError, Node, evaluate, names, parse
 
 COLUMNS = {"N": "params", "D": "tokens", "C": "compute"}  # symbol of the field -> column of the runs
 OBSERVED = "loss"  # the column that a law explains
 MAX_BYTES = 64_000
+MAX_ENTRIES = 100  # of one table: sub-expressions, priors, derived quantities, presets
+# what a fit calls things of its own; N_ref, data_0 and their like are taken too
+RESERVED = {*COLUMNS, OBSERVED, "sigma", "tilt", "nu_minus_2", "observed", "log_loss", "log_compute", *FUNCTIONS}
 
 
 class LawError(ValueError):
@@ -153,8 +156,8 @@ def load_law(law: "str | os.PathLike[str] | Law") -> Law:
     try:
         with open(path, "rb") as file:
             content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise LawError(f"law file {path}: {error.strerror or error}") from None
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        raise LawError(f"law file {str(path)!r}: {getattr(error, 'strerror', None) or error}") from None
     if len(content) > MAX_BYTES:
         raise LawError(f"law file {path} is larger than {MAX_BYTES} bytes: this is not a law file")
     try:
@@ -175,7 +178,7 @@ def parse_law(text: str, name: str) -> Law:
     where = f"law '{name}'"
     try:
         table = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError; so is that of a huge integer
         raise LawError(f"{where}: not valid TOML: {error}") from None
 
     _known_keys(table, TOP_KEYS, where)
@@ -191,6 +194,9 @@ def parse_law(text: str, name: str) -> Law:
     optimum = _table(table, "optimum", where)
     _known_keys(optimum, {"N"}, f"{where}, [optimum]")
 
+    for key in (*trees, *priors, *derived):
+        if key in RESERVED or key.endswith("_ref") or key.startswith("data_"):
+            raise LawError(f"{where}: '{key}' has a meaning of its own and cannot be defined here; choose another name")
     used = _check_order(tree, trees, set(priors), where)
     constants = tuple(sorted(name for name in used if name.endswith("_ref")))
     free = used - set(constants) - set(priors) - set(trees)
@@ -203,11 +209,13 @@ def parse_law(text: str, name: str) -> Law:
     if not inputs:
         raise LawError(f"{where}: the formula uses no column of the runs such as N or D")
     for constant in constants:
-        if constant.removesuffix("_ref") not in (*inputs, "L"):
-            raise LawError(
-                f"{where}: '{constant}' is the centre of {constant.removesuffix('_ref')}, which the formula does not use"
-            )
-    known = {*priors, *trees, *constants, *(f"{n}_ref" for n in (*inputs, "L"))}
+        symbol = constant.removesuffix("_ref")
+        if symbol not in (*inputs, "L"):
+            raise LawError(f"{where}: '{constant}' is the centre of {symbol}, which the formula does not use")
+    known = {*priors, *(f"{n}_ref" for n in (*inputs, "L"))}
+    for key, sub in trees.items():  # what depends on N or D has no value of its own in a posterior
+        if set(names(sub)) <= known:
+            known.add(key)
     for key, quantity in derived.items():
         _only(quantity.tree, known, f"{where}, derived '{key}'")
         if key in priors:
@@ -232,7 +240,7 @@ def parse_law(text: str, name: str) -> Law:
                     f"the published formula needs {sorted(set(names(theirs)) - set(inputs))}"
                 )
     traps = table.get("traps", [])
-    if not isinstance(traps, list) or not all(isinstance(trap, str) for trap in traps):
+    if not isinstance(traps, list) or not all(isinstance(trap, str) and trap.isprintable() for trap in traps):
         raise LawError(f"{where}: 'traps' must be a list of sentences")
 
     return Law(
@@ -267,14 +275,21 @@ def _known_keys(table: Mapping[str, Any], allowed: set[str], where: str) -> None
 def _table(table: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:
     value = table.get(key, {})
     if not isinstance(value, dict):
-        raise LawError(f"{where}: '{key}' must be a table [{key}], not {value!r}")
+        raise LawError(f"{where}: '{key}' must be a table [{key}], not {_shown(value)}")
+    if len(value) > MAX_ENTRIES:
+        raise LawError(f"{where}: {len(value)} entries in [{key}]; at most {MAX_ENTRIES} are allowed")
+    for name in value:
+        if not (name.isascii() and name.isidentifier()):
+            raise LawError(f"{where}: {name!r} in [{key}] is not a name (letters, digits and _ only)")
     return value
 
 
 def _text(table: Mapping[str, Any], key: str, where: str) -> str:
     value = table.get(key, "")
     if not isinstance(value, str):
-        raise LawError(f"{where}: '{key}' must be text, not {value!r}")
+        raise LawError(f"{where}: '{key}' must be text, not {_shown(value)}")
+    if not value.replace("\n", "").isprintable():
+        raise LawError(f"{where}: '{key}' has a control character in it: {_shown(value)}")
     return value
 
 
@@ -286,9 +301,22 @@ def _parse(text: Any, where: str) -> Node:
 
 
 def _number(value: Any, what: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(float(value)):
-        raise LawError(f"{what} must be a finite number, not {value!r}")
-    return float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise LawError(f"{what} must be a finite number, not {_shown(value)}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = np.inf
+    if not np.isfinite(number):
+        raise LawError(f"{what} must be a finite number, not {number}")
+    return number
+
+
+def _shown(value: Any) -> str:
+    try:
+        return repr(value)[:60]
+    except ValueError:  # Python does not write out integers of more than 4300 digits
+        return "a huge integer"
 
 
 def _prior(table: Any, where: str) -> Prior:
@@ -322,8 +350,10 @@ def _derived(table: Any, where: str) -> Derived:
 def _preset(table: Any, where: str) -> Preset:
     if not isinstance(table, dict) or set(table) != {"source", "values"} or not isinstance(table["values"], dict):
         raise LawError(f"{where} needs 'source' and a table 'values'")
+    if not _text(table, "source", where):
+        raise LawError(f"{where}: 'source' is empty; say where the numbers are printed")
     values = {key: _number(value, f"{where}: {key}") for key, value in table["values"].items()}
-    return Preset(_text(table, "source", where), values)
+    return Preset(table["source"], values)
 
 
 def _check_order(tree: Node, trees: Mapping[str, Node], priors: set[str], where: str) -> set[str]:

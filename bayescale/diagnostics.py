@@ -1,0 +1,117 @@
+"""How far to trust a fit: convergence of the chains, and which parameters the runs tell apart."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bayescale.law import Law, sample_priors
+from bayescale.lint import check_runs
+
+# the gate: a fit past one of these is an error unless it is asked for
+R_HAT_MAX = 1.01
+ESS_MIN = 400.0
+DIVERGENCES_MAX = 0.0005  # share of draws: 2 of 4 x 1000
+# share of a prior's mass inside the posterior's 90 % band above which the parameter rests on its prior (0.9: wholly)
+PRIOR_SHARE_MAX = 0.6
+PRIOR_SHARE_MAX_COLLINEAR = 0.3
+
+
+def check_convergence(posterior: xr.Dataset, stats: xr.Dataset) -> dict[str, Any]:
+    """r-hat, bulk ESS and divergences against their limits; ``why`` names the worst offender."""
+    import arviz_stats
+
+    r_hat = {name: float(value) for name, value in arviz_stats.rhat(posterior).items()}
+    ess = {name: float(value) for name, value in arviz_stats.ess(posterior, method="bulk").items()}
+    divergences = int(stats["diverging"].sum())
+    worst_r, worst_e = max(r_hat, key=r_hat.get), min(ess, key=ess.get)
+    objections = []
+    if not r_hat[worst_r] < R_HAT_MAX:
+        objections.append(f"r-hat of '{worst_r}' is {r_hat[worst_r]:.3f} (must be below {R_HAT_MAX})")
+    if not ess[worst_e] > ESS_MIN:
+        objections.append(f"effective draws of '{worst_e}' are {ess[worst_e]:.0f} (must be above {ESS_MIN:.0f})")
+    if divergences > DIVERGENCES_MAX * stats["diverging"].size:
+        objections.append(f"{divergences} divergences (at most {int(DIVERGENCES_MAX * stats['diverging'].size)})")
+    return {
+        "converged": not objections,
+        "why": "; ".join(objections),
+        "divergences": divergences,
+        "r_hat_max": r_hat[worst_r],
+        "ess_min": ess[worst_e],
+        "r_hat": r_hat,
+        "ess_bulk": ess,
+    }
+
+
+def check_identification(law: Law, runs: xr.Dataset, posterior: xr.Dataset) -> dict[str, Any]:
+    """Which parameters the runs tell apart: share of the prior's mass inside the posterior's 90 % band.
+
+    A parameter that the runs say nothing of has 0.9 of its prior's mass there; one they pin down has next to none.
+    When N and D move together the sum of their effects is seen, and each of them only through the prior.
+    """
+    prior = sample_priors(law, 4000, np.random.default_rng(0))
+    shares = {}
+    for name in law.priors:
+        low, high = np.quantile(posterior[name], [0.05, 0.95])
+        shares[name] = float(np.mean((prior[name] > low) & (prior[name] < high)))
+    collinear = {"N", "D"} <= set(law.inputs) and any(note.code == "collinear_sizes" for note in check_runs(runs))
+    limit = PRIOR_SHARE_MAX_COLLINEAR if collinear else PRIOR_SHARE_MAX
+    return {
+        "prior_share": shares,
+        "not_identified": sorted(name for name, share in shares.items() if share > limit),
+        "collinear": collinear,
+    }
+
+
+def diagnostics(tree: xr.DataTree | xr.Dataset) -> dict[str, Any]:
+    """How far to trust a fit: ``converged``, ``why`` not, ``divergences``, ``r_hat_max``, ``ess_min``,
+    ``r_hat`` and ``ess_bulk`` by parameter, ``not_identified``, ``collinear``, ``prior_share``."""
+    return json.loads(tree.attrs["diagnostics"])
+
+
+def trust_warnings(report: Mapping[str, Any]) -> list[str]:
+    """What the diagnostics of a fit say against it and everything derived from it; an empty list when nothing."""
+    warnings = []
+    if not report["converged"]:
+        warnings.append(f"the chains did not converge ({report['why']}): these numbers must not be trusted")
+    if report["collinear"]:
+        warnings.append(
+            "N and D move together in the runs: the prior alone tells their effects apart; "
+            "only forecasts along the same line of N and D rest on data"
+        )
+    if report["not_identified"]:
+        names = ", ".join(report["not_identified"])
+        warnings.append(f"the runs say next to nothing of {names}; the prior decides there")
+    return warnings
+
+
+def fit_summary(tree: xr.DataTree) -> dict[str, Any]:
+    """A fit for machines: ``law``, ``source``, ``runs``, ``parameters`` (median, q05, q95, r_hat, ess_bulk of each
+    parameter and derived quantity), ``diagnostics`` and ``notes`` of the lint."""
+    import arviz_stats
+
+    posterior = tree["posterior"].to_dataset()
+    r_hat, ess = arviz_stats.rhat(posterior), arviz_stats.ess(posterior, method="bulk")
+    low, middle, high = (posterior.quantile(q, dim=("chain", "draw")) for q in (0.05, 0.5, 0.95))
+    report = diagnostics(tree)
+    return {
+        "law": tree.attrs["law"],
+        "source": tree.attrs["source"],
+        "runs": tree["observed_data"].sizes["run"],
+        "parameters": {
+            str(name): {
+                "median": float(middle[name]),
+                "q05": float(low[name]),
+                "q95": float(high[name]),
+                "r_hat": float(r_hat[name]),
+                "ess_bulk": float(ess[name]),
+                "identified": name not in report["not_identified"],
+            }
+            for name in posterior.data_vars
+        },
+        "diagnostics": report,
+        "warnings": trust_warnings(report),
+        "notes": json.loads(tree.attrs["notes"]),
+    }

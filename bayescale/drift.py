@@ -1,0 +1,369 @@
+"""How far a law may be wrong beyond the data: the discrepancy, its scale, and the forecast that includes it.
+
+A law is a smooth surface of few parameters; real losses bend away from it, by an error that is shared by all the larger
+runs of a study and grows with the distance from the runs that were seen. So the loss of a new run is
+
+    log loss(x) = log L(x; parameters) + drift(x) + noise,     x = log10 of the law's inputs (N, D)
+
+with drift a Gaussian process of mean zero, scale ``s`` and Matern-3/2 correlation over ``x``. Runs that were seen pin
+it down: it is small inside the data and opens with the distance in log N and log D beyond them. Its scale has a prior
+learnt from real studies and is updated by the user's own runs: where they bend away from the law, the band is wide;
+where a hundred clean runs follow it, the band is narrow.
+
+Numerics: for each scale on a grid, Gauss-Newton to the mode of the law's parameters (on the scale where each prior
+is a standard normal) with the drift integrated out; Student-t noise as a scale mixture (EM); a Student-t proposal at
+the mode, importance-weighted; grid and draws are resampled together. No compilation, about 0.2 s for 200 runs. The
+law's own parameters are reported from the fit without drift, which is what the literature's constants mean.
+"""
+
+import functools
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from scipy.linalg import solve_triangular
+from scipy.special import ndtr
+
+from bayescale.fit import law_of
+from bayescale.law import DISTRIBUTIONS, Law, column, law_loss
+from bayescale.noise import NOISES, noise_scale, sample_noise
+
+LOG_SCALES = np.arange(-6.5, -0.4, 0.5)  # grid of the drift's scale: 0.15 % to 60 % of the loss
+MAX_CELLS = 400  # more runs than this are pooled into cells of log N x log D: the cost grows with their cube
+EIGENVALUE_MIN = 1e-6  # of the drift's correlation, relative to the largest: smaller ones are below any noise
+PROPOSALS = 400  # importance draws at each scale
+EM_STEPS = 30
+GAUSS_NEWTON_STEPS = 4
+PROPOSAL_DF = 8.0  # of the Student-t proposal, a little wider than the Laplace approximation
+PROPOSAL_WIDTH = 1.15
+SIGMA_RANGE = (1e-4, 0.3)
+
+
+@dataclass(frozen=True)
+class DriftPrior:
+    """What is known of drifts before seeing the user's runs; the shipped one is ``data/drift.toml``."""
+
+    length: float  # decades
+    log_scale: float
+    log_scale_sd: float
+    optimism: float  # conditional sd by which real losses end below the law's forecast, on average
+
+    def log_density(self, log_scales: np.ndarray) -> np.ndarray:
+        return -0.5 * ((log_scales - self.log_scale) / self.log_scale_sd) ** 2
+
+
+@functools.cache
+def shipped_prior() -> DriftPrior:
+    with open(Path(__file__).parent / "data" / "drift.toml", "rb") as file:
+        return DriftPrior(**tomllib.load(file))
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The runs as the drift sees them, pooled where there are many: inputs, where they lie, log loss, noise."""
+
+    inputs: Mapping[str, np.ndarray]  # symbol -> [cell]
+    where: np.ndarray  # log10 of the inputs [cell, input]
+    log_loss: np.ndarray  # [cell]
+    variance: np.ndarray  # of the noise, in units of sigma**2 [cell]
+
+
+@dataclass(frozen=True)
+class Covariance:
+    """drift + noise of the cells, basis @ basis.T + diag(noise), kept in a form that is cheap to solve (Woodbury)."""
+
+    basis: np.ndarray  # [cell, rank]
+    noise: np.ndarray  # variance [cell]
+    inner: np.ndarray  # lower Cholesky factor of 1 + basis.T @ diag(1/noise) @ basis [rank, rank]
+
+    @classmethod
+    def of(cls, basis: np.ndarray, noise: np.ndarray) -> "Covariance":
+        inner = np.linalg.cholesky(np.eye(basis.shape[1]) + (basis.T / noise) @ basis)
+        return cls(basis, noise, inner)
+
+    def whitened(self, vectors: np.ndarray) -> np.ndarray:
+        """What the drift explains of ``vectors`` [cell, k]: inner**-1 @ basis.T @ diag(1/noise) @ vectors [rank, k]."""
+        return solve_triangular(self.inner, self.basis.T @ (vectors / self.noise[:, None]), lower=True)
+
+    def solve(self, vectors: np.ndarray) -> np.ndarray:
+        """covariance**-1 @ vectors [cell, k]."""
+        back = solve_triangular(self.inner, self.whitened(vectors), lower=True, trans="T")
+        return (vectors - self.basis @ back) / self.noise[:, None]
+
+    def squares(self, vectors: np.ndarray) -> np.ndarray:
+        """v.T @ covariance**-1 @ v of every column of ``vectors`` [cell, k]."""
+        return (vectors**2 / self.noise[:, None]).sum(axis=0) - (self.whitened(vectors) ** 2).sum(axis=0)
+
+    def inverse_diagonal(self) -> np.ndarray:
+        explained = solve_triangular(self.inner, (self.basis / self.noise[:, None]).T, lower=True)
+        return 1 / self.noise - (explained**2).sum(axis=0)
+
+    def half_log_determinant(self) -> float:
+        return float(np.log(np.diag(self.inner)).sum() + 0.5 * np.log(self.noise).sum())
+
+
+@dataclass(frozen=True)
+class AtScale:
+    """The posterior given one scale of the drift."""
+
+    log_evidence: float
+    sigma: float
+    covariance: "Covariance"  # of the cells: drift and noise
+    draws: np.ndarray  # standardised parameters [proposal, parameter]
+    weights: np.ndarray  # importance weights [proposal]
+
+
+def sample_log_loss(
+    fit: xr.DataTree, points: xr.Dataset, rng: np.random.Generator, prior: DriftPrior | None = None
+) -> dict[str, xr.DataArray]:
+    """Draws of the three parts of the log loss that new runs would show.
+
+    Parameters
+    ----------
+    fit : what :func:`bayescale.fit` returns
+    points : columns of the planned runs [point]
+    prior : of the drift; the shipped one by default
+
+    Returns
+    -------
+    ``law``, ``drift`` and ``noise``, each [chain, draw, point], as many as the fit has; their sum is the log loss. The
+    parameters of the law are drawn anew here, from their posterior with the drift in the model.
+    """
+    prior = prior or shipped_prior()
+    law = law_of(fit)
+    cells = _cells(law, fit)
+    laplace = posterior_by_scale(law, fit, cells, prior)
+    chains, draws = (fit["posterior"].sizes[dim] for dim in ("chain", "draw"))
+    counts = _allot(chains * draws, scale_weights(laplace, prior), rng)
+
+    new_inputs = {symbol: points[column(symbol)].values for symbol in law.inputs}
+    new = np.stack([np.log10(values) for values in new_inputs.values()], axis=1)
+    constants = _constants(law, fit)
+    parts: dict[str, list[np.ndarray]] = {"law": [], "drift": [], "sigma": []}
+    for log_scale, at, count in zip(LOG_SCALES, laplace, counts, strict=True):
+        if not count:
+            continue
+        z = at.draws[rng.choice(len(at.draws), count, p=at.weights)]
+        variance = np.exp(2 * log_scale)
+        across = variance * _correlation(cells.where, new, prior.length)  # [cell, point]
+        residual = cells.log_loss - _log_law(law, z, cells.inputs, constants)  # [count, cell]
+        solved = at.covariance.solve(across)
+        mean = residual @ solved
+        left = variance * _correlation(new, new, prior.length) - across.T @ solved
+        values, vectors = np.linalg.eigh((left + left.T) / 2)
+        root = vectors * np.sqrt(np.maximum(values, 0.0))
+        sd = np.sqrt((root**2).sum(axis=1))
+        parts["law"].append(_log_law(law, z, new_inputs, constants))
+        parts["drift"].append(mean + rng.standard_normal((count, len(sd))) @ root.T - prior.optimism * sd)
+        parts["sigma"].append(np.full(count, at.sigma))
+    order = rng.permutation(chains * draws)  # the grid's order must not show in chains and draws
+    joined = {name: np.concatenate(part)[order] for name, part in parts.items()}
+    joined["noise"] = _new_noise(fit, joined.pop("sigma"), points, rng)
+    return {
+        name: xr.DataArray(part.reshape(chains, draws, -1), dims=("chain", "draw", "point"))
+        for name, part in joined.items()
+    }
+
+
+def posterior_by_scale(law: Law, fit: xr.DataTree, cells: Cells, prior: DriftPrior) -> list[AtScale]:
+    """For every scale of LOG_SCALES the posterior of the law's parameters, drift integrated out, and its evidence."""
+    rng = np.random.default_rng(int(fit.attrs["seed"]))
+    constants = _constants(law, fit)
+    basis = _basis(cells.where, prior.length)
+    nu = _degrees_of_freedom(fit)
+    z, sigma, inflation = _start(law, fit), float(fit["posterior"]["sigma"].median()), np.ones(len(cells.log_loss))
+    results = []
+    for log_scale in LOG_SCALES:
+        scaled = np.exp(log_scale) * basis
+        z, sigma, inflation = _mode(law, cells, constants, scaled, z, sigma, inflation, nu, _sigma_prior(fit))
+        results.append(
+            _weighted_draws(law, cells, constants, scaled, z, sigma, inflation, nu, _sigma_prior(fit), rng)
+        )
+    return results
+
+
+def scale_weights(laplace: Sequence[AtScale], prior: DriftPrior) -> np.ndarray:
+    """Posterior probability of every scale of LOG_SCALES."""
+    log_weights = np.array([at.log_evidence for at in laplace]) + prior.log_density(LOG_SCALES)
+    weights = np.exp(log_weights - log_weights.max())
+    return weights / weights.sum()
+
+
+def _cells(law: Law, fit: xr.DataTree) -> Cells:
+    """The runs of a fit; beyond MAX_CELLS they are pooled into cells small enough for the law to be linear in them."""
+    data = fit["constant_data"]
+    inputs = {symbol: data[column(symbol)].values for symbol in law.inputs}
+    where = np.stack([np.log10(values) for values in inputs.values()], axis=1)
+    log_loss = fit["observed_data"]["log_loss"].values
+    spread = np.exp(2 * _tilt(fit) * np.log(data["compute"].values / float(data["C_ref"])))
+    if len(log_loss) <= MAX_CELLS:
+        return Cells(inputs, where, log_loss, spread)
+    step = 0.02
+    while True:
+        _, index = np.unique(np.round(where / step), axis=0, return_inverse=True)
+        if index.max() < MAX_CELLS:
+            break
+        step *= 1.25
+    index = index.ravel()
+    weight = 1 / spread
+    total = np.bincount(index, weight)
+
+    def pooled(values: np.ndarray) -> np.ndarray:
+        return np.bincount(index, weight * values) / total
+
+    centre = np.stack([pooled(where[:, i]) for i in range(where.shape[1])], axis=1)
+    return Cells({symbol: 10 ** centre[:, i] for i, symbol in enumerate(inputs)}, centre, pooled(log_loss), 1 / total)
+
+
+def _correlation(a: np.ndarray, b: np.ndarray, length: float) -> np.ndarray:
+    """Matern-3/2 over the distance in decades, the same in every input."""
+    distance = np.sqrt(((a[:, None, :] - b[None, :, :]) ** 2).sum(axis=2))
+    r = np.sqrt(3.0) * distance / length
+    return (1 + r) * np.exp(-r)
+
+
+def _constants(law: Law, fit: xr.DataTree) -> dict[str, float]:
+    return {name: float(fit["constant_data"][name]) for name in law.constants}
+
+
+def _log_law(law: Law, z: np.ndarray, inputs: Mapping[str, np.ndarray], constants: Mapping[str, float]) -> np.ndarray:
+    """log L [draw, run] of standardised parameters z [draw, parameter]: each prior's quantile of ndtr(z)."""
+    z = np.atleast_2d(z)
+    params = {
+        name: DISTRIBUTIONS[prior.dist].quantile(ndtr(np.clip(z[:, [i]], -7.5, 7.5)), **prior.params)
+        for i, (name, prior) in enumerate(law.priors.items())
+    }
+    loss = np.broadcast_to(law_loss(law, params | dict(inputs) | dict(constants)), (len(z), _length(inputs)))
+    with np.errstate(all="ignore"):
+        return np.nan_to_num(np.log(loss), nan=50.0, posinf=50.0, neginf=-50.0)
+
+
+def _length(inputs: Mapping[str, np.ndarray]) -> int:
+    return len(next(iter(inputs.values())))
+
+
+def _start(law: Law, fit: xr.DataTree) -> np.ndarray:
+    """Standardised parameters at the posterior median of the fit, found by bisection on each prior's quantiles."""
+    grid = np.linspace(-6, 6, 2001)
+    start = []
+    for name, prior in law.priors.items():
+        quantiles = DISTRIBUTIONS[prior.dist].quantile(ndtr(grid), **prior.params)
+        start.append(np.interp(float(fit["posterior"][name].median()), quantiles, grid))
+    return np.array(start)
+
+
+def _basis(where: np.ndarray, length: float) -> np.ndarray:
+    """Leading eigenvectors of the drift's correlation among the cells, times the roots of their eigenvalues."""
+    values, vectors = np.linalg.eigh(_correlation(where, where, length))
+    kept = values > EIGENVALUE_MIN * values[-1]
+    return vectors[:, kept] * np.sqrt(values[kept])
+
+
+def _mode(law, cells, constants, basis, z, sigma, inflation, nu, sigma_prior):
+    """EM over the Student-t's scale mixture and sigma, with Gauss-Newton steps of the parameters inside."""
+    for step in range(EM_STEPS):
+        noise = sigma**2 * cells.variance * inflation
+        covariance = Covariance.of(basis, noise)
+        for _ in range(GAUSS_NEWTON_STEPS):
+            residual = (cells.log_loss - _log_law(law, z, cells.inputs, constants)).T  # [cell, 1]
+            solved, hessian = _curvature(law, cells, constants, covariance, z)
+            move = np.linalg.solve(hessian, solved.T @ residual[:, 0] - z)
+            z, moved = _line_search(law, cells, constants, covariance, z, move, residual)
+            if not moved:
+                break
+        residual = (cells.log_loss - _log_law(law, z, cells.inputs, constants)).T
+        # posterior mean and variance of each run's noise, from which its inflation and sigma follow
+        mean = noise * covariance.solve(residual)[:, 0]
+        leverage = noise[:, None] * solved
+        variance = noise - noise**2 * covariance.inverse_diagonal()
+        variance = variance + np.einsum("ij,jk,ik->i", leverage, np.linalg.inv(hessian), leverage)
+        square = (mean**2 + np.maximum(variance, 0.0)) / cells.variance
+        if np.isfinite(nu):
+            inflation = (nu + square / sigma**2) / (nu + 1)
+        centre, width = sigma_prior
+        count, log_fit = len(noise), 0.5 * np.log(np.mean(square / inflation))
+        new_sigma = np.exp((count * log_fit + centre / width**2) / (count + 1 / width**2))
+        new_sigma = float(np.clip(new_sigma, *SIGMA_RANGE))
+        settled = abs(np.log(new_sigma / sigma)) < 0.005 and step > 3
+        sigma = new_sigma
+        if settled:
+            break
+    return z, sigma, inflation
+
+
+def _curvature(law, cells, constants, covariance, z, step=1e-4):
+    """covariance**-1 @ J [cell, parameter] and the Gauss-Newton Hessian, J by central differences of one evaluation."""
+    shifts = step * np.eye(len(z))
+    values = _log_law(law, np.concatenate([z + shifts, z - shifts]), cells.inputs, constants)
+    jacobian = ((values[: len(z)] - values[len(z) :]) / (2 * step)).T
+    solved = covariance.solve(jacobian)
+    return solved, jacobian.T @ solved + np.eye(len(z))
+
+
+def _line_search(law, cells, constants, covariance, z, move, residual):
+    now = covariance.squares(residual)[0] + z @ z
+    for length in (1.0, 0.5, 0.25, 0.1, 0.02):
+        candidate = z + length * move
+        residual = (cells.log_loss - _log_law(law, candidate, cells.inputs, constants)).T
+        if covariance.squares(residual)[0] + candidate @ candidate < now:
+            return candidate, length * np.abs(move).max() > 1e-3
+    return z, False
+
+
+def _weighted_draws(law, cells, constants, basis, z, sigma, inflation, nu, sigma_prior, rng) -> AtScale:
+    """Student-t proposals at the mode with importance weights; the evidence of this scale of the drift."""
+    covariance = Covariance.of(basis, sigma**2 * cells.variance * inflation)
+    _, hessian = _curvature(law, cells, constants, covariance, z)
+    size = len(z)
+    spread = np.linalg.cholesky(np.linalg.inv(hessian)) * PROPOSAL_WIDTH
+    proposal = rng.standard_normal((PROPOSALS, size))
+    proposal /= np.sqrt(rng.chisquare(PROPOSAL_DF, (PROPOSALS, 1)) / PROPOSAL_DF)
+    draws = z + proposal @ spread.T
+    squares = covariance.squares((cells.log_loss - _log_law(law, draws, cells.inputs, constants)).T)
+    log_target = -0.5 * squares - covariance.half_log_determinant() - 0.5 * (draws**2).sum(axis=1)
+    log_proposal = -(PROPOSAL_DF + size) / 2 * np.log1p((proposal**2).sum(axis=1) / PROPOSAL_DF)
+    log_weights = log_target - log_proposal + np.log(np.diag(spread)).sum()
+    largest = log_weights.max()
+    weights = np.exp(log_weights - largest)
+    evidence = largest + np.log(weights.mean()) - 0.5 * ((np.log(sigma) - sigma_prior[0]) / sigma_prior[1]) ** 2
+    if np.isfinite(nu):  # density of the mixture's scales at their values
+        evidence += float((-nu / 2 * np.log(inflation) - nu / (2 * inflation)).sum())
+    return AtScale(float(evidence), sigma, covariance, draws, weights / weights.sum())
+
+
+def _sigma_prior(fit: xr.DataTree) -> tuple[float, float]:
+    prior = NOISES[fit.attrs["noise"]].priors["sigma"].params
+    return prior["mu"], prior["sigma"]
+
+
+def _degrees_of_freedom(fit: xr.DataTree) -> float:
+    if not NOISES[fit.attrs["noise"]].robust:
+        return np.inf
+    return 2.0 + float(fit["posterior"]["nu_minus_2"].median())
+
+
+def _tilt(fit: xr.DataTree) -> float:
+    return float(fit["posterior"]["tilt"].median())
+
+
+def _allot(total: int, weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """How many of ``total`` draws each weight gets: systematic resampling."""
+    edges = np.floor(np.cumsum(weights) * total + rng.uniform()).astype(int)
+    edges[-1] = total
+    return np.diff(np.minimum(edges, total), prepend=0)
+
+
+def _new_noise(fit: xr.DataTree, sigma: np.ndarray, points: xr.Dataset, rng: np.random.Generator) -> np.ndarray:
+    """Noise of new runs [draw, point]; its trend with compute is held at the edge of the data."""
+    data = fit["constant_data"]
+    seen = np.log(data["compute"].values / float(data["C_ref"]))
+    log_compute = np.clip(np.log(points["compute"].values / float(data["C_ref"])), seen.min(), seen.max())
+    values = {
+        "sigma": sigma[:, None],
+        "tilt": _tilt(fit),
+        "nu_minus_2": np.full(len(sigma), _degrees_of_freedom(fit) - 2),
+    }
+    return sample_noise(NOISES[fit.attrs["noise"]], noise_scale(values, log_compute), values, rng)

@@ -1,0 +1,169 @@
+"""fit + sizes not yet trained -> predictive draws, what they rest on, and the risk of missing a target."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayescale.diagnostics import diagnostics, trust_warnings
+from bayescale.drift import sample_log_loss
+from bayescale.fit import FitError, draws_of, law_of
+from bayescale.law import COLUMNS, law_loss
+from bayescale.runs import FLOPS_PER_PARAM_TOKEN
+
+QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}  # the 90 % and 50 % equal-tailed bands
+FAR_DECADES = 2.0  # beyond the data; the calibration was checked up to 1.5
+MAX_POINTS = 2000
+
+
+def forecast(
+    fit: xr.DataTree,
+    params: Any,
+    tokens: Any,
+    *,
+    covariates: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> xr.DataTree:
+    """Predictive draws of the loss of runs not yet made.
+
+    ``law_loss`` is the law's own uncertainty, L(N, D; parameters) over the posterior; it takes the law to be exactly
+    right. ``loss`` is what a new run would show: exp(log L + drift + noise), where drift is how far the law may be
+    wrong at that size (see :mod:`bayescale.drift`). The band to decide by is that of ``loss``.
+
+    Parameters
+    ----------
+    fit : what :func:`bayescale.fit` or :func:`bayescale.open_fit` returns
+    params, tokens : N and D of the planned runs, scalars or sequences that broadcast to [point]
+    covariates : values of further inputs of the law, by name
+    seed : of the draws of drift and noise
+
+    Returns
+    -------
+    DataTree with the ArviZ groups ``predictions`` (``law_loss`` and ``loss`` [chain, draw, point], nats) and
+    ``predictions_constant_data`` (``params``, ``tokens``, ``compute`` = 6 N D [FLOP], ``decades_beyond`` the largest
+    run's compute, and ``share_params``, ``share_drift``, ``share_noise`` of the variance of log loss [point]).
+    Medians and quantiles are what to report: the mean of exp(Student-t) does not exist.
+
+    Raises
+    ------
+    FitError
+        If a size is not a number above 0, or the law needs inputs that were not given.
+    """
+    points = _points(fit, params, tokens, covariates or {})
+    law = law_of(fit)
+    values = draws_of(fit) | {symbol: points[COLUMNS.get(symbol, symbol)] for symbol in law.inputs}
+    certain = law_loss(law, values).transpose("chain", "draw", "point")
+    parts = sample_log_loss(fit, points, np.random.default_rng(seed))
+    loss = np.exp(parts["law"] + parts["drift"] + parts["noise"])
+    if not (np.isfinite(certain).all() and np.isfinite(loss).all()):
+        raise FitError("the law overflows at one of the points; they are too far from any run it was fitted to")
+    variance = {name: part.var(("chain", "draw")) for name, part in parts.items()}
+    total = sum(variance.values())
+    points = points.assign({f"share_{_SHARES[name]}": variance[name] / total for name in _SHARES})
+    tree = xr.DataTree.from_dict(
+        {
+            "predictions": xr.Dataset({"law_loss": certain, "loss": loss}),
+            "predictions_constant_data": points,
+        }
+    )
+    tree.attrs = {"law": law.name, "seed": seed, "diagnostics": fit.attrs["diagnostics"]}
+    return tree
+
+
+_SHARES = {"law": "params", "drift": "drift", "noise": "noise"}
+
+
+def _points(fit: xr.DataTree, params: Any, tokens: Any, covariates: Mapping[str, Any]) -> xr.Dataset:
+    """The planned runs as a Dataset [point], checked, with their distance beyond the data."""
+    given = {"params": params, "tokens": tokens, **covariates}
+    try:
+        columns = {name: np.atleast_1d(np.asarray(value, dtype=float)) for name, value in given.items()}
+        columns = dict(zip(columns, np.broadcast_arrays(*columns.values()), strict=True))
+    except (TypeError, ValueError):
+        raise FitError("params, tokens and covariates must be numbers, or sequences of one length") from None
+    for name, values in columns.items():
+        bad = values[~(np.isfinite(values) & (values > 0))] if values.ndim == 1 else values.ravel()[:1]
+        if bad.size:
+            raise FitError(f"{name} = {bad[0]:g}: a planned run needs a finite number above 0 (a flat list of them)")
+    if not 0 < len(columns["params"]) <= MAX_POINTS:
+        raise FitError(f"{len(columns['params'])} points: 1 to {MAX_POINTS} can be forecast together")
+    missing = [s for s in law_of(fit).inputs if COLUMNS.get(s, s) not in columns and s != "C"]
+    if missing:
+        raise FitError(f"law '{fit.attrs['law']}' also needs {missing}; give them as covariates")
+    points = xr.Dataset({name: ("point", values.copy()) for name, values in columns.items()})
+    points["compute"] = FLOPS_PER_PARAM_TOKEN * points["params"] * points["tokens"]
+    largest = float(fit["constant_data"]["compute"].max())
+    points["decades_beyond"] = np.maximum(0.0, np.log10(points["compute"] / largest))
+    return points
+
+
+def quantiles(draws: xr.DataArray) -> dict[str, np.ndarray]:
+    """The quantiles of QUANTILES over chains and draws, each of the remaining shape."""
+    values = draws.quantile(list(QUANTILES.values()), dim=("chain", "draw")).transpose("quantile", ...)
+    return {name: values.values[i] for i, name in enumerate(QUANTILES)}
+
+
+def forecast_table(tree: xr.DataTree, *, target: float | None = None) -> pd.DataFrame:
+    """A forecast as a table, a row a point.
+
+    Columns: ``params``, ``tokens``, ``compute``, ``decades_beyond``, quantiles of both parts (``loss_q05`` ...),
+    ``share_params``, ``share_drift``, ``share_noise``, and with ``target`` also ``p_reach`` = P(loss <= target).
+    ``loss_q95`` is the loss exceeded with 5 % probability.
+    """
+    points = tree["predictions_constant_data"].to_dataset()
+    table = points.to_dataframe().reset_index(drop=True)
+    for name in ("law_loss", "loss"):
+        for label, values in quantiles(tree["predictions"][name]).items():
+            table[f"{name}_{label}"] = values
+    if target is not None:
+        table["p_reach"] = probability_to_reach(tree, target)
+    return table
+
+
+def probability_to_reach(tree: xr.DataTree, target: float) -> np.ndarray:
+    """P(loss <= target) at every point of a forecast [point].
+
+    Raises
+    ------
+    FitError
+        If the target is not a finite number above 0.
+    """
+    if not (np.isfinite(target) and target > 0):
+        raise FitError(f"target = {target:g}: a loss above 0 is expected")
+    return (tree["predictions"]["loss"] <= target).mean(("chain", "draw")).values
+
+
+def forecast_warnings(tree: xr.DataTree) -> list[str]:
+    """Why a forecast may deserve less trust than its band says; an empty list when nothing is known against it."""
+    warnings = trust_warnings(diagnostics(tree))
+    far = float(tree["predictions_constant_data"]["decades_beyond"].max())
+    if far > FAR_DECADES:
+        warnings.append(
+            f"the farthest point lies {far:.1f} decades of compute beyond the largest run; "
+            "bands were checked on real studies up to 1.5 decades"
+        )
+    return warnings
+
+
+def forecast_summary(tree: xr.DataTree, *, target: float | None = None) -> dict[str, Any]:
+    """A forecast for machines: ``points`` (sizes, quantiles of ``law_loss`` and ``loss``, shares of the variance,
+    with ``target`` also ``p_reach``), ``diagnostics`` of the fit and ``warnings``."""
+    table = forecast_table(tree, target=target)
+    plain = ("params", "tokens", "compute", "decades_beyond")
+    points = []
+    for _, row in table.iterrows():
+        point = {name: row[name] for name in plain}
+        for name in ("law_loss", "loss"):
+            point[name] = {label: row[f"{name}_{label}"] for label in QUANTILES}
+        point["share_of_variance"] = {name: row[f"share_{name}"] for name in _SHARES.values()}
+        if target is not None:
+            point |= {"target": target, "p_reach": row["p_reach"]}
+        points.append(point)
+    return {
+        "law": tree.attrs["law"],
+        "points": points,
+        "diagnostics": diagnostics(tree),
+        "warnings": forecast_warnings(tree),
+    }

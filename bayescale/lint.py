@@ -1,0 +1,119 @@
+"""What a careful reader would object to in a set of runs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayescale.runs import FLOPS_PER_PARAM_TOKEN, SIZES
+
+
+@dataclass(frozen=True)
+class Note:
+    """One remark of the lint: a stable code, how serious, a sentence that says what to do, and the rows it is about."""
+
+    code: str
+    severity: str  # "warning" or "info"
+    text: str
+    rows: tuple[int, ...] = ()
+
+
+def spread_of_ratio(runs: xr.Dataset) -> float:
+    """How many times the largest tokens per parameter is the smallest: what tells N and D apart."""
+    ratio = (runs.tokens / runs.params).values
+    return float(ratio.max() / ratio.min())
+
+
+def off_diagonal(runs: xr.Dataset) -> float:
+    """Spread (sd, in e-folds) of log D about its best line on log N: 0 when N and D move together."""
+    n, d = np.log(runs.params.values), np.log(runs.tokens.values)
+    n, d = n - n.mean(), d - d.mean()
+    if not n.any() or not d.any():
+        return 0.0
+    return float(np.sqrt(max(0.0, (d @ d - (n @ d) ** 2 / (n @ n)) / len(d))))
+
+
+def check_runs(runs: xr.Dataset) -> list[Note]:
+    """What a careful reader would object to in these runs; an empty list when nothing."""
+    notes = []
+
+    def add(code: str, severity: str, text: str, rows: Sequence[int] = ()) -> None:
+        notes.append(Note(code, severity, text, tuple(int(row) for row in rows)))
+
+    n, d, c, loss = (runs[name].values for name in (*SIZES, "loss"))
+    count, sizes = len(loss), len(np.unique(n))
+    if count < 12:
+        add("few_runs", "warning", f"{count} runs: bands will be wide and rest on the priors; 12 or more are wanted")
+    if sizes < 4:
+        add("few_sizes", "warning", f"{sizes} model size(s): the effect of N rests on the prior; 4 or more are wanted")
+    if len(np.unique(d)) < 4:
+        add("few_token_counts", "warning", f"{len(np.unique(d))} token count(s): the effect of D rests on the prior")
+    if count >= 3 and (off_diagonal(runs) < 0.1 or spread_of_ratio(runs) < 3):
+        add(
+            "collinear_sizes",
+            "warning",
+            f"N and D move together (tokens per parameter vary {spread_of_ratio(runs):.3g} times, 3 or more are "
+            "wanted): the runs do not tell the effects of N and D apart; vary D at fixed N",
+        )
+    ratio = c / (FLOPS_PER_PARAM_TOKEN * n * d)
+    odd = np.flatnonzero(np.abs(np.log(ratio)) > np.log(1.5))
+    if odd.size:
+        add(
+            "compute_differs",
+            "info",
+            f"compute differs from 6 N D by more than 1.5 times in {odd.size} of {count} runs: "
+            "N may exclude embeddings, or compute may include attention",
+            odd,
+        )
+    if np.median(d / n) < 0.1 or np.median(n) < 1e3 or np.median(d) < 1e4:
+        add(
+            "units",
+            "warning",
+            f"median params {np.median(n):.3g} and tokens {np.median(d):.3g} look like other units; "
+            "give them as counts or say the unit (--unit params=M --unit tokens=B)",
+        )
+    keys = pd.DataFrame({"n": n, "d": d, "loss": loss})
+    exact = np.flatnonzero(keys.duplicated(keep="first"))
+    if exact.size:
+        add("duplicates", "warning", f"{exact.size} run(s) repeat an earlier one exactly: drop copies", exact)
+    notes += _surprising_losses(n, d, loss)
+    if count and np.ptp(loss) < 1e-9 * np.max(loss):
+        add("constant_loss", "warning", "all losses are equal: there is nothing to learn from")
+    elif count >= 6 and _slope(np.log(c), np.log(loss)) > 0:
+        add("rising_loss", "warning", "loss rises with compute: check the columns and the sign of the loss")
+    return notes
+
+
+def _slope(x: np.ndarray, y: np.ndarray) -> float:
+    x = x - x.mean()
+    return float(x @ y / (x @ x)) if x.any() else 0.0
+
+
+def _surprising_losses(n: np.ndarray, d: np.ndarray, loss: np.ndarray) -> list[Note]:
+    """Runs far from a smooth surface through all of them: quadratic in log N and log D, fitted robustly."""
+    x, y = np.log(n) - np.log(n).mean(), np.log(d) - np.log(d).mean()
+    design = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1)
+    if len(loss) < 12:
+        return []
+    target, weight = np.log(loss), np.ones_like(loss)
+    for _ in range(30):
+        coefficients = np.linalg.lstsq(design * weight[:, None], target * weight, rcond=None)[0]
+        residual = target - design @ coefficients
+        scale = max(1.4826 * np.median(np.abs(residual)), 1e-12)
+        weight = 1 / np.sqrt(1 + (residual / (2 * scale)) ** 2)
+    rows = np.flatnonzero((np.abs(residual) > 6 * scale) & (np.abs(residual) > 0.02))
+    if not rows.size:
+        return []
+    worst = rows[np.argmax(np.abs(residual[rows]))]
+    return [
+        Note(
+            "surprising_loss",
+            "info",
+            f"{rows.size} run(s) lie more than 2 % and 6 robust sd off a smooth surface, the worst is row {worst} "
+            f"(N {n[worst]:.3g}, D {d[worst]:.3g}, loss {loss[worst]:.4g}, {100 * residual[worst]:+.1f} %): "
+            "check for divergence or a typing error; the noise model allows for some",
+            tuple(int(row) for row in rows),
+        )
+    ]

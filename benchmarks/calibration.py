@@ -1,0 +1,16 @@
+"""The forecaster that a scorer of scaling forecasts calls: bayescale's public API with its defaults.
+
+``forecast_draws(train, test, seed)`` returns draws of the log loss that each run of ``test`` would show.
+"""
+
+import numpy as np
+import pandas as pd
+
+import bayescale
+
+
+def forecast_draws(train: pd.DataFrame, test: pd.DataFrame, seed: int) -> np.ndarray:
+    """Draws [draw, run] of the log loss of the runs in ``test``, learnt from those in ``train``."""
+    fit = bayescale.fit(train, seed=seed)
+    forecast = bayescale.forecast(fit, test.params, test.tokens, seed=seed)
+    return np.log(forecast["predictions"]["loss"].stack(sample=("chain", "draw")).transpose("sample", "point").values)
