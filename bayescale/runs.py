@@ -1,5 +1,6 @@
 """Observed runs: CSV, parquet, data frame or xarray -> Dataset [run]."""
 
+import collections
 import csv
 import itertools
 import os
@@ -186,7 +187,7 @@ def _read_csv(path: Path, where: str) -> pd.DataFrame:
 
 
 def _no_repeats(names: Sequence[Any], where: str) -> None:
-    repeated = sorted({_plain(name) for name in names if list(names).count(name) > 1})
+    repeated = sorted(_plain(name) for name, count in collections.Counter(names).items() if count > 1)
     if repeated:
         raise RunsError(f"{where}: columns {repeated} stand twice; rename or drop one of each")
 

@@ -1,9 +1,10 @@
 import os
 import stat
 
+import pandas as pd
 import pytest
 
-from bayescale.files import write_whole
+from bayescale.files import FileError, write_table, write_whole
 
 
 def test_writes_and_returns_the_path(tmp_path):
@@ -77,3 +78,17 @@ def test_permissions_follow_the_umask(tmp_path, mask, mode):
     finally:
         os.umask(before)
     assert stat.S_IMODE(target.stat().st_mode) == mode
+
+
+def test_a_table_is_written_as_csv(tmp_path):
+    table = pd.DataFrame({"N": [1.5], "name": ["a, b"]})
+    path = write_table(table, tmp_path / "table.csv")
+    pd.testing.assert_frame_equal(pd.read_csv(path), table)
+
+
+def test_a_table_that_cannot_be_written(tmp_path):
+    table = pd.DataFrame({"N": [1.5]})
+    with pytest.raises(FileError, match=r"absent/table\.csv: cannot be written: No such file or directory"):
+        write_table(table, tmp_path / "absent" / "table.csv")
+    with pytest.raises(FileError, match="cannot be written: is a folder"):
+        write_table(table, tmp_path)

@@ -25,6 +25,12 @@ FORMULAS = [
 VALUES = {"N": 3.1, "D": 7.3, "E": 1.7, "A": 2.2, "B": 0.4, "alpha": 0.34, "beta": 0.28}
 
 
+def interpreted(graph, given=None):
+    """Value of a PyTensor graph without a compiler, which would take longer than all the tests."""
+    with pytensor.config.change_flags(cxx=""):
+        return graph.eval(given, mode=pytensor.compile.Mode(linker="py", optimizer=None))
+
+
 def as_arrays(rng, size=5):
     return {name: value * rng.uniform(0.5, 2.0, size) for name, value in VALUES.items()}
 
@@ -74,7 +80,7 @@ def test_numpy_xarray_and_pytensor_agree(text, rng):
     assert isinstance(frame, xr.DataArray)
     graph = evaluate(tree, {name: pt.as_tensor_variable(value) for name, value in values.items()})
     np.testing.assert_allclose(frame, expected, rtol=1e-12)
-    np.testing.assert_allclose(graph.eval(), expected, rtol=1e-12)
+    np.testing.assert_allclose(interpreted(graph), expected, rtol=1e-12)
 
 
 def test_every_function_has_both_back_ends(rng):
@@ -82,12 +88,12 @@ def test_every_function_has_both_back_ends(rng):
         values = {letter: rng.uniform(0.5, 2.0, 3) for letter in "ab"[: function.arity]}
         tree = parse(f"{name}({', '.join(values)})")
         graph = evaluate(tree, {letter: pt.as_tensor_variable(value) for letter, value in values.items()})
-        np.testing.assert_allclose(graph.eval(), evaluate(tree, values), rtol=1e-12, err_msg=name)
+        np.testing.assert_allclose(interpreted(graph), evaluate(tree, values), rtol=1e-12, err_msg=name)
 
 
 def test_back_end_is_chosen_by_the_arguments_of_each_call():
     mixed = evaluate(parse("log(N) * exp(a)"), {"N": np.array([1.0, 2.0]), "a": pt.as_tensor_variable(0.3)})
-    np.testing.assert_allclose(mixed.eval(), np.log([1.0, 2.0]) * np.exp(0.3))
+    np.testing.assert_allclose(interpreted(mixed), np.log([1.0, 2.0]) * np.exp(0.3))
 
 
 def test_xarray_broadcasts_by_name():
@@ -101,12 +107,10 @@ def test_gradient_agrees_with_finite_differences(text):
     used = sorted(set(names(tree)))
     variables = {name: pt.dscalar(name) for name in used}
     gradient = pytensor.grad(evaluate(tree, variables), [variables[name] for name in used])
-    for name, slope in zip(used, gradient, strict=True):
+    exact = interpreted(pt.stack(gradient), {variables[name]: VALUES[name] for name in used})
+    for name, slope in zip(used, exact, strict=True):
         up, down = (evaluate(tree, VALUES | {name: VALUES[name] * (1 + sign * step)}) for sign in (1, -1))
-        numeric = (up - down) / (2 * step * VALUES[name])
-        given = {variable: VALUES[key] for key, variable in variables.items()}
-        exact = slope.eval({v: x for v, x in given.items()}, on_unused_input="ignore")
-        assert float(exact) == pytest.approx(float(numeric), rel=1e-6, abs=1e-7), name
+        assert slope == pytest.approx((up - down) / (2 * step * VALUES[name]), rel=1e-6, abs=1e-7), name
 
 
 @pytest.mark.parametrize("known", [{"N", "D"}, {"N"}, {"N", "D", "E"}, set(), set(VALUES) - {"A"}])
@@ -145,7 +149,8 @@ def test_split_data_takes_each_part_once_and_keeps_its_logarithm():
         ("a**b**c", "a^{b^{c}}"),
         ("-(a + b)", r"-\left(a + b\right)"),
         ("a*-b", r"a \, \left(-b\right)"),
-        ("1e9*level", r"1 \cdot 10^{9} \, \mathrm{level}"),
+        ("6.4e13*level", r"6.4 \cdot 10^{13} \, \mathrm{level}"),
+        ("x**1e-12", r"x^{1 \cdot 10^{-12}}"),
         ("slope_N + alpha_D", r"\mathrm{slope}_{N} + \alpha_{D}"),
         ("sqrt(x) + minimum(x, y)", r"\sqrt{x} + \min\left(x, y\right)"),
         ("logaddexp(x, 0)", r"\log\left(e^{x} + e^{0}\right)"),
@@ -267,10 +272,8 @@ def test_not_text(value):
 
 def test_limits_leave_room():
     assert parse("(" * MAX_DEPTH + "x" + ")" * MAX_DEPTH) == parse("x")
-    assert (
-        parse("x" * MAX_LENGTH) == parse(" " + "x" * (MAX_LENGTH - 1) + "x")[:0] if False else parse("x" * MAX_LENGTH)
-    )
-    parse("x" + " + x" * 50)
+    assert list(names(parse("x" * MAX_LENGTH))) == ["x" * MAX_LENGTH]
+    assert len(list(names(parse("x" + " + x" * 50)))) == 51
 
 
 def test_a_power_tower_of_constants_costs_nothing():
