@@ -13,7 +13,8 @@ from bayescale.lint import check_runs
 # the gate: a fit past one of these is an error unless it is asked for
 R_HAT_MAX = 1.01
 ESS_MIN = 400.0
-DIVERGENCES_MAX = 0.0005  # share of draws: 2 of 4 x 1000
+DIVERGENCES_CLEAN = 0.0005  # share of draws (2 of 4 x 1000) above which a slower setting of the sampler is tried
+DIVERGENCES_MAX = 0.005  # share of draws (20 of 4 x 1000) above which the fit has failed
 # share of a prior's mass inside the posterior's 90 % band above which the parameter rests on its prior (0.9: wholly)
 PRIOR_SHARE_MAX = 0.6
 PRIOR_SHARE_MAX_COLLINEAR = 0.3
@@ -36,6 +37,7 @@ def check_convergence(posterior: xr.Dataset, stats: xr.Dataset) -> dict[str, Any
         objections.append(f"{divergences} divergences (at most {int(DIVERGENCES_MAX * stats['diverging'].size)})")
     return {
         "converged": not objections,
+        "clean": not objections and divergences <= DIVERGENCES_CLEAN * stats["diverging"].size,
         "why": "; ".join(objections),
         "divergences": divergences,
         "r_hat_max": r_hat[worst_r],
@@ -76,6 +78,8 @@ def trust_warnings(report: Mapping[str, Any]) -> list[str]:
     warnings = []
     if not report["converged"]:
         warnings.append(f"the chains did not converge ({report['why']}): these numbers must not be trusted")
+    if report["converged"] and not report["clean"]:
+        warnings.append(f"{report['divergences']} divergences: the tails of the posterior may be under-explored")
     if report["collinear"]:
         warnings.append(
             "N and D move together in the runs: the prior alone tells their effects apart; "

@@ -49,7 +49,8 @@ class DriftPrior:
     length: float  # decades
     log_scale: float
     log_scale_sd: float
-    optimism: float  # conditional sd by which real losses end below the law's forecast, on average
+    spread: float  # how far drifts go beyond the data, relative to what their wiggles inside the data promise
+    optimism: float  # conditional sd by which real losses end below the forecast, on average
 
     def log_density(self, log_scales: np.ndarray) -> np.ndarray:
         return -0.5 * ((log_scales - self.log_scale) / self.log_scale_sd) ** 2
@@ -117,7 +118,11 @@ class AtScale:
 
 
 def sample_log_loss(
-    fit: xr.DataTree, points: xr.Dataset, rng: np.random.Generator, prior: DriftPrior | None = None
+    fit: xr.DataTree,
+    points: xr.Dataset,
+    rng: np.random.Generator,
+    prior: DriftPrior | None = None,
+    by_scale: "list[AtScale] | None" = None,
 ) -> dict[str, xr.DataArray]:
     """Draws of the three parts of the log loss that new runs would show.
 
@@ -126,6 +131,7 @@ def sample_log_loss(
     fit : what :func:`bayescale.fit` returns
     points : columns of the planned runs [point]
     prior : of the drift; the shipped one by default
+    by_scale : what :func:`posterior_by_scale` returned for this fit, to save computing it again
 
     Returns
     -------
@@ -134,16 +140,16 @@ def sample_log_loss(
     """
     prior = prior or shipped_prior()
     law = law_of(fit)
-    cells = _cells(law, fit)
-    laplace = posterior_by_scale(law, fit, cells, prior)
+    cells = cells_of(law, fit)
+    by_scale = by_scale or posterior_by_scale(fit, prior.length)
     chains, draws = (fit["posterior"].sizes[dim] for dim in ("chain", "draw"))
-    counts = _allot(chains * draws, scale_weights(laplace, prior), rng)
+    counts = _allot(chains * draws, scale_weights(by_scale, prior), rng)
 
     new_inputs = {symbol: points[column(symbol)].values for symbol in law.inputs}
     new = np.stack([np.log10(values) for values in new_inputs.values()], axis=1)
     constants = _constants(law, fit)
     parts: dict[str, list[np.ndarray]] = {"law": [], "drift": [], "sigma": []}
-    for log_scale, at, count in zip(LOG_SCALES, laplace, counts, strict=True):
+    for log_scale, at, count in zip(LOG_SCALES, by_scale, counts, strict=True):
         if not count:
             continue
         z = at.draws[rng.choice(len(at.draws), count, p=at.weights)]
@@ -157,7 +163,8 @@ def sample_log_loss(
         root = vectors * np.sqrt(np.maximum(values, 0.0))
         sd = np.sqrt((root**2).sum(axis=1))
         parts["law"].append(_log_law(law, z, new_inputs, constants))
-        parts["drift"].append(mean + rng.standard_normal((count, len(sd))) @ root.T - prior.optimism * sd)
+        beyond = rng.standard_normal((count, len(sd))) @ root.T - prior.optimism * sd
+        parts["drift"].append(mean + prior.spread * beyond)
         parts["sigma"].append(np.full(count, at.sigma))
     order = rng.permutation(chains * draws)  # the grid's order must not show in chains and draws
     joined = {name: np.concatenate(part)[order] for name, part in parts.items()}
@@ -168,31 +175,31 @@ def sample_log_loss(
     }
 
 
-def posterior_by_scale(law: Law, fit: xr.DataTree, cells: Cells, prior: DriftPrior) -> list[AtScale]:
+def posterior_by_scale(fit: xr.DataTree, length: float) -> list[AtScale]:
     """For every scale of LOG_SCALES the posterior of the law's parameters, drift integrated out, and its evidence."""
+    law = law_of(fit)
+    cells = cells_of(law, fit)
     rng = np.random.default_rng(int(fit.attrs["seed"]))
     constants = _constants(law, fit)
-    basis = _basis(cells.where, prior.length)
+    basis = _basis(cells.where, length)
     nu = _degrees_of_freedom(fit)
     z, sigma, inflation = _start(law, fit), float(fit["posterior"]["sigma"].median()), np.ones(len(cells.log_loss))
     results = []
     for log_scale in LOG_SCALES:
         scaled = np.exp(log_scale) * basis
         z, sigma, inflation = _mode(law, cells, constants, scaled, z, sigma, inflation, nu, _sigma_prior(fit))
-        results.append(
-            _weighted_draws(law, cells, constants, scaled, z, sigma, inflation, nu, _sigma_prior(fit), rng)
-        )
+        results.append(_weighted_draws(law, cells, constants, scaled, z, sigma, inflation, nu, _sigma_prior(fit), rng))
     return results
 
 
-def scale_weights(laplace: Sequence[AtScale], prior: DriftPrior) -> np.ndarray:
+def scale_weights(by_scale: Sequence[AtScale], prior: DriftPrior) -> np.ndarray:
     """Posterior probability of every scale of LOG_SCALES."""
-    log_weights = np.array([at.log_evidence for at in laplace]) + prior.log_density(LOG_SCALES)
+    log_weights = np.array([at.log_evidence for at in by_scale]) + prior.log_density(LOG_SCALES)
     weights = np.exp(log_weights - log_weights.max())
     return weights / weights.sum()
 
 
-def _cells(law: Law, fit: xr.DataTree) -> Cells:
+def cells_of(law: Law, fit: xr.DataTree) -> Cells:
     """The runs of a fit; beyond MAX_CELLS they are pooled into cells small enough for the law to be linear in them."""
     data = fit["constant_data"]
     inputs = {symbol: data[column(symbol)].values for symbol in law.inputs}

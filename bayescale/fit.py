@@ -34,7 +34,7 @@ FORMAT = 1  # of a saved fit; a later bayescale reads earlier ones
 DEFAULT_LAW = "coupled"
 MIN_RUNS = 4
 # (tune, target_accept): when a fit fails its limits the next, slower, setting is tried before it is given up
-SETTINGS = ((500, 0.9), (1500, 0.95), (3000, 0.99))
+SETTINGS = ((800, 0.95), (2000, 0.98), (3000, 0.995))
 LOG_LIKELIHOOD_MAX = 50_000_000  # draws x runs above which the pointwise log likelihood is not kept (400 MB)
 
 
@@ -96,7 +96,7 @@ def fit(
     for tune, target_accept in SETTINGS:
         posterior, stats = _sample(compiled, draws, tune, chains, seed, target_accept, progress)
         convergence = check_convergence(posterior, stats)
-        if convergence["converged"]:
+        if convergence["clean"]:
             break
     tree = _assemble(law, noise, runs, constants, posterior, stats)
     report = convergence | check_identification(law, runs, posterior)
@@ -107,7 +107,7 @@ def fit(
         "noise": noise,
         "seed": seed,
         "source": runs.attrs.get("source", "runs"),
-        "data_hash": _data_hash(runs),
+        "data_hash": data_hash(runs),
         "settings": json.dumps({"draws": draws, "chains": chains, "tune": tune, "target_accept": target_accept}),
         "diagnostics": json.dumps(report),
         "notes": json.dumps([vars(note) for note in check_runs(runs)]),
@@ -276,7 +276,7 @@ def _assemble(law, noise, runs, constants, posterior, stats) -> xr.DataTree:
     return xr.DataTree.from_dict(groups)
 
 
-def _data_hash(runs: xr.Dataset) -> str:
+def data_hash(runs: xr.Dataset) -> str:
     digest = hashlib.sha256()
     for name in ("params", "tokens", "compute", OBSERVED):
         digest.update(np.ascontiguousarray(runs[name].values, dtype="<f8").tobytes())

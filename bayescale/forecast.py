@@ -51,7 +51,7 @@ def forecast(
     FitError
         If a size is not a number above 0, or the law needs inputs that were not given.
     """
-    points = _points(fit, params, tokens, covariates or {})
+    points = planned_runs(fit, params, tokens, covariates or {})
     law = law_of(fit)
     values = draws_of(fit) | {symbol: points[COLUMNS.get(symbol, symbol)] for symbol in law.inputs}
     certain = law_loss(law, values).transpose("chain", "draw", "point")
@@ -75,7 +75,7 @@ def forecast(
 _SHARES = {"law": "params", "drift": "drift", "noise": "noise"}
 
 
-def _points(fit: xr.DataTree, params: Any, tokens: Any, covariates: Mapping[str, Any]) -> xr.Dataset:
+def planned_runs(fit: xr.DataTree, params: Any, tokens: Any, covariates: Mapping[str, Any]) -> xr.Dataset:
     """The planned runs as a Dataset [point], checked, with their distance beyond the data."""
     given = {"params": params, "tokens": tokens, **covariates}
     try:

@@ -1,0 +1,38 @@
+# make demo, make test and the rest set everything up by themselves, in .venv
+SHELL := /bin/bash
+STAMP := .venv/.installed
+RUN := .venv/bin
+
+.PHONY: demo test lint slow ci clean
+
+demo: $(STAMP)
+	$(RUN)/bayescale demo
+
+test: $(STAMP)
+	$(RUN)/pytest -m "not slow"
+
+slow: $(STAMP)
+	$(RUN)/pytest -m slow
+
+lint: $(STAMP)
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+
+ci: lint test slow
+
+clean:
+	rm -rf .venv demo
+
+# the newest Python of 3.12 and later that is here: the one of .python-version, then versioned names, then uv
+$(STAMP): pyproject.toml
+	@set -e; \
+	if command -v uv >/dev/null 2>&1; then uv venv -q --seed --clear .venv; else \
+	  for candidate in python3 python3.13 python3.14 python3.12 "$$HOME"/.pyenv/versions/3.1[2-9]*/bin/python; do \
+	    if command -v "$$candidate" >/dev/null 2>&1 && "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; \
+	    then found="$$candidate"; break; fi; \
+	  done; \
+	  if [ -z "$$found" ]; then echo "error: Python 3.12 or later is needed; install it, or uv, which fetches it" >&2; exit 1; fi; \
+	  "$$found" -m venv --clear .venv; \
+	fi
+	$(RUN)/python -m pip install -q --disable-pip-version-check -e ".[test]"
+	touch $(STAMP)

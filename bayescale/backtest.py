@@ -1,0 +1,209 @@
+"""runs -> forecasts of their own larger runs from their smaller ones -> coverage and scores."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayescale.files import write_table
+from bayescale.fit import DEFAULT_LAW, FitError, data_hash, fit
+from bayescale.forecast import forecast
+from bayescale.law import Law, load_law
+from bayescale.runs import read_runs
+
+LEVELS = (0.5, 0.8, 0.9)
+HORIZON_BINS = (0.5, 1.0, 1.5, 2.0, 3.0)  # decades beyond the runs learnt from, upper edges of the rows of the table
+CUT_STEP = 0.25  # decades of compute between cuts
+# what must be left to learn from, as in the studies the drift was derived on
+MIN_RUNS, MIN_SIZES, MIN_SPAN = 12, 4, 0.7  # the span in units of the horizon
+
+
+def backtest(
+    runs: Any,
+    laws: Any = None,
+    *,
+    horizon: float = 1.5,
+    seed: int = 0,
+    folder: "str | Path | None" = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> xr.Dataset:
+    """Forecast the user's larger runs from the smaller ones, at several cuts, and score the bands.
+
+    At each cut the runs below a compute are learnt from and those above it, up to ``horizon`` decades, are forecast
+    with everything at its default. Cuts stand every 0.25 decades below the largest run, as long as 12 runs, 4 model
+    sizes and 0.7 x the forecast distance of compute are left to learn from.
+
+    Parameters
+    ----------
+    runs : what :func:`bayescale.read_runs` returns or takes
+    laws : one law or a sequence of them (names, paths, Law); the default law by default
+    horizon : longest distance to score [decades of compute]
+    seed : of every fit and forecast
+    folder : where the result of each cut is kept, so that a killed backtest goes on where it was
+    progress : called with (cuts done, cuts in all) after each
+
+    Returns
+    -------
+    Dataset [law, cut, run]: ``decades_beyond``, ``observed`` log loss, quantiles ``q05`` ... ``q95`` of the forecast
+    log loss, ``pit`` and ``crps``, NaN where a run is not forecast at a cut; ``edge`` [cut] is the largest compute
+    learnt from, ``learnt_from`` [cut] the number of runs. :func:`backtest_table` and :func:`backtest_statement` sum it up.
+
+    Raises
+    ------
+    FitError
+        If no cut leaves enough runs to learn from, or a fit fails.
+    """
+    runs = read_runs(runs)
+    chosen = [load_law(law) for law in _as_list(laws)]
+    cuts = _cuts(runs, horizon)
+    if not cuts:
+        raise FitError(
+            f"{runs.attrs['source']}: no cut leaves {MIN_RUNS} runs of {MIN_SIZES} sizes and enough compute to learn from; "
+            "there is nothing to backtest on, and forecasts of these runs rest on what other studies have shown"
+        )
+    results, done = [], 0
+    for law in chosen:
+        for edge in cuts:
+            results.append(_one_cut(runs, law, edge, horizon, seed, folder))
+            done += 1
+            if progress is not None:
+                progress(done, len(chosen) * len(cuts))
+    dims = ("law", "cut", "run")
+    shape = (len(chosen), len(cuts), runs.sizes["run"])
+    dataset = xr.Dataset(
+        {name: (dims, np.stack([table[name] for table in results]).reshape(shape)) for name in results[0].columns},
+        coords={"law": [law.name for law in chosen], "edge": ("cut", cuts)},
+    )
+    below = [int((runs["compute"] <= edge).sum()) for edge in cuts]
+    dataset["learnt_from"] = ("cut", below)
+    dataset.attrs = {"source": runs.attrs["source"], "seed": seed, "horizon": horizon}
+    return dataset
+
+
+def _as_list(laws: Any) -> list[Any]:
+    if laws is None:
+        return [DEFAULT_LAW]
+    return list(laws) if isinstance(laws, Sequence) and not isinstance(laws, str) else [laws]
+
+
+def _cuts(runs: xr.Dataset, horizon: float) -> list[float]:
+    """Largest compute learnt from at each cut, the largest first; cuts that learn from the same runs count once."""
+    if not (np.isfinite(horizon) and horizon > 0):
+        raise FitError(f"horizon = {horizon:g}: a number of decades above 0 is expected")
+    scale = np.log10(runs["compute"].values)
+    cuts: list[float] = []
+    for distance in np.arange(CUT_STEP, horizon + 1e-9, CUT_STEP):
+        below = scale <= scale.max() - distance
+        if not below.any():
+            break
+        sizes = len(np.unique(runs["params"].values[below]))
+        enough = below.sum() >= MIN_RUNS and sizes >= MIN_SIZES and np.ptp(scale[below]) >= MIN_SPAN * distance
+        edge = float(runs["compute"].values[below].max())
+        if enough and edge not in cuts:
+            cuts.append(edge)
+    return cuts
+
+
+def _one_cut(runs: xr.Dataset, law: Law, edge: float, horizon: float, seed: int, folder: Any) -> pd.DataFrame:
+    """Scores of one law at one cut, a row a run; taken from the folder when it is there already."""
+    path = None
+    if folder is not None:
+        key = json.dumps([data_hash(runs), law.text, edge, horizon, seed])
+        path = Path(folder) / f"{law.name}-{edge:.3e}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.csv"
+        if path.exists():
+            return pd.read_csv(path, float_precision="round_trip")
+    train = runs.isel(run=(runs["compute"] <= edge).values)
+    beyond = np.log10(runs["compute"].values / edge)
+    test = (beyond > 0) & (beyond <= horizon)
+    learnt = fit(train, law, seed=seed)
+    new = runs.isel(run=test)
+    others = {name: new[name].values for name in law.inputs if name in new}
+    predicted = forecast(learnt, new["params"].values, new["tokens"].values, covariates=others, seed=seed)
+    draws = np.log(predicted["predictions"]["loss"].stack(sample=("chain", "draw")).transpose("sample", "point").values)
+    scored = scores(draws, np.log(new["loss"].values))
+    table = pd.DataFrame({name: np.full(runs.sizes["run"], np.nan) for name in ("decades_beyond", *scored)})
+    table.loc[test, "decades_beyond"] = beyond[test]
+    for name, values in scored.items():
+        table.loc[test, name] = values
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_table(table, path)
+    return table
+
+
+def scores(draws: np.ndarray, observed: np.ndarray) -> dict[str, np.ndarray]:
+    """Quantiles, PIT and CRPS of forecasts [draw, run] of log loss against what was observed [run].
+
+    CRPS = E|X - y| - E|X - X'|/2, by the sorted-sample form (Hersbach 2000, doi:10.1175/1520-0434(2000)015<0559:DOTCRP>2.0.CO;2).
+    """
+    ordered = np.sort(draws, axis=0)
+    count = len(ordered)
+    weight = (2 * np.arange(1, count + 1) - count - 1)[:, None]
+    crps = np.abs(draws - observed).mean(axis=0) - (weight * ordered).sum(axis=0) / count**2
+    levels = sorted({0.5, *((1 - level) / 2 for level in LEVELS), *((1 + level) / 2 for level in LEVELS)})
+    quantiles = np.quantile(draws, levels, axis=0)
+    named = {_quantile_name(level): values for level, values in zip(levels, quantiles, strict=True)}
+    return {"observed": observed, **named, "pit": (draws <= observed).mean(axis=0), "crps": crps}
+
+
+def _quantile_name(level: float) -> str:
+    return f"q{round(100 * level):02d}"
+
+
+def backtest_table(result: xr.Dataset) -> pd.DataFrame:
+    """A backtest summed up, a row a law and range of decades beyond the runs learnt from.
+
+    Columns: ``law``, ``from_decades``, ``to_decades``, ``forecasts``, ``cuts``, ``cover50``, ``cover80``, ``cover90``
+    (shares of runs inside the bands), ``bias`` and ``abs_error`` of the median, ``width90``, ``interval_score90`` and
+    ``crps``, all of log loss (0.01 = 1 % of the loss).
+    """
+    rows = []
+    for law in result["law"].values:
+        of_law = result.sel(law=law)
+        lower = 0.0
+        for upper in HORIZON_BINS:
+            inside = ((of_law["decades_beyond"] > lower) & (of_law["decades_beyond"] <= upper)).values
+            if inside.any():
+                picked = {
+                    str(name): of_law[name].values[inside] for name in of_law if of_law[name].dims == ("cut", "run")
+                }
+                row = {"law": str(law), "from_decades": lower, "to_decades": upper}
+                row |= {"forecasts": int(inside.sum()), "cuts": int(inside.any(axis=1).sum())}
+                rows.append(row | _summed(picked))
+            lower = upper
+    return pd.DataFrame(rows)
+
+
+def _summed(picked: dict[str, np.ndarray]) -> dict[str, float]:
+    observed, median = picked["observed"], picked["q50"]
+    row = {}
+    for level in LEVELS:
+        low, high = (picked[_quantile_name((1 + sign * level) / 2)] for sign in (-1, 1))
+        row[f"cover{round(100 * level)}"] = float(((low <= observed) & (observed <= high)).mean())
+    outside = np.maximum(low - observed, 0) + np.maximum(observed - high, 0)
+    row |= {"bias": float((median - observed).mean()), "abs_error": float(np.abs(median - observed).mean())}
+    row |= {"width90": float((high - low).mean())}
+    row |= {"interval_score90": float((high - low + outside * 2 / (1 - LEVELS[-1])).mean())}
+    return row | {"crps": float(picked["crps"].mean())}
+
+
+def backtest_statement(result: xr.Dataset) -> str:
+    """How far an extrapolation of these runs can be trusted, in one or two plain sentences a law."""
+    table = backtest_table(result)
+    sentences = []
+    for law, rows in table.groupby("law", sort=False):
+        far = rows.iloc[-1]
+        held = round(far.cover90 * far.forecasts)
+        sentences.append(
+            f"With the law '{law}', forecasts {far.from_decades:g} to {far.to_decades:g} decades of compute beyond the "
+            f"runs they were learnt from missed the measured loss by {100 * far.abs_error:.1f} % on average "
+            f"({100 * far.bias:+.1f} % bias), and the 90 % band held {held} of {far.forecasts:.0f}. "
+            f"They come from {far.cuts:.0f} cut(s) that share runs: that is {'a single look' if far.cuts == 1 else 'few independent looks'}, "
+            f"and says nothing of farther extrapolations."
+        )
+    return " ".join(sentences)

@@ -1,0 +1,111 @@
+"""The demonstration: the whole job on the embedded runs, against losses that were measured."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import xarray as xr
+
+from bayescale.allocate import allocate, allocation_summary, allocation_table, allocation_warnings
+from bayescale.backtest import backtest, backtest_statement, backtest_table
+from bayescale.datasets import load_dataset
+from bayescale.diagnostics import fit_summary
+from bayescale.files import FileError, write_table, write_whole
+from bayescale.fit import fit
+from bayescale.forecast import forecast, forecast_summary, forecast_table, forecast_warnings
+from bayescale.plots import plot_calibration, plot_forecast
+from bayescale.store import save_fit
+
+BELOW = 1e22  # FLOP: the runs below are fitted, those above are forecast
+BUDGET = 1e23  # FLOP: the split of this budget is shown
+
+
+@dataclass(frozen=True)
+class Demo:
+    fit: xr.DataTree
+    fitted: int
+    forecasts: pd.DataFrame
+    allocation: pd.DataFrame
+    backtest: pd.DataFrame
+    verdict: str
+    statement: str
+    warnings: list[str]
+    files: list[Path]
+    summary: dict[str, Any]
+
+
+def run_demo(
+    folder: Path, *, seed: int = 0, step: Callable[[str], AbstractContextManager[Any]] = lambda what: nullcontext()
+) -> Demo:
+    """Fit the embedded runs below 1e22 FLOP, forecast those above, split a budget; leave the results in ``folder``.
+
+    ``step(what)`` is entered around every piece of work that takes its time.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"{folder}: cannot be made: {error.strerror or error}") from None
+    runs = load_dataset("pile")
+    small, large = (
+        runs.isel(run=chosen) for chosen in (runs["compute"].values < BELOW, runs["compute"].values >= BELOW)
+    )
+    with step(f"compiling, then sampling the law on {small.sizes['run']} runs below {BELOW:.0e} FLOP"):
+        tree = fit(small, seed=seed)
+    with step("forecasting the larger runs, splitting a budget"):
+        predicted = forecast(tree, large["params"].values, large["tokens"].values, seed=seed)
+        table = forecast_table(predicted)
+        table.insert(0, "model", large["model"].values)
+        table["measured"] = large["loss"].values
+        split = allocate(tree, BUDGET, seed=seed)
+    with step("backtest: forecasting the fitted runs' own larger half"):
+        tested = backtest(small, seed=seed, horizon=1.0)
+    with step("drawing"):
+        files = [
+            save_fit(tree, folder / "fit.nc"),
+            write_table(table, folder / "forecasts.csv"),
+            write_table(allocation_table(split), folder / "allocation.csv"),
+            write_table(backtest_table(tested), folder / "backtest.csv"),
+            save_figure(plot_forecast(tree, predicted, large["loss"].values), folder / "forecast.png"),
+            save_figure(plot_calibration(tested), folder / "backtest.png"),
+        ]
+    held = int(((table.loss_q05 <= table.measured) & (table.measured <= table.loss_q95)).sum())
+    held_law = int(((table.law_loss_q05 <= table.measured) & (table.measured <= table.law_loss_q95)).sum())
+    verdict = (
+        f"The 90 % band held {held} of {len(table)} larger runs, the law alone {held_law}; "
+        "the runs of one study share one error, so this is one look, not seven."
+    )
+    return Demo(
+        fit=tree,
+        fitted=small.sizes["run"],
+        forecasts=table,
+        allocation=allocation_table(split),
+        backtest=backtest_table(tested),
+        verdict=verdict,
+        statement=backtest_statement(tested),
+        warnings=forecast_warnings(predicted) + [w for w in allocation_warnings(split) if "FLOP" in w],
+        files=files,
+        summary={
+            "fit": fit_summary(tree),
+            "forecast": forecast_summary(predicted),
+            "measured": large["loss"].values.tolist(),
+            "allocation": allocation_summary(split),
+            "backtest": backtest_table(tested).to_dict("records"),
+            "verdict": verdict,
+            "files": [str(path) for path in files],
+        },
+    )
+
+
+def save_figure(figure: Any, path: Path) -> Path:
+    """Write a figure as PNG, whole or not at all, and close it."""
+    import matplotlib.pyplot as plt
+
+    try:
+        return write_whole(path, lambda temporary: figure.savefig(temporary, format="png", dpi=150))
+    except OSError as error:
+        raise FileError(f"{path}: cannot be written: {error.strerror or error}") from None
+    finally:
+        plt.close(figure)
