@@ -51,7 +51,8 @@ def backtest(
     -------
     Dataset [law, cut, run]: ``decades_beyond``, ``observed`` log loss, quantiles ``q05`` ... ``q95`` of the forecast
     log loss, ``pit`` and ``crps``, NaN where a run is not forecast at a cut; ``edge`` [cut] is the largest compute
-    learnt from, ``learnt_from`` [cut] the number of runs. :func:`backtest_table` and :func:`backtest_statement` sum it up.
+    learnt from, ``learnt_from`` [cut] the number of runs. :func:`backtest_table` and :func:`backtest_statement` sum it
+    up.
 
     Raises
     ------
@@ -63,8 +64,8 @@ def backtest(
     cuts = _cuts(runs, horizon)
     if not cuts:
         raise FitError(
-            f"{runs.attrs['source']}: no cut leaves {MIN_RUNS} runs of {MIN_SIZES} sizes and enough compute to learn from; "
-            "there is nothing to backtest on, and forecasts of these runs rest on what other studies have shown"
+            f"{runs.attrs['source']}: no cut leaves {MIN_RUNS} runs of {MIN_SIZES} sizes and enough compute to learn "
+            "from; there is nothing to backtest on, and forecasts of these runs rest on what other studies have shown"
         )
     results, done = [], 0
     for law in chosen:
@@ -139,7 +140,8 @@ def _one_cut(runs: xr.Dataset, law: Law, edge: float, horizon: float, seed: int,
 def scores(draws: np.ndarray, observed: np.ndarray) -> dict[str, np.ndarray]:
     """Quantiles, PIT and CRPS of forecasts [draw, run] of log loss against what was observed [run].
 
-    CRPS = E|X - y| - E|X - X'|/2, by the sorted-sample form (Hersbach 2000, doi:10.1175/1520-0434(2000)015<0559:DOTCRP>2.0.CO;2).
+    CRPS = E|X - y| - E|X - X'|/2, by the sorted-sample form (Gneiting and Raftery 2007,
+    doi:10.1198/016214506000001437).
     """
     ordered = np.sort(draws, axis=0)
     count = len(ordered)
@@ -199,11 +201,12 @@ def backtest_statement(result: xr.Dataset) -> str:
     for law, rows in table.groupby("law", sort=False):
         far = rows.iloc[-1]
         held = round(far.cover90 * far.forecasts)
+        looks = "a single look" if far.cuts == 1 else "few independent looks"
         sentences.append(
             f"With the law '{law}', forecasts {far.from_decades:g} to {far.to_decades:g} decades of compute beyond the "
             f"runs they were learnt from missed the measured loss by {100 * far.abs_error:.1f} % on average "
             f"({100 * far.bias:+.1f} % bias), and the 90 % band held {held} of {far.forecasts:.0f}. "
-            f"They come from {far.cuts:.0f} cut(s) that share runs: that is {'a single look' if far.cuts == 1 else 'few independent looks'}, "
-            f"and says nothing of farther extrapolations."
+            f"They come from {far.cuts:.0f} cut(s) that share runs: that is {looks}, "
+            "and says nothing of farther extrapolations."
         )
     return " ".join(sentences)

@@ -42,21 +42,30 @@ class InputError(ValueError):
 def main() -> None:
     """Entry point: a user's mistake is one plain sentence and status 1."""
     try:
-        app()
+        status = app(standalone_mode=False)
     except BrokenPipeError:
         sys.stderr.close()
         raise SystemExit(1) from None
     except Exception as error:
-        if not _is_ours(error):
+        message = _message(error)
+        if message is None:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {message}", file=sys.stderr)
         raise SystemExit(1) from None
+    raise SystemExit(status if isinstance(status, int) else 0)
 
 
-def _is_ours(error: Exception) -> bool:
-    """Our errors are recognised by name, so that no command has to import every module that defines one."""
+def _message(error: Exception) -> str | None:
+    """The sentence of an error that is the user's to mend; None for one that is ours."""
+    if type(error).__name__ == "NoArgsIsHelpError":  # the help has been printed
+        return "a command is expected; 'bayescale --help' lists them"
+    if hasattr(error, "format_message"):  # Typer's: an unknown command or option, a missing argument
+        text = " ".join(error.format_message().split())
+        return f"{text[:1].lower()}{text[1:].rstrip('.')}; see 'bayescale --help' and 'bayescale COMMAND --help'"
+    # ours are recognised by name, so that no command has to import every module that defines one
     ours = {"RunsError", "LawError", "FormulaError", "FitError", "FileError", "InputError"}
-    return any(kind.__name__ in ours and kind.__module__.startswith("bayescale") for kind in type(error).__mro__)
+    known = any(kind.__name__ in ours and kind.__module__.startswith("bayescale") for kind in type(error).__mro__)
+    return str(error) if known else None
 
 
 @app.command()
@@ -122,20 +131,25 @@ def fit(
     data = _runs(runs, column, unit)
     if below is not None:
         data = _below(data, _number("--below", below))
-    if output is not None and not output.parent.is_dir():
-        raise InputError(f"{output}: the folder {output.parent} does not exist; make it first, or give another path")
+    if output is not None:
+        if not output.parent.is_dir():
+            raise InputError(
+                f"{output}: the folder {output.parent} does not exist; make it first, or give another path"
+            )
+        if output.is_dir():
+            raise InputError(f"{output} is a folder; the name of a file in it is expected, such as {output / 'fit.nc'}")
     with _working("compiling and sampling", quiet or as_json):
-        from bayescale import diagnostics as diagnostics_module
-        from bayescale import fit as fit_module
-        from bayescale import store
+        from bayescale.diagnostics import fit_summary
+        from bayescale.fit import fit as fit_law  # 'fit' is this command
+        from bayescale.store import save_fit
 
-        tree = fit_module.fit(
+        tree = fit_law(
             data, law, noise=noise, draws=draws, chains=chains, seed=seed, allow_unconverged=allow_unconverged
         )
     if output is not None:
-        store.save_fit(tree, output)
+        save_fit(tree, output)
     if as_json:
-        _print_json(diagnostics_module.fit_summary(tree))
+        _print_json(fit_summary(tree))
     elif not quiet:
         _print_fit(tree)
         if output is not None:
@@ -154,26 +168,26 @@ def forecast(
     quiet: Quiet = False,
 ) -> None:
     """Credible bands for the loss of runs not yet made."""
-    from bayescale import forecast as forecast_module
     from bayescale.files import write_table
+    from bayescale.forecast import forecast as forecast_runs  # 'forecast' is this command
+    from bayescale.forecast import forecast_summary, forecast_table, forecast_warnings
     from bayescale.store import open_fit
 
     goal = None if target is None else _number("--target", target)
-    tree = forecast_module.forecast(
+    tree = forecast_runs(
         open_fit(fit),
         [_number("--params", value) for value in params],
         [_number("--tokens", value) for value in tokens],
         seed=seed,
     )
-    table = forecast_module.forecast_table(tree, target=goal)
-    warnings = forecast_module.forecast_warnings(tree)
+    table = forecast_table(tree, target=goal)
     if output is not None:
         write_table(table, output)
     if as_json:
-        _print_json(forecast_module.forecast_summary(tree, target=goal))
+        _print_json(forecast_summary(tree, target=goal))
     elif not quiet:
         _print_forecast(table, goal)
-        _print_warnings(warnings)
+        _print_warnings(forecast_warnings(tree))
 
 
 @app.command()
@@ -186,19 +200,20 @@ def allocate(
     quiet: Quiet = False,
 ) -> None:
     """The compute-optimal split of a budget into parameters and tokens, under C = 6 N D."""
-    from bayescale import allocate as allocate_module
+    from bayescale.allocate import allocate as split_compute  # 'allocate' is this command
+    from bayescale.allocate import allocation_summary, allocation_table, allocation_warnings
     from bayescale.files import write_table
     from bayescale.store import open_fit
 
-    result = allocate_module.allocate(open_fit(fit), [_number("--compute", value) for value in compute], seed=seed)
-    table = allocate_module.allocation_table(result)
+    result = split_compute(open_fit(fit), [_number("--compute", value) for value in compute], seed=seed)
+    table = allocation_table(result)
     if output is not None:
         write_table(table, output)
     if as_json:
-        _print_json(allocate_module.allocation_summary(result))
+        _print_json(allocation_summary(result))
     elif not quiet:
         _print_allocation(table)
-        _print_warnings(allocate_module.allocation_warnings(result))
+        _print_warnings(allocation_warnings(result))
 
 
 @app.command()
@@ -208,7 +223,7 @@ def demo(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """The whole job on the embedded runs: fit those below 1e22 FLOP, forecast the larger ones, compare with measured."""
+    """The whole job on the embedded runs: fit those below 1e22 FLOP, forecast the larger, compare with measured."""
     from bayescale.demo import run_demo
 
     result = run_demo(output, seed=seed, step=lambda what: _working(what, quiet or as_json))

@@ -94,7 +94,8 @@ def fetch_file(name: str, folder: "str | Path | None" = None) -> Path:
         raise RunsError(f"data set '{name}': {source.url} cannot be downloaded: {_plain(error)}") from None
     except ValueError:
         raise RunsError(
-            f"data set '{name}': what {source.url} sent is not the published file (its SHA-256 differs); nothing was kept"
+            f"data set '{name}': what {source.url} sent is not the published file (its SHA-256 differs); "
+            "nothing was kept"
         ) from None
     except OSError as error:
         raise RunsError(f"data set '{name}': cannot be kept in {cache}: {error.strerror or error}") from None

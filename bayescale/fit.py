@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+import numbers
 import os
 import platform
 import warnings
@@ -86,9 +87,8 @@ def fit(
     law = load_law(DEFAULT_LAW if law is None else law)
     if noise not in NOISES:
         raise FitError(f"unknown noise '{noise}'; the noises are {', '.join(NOISES)}")
-    for name, number, least in (("draws", draws, 100), ("chains", chains, 2)):
-        if not isinstance(number, int) or number < least:
-            raise FitError(f"{name} = {number!r} (a whole number of at least {least} is expected)")
+    for name, number, least in (("draws", draws, 100), ("chains", chains, 2), ("seed", seed, 0)):
+        check_whole(name, number, least)
     _check_fits(runs, law)
 
     constants = reference_constants(law, runs) | {"C_ref": float(np.exp(np.log(runs["compute"].values).mean()))}
@@ -115,11 +115,17 @@ def fit(
     }
     if not report["converged"] and not allow_unconverged:
         raise FitError(
-            f"law '{law.name}' on {runs.attrs.get('source', 'runs')} did not converge after {len(SETTINGS)} attempts: "
+            f"law '{law.name}' on {runs.attrs.get('source', 'runs')} did not converge after {len(SETTINGS)} attempt(s): "
             f"{report['why']}; try another law, check the runs (bayescale check), "
             "or look at it all the same with allow_unconverged=True (--allow-unconverged)"
         )
     return tree
+
+
+def check_whole(name: str, number: Any, least: int) -> None:
+    """Raise FitError unless ``number`` is a whole number of at least ``least``."""
+    if not isinstance(number, numbers.Integral) or number < least:
+        raise FitError(f"{name} = {number!r} (a whole number of at least {least} is expected)")
 
 
 def _check_fits(runs: xr.Dataset, law: Law) -> None:
@@ -176,12 +182,15 @@ def build_model(law: Law, noise: str, data: Mapping[str, np.ndarray], known: set
     """
     import pymc as pm
     import pytensor.tensor as pt
+    from pymc.distributions.transforms import logodds
 
     trees, _ = split_data({**law.where, OBSERVED: law.tree}, known)
     with pm.Model() as model:
         values = {name: pm.Data(name, value) for name, value in data.items()}
         for name, prior in (law.priors | NOISES[noise].priors).items():
-            values[name] = getattr(pm, prior.dist)(name, **prior.params)
+            # PyMC leaves a LogitNormal on (0, 1), where chains run into its walls; on the logit scale there are none
+            options = {"default_transform": logodds} if prior.dist == "LogitNormal" else {}
+            values[name] = getattr(pm, prior.dist)(name, **prior.params, **options)
         for name, tree in trees.items():
             values[name] = evaluate(tree, values)
         mu = pt.log(values[OBSERVED])

@@ -9,7 +9,7 @@ import xarray as xr
 
 from bayescale.diagnostics import diagnostics, trust_warnings
 from bayescale.drift import sample_log_loss
-from bayescale.fit import FitError, draws_of, law_of
+from bayescale.fit import FitError, check_whole, draws_of, law_of
 from bayescale.law import COLUMNS, law_loss
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN
 
@@ -49,8 +49,9 @@ def forecast(
     Raises
     ------
     FitError
-        If a size is not a number above 0, or the law needs inputs that were not given.
+        If a size is not a number above 0, the law needs inputs that were not given, or the seed is not a whole number.
     """
+    check_whole("seed", seed, 0)
     points = planned_runs(fit, params, tokens, covariates or {})
     law = law_of(fit)
     values = draws_of(fit) | {symbol: points[COLUMNS.get(symbol, symbol)] for symbol in law.inputs}

@@ -1,5 +1,6 @@
 """Figures: one function a figure; each takes a fit or what was made of it and returns a matplotlib figure."""
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -93,7 +94,7 @@ def _apart(x: np.ndarray) -> np.ndarray:
     """Positions moved apart a little where several runs have nearly the same compute, so that no band hides another."""
     moved = x.astype(float).copy()
     order = np.argsort(moved, kind="stable")
-    for before, now in zip(order, order[1:], strict=False):
+    for before, now in itertools.pairwise(order):
         moved[now] = max(moved[now], moved[before] * 1.09)
     return moved
 

@@ -1,7 +1,127 @@
+"""What many tests share: a seed, runs of a known law, fits put together by hand, and one that is really sampled."""
+
+import importlib
+import json
+
+import matplotlib
 import numpy as np
 import pytest
+import xarray as xr
+
+from bayescale.datasets import load_dataset
+from bayescale.law import load_law, reference_constants
+from bayescale.runs import read_runs
+
+matplotlib.use("Agg")
+fit_module = importlib.import_module("bayescale.fit")  # bayescale.fit is the function of that name
+
+SEED = 20260101
+BESIROGLU = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3659}
 
 
 @pytest.fixture
 def rng():
-    return np.random.default_rng(20260101)
+    return np.random.default_rng(SEED)
+
+
+def chinchilla_loss(N, D, *, E, A, B, alpha, beta):
+    return E + A / N**alpha + B / D**beta
+
+
+@pytest.fixture(scope="session")
+def crossed_runs():
+    """Runs on a grid of N x D that follow the law of Besiroglu et al. 2024, with normal scatter of log loss."""
+
+    def make(sizes=6, lengths=4, scatter=0.003, seed=SEED):
+        rng = np.random.default_rng(seed)
+        N, D = (
+            grid.ravel()
+            for grid in np.meshgrid(np.logspace(7.5, 9.5, sizes), np.logspace(9, 11, lengths), indexing="ij")
+        )
+        loss = chinchilla_loss(N, D, **BESIROGLU) * np.exp(scatter * rng.standard_normal(N.size))
+        return read_runs({"params": N, "tokens": D, "loss": loss})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_fit():
+    """Fits put together from given draws, without sampling, as :func:`bayescale.fit` would have put them together."""
+
+    def make(law, parameters, runs, *, noise="student_t", scatter=None, seed=0, **report):
+        law, runs = load_law(law), read_runs(runs)
+        constants = reference_constants(law, runs) | {"C_ref": float(np.exp(np.log(runs["compute"].values).mean()))}
+        values = {"sigma": 0.003, "tilt": 0.0, "nu_minus_2": 30.0} | (scatter or {}) | dict(parameters)
+        if noise == "normal":
+            values.pop("nu_minus_2")
+        count = max(np.size(value) for value in values.values())
+        draws = {
+            name: (("chain", "draw"), np.broadcast_to(np.asarray(value, dtype=float), count).reshape(2, -1).copy())
+            for name, value in values.items()
+        }
+        coords = {"chain": [0, 1], "draw": np.arange(count // 2)}
+        posterior = xr.Dataset(draws, coords=coords)
+        stats = xr.Dataset({"diverging": (("chain", "draw"), np.zeros((2, count // 2), dtype=bool))}, coords=coords)
+        tree = fit_module._assemble(law, noise, runs, constants, posterior, stats)
+        convergence = {"converged": True, "clean": True, "why": "", "divergences": 0, "r_hat_max": 1.0}
+        tree.attrs = {
+            "bayescale_format": fit_module.FORMAT,
+            "law": law.name,
+            "law_text": law.text,
+            "noise": noise,
+            "seed": seed,
+            "source": runs.attrs["source"],
+            "data_hash": fit_module.data_hash(runs),
+            "diagnostics": json.dumps(
+                {
+                    **convergence,
+                    **{"ess_min": 1000.0, "r_hat": {}, "ess_bulk": {}},
+                    **{"prior_share": {}, "not_identified": [], "collinear": False, **report},
+                }
+            ),
+            "notes": "[]",
+            "versions": "{}",
+        }
+        return tree
+
+    return make
+
+
+def chinchilla_parameters(runs, *, E, A, B, alpha, beta):
+    """The parameters in which the law 'chinchilla' is sampled, from those that papers print."""
+    references = reference_constants(load_law("chinchilla"), runs)
+    u, v = A / references["N_ref"] ** alpha, B / references["D_ref"] ** beta
+    level, share = E + u + v, u / (u + v)
+    return {
+        "level": level / references["L_ref"],
+        "floor": E / level,
+        "share": share,
+        "lean": np.log(alpha / beta),
+        "slope": alpha * (1 - E / level) * (share + (1 - share) * beta / alpha),
+    }
+
+
+@pytest.fixture(scope="session")
+def true_fit(crossed_runs, make_fit):
+    """A fit by hand around the truth: Besiroglu's constants, each with a little spread, for runs of that very law."""
+
+    def make(draws=2000, spread=0.01, runs=None, **options):
+        rng = np.random.default_rng(SEED)
+        runs = crossed_runs() if runs is None else runs
+        constants = {name: value * np.exp(spread * rng.standard_normal(draws)) for name, value in BESIROGLU.items()}
+        return make_fit("chinchilla", chinchilla_parameters(runs, **constants), runs, **options)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def pile():
+    """The embedded runs below 1e22 FLOP, as in the demo."""
+    runs = load_dataset("pile")
+    return runs.isel(run=(runs["compute"] < 1e22).values)
+
+
+@pytest.fixture(scope="session")
+def sampled(pile):
+    """A fit that is really sampled; its structure (law, noise) is compiled once a session, in 15 s."""
+    return fit_module.fit(pile, "chinchilla", seed=SEED)

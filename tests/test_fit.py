@@ -1,0 +1,354 @@
+import importlib
+import json
+
+import numpy as np
+import pymc as pm
+import pytest
+import xarray as xr
+from scipy import special, stats
+
+from bayescale import diagnostics as diagnostics_module
+from bayescale.diagnostics import diagnostics, fit_summary, trust_warnings
+from bayescale.fit import FitError, draws_of, fit, law_of
+from bayescale.law import law_derived, law_loss, laws, load_law, reference_constants, sample_priors
+from bayescale.noise import NOISES
+
+fit_module = importlib.import_module("bayescale.fit")  # bayescale.fit is the function of that name
+CHINCHILLA_RUNS = {"N": [1e7, 1e8, 1e9, 1e7, 1e9], "D": [1e9, 1e10, 1e11, 1e11, 1e9], "loss": [4.0, 3.0, 2.3, 3.6, 3.4]}
+
+
+# ---- the model is the law and the noise that the documentation states -----------------------------------------------
+
+
+def scipy_prior(prior):
+    p = prior.params
+    match prior.dist:
+        case "Normal":
+            return stats.norm(p["mu"], p["sigma"]).logpdf
+        case "LogNormal":
+            return stats.lognorm(p["sigma"], scale=np.exp(p["mu"])).logpdf
+        case "Gamma":
+            return stats.gamma(p["alpha"], scale=1 / p["beta"]).logpdf
+        case "LogitNormal":
+            return lambda x: stats.norm(p["mu"], p["sigma"]).logpdf(special.logit(x)) - np.log(x * (1 - x))
+    raise NotImplementedError(prior.dist)
+
+
+def on_the_real_line(prior, value):
+    """The value as the sampler sees it, and log |d value / d that|."""
+    if prior.dist == "LogitNormal":
+        return special.logit(value), np.log(value * (1 - value)), "logodds"
+    if prior.dist in ("LogNormal", "Gamma"):
+        return np.log(value), np.log(value), "log"
+    return value, 0.0, None
+
+
+def check_model_density(law, noise, runs, rng, points):
+    """The density of the PyMC model against one written by hand with scipy."""
+    constants = reference_constants(law, runs) | {"C_ref": float(np.exp(np.log(runs["compute"]).mean()))}
+    known = {*law.inputs, *constants}
+    model = fit_module.build_model(law, noise, fit_module._model_data(law, runs, constants), known)
+    density = model.compile_logp()
+    sizes = {"N": runs["params"].values, "D": runs["tokens"].values, "C": runs["compute"].values}
+    priors = law.priors | NOISES[noise].priors
+    draws = sample_priors(law, points, rng)
+    draws |= {"sigma": rng.uniform(0.003, 0.03, points), "tilt": rng.normal(0, 0.2, points)}
+    draws |= {"nu_minus_2": rng.uniform(0.5, 30, points)}
+    for i in range(points):
+        values = {name: draws[name][i] for name in priors}
+        point, expected = {}, 0.0
+        for name, prior in priors.items():
+            unbounded, jacobian, transform = on_the_real_line(prior, values[name])
+            point[f"{name}_{transform}__" if transform else name] = np.float64(unbounded)
+            expected += scipy_prior(prior)(values[name]) + jacobian
+        mean = np.log(law_loss(law, values | sizes | constants))
+        scale = values["sigma"] * (runs["compute"].values / constants["C_ref"]) ** values["tilt"]
+        scatter = stats.t(2 + values["nu_minus_2"], mean, scale) if noise == "student_t" else stats.norm(mean, scale)
+        expected += scatter.logpdf(np.log(runs["loss"].values)).sum()
+        assert float(density(point)) == pytest.approx(expected, rel=1e-9), (law.name, values)
+
+
+def test_model_density_is_the_one_written_by_hand(pile, rng):
+    check_model_density(load_law("chinchilla"), "student_t", pile, rng, points=5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("noise", NOISES)
+@pytest.mark.parametrize("law", laws())
+def test_model_density_of_every_law_and_noise(law, noise, pile, rng):
+    check_model_density(load_law(law), noise, pile, rng, points=10)
+
+
+def test_priors_of_the_model_are_those_of_the_law_file(pile):
+    law = load_law("chinchilla")
+    constants = reference_constants(law, pile) | {"C_ref": 1e20}
+    model = fit_module.build_model(
+        law, "normal", fit_module._model_data(law, pile, constants), {*law.inputs, *constants}
+    )
+    assert {variable.name for variable in model.free_RVs} == {*law.priors, "sigma", "tilt"}
+    assert [variable.name for variable in model.observed_RVs] == ["observed"]
+    for name, prior in law.priors.items():
+        # the median of the prior, as PyMC draws it
+        draws = pm.draw(model[name], 2000, random_seed=1)
+        below = (draws < np.median(sample_priors(law, 4000, np.random.default_rng(0))[name])).mean()
+        assert below == pytest.approx(0.5, abs=0.05), (name, prior)
+
+
+# ---- what a fit holds -----------------------------------------------------------------------------------------------
+
+
+def test_groups_dims_and_attributes(sampled, pile):
+    assert set(sampled.children) == {"posterior", "sample_stats", "observed_data", "constant_data", "log_likelihood"}
+    law = load_law("chinchilla")
+    expected = {*law.priors, *law.derived, *NOISES["student_t"].priors}
+    assert set(sampled["posterior"].data_vars) == expected
+    assert all(variable.dims == ("chain", "draw") for variable in sampled["posterior"].data_vars.values())
+    assert dict(sampled["posterior"].sizes) == {"chain": 4, "draw": 1000}
+    assert sampled["log_likelihood"]["log_loss"].dims == ("chain", "draw", "run")
+    np.testing.assert_array_equal(sampled["observed_data"]["log_loss"], np.log(pile["loss"]))
+    np.testing.assert_array_equal(sampled["constant_data"]["params"], pile["params"])
+    assert list(sampled["constant_data"]["family"].values) == list(pile["family"].values)
+    assert law_of(sampled) == law and sampled.attrs["source"] == "pile"
+    assert json.loads(sampled.attrs["versions"])["bayescale"]
+    assert json.loads(sampled.attrs["settings"])["draws"] == 1000
+
+
+def test_pointwise_log_likelihood_is_scipys(sampled, pile):
+    values = draws_of(sampled) | {"N": pile["params"], "D": pile["tokens"]}
+    mean = np.log(law_loss(load_law("chinchilla"), values)).transpose("chain", "draw", "run")
+    log_compute = np.log(pile["compute"] / float(sampled["constant_data"]["C_ref"]))
+    scale = (values["sigma"] * np.exp(values["tilt"] * log_compute)).transpose("chain", "draw", "run")
+    nu = (2 + values["nu_minus_2"]).values[..., None]
+    expected = stats.t(nu, mean.values, scale.values).logpdf(np.log(pile["loss"].values))
+    np.testing.assert_allclose(sampled["log_likelihood"]["log_loss"], expected, rtol=1e-9, atol=1e-9)
+
+
+def test_derived_quantities_follow_from_the_parameters(sampled, pile):
+    posterior = sampled["posterior"]
+    expected = law_derived(load_law("chinchilla"), draws_of(sampled))
+    for name, value in expected.items():
+        np.testing.assert_allclose(posterior[name], value, rtol=1e-12, err_msg=name)
+    # what papers print gives the same losses again
+    N, D = pile["params"], pile["tokens"]
+    printed = posterior["E"] + posterior["A"] / N ** posterior["alpha"] + posterior["B"] / D ** posterior["beta"]
+    ours = law_loss(load_law("chinchilla"), draws_of(sampled) | {"N": N, "D": D})
+    xr.testing.assert_allclose(printed.transpose(*ours.dims), ours, rtol=1e-9)
+
+
+def test_log_likelihood_is_left_out_when_it_would_fill_the_memory(sampled, pile, monkeypatch):
+    monkeypatch.setattr(fit_module, "LOG_LIKELIHOOD_MAX", 1000)
+    tree = fit(pile, "chinchilla", draws=300, allow_unconverged=True)
+    assert "log_likelihood" not in tree.children and "posterior" in tree.children
+
+
+# ---- the same seed gives the same draws, and swapped data those of a model compiled for them -------------------------
+
+
+def test_same_seed_same_draws(sampled, pile):
+    from conftest import SEED
+
+    again = fit(pile, "chinchilla", seed=SEED)
+    xr.testing.assert_identical(again["posterior"].to_dataset(), sampled["posterior"].to_dataset())
+    assert again.attrs == sampled.attrs
+
+
+def test_other_seed_other_draws(sampled, pile):
+    other = fit(pile, "chinchilla", seed=3)
+    for name in ("level", "sigma"):
+        assert not np.array_equal(other["posterior"][name], sampled["posterior"][name])
+        assert float(other["posterior"][name].median()) == pytest.approx(
+            float(sampled["posterior"][name].median()), abs=0.2 * float(sampled["posterior"][name].std())
+        )
+
+
+def test_swapped_data_is_as_good_as_a_fresh_compile(crossed_runs, sampled):
+    import nutpie
+
+    runs, law = crossed_runs(), load_law("chinchilla")
+    constants = reference_constants(law, runs) | {"C_ref": float(np.exp(np.log(runs["compute"].values).mean()))}
+    data = fit_module._model_data(law, runs, constants)
+    fresh = nutpie.compile_pymc_model(fit_module.build_model(law, "student_t", data, {*law.inputs, *constants}))
+    swapped = fit_module._compiled_for(law, "student_t", runs, constants)
+    draws = [fit_module._sample(model, 200, 300, 2, 5, 0.9, False)[0] for model in (fresh, swapped)]
+    for name in law.priors:
+        np.testing.assert_allclose(draws[0][name], draws[1][name], rtol=1e-6, err_msg=name)
+
+
+def test_order_of_the_runs_does_not_matter(pile, sampled):
+    shuffled = fit(pile.isel(run=np.random.default_rng(0).permutation(pile.sizes["run"])), "chinchilla", seed=1)
+    for name in ("level", "slope", "sigma"):
+        a, b = shuffled["posterior"][name], sampled["posterior"][name]
+        assert float(a.median()) == pytest.approx(float(b.median()), abs=0.2 * float(b.std()))
+
+
+# ---- refusals, before anything is compiled --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def nothing_is_compiled(monkeypatch):
+    def compile(*args):
+        raise AssertionError("compiled before the runs and the law were checked")
+
+    monkeypatch.setattr(fit_module, "_compiled_for", compile)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"N": [1e7], "D": [1e9], "loss": [4.0]}, r"runs: 1 run\(s\); a fit needs at least 4, and 12 or more"),
+        (
+            {"N": [1e7, 1e8, 1e9], "D": [1e9, 1e10, 1e11], "loss": [4.0, 3, 2]},
+            r"runs: 3 run\(s\); a fit needs at least 4",
+        ),
+        (
+            CHINCHILLA_RUNS | {"N": [1e8] * 5},
+            "all 5 runs have params = 1e.08; law 'chinchilla' needs at least two diff",
+        ),
+        (CHINCHILLA_RUNS | {"D": [1e10] * 5}, r"all 5 runs have tokens = 1e\+10; .* at least two different values"),
+        (CHINCHILLA_RUNS | {"loss": [2.5] * 5}, "runs: all 5 losses are 2.5; there is nothing to learn from"),
+    ],
+)
+def test_runs_that_do_not_fit(change, message, nothing_is_compiled):
+    with pytest.raises(FitError, match=message):
+        fit(change, "chinchilla")
+
+
+LAW_WITH_EPOCHS = """
+title = "Repeated data"
+cite = "none"
+formula = "L_ref * level * (N/N_ref)**(-slope) * epochs**(-gain)"
+[priors]
+level = { dist = "LogNormal", mu = 0.0, sigma = 0.3, about = "level" }
+slope = { dist = "LogNormal", mu = -2.3, sigma = 0.6, about = "slope" }
+gain  = { dist = "LogNormal", mu = -2.3, sigma = 0.6, about = "gain" }
+"""
+
+
+@pytest.fixture
+def law_with_epochs(tmp_path):
+    path = tmp_path / "epochs.toml"
+    path.write_text(LAW_WITH_EPOCHS)
+    return path
+
+
+def test_missing_column(law_with_epochs, nothing_is_compiled):
+    message = (
+        "law 'epochs' uses 'epochs', which is neither one of its priors nor a column of runs; the columns are params"
+    )
+    with pytest.raises(FitError, match=message):
+        fit(CHINCHILLA_RUNS, law_with_epochs)
+
+
+@pytest.mark.parametrize("epochs", [[1, 2, 0, 4, 4], [1, 2, -3, 4, 4], ["one", "two", "one", "two", "two"]])
+def test_column_of_no_use(law_with_epochs, epochs, nothing_is_compiled):
+    with pytest.raises(FitError, match="runs: law 'epochs' needs numbers > 0 in the column 'epochs'"):
+        fit(CHINCHILLA_RUNS | {"epochs": epochs}, law_with_epochs)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"noise": "cauchy"}, "unknown noise 'cauchy'; the noises are student_t, normal"),
+        ({"draws": 10}, r"draws = 10 \(a whole number of at least 100 is expected\)"),
+        ({"draws": 1000.0}, r"draws = 1000.0 \(a whole number"),
+        ({"draws": "many"}, r"draws = 'many' \(a whole number"),
+        ({"chains": 1}, r"chains = 1 \(a whole number of at least 2 is expected\)"),
+        ({"seed": -1}, r"seed = -1 \(a whole number of at least 0 is expected\)"),
+        ({"seed": 0.5}, r"seed = 0.5 \(a whole number of at least 0 is expected\)"),
+    ],
+)
+def test_options_of_no_use(options, message, nothing_is_compiled):
+    with pytest.raises(FitError, match=message):
+        fit(CHINCHILLA_RUNS, "chinchilla", **options)
+
+
+# ---- the gate: what did not converge is an error unless it is asked for ---------------------------------------------
+
+
+@pytest.fixture
+def one_attempt(monkeypatch):
+    monkeypatch.setattr(fit_module, "SETTINGS", ((400, 0.9),))
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "message"),
+    [
+        ("R_HAT_MAX", 0.5, r".*r-hat of '\w+' is 1\.0\d\d \(must be below 0.5\).*"),
+        ("ESS_MIN", 1e9, r".*effective draws of '\w+' are \d+ \(must be above 1000000000\)"),
+        ("DIVERGENCES_MAX", -1.0, r".*\d+ divergences \(at most -800\)"),
+    ],
+)
+def test_unconverged_fit_is_an_error(limit, value, message, pile, monkeypatch, one_attempt):
+    monkeypatch.setattr(diagnostics_module, limit, value)
+    remedy = r"; try another law, check the runs \(bayescale check\), or .* with allow_unconverged=True \(--allow-unconverged\)"
+    head = r"law 'chinchilla' on pile did not converge after 1 attempt\(s\): "
+    with pytest.raises(FitError, match=head + message + remedy):
+        fit(pile, "chinchilla", draws=200)
+
+
+def test_unconverged_fit_is_marked_when_it_is_asked_for(pile, monkeypatch, one_attempt):
+    monkeypatch.setattr(diagnostics_module, "R_HAT_MAX", 0.5)
+    tree = fit(pile, "chinchilla", draws=200, allow_unconverged=True)
+    report = diagnostics(tree)
+    assert report["converged"] is False and "r-hat of" in report["why"]
+    assert trust_warnings(report)[0].startswith("the chains did not converge (r-hat of")
+
+
+def test_slower_settings_are_tried_before_a_fit_is_given_up(pile, monkeypatch):
+    tried = []
+    monkeypatch.setattr(diagnostics_module, "R_HAT_MAX", 0.5)
+    monkeypatch.setattr(fit_module, "SETTINGS", ((200, 0.8), (300, 0.9)))
+    original = fit_module._sample
+
+    def sample(compiled, draws, tune, chains, seed, target_accept, progress):
+        tried.append((tune, target_accept))
+        return original(compiled, draws, tune, chains, seed, target_accept, progress)
+
+    monkeypatch.setattr(fit_module, "_sample", sample)
+    with pytest.raises(FitError, match="did not converge after 2 attempt"):
+        fit(pile, "chinchilla", draws=100)
+    assert tried == [(200, 0.8), (300, 0.9)]
+
+
+def test_sampler_that_cannot_start(pile, monkeypatch):
+    import nutpie
+
+    def sample(*args, **options):
+        raise RuntimeError("All initialization points failed\ndetails\nmore details")
+
+    monkeypatch.setattr(nutpie, "sample", sample)
+    monkeypatch.setattr(fit_module, "_compiled_for", lambda *args: None)
+    with pytest.raises(
+        FitError, match="^the sampler could not start: All initialization points failed; check the runs"
+    ):
+        fit(pile, "chinchilla")
+
+
+# ---- diagnostics ----------------------------------------------------------------------------------------------------
+
+
+def test_diagnostics(sampled):
+    report = diagnostics(sampled)
+    assert report["converged"] and report["clean"] and report["divergences"] <= 2
+    assert report["r_hat_max"] == max(report["r_hat"].values()) < 1.01
+    assert report["ess_min"] == min(report["ess_bulk"].values()) > 400
+    assert set(report["prior_share"]) == set(load_law("chinchilla").priors)
+    assert all(0 <= share <= 0.95 for share in report["prior_share"].values())
+
+
+def test_collinear_sizes_are_named(pile, monkeypatch, one_attempt):
+    cerebras = pile.isel(run=pile["family"].str.startswith("cerebras").values)
+    report = diagnostics(fit(cerebras, "chinchilla", allow_unconverged=True))
+    assert report["collinear"] is True and report["not_identified"]
+    assert "N and D move together in the runs" in " ".join(trust_warnings(report | {"converged": True, "clean": True}))
+
+
+def test_summary_of_a_fit(sampled):
+    summary = json.loads(json.dumps(fit_summary(sampled)))
+    assert {"law", "runs", "parameters", "diagnostics"} <= set(summary)
+    assert summary["law"] == "chinchilla" and summary["runs"] == 23
+    for name, row in summary["parameters"].items():
+        assert {"median", "q05", "q95", "r_hat", "ess_bulk"} <= set(row), name
+        assert row["q05"] < row["median"] < row["q95"]
+    assert set(summary["parameters"]) == set(sampled["posterior"].data_vars)
+    assert {"divergences", "r_hat_max", "ess_min", "converged"} <= set(summary["diagnostics"])
