@@ -9,8 +9,9 @@ A study is a CSV file of runs. Two things are learnt from all studies, families 
    which the studies are most likely.
 2. ``spread`` and ``optimism``: how far drifts go beyond the data relative to what their wiggles inside the data
    promise, and by how many conditional standard deviations real losses end below the forecast. The larger runs of
-   each study (the top 0.5, 1 and 1.5 decades of compute) are forecast from the smaller ones; the pair with the least
-   mean log CRPS over families is taken.
+   each study (the top 0.5, 1 and 1.5 decades of compute) are forecast from the smaller ones; the pair is taken under
+   which measured losses fall below the forecast's own quantiles as often as stated, as nearly as can be (the least
+   squared distance of the mean PIT distribution from the uniform one).
 
 Scores are of forecasts whose prior was derived without the study (or without its whole family) that they forecast.
 """
@@ -31,11 +32,8 @@ from bayescale.files import write_table, write_whole
 from bayescale.forecast import planned_runs
 
 HORIZONS = (0.5, 1.0, 1.5)
-GRID = [
-    (spread, optimism)
-    for spread in np.arange(0.4, 1.31, 0.1).round(2)
-    for optimism in np.arange(-0.2, 1.21, 0.1).round(2)
-]
+GRID = [(s, o) for s in np.arange(0.4, 1.31, 0.1).round(2) for o in np.arange(-0.2, 1.21, 0.1).round(2)]
+QUANTILES = np.arange(0.05, 0.951, 0.05)
 FAMILIES = ("porian", "xlstm", "marin")  # studies by the same authors on the same pipeline: one family
 
 
@@ -110,15 +108,19 @@ def forecast(drawn: tuple[np.ndarray, np.ndarray, np.ndarray], spread: float, op
 
 
 def derive(
-    evidence: dict[str, np.ndarray], log_crps: list[tuple[str, np.ndarray]], left_out: set[str]
+    evidence: dict[str, np.ndarray], below: list[tuple[str, np.ndarray]], left_out: set[str]
 ) -> drift.DriftPrior:
-    """The prior from all studies but those left out; ``log_crps`` is (study, [GRID]) of every split."""
+    """The prior from all studies but those left out.
+
+    ``below`` is, for every split, its study and the share of runs below each quantile [pair of GRID, QUANTILES].
+    """
     kept = [study for study in evidence if study not in left_out]
     mean, sd = scale_distribution(np.stack([evidence[study] for study in kept]), weights(kept))
-    used = [(study, values) for study, values in log_crps if study not in left_out]
-    best = np.argmin(weights([study for study, _ in used]) @ np.stack([values for _, values in used]))
-    spread, optimism = GRID[best]
-    return drift.DriftPrior(drift.shipped_prior().length, round(mean, 2), round(sd, 2), float(spread), float(optimism))
+    used = [(study, shares) for study, shares in below if study not in left_out]
+    mean_share = np.tensordot(weights([study for study, _ in used]), np.stack([shares for _, shares in used]), 1)
+    spread, optimism = GRID[np.argmin(((mean_share - QUANTILES) ** 2).sum(axis=1))]
+    length = drift.shipped_prior().length
+    return drift.DriftPrior(length, round(mean, 2), round(sd, 2), float(spread), float(optimism))
 
 
 def main() -> None:
@@ -147,12 +149,12 @@ def main() -> None:
 
     # spread and optimism are judged under the scale prior of all studies; leaving one out moves that by little
     scale = scale_distribution(np.stack(list(evidence.values())), weights(list(evidence)))
-    log_crps = []
+    below = []
     for split in found:
         drawn = draw(split, *scale, args.seed)
-        crps = [scores(forecast(drawn, *pair), split.observed)["crps"].mean() for pair in GRID]
-        log_crps.append((split.study, np.log(crps)))
-    prior = derive(evidence, log_crps, set())
+        pit = np.stack([(forecast(drawn, *pair) <= split.observed).mean(axis=0) for pair in GRID])  # [pair, run]
+        below.append((split.study, (pit[:, :, None] <= QUANTILES).mean(axis=1)))
+    prior = derive(evidence, below, set())
     print(f"\nderived from all: {prior}\n")
 
     rows = []
@@ -163,7 +165,7 @@ def main() -> None:
                 if rule == "study"
                 else {study for study in evidence if family(study) == family(split.study)}
             )
-            theirs = derive(evidence, log_crps, out)
+            theirs = derive(evidence, below, out)
             drawn = draw(split, theirs.log_scale, theirs.log_scale_sd, args.seed)
             row = {"left_out": rule, "study": split.study, "horizon": split.horizon}
             row |= summed(forecast(drawn, theirs.spread, theirs.optimism), split.observed)
