@@ -112,6 +112,7 @@ class AtScale:
 
     log_evidence: float
     sigma: float
+    log_sigma_sd: float
     covariance: "Covariance"  # of the cells: drift and noise
     draws: np.ndarray  # standardised parameters [proposal, parameter]
     weights: np.ndarray  # importance weights [proposal]
@@ -165,7 +166,7 @@ def sample_log_loss(
         parts["law"].append(_log_law(law, z, new_inputs, constants))
         beyond = rng.standard_normal((count, len(sd))) @ root.T - prior.optimism * sd
         parts["drift"].append(mean + prior.spread * beyond)
-        parts["sigma"].append(np.full(count, at.sigma))
+        parts["sigma"].append(at.sigma * np.exp(at.log_sigma_sd * rng.standard_normal(count)))
     order = rng.permutation(chains * draws)  # the grid's order must not show in chains and draws
     joined = {name: np.concatenate(part)[order] for name, part in parts.items()}
     joined["noise"] = _new_noise(fit, joined.pop("sigma"), points, rng)
@@ -335,10 +336,24 @@ def _weighted_draws(law, cells, constants, basis, z, sigma, inflation, nu, sigma
     log_weights = log_target - log_proposal + np.log(np.diag(spread)).sum()
     largest = log_weights.max()
     weights = np.exp(log_weights - largest)
-    evidence = largest + np.log(weights.mean()) - 0.5 * ((np.log(sigma) - sigma_prior[0]) / sigma_prior[1]) ** 2
+    sigma_sd = _log_sigma_sd(law, cells, constants, basis, z, sigma, inflation, sigma_prior)
+    evidence = largest + np.log(weights.mean()) + np.log(sigma_sd)  # sigma integrated out by Laplace
+    evidence -= 0.5 * ((np.log(sigma) - sigma_prior[0]) / sigma_prior[1]) ** 2
     if np.isfinite(nu):  # density of the mixture's scales at their values
         evidence += float((-nu / 2 * np.log(inflation) - nu / (2 * inflation)).sum())
-    return AtScale(float(evidence), sigma, covariance, draws, weights / weights.sum())
+    return AtScale(float(evidence), sigma, sigma_sd, covariance, draws, weights / weights.sum())
+
+
+def _log_sigma_sd(law, cells, constants, basis, z, sigma, inflation, sigma_prior, step=0.1) -> float:
+    """Laplace sd of log sigma at the mode of everything else, never wider than its prior."""
+    residual = (cells.log_loss - _log_law(law, z, cells.inputs, constants)).T
+
+    def log_density(shift: float) -> float:
+        covariance = Covariance.of(basis, (sigma * np.exp(shift)) ** 2 * cells.variance * inflation)
+        return -0.5 * covariance.squares(residual)[0] - covariance.half_log_determinant()
+
+    curvature = (2 * log_density(0.0) - log_density(step) - log_density(-step)) / step**2
+    return float(1 / np.sqrt(max(curvature, 0.0) + 1 / sigma_prior[1] ** 2))
 
 
 def _sigma_prior(fit: xr.DataTree) -> tuple[float, float]:
