@@ -152,7 +152,8 @@ def _not_identified(fit, law, values, budget, N, interior) -> list[str]:
         return (high - low).values
 
     outside = 1 - interior.mean(("chain", "draw")).values
-    ratio = width(N) / width(prior_n)
+    with np.errstate(divide="ignore", invalid="ignore"):  # a law without an optimum has no width either
+        ratio = width(N) / width(prior_n)
     reasons = []
     for share_outside, share_of_prior in zip(outside, ratio, strict=True):
         if share_outside > 0.01:

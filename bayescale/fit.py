@@ -115,8 +115,8 @@ def fit(
     }
     if not report["converged"] and not allow_unconverged:
         raise FitError(
-            f"law '{law.name}' on {runs.attrs.get('source', 'runs')} did not converge after {len(SETTINGS)} attempt(s): "
-            f"{report['why']}; try another law, check the runs (bayescale check), "
+            f"law '{law.name}' on {runs.attrs.get('source', 'runs')} did not converge after {len(SETTINGS)} "
+            f"attempt(s): {report['why']}; try another law, check the runs (bayescale check), "
             "or look at it all the same with allow_unconverged=True (--allow-unconverged)"
         )
     return tree

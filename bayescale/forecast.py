@@ -43,13 +43,14 @@ def forecast(
     -------
     DataTree with the ArviZ groups ``predictions`` (``law_loss`` and ``loss`` [chain, draw, point], nats) and
     ``predictions_constant_data`` (``params``, ``tokens``, ``compute`` = 6 N D [FLOP], ``decades_beyond`` the largest
-    run's compute, and ``share_params``, ``share_drift``, ``share_noise`` of the variance of log loss [point]).
-    Medians and quantiles are what to report: the mean of exp(Student-t) does not exist.
+    run's compute, and ``share_params``, ``share_drift``, ``share_noise`` of the variance of log loss [point], which
+    sum to 1). Medians and quantiles are what to report: the mean of exp(Student-t) does not exist.
 
     Raises
     ------
     FitError
-        If a size is not a number above 0, the law needs inputs that were not given, or the seed is not a whole number.
+        If a size is not a number above 0, the law needs inputs that were not given, or the seed is not a whole
+        number.
     """
     check_whole("seed", seed, 0)
     points = planned_runs(fit, params, tokens, covariates or {})
@@ -60,9 +61,7 @@ def forecast(
     loss = np.exp(parts["law"] + parts["drift"] + parts["noise"])
     if not (np.isfinite(certain).all() and np.isfinite(loss).all()):
         raise FitError("the law overflows at one of the points; they are too far from any run it was fitted to")
-    variance = {name: part.var(("chain", "draw")) for name, part in parts.items()}
-    total = sum(variance.values())
-    points = points.assign({f"share_{_SHARES[name]}": variance[name] / total for name in _SHARES})
+    points = points.assign({f"share_{name}": share for name, share in _shares(certain, parts).items()})
     tree = xr.DataTree.from_dict(
         {
             "predictions": xr.Dataset({"law_loss": certain, "loss": loss}),
@@ -73,7 +72,21 @@ def forecast(
     return tree
 
 
-_SHARES = {"law": "params", "drift": "drift", "noise": "noise"}
+_SHARES = ("params", "drift", "noise")
+
+
+def _shares(certain: xr.DataArray, parts: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:
+    """Where the variance of the log loss comes from [point]; the shares sum to 1.
+
+    Noise is independent of the rest and counts as such. Parameters count with the variance that the law alone has, and
+    drift with what is left: what it adds to let the law be wrong. (With the drift in the model its draws and the
+    law's make up for each other, so that their own variances, each larger than that of the sum, would say nothing.)
+    """
+    dims = ("chain", "draw")
+    total = sum(parts.values()).var(dims)
+    noise = np.minimum(parts["noise"].var(dims) / total, 1.0)
+    params = np.minimum(np.log(certain).var(dims) / total, 1.0 - noise)
+    return {"params": params, "drift": 1.0 - noise - params, "noise": noise}
 
 
 def planned_runs(fit: xr.DataTree, params: Any, tokens: Any, covariates: Mapping[str, Any]) -> xr.Dataset:
@@ -158,7 +171,7 @@ def forecast_summary(tree: xr.DataTree, *, target: float | None = None) -> dict[
         point = {name: row[name] for name in plain}
         for name in ("law_loss", "loss"):
             point[name] = {label: row[f"{name}_{label}"] for label in QUANTILES}
-        point["share_of_variance"] = {name: row[f"share_{name}"] for name in _SHARES.values()}
+        point["share_of_variance"] = {name: row[f"share_{name}"] for name in _SHARES}
         if target is not None:
             point |= {"target": target, "p_reach": row["p_reach"]}
         points.append(point)

@@ -1,16 +1,17 @@
 """A fit in a file: NetCDF, written whole or not at all, opened without running anything that is in it."""
 
 import json
+import numbers
 import os
 from pathlib import Path
 
-import numpy as np
 import xarray as xr
 
+from bayescale.diagnostics import trust_warnings
 from bayescale.files import write_whole
 from bayescale.fit import FORMAT, FitError, law_of
 from bayescale.formula import FormulaError
-from bayescale.law import LawError
+from bayescale.law import LawError, column
 from bayescale.noise import NOISES
 
 
@@ -48,17 +49,41 @@ def open_fit(path: "str | os.PathLike[str]") -> xr.DataTree:
         raise FitError(f"{path}: not a readable NetCDF file; it may be truncated or of another kind") from None
     if "law_text" not in tree.attrs or "posterior" not in tree.children:
         raise FitError(f"{path}: NetCDF, but not a fit saved by bayescale (no law or no posterior in it)")
-    if not np.isscalar(tree.attrs.get("bayescale_format")) or int(tree.attrs["bayescale_format"]) > FORMAT:
-        raise FitError(
-            f"{path}: saved in format {tree.attrs.get('bayescale_format')}, this bayescale reads up to {FORMAT}; "
-            "upgrade bayescale"
-        )
+    saved_in = tree.attrs.get("bayescale_format")
+    if not isinstance(saved_in, numbers.Integral) or saved_in > FORMAT:
+        raise FitError(f"{path}: saved in format {saved_in}, this bayescale reads up to {FORMAT}; upgrade bayescale")
     try:
-        law = law_of(tree)
-        missing = sorted({*law.priors, *NOISES[tree.attrs["noise"]].priors} - set(tree["posterior"].data_vars))
-        json.loads(tree.attrs["diagnostics"])
-    except (LawError, FormulaError, KeyError, TypeError, ValueError) as error:
-        raise FitError(f"{path}: damaged: {error}") from None
-    if missing:
-        raise FitError(f"{path}: damaged: no draws of {missing} in its posterior")
+        damage = _damage(tree)
+    except (LawError, FormulaError) as error:
+        damage = str(error)
+    except KeyError as error:
+        damage = f"{error.args[0]} is missing from it"
+    except (TypeError, ValueError):
+        damage = "its diagnostics cannot be read"
+    if damage:
+        raise FitError(f"{path}: damaged: {damage}; make the fit again (bayescale fit)")
     return tree
+
+
+def _damage(tree: xr.DataTree) -> str:
+    """What a fit lacks that a forecast needs, or an empty text."""
+    needed_attributes = {"law", "noise", "source", "seed", "notes", "diagnostics"}
+    missing = sorted(needed_attributes - set(tree.attrs))
+    if missing:
+        return f"no {missing} among its attributes"
+    if tree.attrs["noise"] not in NOISES:
+        return f"unknown noise '{tree.attrs['noise']}'"
+    trust_warnings(json.loads(tree.attrs["diagnostics"]))
+    law = law_of(tree)
+    needed = {
+        "posterior": {*law.priors, *NOISES[tree.attrs["noise"]].priors},
+        "constant_data": {*law.constants, *map(column, law.inputs), "compute", "C_ref"},
+        "observed_data": {"log_loss"},
+    }
+    for group, names in needed.items():
+        present = set(tree[group].data_vars) if group in tree.children else set()
+        if names - present:
+            return f"no {sorted(names - present)} in its {group}"
+    if any(tree["posterior"][name].dims != ("chain", "draw") for name in needed["posterior"]):
+        return "its posterior is not [chain, draw]"
+    return ""

@@ -280,7 +280,7 @@ def one_attempt(monkeypatch):
 )
 def test_unconverged_fit_is_an_error(limit, value, message, pile, monkeypatch, one_attempt):
     monkeypatch.setattr(diagnostics_module, limit, value)
-    remedy = r"; try another law, check the runs \(bayescale check\), or .* with allow_unconverged=True \(--allow-unconverged\)"
+    remedy = r"; try another law, check the runs \(bayescale check\), or .* with allow_unconverged=True"
     head = r"law 'chinchilla' on pile did not converge after 1 attempt\(s\): "
     with pytest.raises(FitError, match=head + message + remedy):
         fit(pile, "chinchilla", draws=200)
@@ -318,9 +318,7 @@ def test_sampler_that_cannot_start(pile, monkeypatch):
 
     monkeypatch.setattr(nutpie, "sample", sample)
     monkeypatch.setattr(fit_module, "_compiled_for", lambda *args: None)
-    with pytest.raises(
-        FitError, match="^the sampler could not start: All initialization points failed; check the runs"
-    ):
+    with pytest.raises(FitError, match=r"^the sampler could not start: All initialization points failed; check"):
         fit(pile, "chinchilla")
 
 

@@ -1,0 +1,231 @@
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+from conftest import BESIROGLU, chinchilla_loss, chinchilla_parameters
+from scipy.optimize import minimize_scalar
+
+from bayescale.allocate import allocate, allocation_summary, allocation_table, allocation_warnings
+from bayescale.fit import FitError, draws_of
+from bayescale.forecast import QUANTILES
+from bayescale.law import law_loss, load_law, sample_priors
+
+BUDGETS = [1e19, 1e22, 5.76e23]
+
+
+@pytest.fixture(scope="module")
+def learnt(true_fit):
+    return true_fit()
+
+
+def prior_fit(make_fit, runs, law, rng, **fixed):
+    draws = {name: values[:300] for name, values in sample_priors(load_law(law), 300, rng).items()}
+    return make_fit(law, draws | {name: np.full(300, value) for name, value in fixed.items()}, runs)
+
+
+# ---- the optimum ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("law", "fixed"),
+    [
+        ("chinchilla", {}),
+        ("kaplan", {}),
+        ("coupled", {}),
+        ("coupled", {"q": 0.3}),
+        ("coupled", {"q": 1.0}),
+        pytest.param("coupled", {"q": 0.5}, marks=pytest.mark.slow),
+        pytest.param("coupled", {"q": 1.5}, marks=pytest.mark.slow),
+    ],
+)
+def test_closed_form_is_the_numeric_optimum(law, fixed, make_fit, crossed_runs, rng):
+    fit = prior_fit(make_fit, crossed_runs(), law, rng, **fixed)
+    closed = allocate(fit, BUDGETS)
+    numeric = allocate(fit, BUDGETS, closed_form=False)
+    N, D = closed["N"].values, closed["D"].values
+    searched = (N > 10) & (D > 10)  # the search goes from one parameter to one token
+    assert searched.mean() > 0.9
+    apart = np.abs(numeric["N"].values / N - 1)[searched]
+    assert np.quantile(apart, 0.99) < 1e-4
+    # where nearly all of the loss is its floor the minimum is as flat as floats can tell: its place is less well
+    # known there, the loss is not
+    np.testing.assert_allclose(numeric["law_loss"].values[searched], closed["law_loss"].values[searched], rtol=1e-12)
+
+
+@pytest.mark.parametrize("law", ["chinchilla", "kaplan", "coupled"])
+def test_no_other_split_is_better(law, make_fit, crossed_runs, rng):
+    fit = prior_fit(make_fit, crossed_runs(), law, rng)
+    best = allocate(fit, BUDGETS)["law_loss"]
+    for i, compute in enumerate(BUDGETS):
+        N = xr.DataArray(np.geomspace(1e3, compute / 6e3, 200), dims="split")
+        there = law_loss(load_law(law), draws_of(fit) | {"N": N, "D": compute / (6 * N)})
+        assert (best.isel(budget=i) <= there * (1 + 1e-12)).all()
+
+
+def test_optimum_by_hand(make_fit, crossed_runs):
+    runs = crossed_runs()
+    fit = make_fit("chinchilla", chinchilla_parameters(runs, **{k: np.full(4, v) for k, v in BESIROGLU.items()}), runs)
+    result = allocate(fit, 5.76e23)
+    G = (BESIROGLU["alpha"] * BESIROGLU["A"] / (BESIROGLU["beta"] * BESIROGLU["B"])) ** (
+        1 / (BESIROGLU["alpha"] + BESIROGLU["beta"])
+    )
+    a = BESIROGLU["beta"] / (BESIROGLU["alpha"] + BESIROGLU["beta"])
+    N = G * (5.76e23 / 6) ** a
+    found = minimize_scalar(
+        lambda log_n: chinchilla_loss(np.exp(log_n), 5.76e23 / (6 * np.exp(log_n)), **BESIROGLU),
+        bounds=(np.log(1e9), np.log(1e12)),
+        options={"xatol": 1e-9},
+    )
+    np.testing.assert_allclose(result["N"].values, N, rtol=1e-9)
+    np.testing.assert_allclose(result["N"].values, np.exp(found.x), rtol=1e-4)
+    # the ratio that Besiroglu et al. 2024 print for Chinchilla's budget, instead of Hoffmann et al.'s 60 to 90
+    np.testing.assert_allclose(result["tokens_per_param"].values, 18.3, atol=0.1)
+    np.testing.assert_allclose(result["law_loss"].values, found.fun, rtol=1e-12)
+
+
+def test_the_result(learnt):
+    result = allocate(learnt, BUDGETS)
+    for name in ("N", "D", "tokens_per_param", "law_loss", "loss"):
+        assert result[name].dims == ("chain", "draw", "budget") and result[name].shape == (2, 1000, 3)
+    np.testing.assert_allclose(6 * result["N"] * result["D"] / result["compute"], 1, rtol=1e-12)
+    np.testing.assert_allclose(result["tokens_per_param"], result["D"] / result["N"], rtol=1e-12)
+    assert result["identified"].values.all() and list(result["why_not"].values) == [""] * 3
+    assert (np.diff(result["law_loss"].median(("chain", "draw"))) < 0).all()
+    widths = np.diff(np.log(result["N"]).quantile([0.05, 0.95], ("chain", "draw")), axis=0)[0]
+    assert (widths > 0).all() and widths[2] > widths[1], "never a band of no width; it opens with the budget"
+
+
+def test_one_budget_as_a_number(learnt):
+    assert allocate(learnt, 1e22)["N"].sizes["budget"] == 1
+
+
+def test_seeds(learnt):
+    a, b, c = (allocate(learnt, BUDGETS, seed=seed) for seed in (0, 0, 1))
+    assert a.identical(b) and a["N"].identical(c["N"]) and not np.array_equal(a["loss"], c["loss"])
+
+
+# ---- what is not identified is said to be so ------------------------------------------------------------------------
+
+
+def test_collinear_runs(true_fit):
+    fit = true_fit(draws=400, collinear=True)
+    result = allocate(fit, [1e22, 1e23])
+    assert not result["identified"].values.any()
+    assert list(result["why_not"].values) == ["N and D move together in the runs: the split comes from the prior"] * 2
+    summary = json.loads(json.dumps(allocation_summary(result), allow_nan=False))
+    for budget in summary["budgets"]:
+        assert budget["identified"] is False
+        for name in ("params", "tokens", "tokens_per_param"):
+            assert set(budget[name].values()) == {None}, "a split that is not known is not printed"
+        assert all(isinstance(value, float) for value in budget["loss"].values())
+    assert "1e+22 FLOP: not identified: N and D move together" in " ".join(allocation_warnings(result))
+
+
+def test_band_of_the_prior_is_not_identified(make_fit, crossed_runs, rng):
+    result = allocate(prior_fit(make_fit, crossed_runs(), "chinchilla", rng), 1e22)
+    assert not result["identified"].values.any()
+    assert result["why_not"].values[0].endswith("% as wide as the prior's: the runs do not fix the split")
+
+
+NO_OPTIMUM = """
+title = "Chinchilla without its closed form"
+cite = "arXiv:2203.15556"
+formula = "L_ref * level * (floor + (1 - floor)*(share*(N/N_ref)**(-alpha) + (1 - share)*(D/D_ref)**(-beta)))"
+[priors]
+level = { dist = "LogNormal", mu = 0.15, sigma = 0.3, about = "a" }
+alpha = { dist = "LogNormal", mu = -1.0, sigma = 0.5, about = "b" }
+beta  = { dist = "LogNormal", mu = -1.0, sigma = 0.5, about = "c" }
+floor = { dist = "LogitNormal", mu = 0.8, sigma = 0.8, about = "d" }
+share = { dist = "LogitNormal", mu = 0.0, sigma = 1.0, about = "e" }
+"""
+
+
+@pytest.fixture
+def law_file(tmp_path):
+    def write(text):
+        (tmp_path / "mine.toml").write_text(text)
+        return tmp_path / "mine.toml"
+
+    return write
+
+
+def users_parameters(runs, spread, rng):
+    ours = chinchilla_parameters(runs, **BESIROGLU)
+    values = {name: ours[name] for name in ("level", "floor", "share")}
+    values |= {"alpha": BESIROGLU["alpha"], "beta": BESIROGLU["beta"]}
+    return {name: value * np.exp(spread * rng.standard_normal(200)) for name, value in values.items()}
+
+
+def test_users_law_without_an_optimum(law_file, make_fit, crossed_runs, rng):
+    runs = crossed_runs()
+    result = allocate(make_fit(law_file(NO_OPTIMUM), users_parameters(runs, 0.002, rng), runs), 5.76e23)
+    assert result["identified"].values.all()
+    assert float(result["tokens_per_param"].median()) == pytest.approx(18.3, rel=0.1)
+
+
+def test_law_without_an_interior_optimum(law_file, make_fit, crossed_runs, rng):
+    """D hurts instead of helping: the best split is at the edge of what is searched."""
+    runs = crossed_runs()
+    text = NO_OPTIMUM.replace("(D/D_ref)**(-beta)", "(D/D_ref)**beta")
+    result = allocate(make_fit(law_file(text), users_parameters(runs, 0.002, rng), runs), 1e20)
+    assert not result["identified"].values.any()
+    assert result["why_not"].values[0] == "no optimum inside the searched range in 100% of the draws"
+
+
+@pytest.mark.parametrize(
+    ("formula", "message"),
+    [
+        ("L_ref * level * (N/N_ref)**(-alpha)", r"law 'mine' uses \['N'\]; a split of compute needs a law of N and D"),
+        (
+            "L_ref * level * ((N/N_ref)**(-alpha) + (D/D_ref)**(-alpha)) * epochs**(-alpha)",
+            r"law 'mine' needs \['epochs'\] besides N and D",
+        ),
+    ],
+)
+def test_law_that_cannot_split_compute(formula, message, law_file, make_fit, crossed_runs):
+    head = NO_OPTIMUM.splitlines()
+    text = "\n".join([*head[:3], f'formula = "{formula}"', "[priors]", *head[5:7]])
+    runs = crossed_runs().assign(epochs=("run", np.tile([1.0, 2.0], 12)))
+    fit = make_fit(law_file(text), {"level": [1.0, 1.0], "alpha": [0.3, 0.4]}, runs)
+    with pytest.raises(FitError, match=message):
+        allocate(fit, 1e22)
+
+
+# ---- refusals, tables, JSON -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("compute", "message"),
+    [
+        (0, "compute = 0: a budget must be finite and above 6 FLOP"),
+        (-1e22, r"compute = -1e\+22: a budget must be finite and above 6 FLOP"),
+        ([1e22, np.nan], "compute = nan: a budget must be finite"),
+        (np.inf, "compute = inf: a budget must be finite"),
+        (6, "compute = 6: a budget must be finite and above 6 FLOP"),
+        ([], "compute must be a number of FLOP, or a flat sequence of them"),
+        ([[1e22]], "compute must be a number of FLOP, or a flat sequence of them"),
+        ("much", "compute must be a number of FLOP, or a sequence of them"),
+        (None, "compute"),
+    ],
+)
+def test_budgets_of_no_use(learnt, compute, message):
+    with pytest.raises(FitError, match=message):
+        allocate(learnt, compute)
+
+
+def test_table(learnt):
+    table = allocation_table(allocate(learnt, BUDGETS))
+    bands = [f"{name}_{q}" for name in ("params", "tokens", "tokens_per_param", "law_loss", "loss") for q in QUANTILES]
+    assert list(table.columns) == ["compute", *bands, "identified", "why_not", "decades_beyond"]
+    assert list(table["compute"]) == BUDGETS and (table.params_q05 < table.params_q95).all()
+
+
+def test_summary_for_machines(learnt):
+    summary = json.loads(json.dumps(allocation_summary(allocate(learnt, BUDGETS)), allow_nan=False))
+    assert set(summary) == {"law", "budgets", "diagnostics", "warnings"}
+    for budget, compute in zip(summary["budgets"], BUDGETS, strict=True):
+        assert {"compute", "params", "tokens", "tokens_per_param", "loss", "identified"} <= set(budget)
+        assert budget["compute"] == compute and budget["identified"] is True
+        for name in ("params", "tokens", "tokens_per_param", "loss"):
+            assert list(budget[name]) == list(QUANTILES) and budget[name]["q05"] < budget[name]["q95"]
