@@ -117,7 +117,7 @@ def _one_cut(runs: xr.Dataset, law: Law, edge: float, horizon: float, seed: int,
         key = json.dumps([data_hash(runs), law.text, edge, horizon, seed])
         path = Path(folder) / f"{law.name}-{edge:.3e}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.csv"
         if path.exists():
-            return pd.read_csv(path, float_precision="round_trip")
+            return pd.read_csv(path, dtype=str).astype(float)  # by way of text: bit-equal in every version of pandas
     train = runs.isel(run=(runs["compute"] <= edge).values)
     beyond = np.log10(runs["compute"].values / edge)
     test = (beyond > 0) & (beyond <= horizon)

@@ -3,7 +3,7 @@
 import json
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -217,6 +217,44 @@ def allocate(
 
 
 @app.command()
+def backtest(
+    runs: Runs,
+    law: Annotated[
+        list[str] | None, typer.Option("--law", "-l", help="Name or path of a law; may be repeated.")
+    ] = None,
+    horizon: Annotated[float, typer.Option(help="Longest forecast to score, in decades of compute.")] = 1.5,
+    resume: Annotated[Path | None, typer.Option(help="Folder of finished parts: a killed backtest goes on.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Save the table here (CSV).")] = None,
+    figure: Annotated[Path | None, typer.Option(help="Draw the backtest here (PNG).")] = None,
+    column: Columns = None,
+    unit: Units = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Forecast your larger runs from your smaller ones, and see how often the bands hold."""
+    data = _runs(runs, column, unit)
+    from bayescale.backtest import backtest as run_backtest
+    from bayescale.backtest import backtest_statement, backtest_table
+    from bayescale.files import write_table
+
+    with _progress("forecasting the larger runs from the smaller", quiet or as_json) as step:
+        result = run_backtest(data, law, horizon=horizon, seed=seed, folder=resume, progress=step)
+    table, statement = backtest_table(result), backtest_statement(result)
+    if output is not None:
+        write_table(table, output)
+    if figure is not None:
+        from bayescale.plots import plot_calibration, save_figure
+
+        save_figure(plot_calibration(result), figure)
+    if as_json:
+        _print_json({"backtest": table.to_dict("records"), "statement": statement})
+    elif not quiet:
+        _print_backtest(table)
+        print(statement)
+
+
+@app.command()
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path("demo"),
     seed: Seed = 0,
@@ -233,6 +271,8 @@ def demo(
         print(f"Fitted {result.fitted} runs below 1e22 FLOP with the law '{result.fit.attrs['law']}'.")
         _print_forecast(result.forecasts, None)
         print(result.verdict)
+        _print_backtest(result.backtest)
+        print(result.statement)
         _print_allocation(result.allocation)
         _print_warnings(result.warnings)
         print("Written: " + ", ".join(str(path) for path in result.files))
@@ -318,6 +358,21 @@ def _working(what: str, silent: bool) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _progress(what: str, silent: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar on the error stream for work whose parts can be counted."""
+    if silent:
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
 def _print_json(value: Any) -> None:
     print(json.dumps(_plain(value), indent=2, allow_nan=False))
 
@@ -344,7 +399,7 @@ def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    table = Table(box=None, header_style="bold", pad_edge=False)
     for i, name in enumerate(header):
         table.add_column(name, justify="left" if i == 0 else "right", no_wrap=True)
     for row in rows:
@@ -353,6 +408,7 @@ def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=400)
+    print(title)
     console.print(table)
 
 
@@ -396,7 +452,9 @@ def _print_fit(tree: Any) -> None:
         f"{report['divergences']} divergences, largest r-hat {report['r_hat_max']:.3f}, "
         f"smallest ESS {report['ess_min']:.0f}: {'converged' if report['converged'] else 'NOT CONVERGED'}"
     )
-    _print_warnings([note["text"] for note in summary["notes"] if note["severity"] == "warning"])
+    said = {"collinear_sizes"} if report["collinear"] else set()  # the diagnostics say it too
+    notes = [note for note in summary["notes"] if note["severity"] == "warning" and note["code"] not in said]
+    _print_warnings([note["text"] for note in notes])
     _print_warnings(trust_warnings(report))
 
 
@@ -442,6 +500,37 @@ def _print_allocation(table: Any) -> None:
     ]
     header = ("compute", "N*", "D*", "tokens per param", "loss there")
     _table("Compute-optimal split of C = 6 N D: median and 90 % band", header, rows)
+
+
+def _print_backtest(table: Any) -> None:
+    rows = [
+        (
+            row["law"],
+            f"{row['from_decades']:g} to {row['to_decades']:g}",
+            f"{row['forecasts']} in {row['cuts']}",
+            *(f"{100 * row[f'cover{level}']:.0f} %" for level in (50, 80, 90)),
+            f"{100 * row['bias']:+.2f} %",
+            f"{100 * row['abs_error']:.2f} %",
+            f"{100 * row['width90']:.1f} %",
+            f"{row['crps']:.4f}",
+            f"{row['interval_score90']:.4f}",
+        )
+        for _, row in table.iterrows()
+    ]
+    header = (
+        "law",
+        "decades beyond",
+        "runs in cuts",
+        "50 %",
+        "80 %",
+        "90 %",
+        "bias",
+        "error",
+        "width 90 %",
+        "CRPS",
+        "IS 90 %",
+    )
+    _table("Backtest: how often the bands held, by distance beyond the runs learnt from", header, rows)
 
 
 def _card(law: Any) -> dict[str, Any]:

@@ -13,10 +13,10 @@ from bayescale.allocate import allocate, allocation_summary, allocation_table, a
 from bayescale.backtest import backtest, backtest_statement, backtest_table
 from bayescale.datasets import load_dataset
 from bayescale.diagnostics import fit_summary
-from bayescale.files import FileError, write_table, write_whole
+from bayescale.files import FileError, write_table
 from bayescale.fit import fit
 from bayescale.forecast import forecast, forecast_summary, forecast_table, forecast_warnings
-from bayescale.plots import plot_calibration, plot_forecast
+from bayescale.plots import plot_calibration, plot_forecast, save_figure
 from bayescale.store import save_fit
 
 BELOW = 1e22  # FLOP: the runs below are fitted, those above are forecast
@@ -75,7 +75,7 @@ def run_demo(
     held_law = int(((table.law_loss_q05 <= table.measured) & (table.measured <= table.law_loss_q95)).sum())
     verdict = (
         f"The 90 % band held {held} of {len(table)} larger runs, the law alone {held_law}; "
-        "the runs of one study share one error, so this is one look, not seven."
+        "the runs of one study share one error, so this is one look and not many."
     )
     return Demo(
         fit=tree,
@@ -97,15 +97,3 @@ def run_demo(
             "files": [str(path) for path in files],
         },
     )
-
-
-def save_figure(figure: Any, path: Path) -> Path:
-    """Write a figure as PNG, whole or not at all, and close it."""
-    import matplotlib.pyplot as plt
-
-    try:
-        return write_whole(path, lambda temporary: figure.savefig(temporary, format="png", dpi=150))
-    except OSError as error:
-        raise FileError(f"{path}: cannot be written: {error.strerror or error}") from None
-    finally:
-        plt.close(figure)

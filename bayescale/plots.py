@@ -1,12 +1,14 @@
 """Figures: one function a figure; each takes a fit or what was made of it and returns a matplotlib figure."""
 
 import itertools
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
 from bayescale.allocate import allocate
+from bayescale.files import FileError, write_whole
 from bayescale.fit import FitError
 from bayescale.forecast import quantiles
 
@@ -156,3 +158,15 @@ def plot_calibration(result: xr.Dataset) -> "Figure":
         right.set_title("How often the bands held", loc="left", fontsize=11)
         right.legend(frameon=False, loc="lower left", fontsize=9.5)
     return figure
+
+
+def save_figure(figure: Any, path: Path) -> Path:
+    """Write a figure as PNG, whole or not at all, and close it."""
+    import matplotlib.pyplot as plt
+
+    try:
+        return write_whole(path, lambda temporary: figure.savefig(temporary, format="png", dpi=150))
+    except OSError as error:
+        raise FileError(f"{path}: cannot be written: {error.strerror or error}") from None
+    finally:
+        plt.close(figure)
