@@ -1,0 +1,111 @@
+"""Imports go one way, ARCHITECTURE.md is true, and the wheel holds what the package needs."""
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "bayescale"
+# each module may import only from those before it
+ORDER = """formula law noise runs lint files datasets diagnostics fit store drift forecast allocate backtest plots demo
+cli""".split()
+
+
+def imported(module):
+    """Modules of the package that a module imports, wherever in it."""
+    tree = ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: relative import"
+            if node.module == "bayescale":
+                yield from (alias.name for alias in node.names)
+            elif node.module and node.module.startswith("bayescale."):
+                yield node.module.split(".")[1]
+        elif isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[1] for alias in node.names if alias.name.startswith("bayescale."))
+
+
+def test_every_module_has_its_place():
+    assert {path.stem for path in PACKAGE.glob("*.py")} == {*ORDER, "__init__"}
+
+
+@pytest.mark.parametrize("module", ORDER)
+def test_imports_go_one_way(module):
+    wrong = set(imported(module)) - set(ORDER[: ORDER.index(module)])
+    assert not wrong, f"{module} imports {sorted(wrong)}, which come after it"
+
+
+def test_the_library_does_not_know_its_command_line():
+    assert "cli" not in set(imported("__init__"))
+
+
+@pytest.mark.parametrize("module", ["pymc", "nutpie", "pytensor", "matplotlib", "arviz"])
+def test_heavy_packages_are_imported_where_they_are_used(module):
+    """Importing bayescale must stay fast: these are imported inside the functions that need them."""
+    for path in PACKAGE.glob("*.py"):
+        top = ast.parse(path.read_text(encoding="utf-8")).body
+        names = [alias.name for node in top if isinstance(node, ast.Import) for alias in node.names]
+        names += [node.module or "" for node in top if isinstance(node, ast.ImportFrom)]
+        assert module not in {name.split(".")[0] for name in names}, path.name
+
+
+def test_architecture_page_is_true():
+    page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(?:bayescale/)?(\w+)\.py`", page))
+    assert set(ORDER) <= named, f"not in ARCHITECTURE.md: {sorted(set(ORDER) - named)}"
+    assert named <= set(ORDER), f"in ARCHITECTURE.md but not in the package: {sorted(named - set(ORDER))}"
+    for path in re.findall(r"`((?:bayescale|benchmarks|models|tests|docs|data|\.ci)/[\w./-]*)`", page):
+        assert (ROOT / path).exists() or (PACKAGE / path).exists(), path
+
+
+def test_table_of_modules_is_in_the_order_of_imports():
+    page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)\.py` \|", page, flags=re.MULTILINE)
+    for i, module in enumerate(rows):
+        assert not set(imported(module)) - set(rows[:i]), module
+
+
+# ---- the wheel ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_wheel_holds_all_and_works(tmp_path):
+    source = tmp_path / "source"
+    shutil.copytree(
+        ROOT, source, ignore=shutil.ignore_patterns(".venv", ".git", "__pycache__", ".*_cache", ".hypothesis", "demo")
+    )
+    # the isolated build fetches hatchling; the one of this environment will do
+    build = [sys.executable, "-m", "pip", "wheel", str(source), "--no-deps", "-q", "-w", str(tmp_path)]
+    build += ["--no-build-isolation"] if _has("hatchling") else []
+    subprocess.run(build, check=True)
+    (wheel,) = tmp_path.glob("bayescale-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        archive.extractall(tmp_path / "installed")
+    expected = {f"bayescale/{path.name}" for path in PACKAGE.glob("*.py")}
+    expected |= {f"bayescale/models/{path.name}" for path in (ROOT / "models").glob("*.toml")}
+    expected |= {f"bayescale/data/{path.name}" for path in (PACKAGE / "data").iterdir()}
+    assert expected <= names, sorted(expected - names)
+    extra = {name for name in names if not name.startswith(("bayescale/", "bayescale-"))}
+    assert not extra, f"the wheel holds what is not the package: {sorted(extra)}"
+    script = (
+        "import bayescale, pathlib; assert pathlib.Path(bayescale.__file__).is_relative_to(pathlib.Path.cwd());"
+        "print(len(bayescale.laws()), bayescale.load_dataset('pile').sizes['run'], "
+        "bayescale.drift.shipped_prior().length > 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path / "installed", capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == [str(len(list((ROOT / "models").glob("*.toml")))), "30", "True"]
+
+
+def _has(module):
+    import importlib.util
+
+    return importlib.util.find_spec(module) is not None
