@@ -1,0 +1,469 @@
+import csv
+import importlib
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from bayescale import cli
+from bayescale.store import open_fit, save_fit
+
+QUANTILES = {"q05", "q25", "q50", "q75", "q95"}
+SIZES = [(n, d) for n in (1e7, 1e8, 1e9, 1e10) for d in (1e9, 1e10, 1e11)]
+SCATTER = 1 + 0.004 * np.random.default_rng(1).standard_normal(12)
+LOSSES = [(2 + 400 / n**0.34 + 400 / d**0.28) * scatter for (n, d), scatter in zip(SIZES, SCATTER, strict=True)]
+GOOD = "N,D,loss\n" + "".join(f"{n:g},{d:g},{loss:.4f}\n" for (n, d), loss in zip(SIZES, LOSSES, strict=True))
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """A command in this process, as the shell would run it: status, output, errors."""
+
+    def run(*args):
+        monkeypatch.setattr(sys, "argv", ["bayescale", *map(str, args)])
+        with pytest.raises(SystemExit) as exit:
+            cli.main()
+        out, err = capsys.readouterr()
+        return exit.value.code, out, err
+
+    return run
+
+
+@pytest.fixture
+def parsed(command):
+    """The JSON that a command prints; nothing else may stand on its output."""
+
+    def run(*args):
+        status, out, err = command(*args, "--json")
+        assert status == 0, err
+        return json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def saved(true_fit, tmp_path_factory):
+    return save_fit(true_fit(draws=1000), tmp_path_factory.mktemp("cli") / "fit.nc")
+
+
+@pytest.fixture
+def runs(tmp_path):
+    path = tmp_path / "runs.csv"
+    path.write_text(GOOD)
+    return path
+
+
+# ---- a user's mistake is one plain sentence and status 1 ------------------------------------------------------------
+
+
+def complains(command, message, *args):
+    """Status 1, nothing on the output, and on the error stream one line that matches ``message``."""
+    status, out, err = command(*args)
+    assert status == 1, err
+    assert out == ""
+    assert err.startswith("error: ") and err.endswith("\n") and err.count("\n") == 1, err
+    assert "Traceback" not in err and len(err) < 500
+    assert message in err, err
+
+
+def rows(*lines, header="N,D,loss"):
+    return "\n".join([header, *lines]) + "\n"
+
+
+BAD_RUNS = {
+    "missing column": (rows("1e7,1e9", header="N,D"), "no column for loss among N, D"),
+    "one size only": (rows("1e7,3", header="N,loss"), "two of params, tokens and compute are needed, found ['params']"),
+    "text in a number": (rows("1e7,1e9,3", "70M,1e9,3"), "line 3: N = '70M' is not a number (write 70e6"),
+    "empty cell": (rows("1e7,,3"), "line 2: D is empty (a number > 0 is expected)"),
+    "NaN": (rows("1e7,1e9,nan"), "line 2: loss is missing or NaN (drop the run, or give its value)"),
+    "zero": (rows("1e7,0,3"), "line 2: D = 0 (must be > 0)"),
+    "negative": (rows("1e7,1e9,-3"), "line 2: loss = -3 (must be > 0)"),
+    "infinite": (rows("1e7,1e9,inf"), "line 2: loss = inf (must be finite)"),
+    "overflow": (rows("1e200,1e200,3"), "line 2: compute comes out as inf, by the units and C = 6 N D"),
+    "duplicate header": (rows("1e7,1e9,3,3", header="N,D,loss,loss"), "columns ['loss'] stand twice"),
+    "empty file": ("", "is empty; a header line and one line for each run are expected"),
+    "header alone": (rows(), "no runs; a header line and one line for each run are expected"),
+    "semicolons": (rows("1e7;1e9;3", header="N;D;loss"), "the fields are separated by a semicolon"),
+    "tabs": (rows("1e7\t1e9\t3", header="N\tD\tloss"), "the fields are separated by a tab"),
+    "ragged": (rows("1e7,1e9,3", "1e7,1e9"), "line 3: 2 field(s), the header has 3"),
+    "latin-1": (rows("1e7,1e9,3").replace("loss", "größe").encode("latin-1"), "is not UTF-8 text"),
+    "binary": (b"\x00\xff\xfe\x80" * 50, "is not UTF-8 text"),
+    "open quote": (rows('"1e7,1e9,3'), "not CSV"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_RUNS)
+@pytest.mark.parametrize("name", ["check", "fit"])
+def test_bad_runs(command, tmp_path, name, kind):
+    content, message = BAD_RUNS[kind]
+    (tmp_path / "runs.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
+    complains(command, message, name, tmp_path / "runs.csv")
+
+
+def test_integers_whose_product_leaves_int64_are_read(command, tmp_path):
+    path = tmp_path / "runs.csv"
+    path.write_text(rows("70000000000,1400000000000,1.9", "100000000000000,9000000000000000,1.5"))
+    status, out, err = command("check", path)
+    assert status == 0 and "compute 5.88e+23 to 5.4e+30" in out and not err
+
+
+LAW = """
+title = "mine"
+cite = "none"
+formula = "L_ref * level * (N/N_ref)**(-slope)"
+[priors]
+level = { dist = "LogNormal", mu = 0.0, sigma = 0.3, about = "a" }
+slope = { dist = "LogNormal", mu = -2.3, sigma = 0.6, about = "b" }
+"""
+BAD_LAWS = {
+    "not TOML": (("title", "title title"), "law 'mine': not valid TOML"),
+    "no formula": (('formula = "L_ref * level * (N/N_ref)**(-slope)"', ""), "'formula' is missing or empty"),
+    "no prior": (("slope = {", "slop = {"), "no prior for ['slope']; priors not in the formula ['slop']"),
+    "unknown distribution": (('"LogNormal", mu = 0.0', '"Cauchy", mu = 0.0'), "unknown distribution 'Cauchy'"),
+    "wrong parameters": (("mu = 0.0, sigma = 0.3", "mu = 0.0"), "LogNormal takes ['mu', 'sigma'], given ['mu']"),
+    "no scale": (("sigma = 0.3", "sigma = -0.3"), "prior 'level': sigma = -0.3 (must be > 0)"),
+    "unknown key": (("[priors]", "colour = 1\n[priors]"), "unknown keys ['colour']"),
+    "attribute": (("(-slope)", "(-slope.real)"), "attribute access 'slope.real' is not allowed in a formula"),
+    "call": (("L_ref * level", "eval(level)"), "unknown function 'eval' in formula; the functions are exp"),
+    "huge power": (("(-slope)", "9**9**9"), "exponent 3.8742e+08 in formula"),
+    "deep nesting": (("L_ref * level", "(" * 100 + "level" + ")" * 100), "formula is nested more than 60 deep"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_LAWS)
+def test_bad_law_file(command, runs, tmp_path, kind):
+    (old, new), message = BAD_LAWS[kind]
+    assert old in LAW
+    path = tmp_path / "mine.toml"
+    path.write_text(LAW.replace(old, new, 1))
+    complains(command, message, "fit", runs, "--law", path)
+    complains(command, message, "laws", path)
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "__import__('os').system('touch {canary}')",
+        "open('{canary}', 'w')",
+        "(lambda: open('{canary}', 'w'))()",
+        "[open('{canary}', 'w') for N in (1,)]",
+        'exec(\'open("{canary}", "w")\')',
+    ],
+)
+def test_hostile_formula_runs_nothing(command, runs, tmp_path, hostile):
+    canary, path = tmp_path / "canary", tmp_path / "mine.toml"
+    formula = json.dumps(hostile.format(canary=canary) + " * level * N**slope")
+    path.write_text(LAW.replace('"L_ref * level * (N/N_ref)**(-slope)"', formula))
+    status, _, err = command("fit", runs, "--law", path)
+    assert status == 1 and err.startswith("error: law 'mine', formula: ") and err.count("\n") == 1
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["check", "{folder}/absent.csv"], "absent.csv: no such file; a CSV or parquet file of runs is expected"),
+        (["check", "{folder}"], "is a folder; a CSV or parquet file is expected"),
+        (
+            ["check", "{runs}", "--column", "loss"],
+            "--column loss: ROLE=NAME is expected, such as --column loss=val_loss",
+        ),
+        (["check", "{runs}", "--column", "loss=ppl"], "no column 'ppl' for loss; the columns are N, D, loss"),
+        (["check", "{runs}", "--column", "size=N"], "unknown role 'size' for column 'N'; the roles are params, tokens"),
+        (["check", "{runs}", "--unit", "params=Gi"], "unknown unit 'Gi' for params; allowed are 1, K, M, B, T"),
+        (
+            ["fit", "{runs}", "--law", "chinchila"],
+            "unknown law 'chinchila'; the laws are chinchilla, coupled, kaplan; did",
+        ),
+        (["fit", "{runs}", "--law", "{folder}/absent.toml"], "absent.toml': No such file or directory"),
+        (["fit", "{runs}", "--law", "{folder}/"], "Is a directory"),
+        (["fit", "{runs}", "--noise", "cauchy"], "unknown noise 'cauchy'; the noises are student_t, normal"),
+        (["fit", "{runs}", "--draws", "10"], "draws = 10 (a whole number of at least 100 is expected)"),
+        (["fit", "{runs}", "--draws", "many"], "invalid value for '--draws'"),
+        (["fit", "{runs}", "--seed", "-1"], "invalid value for '--seed'"),
+        (["fit", "{runs}", "--below", "1e10"], "--below 1e+10 leaves no run: the smallest compute is 6e+16 FLOP"),
+        (["fit", "{runs}", "--below", "17e"], "--below 17e: not a number (write 70e9 or 70B)"),
+        (["fit", "{runs}", "--below", "7e16"], "1 run(s); a fit needs at least 4, and 12 or more to say much"),
+        (["fit", "{one_size}"], "all 4 runs have params = 1e+07; law 'coupled' needs at least two different values"),
+        (["fit", "{constant}"], "all 4 losses are 3; there is nothing to learn from"),
+        (["fit", "{runs}", "-o", "{folder}/absent/fit.nc"], "absent does not exist; make it"),
+        (["fit", "{runs}", "-o", "{folder}"], "is a folder; the name of a file in it is expected, such as"),
+        (["fit", "{runs}", "--colour", "red"], "no such option: --colour"),
+        (["fit"], "missing argument 'RUNS'"),
+        (["fitt", "{runs}"], "no such command 'fitt'"),
+        (["forecast", "{fit}"], "missing option '--params' / '-N'"),
+        (["forecast", "{folder}/absent.nc", "-N", "7B", "-D", "1T"], "no such file; 'bayescale fit RUNS -o"),
+        (
+            ["forecast", "{folder}", "-N", "7B", "-D", "1T"],
+            "is a folder; a fit saved by bayescale (fit.nc) is expected",
+        ),
+        (["forecast", "{runs}", "-N", "7B", "-D", "1T"], "not a readable NetCDF file; it may be truncated"),
+        (["forecast", "{truncated}", "-N", "7B", "-D", "1T"], "not a readable NetCDF file; it may be truncated"),
+        (["forecast", "{fit}", "-N", "7Q", "-D", "1T"], "--params 7Q: not a number (write 70e9 or 70B)"),
+        (["forecast", "{fit}", "-N", "7B", "-D", "0"], "--tokens 0: a finite number above 0 is expected"),
+        (["forecast", "{fit}", "-N", "nan", "-D", "1T"], "--params nan: a finite number above 0 is expected"),
+        (["forecast", "{fit}", "-N", "1B", "-N", "2B", "-D", "1", "-D", "2", "-D", "3"], "or sequences of one length"),
+        (["forecast", "{fit}", "-N", "7B", "-D", "1T", "--target", "low"], "--target low: not a number"),
+        (["forecast", "{fit}", "-N", "7B", "-D", "1T", "-o", "{folder}/no/x.csv"], "x.csv: cannot be written: No such"),
+        (["allocate", "{fit}", "--compute", "-1e22"], "--compute -1e22: a finite number above 0 is expected"),
+        (["allocate", "{fit}", "--compute", "1"], "compute = 1: a budget must be finite and above 6 FLOP"),
+        (["allocate", "{fit}"], "missing option '--compute' / '-C'"),
+        (["backtest", "{runs}", "--horizon", "0"], "horizon = 0: a number of decades above 0 is expected"),
+        (["backtest", "{one_size}"], "no cut leaves 12 runs of 4 sizes"),
+        (["demo", "-o", "{runs}"], "runs.csv: cannot be made: File exists"),
+        (["datasets", "pyle"], "no data set 'pyle'; there are pile, chinchilla; did you mean 'pile'?"),
+        (["laws", "nosuch"], "unknown law 'nosuch'; the laws are"),
+    ],
+)
+def test_mistakes(command, args, message, runs, saved, tmp_path):
+    (tmp_path / "one_size.csv").write_text(rows(*(f"1e7,{d},3.{d[0]}" for d in ("1e9", "2e9", "3e9", "4e9"))))
+    (tmp_path / "constant.csv").write_text(rows("1e7,1e9,3", "1e8,1e9,3", "1e7,1e10,3", "1e8,1e10,3"))
+    (tmp_path / "truncated.nc").write_bytes(saved.read_bytes()[:5000])
+    files = {"folder": tmp_path, "runs": runs, "fit": saved, "truncated": tmp_path / "truncated.nc"}
+    files |= {"one_size": tmp_path / "one_size.csv", "constant": tmp_path / "constant.csv"}
+    complains(command, message, *(arg.format(**files) for arg in args))
+
+
+def test_unconverged_fit_is_one_sentence_too(command, runs, tmp_path, monkeypatch):
+    from bayescale import diagnostics
+
+    monkeypatch.setattr(diagnostics, "R_HAT_MAX", 0.5)
+    monkeypatch.setattr(importlib.import_module("bayescale.fit"), "SETTINGS", ((200, 0.9),))
+    fit = ("fit", runs, "--law", "chinchilla", "--draws", "100", "-o", tmp_path / "fit.nc")
+    complains(command, "did not converge after 1 attempt(s)", *fit)
+    assert not (tmp_path / "fit.nc").exists()
+    status, out, err = command(*fit, "--allow-unconverged")
+    assert status == 0 and "NOT CONVERGED" in out and "warning: the chains did not converge" in err
+    _, _, err = command("forecast", tmp_path / "fit.nc", "-N", "7B", "-D", "1T")
+    assert "warning: the chains did not converge" in err
+
+
+def test_our_own_mistakes_are_not_hidden(command, monkeypatch):
+    def broken(name):
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("bayescale.law.laws", broken)
+    monkeypatch.setattr(sys, "argv", ["bayescale", "laws"])
+    with pytest.raises((ZeroDivisionError, TypeError)):
+        cli.main()
+
+
+def test_no_command_prints_the_help(command):
+    status, out, err = command()
+    assert status == 1 and "Usage: bayescale" in out
+    assert err == "error: a command is expected; 'bayescale --help' lists them\n"
+
+
+# ---- real processes -------------------------------------------------------------------------------------------------
+
+
+def shell(*args, **options):
+    return subprocess.run(
+        [sys.executable, "-c", "from bayescale.cli import main; main()", *map(str, args)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        **options,
+    )
+
+
+def test_status_of_the_process(tmp_path):
+    done = shell("check", tmp_path / "absent.csv")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert shell("laws", "--quiet").returncode == 0
+
+
+@pytest.mark.parametrize("args", [["--help"], ["fit", "--help"], ["laws"], ["laws", "chinchilla"], ["check", "pile"]])
+def test_light_commands_do_not_import_the_sampler(args):
+    script = (
+        "import sys; from bayescale.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as exit: assert not exit.code\n"
+        "heavy = {'pymc', 'nutpie', 'pytensor', 'arviz_stats', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *args], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_closed_pipe_is_no_traceback():
+    done = subprocess.run(
+        f"{sys.executable} -c 'from bayescale.cli import main; main()' laws chinchilla --json | head -c 10",
+        shell=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "Traceback" not in done.stderr
+
+
+# ---- what the commands print ----------------------------------------------------------------------------------------
+
+
+def test_check(command, parsed, runs):
+    status, out, err = command("check", "pile")
+    assert status == 0 and not err
+    assert out.startswith("pile: 30 runs; params 7.043e+07 to 2.055e+10, tokens ")
+    summary = parsed("check", runs)
+    assert set(summary) == {"source", "runs", "columns", "notes"}
+    assert (
+        summary["source"] == "runs.csv"
+        and summary["runs"] == 12
+        and summary["columns"][:3] == ["params", "tokens", "compute"]
+    )
+
+
+def test_check_takes_columns_and_units(parsed, tmp_path):
+    (tmp_path / "runs.csv").write_text("size_m,seen,bits\n10,1e9,4.5\n100,1e9,4\n")
+    options = ["--column", "params=size_m", "--column", "tokens=seen", "--column", "loss=bits"]
+    summary = parsed("check", tmp_path / "runs.csv", *options, "--unit", "params=M", "--unit", "loss=bits")
+    assert summary["runs"] == 2 and "units" not in {note["code"] for note in summary["notes"]}
+
+
+def test_laws(command, parsed):
+    status, out, _ = command("laws")
+    assert status == 0 and "chinchilla(N, D): E + A*N**(-alpha) + B*D**(-beta)" in out
+    names = [law["name"] for law in parsed("laws")["laws"]]
+    assert names == ["chinchilla", "coupled", "kaplan"]
+    card = parsed("laws", "chinchilla")
+    assert (
+        card["published"]["besiroglu2024"]["values"]["E"] == 1.8172
+        and card["cite"]
+        and card["priors"]["slope"]["about"]
+    )
+    _, out, _ = command("laws", "chinchilla")
+    assert "As published   L = E + A*N**(-alpha) + B*D**(-beta)" in out and "Mind: " in out
+
+
+def test_fit(parsed, runs, tmp_path, sampled):
+    summary = parsed("fit", runs, "--law", "chinchilla", "--seed", "3", "-o", tmp_path / "fit.nc")
+    assert {"law", "runs", "parameters", "diagnostics"} <= set(summary)
+    assert summary["law"] == "chinchilla" and summary["runs"] == 12
+    for name in ("E", "A", "B", "alpha", "beta"):
+        assert {"median", "q05", "q95", "r_hat", "ess_bulk"} <= set(summary["parameters"][name])
+    assert {"divergences", "r_hat_max", "ess_min", "converged"} <= set(summary["diagnostics"])
+    fit = open_fit(tmp_path / "fit.nc")
+    assert fit.attrs["seed"] == 3 and fit.attrs["source"] == "runs.csv"
+    assert summary["parameters"]["E"]["median"] == pytest.approx(float(fit["posterior"]["E"].median()))
+
+
+def test_fit_prints_a_table(command, sampled):
+    status, out, _ = command("fit", "pile", "--law", "chinchilla", "--below", "1e22")
+    assert status == 0
+    assert "law 'chinchilla' on 23 runs: posterior median and 90 % band" in out and ": converged" in out
+
+
+def test_forecast(command, parsed, saved, tmp_path):
+    summary = parsed("forecast", saved, "--params", "70e9", "--tokens", "1.4T")
+    (point,) = summary["points"]
+    assert {"params", "tokens", "compute", "decades_beyond", "law_loss", "loss"} <= set(point)
+    assert set(point["law_loss"]) == set(point["loss"]) == QUANTILES
+    assert point["params"] == 7e10 and point["tokens"] == 1.4e12 and point["compute"] == pytest.approx(5.88e23)
+    assert summary["diagnostics"]["converged"] is True
+    point = parsed("forecast", saved, "-N", "70B", "-D", "1.4e12", "--target", "2")["points"][0]
+    assert point["target"] == 2 and 0 < point["p_reach"] < 1
+    status, out, _ = command("forecast", saved, "-N", "1B", "-N", "70B", "-D", "1T", "-o", tmp_path / "table.csv")
+    assert status == 0 and "70B" in out and "loss, 90 % band" in out
+    with open(tmp_path / "table.csv", newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [row["params"] for row in table] == ["1000000000.0", "70000000000.0"] and "loss_q95" in table[0]
+
+
+def test_allocate(command, parsed, saved, tmp_path):
+    summary = parsed("allocate", saved, "--compute", "5.76e23", "-C", "1e22")
+    assert [budget["compute"] for budget in summary["budgets"]] == [5.76e23, 1e22]
+    for budget in summary["budgets"]:
+        assert {"compute", "params", "tokens", "tokens_per_param", "loss", "identified"} <= set(budget)
+        assert budget["identified"] is True and set(budget["tokens_per_param"]) == QUANTILES
+    status, out, _ = command("allocate", saved, "-C", "1e22", "-o", tmp_path / "table.csv")
+    assert status == 0 and "tokens per param" in out and (tmp_path / "table.csv").exists()
+
+
+def test_allocation_that_is_not_identified(command, parsed, true_fit, tmp_path):
+    path = save_fit(true_fit(draws=100, collinear=True), tmp_path / "fit.nc")
+    budget = parsed("allocate", path, "-C", "1e22")["budgets"][0]
+    assert budget["identified"] is False and set(budget["params"].values()) == {None} and budget["why_not"]
+    _, out, err = command("allocate", path, "-C", "1e22")
+    assert out.count("not identified") == 3 and "warning: 1e+22 FLOP: not identified: N and D move together" in err
+
+
+def test_backtest(parsed, tmp_path, crossed_runs, sampled):
+    runs = crossed_runs(8, 4)
+    runs.to_dataframe().to_csv(tmp_path / "runs.csv", index=False)
+    args = ["backtest", tmp_path / "runs.csv", "--law", "chinchilla", "--horizon", "0.5", "--resume", tmp_path / "kept"]
+    summary = parsed(*args)
+    assert summary["statement"].startswith("With the law 'chinchilla', forecasts 0 to 0.5 decades")
+    (row,) = summary["backtest"]
+    assert row["forecasts"] >= 2 and 0 <= row["cover90"] <= 1 and row["crps"] > 0
+    assert parsed(*args) == summary and list((tmp_path / "kept").iterdir())
+
+
+def test_datasets(command, parsed):
+    rows = parsed("datasets")["datasets"]
+    assert [row["name"] for row in rows] == ["pile", "chinchilla"] and rows[0]["embedded"] and not rows[1]["embedded"]
+    one = parsed("datasets", "pile")
+    assert one["runs"] == 30 and one["file"].endswith("pile.csv") and "arXiv" in one["cite"]
+    status, out, _ = command("datasets", "pile")
+    assert status == 0 and out.strip() == one["file"]
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["check", "pile"],
+        ["laws"],
+        ["laws", "coupled"],
+        ["datasets"],
+        ["datasets", "pile"],
+        ["fit", "pile", "--law", "chinchilla", "--below", "1e22"],
+        ["forecast", "{fit}", "-N", "70B", "-D", "100T"],
+        ["allocate", "{fit}", "-C", "1e22"],
+    ],
+)
+def test_quiet(command, args, saved, sampled):
+    status, out, err = command(*(arg.format(fit=saved) for arg in args), "--quiet")
+    assert (status, out, err) == (0, "", "")
+
+
+def test_same_seed_same_numbers(parsed, saved):
+    a, b, c = (parsed("forecast", saved, "-N", "70B", "-D", "1T", "--seed", seed) for seed in (1, 1, 2))
+    assert a == b != c
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("70e9", 7e10), ("70B", 7e10), ("1.4T", 1.4e12), ("350m", 3.5e8), ("12k", 1.2e4), ("7", 7.0)]
+)
+def test_numbers_as_people_write_them(text, value):
+    assert cli._number("--params", text) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(7e9, "7B"), (1.4e12, "1.4T"), (3.5e8, "350M"), (1234.0, "1.23K"), (5, "5")]
+)
+def test_sizes_as_people_write_them(value, text):
+    assert cli._size(value) == text
+
+
+def test_json_has_no_nan():
+    plain = cli._plain({"a": np.float64("nan"), "b": [np.inf, np.int64(2)], "c": (np.bool_(True), "x"), "d": None})
+    assert plain == {"a": None, "b": [None, 2], "c": [True, "x"], "d": None}
+
+
+# ---- slow: the demonstration ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_demo(parsed, tmp_path):
+    summary = parsed("demo", "-o", tmp_path / "demo")
+    assert {"fit", "forecast", "measured", "allocation", "backtest", "verdict", "files"} <= set(summary)
+    assert len(summary["measured"]) == len(summary["forecast"]["points"]) == 7
+    made = {path.name for path in (tmp_path / "demo").iterdir()}
+    assert made == {"fit.nc", "forecasts.csv", "allocation.csv", "backtest.csv", "forecast.png", "backtest.png"}
+    assert (tmp_path / "demo" / "forecast.png").read_bytes().startswith(b"\x89PNG")
+    assert open_fit(tmp_path / "demo" / "fit.nc").attrs["source"] == "pile"
+    pairs = zip(summary["forecast"]["points"], summary["measured"], strict=True)
+    assert sum(point["loss"]["q05"] <= loss <= point["loss"]["q95"] for point, loss in pairs) >= 5
