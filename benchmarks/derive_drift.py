@@ -2,7 +2,7 @@
 
     python -m benchmarks.derive_drift STUDIES [--write bayescale/data/drift.toml] [--table docs/drift-scores.md]
 
-A study is a CSV file of runs. Two things are learnt from all studies, families of studies weighing alike:
+A study is a CSV file of runs. Two things are learnt from all studies, each weighing alike:
 
 1. ``log_scale``, ``log_scale_sd``: the distribution of the drift's scale over studies. Each study gives a likelihood of
    its scale (the evidence of its runs, drift integrated out); EM finds the normal distribution of log scale under
@@ -72,9 +72,8 @@ def splits(runs: pd.DataFrame) -> Iterator[tuple[float, pd.DataFrame, pd.DataFra
 
 
 def weights(studies: Sequence[str]) -> np.ndarray:
-    """Families weigh alike, and the studies of a family alike."""
-    families = [family(study) for study in studies]
-    weight = np.array([1 / families.count(name) for name in families])
+    """Studies weigh alike, however many splits they have: a study, not a run or a split, is what repeats."""
+    weight = np.array([1 / list(studies).count(study) for study in studies])
     return weight / weight.sum()
 
 
