@@ -92,14 +92,19 @@ def _budgets(compute: Any) -> np.ndarray:
 
 def _numeric_optimum(law: Law, values: dict[str, Any], budget: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     """N* by bracketing and golden sections in log N, for all draws and budgets at once; and whether it is inside."""
+    # done once instead of a hundred times: what does not change with N, and aligning the labels of chains and draws
+    values = {name: values[name] for name in (*law.priors, *law.constants)}
+    bare = with_where(law, {name: value.drop_vars(value.coords) for name, value in values.items()} | {"C": budget})
 
     def log_loss(log_n: xr.DataArray) -> xr.DataArray:
         N = np.exp(log_n)
-        loss = law_loss(law, values | {"N": N, "D": budget / (FLOPS_PER_PARAM_TOKEN * N), "C": budget})
+        loss = law_loss(law, bare | {"N": N, "D": budget / (FLOPS_PER_PARAM_TOKEN * N)})
         return np.log(loss).transpose("chain", "draw", "budget")
 
     high = np.log(budget / FLOPS_PER_PARAM_TOKEN)  # D = 1 token
-    return minimise(log_loss, xr.zeros_like(high), high, np.exp)
+    N, interior = minimise(log_loss, xr.zeros_like(high), high, np.exp)
+    labels = {dim: value.coords[dim] for value in values.values() for dim in value.coords}
+    return N.assign_coords(labels), interior.assign_coords(labels)
 
 
 def minimise(

@@ -406,10 +406,10 @@ def reference_constants(law: Law, runs: Mapping[str, Any]) -> dict[str, float]:
 
 
 def with_where(law: Law, values: Mapping[str, Any]) -> dict[str, Any]:
-    """``values`` (parameters, inputs, constants) and the law's sub-expressions that they determine."""
+    """``values`` (parameters, inputs, constants) and, if not among them, the sub-expressions that they determine."""
     values = dict(values)
     for key, tree in law.where.items():
-        if set(names(tree)) <= set(values):
+        if key not in values and set(names(tree)) <= set(values):
             values[key] = evaluate(tree, values)
     return values
 

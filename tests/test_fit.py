@@ -161,6 +161,7 @@ def test_other_seed_other_draws(sampled, pile):
         )
 
 
+@pytest.mark.slow
 def test_swapped_data_is_as_good_as_a_fresh_compile(crossed_runs, sampled):
     import nutpie
 

@@ -21,12 +21,17 @@ def saved(sampled, tmp_path_factory):
     return save_fit(sampled, tmp_path_factory.mktemp("store") / "fit.nc")
 
 
+@pytest.fixture(scope="module")
+def small(true_fit):
+    return true_fit(draws=20)
+
+
 @pytest.fixture
-def tampered(true_fit, tmp_path):
+def tampered(small, tmp_path):
     """A small fit, changed by a function that is given its tree, in a file."""
 
     def write(change):
-        tree = true_fit(draws=20)
+        tree = small.copy(deep=True)
         tree = change(tree) or tree
         tree.to_netcdf(tmp_path / "fit.nc", engine="h5netcdf")
         return tmp_path / "fit.nc"

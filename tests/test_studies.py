@@ -1,0 +1,118 @@
+"""Slow: known parameters are recovered, and the numbers of the literature come out of the real runs."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import BESIROGLU, chinchilla_parameters
+from scipy import stats
+
+from bayescale.allocate import allocate
+from bayescale.diagnostics import diagnostics
+from bayescale.fit import fit
+from bayescale.forecast import forecast, quantiles
+from bayescale.law import law_loss, load_law
+
+pytestmark = pytest.mark.slow
+
+STUDIES = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "studies"
+needs_studies = pytest.mark.skipif(not STUDIES.is_dir(), reason="the real runs (../shared/data/studies) are not here")
+
+
+# ---- recovery -------------------------------------------------------------------------------------------------------
+
+
+def test_known_parameters_are_recovered(crossed_runs):
+    """The 90 % bands of what papers print hold the truth about nine times in ten, on data simulated from the law."""
+    names = [*BESIROGLU, "a"]
+    truth = BESIROGLU | {"a": BESIROGLU["beta"] / (BESIROGLU["alpha"] + BESIROGLU["beta"])}
+    held = []
+    for seed in range(30):
+        posterior = fit(crossed_runs(8, 6, 0.004, seed), "chinchilla", seed=seed)["posterior"]
+        bands = {name: posterior[name].quantile([0.05, 0.95]).values for name in names}
+        held.append([bands[name][0] <= truth[name] <= bands[name][1] for name in names])
+    share = np.mean(held, axis=0)
+    # of 30 bands that hold 9 times in 10, fewer than 22 hold once in 140
+    assert (share >= stats.binom(30, 0.9).ppf(0.005) / 30).all(), dict(zip(names, share, strict=True))
+
+
+def test_heavy_tails_do_not_move_the_law(crossed_runs):
+    runs = crossed_runs(8, 6, 0.004)
+    loss = runs["loss"].values.copy()
+    loss[[3, 17, 40]] *= [1.2, 1.1, 0.9]
+    clean, dirty = (fit(r, "chinchilla", seed=1)["posterior"] for r in (runs, runs.assign(loss=("run", loss))))
+    for name in ("E", "alpha", "beta"):
+        moved = abs(float(dirty[name].median() - clean[name].median()))
+        assert moved < float(clean[name].std()), name
+
+
+def test_both_noises_agree_on_clean_runs(crossed_runs):
+    runs = crossed_runs(8, 6, 0.004)
+    one, other = (fit(runs, "chinchilla", noise=noise, seed=1)["posterior"] for noise in ("student_t", "normal"))
+    assert float(one["E"].median()) == pytest.approx(float(other["E"].median()), abs=0.5 * float(other["E"].std()))
+
+
+# ---- the literature -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def epoch():
+    return fit(STUDIES / "chinchilla-epoch.csv", "chinchilla")
+
+
+@needs_studies
+def test_published_constants_of_chinchilla(epoch):
+    """Besiroglu et al. 2024, arXiv:2404.10102: E 1.82, alpha .348, beta .366."""
+    medians = {name: float(epoch["posterior"][name].median()) for name in ("E", "alpha", "beta")}
+    assert medians["E"] == pytest.approx(1.81, abs=0.03)
+    assert medians["alpha"] == pytest.approx(0.345, abs=0.015)
+    assert medians["beta"] == pytest.approx(0.361, abs=0.02)
+    report = diagnostics(epoch)
+    assert report["divergences"] == 0 and report["r_hat_max"] < 1.01 and report["ess_min"] > 1000
+
+
+@needs_studies
+def test_forecast_of_chinchilla_70b(epoch):
+    tree = forecast(epoch, 70e9, 1.4e12)
+    band = quantiles(tree["predictions"]["law_loss"])
+    assert 1.94 <= band["q05"][0] < band["q95"][0] <= 2.00
+    wide = quantiles(tree["predictions"]["loss"])
+    assert wide["q95"][0] - wide["q05"][0] > band["q95"][0] - band["q05"][0]
+
+
+@needs_studies
+def test_allocation_of_chinchillas_budget(epoch):
+    result = allocate(epoch, 5.76e23)
+    assert 60e9 < float(result["N"].median()) < 85e9 and result["identified"].all()
+    numeric = allocate(epoch, 5.76e23, closed_form=False)
+    np.testing.assert_allclose(numeric["N"], result["N"], rtol=1e-4)
+
+
+@needs_studies
+def test_posterior_lies_where_the_published_constants_do(epoch):
+    runs = epoch["constant_data"].to_dataset().assign(loss=np.exp(epoch["observed_data"]["log_loss"]))
+    published = chinchilla_parameters(runs, **BESIROGLU)
+    sizes = {"N": 70e9, "D": 1.4e12, **{n: float(runs[n]) for n in ("N_ref", "D_ref", "L_ref")}}
+    theirs = law_loss(load_law("chinchilla"), published | sizes)
+    ours = float(forecast(epoch, 70e9, 1.4e12)["predictions"]["law_loss"].median())
+    assert ours == pytest.approx(theirs, rel=0.01)
+
+
+@needs_studies
+def test_coupling_of_chinchillas_runs():
+    posterior = fit(STUDIES / "chinchilla-epoch.csv")["posterior"]
+    assert float(posterior["q"].median()) == pytest.approx(0.81, abs=0.04)
+
+
+@needs_studies
+@pytest.mark.parametrize("path", sorted(STUDIES.glob("*.csv")), ids=lambda path: path.stem)
+def test_default_fit_of_every_study(path, crossed_runs):
+    fit(crossed_runs(), draws=100, allow_unconverged=True)  # compiles the default law, once
+    start = time.perf_counter()
+    report = diagnostics(fit(path))
+    seconds = time.perf_counter() - start
+    assert report["r_hat_max"] < 1.01 and report["ess_min"] > 400 and report["divergences"] <= 2
+    assert seconds < 6, "2 s on two free cores"
+    if path.stem == "supercollapse-chess":
+        assert report["collinear"] and report["not_identified"]
