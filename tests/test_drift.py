@@ -26,7 +26,8 @@ POINTS = [10**8.5, 1e10, 1e11], [1e10, 5e11, 2e12]
 def forecast_log_loss(fit, seed=0, **options):
     """Draws of log loss without noise [draw, point]."""
     parts = sample_log_loss(fit, planned_runs(fit, *POINTS, {}), np.random.default_rng(seed), **options)
-    return (parts["law"] + parts["drift"]).values.reshape(-1, len(POINTS[0]))
+    surface = sum(part for name, part in parts.items() if name != "noise")
+    return surface.values.reshape(-1, len(POINTS[0]))
 
 
 # ---- linear algebra -------------------------------------------------------------------------------------------------

@@ -25,8 +25,9 @@ def learnt(true_fit):
 
 
 def parts(fit, params, tokens, seed=0):
-    """Law, drift and noise of log loss, [draw, point] each."""
+    """The parts of log loss, [draw, point] each, and the surface that a run scatters around: all of them but noise."""
     drawn = sample_log_loss(fit, planned_runs(fit, params, tokens, {}), np.random.default_rng(seed))
+    drawn["surface"] = sum(part for name, part in drawn.items() if name != "noise")
     return {name: part.values.reshape(-1, part.sizes["point"]) for name, part in drawn.items()}
 
 
@@ -107,29 +108,22 @@ def test_the_fit_is_left_as_it_was(learnt):
 # ---- drift and noise ------------------------------------------------------------------------------------------------
 
 
-def uncertain(fit, params, tokens):
-    """Standard deviation of the surface on which a new run lies, law and drift together [point]."""
-    drawn = parts(fit, params, tokens)
-    return (drawn["law"] + drawn["drift"]).std(axis=0)
-
-
 @pytest.mark.parametrize("axis", ["params", "tokens", "both"])
 def test_drift_opens_with_distance(learnt, axis):
     steps = 10.0 ** np.array([0.0, 0.5, 1.0, 1.5, 2.0])
     params = 10**9.5 * (steps if axis in ("params", "both") else np.ones(5))
     tokens = 1e11 * (steps if axis in ("tokens", "both") else np.ones(5))
-    sd = uncertain(learnt, params, tokens)
+    sd = parts(learnt, params, tokens)["surface"].std(axis=0)
     assert (np.diff(sd) > 0).all() and sd[-1] > 3 * sd[0], sd
 
 
 def test_drift_is_small_inside_the_data(learnt):
-    inside, beyond = uncertain(learnt, [10**8.5, 10**10.5], [1e10, 1e12])
+    inside, beyond = parts(learnt, [10**8.5, 10**10.5], [1e10, 1e12])["surface"].std(axis=0)
     assert inside < 0.003 and inside < beyond / 3
 
 
 def test_drift_is_shared_by_near_points(learnt):
-    drawn = parts(learnt, [1e11, 1.1e11, 1e8], [1e12, 1e12, 1e10])
-    correlation = np.corrcoef((drawn["law"] + drawn["drift"]).T)
+    correlation = np.corrcoef(parts(learnt, [1e11, 1.1e11, 1e8], [1e12, 1e12, 1e10])["surface"].T)
     assert correlation[0, 1] > 0.98
     assert abs(correlation[0, 2]) < 0.6
 
