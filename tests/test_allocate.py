@@ -34,7 +34,7 @@ def prior_fit(make_fit, runs, law, rng, **fixed):
         ("kaplan", {}),
         ("coupled", {}),
         ("coupled", {"q": 0.3}),
-        ("coupled", {"q": 1.0}),
+        pytest.param("coupled", {"q": 1.0}, marks=pytest.mark.slow),
         pytest.param("coupled", {"q": 0.5}, marks=pytest.mark.slow),
         pytest.param("coupled", {"q": 1.5}, marks=pytest.mark.slow),
     ],

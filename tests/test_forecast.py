@@ -24,6 +24,11 @@ def learnt(true_fit):
     return true_fit()
 
 
+@pytest.fixture(scope="module")
+def near(learnt):
+    return forecast(learnt, 1e10, 1e11)
+
+
 def parts(fit, params, tokens, seed=0):
     """The parts of log loss, [draw, point] each, and the surface that a run scatters around: all of them but noise."""
     drawn = sample_log_loss(fit, planned_runs(fit, params, tokens, {}), np.random.default_rng(seed))
@@ -194,9 +199,9 @@ def test_probability_to_reach_a_target(learnt):
 
 
 @pytest.mark.parametrize("target", [0.0, -1.0, np.nan, np.inf])
-def test_target_of_no_use(learnt, target):
+def test_target_of_no_use(near, target):
     with pytest.raises(FitError, match=r"target = .*: a loss above 0 is expected"):
-        probability_to_reach(forecast(learnt, 1e10, 1e12), target)
+        probability_to_reach(near, target)
 
 
 # ---- refusals -------------------------------------------------------------------------------------------------------
@@ -236,8 +241,8 @@ def test_law_that_overflows(crossed_runs, make_fit, tmp_path):
 # ---- how far to trust it, and what machines read --------------------------------------------------------------------
 
 
-def test_nothing_against_a_near_forecast(learnt):
-    assert forecast_warnings(forecast(learnt, 1e10, 1e11)) == []
+def test_nothing_against_a_near_forecast(near):
+    assert forecast_warnings(near) == []
 
 
 def test_warning_of_far_points(learnt):
