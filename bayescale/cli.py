@@ -402,7 +402,8 @@ def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for i, name in enumerate(header):
-        table.add_column(name, justify="left" if i == 0 else "right", no_wrap=True)
+        words = i == 0 or name in ("prior", "meaning")
+        table.add_column(name, justify="left" if words else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
     # a table in a file or a pipe is not cut to the width of a terminal that is not there

@@ -34,7 +34,7 @@ from bayescale.noise import NOISES, noise_scale, sample_noise
 LOG_SCALES = np.arange(-6.5, -0.4, 0.5)  # grid of the drift's scale: 0.15 % to 60 % of the loss
 MAX_CELLS = 400  # more runs than this are pooled into cells of log N x log D: the cost grows with their cube
 EIGENVALUE_MIN = 1e-6  # of the drift's correlation, relative to the largest: smaller ones are below any noise
-PROPOSALS = 400  # importance draws at each scale
+PROPOSALS = 800  # importance draws at each scale
 EM_STEPS = 30
 GAUSS_NEWTON_STEPS = 4
 PROPOSAL_DF = 8.0  # of the Student-t proposal, a little wider than the Laplace approximation
@@ -125,7 +125,7 @@ def sample_log_loss(
     prior: DriftPrior | None = None,
     by_scale: "list[AtScale] | None" = None,
 ) -> dict[str, xr.DataArray]:
-    """Draws of the three parts of the log loss that new runs would show.
+    """Draws of the four parts of the log loss that new runs would show.
 
     Parameters
     ----------
@@ -136,8 +136,9 @@ def sample_log_loss(
 
     Returns
     -------
-    ``law``, ``drift`` and ``noise``, each [chain, draw, point], as many as the fit has; their sum is the log loss. The
-    parameters of the law are drawn anew here, from their posterior with the drift in the model.
+    ``law``, ``bend``, ``drift`` and ``noise``, each [chain, draw, point], as many as the fit has; their sum is the log
+    loss. The parameters of the law are drawn anew here, from their posterior with the drift in the model; ``bend`` is
+    what the runs say of the law's error at a point (the drift's mean given them), ``drift`` what they leave open.
     """
     prior = prior or shipped_prior()
     law = law_of(fit)
@@ -149,7 +150,7 @@ def sample_log_loss(
     new_inputs = {symbol: points[column(symbol)].values for symbol in law.inputs}
     new = np.stack([np.log10(values) for values in new_inputs.values()], axis=1)
     constants = _constants(law, fit)
-    parts: dict[str, list[np.ndarray]] = {"law": [], "drift": [], "sigma": []}
+    parts: dict[str, list[np.ndarray]] = {"law": [], "bend": [], "drift": [], "sigma": []}
     for log_scale, at, count in zip(LOG_SCALES, by_scale, counts, strict=True):
         if not count:
             continue
@@ -158,14 +159,14 @@ def sample_log_loss(
         across = variance * _correlation(cells.where, new, prior.length)  # [cell, point]
         residual = cells.log_loss - _log_law(law, z, cells.inputs, constants)  # [count, cell]
         solved = at.covariance.solve(across)
-        mean = residual @ solved
         left = variance * _correlation(new, new, prior.length) - across.T @ solved
         values, vectors = np.linalg.eigh((left + left.T) / 2)
         root = vectors * np.sqrt(np.maximum(values, 0.0))
         sd = np.sqrt((root**2).sum(axis=1))
         parts["law"].append(_log_law(law, z, new_inputs, constants))
-        beyond = rng.standard_normal((count, len(sd))) @ root.T - prior.optimism * sd
-        parts["drift"].append(mean + prior.spread * beyond)
+        parts["bend"].append(residual @ solved)
+        open_drift = rng.standard_normal((count, len(sd))) @ root.T - prior.optimism * sd
+        parts["drift"].append(prior.spread * open_drift)
         parts["sigma"].append(at.sigma * np.exp(at.log_sigma_sd * rng.standard_normal(count)))
     order = rng.permutation(chains * draws)  # the grid's order must not show in chains and draws
     joined = {name: np.concatenate(part)[order] for name, part in parts.items()}

@@ -57,7 +57,7 @@ def fit(
     """Sample the posterior of a law given observed runs.
 
     log loss_i = log L(N_i, D_i; parameters) + e_i, with e_i ~ StudentT(2 + nu_minus_2) of scale
-    sigma * exp(tilt * log(C_i / C_ref)).
+    1e-4 + sigma * exp(tilt * log(C_i / C_ref)).
 
     Parameters
     ----------
@@ -194,7 +194,7 @@ def build_model(law: Law, noise: str, data: Mapping[str, np.ndarray], known: set
         for name, tree in trees.items():
             values[name] = evaluate(tree, values)
         mu = pt.log(values[OBSERVED])
-        scale = values["sigma"] * pt.exp(values["tilt"] * values["log_compute"])
+        scale = noise_scale(values, values["log_compute"])
         if NOISES[noise].robust:
             pm.StudentT("observed", nu=2 + values["nu_minus_2"], mu=mu, sigma=scale, observed=values["log_loss"])
         else:

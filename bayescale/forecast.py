@@ -43,7 +43,7 @@ def forecast(
     -------
     DataTree with the ArviZ groups ``predictions`` (``law_loss`` and ``loss`` [chain, draw, point], nats) and
     ``predictions_constant_data`` (``params``, ``tokens``, ``compute`` = 6 N D [FLOP], ``decades_beyond`` the largest
-    run's compute, and ``share_params``, ``share_drift``, ``share_noise`` of the variance of log loss [point], which
+    run's compute, and ``share_params``, ``share_drift``, ``share_noise`` of the band's squared width [point], which
     sum to 1). Medians and quantiles are what to report: the mean of exp(Student-t) does not exist.
 
     Raises
@@ -58,10 +58,10 @@ def forecast(
     values = draws_of(fit) | {symbol: points[COLUMNS.get(symbol, symbol)] for symbol in law.inputs}
     certain = law_loss(law, values).transpose("chain", "draw", "point")
     parts = sample_log_loss(fit, points, np.random.default_rng(seed))
-    loss = np.exp(parts["law"] + parts["drift"] + parts["noise"])
+    loss = np.exp(sum(parts.values()))
     if not (np.isfinite(certain).all() and np.isfinite(loss).all()):
         raise FitError("the law overflows at one of the points; they are too far from any run it was fitted to")
-    points = points.assign({f"share_{name}": share for name, share in _shares(certain, parts).items()})
+    points = points.assign({f"share_{name}": share for name, share in _shares(parts).items()})
     tree = xr.DataTree.from_dict(
         {
             "predictions": xr.Dataset({"law_loss": certain, "loss": loss}),
@@ -75,18 +75,24 @@ def forecast(
 _SHARES = ("params", "drift", "noise")
 
 
-def _shares(certain: xr.DataArray, parts: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:
-    """Where the variance of the log loss comes from [point]; the shares sum to 1.
+def _shares(parts: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:
+    """Where the band comes from [point]: shares of the squared 90 % widths of its independent parts; they sum to 1.
 
-    Noise is independent of the rest and counts as such. Parameters count with the variance that the law alone has, and
-    drift with what is left: what it adds to let the law be wrong. (With the drift in the model its draws and the
-    law's make up for each other, so that their own variances, each larger than that of the sum, would say nothing.)
+    Parameters: the curve as the runs show it, law and bend together (each alone makes up for the other). Drift: how the
+    curve may leave that. Noise: of one run. Widths and not variances, because a Student-t may hardly have one.
     """
-    dims = ("chain", "draw")
-    total = sum(parts.values()).var(dims)
-    noise = np.minimum(parts["noise"].var(dims) / total, 1.0)
-    params = np.minimum(np.log(certain).var(dims) / total, 1.0 - noise)
-    return {"params": params, "drift": 1.0 - noise - params, "noise": noise}
+
+    def square(part: xr.DataArray) -> xr.DataArray:
+        low, high = part.quantile([0.05, 0.95], dim=("chain", "draw"))
+        return ((high - low) ** 2).drop_vars("quantile", errors="ignore")
+
+    squares = {
+        "params": square(parts["law"] + parts["bend"]),
+        "drift": square(parts["drift"]),
+        "noise": square(parts["noise"]),
+    }
+    total = sum(squares.values())
+    return {name: value / total for name, value in squares.items()}
 
 
 def planned_runs(fit: xr.DataTree, params: Any, tokens: Any, covariates: Mapping[str, Any]) -> xr.Dataset:

@@ -2,7 +2,7 @@
 
 The observable is always the logarithm of the loss, so that laws and noises can be compared by LOO. The scale of the
 scatter may change with compute: ``sigma * exp(tilt * x)`` with ``x`` = log(C / C_ref), and ``x`` is held at the edge
-of the data beyond it: a trend of the noise is learnt, not extrapolated.
+of the data beyond it: a trend of the noise is learnt, not extrapolated. FINEST is added to it.
 """
 
 from collections.abc import Mapping
@@ -12,12 +12,19 @@ from typing import Any
 import numpy as np
 from scipy import special
 
+from bayescale.formula import evaluate, parse
 from bayescale.law import Prior
 
 _SCALE = {
     "sigma": Prior("LogNormal", {"mu": -5.0, "sigma": 1.0}, "scatter of log loss at the runs' mean log compute"),
     "tilt": Prior("Normal", {"mu": 0.0, "sigma": 0.2}, "change of log(sigma) with log compute"),
 }
+
+
+# no loss is measured, or printed, more finely than this share of it: keeps runs without any scatter from sending the
+# scale to 0, where no chain converges
+FINEST = 1e-4
+SCALE = parse(f"{FINEST} + sigma*exp(tilt*log_compute)")  # one expression for model, density and forecast
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,7 @@ NOISES = {
 
 def noise_scale(values: Mapping[str, Any], log_compute: Any) -> Any:
     """Scale of the scatter of log loss; ``log_compute`` is log(C / C_ref), held at the edge of the data beyond it."""
-    return values["sigma"] * np.exp(values["tilt"] * log_compute)
+    return evaluate(SCALE, {"sigma": values["sigma"], "tilt": values["tilt"], "log_compute": log_compute})
 
 
 def log_density(noise: Noise, residual: Any, scale: Any, values: Mapping[str, Any]) -> Any:

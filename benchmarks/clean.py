@@ -83,16 +83,13 @@ def main() -> None:
         if (i + 1) % 10 == 0:
             table = pd.DataFrame(rows)
             print(i + 1, table.mean().round(3).to_dict(), flush=True)
-    print(
-        f"\n{args.studies} clean studies of {len(BUDGETS) * SIZES_PER_BUDGET} runs, one decade out, with {shipped_prior()}"
-    )
-    print(
-        f"90 % band of the forecast held {table.held.mean():.3f}, of law and noise without drift {table.held_without.mean():.3f}"
-    )
+    runs = len(BUDGETS) * SIZES_PER_BUDGET
+    print(f"\n{args.studies} clean studies of {runs} runs, one decade out, with {shipped_prior()}")
+    print(f"90 % band held {table.held.mean():.3f}, of law and noise without drift {table.held_without.mean():.3f}")
     for name, called in (("to_law_and_noise", "law and noise without drift"), ("to_curve", "the curve alone")):
-        print(
-            f"width relative to {called}: mean {table[name].mean():.2f}, median {table[name].median():.2f}, 90th percentile {table[name].quantile(0.9):.2f}"
-        )
+        ratio = table[name]
+        most = ratio.quantile(0.9)
+        print(f"width to {called}: mean {ratio.mean():.2f}, median {ratio.median():.2f}, nine in ten below {most:.2f}")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python -m benchmarks.derive_drift STUDIES [--write bayescale/data/drift.toml] [--table docs/drift-scores.md]
 
-A study is a CSV file of runs. Two things are learnt from all studies, each weighing alike:
+A study is a CSV file of runs. Two things are learnt from all studies:
 
 1. ``log_scale``, ``log_scale_sd``: the distribution of the drift's scale over studies. Each study gives a likelihood of
    its scale (the evidence of its runs, drift integrated out); EM finds the normal distribution of log scale under
@@ -11,14 +11,15 @@ A study is a CSV file of runs. Two things are learnt from all studies, each weig
    promise, and by how many conditional standard deviations real losses end below the forecast. The larger runs of
    each study (the top 0.5, 1 and 1.5 decades of compute) are forecast from the smaller ones; the pair is taken under
    which measured losses fall below the forecast's own quantiles as often as stated, as nearly as can be (the least
-   squared distance of the mean PIT distribution from the uniform one).
+   squared distance of the mean PIT distribution from the uniform one), studies weighing alike. The least
+   is flat: the mean of all pairs within twice the least distance is taken, which one study moves less.
 
 Scores are of forecasts whose prior was derived without the study (or without its whole family) that they forecast.
 """
 
 import argparse
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ from bayescale.files import write_table, write_whole
 from bayescale.forecast import planned_runs
 
 HORIZONS = (0.5, 1.0, 1.5)
-GRID = [(s, o) for s in np.arange(0.4, 1.31, 0.05).round(2) for o in np.arange(-0.2, 1.21, 0.05).round(2)]
+GRID = [(s, o) for s in np.arange(0.4, 1.01, 0.05).round(2) for o in np.arange(0.0, 1.21, 0.05).round(2)]
 QUANTILES = np.arange(0.05, 0.951, 0.05)
 FAMILIES = ("porian", "xlstm", "marin")  # studies by the same authors on the same pipeline: one family
 
@@ -71,21 +72,15 @@ def splits(runs: pd.DataFrame) -> Iterator[tuple[float, pd.DataFrame, pd.DataFra
             yield horizon, train.reset_index(drop=True), runs[large].reset_index(drop=True)
 
 
-def weights(studies: Sequence[str]) -> np.ndarray:
-    """Studies weigh alike, however many splits they have: a study, not a run or a split, is what repeats."""
-    weight = np.array([1 / list(studies).count(study) for study in studies])
-    return weight / weight.sum()
-
-
-def scale_distribution(evidence: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
+def scale_distribution(evidence: np.ndarray) -> tuple[float, float]:
     """Mean and sd of log scale over studies, by EM; ``evidence`` [study, scale] of drift.LOG_SCALES."""
     mean, sd = -3.5, 1.5
     for _ in range(500):
         log_posterior = evidence - 0.5 * ((drift.LOG_SCALES - mean) / sd) ** 2
         posterior = np.exp(log_posterior - log_posterior.max(axis=1, keepdims=True))
         posterior /= posterior.sum(axis=1, keepdims=True)
-        mean = float(weight @ (posterior @ drift.LOG_SCALES))
-        sd = float(np.sqrt(weight @ (posterior @ (drift.LOG_SCALES - mean) ** 2)))
+        mean = float((posterior @ drift.LOG_SCALES).mean())
+        sd = float(np.sqrt((posterior @ (drift.LOG_SCALES - mean) ** 2).mean()))
     return mean, sd
 
 
@@ -114,10 +109,11 @@ def derive(
     ``below`` is, for every split, its study and the share of runs below each quantile [pair of GRID, QUANTILES].
     """
     kept = [study for study in evidence if study not in left_out]
-    mean, sd = scale_distribution(np.stack([evidence[study] for study in kept]), weights(kept))
-    used = [(study, shares) for study, shares in below if study not in left_out]
-    mean_share = np.tensordot(weights([study for study, _ in used]), np.stack([shares for _, shares in used]), 1)
-    spread, optimism = GRID[np.argmin(((mean_share - QUANTILES) ** 2).sum(axis=1))]
+    mean, sd = scale_distribution(np.stack([evidence[study] for study in kept]))
+    by_study = [np.mean([shares for name, shares in below if name == study], axis=0) for study in kept]
+    mean_share = np.mean(by_study, axis=0)
+    distance = ((mean_share - QUANTILES) ** 2).sum(axis=1)
+    spread, optimism = np.mean([GRID[i] for i in np.flatnonzero(distance <= 2 * distance.min())], axis=0).round(2)
     length = drift.shipped_prior().length
     return drift.DriftPrior(length, round(mean, 2), round(sd, 2), float(spread), float(optimism))
 
@@ -147,7 +143,7 @@ def main() -> None:
         print(f"{path.stem:34s} likeliest scale {100 * np.exp(best):5.2f} %, {len(parts)} splits", flush=True)
 
     # spread and optimism are judged under the scale prior of all studies; leaving one out moves that by little
-    scale = scale_distribution(np.stack(list(evidence.values())), weights(list(evidence)))
+    scale = scale_distribution(np.stack(list(evidence.values())))
     below = []
     for split in found:
         drawn = tuple(part[::4] for part in draw(split, *scale, args.seed))  # a thousand draws tell PIT to 1 %

@@ -62,7 +62,7 @@ def check_model_density(law, noise, runs, rng, points):
             point[f"{name}_{transform}__" if transform else name] = np.float64(unbounded)
             expected += scipy_prior(prior)(values[name]) + jacobian
         mean = np.log(law_loss(law, values | sizes | constants))
-        scale = values["sigma"] * (runs["compute"].values / constants["C_ref"]) ** values["tilt"]
+        scale = 1e-4 + values["sigma"] * (runs["compute"].values / constants["C_ref"]) ** values["tilt"]
         scatter = stats.t(2 + values["nu_minus_2"], mean, scale) if noise == "student_t" else stats.norm(mean, scale)
         expected += scatter.logpdf(np.log(runs["loss"].values)).sum()
         assert float(density(point)) == pytest.approx(expected, rel=1e-9), (law.name, values)
@@ -117,7 +117,7 @@ def test_pointwise_log_likelihood_is_scipys(sampled, pile):
     values = draws_of(sampled) | {"N": pile["params"], "D": pile["tokens"]}
     mean = np.log(law_loss(load_law("chinchilla"), values)).transpose("chain", "draw", "run")
     log_compute = np.log(pile["compute"] / float(sampled["constant_data"]["C_ref"]))
-    scale = (values["sigma"] * np.exp(values["tilt"] * log_compute)).transpose("chain", "draw", "run")
+    scale = (1e-4 + values["sigma"] * np.exp(values["tilt"] * log_compute)).transpose("chain", "draw", "run")
     nu = (2 + values["nu_minus_2"]).values[..., None]
     expected = stats.t(nu, mean.values, scale.values).logpdf(np.log(pile["loss"].values))
     np.testing.assert_allclose(sampled["log_likelihood"]["log_loss"], expected, rtol=1e-9, atol=1e-9)
