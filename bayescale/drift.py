@@ -156,10 +156,10 @@ def sample_log_loss(
             continue
         z = at.draws[rng.choice(len(at.draws), count, p=at.weights)]
         variance = np.exp(2 * log_scale)
-        across = variance * _correlation(cells.where, new, prior.length)  # [cell, point]
+        across = variance * correlation(cells.where, new, prior.length)  # [cell, point]
         residual = cells.log_loss - _log_law(law, z, cells.inputs, constants)  # [count, cell]
         solved = at.covariance.solve(across)
-        left = variance * _correlation(new, new, prior.length) - across.T @ solved
+        left = variance * correlation(new, new, prior.length) - across.T @ solved
         values, vectors = np.linalg.eigh((left + left.T) / 2)
         root = vectors * np.sqrt(np.maximum(values, 0.0))
         sd = np.sqrt((root**2).sum(axis=1))
@@ -227,7 +227,7 @@ def cells_of(law: Law, fit: xr.DataTree) -> Cells:
     return Cells({symbol: 10 ** centre[:, i] for i, symbol in enumerate(inputs)}, centre, pooled(log_loss), 1 / total)
 
 
-def _correlation(a: np.ndarray, b: np.ndarray, length: float) -> np.ndarray:
+def correlation(a: np.ndarray, b: np.ndarray, length: float) -> np.ndarray:
     """Matern-3/2 over the distance in decades, the same in every input."""
     distance = np.sqrt(((a[:, None, :] - b[None, :, :]) ** 2).sum(axis=2))
     r = np.sqrt(3.0) * distance / length
@@ -266,7 +266,7 @@ def _start(law: Law, fit: xr.DataTree) -> np.ndarray:
 
 def _basis(where: np.ndarray, length: float) -> np.ndarray:
     """Leading eigenvectors of the drift's correlation among the cells, times the roots of their eigenvalues."""
-    values, vectors = np.linalg.eigh(_correlation(where, where, length))
+    values, vectors = np.linalg.eigh(correlation(where, where, length))
     kept = values > EIGENVALUE_MIN * values[-1]
     return vectors[:, kept] * np.sqrt(values[kept])
 

@@ -12,7 +12,8 @@ A study is a CSV file of runs. Two things are learnt from all studies:
    each study (the top 0.5, 1 and 1.5 decades of compute) are forecast from the smaller ones; the pair is taken under
    which measured losses fall below the forecast's own quantiles as often as stated, as nearly as can be (the least
    squared distance of the mean PIT distribution from the uniform one), studies weighing alike. The least
-   is flat: the mean of all pairs within twice the least distance is taken, which one study moves less.
+   is flat: the mean of all pairs within twice the least distance is taken, which one study moves
+   less, to one decimal: fifteen studies tell no more.
 
 Scores are of forecasts whose prior was derived without the study (or without its whole family) that they forecast.
 """
@@ -113,7 +114,7 @@ def derive(
     by_study = [np.mean([shares for name, shares in below if name == study], axis=0) for study in kept]
     mean_share = np.mean(by_study, axis=0)
     distance = ((mean_share - QUANTILES) ** 2).sum(axis=1)
-    spread, optimism = np.mean([GRID[i] for i in np.flatnonzero(distance <= 2 * distance.min())], axis=0).round(2)
+    spread, optimism = np.mean([GRID[i] for i in np.flatnonzero(distance <= 2 * distance.min())], axis=0).round(1)
     length = drift.shipped_prior().length
     return drift.DriftPrior(length, round(mean, 2), round(sd, 2), float(spread), float(optimism))
 

@@ -65,11 +65,11 @@ def test_determinant_is_the_dense_one(covariance):
 
 def test_correlation_of_the_drift(rng):
     where = rng.uniform(7, 12, (40, 2))
-    correlation = drift_module._correlation(where, where, 3.0)
+    correlation = drift_module.correlation(where, where, 3.0)
     np.testing.assert_allclose(np.diag(correlation), 1)
     np.testing.assert_allclose(correlation, correlation.T)
     assert np.linalg.eigvalsh(correlation).min() > 0
-    far = drift_module._correlation(np.zeros((1, 2)), np.array([[0.1, 0], [1, 0], [0, 1], [10, 0]]), 3.0)[0]
+    far = drift_module.correlation(np.zeros((1, 2)), np.array([[0.1, 0], [1, 0], [0, 1], [10, 0]]), 3.0)[0]
     assert far[0] > 0.99 and far[1] == far[2] and far[3] < 0.03, "near runs share their drift, far ones do not"
     basis = drift_module._basis(where, 3.0)
     np.testing.assert_allclose(basis @ basis.T, correlation, atol=1e-4)
