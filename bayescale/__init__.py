@@ -1,11 +1,11 @@
 """bayescale: Bayesian scaling laws. Credible bands for the loss of training runs not yet made."""
 
-from bayescale.allocate import allocate, allocation_table
+from bayescale.allocate import allocate, allocation_table, allocation_warnings
 from bayescale.backtest import backtest, backtest_statement, backtest_table
 from bayescale.datasets import fetch_dataset, load_dataset
 from bayescale.files import FileError
 from bayescale.fit import FitError, fit
-from bayescale.forecast import forecast, forecast_table
+from bayescale.forecast import forecast, forecast_table, forecast_warnings
 from bayescale.formula import FormulaError
 from bayescale.law import Law, LawError, laws, load_law
 from bayescale.lint import check_runs
@@ -22,6 +22,7 @@ __all__ = [
     "RunsError",
     "allocate",
     "allocation_table",
+    "allocation_warnings",
     "backtest",
     "backtest_statement",
     "backtest_table",
@@ -30,6 +31,7 @@ __all__ = [
     "fit",
     "forecast",
     "forecast_table",
+    "forecast_warnings",
     "laws",
     "load_dataset",
     "load_law",

@@ -9,20 +9,22 @@ import xarray as xr
 
 from bayescale.diagnostics import diagnostics, trust_warnings
 from bayescale.fit import FitError, draws_of, law_of
-from bayescale.forecast import QUANTILES, forecast, quantiles
+from bayescale.forecast import QUANTILES, distance_warnings, forecast, quantiles
 from bayescale.formula import evaluate
 from bayescale.law import Law, law_loss, sample_priors, with_where
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN
 
 GRID = 61  # coarse points of log N in which the minimum is bracketed
 GOLDEN_STEPS = 36  # each narrows the bracket 1.618 times: to about 1e-7 of log N, all that a flat minimum can give
+CLOSED_FORM_TOLERANCE = 1e-3  # of log N*, between a law file's [optimum] and the numeric one
 NARROWER_THAN_PRIOR = 0.6  # a band of log N* wider than this share of the prior's own band is not learnt from runs
 
 
 def allocate(fit: xr.DataTree, compute: Any, *, closed_form: bool = True, seed: int = 0) -> xr.Dataset:
     """The compute-optimal split of budgets under C = 6 N D.
 
-    N*(C) minimises L(N, C/(6 N)) for every posterior draw; D* = C/(6 N*).
+    N*(C) minimises L(N, C/(6 N)) for every posterior draw; D* = C/(6 N*). The bands of N*, D* and their ratio take the
+    law to be exactly right; only that of ``loss`` lets it be wrong beyond the data.
 
     Parameters
     ----------
@@ -54,6 +56,7 @@ def allocate(fit: xr.DataTree, compute: Any, *, closed_form: bool = True, seed: 
     if closed_form and law.optimum is not None:
         N = evaluate(law.optimum, with_where(law, values | {"C": budget})).transpose("chain", "draw", "budget")
         interior = xr.ones_like(N, dtype=bool)
+        _check_closed_form(law, values, budget, N)
     else:
         N, interior = _numeric_optimum(law, values, budget)
     D = budget / (FLOPS_PER_PARAM_TOKEN * N)
@@ -72,7 +75,8 @@ def allocate(fit: xr.DataTree, compute: Any, *, closed_form: bool = True, seed: 
     result = result.assign_coords(compute=budget)
     result["identified"] = ("budget", [not reason for reason in reasons])
     result["why_not"] = ("budget", reasons)
-    result["decades_beyond"] = ("budget", at_median["predictions_constant_data"]["decades_beyond"].values)
+    for name in ("decades_beyond", "nearest_run"):
+        result[name] = ("budget", at_median["predictions_constant_data"][name].values)
     result.attrs = {"law": law.name, "seed": seed, "diagnostics": fit.attrs["diagnostics"]}
     return result
 
@@ -88,6 +92,19 @@ def _budgets(compute: Any) -> np.ndarray:
     if bad.size:
         raise FitError(f"compute = {bad[0]:g}: a budget must be finite and above {FLOPS_PER_PARAM_TOKEN:g} FLOP")
     return budgets
+
+
+def _check_closed_form(law: Law, values: dict[str, Any], budget: xr.DataArray, N: xr.DataArray) -> None:
+    """Refuse a law file whose [optimum] is not that of its formula; a few draws are solved numerically."""
+    few = {"chain": slice(0, 1), "draw": slice(0, 5)}
+    picked = {name: value.isel(few, missing_dims="ignore") for name, value in values.items()}
+    solved, interior = _numeric_optimum(law, picked, budget)
+    apart = np.abs(np.log(solved / N.isel(few))).where(interior, 0.0)
+    if float(apart.max()) > CLOSED_FORM_TOLERANCE:
+        raise FitError(
+            f"law '{law.name}': its [optimum] is not where its formula is least (N* is off by a factor of "
+            f"{np.exp(float(apart.max())):.3g}); mend it, or delete it and the optimum is found numerically"
+        )
 
 
 def _numeric_optimum(law: Law, values: dict[str, Any], budget: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
@@ -216,6 +233,7 @@ def allocation_summary(result: xr.Dataset) -> dict[str, Any]:
 def allocation_warnings(result: xr.Dataset) -> list[str]:
     """What speaks against an allocation; an empty list when nothing is known."""
     warnings = trust_warnings(diagnostics(result))
+    warnings += distance_warnings(result["decades_beyond"].values, result["nearest_run"].values)
     for compute, reason in zip(result["compute"].values, result["why_not"].values, strict=True):
         if reason:
             warnings.append(f"{compute:.3g} FLOP: not identified: {reason}")

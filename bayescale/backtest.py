@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,16 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayescale.drift import shipped_prior
 from bayescale.files import write_table
-from bayescale.fit import DEFAULT_LAW, FitError, data_hash, fit
+from bayescale.fit import DEFAULT_LAW, FitError, data_hash, fit, versions
 from bayescale.forecast import forecast
 from bayescale.law import Law, load_law
 from bayescale.runs import read_runs
 
 LEVELS = (0.5, 0.8, 0.9)
-HORIZON_BINS = (0.5, 1.0, 1.5, 2.0, 3.0)  # decades beyond the runs learnt from, upper edges of the rows of the table
+# upper edges of the rows of the table, in decades of compute beyond the runs learnt from
+HORIZON_BINS = (0.5, 1.0, 1.5, 2.0, 3.0, np.inf)
 CUT_STEP = 0.25  # decades of compute between cuts
 # what must be left to learn from, as in the studies the drift was derived on
 MIN_RUNS, MIN_SIZES, MIN_SPAN = 12, 4, 0.7  # the span in units of the horizon
@@ -61,6 +64,11 @@ def backtest(
     """
     runs = read_runs(runs)
     chosen = [load_law(law) for law in _as_list(laws)]
+    repeated = sorted({law.name for law in chosen if [other.name for other in chosen].count(law.name) > 1})
+    if repeated:
+        raise FitError(
+            f"two of the laws are called {', '.join(repeated)}; give every law once, and law files other names"
+        )
     cuts = _cuts(runs, horizon)
     if not cuts:
         raise FitError(
@@ -114,14 +122,19 @@ def _one_cut(runs: xr.Dataset, law: Law, edge: float, horizon: float, seed: int,
     """Scores of one law at one cut, a row a run; taken from the folder when it is there already."""
     path = None
     if folder is not None:
-        key = json.dumps([data_hash(runs), law.text, edge, horizon, seed])
+        key = json.dumps([data_hash(runs, law), law.text, edge, horizon, seed, asdict(shipped_prior()), versions()])
         path = Path(folder) / f"{law.name}-{edge:.3e}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.csv"
         if path.exists():
             return pd.read_csv(path, dtype=str).astype(float)  # by way of text: bit-equal in every version of pandas
     train = runs.isel(run=(runs["compute"] <= edge).values)
     beyond = np.log10(runs["compute"].values / edge)
     test = (beyond > 0) & (beyond <= horizon)
-    learnt = fit(train, law, seed=seed)
+    try:
+        learnt = fit(train, law, seed=seed)
+    except FitError as error:
+        raise FitError(
+            f"backtest, learning from the {train.sizes['run']} runs up to {edge:.3g} FLOP: {error}"
+        ) from None
     new = runs.isel(run=test)
     others = {name: new[name].values for name in law.inputs if name in new}
     predicted = forecast(learnt, new["params"].values, new["tokens"].values, covariates=others, seed=seed)
@@ -203,10 +216,14 @@ def backtest_statement(result: xr.Dataset) -> str:
         held = round(far.cover90 * far.forecasts)
         looks = "a single look" if far.cuts == 1 else "few independent looks"
         sentences.append(
-            f"With the law '{law}', forecasts {far.from_decades:g} to {far.to_decades:g} decades of compute beyond the "
-            f"runs they were learnt from missed the measured loss by {100 * far.abs_error:.1f} % on average "
+            f"With the law '{law}', forecasts {_range_text(far.from_decades, far.to_decades)} decades of compute "
+            f"beyond the runs they were learnt from missed the measured loss by {100 * far.abs_error:.1f} % on average "
             f"({100 * far.bias:+.1f} % bias), and the 90 % band held {held} of {far.forecasts:.0f}. "
             f"They come from {far.cuts:.0f} cut(s) that share runs: that is {looks}, "
             "and says nothing of farther extrapolations."
         )
     return " ".join(sentences)
+
+
+def _range_text(low: float, high: float) -> str:
+    return f"{low:g} to {high:g}" if np.isfinite(high) else f"over {low:g}"

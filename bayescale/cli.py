@@ -25,7 +25,7 @@ Runs = Annotated[str, typer.Argument(metavar="RUNS", help="CSV or parquet file o
 FitFile = Annotated[Path, typer.Argument(metavar="FIT.nc", help="A fit saved by 'bayescale fit'.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of tables.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors (and the JSON, if asked for).")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Same seed, same numbers.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Same seed, same draws, on one machine.")]
 Columns = Annotated[
     list[str] | None, typer.Option("--column", metavar="ROLE=NAME", help="Which column is params, tokens, loss ...")
 ]
@@ -406,10 +406,8 @@ def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> 
         table.add_column(name, justify="left" if words else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    # a table in a file or a pipe is not cut to the width of a terminal that is not there
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=400)
+    # numbers are never cut: on a narrow terminal a long line wraps
+    console = Console(highlight=False, width=400)
     print(title)
     console.print(table)
 
@@ -497,18 +495,20 @@ def _print_allocation(table: Any) -> None:
             if row["identified"]
             else "not identified",
             _band(row, "loss"),
+            f"{row['decades_beyond']:.2f} dec",
         )
         for _, row in table.iterrows()
     ]
-    header = ("compute", "N*", "D*", "tokens per param", "loss there")
-    _table("Compute-optimal split of C = 6 N D: median and 90 % band", header, rows)
+    header = ("compute", "N*", "D*", "tokens per param", "loss there", "beyond")
+    title = "Compute-optimal split of C = 6 N D: median and 90 % band; N* and D* take the law to be exactly right"
+    _table(title, header, rows)
 
 
 def _print_backtest(table: Any) -> None:
     rows = [
         (
             row["law"],
-            f"{row['from_decades']:g} to {row['to_decades']:g}",
+            f"{row['from_decades']:g} to {row['to_decades']:g}".replace("to inf", "and more"),
             f"{row['forecasts']} in {row['cuts']}",
             *(f"{100 * row[f'cover{level}']:.0f} %" for level in (50, 80, 90)),
             f"{100 * row['bias']:+.2f} %",
@@ -522,7 +522,7 @@ def _print_backtest(table: Any) -> None:
     header = (
         "law",
         "decades beyond",
-        "runs in cuts",
+        "forecasts in cuts",
         "50 %",
         "80 %",
         "90 %",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescale.law import Law, sample_priors
+from bayescale.law import Law, law_derived, reference_constants, sample_priors
 from bayescale.lint import check_runs
 
 # the gate: a fit past one of these is an error unless it is asked for
@@ -48,14 +48,15 @@ def check_convergence(posterior: xr.Dataset, stats: xr.Dataset) -> dict[str, Any
 
 
 def check_identification(law: Law, runs: xr.Dataset, posterior: xr.Dataset) -> dict[str, Any]:
-    """Which parameters the runs tell apart: share of the prior's mass inside the posterior's 90 % band.
+    """Which quantities the runs tell: share of the prior's mass inside the posterior's 90 % band.
 
-    A parameter that the runs say nothing of has 0.9 of its prior's mass there; one they pin down has next to none.
+    A quantity that the runs say nothing of has 0.9 of its prior's mass there; one they pin down has next to none.
     When N and D move together the sum of their effects is seen, and each of them only through the prior.
     """
     prior = sample_priors(law, 4000, np.random.default_rng(0))
+    prior |= law_derived(law, prior | reference_constants(law, runs))
     shares = {}
-    for name in law.priors:
+    for name in (*law.priors, *law.derived):
         low, high = np.quantile(posterior[name], [0.05, 0.95])
         shares[name] = float(np.mean((prior[name] > low) & (prior[name] < high)))
     collinear = {"N", "D"} <= set(law.inputs) and any(note.code == "collinear_sizes" for note in check_runs(runs))

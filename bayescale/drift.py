@@ -12,7 +12,7 @@ where a hundred clean runs follow it, the band is narrow.
 
 Numerics: for each scale on a grid, Gauss-Newton to the mode of the law's parameters (on the scale where each prior
 is a standard normal) with the drift integrated out; Student-t noise as a scale mixture (EM); a Student-t proposal at
-the mode, importance-weighted; grid and draws are resampled together. No compilation, about 0.2 s for 200 runs. The
+the mode, importance-weighted; grid and draws are resampled together. No compilation, about 0.3 s for 200 runs. The
 law's own parameters are reported from the fit without drift, which is what the literature's constants mean.
 """
 
@@ -29,14 +29,17 @@ from scipy.special import ndtr
 
 from bayescale.fit import law_of
 from bayescale.law import DISTRIBUTIONS, Law, column, law_loss
-from bayescale.noise import NOISES, noise_scale, sample_noise
+from bayescale.noise import FINEST, NOISES, noise_scale, sample_noise
 
 LOG_SCALES = np.arange(-6.5, -0.4, 0.5)  # grid of the drift's scale: 0.15 % to 60 % of the loss
-MAX_CELLS = 400  # more runs than this are pooled into cells of log N x log D: the cost grows with their cube
-EIGENVALUE_MIN = 1e-6  # of the drift's correlation, relative to the largest: smaller ones are below any noise
+MAX_CELLS = 5000  # more runs than this are pooled into as many small cells of log N x log D
+MAX_CENTRES = 300  # the drift's basis is built on at most this many places: its cost grows with their cube
+BEYOND_DECADES = 0.2  # of compute beyond the largest run over which spread and optimism come in
+EIGENVALUE_MIN = 1e-6  # of the drift's correlation, relative to the largest; smaller ones were seen to change nothing
 PROPOSALS = 800  # importance draws at each scale
 EM_STEPS = 30
 GAUSS_NEWTON_STEPS = 4
+PROPOSAL_ROUNDS = 3  # at most: proposals are renewed while they fit badly
 PROPOSAL_DF = 8.0  # of the Student-t proposal, a little wider than the Laplace approximation
 PROPOSAL_WIDTH = 1.15
 SIGMA_RANGE = (1e-4, 0.3)
@@ -150,6 +153,7 @@ def sample_log_loss(
     new_inputs = {symbol: points[column(symbol)].values for symbol in law.inputs}
     new = np.stack([np.log10(values) for values in new_inputs.values()], axis=1)
     constants = _constants(law, fit)
+    beyond = _beyond(fit, points)
     parts: dict[str, list[np.ndarray]] = {"law": [], "bend": [], "drift": [], "sigma": []}
     for log_scale, at, count in zip(LOG_SCALES, by_scale, counts, strict=True):
         if not count:
@@ -163,10 +167,11 @@ def sample_log_loss(
         values, vectors = np.linalg.eigh((left + left.T) / 2)
         root = vectors * np.sqrt(np.maximum(values, 0.0))
         sd = np.sqrt((root**2).sum(axis=1))
+        spread = 1 + beyond * (prior.spread - 1)
         parts["law"].append(_log_law(law, z, new_inputs, constants))
         parts["bend"].append(residual @ solved)
-        open_drift = rng.standard_normal((count, len(sd))) @ root.T - prior.optimism * sd
-        parts["drift"].append(prior.spread * open_drift)
+        open_drift = rng.standard_normal((count, len(sd))) @ root.T - beyond * prior.optimism * sd
+        parts["drift"].append(spread * open_drift)
         parts["sigma"].append(at.sigma * np.exp(at.log_sigma_sd * rng.standard_normal(count)))
     order = rng.permutation(chains * draws)  # the grid's order must not show in chains and draws
     joined = {name: np.concatenate(part)[order] for name, part in parts.items()}
@@ -175,6 +180,16 @@ def sample_log_loss(
         name: xr.DataArray(part.reshape(chains, draws, -1), dims=("chain", "draw", "point"))
         for name, part in joined.items()
     }
+
+
+def _beyond(fit: xr.DataTree, points: xr.Dataset) -> np.ndarray:
+    """0 where compute is inside the runs, 1 from BEYOND_DECADES past the largest [point].
+
+    What ``spread`` and ``optimism`` say was learnt from larger runs forecast from smaller ones; they do not speak
+    of points among the runs.
+    """
+    decades = np.log10(points["compute"].values / float(fit["constant_data"]["compute"].max()))
+    return np.clip(decades / BEYOND_DECADES, 0.0, 1.0)
 
 
 def posterior_by_scale(fit: xr.DataTree, length: float) -> list[AtScale]:
@@ -194,6 +209,12 @@ def posterior_by_scale(fit: xr.DataTree, length: float) -> list[AtScale]:
     return results
 
 
+def effective_draws(by_scale: "Sequence[AtScale]", prior: DriftPrior) -> float:
+    """Effective importance draws behind a forecast: of each scale, mixed by the scales' probabilities."""
+    ess = np.array([1 / (at.weights**2).sum() for at in by_scale])
+    return float(1 / (scale_weights(by_scale, prior) ** 2 / ess).sum())
+
+
 def scale_weights(by_scale: Sequence[AtScale], prior: DriftPrior) -> np.ndarray:
     """Posterior probability of every scale of LOG_SCALES."""
     log_weights = np.array([at.log_evidence for at in by_scale]) + prior.log_density(LOG_SCALES)
@@ -210,13 +231,7 @@ def cells_of(law: Law, fit: xr.DataTree) -> Cells:
     spread = np.exp(2 * _tilt(fit) * np.log(data["compute"].values / float(data["C_ref"])))
     if len(log_loss) <= MAX_CELLS:
         return Cells(inputs, where, log_loss, spread)
-    step = 0.02
-    while True:
-        _, index = np.unique(np.round(where / step), axis=0, return_inverse=True)
-        if index.max() < MAX_CELLS:
-            break
-        step *= 1.25
-    index = index.ravel()
+    index = _cell_index(where, MAX_CELLS)
     weight = 1 / spread
     total = np.bincount(index, weight)
 
@@ -225,6 +240,16 @@ def cells_of(law: Law, fit: xr.DataTree) -> Cells:
 
     centre = np.stack([pooled(where[:, i]) for i in range(where.shape[1])], axis=1)
     return Cells({symbol: 10 ** centre[:, i] for i, symbol in enumerate(inputs)}, centre, pooled(log_loss), 1 / total)
+
+
+def _cell_index(where: np.ndarray, most: int) -> np.ndarray:
+    """The cell of every row of ``where`` in the finest grid of at most ``most`` occupied cells."""
+    step = 0.01
+    while True:
+        _, index = np.unique(np.round(where / step), axis=0, return_inverse=True)
+        if index.max() < most:
+            return index.ravel()
+        step *= 1.25
 
 
 def correlation(a: np.ndarray, b: np.ndarray, length: float) -> np.ndarray:
@@ -265,10 +290,18 @@ def _start(law: Law, fit: xr.DataTree) -> np.ndarray:
 
 
 def _basis(where: np.ndarray, length: float) -> np.ndarray:
-    """Leading eigenvectors of the drift's correlation among the cells, times the roots of their eigenvalues."""
-    values, vectors = np.linalg.eigh(correlation(where, where, length))
+    """Leading directions of the drift among the cells [cell, rank], so that basis @ basis.T is its correlation.
+
+    They are eigenvectors of the correlation among at most MAX_CENTRES places, carried to the cells (Nystroem).
+    """
+    places = where
+    if len(where) > MAX_CENTRES:
+        index = _cell_index(where, MAX_CENTRES)
+        count = np.bincount(index)
+        places = np.stack([np.bincount(index, where[:, i]) / count for i in range(where.shape[1])], axis=1)
+    values, vectors = np.linalg.eigh(correlation(places, places, length))
     kept = values > EIGENVALUE_MIN * values[-1]
-    return vectors[:, kept] * np.sqrt(values[kept])
+    return correlation(where, places, length) @ (vectors[:, kept] / np.sqrt(values[kept]))
 
 
 def _mode(law, cells, constants, basis, z, sigma, inflation, nu, sigma_prior):
@@ -294,7 +327,7 @@ def _mode(law, cells, constants, basis, z, sigma, inflation, nu, sigma_prior):
             inflation = (nu + square / sigma**2) / (nu + 1)
         centre, width = sigma_prior
         count, log_fit = len(noise), 0.5 * np.log(np.mean(square / inflation))
-        new_sigma = np.exp((count * log_fit + centre / width**2) / (count + 1 / width**2))
+        new_sigma = np.exp((2 * count * log_fit + centre / width**2) / (2 * count + 1 / width**2))
         new_sigma = float(np.clip(new_sigma, *SIGMA_RANGE))
         settled = abs(np.log(new_sigma / sigma)) < 0.005 and step > 3
         sigma = new_sigma
@@ -328,21 +361,31 @@ def _weighted_draws(law, cells, constants, basis, z, sigma, inflation, nu, sigma
     _, hessian = _curvature(law, cells, constants, covariance, z)
     size = len(z)
     spread = np.linalg.cholesky(np.linalg.inv(hessian)) * PROPOSAL_WIDTH
-    proposal = rng.standard_normal((PROPOSALS, size))
-    proposal /= np.sqrt(rng.chisquare(PROPOSAL_DF, (PROPOSALS, 1)) / PROPOSAL_DF)
-    draws = z + proposal @ spread.T
-    squares = covariance.squares((cells.log_loss - _log_law(law, draws, cells.inputs, constants)).T)
-    log_target = -0.5 * squares - covariance.half_log_determinant() - 0.5 * (draws**2).sum(axis=1)
-    log_proposal = -(PROPOSAL_DF + size) / 2 * np.log1p((proposal**2).sum(axis=1) / PROPOSAL_DF)
-    log_weights = log_target - log_proposal + np.log(np.diag(spread)).sum()
-    largest = log_weights.max()
-    weights = np.exp(log_weights - largest)
+    centre = z
+    for _ in range(PROPOSAL_ROUNDS):
+        proposal = rng.standard_normal((PROPOSALS, size))
+        proposal /= np.sqrt(rng.chisquare(PROPOSAL_DF, (PROPOSALS, 1)) / PROPOSAL_DF)
+        draws = centre + proposal @ spread.T
+        squares = covariance.squares((cells.log_loss - _log_law(law, draws, cells.inputs, constants)).T)
+        log_target = -0.5 * squares - covariance.half_log_determinant() - 0.5 * (draws**2).sum(axis=1)
+        log_proposal = -(PROPOSAL_DF + size) / 2 * np.log1p((proposal**2).sum(axis=1) / PROPOSAL_DF)
+        log_weights = log_target - log_proposal + np.log(np.diag(spread)).sum()
+        largest = log_weights.max()
+        weights = np.exp(log_weights - largest)
+        share = weights / weights.sum()
+        if 1 / (share**2).sum() > PROPOSALS / 4:
+            break
+        # a skewed posterior: propose again from what the weighted draws show
+        centre = share @ draws
+        apart = draws - centre
+        moments = (share[:, None] * apart).T @ apart + 0.01 * spread @ spread.T
+        spread = np.linalg.cholesky(moments) * PROPOSAL_WIDTH
     sigma_sd = _log_sigma_sd(law, cells, constants, basis, z, sigma, inflation, sigma_prior)
     evidence = largest + np.log(weights.mean()) + np.log(sigma_sd)  # sigma integrated out by Laplace
     evidence -= 0.5 * ((np.log(sigma) - sigma_prior[0]) / sigma_prior[1]) ** 2
     if np.isfinite(nu):  # density of the mixture's scales at their values
         evidence += float((-nu / 2 * np.log(inflation) - nu / (2 * inflation)).sum())
-    return AtScale(float(evidence), sigma, sigma_sd, covariance, draws, weights / weights.sum())
+    return AtScale(float(evidence), sigma, sigma_sd, covariance, draws, share)
 
 
 def _log_sigma_sd(law, cells, constants, basis, z, sigma, inflation, sigma_prior, step=0.1) -> float:
@@ -381,12 +424,11 @@ def _allot(total: int, weights: np.ndarray, rng: np.random.Generator) -> np.ndar
 
 def _new_noise(fit: xr.DataTree, sigma: np.ndarray, points: xr.Dataset, rng: np.random.Generator) -> np.ndarray:
     """Noise of new runs [draw, point]; its trend with compute is held at the edge of the data."""
-    data = fit["constant_data"]
+    data, posterior = fit["constant_data"], fit["posterior"]
     seen = np.log(data["compute"].values / float(data["C_ref"]))
     log_compute = np.clip(np.log(points["compute"].values / float(data["C_ref"])), seen.min(), seen.max())
-    values = {
-        "sigma": sigma[:, None],
-        "tilt": _tilt(fit),
-        "nu_minus_2": np.full(len(sigma), _degrees_of_freedom(fit) - 2),
-    }
-    return sample_noise(NOISES[fit.attrs["noise"]], noise_scale(values, log_compute), values, rng)
+    noise = NOISES[fit.attrs["noise"]]
+    values = {name: posterior[name].values.ravel() for name in noise.priors}
+    # sigma is the whole scale here, FINEST included
+    scale = noise_scale({"sigma": sigma[:, None], "tilt": values["tilt"][:, None]}, log_compute) - FINEST
+    return sample_noise(noise, scale, values, rng)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescale.diagnostics import check_convergence, check_identification
+from bayescale.diagnostics import ESS_MIN, check_convergence, check_identification
 from bayescale.formula import evaluate, split_data
 from bayescale.law import (
     OBSERVED,
@@ -89,17 +89,24 @@ def fit(
         raise FitError(f"unknown noise '{noise}'; the noises are {', '.join(NOISES)}")
     for name, number, least in (("draws", draws, 100), ("chains", chains, 2), ("seed", seed, 0)):
         check_whole(name, number, least)
+    if draws * chains <= ESS_MIN:
+        raise FitError(
+            f"{chains} chains of {draws} draws: {draws * chains} draws cannot give the {ESS_MIN:.0f} effective ones "
+            "that a fit must have; 4 chains of 1000 are the default"
+        )
     _check_fits(runs, law)
 
     constants = reference_constants(law, runs) | {"C_ref": float(np.exp(np.log(runs["compute"].values).mean()))}
     compiled = _compiled_for(law, noise, runs, constants)
+    attempts = []
     for tune, target_accept in SETTINGS:
         posterior, stats = _sample(compiled, draws, tune, chains, seed, target_accept, progress)
-        convergence = check_convergence(posterior, stats)
-        if convergence["clean"]:
+        attempts.append((check_convergence(posterior, stats), posterior, stats, tune, target_accept))
+        if attempts[-1][0]["clean"]:
             break
+    convergence, posterior, stats, tune, target_accept = max(attempts, key=lambda attempt: _quality(attempt[0]))
     tree = _assemble(law, noise, runs, constants, posterior, stats)
-    report = convergence | check_identification(law, runs, posterior)
+    report = convergence | check_identification(law, runs, tree["posterior"].to_dataset())
     tree.attrs = {
         "bayescale_format": FORMAT,
         "law": law.name,
@@ -107,11 +114,11 @@ def fit(
         "noise": noise,
         "seed": seed,
         "source": runs.attrs.get("source", "runs"),
-        "data_hash": data_hash(runs),
+        "data_hash": data_hash(runs, law),
         "settings": json.dumps({"draws": draws, "chains": chains, "tune": tune, "target_accept": target_accept}),
         "diagnostics": json.dumps(report),
         "notes": json.dumps([vars(note) for note in check_runs(runs)]),
-        "versions": json.dumps(_versions()),
+        "versions": json.dumps(versions()),
     }
     if not report["converged"] and not allow_unconverged:
         raise FitError(
@@ -120,6 +127,10 @@ def fit(
             "or look at it all the same with allow_unconverged=True (--allow-unconverged)"
         )
     return tree
+
+
+def _quality(convergence: Mapping[str, Any]) -> tuple[bool, bool, float]:
+    return convergence["clean"], convergence["converged"], convergence["ess_min"]
 
 
 def check_whole(name: str, number: Any, least: int) -> None:
@@ -285,14 +296,15 @@ def _assemble(law, noise, runs, constants, posterior, stats) -> xr.DataTree:
     return xr.DataTree.from_dict(groups)
 
 
-def data_hash(runs: xr.Dataset) -> str:
+def data_hash(runs: xr.Dataset, law: Law) -> str:
+    """SHA-256 of the columns that a fit of this law depends on, in the order of the runs."""
     digest = hashlib.sha256()
-    for name in ("params", "tokens", "compute", OBSERVED):
+    for name in sorted({"params", "tokens", "compute", OBSERVED, *map(column, law.inputs)}):
         digest.update(np.ascontiguousarray(runs[name].values, dtype="<f8").tobytes())
     return digest.hexdigest()
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     packages = ("bayescale", "pymc", "pytensor", "nutpie", "arviz-stats", "numpy", "xarray")
     return {"python": platform.python_version()} | {package: version(package) for package in packages}
 

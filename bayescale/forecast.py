@@ -8,13 +8,15 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.diagnostics import diagnostics, trust_warnings
-from bayescale.drift import sample_log_loss
+from bayescale.drift import effective_draws, posterior_by_scale, sample_log_loss, shipped_prior
 from bayescale.fit import FitError, check_whole, draws_of, law_of
-from bayescale.law import COLUMNS, law_loss
+from bayescale.law import column, law_loss
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN
 
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}  # the 90 % and 50 % equal-tailed bands
-FAR_DECADES = 2.0  # beyond the data; the calibration was checked up to 1.5
+FAR_DECADES = 2.0  # of compute beyond the data; the calibration was checked up to 1.5
+FAR_FROM_RUNS = 1.5  # decades in the plane of log10 N and log10 D
+DRIFT_ESS_MIN = 150.0
 MAX_POINTS = 2000
 
 
@@ -43,7 +45,7 @@ def forecast(
     -------
     DataTree with the ArviZ groups ``predictions`` (``law_loss`` and ``loss`` [chain, draw, point], nats) and
     ``predictions_constant_data`` (``params``, ``tokens``, ``compute`` = 6 N D [FLOP], ``decades_beyond`` the largest
-    run's compute, and ``share_params``, ``share_drift``, ``share_noise`` of the band's squared width [point], which
+    run's compute, and ``share_params``, ``share_drift``, ``share_noise`` of the variance of log loss [point], which
     sum to 1). Medians and quantiles are what to report: the mean of exp(Student-t) does not exist.
 
     Raises
@@ -53,11 +55,14 @@ def forecast(
         number.
     """
     check_whole("seed", seed, 0)
+    if not isinstance(fit, xr.DataTree) or "posterior" not in fit.children:
+        raise FitError(f"a fit is expected, not a {type(fit).__name__}: make one with fit(runs), or open_fit(path)")
     points = planned_runs(fit, params, tokens, covariates or {})
     law = law_of(fit)
-    values = draws_of(fit) | {symbol: points[COLUMNS.get(symbol, symbol)] for symbol in law.inputs}
+    values = draws_of(fit) | {symbol: points[column(symbol)] for symbol in law.inputs}
     certain = law_loss(law, values).transpose("chain", "draw", "point")
-    parts = sample_log_loss(fit, points, np.random.default_rng(seed))
+    by_scale = posterior_by_scale(fit, shipped_prior().length)
+    parts = sample_log_loss(fit, points, np.random.default_rng(seed), by_scale=by_scale)
     loss = np.exp(sum(parts.values()))
     if not (np.isfinite(certain).all() and np.isfinite(loss).all()):
         raise FitError("the law overflows at one of the points; they are too far from any run it was fitted to")
@@ -68,7 +73,12 @@ def forecast(
             "predictions_constant_data": points,
         }
     )
-    tree.attrs = {"law": law.name, "seed": seed, "diagnostics": fit.attrs["diagnostics"]}
+    tree.attrs = {
+        "law": law.name,
+        "seed": seed,
+        "diagnostics": fit.attrs["diagnostics"],
+        "drift_ess": effective_draws(by_scale, shipped_prior()),
+    }
     return tree
 
 
@@ -76,7 +86,7 @@ _SHARES = ("params", "drift", "noise")
 
 
 def _shares(parts: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:
-    """Where the band comes from [point]: shares of the squared 90 % widths of its independent parts; they sum to 1.
+    """Where the variance comes from [point], as shares that sum to 1; a part's variance is its squared 90 % width.
 
     Parameters: the curve as the runs show it, law and bend together (each alone makes up for the other). Drift: how the
     curve may leave that. Noise: of one run. Widths and not variances, because a Student-t may hardly have one.
@@ -104,19 +114,31 @@ def planned_runs(fit: xr.DataTree, params: Any, tokens: Any, covariates: Mapping
     except (TypeError, ValueError):
         raise FitError("params, tokens and covariates must be numbers, or sequences of one length") from None
     for name, values in columns.items():
-        bad = values[~(np.isfinite(values) & (values > 0))] if values.ndim == 1 else values.ravel()[:1]
+        if values.ndim != 1:
+            raise FitError(f"{name} has {values.ndim} dimensions: planned runs are given as numbers or flat lists")
+        bad = values[~(np.isfinite(values) & (values > 0))]
         if bad.size:
-            raise FitError(f"{name} = {bad[0]:g}: a planned run needs a finite number above 0 (a flat list of them)")
+            raise FitError(f"{name} = {bad[0]:g}: a planned run needs a finite number above 0")
     if not 0 < len(columns["params"]) <= MAX_POINTS:
         raise FitError(f"{len(columns['params'])} points: 1 to {MAX_POINTS} can be forecast together")
-    missing = [s for s in law_of(fit).inputs if COLUMNS.get(s, s) not in columns and s != "C"]
+    missing = [s for s in law_of(fit).inputs if column(s) not in columns and s != "C"]
     if missing:
         raise FitError(f"law '{fit.attrs['law']}' also needs {missing}; give them as covariates")
     points = xr.Dataset({name: ("point", values.copy()) for name, values in columns.items()})
     points["compute"] = FLOPS_PER_PARAM_TOKEN * points["params"] * points["tokens"]
     largest = float(fit["constant_data"]["compute"].max())
     points["decades_beyond"] = np.maximum(0.0, np.log10(points["compute"] / largest))
+    points["nearest_run"] = ("point", _nearest_run(fit, points))
     return points
+
+
+def _nearest_run(fit: xr.DataTree, points: xr.Dataset) -> np.ndarray:
+    """Distance of each point to the nearest run in the plane of log10 N and log10 D [decades]."""
+    runs = fit["constant_data"]
+    here, there = (
+        np.stack([np.log10(data[name].values) for name in ("params", "tokens")], axis=1) for data in (points, runs)
+    )
+    return np.sqrt(((here[:, None, :] - there[None, :, :]) ** 2).sum(axis=2)).min(axis=1)
 
 
 def quantiles(draws: xr.DataArray) -> dict[str, np.ndarray]:
@@ -157,12 +179,30 @@ def probability_to_reach(tree: xr.DataTree, target: float) -> np.ndarray:
 
 def forecast_warnings(tree: xr.DataTree) -> list[str]:
     """Why a forecast may deserve less trust than its band says; an empty list when nothing is known against it."""
+    points = tree["predictions_constant_data"]
     warnings = trust_warnings(diagnostics(tree))
-    far = float(tree["predictions_constant_data"]["decades_beyond"].max())
-    if far > FAR_DECADES:
+    warnings += distance_warnings(points["decades_beyond"].values, points["nearest_run"].values)
+    ess = float(tree.attrs["drift_ess"])
+    if ess < DRIFT_ESS_MIN:
+        warnings.append(
+            f"the draws with drift rest on {ess:.0f} effective importance draws (at least {DRIFT_ESS_MIN:.0f} are "
+            "wanted): band edges may be off by several percent of the width"
+        )
+    return warnings
+
+
+def distance_warnings(decades_beyond: np.ndarray, nearest_run: np.ndarray) -> list[str]:
+    """What speaks against points far from every run that was fitted."""
+    warnings = []
+    if (far := float(np.max(decades_beyond))) > FAR_DECADES:
         warnings.append(
             f"the farthest point lies {far:.1f} decades of compute beyond the largest run; "
             "bands were checked on real studies up to 1.5 decades"
+        )
+    elif (away := float(np.max(nearest_run))) > FAR_FROM_RUNS:
+        warnings.append(
+            f"a point lies {away:.1f} decades of N and D away from the nearest run: such shapes of run, and runs "
+            "smaller than those seen, are not what the bands were checked on"
         )
     return warnings
 
@@ -171,7 +211,7 @@ def forecast_summary(tree: xr.DataTree, *, target: float | None = None) -> dict[
     """A forecast for machines: ``points`` (sizes, quantiles of ``law_loss`` and ``loss``, shares of the variance,
     with ``target`` also ``p_reach``), ``diagnostics`` of the fit and ``warnings``."""
     table = forecast_table(tree, target=target)
-    plain = ("params", "tokens", "compute", "decades_beyond")
+    plain = ("params", "tokens", "compute", "decades_beyond", "nearest_run")
     points = []
     for _, row in table.iterrows():
         point = {name: row[name] for name in plain}

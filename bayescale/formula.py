@@ -171,6 +171,8 @@ def _convert(node: ast.expr, text: str, depth: int) -> Node:
             if len(args) != FUNCTIONS[name].arity:
                 raise FormulaError(f"function '{name}' takes {FUNCTIONS[name].arity} argument(s), {len(args)} given")
             return Call(name, tuple(_convert(arg, text, depth + 1) for arg in args))
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitXor):
+        raise FormulaError(f"'^' in formula {_short(text)} is not a power here: write ** for powers")
     segment = ast.get_source_segment(text.strip(), node) or type(node).__name__
     raise FormulaError(
         f"{_describe(node)} {_short(segment)} is not allowed in a formula; "

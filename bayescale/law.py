@@ -203,7 +203,9 @@ def parse_law(text: str, name: str) -> Law:
     inputs = (*(symbol for symbol in COLUMNS if symbol in free), *sorted(free - set(COLUMNS)))
     unused = sorted(set(priors) - used)
     if unused:  # a name that is neither prior nor symbol may be a column of the runs, or the other half of a typo
-        raise LawError(f"{where}: no prior for {sorted(free - set(COLUMNS))}; priors not in the formula {unused}")
+        lone = sorted(free - set(COLUMNS))
+        other = f"no prior for {lone}; " if lone else ""
+        raise LawError(f"{where}: {other}priors not in the formula {unused}")
     if not priors:
         raise LawError(f"{where}: no [priors]; every parameter of the formula needs one")
     if not inputs:

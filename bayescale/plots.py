@@ -72,7 +72,7 @@ def plot_forecast(fit: xr.DataTree, forecast: xr.DataTree, measured: Any = None)
         axes.set(xscale="log", yscale="log", xlabel="compute [FLOP]", ylabel="loss [nats per token]")
         _loss_ticks(axes)
         axes.set_title(f"Forecast with the law '{fit.attrs['law']}' ({fit.attrs['source']})", loc="left")
-        axes.legend(frameon=False, loc="upper right", bbox_to_anchor=(1, 0.94), fontsize=9.5)
+        axes.legend(frameon=False, loc="lower left", fontsize=9.5)
     return figure
 
 
@@ -153,7 +153,7 @@ def plot_calibration(result: xr.Dataset) -> "Figure":
             )
             right.axhline(100 * level, color=(LAW, BAND, TRUTH)[i], lw=0.8, ls=":")
         right.set_xticks(places, [f"{a:g} to {b:g}" for a, b in zip(table.from_decades, table.to_decades, strict=True)])
-        right.set(ylim=(0, 104), xlabel="decades beyond", ylabel="held [% of runs]")
+        right.set(ylim=(-4, 104), xlabel="decades beyond", ylabel="held [% of runs]")
         right.set_xlim(-0.5, len(places) - 0.5)
         right.set_title("How often the bands held", loc="left", fontsize=11)
         right.legend(frameon=False, loc="lower left", fontsize=9.5)

@@ -1,6 +1,6 @@
 """Derive the prior of the drift from a folder of studies, and judge it with each study, or family, left out.
 
-    python -m benchmarks.derive_drift STUDIES [--write bayescale/data/drift.toml] [--table docs/drift-scores.md]
+    python -m benchmarks.derive_drift STUDIES [--write bayescale/data/drift.toml] [--table docs/drift-scores.csv]
 
 A study is a CSV file of runs. Two things are learnt from all studies:
 
@@ -85,34 +85,38 @@ def scale_distribution(evidence: np.ndarray) -> tuple[float, float]:
     return mean, sd
 
 
-def draw(split: Split, log_scale: float, log_scale_sd: float, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draws [draw, run] with no drift beyond the data, what it adds to each at spread 1, and its conditional sd."""
+def draw(split: Split, log_scale: float, log_scale_sd: float, seed: int) -> tuple[np.ndarray, ...]:
+    """Draws [draw, run] at spread 0 and no optimism, what spread 1 adds to each, and what one unit of optimism takes.
+
+    At runs less than BEYOND_DECADES beyond the data both constants act in part only; the two differences carry that.
+    """
 
     def total(spread: float, optimism: float) -> np.ndarray:
         prior = drift.DriftPrior(drift.shipped_prior().length, log_scale, log_scale_sd, spread, optimism)
         parts = drift.sample_log_loss(split.fit, split.points, np.random.default_rng(seed), prior, split.by_scale)
         return sum(parts.values()).stack(sample=("chain", "draw")).transpose("sample", "point").values
 
-    without, with_it, shifted = total(0.0, 0.0), total(1.0, 0.0), total(1.0, 1.0)
-    return without, with_it - without, with_it - shifted
+    without, with_it, shifted, half = total(0.0, 0.0), total(1.0, 0.0), total(1.0, 1.0), total(0.0, 1.0)
+    return without, with_it - without, with_it - shifted, without - half
 
 
-def forecast(drawn: tuple[np.ndarray, np.ndarray, np.ndarray], spread: float, optimism: float) -> np.ndarray:
-    without, beyond, sd = drawn
-    return without + spread * (beyond - optimism * sd)
+def forecast(drawn: tuple[np.ndarray, ...], spread: float, optimism: float) -> np.ndarray:
+    """Draws under any spread and optimism: linear in the spread, and in the optimism at each spread."""
+    without, beyond, shift_at_one, shift_at_zero = drawn
+    return without + spread * beyond - optimism * (spread * shift_at_one + (1 - spread) * shift_at_zero)
 
 
-def derive(
-    evidence: dict[str, np.ndarray], below: list[tuple[str, np.ndarray]], left_out: set[str]
-) -> drift.DriftPrior:
-    """The prior from all studies but those left out.
-
-    ``below`` is, for every split, its study and the share of runs below each quantile [pair of GRID, QUANTILES].
-    """
+def derive(evidence: dict[str, np.ndarray], found: list[Split], left_out: set[str], seed: int) -> drift.DriftPrior:
+    """The prior from all studies but those left out."""
     kept = [study for study in evidence if study not in left_out]
     mean, sd = scale_distribution(np.stack([evidence[study] for study in kept]))
-    by_study = [np.mean([shares for name, shares in below if name == study], axis=0) for study in kept]
-    mean_share = np.mean(by_study, axis=0)
+    below: dict[str, list[np.ndarray]] = {study: [] for study in kept}
+    for split in found:
+        if split.study in below:
+            drawn = tuple(part[::4] for part in draw(split, mean, sd, seed))  # a thousand draws tell PIT to 1 %
+            pit = np.stack([(forecast(drawn, *pair) <= split.observed).mean(axis=0) for pair in GRID])  # [pair, run]
+            below[split.study].append((pit[:, :, None] <= QUANTILES).mean(axis=1))
+    mean_share = np.mean([np.mean(shares, axis=0) for shares in below.values()], axis=0)  # [pair, quantile]
     distance = ((mean_share - QUANTILES) ** 2).sum(axis=1)
     spread, optimism = np.mean([GRID[i] for i in np.flatnonzero(distance <= 2 * distance.min())], axis=0).round(1)
     length = drift.shipped_prior().length
@@ -143,15 +147,9 @@ def main() -> None:
         best = drift.LOG_SCALES[np.argmax(evidence[path.stem])]
         print(f"{path.stem:34s} likeliest scale {100 * np.exp(best):5.2f} %, {len(parts)} splits", flush=True)
 
-    # spread and optimism are judged under the scale prior of all studies; leaving one out moves that by little
-    scale = scale_distribution(np.stack(list(evidence.values())))
-    below = []
-    for split in found:
-        drawn = tuple(part[::4] for part in draw(split, *scale, args.seed))  # a thousand draws tell PIT to 1 %
-        pit = np.stack([(forecast(drawn, *pair) <= split.observed).mean(axis=0) for pair in GRID])  # [pair, run]
-        below.append((split.study, (pit[:, :, None] <= QUANTILES).mean(axis=1)))
-    prior = derive(evidence, below, set())
-    print(f"\nderived from all: {prior}\n")
+    prior = derive(evidence, found, set(), args.seed)
+    print(f"\nderived from all: {prior}\n", flush=True)
+    derived: dict[frozenset[str], drift.DriftPrior] = {}
 
     rows = []
     for rule in ("study", "family"):
@@ -161,7 +159,10 @@ def main() -> None:
                 if rule == "study"
                 else {study for study in evidence if family(study) == family(split.study)}
             )
-            theirs = derive(evidence, below, out)
+            key = frozenset(out)
+            if key not in derived:
+                derived[key] = derive(evidence, found, out, args.seed)
+            theirs = derived[key]
             drawn = draw(split, theirs.log_scale, theirs.log_scale_sd, args.seed)
             row = {"left_out": rule, "study": split.study, "horizon": split.horizon}
             row |= summed(forecast(drawn, theirs.spread, theirs.optimism), split.observed)

@@ -71,7 +71,7 @@ def make_fit():
             "noise": noise,
             "seed": seed,
             "source": runs.attrs["source"],
-            "data_hash": fit_module.data_hash(runs),
+            "data_hash": fit_module.data_hash(runs, law),
             "diagnostics": json.dumps(
                 {
                     **convergence,

@@ -231,7 +231,7 @@ def test_unconverged_fit_is_one_sentence_too(command, runs, tmp_path, monkeypatc
 
     monkeypatch.setattr(diagnostics, "R_HAT_MAX", 0.5)
     monkeypatch.setattr(importlib.import_module("bayescale.fit"), "SETTINGS", ((200, 0.9),))
-    fit = ("fit", runs, "--law", "chinchilla", "--draws", "100", "-o", tmp_path / "fit.nc")
+    fit = ("fit", runs, "--law", "chinchilla", "--draws", "110", "-o", tmp_path / "fit.nc")
     complains(command, "did not converge after 1 attempt(s)", *fit)
     assert not (tmp_path / "fit.nc").exists()
     status, out, err = command(*fit, "--allow-unconverged")

@@ -8,7 +8,6 @@ from conftest import BESIROGLU, chinchilla_loss
 from bayescale import drift as drift_module
 from bayescale.drift import (
     LOG_SCALES,
-    MAX_CELLS,
     Covariance,
     cells_of,
     posterior_by_scale,
@@ -113,17 +112,45 @@ def repeated(runs, times, jitter, rng):
     return many.assign(compute=6 * many["params"] * many["tokens"])
 
 
-def test_pooled_runs_give_the_same_forecast(crossed_runs, true_fit, rng):
+def test_pooled_runs_give_the_same_forecast(crossed_runs, true_fit, rng, monkeypatch):
+    monkeypatch.setattr(drift_module, "MAX_CELLS", 400)
     few = crossed_runs(sizes=20, lengths=15)
     many = repeated(few, 4, 1e-3, rng)
     few_fit, many_fit = true_fit(draws=4000, runs=few), true_fit(draws=4000, runs=many)
     cells = cells_of(law_of(many_fit), many_fit)
-    assert many.sizes["run"] == 1200 > MAX_CELLS >= len(cells.log_loss) >= 200
+    assert many.sizes["run"] == 1200 > 400 >= len(cells.log_loss) >= 200
     # four runs in a cell: a quarter of the variance of one
     assert np.median(cells.variance) == pytest.approx(0.25)
     from_few, from_many = forecast_log_loss(few_fit), forecast_log_loss(many_fit)
     np.testing.assert_allclose(np.median(from_many, axis=0), np.median(from_few, axis=0), atol=0.004)
     assert (from_many.std(axis=0) < 1.3 * from_few.std(axis=0)).all()
+
+
+def test_many_runs_need_no_pooling(crossed_runs, true_fit, rng):
+    """More runs than the basis has centres: the drift is carried to them, and says what fewer runs say."""
+    few = crossed_runs(sizes=20, lengths=15)
+    many = repeated(few, 2, 1e-3, rng)
+    assert many.sizes["run"] > drift_module.MAX_CENTRES
+    near = np.log10(np.stack([many["params"], many["tokens"]], axis=1))
+    basis = drift_module._basis(near, 3.0)
+    np.testing.assert_allclose(basis @ basis.T, drift_module.correlation(near, near, 3.0), atol=2e-3)
+    from_few, from_many = (
+        forecast_log_loss(true_fit(draws=1000, runs=few)),
+        forecast_log_loss(true_fit(draws=1000, runs=many)),
+    )
+    np.testing.assert_allclose(np.median(from_many, axis=0), np.median(from_few, axis=0), atol=0.004)
+
+
+def test_optimism_and_spread_are_for_points_beyond_the_runs(true_fit):
+    fit = true_fit(draws=2000)
+    largest = float(fit["constant_data"]["compute"].max())
+    inside = planned_runs(fit, [1e8], [1e10], {})
+    assert float(inside["compute"][0]) < largest
+    plain = drift_module.DriftPrior(3.0, -3.0, 0.7, 1.0, 0.0)
+    bold = drift_module.DriftPrior(3.0, -3.0, 0.7, 0.5, 1.0)
+    a, b = (drift_module.sample_log_loss(fit, inside, np.random.default_rng(1), prior) for prior in (plain, bold))
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name])
 
 
 # ---- the posterior --------------------------------------------------------------------------------------------------

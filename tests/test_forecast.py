@@ -142,7 +142,7 @@ def test_band_of_loss_is_wider_than_that_of_the_law(true_fit):
 @pytest.mark.parametrize("tilt", [-0.2, 0.2])
 def test_noise_is_not_extrapolated(true_fit, tilt):
     """A trend of the noise holds inside the data; beyond them the noise is that of their edge."""
-    fit = true_fit(scatter={"tilt": tilt})
+    fit = true_fit(scatter={"sigma": 0.02, "tilt": tilt})
     smallest = 6 * 10**7.5 * 1e9
     sd = parts(fit, [10**7.5, 10**9.5, 1e11, 1e13], [1e9, 1e11, 1e12, 1e13])["noise"].std(axis=0)
     assert sd[1] / sd[0] == pytest.approx((LARGEST / smallest) ** tilt, rel=0.1)
@@ -192,7 +192,8 @@ def test_probability_to_reach_a_target(learnt):
     targets = np.linspace(1.5, 3, 31)
     reached = np.array([probability_to_reach(tree, target) for target in targets])
     assert (np.diff(reached, axis=0) >= 0).all() and (reached[0] < 0.05).all() and (reached[-1] == 1).all()
-    assert (reached[:, 1] >= reached[:, 0]).all(), "the larger run reaches any target sooner"
+    likely = reached[:, 0] < 0.95  # the larger run has the wider band, so its upper tail may reach farther
+    assert (reached[likely, 1] >= reached[likely, 0]).all(), "the larger run reaches a target sooner"
     for label, share in QUANTILES.items():
         at = forecast_table(tree)[f"loss_{label}"]
         assert probability_to_reach(tree, at[0])[0] == pytest.approx(share, abs=0.001)
@@ -218,7 +219,7 @@ def test_target_of_no_use(near, target):
         ("70B", 1e12, "must be numbers"),
         ([], [], "0 points: 1 to 2000 can be forecast together"),
         (np.full(2001, 1e9), 1e12, "2001 points: 1 to 2000 can be forecast together"),
-        (np.full((2, 2), 1e9), 1e12, r"\(a flat list of them\)"),
+        (np.full((2, 2), 1e9), 1e12, "params has 2 dimensions: planned runs are given as numbers or flat lists"),
     ],
 )
 def test_sizes_of_no_use(learnt, params, tokens, message):
@@ -276,7 +277,7 @@ def test_warnings_of_the_fit_travel_with_its_forecasts(true_fit, report, warning
 def test_table(learnt):
     table = forecast_table(forecast(learnt, [1e10, 1e11], 1e12), target=2.0)
     quantiles = [f"{name}_{label}" for name in ("law_loss", "loss") for label in QUANTILES]
-    sizes = ["params", "tokens", "compute", "decades_beyond"]
+    sizes = ["params", "tokens", "compute", "decades_beyond", "nearest_run"]
     assert set(table.columns) == {*sizes, *quantiles, "share_params", "share_drift", "share_noise", "p_reach"}
     assert len(table) == 2 and (np.diff(table[quantiles[:5]]) > 0).all() and (np.diff(table[quantiles[5:]]) > 0).all()
 
@@ -286,7 +287,7 @@ def test_summary_for_machines(learnt):
     summary = json.loads(json.dumps(forecast_summary(tree), allow_nan=False))
     assert set(summary) == {"law", "points", "diagnostics", "warnings"} and len(summary["points"]) == 2
     for point in summary["points"]:
-        sizes = {"params", "tokens", "compute", "decades_beyond"}
+        sizes = {"params", "tokens", "compute", "decades_beyond", "nearest_run"}
         assert set(point) == {*sizes, "law_loss", "loss", "share_of_variance"}
         assert set(point["law_loss"]) == set(point["loss"]) == {"q05", "q25", "q50", "q75", "q95"}
         assert set(point["share_of_variance"]) == {"params", "drift", "noise"}
