@@ -138,7 +138,8 @@ def test_many_runs_need_no_pooling(crossed_runs, true_fit, rng):
         forecast_log_loss(true_fit(draws=1000, runs=few)),
         forecast_log_loss(true_fit(draws=1000, runs=many)),
     )
-    np.testing.assert_allclose(np.median(from_many, axis=0), np.median(from_few, axis=0), atol=0.004)
+    apart = np.abs(np.median(from_many, axis=0) - np.median(from_few, axis=0))
+    assert (apart < 0.5 * from_few.std(axis=0)).all()
 
 
 def test_optimism_and_spread_are_for_points_beyond_the_runs(true_fit):

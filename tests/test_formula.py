@@ -204,7 +204,7 @@ def test_latex_braces_are_balanced(text):
         ("x // y", "the construct BinOp 'x // y'"),
         ("x % y", "the construct BinOp"),
         ("x @ y", "the construct BinOp"),
-        ("x ^ y", "the construct BinOp"),
+        ("x ^ y", "is not a power here: write "),
         ("(x := 1)", "an assignment"),
         ("(yield)", "the construct Yield"),
         ("x = 1", "is not an expression"),

@@ -252,7 +252,7 @@ def test_columns_of_the_runs_may_stand_in_a_formula():
         ("L_ref*level*u", "L_ref*level*u.real", r"law 'bad', formula: attribute access 'u.real'"),
         ("2*slope", "__import__('os')", r"derived 'twice': unknown function '__import__'"),
         ("level =", "levle =", r"no prior for \['level'\]; priors not in the formula \['levle'\]"),
-        ("level*u", "u", r"no prior for \[\]; priors not in the formula \['level'\]"),
+        ("level*u", "u", r"law 'bad': priors not in the formula \['level'\]"),
         ("level*u", "level*(D/D_ref)", r"\['u'\] in \[where\] are not used by the formula"),
         ("L_ref*", "D_ref*", r"'D_ref' is the centre of D, which the formula does not use"),
         ("(N/N_ref)**(-slope)", "2**(-slope)", "uses no column of the runs such as N or D"),
