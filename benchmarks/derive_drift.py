@@ -11,9 +11,8 @@ A study is a CSV file of runs. Two things are learnt from all studies:
    promise, and by how many conditional standard deviations real losses end below the forecast. The larger runs of
    each study (the top 0.5, 1 and 1.5 decades of compute) are forecast from the smaller ones; the pair is taken under
    which measured losses fall below the forecast's own quantiles as often as stated, as nearly as can be (the least
-   squared distance of the mean PIT distribution from the uniform one), studies weighing alike. The least
-   is flat: the mean of all pairs within twice the least distance is taken, which one study moves
-   less, to one decimal: fifteen studies tell no more.
+   squared distance of the mean PIT distribution from the uniform one), splits weighing alike as in the scores.
+   The least is flat: the mean of all pairs within twice the least distance is taken, which one study moves less.
 
 Scores are of forecasts whose prior was derived without the study (or without its whole family) that they forecast.
 """
@@ -116,9 +115,9 @@ def derive(evidence: dict[str, np.ndarray], found: list[Split], left_out: set[st
             drawn = tuple(part[::4] for part in draw(split, mean, sd, seed))  # a thousand draws tell PIT to 1 %
             pit = np.stack([(forecast(drawn, *pair) <= split.observed).mean(axis=0) for pair in GRID])  # [pair, run]
             below[split.study].append((pit[:, :, None] <= QUANTILES).mean(axis=1))
-    mean_share = np.mean([np.mean(shares, axis=0) for shares in below.values()], axis=0)  # [pair, quantile]
+    mean_share = np.mean([share for shares in below.values() for share in shares], axis=0)  # [pair, quantile], over all splits
     distance = ((mean_share - QUANTILES) ** 2).sum(axis=1)
-    spread, optimism = np.mean([GRID[i] for i in np.flatnonzero(distance <= 2 * distance.min())], axis=0).round(1)
+    spread, optimism = np.mean([GRID[i] for i in np.flatnonzero(distance <= 2 * distance.min())], axis=0).round(2)
     length = drift.shipped_prior().length
     return drift.DriftPrior(length, round(mean, 2), round(sd, 2), float(spread), float(optimism))
 
