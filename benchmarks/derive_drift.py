@@ -115,7 +115,7 @@ def derive(evidence: dict[str, np.ndarray], found: list[Split], left_out: set[st
             drawn = tuple(part[::4] for part in draw(split, mean, sd, seed))  # a thousand draws tell PIT to 1 %
             pit = np.stack([(forecast(drawn, *pair) <= split.observed).mean(axis=0) for pair in GRID])  # [pair, run]
             below[split.study].append((pit[:, :, None] <= QUANTILES).mean(axis=1))
-    mean_share = np.mean([share for shares in below.values() for share in shares], axis=0)  # [pair, quantile], over all splits
+    mean_share = np.mean([share for shares in below.values() for share in shares], axis=0)
     distance = ((mean_share - QUANTILES) ** 2).sum(axis=1)
     spread, optimism = np.mean([GRID[i] for i in np.flatnonzero(distance <= 2 * distance.min())], axis=0).round(2)
     length = drift.shipped_prior().length
