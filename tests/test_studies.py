@@ -108,7 +108,7 @@ def test_coupling_of_chinchillas_runs():
 @needs_studies
 @pytest.mark.parametrize("path", sorted(STUDIES.glob("*.csv")), ids=lambda path: path.stem)
 def test_default_fit_of_every_study(path, crossed_runs):
-    fit(crossed_runs(), draws=100, allow_unconverged=True)  # compiles the default law, once
+    fit(crossed_runs(), draws=150, allow_unconverged=True)  # compiles the default law, once
     start = time.perf_counter()
     report = diagnostics(fit(path))
     seconds = time.perf_counter() - start
