@@ -116,7 +116,7 @@ class AtScale:
     log_evidence: float
     sigma: float
     log_sigma_sd: float
-    covariance: "Covariance"  # of the cells: drift and noise
+    covariance: Covariance  # of the cells: drift and noise
     draws: np.ndarray  # standardised parameters [proposal, parameter]
     weights: np.ndarray  # importance weights [proposal]
 
@@ -126,7 +126,7 @@ def sample_log_loss(
     points: xr.Dataset,
     rng: np.random.Generator,
     prior: DriftPrior | None = None,
-    by_scale: "list[AtScale] | None" = None,
+    by_scale: list[AtScale] | None = None,
 ) -> dict[str, xr.DataArray]:
     """Draws of the four parts of the log loss that new runs would show.
 
@@ -154,6 +154,7 @@ def sample_log_loss(
     new = np.stack([np.log10(values) for values in new_inputs.values()], axis=1)
     constants = _constants(law, fit)
     beyond = _beyond(fit, points)
+    spread = 1 + beyond * (prior.spread - 1)
     parts: dict[str, list[np.ndarray]] = {"law": [], "bend": [], "drift": [], "sigma": []}
     for log_scale, at, count in zip(LOG_SCALES, by_scale, counts, strict=True):
         if not count:
@@ -167,7 +168,6 @@ def sample_log_loss(
         values, vectors = np.linalg.eigh((left + left.T) / 2)
         root = vectors * np.sqrt(np.maximum(values, 0.0))
         sd = np.sqrt((root**2).sum(axis=1))
-        spread = 1 + beyond * (prior.spread - 1)
         parts["law"].append(_log_law(law, z, new_inputs, constants))
         parts["bend"].append(residual @ solved)
         open_drift = rng.standard_normal((count, len(sd))) @ root.T - beyond * prior.optimism * sd
@@ -209,7 +209,7 @@ def posterior_by_scale(fit: xr.DataTree, length: float) -> list[AtScale]:
     return results
 
 
-def effective_draws(by_scale: "Sequence[AtScale]", prior: DriftPrior) -> float:
+def effective_draws(by_scale: Sequence[AtScale], prior: DriftPrior) -> float:
     """Effective importance draws behind a forecast: of each scale, mixed by the scales' probabilities."""
     ess = np.array([1 / (at.weights**2).sum() for at in by_scale])
     return float(1 / (scale_weights(by_scale, prior) ** 2 / ess).sum())
