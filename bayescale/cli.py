@@ -1,14 +1,27 @@
 """The command line, thin: every command is one function of the package, and imports what it needs when it runs."""
 
-import json
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from bayescale.terminal import (
+    card,
+    print_allocation,
+    print_backtest,
+    print_card,
+    print_fit,
+    print_forecast,
+    print_json,
+    print_law_line,
+    print_warnings,
+    progress_bar,
+    range_text,
+    working,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -76,7 +89,7 @@ def check(runs: Runs, column: Columns = None, unit: Units = None, as_json: Json 
     data = _runs(runs, column, unit)
     notes = check_runs(data)
     if as_json:
-        _print_json(
+        print_json(
             {
                 "source": data.attrs["source"],
                 "runs": data.sizes["run"],
@@ -85,7 +98,9 @@ def check(runs: Runs, column: Columns = None, unit: Units = None, as_json: Json 
             }
         )
     elif not quiet:
-        ranges = ", ".join(f"{name} {_range(data[name].values)}" for name in ("params", "tokens", "compute", "loss"))
+        ranges = ", ".join(
+            f"{name} {range_text(data[name].values)}" for name in ("params", "tokens", "compute", "loss")
+        )
         print(f"{data.attrs['source']}: {data.sizes['run']} runs; {ranges}")
         for note in notes:
             print(f"{note.severity}: {note.text} [{note.code}]")
@@ -104,11 +119,11 @@ def laws(
 
     chosen = [law_module.load_law(one) for one in ([name] if name else law_module.laws())]
     if as_json:
-        cards = [_card(law) for law in chosen]
-        _print_json(cards[0] if name else {"laws": cards})
+        cards = [card(law) for law in chosen]
+        print_json(cards[0] if name else {"laws": cards})
     elif not quiet:
         for law in chosen:
-            _print_card(law) if name else _print_line(law)
+            print_card(law) if name else print_law_line(law)
 
 
 @app.command()
@@ -138,7 +153,7 @@ def fit(
             )
         if output.is_dir():
             raise InputError(f"{output} is a folder; the name of a file in it is expected, such as {output / 'fit.nc'}")
-    with _working("compiling and sampling", quiet or as_json):
+    with working("compiling and sampling", quiet or as_json):
         from bayescale.diagnostics import fit_summary
         from bayescale.fit import fit as fit_law  # 'fit' is this command
         from bayescale.store import save_fit
@@ -149,9 +164,9 @@ def fit(
     if output is not None:
         save_fit(tree, output)
     if as_json:
-        _print_json(fit_summary(tree))
+        print_json(fit_summary(tree))
     elif not quiet:
-        _print_fit(tree)
+        print_fit(tree)
         if output is not None:
             print(f"saved: {output}")
 
@@ -184,10 +199,10 @@ def forecast(
     if output is not None:
         write_table(table, output)
     if as_json:
-        _print_json(forecast_summary(tree, target=goal))
+        print_json(forecast_summary(tree, target=goal))
     elif not quiet:
-        _print_forecast(table, goal)
-        _print_warnings(forecast_warnings(tree))
+        print_forecast(table, goal)
+        print_warnings(forecast_warnings(tree))
 
 
 @app.command()
@@ -210,10 +225,10 @@ def allocate(
     if output is not None:
         write_table(table, output)
     if as_json:
-        _print_json(allocation_summary(result))
+        print_json(allocation_summary(result))
     elif not quiet:
-        _print_allocation(table)
-        _print_warnings(allocation_warnings(result))
+        print_allocation(table)
+        print_warnings(allocation_warnings(result))
 
 
 @app.command()
@@ -238,7 +253,7 @@ def backtest(
     from bayescale.backtest import backtest_statement, backtest_table
     from bayescale.files import write_table
 
-    with _progress("forecasting the larger runs from the smaller", quiet or as_json) as step:
+    with progress_bar("forecasting the larger runs from the smaller", quiet or as_json) as step:
         result = run_backtest(data, law, horizon=horizon, seed=seed, folder=resume, progress=step)
     table, statement = backtest_table(result), backtest_statement(result)
     if output is not None:
@@ -248,9 +263,9 @@ def backtest(
 
         save_figure(plot_calibration(result), figure)
     if as_json:
-        _print_json({"backtest": table.to_dict("records"), "statement": statement})
+        print_json({"backtest": table.to_dict("records"), "statement": statement})
     elif not quiet:
-        _print_backtest(table)
+        print_backtest(table)
         print(statement)
 
 
@@ -264,17 +279,17 @@ def demo(
     """The whole job on the embedded runs: fit those below 1e22 FLOP, forecast the larger, compare with measured."""
     from bayescale.demo import run_demo
 
-    result = run_demo(output, seed=seed, step=lambda what: _working(what, quiet or as_json))
+    result = run_demo(output, seed=seed, step=lambda what: working(what, quiet or as_json))
     if as_json:
-        _print_json(result.summary)
+        print_json(result.summary)
     elif not quiet:
         print(f"Fitted {result.fitted} runs below 1e22 FLOP with the law '{result.fit.attrs['law']}'.")
-        _print_forecast(result.forecasts, None)
+        print_forecast(result.forecasts, None)
         print(result.verdict)
-        _print_backtest(result.backtest)
+        print_backtest(result.backtest)
         print(result.statement)
-        _print_allocation(result.allocation)
-        _print_warnings(result.warnings)
+        print_allocation(result.allocation)
+        print_warnings(result.warnings)
         print("Written: " + ", ".join(str(path) for path in result.files))
 
 
@@ -294,7 +309,7 @@ def datasets(
             for key, source in module.DATASETS.items()
         ]
         if as_json:
-            _print_json({"datasets": rows})
+            print_json({"datasets": rows})
         elif not quiet:
             for row in rows:
                 print(f"{row['name']} ({'embedded' if row['embedded'] else 'download'}): {row['about']}. {row['cite']}")
@@ -302,7 +317,7 @@ def datasets(
     runs = module.fetch_dataset(name, folder)
     path = module.fetch_file(name, folder)
     if as_json:
-        _print_json({"name": name, "file": str(path), "runs": runs.sizes["run"], "cite": runs.attrs["cite"]})
+        print_json({"name": name, "file": str(path), "runs": runs.sizes["run"], "cite": runs.attrs["cite"]})
     elif not quiet:
         print(path)
 
@@ -344,238 +359,3 @@ def _number(option: str, text: str) -> float:
     if not (math.isfinite(value) and value > 0):
         raise InputError(f"{option} {text}: a finite number above 0 is expected")
     return value
-
-
-@contextmanager
-def _working(what: str, silent: bool) -> Iterator[None]:
-    """A spinner on the error stream while something takes its time; the stream stays clean for machines."""
-    if silent:
-        yield
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status(what + " ..."):
-        yield
-
-
-@contextmanager
-def _progress(what: str, silent: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar on the error stream for work whose parts can be counted."""
-    if silent:
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(_plain(value), indent=2, allow_nan=False))
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no NaN and no infinity: they become null."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if hasattr(value, "item"):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
-def _print_warnings(warnings: Sequence[str]) -> None:
-    for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-
-
-def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for i, name in enumerate(header):
-        words = i == 0 or name in ("prior", "meaning")
-        table.add_column(name, justify="left" if words else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    # numbers are never cut: on a narrow terminal a long line wraps
-    console = Console(highlight=False, width=400)
-    print(title)
-    console.print(table)
-
-
-def _range(values: Any) -> str:
-    return f"{values.min():.4g} to {values.max():.4g}"
-
-
-def _size(value: float) -> str:
-    """7B, 1.4T, 350M: how sizes are written in this field."""
-    for suffix, factor in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("K", 1e3)):
-        if value >= factor:
-            return f"{value / factor:.3g}{suffix}"
-    return f"{value:.3g}"
-
-
-def _band(row: Any, name: str, digits: int = 3) -> str:
-    return f"{row[f'{name}_q50']:.{digits}f} [{row[f'{name}_q05']:.{digits}f}, {row[f'{name}_q95']:.{digits}f}]"
-
-
-def _size_band(row: Any, name: str) -> str:
-    return f"{_size(row[f'{name}_q50'])} [{_size(row[f'{name}_q05'])}, {_size(row[f'{name}_q95'])}]"
-
-
-def _print_fit(tree: Any) -> None:
-    from bayescale.diagnostics import fit_summary, trust_warnings
-
-    summary = fit_summary(tree)
-    rows = [
-        (
-            name,
-            *(f"{row[key]:.4g}" for key in ("median", "q05", "q95")),
-            f"{row['r_hat']:.3f}",
-            f"{row['ess_bulk']:.0f}",
-        )
-        for name, row in summary["parameters"].items()
-    ]
-    title = f"law '{summary['law']}' on {summary['runs']} runs: posterior median and 90 % band"
-    _table(title, ("", "median", "q05", "q95", "r-hat", "ESS"), rows)
-    report = summary["diagnostics"]
-    print(
-        f"{report['divergences']} divergences, largest r-hat {report['r_hat_max']:.3f}, "
-        f"smallest ESS {report['ess_min']:.0f}: {'converged' if report['converged'] else 'NOT CONVERGED'}"
-    )
-    said = {"collinear_sizes"} if report["collinear"] else set()  # the diagnostics say it too
-    notes = [note for note in summary["notes"] if note["severity"] == "warning" and note["code"] not in said]
-    _print_warnings([note["text"] for note in notes])
-    _print_warnings(trust_warnings(report))
-
-
-def _print_forecast(table: Any, target: float | None) -> None:
-    measured = "measured" in table
-    header = ["params", "tokens", "beyond", "loss, 90 % band", "law alone", "law/drift/noise"]
-    if measured:
-        header = ["model", *header, "measured", "in band"]
-    if target is not None:
-        header.append(f"P(loss <= {target:g})")
-    rows = []
-    for _, row in table.iterrows():
-        shares = "/".join(f"{100 * row[f'share_{name}']:.0f}" for name in ("params", "drift", "noise"))
-        cells = [
-            _size(row["params"]),
-            _size(row["tokens"]),
-            f"{row['decades_beyond']:.2f} dec",
-            _band(row, "loss"),
-            _band(row, "law_loss"),
-            shares + " %",
-        ]
-        if measured:
-            inside = row["loss_q05"] <= row["measured"] <= row["loss_q95"]
-            cells = [row["model"], *cells, f"{row['measured']:.3f}", "yes" if inside else "no"]
-        if target is not None:
-            cells.append(f"{row['p_reach']:.2f}")
-        rows.append(cells)
-    _table("Forecast: median and 90 % band; decades of compute beyond the data; shares of the variance", header, rows)
-
-
-def _print_allocation(table: Any) -> None:
-    rows = [
-        (
-            f"{row['compute']:.3g}",
-            _size_band(row, "params") if row["identified"] else "not identified",
-            _size_band(row, "tokens") if row["identified"] else "not identified",
-            f"{row['tokens_per_param_q50']:.3g} [{row['tokens_per_param_q05']:.3g}, {row['tokens_per_param_q95']:.3g}]"
-            if row["identified"]
-            else "not identified",
-            _band(row, "loss"),
-            f"{row['decades_beyond']:.2f} dec",
-        )
-        for _, row in table.iterrows()
-    ]
-    header = ("compute", "N*", "D*", "tokens per param", "loss there", "beyond")
-    title = "Compute-optimal split of C = 6 N D: median and 90 % band; N* and D* take the law to be exactly right"
-    _table(title, header, rows)
-
-
-def _print_backtest(table: Any) -> None:
-    rows = [
-        (
-            row["law"],
-            f"{row['from_decades']:g} to {row['to_decades']:g}".replace("to inf", "and more"),
-            f"{row['forecasts']} in {row['cuts']}",
-            *(f"{100 * row[f'cover{level}']:.0f} %" for level in (50, 80, 90)),
-            f"{100 * row['bias']:+.2f} %",
-            f"{100 * row['abs_error']:.2f} %",
-            f"{100 * row['width90']:.1f} %",
-            f"{row['crps']:.4f}",
-            f"{row['interval_score90']:.4f}",
-        )
-        for _, row in table.iterrows()
-    ]
-    header = (
-        "law",
-        "decades beyond",
-        "forecasts in cuts",
-        "50 %",
-        "80 %",
-        "90 %",
-        "bias",
-        "error",
-        "width 90 %",
-        "CRPS",
-        "IS 90 %",
-    )
-    _table("Backtest: how often the bands held, by distance beyond the runs learnt from", header, rows)
-
-
-def _card(law: Any) -> dict[str, Any]:
-    from bayescale.formula import latex
-
-    return {
-        "name": law.name,
-        "title": law.title,
-        "about": law.about,
-        "cite": law.cite,
-        "formula": law.formula,
-        "latex": latex(law.tree),
-        "inputs": list(law.inputs),
-        "observable": "loss",
-        "priors": {name: {"prior": str(prior), "about": prior.about} for name, prior in law.priors.items()},
-        "derived": {name: {"formula": item.formula, "about": item.about} for name, item in law.derived.items()},
-        "published_formula": law.published_formula,
-        "published": {name: {"source": p.source, "values": dict(p.values)} for name, p in law.presets.items()},
-        "traps": list(law.traps),
-    }
-
-
-def _print_line(law: Any) -> None:
-    print(f"{law.name}({', '.join(law.inputs)}): {law.published_formula or law.formula}\n    {law.title}. {law.about}")
-
-
-def _print_card(law: Any) -> None:
-    from bayescale.formula import latex
-    from bayescale.law import DISTRIBUTIONS
-
-    print(f"{law.name}: {law.title}\n{law.about}\nSource: {law.cite}\n")
-    if law.published_formula:
-        print(f"As published   L = {law.published_formula}")
-    print(f"As sampled     L = {law.formula}")
-    print(f"LaTeX          {latex(law.tree)}\n")
-    rows = []
-    for name, prior in law.priors.items():
-        low, high = (DISTRIBUTIONS[prior.dist].quantile(u, **prior.params) for u in (0.05, 0.95))
-        rows.append((name, str(prior), f"{low:.3g} to {high:.3g}", prior.about))
-    _table("Parameters", ("", "prior", "90 % of it", "meaning"), rows)
-    _table("Derived", ("", "meaning"), [(name, item.about) for name, item in law.derived.items()])
-    for name, preset in law.presets.items():
-        values = ", ".join(f"{key} = {value:g}" for key, value in preset.values.items())
-        print(f"Published {name}: {values} ({preset.source})")
-    for trap in law.traps:
-        print(f"Mind: {trap}")

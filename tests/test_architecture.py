@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "bayescale"
 # each module may import only from those before it
 ORDER = """formula law noise runs lint files datasets diagnostics fit store drift forecast allocate backtest plots demo
-cli""".split()
+terminal cli""".split()
 
 
 def imported(module):

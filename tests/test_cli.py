@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from bayescale import cli
+from bayescale import cli, terminal
 from bayescale.store import open_fit, save_fit
 
 QUANTILES = {"q05", "q25", "q50", "q75", "q95"}
@@ -445,11 +445,11 @@ def test_numbers_as_people_write_them(text, value):
     ("value", "text"), [(7e9, "7B"), (1.4e12, "1.4T"), (3.5e8, "350M"), (1234.0, "1.23K"), (5, "5")]
 )
 def test_sizes_as_people_write_them(value, text):
-    assert cli._size(value) == text
+    assert terminal.size_text(value) == text
 
 
 def test_json_has_no_nan():
-    plain = cli._plain({"a": np.float64("nan"), "b": [np.inf, np.int64(2)], "c": (np.bool_(True), "x"), "d": None})
+    plain = terminal.plain({"a": np.float64("nan"), "b": [np.inf, np.int64(2)], "c": (np.bool_(True), "x"), "d": None})
     assert plain == {"a": None, "b": [None, 2], "c": [True, "x"], "d": None}
 
 

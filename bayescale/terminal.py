@@ -1,0 +1,245 @@
+"""What the terminal shows: tables, cards, progress on the error stream, JSON for machines."""
+
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+
+@contextmanager
+def working(what: str, silent: bool) -> Iterator[None]:
+    """A spinner on the error stream while something takes its time; the stream stays clean for machines."""
+    if silent:
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(what + " ..."):
+        yield
+
+
+@contextmanager
+def progress_bar(what: str, silent: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar on the error stream for work whose parts can be counted."""
+    if silent:
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(plain(value), indent=2, allow_nan=False))
+
+
+def plain(value: Any) -> Any:
+    """JSON has no NaN and no infinity: they become null."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def print_warnings(warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+
+
+def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for i, name in enumerate(header):
+        words = i == 0 or name in ("prior", "meaning")
+        table.add_column(name, justify="left" if words else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    # numbers are never cut: on a narrow terminal a long line wraps
+    console = Console(highlight=False, width=400)
+    print(title)
+    console.print(table)
+
+
+def range_text(values: Any) -> str:
+    return f"{values.min():.4g} to {values.max():.4g}"
+
+
+def size_text(value: float) -> str:
+    """7B, 1.4T, 350M: how sizes are written in this field."""
+    for suffix, factor in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("K", 1e3)):
+        if value >= factor:
+            return f"{value / factor:.3g}{suffix}"
+    return f"{value:.3g}"
+
+
+def band_text(row: Any, name: str, digits: int = 3) -> str:
+    return f"{row[f'{name}_q50']:.{digits}f} [{row[f'{name}_q05']:.{digits}f}, {row[f'{name}_q95']:.{digits}f}]"
+
+
+def size_band_text(row: Any, name: str) -> str:
+    return f"{size_text(row[f'{name}_q50'])} [{size_text(row[f'{name}_q05'])}, {size_text(row[f'{name}_q95'])}]"
+
+
+def print_fit(tree: Any) -> None:
+    from bayescale.diagnostics import fit_summary, trust_warnings
+
+    summary = fit_summary(tree)
+    rows = [
+        (
+            name,
+            *(f"{row[key]:.4g}" for key in ("median", "q05", "q95")),
+            f"{row['r_hat']:.3f}",
+            f"{row['ess_bulk']:.0f}",
+        )
+        for name, row in summary["parameters"].items()
+    ]
+    title = f"law '{summary['law']}' on {summary['runs']} runs: posterior median and 90 % band"
+    print_table(title, ("", "median", "q05", "q95", "r-hat", "ESS"), rows)
+    report = summary["diagnostics"]
+    print(
+        f"{report['divergences']} divergences, largest r-hat {report['r_hat_max']:.3f}, "
+        f"smallest ESS {report['ess_min']:.0f}: {'converged' if report['converged'] else 'NOT CONVERGED'}"
+    )
+    said = {"collinear_sizes"} if report["collinear"] else set()  # the diagnostics say it too
+    notes = [note for note in summary["notes"] if note["severity"] == "warning" and note["code"] not in said]
+    print_warnings([note["text"] for note in notes])
+    print_warnings(trust_warnings(report))
+
+
+def print_forecast(table: Any, target: float | None) -> None:
+    measured = "measured" in table
+    header = ["params", "tokens", "beyond", "loss, 90 % band", "law alone", "law/drift/noise"]
+    if measured:
+        header = ["model", *header, "measured", "in band"]
+    if target is not None:
+        header.append(f"P(loss <= {target:g})")
+    rows = []
+    for _, row in table.iterrows():
+        shares = "/".join(f"{100 * row[f'share_{name}']:.0f}" for name in ("params", "drift", "noise"))
+        cells = [
+            size_text(row["params"]),
+            size_text(row["tokens"]),
+            f"{row['decades_beyond']:.2f} dec",
+            band_text(row, "loss"),
+            band_text(row, "law_loss"),
+            shares + " %",
+        ]
+        if measured:
+            inside = row["loss_q05"] <= row["measured"] <= row["loss_q95"]
+            cells = [row["model"], *cells, f"{row['measured']:.3f}", "yes" if inside else "no"]
+        if target is not None:
+            cells.append(f"{row['p_reach']:.2f}")
+        rows.append(cells)
+    print_table(
+        "Forecast: median and 90 % band; decades of compute beyond the data; shares of the variance", header, rows
+    )
+
+
+def print_allocation(table: Any) -> None:
+    rows = [
+        (
+            f"{row['compute']:.3g}",
+            size_band_text(row, "params") if row["identified"] else "not identified",
+            size_band_text(row, "tokens") if row["identified"] else "not identified",
+            f"{row['tokens_per_param_q50']:.3g} [{row['tokens_per_param_q05']:.3g}, {row['tokens_per_param_q95']:.3g}]"
+            if row["identified"]
+            else "not identified",
+            band_text(row, "loss"),
+            f"{row['decades_beyond']:.2f} dec",
+        )
+        for _, row in table.iterrows()
+    ]
+    header = ("compute", "N*", "D*", "tokens per param", "loss there", "beyond")
+    title = "Compute-optimal split of C = 6 N D: median and 90 % band; N* and D* take the law to be exactly right"
+    print_table(title, header, rows)
+
+
+def print_backtest(table: Any) -> None:
+    rows = [
+        (
+            row["law"],
+            f"{row['from_decades']:g} to {row['to_decades']:g}".replace("to inf", "and more"),
+            f"{row['forecasts']} in {row['cuts']}",
+            *(f"{100 * row[f'cover{level}']:.0f} %" for level in (50, 80, 90)),
+            f"{100 * row['bias']:+.2f} %",
+            f"{100 * row['abs_error']:.2f} %",
+            f"{100 * row['width90']:.1f} %",
+            f"{row['crps']:.4f}",
+            f"{row['interval_score90']:.4f}",
+        )
+        for _, row in table.iterrows()
+    ]
+    header = (
+        "law",
+        "decades beyond",
+        "forecasts in cuts",
+        "50 %",
+        "80 %",
+        "90 %",
+        "bias",
+        "error",
+        "width 90 %",
+        "CRPS",
+        "IS 90 %",
+    )
+    print_table("Backtest: how often the bands held, by distance beyond the runs learnt from", header, rows)
+
+
+def card(law: Any) -> dict[str, Any]:
+    from bayescale.formula import latex
+
+    return {
+        "name": law.name,
+        "title": law.title,
+        "about": law.about,
+        "cite": law.cite,
+        "formula": law.formula,
+        "latex": latex(law.tree),
+        "inputs": list(law.inputs),
+        "observable": "loss",
+        "priors": {name: {"prior": str(prior), "about": prior.about} for name, prior in law.priors.items()},
+        "derived": {name: {"formula": item.formula, "about": item.about} for name, item in law.derived.items()},
+        "published_formula": law.published_formula,
+        "published": {name: {"source": p.source, "values": dict(p.values)} for name, p in law.presets.items()},
+        "traps": list(law.traps),
+    }
+
+
+def print_law_line(law: Any) -> None:
+    print(f"{law.name}({', '.join(law.inputs)}): {law.published_formula or law.formula}\n    {law.title}. {law.about}")
+
+
+def print_card(law: Any) -> None:
+    from bayescale.formula import latex
+    from bayescale.law import DISTRIBUTIONS
+
+    print(f"{law.name}: {law.title}\n{law.about}\nSource: {law.cite}\n")
+    if law.published_formula:
+        print(f"As published   L = {law.published_formula}")
+    print(f"As sampled     L = {law.formula}")
+    print(f"LaTeX          {latex(law.tree)}\n")
+    rows = []
+    for name, prior in law.priors.items():
+        low, high = (DISTRIBUTIONS[prior.dist].quantile(u, **prior.params) for u in (0.05, 0.95))
+        rows.append((name, str(prior), f"{low:.3g} to {high:.3g}", prior.about))
+    print_table("Parameters", ("", "prior", "90 % of it", "meaning"), rows)
+    print_table("Derived", ("", "meaning"), [(name, item.about) for name, item in law.derived.items()])
+    for name, preset in law.presets.items():
+        values = ", ".join(f"{key} = {value:g}" for key, value in preset.values.items())
+        print(f"Published {name}: {values} ({preset.source})")
+    for trap in law.traps:
+        print(f"Mind: {trap}")
