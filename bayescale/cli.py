@@ -55,7 +55,7 @@ class InputError(ValueError):
 def main() -> None:
     """Entry point: a user's mistake is one plain sentence and status 1."""
     try:
-        status = app(standalone_mode=False)
+        status = app(standalone_mode=False, prog_name="bayescale")
     except BrokenPipeError:
         sys.stderr.close()
         raise SystemExit(1) from None
