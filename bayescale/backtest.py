@@ -53,7 +53,7 @@ def backtest(
     Returns
     -------
     Dataset [law, cut, run]: ``decades_beyond``, ``observed`` log loss, quantiles ``q05`` ... ``q95`` of the forecast
-    log loss, ``pit`` and ``crps``, NaN where a run is not forecast at a cut; ``edge`` [cut] is the largest compute
+    log loss, ``pit``, ``crps`` and ``elpd`` (log predictive density), NaN where a run is not forecast at a cut; ``edge`` [cut] is the largest compute
     learnt from, ``learnt_from`` [cut] the number of runs. :func:`backtest_table` and :func:`backtest_statement` sum it
     up.
 
@@ -137,9 +137,12 @@ def _one_cut(runs: xr.Dataset, law: Law, edge: float, horizon: float, seed: int,
         ) from None
     new = runs.isel(run=test)
     others = {name: new[name].values for name in law.inputs if name in new}
-    predicted = forecast(learnt, new["params"].values, new["tokens"].values, covariates=others, seed=seed)
+    losses = new["loss"].values
+    predicted = forecast(
+        learnt, new["params"].values, new["tokens"].values, covariates=others, measured=losses, seed=seed
+    )
     draws = np.log(predicted["predictions"]["loss"].stack(sample=("chain", "draw")).transpose("sample", "point").values)
-    scored = scores(draws, np.log(new["loss"].values))
+    scored = scores(draws, np.log(losses)) | {"elpd": predicted["predictions_constant_data"]["elpd"].values}
     table = pd.DataFrame({name: np.full(runs.sizes["run"], np.nan) for name in ("decades_beyond", *scored)})
     table.loc[test, "decades_beyond"] = beyond[test]
     for name, values in scored.items():

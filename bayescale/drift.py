@@ -25,11 +25,11 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 from scipy.linalg import solve_triangular
-from scipy.special import ndtr
+from scipy.special import logsumexp, ndtr
 
 from bayescale.fit import law_of
 from bayescale.law import DISTRIBUTIONS, Law, column, law_loss
-from bayescale.noise import FINEST, NOISES, noise_scale, sample_noise
+from bayescale.noise import FINEST, NOISES, log_density, noise_scale, sample_noise
 
 LOG_SCALES = np.arange(-6.5, -0.4, 0.5)  # grid of the drift's scale: 0.15 % to 60 % of the loss
 MAX_CELLS = 5000  # more runs than this are pooled into as many small cells of log N x log D
@@ -143,6 +143,41 @@ def sample_log_loss(
     loss. The parameters of the law are drawn anew here, from their posterior with the drift in the model; ``bend`` is
     what the runs say of the law's error at a point (the drift's mean given them), ``drift`` what they leave open.
     """
+    curve, sigma = _sample_curve(fit, points, rng, prior, by_scale)
+    noise = _new_noise(fit, sigma, points, rng)
+    chains, draws = (fit["posterior"].sizes[dim] for dim in ("chain", "draw"))
+    return {
+        name: xr.DataArray(part.reshape(chains, draws, -1), dims=("chain", "draw", "point"))
+        for name, part in (curve | {"noise": noise}).items()
+    }
+
+
+def log_predictive_density(
+    fit: xr.DataTree,
+    points: xr.Dataset,
+    log_loss: np.ndarray,
+    rng: np.random.Generator,
+    prior: DriftPrior | None = None,
+    by_scale: list[AtScale] | None = None,
+) -> np.ndarray:
+    """log p(log loss of a new run | the runs of the fit), each point by itself [point].
+
+    The mean over draws of law, bend and drift of the noise's density around them: nothing is smoothed.
+
+    Parameters
+    ----------
+    points, log_loss : columns of the new runs, and what they showed, each [point]
+    rng, prior, by_scale : as in :func:`sample_log_loss`; the same generator gives the same curves
+    """
+    curve, sigma = _sample_curve(fit, points, rng, prior, by_scale)
+    scale, values = _new_noise_scale(fit, sigma, points)
+    shape = {name: value[:, None] for name, value in values.items()}
+    density = log_density(NOISES[fit.attrs["noise"]], log_loss - sum(curve.values()), scale, shape)
+    return logsumexp(density, axis=0) - np.log(len(density))
+
+
+def _sample_curve(fit, points, rng, prior, by_scale) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Draws of ``law``, ``bend`` and ``drift`` [draw, point], and of the noise's sigma [draw]."""
     prior = prior or shipped_prior()
     law = law_of(fit)
     cells = cells_of(law, fit)
@@ -175,11 +210,8 @@ def sample_log_loss(
         parts["sigma"].append(at.sigma * np.exp(at.log_sigma_sd * rng.standard_normal(count)))
     order = rng.permutation(chains * draws)  # the grid's order must not show in chains and draws
     joined = {name: np.concatenate(part)[order] for name, part in parts.items()}
-    joined["noise"] = _new_noise(fit, joined.pop("sigma"), points, rng)
-    return {
-        name: xr.DataArray(part.reshape(chains, draws, -1), dims=("chain", "draw", "point"))
-        for name, part in joined.items()
-    }
+    sigma = joined.pop("sigma")
+    return joined, sigma
 
 
 def _beyond(fit: xr.DataTree, points: xr.Dataset) -> np.ndarray:
@@ -423,12 +455,20 @@ def _allot(total: int, weights: np.ndarray, rng: np.random.Generator) -> np.ndar
 
 
 def _new_noise(fit: xr.DataTree, sigma: np.ndarray, points: xr.Dataset, rng: np.random.Generator) -> np.ndarray:
-    """Noise of new runs [draw, point]; its trend with compute is held at the edge of the data."""
+    """Noise of new runs [draw, point]."""
+    scale, values = _new_noise_scale(fit, sigma, points)
+    return sample_noise(NOISES[fit.attrs["noise"]], scale, values, rng)
+
+
+def _new_noise_scale(
+    fit: xr.DataTree, sigma: np.ndarray, points: xr.Dataset
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Scale of the noise of new runs [draw, point], its trend with compute held at the edge of the data; and the
+    parameters of the noise, each [draw]."""
     data, posterior = fit["constant_data"], fit["posterior"]
     seen = np.log(data["compute"].values / float(data["C_ref"]))
     log_compute = np.clip(np.log(points["compute"].values / float(data["C_ref"])), seen.min(), seen.max())
-    noise = NOISES[fit.attrs["noise"]]
-    values = {name: posterior[name].values.ravel() for name in noise.priors}
+    values = {name: posterior[name].values.ravel() for name in NOISES[fit.attrs["noise"]].priors}
     # sigma is the whole scale here, FINEST included
     scale = noise_scale({"sigma": sigma[:, None], "tilt": values["tilt"][:, None]}, log_compute) - FINEST
-    return sample_noise(noise, scale, values, rng)
+    return scale, values

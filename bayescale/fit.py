@@ -129,6 +129,47 @@ def fit(
     return tree
 
 
+def refit(tree: xr.DataTree, kept: np.ndarray, *, draws: int = 500, chains: int = 4, seed: int = 0) -> xr.DataTree:
+    """Sample the law of a fit again on some of its runs, with the reference constants, and so the priors, of the fit.
+
+    Parameters
+    ----------
+    tree : what :func:`fit` returns
+    kept : which of its runs to learn from, booleans [run]
+    draws, chains, seed : as in :func:`fit`
+
+    Returns
+    -------
+    DataTree like that of :func:`fit` over *all* runs, so that ``log_likelihood`` scores those left out too;
+    ``constant_data`` has the column ``kept`` [run]. Of the attributes only ``law``, ``law_text``, ``noise``, ``seed``,
+    ``source`` and ``diagnostics`` (of convergence) are there. A fit that failed its limits is returned, marked.
+    """
+    law, noise, runs = law_of(tree), tree.attrs["noise"], runs_of(tree)
+    constants = {name: float(tree["constant_data"][name]) for name in (*law.constants, "C_ref")}
+    compiled = _compiled_for(law, noise, runs.isel(run=np.asarray(kept, dtype=bool)), constants)
+    best = None
+    for tune, target_accept in SETTINGS:
+        posterior, stats = _sample(compiled, draws, tune, chains, seed, target_accept, False)
+        report = check_convergence(posterior, stats)
+        if best is None or _quality(report) > _quality(best[0]):
+            best = report, posterior, stats
+        if report["converged"]:
+            break
+    report, posterior, stats = best
+    result = _assemble(law, noise, runs, constants, posterior, stats)
+    result["constant_data"] = result["constant_data"].to_dataset().assign(kept=("run", np.asarray(kept, dtype=bool)))
+    result.attrs = {name: tree.attrs[name] for name in ("law", "law_text", "noise", "source")}
+    result.attrs |= {"seed": seed, "diagnostics": json.dumps(report)}
+    return result
+
+
+def runs_of(tree: xr.DataTree) -> xr.Dataset:
+    """The runs that a fit was made on, as :func:`bayescale.read_runs` gave them [run]."""
+    data = tree["constant_data"].to_dataset()
+    runs = data[[name for name in data.data_vars if data[name].dims == ("run",)]]
+    return runs.assign({OBSERVED: np.exp(tree["observed_data"]["log_loss"])}).assign_attrs(source=tree.attrs["source"])
+
+
 def _quality(convergence: Mapping[str, Any]) -> tuple[bool, bool, float]:
     return convergence["clean"], convergence["converged"], convergence["ess_min"]
 

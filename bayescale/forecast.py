@@ -8,7 +8,13 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.diagnostics import diagnostics, trust_warnings
-from bayescale.drift import effective_draws, posterior_by_scale, sample_log_loss, shipped_prior
+from bayescale.drift import (
+    effective_draws,
+    log_predictive_density,
+    posterior_by_scale,
+    sample_log_loss,
+    shipped_prior,
+)
 from bayescale.fit import FitError, check_whole, draws_of, law_of
 from bayescale.law import column, law_loss
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN
@@ -26,6 +32,7 @@ def forecast(
     tokens: Any,
     *,
     covariates: Mapping[str, Any] | None = None,
+    measured: Any = None,
     seed: int = 0,
 ) -> xr.DataTree:
     """Predictive draws of the loss of runs not yet made.
@@ -39,6 +46,7 @@ def forecast(
     fit : what :func:`bayescale.fit` or :func:`bayescale.open_fit` returns
     params, tokens : N and D of the planned runs, scalars or sequences that broadcast to [point]
     covariates : values of further inputs of the law, by name
+    measured : losses of these runs where they are known by now [point]; their log predictive density is then returned
     seed : of the draws of drift and noise
 
     Returns
@@ -46,7 +54,7 @@ def forecast(
     DataTree with the ArviZ groups ``predictions`` (``law_loss`` and ``loss`` [chain, draw, point], nats) and
     ``predictions_constant_data`` (``params``, ``tokens``, ``compute`` = 6 N D [FLOP], ``decades_beyond`` the largest
     run's compute, and ``share_params``, ``share_drift``, ``share_noise`` of the variance of log loss [point], which
-    sum to 1). Medians and quantiles are what to report: the mean of exp(Student-t) does not exist.
+    sum to 1; with ``measured`` also ``elpd``, the log predictive density of each measured log loss). Medians and quantiles are what to report: the mean of exp(Student-t) does not exist.
 
     Raises
     ------
@@ -66,6 +74,10 @@ def forecast(
     loss = np.exp(sum(parts.values()))
     if not (np.isfinite(certain).all() and np.isfinite(loss).all()):
         raise FitError("the law overflows at one of the points; they are too far from any run it was fitted to")
+    if measured is not None:
+        losses = _measured(measured, points.sizes["point"])
+        generator = np.random.default_rng(seed)
+        points["elpd"] = ("point", log_predictive_density(fit, points, np.log(losses), generator, by_scale=by_scale))
     points = points.assign({f"share_{name}": share for name, share in _shares(parts).items()})
     tree = xr.DataTree.from_dict(
         {
@@ -80,6 +92,17 @@ def forecast(
         "drift_ess": effective_draws(by_scale, shipped_prior()),
     }
     return tree
+
+
+def _measured(measured: Any, count: int) -> np.ndarray:
+    try:
+        losses = np.broadcast_to(np.asarray(measured, dtype=float), count)
+    except (TypeError, ValueError):
+        raise FitError(f"measured must be {count} loss(es), one a planned run") from None
+    bad = losses[~(np.isfinite(losses) & (losses > 0))]
+    if bad.size:
+        raise FitError(f"measured = {bad[0]:g}: a loss is a finite number above 0")
+    return losses
 
 
 _SHARES = ("params", "drift", "noise")

@@ -59,6 +59,12 @@ def log_density(noise: Noise, residual: Any, scale: Any, values: Mapping[str, An
     return constant - np.log(scale) - (nu + 1) / 2 * np.log1p(z**2 / nu)
 
 
+def cumulative(noise: Noise, residual: Any, scale: Any, values: Mapping[str, Any]) -> Any:
+    """P(scatter <= ``residual``), the distribution function of :func:`log_density`."""
+    z = residual / scale
+    return special.stdtr(2 + values["nu_minus_2"], z) if noise.robust else special.ndtr(z)
+
+
 def sample_noise(noise: Noise, scale: Any, values: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
     """Draws of the scatter of log loss, of the shape of ``scale`` [..., run]; ``values`` are [...]."""
     scale = np.asarray(scale)

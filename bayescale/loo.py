@@ -1,0 +1,170 @@
+"""Leave-one-out evidence of one fit: PSIS-LOO, the runs it cannot vouch for refitted without, LOO by group, LOO-PIT."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from scipy.special import logsumexp
+
+from bayescale.diagnostics import diagnostics
+from bayescale.fit import FitError, draws_of, law_of, refit
+from bayescale.law import column, law_loss
+from bayescale.noise import NOISES, cumulative, noise_scale
+
+PARETO_K_MAX = 0.7  # Vehtari et al. 2024: above it importance sampling does not vouch for its estimate
+REFIT_DRAWS = 500  # of each of 4 chains: Monte Carlo error of a log density of some .01
+GROUP_GAP = 0.05  # numbers within this of their neighbour are one group: budgets of an isoFLOP sweep are rarely equal
+MIN_GROUPS = 3
+
+
+def loo(
+    fit: xr.DataTree,
+    *,
+    groups: Any = None,
+    mend: bool = True,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> xr.Dataset:
+    """How well a law predicts each run, or group of runs, from all the others.
+
+    elpd_i = log p(y_i | y without i), by Pareto-smoothed importance sampling of the posterior; where its shape k is
+    above min(.7, 1 - 1/log10(draws)) the law is refitted without those runs and elpd_i is that of the refit. Always of
+    log loss.
+
+    Parameters
+    ----------
+    fit : what :func:`bayescale.fit` or :func:`bayescale.open_fit` returns
+    groups : leave out whole groups of correlated runs: a column of the runs (``"family"``; of numbers, those within 5 %
+        of their neighbour are one group: ``"params"``, ``"compute"``), or a label for every run [run]
+    mend : refit where k is too large; with False those k are returned as they are
+    seed : of the refits
+    progress : called with (refits done, refits in all)
+
+    Returns
+    -------
+    Dataset [run], or [group] with ``groups``: ``elpd_loo``, ``p_loo``, ``pareto_k`` (0 where refitted), ``mended``; and
+    ``pit`` [run], the predictive probability of a loss below the measured one, given all others. Attributes: ``law``,
+    ``good_k``.
+
+    Raises
+    ------
+    FitError
+        If the fit holds no pointwise log likelihood, or the groups are not some of its runs.
+
+    Notes
+    -----
+    Vehtari, Gelman and Gabry 2017, doi:10.1007/s11222-016-9696-4; Vehtari et al. 2024, arXiv:1507.02646.
+    """
+    import arviz_stats  # noqa: F401, registers the accessor
+
+    pointwise = log_likelihood(fit)
+    labels, members = group_runs(fit, groups)
+    joint = sum_groups(pointwise, members)
+    draws = pointwise.sizes["chain"] * pointwise.sizes["draw"]
+    good_k = min(PARETO_K_MAX, 1 - 1 / np.log10(draws))
+    log_weights, pareto_k = joint.azstats.psislw(r_eff=relative_efficiency(fit), dim=["chain", "draw"])
+    flat = joint.stack(sample=("chain", "draw")).transpose("group", "sample").values
+    weights = log_weights.stack(sample=("chain", "draw")).transpose("group", "sample").values
+    k = pareto_k.values.copy()
+    elpd = logsumexp(flat + weights, axis=1)
+    below = _pit(fit).stack(sample=("chain", "draw")).transpose("run", "sample").values
+    pit = (below * np.exp(weights - logsumexp(weights, axis=1, keepdims=True))[members]).sum(axis=1)
+
+    mended = np.zeros(len(labels), dtype=bool)
+    bad = np.flatnonzero(~(k <= good_k)) if mend else np.array([], dtype=int)
+    for done, group in enumerate(bad, start=1):
+        out = members == group
+        again = refit(fit, ~out, draws=REFIT_DRAWS, seed=seed + done)
+        if json.loads(again.attrs["diagnostics"])["converged"]:
+            left_out = again["log_likelihood"]["log_loss"].isel(run=out).sum("run").values.ravel()
+            elpd[group] = logsumexp(left_out) - np.log(left_out.size)
+            pit[out] = _pit(again).isel(run=out).mean(("chain", "draw")).values
+            k[group], mended[group] = 0.0, True
+        if progress is not None:
+            progress(done, len(bad))
+
+    dim = "run" if groups is None else "group"
+    lppd = logsumexp(flat, axis=1) - np.log(draws)
+    result = xr.Dataset(
+        {
+            "elpd_loo": (dim, elpd),
+            "p_loo": (dim, lppd - elpd),
+            "pareto_k": (dim, k),
+            "mended": (dim, mended),
+            "pit": ("run", pit),
+        },
+        coords={} if groups is None else {"group": labels, "member": ("run", members)},
+        attrs={"law": fit.attrs["law"], "good_k": good_k},
+    )
+    return result
+
+
+def log_likelihood(fit: xr.DataTree) -> xr.DataArray:
+    """Pointwise log likelihood of a fit [chain, draw, run]."""
+    if "log_likelihood" not in fit.children:
+        raise FitError(
+            f"the fit of law '{fit.attrs['law']}' keeps no pointwise log likelihood (too many runs times draws); "
+            "fit it again with fewer draws"
+        )
+    (name,) = fit["log_likelihood"].data_vars
+    return fit["log_likelihood"][name]
+
+
+def sum_groups(pointwise: xr.DataArray, members: np.ndarray) -> xr.DataArray:
+    """Log likelihood of every group, given the parameters: the sum over its runs [chain, draw, group]."""
+    values = pointwise.transpose("chain", "draw", "run").values
+    order = np.argsort(members, kind="stable")
+    starts = np.searchsorted(members[order], np.arange(members.max() + 1))
+    return xr.DataArray(np.add.reduceat(values[..., order], starts, axis=-1), dims=("chain", "draw", "group"))
+
+
+def group_runs(fit: xr.DataTree, groups: Any) -> tuple[list[str], np.ndarray]:
+    """Labels of the groups, and of every run which one it belongs to [run]; every run by itself without ``groups``."""
+    count = fit["observed_data"].sizes["run"]
+    if groups is None:
+        return [str(i) for i in range(count)], np.arange(count)
+    named = isinstance(groups, str)
+    what = f"groups = '{groups}'" if named else "groups"
+    columns = fit["constant_data"].to_dataset()
+    if named:
+        names = sorted(str(name) for name in columns.data_vars if columns[name].dims == ("run",))
+        if groups not in names:
+            raise FitError(f"{what}: no such column of the runs; the columns are {', '.join(names)}")
+        values = columns[groups].values
+    else:
+        values = np.asarray(groups)
+    if values.shape != (count,):
+        raise FitError(f"{what}: {values.size} label(s) for {count} runs; one label a run is expected")
+    if named and values.dtype.kind == "f":
+        order = np.argsort(values)
+        steps = np.diff(np.log(values[order])) > np.log1p(GROUP_GAP)
+        members = np.empty(count, dtype=int)
+        members[order] = np.concatenate([[0], np.cumsum(steps)])
+        labels = [f"{np.exp(np.log(values[members == i]).mean()):.3g}" for i in range(members.max() + 1)]
+    else:
+        found, members = np.unique(values.astype(str), return_inverse=True)
+        labels = [str(label) for label in found]
+    if not MIN_GROUPS <= len(labels):
+        raise FitError(
+            f"{what}: {len(labels)} group(s); at least {MIN_GROUPS} are needed to leave one out and learn from the rest"
+        )
+    return labels, members
+
+
+def relative_efficiency(fit: xr.DataTree) -> float:
+    """Effective over kept draws, mean over the parameters: what PSIS takes for the autocorrelation of the chains."""
+    ess = list(diagnostics(fit)["ess_bulk"].values())
+    sizes = fit["posterior"].sizes
+    return min(1.0, float(np.mean(ess)) / (sizes["chain"] * sizes["draw"])) if ess else 1.0
+
+
+def _pit(fit: xr.DataTree) -> xr.DataArray:
+    """P(log loss <= the measured one) at every draw [chain, draw, run]."""
+    law, data, values = law_of(fit), fit["constant_data"], draws_of(fit)
+    inputs = {symbol: data[column(symbol)] for symbol in law.inputs}
+    residual = fit["observed_data"]["log_loss"] - np.log(law_loss(law, values | inputs))
+    scale = noise_scale(values, np.log(data["compute"] / data["C_ref"]))
+    below = cumulative(NOISES[fit.attrs["noise"]], residual, scale, values)
+    return xr.DataArray(below).transpose("chain", "draw", "run")
