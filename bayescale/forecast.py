@@ -105,9 +105,6 @@ def _measured(measured: Any, count: int) -> np.ndarray:
     return losses
 
 
-_SHARES = ("params", "drift", "noise")
-
-
 def _shares(parts: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:
     """Where the variance comes from [point], as shares that sum to 1; a part's variance is its squared 90 % width.
 
@@ -115,17 +112,19 @@ def _shares(parts: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:
     curve may leave that. Noise: of one run. Widths and not variances, because a Student-t may hardly have one.
     """
 
-    def square(part: xr.DataArray) -> xr.DataArray:
-        low, high = part.quantile([0.05, 0.95], dim=("chain", "draw"))
-        return ((high - low) ** 2).drop_vars("quantile", errors="ignore")
-
     squares = {
-        "params": square(parts["law"] + parts["bend"]),
-        "drift": square(parts["drift"]),
-        "noise": square(parts["noise"]),
+        "params": width(parts["law"] + parts["bend"]) ** 2,
+        "drift": width(parts["drift"]) ** 2,
+        "noise": width(parts["noise"]) ** 2,
     }
     total = sum(squares.values())
     return {name: value / total for name, value in squares.items()}
+
+
+def width(draws: xr.DataArray) -> xr.DataArray:
+    """Width of the 90 % band over chains and draws."""
+    low, high = draws.quantile([0.05, 0.95], dim=("chain", "draw"))
+    return (high - low).drop_vars("quantile", errors="ignore")
 
 
 def planned_runs(fit: xr.DataTree, params: Any, tokens: Any, covariates: Mapping[str, Any]) -> xr.Dataset:
@@ -240,7 +239,9 @@ def forecast_summary(tree: xr.DataTree, *, target: float | None = None) -> dict[
         point = {name: row[name] for name in plain}
         for name in ("law_loss", "loss"):
             point[name] = {label: row[f"{name}_{label}"] for label in QUANTILES}
-        point["share_of_variance"] = {name: row[f"share_{name}"] for name in _SHARES}
+        point["share_of_variance"] = {
+            name.removeprefix("share_"): row[name] for name in table if name.startswith("share_")
+        }
         if target is not None:
             point |= {"target": target, "p_reach": row["p_reach"]}
         points.append(point)

@@ -122,14 +122,17 @@ def print_fit(tree: Any) -> None:
 
 def print_forecast(table: Any, target: float | None) -> None:
     measured = "measured" in table
-    header = ["params", "tokens", "beyond", "loss, 90 % band", "law alone", "law/drift/noise"]
+    # an average of laws has one share more: how far apart the laws are
+    shown = {"share_params": "law", "share_drift": "drift", "share_noise": "noise"}
+    shown = ({"share_laws": "laws"} if "share_laws" in table else {}) | shown
+    header = ["params", "tokens", "beyond", "loss, 90 % band", "law alone", "/".join(shown.values())]
     if measured:
         header = ["model", *header, "measured", "in band"]
     if target is not None:
         header.append(f"P(loss <= {target:g})")
     rows = []
     for _, row in table.iterrows():
-        shares = "/".join(f"{100 * row[f'share_{name}']:.0f}" for name in ("params", "drift", "noise"))
+        shares = "/".join(f"{100 * row[name]:.0f}" for name in shown)
         cells = [
             size_text(row["params"]),
             size_text(row["tokens"]),
