@@ -1,7 +1,9 @@
 """bayescale: Bayesian scaling laws. Credible bands for the loss of training runs not yet made."""
 
 from bayescale.allocate import allocate, allocation_table, allocation_warnings
+from bayescale.average import average_allocation, average_forecast
 from bayescale.backtest import backtest, backtest_statement, backtest_table
+from bayescale.compare import compare, fit_laws
 from bayescale.datasets import fetch_dataset, load_dataset
 from bayescale.files import FileError
 from bayescale.fit import FitError, fit
@@ -9,9 +11,13 @@ from bayescale.forecast import forecast, forecast_table, forecast_warnings
 from bayescale.formula import FormulaError
 from bayescale.law import Law, LawError, laws, load_law
 from bayescale.lint import check_runs
+from bayescale.loo import loo
+from bayescale.nested import nested_question, nested_questions
 from bayescale.plots import plot_calibration, plot_forecast
 from bayescale.runs import RunsError, read_runs
+from bayescale.sensitivity import prior_sensitivity, sensitivity_warnings
 from bayescale.store import open_fit, save_fit
+from bayescale.verdict import comparison_table, comparison_verdict, comparison_warnings, driving_runs
 
 __all__ = [
     "FileError",
@@ -23,22 +29,35 @@ __all__ = [
     "allocate",
     "allocation_table",
     "allocation_warnings",
+    "average_allocation",
+    "average_forecast",
     "backtest",
     "backtest_statement",
     "backtest_table",
     "check_runs",
+    "compare",
+    "comparison_table",
+    "comparison_verdict",
+    "comparison_warnings",
+    "driving_runs",
     "fetch_dataset",
     "fit",
+    "fit_laws",
     "forecast",
     "forecast_table",
     "forecast_warnings",
     "laws",
     "load_dataset",
     "load_law",
+    "loo",
+    "nested_question",
+    "nested_questions",
     "open_fit",
     "plot_calibration",
     "plot_forecast",
+    "prior_sensitivity",
     "read_runs",
     "save_fit",
+    "sensitivity_warnings",
 ]
 __version__ = "0.1.0"

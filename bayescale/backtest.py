@@ -53,9 +53,9 @@ def backtest(
     Returns
     -------
     Dataset [law, cut, run]: ``decades_beyond``, ``observed`` log loss, quantiles ``q05`` ... ``q95`` of the forecast
-    log loss, ``pit``, ``crps`` and ``elpd`` (log predictive density), NaN where a run is not forecast at a cut; ``edge`` [cut] is the largest compute
-    learnt from, ``learnt_from`` [cut] the number of runs. :func:`backtest_table` and :func:`backtest_statement` sum it
-    up.
+    log loss, ``pit``, ``crps`` and ``elpd`` (log predictive density), NaN where a run is not forecast at a cut;
+    ``edge`` [cut] is the largest compute learnt from, ``learnt_from`` [cut] the number of runs. :func:`backtest_table`
+    and :func:`backtest_statement` sum it up.
 
     Raises
     ------

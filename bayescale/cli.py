@@ -13,6 +13,7 @@ from bayescale.terminal import (
     print_allocation,
     print_backtest,
     print_card,
+    print_comparison,
     print_fit,
     print_forecast,
     print_json,
@@ -267,6 +268,94 @@ def backtest(
     elif not quiet:
         print_backtest(table)
         print(statement)
+
+
+@app.command()
+def compare(
+    runs: Runs,
+    laws: Annotated[
+        str, typer.Option("--laws", "-l", help="Names or paths of laws, separated by commas.")
+    ] = "coupled,chinchilla,kaplan",
+    forward: Annotated[bool, typer.Option("--forward", help="Also forecast larger runs from smaller ones.")] = False,
+    groups: Annotated[
+        str | None, typer.Option(help="Leave out groups of runs together: a column such as params, compute, family.")
+    ] = None,
+    params: Annotated[
+        list[str] | None, typer.Option("--params", "-N", help="Averaged forecast: parameters of a planned run.")
+    ] = None,
+    tokens: Annotated[
+        list[str] | None, typer.Option("--tokens", "-D", help="Averaged forecast: tokens of a planned run.")
+    ] = None,
+    compute: Annotated[
+        list[str] | None, typer.Option("--compute", "-C", help="Averaged split of this budget in FLOP.")
+    ] = None,
+    horizon: Annotated[float, typer.Option(help="Longest forecast to score, in decades of compute.")] = 1.5,
+    resume: Annotated[Path | None, typer.Option(help="Folder of finished forecasts: a killed run goes on.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Save the table here (CSV).")] = None,
+    column: Columns = None,
+    unit: Units = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Which law? Left-out runs, larger runs forecast from smaller ones, weights, and an averaged forecast."""
+    data = _runs(runs, column, unit)
+    if bool(params) != bool(tokens):
+        raise InputError("--params and --tokens go together: one of each for every planned run")
+    sizes = [[_number("--params", one) for one in params or ()], [_number("--tokens", one) for one in tokens or ()]]
+    budgets = [_number("--compute", one) for one in compute or ()]
+    from bayescale.average import average_allocation, average_forecast
+    from bayescale.compare import compare as compare_fits  # 'compare' is this command
+    from bayescale.compare import fit_laws
+    from bayescale.files import write_table
+    from bayescale.fit import law_of
+    from bayescale.nested import nested_questions
+    from bayescale.sensitivity import prior_sensitivity, sensitivity_summary
+    from bayescale.verdict import comparison_summary, comparison_table
+
+    with progress_bar("fitting the laws", quiet or as_json) as step:
+        fits = fit_laws(data, [name.strip() for name in laws.split(",") if name.strip()], seed=seed, progress=step)
+    # an averaged forecast rests on how the laws forecast
+    forward = forward or bool(params) or bool(budgets)
+    with progress_bar("comparing them", quiet or as_json) as step:
+        result = compare_fits(
+            fits,
+            forward=forward,
+            horizon=horizon,
+            groups=groups,
+            seed=seed,
+            folder=resume,
+            progress=None if step is None else lambda what, done, total: step(done, total),
+        )
+    best = fits[str(result["law"].values[0])]
+    with working("asking the laws", quiet or as_json):
+        answers = [answer for name in fits for answer in nested_questions(fits[name], result)]
+        sensitivity = prior_sensitivity(best) if {"N", "D"} <= set(law_of(best).inputs) else None
+        mixed = average_forecast(fits, result["weight_forward"], *sizes, seed=seed) if params else None
+        split = average_allocation(fits, result["weight_forward"], budgets, seed=seed) if budgets else None
+    if output is not None:
+        write_table(comparison_table(result).rename_axis("law").reset_index(), output)
+    if as_json:
+        from bayescale.allocate import allocation_summary
+        from bayescale.forecast import forecast_summary
+
+        summary = comparison_summary(result) | {"questions": [vars(answer) for answer in answers]}
+        summary["sensitivity"] = None if sensitivity is None else sensitivity_summary(best, sensitivity)
+        summary["forecast"] = None if mixed is None else forecast_summary(mixed)
+        summary["allocation"] = None if split is None else allocation_summary(split)
+        print_json(summary)
+    elif not quiet:
+        print_comparison(result, answers, sensitivity)
+        if mixed is not None:
+            from bayescale.forecast import forecast_table, forecast_warnings
+
+            print_forecast(forecast_table(mixed), None)
+            print_warnings(forecast_warnings(mixed))
+        if split is not None:
+            from bayescale.allocate import allocation_table, allocation_warnings
+
+            print_allocation(allocation_table(split))
+            print_warnings(allocation_warnings(split))
 
 
 @app.command()

@@ -1,10 +1,9 @@
-"""Laws side by side on the same runs: how each predicts runs left out, and how each forecast larger runs from smaller."""
+"""Laws side by side on the same runs: how each predicts runs left out, and how each forecasts larger runs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from bayescale.backtest import backtest
@@ -13,9 +12,7 @@ from bayescale.fit import FitError, fit, law_of, runs_of
 from bayescale.law import load_law
 from bayescale.loo import loo
 from bayescale.runs import read_runs
-
-TIE = 4.0  # of elpd: below it laws predict alike, whatever the standard error says (Sivula et al. 2025)
-PRIOR_LOOKS = 2.0  # how many cuts the equal weights that forward stacking starts from are worth, see docs/compare.md
+from bayescale.weights import forward_weights, stacking
 
 
 def fit_laws(
@@ -55,9 +52,7 @@ def fit_laws(
         raise FitError(f"{len(chosen)} law(s) to compare; two or more are needed")
     fits = {}
     for law in chosen:
-        fits[law.name] = fit(
-            runs, law, noise=noise, draws=draws, chains=chains, seed=seed, allow_unconverged=True
-        )
+        fits[law.name] = fit(runs, law, noise=noise, draws=draws, chains=chains, seed=seed, allow_unconverged=True)
         if progress is not None:
             progress(len(fits), len(chosen))
     return fits
@@ -99,7 +94,7 @@ def compare(
     [law, run] or [law, group]: ``elpd_i``, ``pareto_k``; ``pit`` [law, run]. With ``forward`` also ``elpd_forward``
     (mean log predictive density of a forecast run), ``crps_forward``, ``weight_forward`` (for forecasts) [law] and
     ``elpd_cut``, ``crps_cut`` [law, cut], ``edge`` and ``forecasts`` [cut]. A law that did not converge comes last and
-    weighs nothing. :func:`comparison_table`, :func:`comparison_verdict` and :func:`comparison_warnings` sum it up.
+    weighs nothing. :mod:`bayescale.verdict` sums it up.
 
     Raises
     ------
@@ -115,15 +110,19 @@ def compare(
     check_comparable(fits)
     step = progress or (lambda what, done, total: None)
     parts = {}
-    for name, tree in fits.items():
-        parts[name] = loo(tree, groups=groups, mend=mend, seed=seed)
-        step("leaving runs out", len(parts), len(fits))
     converged = {name: bool(diagnostics(tree)["converged"]) for name, tree in fits.items()}
+    for name, tree in fits.items():  # refits of a law that does not converge would not either
+        parts[name] = loo(tree, groups=groups, mend=mend and converged[name], seed=seed)
+        step("leaving runs out", len(parts), len(fits))
     if not any(converged.values()):
         raise FitError(f"none of the laws converged ({', '.join(fits)}); look at each fit's diagnostics")
     total = {name: float(part["elpd_loo"].sum()) for name, part in parts.items()}
     order = sorted(fits, key=lambda name: (not converged[name], -total[name]))
-    result = xr.concat([parts[name] for name in order], dim=xr.IndexVariable("law", np.array(order, dtype=object)), combine_attrs="drop_conflicts")
+    result = xr.concat(
+        [parts[name] for name in order],
+        dim=xr.IndexVariable("law", np.array(order, dtype=object)),
+        combine_attrs="drop_conflicts",
+    )
     result = _side_by_side(result.rename(elpd_loo="elpd_i", p_loo="p_i"), [converged[name] for name in order])
     result.attrs |= {
         "source": fits[order[0]].attrs["source"],
@@ -135,7 +134,7 @@ def compare(
     if forward:
         evidence, why = _forward(fits, order, horizon, seed, folder, step)
         result = result.merge(evidence) if evidence is not None else result
-        result["weight_forward"] = ("law", _forward_weights(result))
+        result["weight_forward"] = ("law", forward_weights(result))
         result.attrs |= {"horizon": horizon, "forward": why or "done"}
     return result
 
@@ -203,33 +202,6 @@ def _side_by_side(result: xr.Dataset, converged: Sequence[bool]) -> xr.Dataset:
     return result
 
 
-def stacking(density: np.ndarray, share: np.ndarray | None = None, prior: float = 0.0) -> np.ndarray:
-    """Weights w of a mixture that make sum_i share_i log sum_k w_k exp(density_ik) + prior mean_k log w_k largest [law].
-
-    Parameters
-    ----------
-    density : log predictive densities of what was left out or forecast [case, law]
-    share : how much each case counts; 1 by default
-    prior : how many cases the equal weights, which it starts from, are worth
-
-    Notes
-    -----
-    Yao et al. 2018, doi:10.1214/17-BA1091, eq. 5, with a Dirichlet prior. A concave problem; EM cannot leave the simplex.
-    """
-    share = np.ones(len(density)) if share is None else share
-    ratio = np.exp(density - density.max(axis=1, keepdims=True))
-    count = ratio.shape[1]
-    weights = np.full(count, 1 / count)
-    for _ in range(20_000):
-        expected = share @ (ratio * weights / (ratio @ weights)[:, None]) + prior / count
-        new = expected / expected.sum()
-        settled = np.abs(new - weights).max() < 1e-9
-        weights = new
-        if settled:
-            break
-    return weights
-
-
 def _forward(fits, order, horizon, seed, folder, step) -> tuple[xr.Dataset | None, str]:
     """Scores of every law at every cut [law, cut, run], or None and the reason."""
     tables, reasons = {}, {}
@@ -260,171 +232,3 @@ def _forward(fits, order, horizon, seed, folder, step) -> tuple[xr.Dataset | Non
     evidence["elpd_forward"] = evidence["elpd_cut"].mean("cut")
     evidence["crps_forward"] = evidence["crps_cut"].mean("cut")
     return evidence, "; ".join(f"'{name}': {why}" for name, why in reasons.items())
-
-
-def _forward_weights(result: xr.Dataset) -> np.ndarray:
-    """Stacking on forecasts, a cut one look, shrunk to equal weights; a law without them or unconverged has none."""
-    usable = result["converged"].values.copy()
-    if "elpd_run" not in result:
-        return usable / usable.sum()
-    usable &= result["elpd_forward"].notnull().values
-    if not usable.any():
-        return result["converged"].values / result["converged"].values.sum()
-    weights = np.zeros(len(usable))
-    scored = result["elpd_run"].isel(law=np.flatnonzero(usable)).stack(case=("cut", "run"))
-    scored = scored.transpose("case", "law").dropna("case")
-    _, cut, sizes = np.unique(scored["cut"].values, return_inverse=True, return_counts=True)
-    weights[usable] = stacking(scored.values, 1 / sizes[cut], PRIOR_LOOKS)
-    return weights
-
-
-def ties(result: xr.Dataset) -> list[str]:
-    """Laws that predict left-out runs as well as the best one does: |d_elpd| below 4 or 2 d_se; the best among them."""
-    near = (np.abs(result["d_elpd"]) < np.maximum(2 * result["d_se"], TIE)).values | (result["d_elpd"].values == 0)
-    return [str(name) for name in result["law"].values[near & result["converged"].values]]
-
-
-def forward_ties(result: xr.Dataset) -> list[str]:
-    """Laws that forecast as well as the best: those whose lead, cut by cut, is not above twice its spread over cuts.
-
-    The spread itself and not its standard error: cuts share runs, so that together they are little more than one look.
-    """
-    usable = result.isel(law=np.flatnonzero((result["converged"] & result["elpd_forward"].notnull()).values))
-    best = usable.isel(law=int(np.argmax(usable["elpd_forward"].values)))
-    behind = best["elpd_cut"] - usable["elpd_cut"]
-    spread = behind.std("cut", ddof=1) if behind.sizes["cut"] > 1 else np.inf * xr.ones_like(usable["elpd_forward"])
-    near = (behind.mean("cut") <= 2 * spread).values | (usable["law"] == best["law"]).values
-    named = [str(name) for name in usable["law"].values[near]]
-    return sorted(named, key=lambda name: name != str(best["law"].values))
-
-
-def comparison_table(result: xr.Dataset) -> pd.DataFrame:
-    """A comparison as a table, a row a law, best in range first; ``arviz.plot_compare`` draws it.
-
-    Columns: ``rank``, ``elpd``, ``se``, ``p``, ``elpd_diff``, ``dse`` (ArviZ's names, unrounded), ``pareto_k_max``,
-    ``k_bad``, ``k_mended``, ``weight_loo``; with forward evidence ``elpd_forward``, ``crps_forward``, ``rank_forward``,
-    ``weight_forward``; and ``converged``.
-    """
-    called = {"elpd": "elpd_loo", "se": "se", "p": "p_loo", "elpd_diff": "d_elpd", "dse": "d_se"}
-    called |= {name: name for name in ("pareto_k_max", "k_bad", "k_mended", "weight_loo")}
-    called |= {name: name for name in ("elpd_forward", "crps_forward", "weight_forward") if name in result}
-    table = pd.DataFrame({name: result[of].values for name, of in called.items()}, index=list(result["law"].values))
-    table.insert(0, "rank", range(len(table)))
-    if "elpd_forward" in table:
-        usable = table["elpd_forward"].where(result["converged"].values)
-        table.insert(table.columns.get_loc("weight_forward"), "rank_forward", usable.rank(ascending=False) - 1)
-    return table.assign(converged=result["converged"].values)
-
-
-def comparison_verdict(result: xr.Dataset) -> str:
-    """Which law, how sure, which are ties, and whether the two kinds of evidence agree, in plain sentences."""
-    unit = str(result.attrs["unit"])
-    equal = ties(result)
-    best, rest = equal[0], [str(name) for name in result["law"].values if name not in equal]
-    behind = [f"'{name}' ({_behind(result, name)})" for name in rest if bool(result["converged"].sel(law=name))]
-    sentences = [f"In range (each {unit} predicted from the others), '{best}' is best"]
-    if equal[1:]:
-        tied = _listed([f"'{name}' ({_behind(result, name)})" for name in equal[1:]])
-        sentences[0] += f", but {tied} cannot be told from it: a tie"
-    sentences[0] += f"; {_listed(behind)} predict{'s' if len(behind) == 1 else ''} worse." if behind else "."
-    if unit == "run" and int(result.attrs["runs"]) < 100:
-        sentences.append(f"With {result.attrs['runs']} runs these standard errors are rough.")
-    if "weight_forward" in result:
-        sentences += _forward_verdict(result, equal)
-    else:
-        sentences.append("This says nothing of larger runs: add the forward evidence (forward=True, --forward).")
-    return " ".join(sentences)
-
-
-def _forward_verdict(result: xr.Dataset, in_range: list[str]) -> list[str]:
-    if "elpd_cut" not in result:
-        return [f"Forward: no evidence ({result.attrs['forward']}); the weights for forecasts are equal."]
-    equal = forward_ties(result)
-    cuts = result.sizes["cut"]
-    looks = "a single cut, one look" if cuts == 1 else f"{cuts} cuts that share runs, few independent looks"
-    first = f"Forward (larger runs forecast from smaller; {looks}), '{equal[0]}' is best"
-    if equal[1:]:
-        first += f", and {_listed([repr(name) for name in equal[1:]])} cannot be told from it"
-    sentences = [first + "."]
-    both = [name for name in in_range if name in equal]
-    if not both:
-        sentences.append(
-            f"The two disagree: {_listed([repr(name) for name in in_range])} in range, "
-            f"{_listed([repr(name) for name in equal])} forward. For a forecast believe the second."
-        )
-    elif in_range[0] != equal[0]:
-        sentences.append(f"They differ in the first place only; {_listed([repr(name) for name in both])} can be either.")
-    weights = result["weight_forward"]
-    shares = _listed([f"'{name}' {float(weights.sel(law=name)):.2f}" for name in result["law"].values if
-                      float(weights.sel(law=name)) >= 0.005])
-    sentences.append(f"Weights for an averaged forecast: {shares}.")
-    return sentences
-
-
-def _behind(result: xr.Dataset, name: str) -> str:
-    row = result.sel(law=name)
-    return f"{float(row['d_elpd']):+.1f} +- {float(row['d_se']):.1f}"
-
-
-def _listed(items: Sequence[str]) -> str:
-    return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
-
-
-def driving_runs(result: xr.Dataset, against: str | None = None, *, most: int = 5) -> pd.DataFrame:
-    """The runs (or groups) that drive the choice between the best law and another, largest pointwise difference first.
-
-    Parameters
-    ----------
-    against : name of the other law; by default the next best
-
-    Returns
-    -------
-    Table of ``unit`` (index of the run from 0, or label of the group), ``d_elpd`` (above 0: for the best law) and
-    ``share`` of the sum of absolute differences.
-    """
-    best, other = result.isel(law=0), result.isel(law=1) if against is None else result.sel(law=against)
-    dim = "group" if "group" in result.dims else "run"
-    difference = (best["elpd_i"] - other["elpd_i"]).values
-    order = np.argsort(-np.abs(difference))[:most]
-    labels = result["group"].values if dim == "group" else np.arange(len(difference))
-    return pd.DataFrame(
-        {
-            "unit": labels[order],
-            "d_elpd": difference[order],
-            "share": np.abs(difference[order]) / max(np.abs(difference).sum(), 1e-300),
-        }
-    )
-
-
-def comparison_warnings(result: xr.Dataset) -> list[str]:
-    """What speaks against a comparison; an empty list when nothing is known."""
-    warnings = []
-    for name in result["law"].values[~result["converged"].values]:
-        warnings.append(f"law '{name}' did not converge: it is left out of ranks and weights")
-    for name in result["law"].values[(result["k_bad"] > 0).values]:
-        bad, worst = int(result["k_bad"].sel(law=name)), float(result["pareto_k_max"].sel(law=name))
-        warnings.append(
-            f"law '{name}': Pareto k of {bad} {'run' if 'group' not in result.dims else 'group'}(s) is up to {worst:.2f} "
-            f"(above {result.attrs['good_k']:.2f}) and not mended: its elpd_loo is too optimistic"
-        )
-    if "weight_forward" in result and result.attrs["forward"] != "done":
-        warnings.append(f"forward evidence is incomplete: {result.attrs['forward']}")
-    return warnings
-
-
-def comparison_summary(result: xr.Dataset) -> dict[str, Any]:
-    """A comparison for machines: ``laws`` (a row a law), ``verdict``, ``ties``, ``driving_runs``, ``cuts``, ``warnings``."""
-    names = ("elpd_loo", "se", "p_loo", "d_elpd", "d_se", "pareto_k_max", "k_bad", "k_mended")
-    names += ("elpd_forward", "crps_forward", "weight_loo", "weight_forward", "converged")
-    laws = [
-        {"law": str(name)} | {key: result[key].sel(law=name).item() if key in result else None for key in names}
-        for name in result["law"].values
-    ]
-    return {
-        "laws": laws,
-        "verdict": comparison_verdict(result),
-        "ties": ties(result),
-        "forward_ties": forward_ties(result) if "elpd_cut" in result else None,
-        "driving_runs": driving_runs(result).to_dict("records"),
-        "warnings": comparison_warnings(result),
-    }

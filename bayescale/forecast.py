@@ -54,7 +54,8 @@ def forecast(
     DataTree with the ArviZ groups ``predictions`` (``law_loss`` and ``loss`` [chain, draw, point], nats) and
     ``predictions_constant_data`` (``params``, ``tokens``, ``compute`` = 6 N D [FLOP], ``decades_beyond`` the largest
     run's compute, and ``share_params``, ``share_drift``, ``share_noise`` of the variance of log loss [point], which
-    sum to 1; with ``measured`` also ``elpd``, the log predictive density of each measured log loss). Medians and quantiles are what to report: the mean of exp(Student-t) does not exist.
+    sum to 1; with ``measured`` also ``elpd``, the log predictive density of each measured log loss). Medians and
+    quantiles are what to report: the mean of exp(Student-t) does not exist.
 
     Raises
     ------

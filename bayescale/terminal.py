@@ -202,6 +202,40 @@ def print_backtest(table: Any) -> None:
     print_table("Backtest: how often the bands held, by distance beyond the runs learnt from", header, rows)
 
 
+def print_comparison(result: Any, answers: Sequence[Any], sensitivity: Any) -> None:
+    from bayescale.sensitivity import sensitivity_warnings
+    from bayescale.verdict import comparison_table, comparison_verdict, comparison_warnings, driving_runs
+
+    table = comparison_table(result)
+    forward = "elpd_forward" in table
+    header = ["law", "elpd LOO", "behind", "p LOO", "k max", "refits", "weight LOO"]
+    header += ["forward elpd", "forward CRPS"] if forward else []
+    header += ["weight forward"] if "weight_forward" in table else []
+    rows = []
+    for name, row in table.iterrows():
+        cells = [str(name) if row["converged"] else f"{name} (NOT CONVERGED)"]
+        cells += [f"{row['elpd']:.1f} +- {row['se']:.1f}", f"{row['elpd_diff']:.1f} +- {row['dse']:.1f}"]
+        cells += [f"{row['p']:.1f}", f"{row['pareto_k_max']:.2f}", f"{row['k_mended']:.0f}", f"{row['weight_loo']:.2f}"]
+        cells += [f"{row['elpd_forward']:.2f}", f"{row['crps_forward']:.4f}"] if forward else []
+        cells += [f"{row['weight_forward']:.2f}"] if "weight_forward" in table else []
+        rows.append(cells)
+    unit = result.attrs["unit"]
+    print_table(f"{result.attrs['runs']} runs; each {unit} left out in turn; higher elpd is better", header, rows)
+    print(comparison_verdict(result))
+    drivers = driving_runs(result)
+    called = "run" if unit == "run" else "group"
+    named = ", ".join(
+        f"{called} {row.unit + 1 if called == 'run' else row.unit} ({row.d_elpd:+.1f})" for row in drivers.itertuples()
+    )
+    first, second = result["law"].values[:2]
+    print(f"Most of the difference between '{first}' and '{second}': {named}.")
+    for answer in answers:
+        print(answer.says)
+    if sensitivity is not None:
+        print_warnings([f"law '{first}': {text}" for text in sensitivity_warnings(sensitivity)])
+    print_warnings(comparison_warnings(result))
+
+
 def card(law: Any) -> dict[str, Any]:
     from bayescale.formula import latex
 

@@ -49,11 +49,15 @@ def main() -> None:
     table["difference"] = table["elpd_loo"] - table["exact"]
     table["mcse2"] = table["mcse"] ** 2
     grouped = table.groupby("law", sort=False)
-    total = grouped[["elpd_loo", "exact", "difference"]].sum().assign(
-        mc_error=np.sqrt(grouped["mcse2"].sum()),
-        largest=grouped["difference"].apply(lambda d: d.abs().max()),
-        k_max=grouped["pareto_k"].max(),
-        mended=grouped["mended"].sum(),
+    total = (
+        grouped[["elpd_loo", "exact", "difference"]]
+        .sum()
+        .assign(
+            mc_error=np.sqrt(grouped["mcse2"].sum()),
+            largest=grouped["difference"].apply(lambda d: d.abs().max()),
+            k_max=grouped["pareto_k"].max(),
+            mended=grouped["mended"].sum(),
+        )
     )
     print(total.round(3).to_string())
 

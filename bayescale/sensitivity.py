@@ -1,0 +1,168 @@
+"""Do the runs or the priors decide? Power-scaling of the prior on the quantities that a decision rests on."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from scipy.special import ndtr
+
+from bayescale.allocate import allocate
+from bayescale.diagnostics import diagnostics, trust_warnings
+from bayescale.fit import FitError, draws_of, law_of
+from bayescale.forecast import planned_runs
+from bayescale.law import DISTRIBUTIONS, Prior, column, law_loss
+from bayescale.loo import PARETO_K_MAX, log_likelihood
+
+SENSITIVE = 0.05  # of the distance per doubling of the prior's power (Kallioinen et al. 2024)
+FARTHEST = 7.0  # prior standard deviations; beyond them the quantile function has no digits left
+BEYOND = 10.0  # the budget that is looked at by default, times the largest run's compute
+
+
+def prior_sensitivity(
+    fit: xr.DataTree,
+    *,
+    compute: Any = None,
+    params: Any = None,
+    tokens: Any = None,
+) -> pd.DataFrame:
+    """How much the prior, and how much the runs, move what is decided: N* of budgets, and the law's loss.
+
+    The posterior is p(y | parameters) p(parameters)^power; the sensitivity is how fast a quantity's distribution moves
+    with log2 of the power, as cumulative Jensen-Shannon distance, at power 1. The same for the likelihood.
+
+    Parameters
+    ----------
+    fit : what :func:`bayescale.fit` or :func:`bayescale.open_fit` returns
+    compute : budgets [FLOP]; by default ten times the largest run's, for a law of N and D
+    params, tokens : also the law's loss at these sizes [point]
+
+    Returns
+    -------
+    Table, a row a quantity: ``quantity``, ``prior`` and ``likelihood`` (sensitivities; .05 and more matters),
+    ``median``, ``median_half`` and ``median_double`` (with the prior of half and of twice its power; NaN where the
+    draws cannot tell), ``decided_by`` ("runs", "prior", "both") and ``says`` in plain words. D* and the tokens per
+    parameter of a budget go with its N* and are as sensitive. Only the priors of the law are scaled, not the noise's.
+
+    Raises
+    ------
+    FitError
+        If there is nothing to look at: no budget for a law without a split of compute, and no sizes.
+
+    Notes
+    -----
+    Kallioinen et al. 2024, doi:10.1007/s11222-023-10366-5.
+    """
+    import arviz_stats
+
+    quantities = _quantities(fit, compute, params, tokens)
+    law = law_of(fit)
+    prior = xr.Dataset({name: log_prior(one, fit["posterior"][name]) for name, one in law.priors.items()})
+    tree = xr.DataTree.from_dict(
+        {
+            "posterior": quantities,
+            "log_prior": prior.reset_coords(drop=True),
+            "log_likelihood": xr.Dataset({"log_loss": log_likelihood(fit)}),
+        }
+    )
+    of_prior = arviz_stats.psense(tree, group="prior")
+    of_runs = arviz_stats.psense(tree, group="likelihood")
+    total = prior.to_array("parameter").sum("parameter")
+    halved, doubled = (_powered(total, power) for power in (0.5, 2.0))
+    rows = []
+    for name, draws in quantities.data_vars.items():
+        row = {"quantity": str(name), "prior": float(of_prior[name]), "likelihood": float(of_runs[name])}
+        row |= {"median": float(draws.median())}
+        row |= {"median_half": _weighted_median(draws, halved), "median_double": _weighted_median(draws, doubled)}
+        by_prior, by_runs = row["prior"] >= SENSITIVE, row["likelihood"] >= SENSITIVE
+        row["decided_by"] = "runs" if not by_prior else "both" if by_runs else "prior"
+        rows.append(row | {"says": _plain(row)})
+    return pd.DataFrame(rows)
+
+
+def sensitivity_warnings(table: pd.DataFrame) -> list[str]:
+    """The rows of a sensitivity table in which the prior matters, in plain words."""
+    return [row.says for row in table.itertuples() if row.decided_by != "runs"]
+
+
+def _quantities(fit: xr.DataTree, compute: Any, params: Any, tokens: Any) -> xr.Dataset:
+    """Decision quantities of the law [chain, draw]."""
+    law = law_of(fit)
+    splits = {"N", "D"} <= set(law.inputs) <= {"N", "D", "C"}
+    if compute is None and splits:
+        compute = BEYOND * float(fit["constant_data"]["compute"].max())
+    quantities = {}
+    if compute is not None:
+        split = allocate(fit, compute)
+        for i, budget in enumerate(split["compute"].values):
+            quantities[f"N* at {budget:.3g} FLOP"] = split["N"].isel(budget=i)
+            quantities[f"law loss at the optimum of {budget:.3g} FLOP"] = split["law_loss"].isel(budget=i)
+    if params is not None or tokens is not None:
+        points = planned_runs(fit, params, tokens, {})
+        values = draws_of(fit) | {symbol: points[column(symbol)] for symbol in law.inputs}
+        losses = law_loss(law, values).transpose("chain", "draw", "point")
+        for i in range(points.sizes["point"]):
+            N, D = float(points["params"][i]), float(points["tokens"][i])
+            quantities[f"law loss at N = {N:.3g}, D = {D:.3g}"] = losses.isel(point=i)
+    if not quantities:
+        raise FitError(f"law '{law.name}' has no split of compute; give sizes (params, tokens) to look at")
+    return xr.Dataset({name: value.reset_coords(drop=True) for name, value in quantities.items()})
+
+
+def _powered(log_prior: xr.DataArray, power: float) -> np.ndarray | None:
+    """Smoothed importance weights of prior**power against the prior [sample]; None when too few draws carry them."""
+    import arviz_stats  # noqa: F401, registers the accessor
+
+    # the accessor smooths the ratios exp(-x): those wanted here are prior**(power - 1)
+    log_weights, k = ((1 - power) * log_prior).azstats.psislw(dim=["chain", "draw"])
+    if not float(k) <= PARETO_K_MAX:
+        return None
+    weights = np.exp(log_weights.transpose("chain", "draw").values.ravel())
+    return weights / weights.sum()
+
+
+def _weighted_median(draws: xr.DataArray, weights: np.ndarray | None) -> float:
+    if weights is None:
+        return float("nan")
+    values = draws.transpose("chain", "draw").values.ravel()
+    order = np.argsort(values)
+    return float(values[order][np.searchsorted(np.cumsum(weights[order]), 0.5)])
+
+
+def _plain(row: dict[str, Any]) -> str:
+    moved = [row[name] for name in ("median_half", "median_double")]
+    shown = (
+        f" (median {row['median']:.4g}; {moved[0]:.4g} with the prior half as strong, {moved[1]:.4g} twice as strong)"
+        if np.isfinite(moved).all()
+        else ""
+    )
+    if row["decided_by"] == "prior":
+        return f"{row['quantity']}: the prior decides it, the runs say little{shown}"
+    if row["decided_by"] == "both":
+        return f"{row['quantity']}: the prior moves it as well as the runs; with another prior it would differ{shown}"
+    return f"{row['quantity']}: the runs decide it{shown}"
+
+
+def standardise(prior: Prior, value: Any) -> Any:
+    """z such that ``value`` is the prior's quantile of the standard normal's probability of z.
+
+    On this scale every prior is a standard normal; 7 standard deviations at most.
+    """
+    grid = np.linspace(-FARTHEST, FARTHEST, 20_001)
+    quantiles = np.maximum.accumulate(DISTRIBUTIONS[prior.dist].quantile(ndtr(grid), **prior.params))
+    return xr.apply_ufunc(lambda x: np.interp(x, quantiles, grid), value)
+
+
+def log_prior(prior: Prior, value: Any) -> Any:
+    """Log density of a prior, from its quantile function: log phi(z) - log dx/dz."""
+    z, step = standardise(prior, value), 1e-3
+    ends = [DISTRIBUTIONS[prior.dist].quantile(ndtr(z + sign * step), **prior.params) for sign in (-1, 1)]
+    with np.errstate(divide="ignore"):
+        slope = np.log((ends[1] - ends[0]) / (2 * step))
+    return -0.5 * z**2 - 0.5 * np.log(2 * np.pi) - slope
+
+
+def sensitivity_summary(fit: xr.DataTree, table: pd.DataFrame) -> dict[str, Any]:
+    """A sensitivity table for machines: ``law``, ``quantities`` and ``warnings``."""
+    warnings = trust_warnings(diagnostics(fit)) + sensitivity_warnings(table)
+    return {"law": fit.attrs["law"], "quantities": table.to_dict("records"), "warnings": warnings}
