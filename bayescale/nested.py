@@ -133,8 +133,8 @@ def _savage_dickey(prior, draws: np.ndarray, value: float) -> tuple[float, float
     low, high = np.quantile(z, [TAIL, 1 - TAIL])
     bound = not low <= z0 <= high
     at = min(max(z0, low), high)
+    density = gaussian_kde(z.ravel())(at)[0]
     chains = np.array([gaussian_kde(chain)(at)[0] for chain in z])
-    density = chains.mean()
     error = chains.std(ddof=1) / np.sqrt(len(chains)) / density / np.log(10) if len(chains) > 1 else float("nan")
     return float(density / norm.pdf(z0)), float(error), bool(bound)
 

@@ -4,9 +4,9 @@
     python -m benchmarks.compare_recovery TABLE.csv --summary
 
 Sets of runs are simulated from four families: chinchilla, kaplan, coupled with q = 0.5, and a chinchilla law with a
-break in the middle of the runs (`benchmarks/laws/broken.toml`). Constants are drawn around published ones, the design is
-an isoFLOP sweep, the noise Student-t with 5 degrees of freedom and a scale of 0.2 to 0.8 %. All four laws are fitted to
-every set and compared by LOO.
+break in the middle of the runs (`benchmarks/laws/broken.toml`). Constants are drawn around published ones, the design
+is an isoFLOP sweep, the noise Student-t with 5 degrees of freedom and a scale of 0.2 to 0.8 %. All four laws are fitted
+to every set and compared by LOO.
 """
 
 import argparse
@@ -46,7 +46,9 @@ def true_loss(truth: str, N: np.ndarray, D: np.ndarray, rng: np.random.Generator
     data_term = (1 - share) * np.exp(-d * beta / q)
     if truth == "broken":
         bend = rng.choice([-1, 1]) * rng.uniform(0.15, 0.3)
-        data_term = data_term * ((1 + np.exp(2 * (d - d.mean()))) / 2) ** (-bend / 2)
+        data_term = data_term * (
+            np.exp(bend / 2 * (d - d.mean())) * ((1 + np.exp(2 * (d - d.mean()))) / 2) ** (-bend / 2)
+        )
     return E + reducible * (share * np.exp(-n * alpha / q) + data_term) ** q
 
 
