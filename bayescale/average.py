@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from scipy.stats import norm
 
 from bayescale.allocate import allocate
 from bayescale.compare import check_comparable
 from bayescale.diagnostics import diagnostics
-from bayescale.fit import FitError, check_whole
-from bayescale.forecast import forecast, width
+from bayescale.drift import has_drift
+from bayescale.fit import FitError, check_whole, law_of
+from bayescale.forecast import forecast, squared_width
 
 SMALLEST_WEIGHT = 0.005  # laws below it are left out: not one draw in two hundred would come from them
 
@@ -19,8 +21,8 @@ SMALLEST_WEIGHT = 0.005  # laws below it are left out: not one draw in two hundr
 def average_forecast(
     fits: Mapping[str, xr.DataTree],
     weights: Any,
-    params: Any,
-    tokens: Any,
+    params: Any = None,
+    tokens: Any = None,
     *,
     covariates: Mapping[str, Any] | None = None,
     seed: int = 0,
@@ -54,8 +56,10 @@ def average_forecast(
     }
     mixed = _mix({name: part["predictions"].to_dataset() for name, part in parts.items()}, weights, seed)
     points = next(iter(parts.values()))["predictions_constant_data"].to_dataset()
-    log_loss = [np.log(part["predictions"]["loss"]) for part in parts.values()]
-    between, within = spread_between(log_loss, weights)
+    law = law_of(next(iter(fits.values())))
+    shown = [part["predictions"][law.observed.column] for part in parts.values()]
+    shown = [np.log(one) for one in shown] if law.observed.scale == "log" else shown
+    between, within = spread_between(shown, weights)
     total = between + sum(within)
     shares = {"laws": between / total}
     for name in ("params", "drift", "noise"):
@@ -64,7 +68,9 @@ def average_forecast(
     points = points.assign({f"share_{name}": ("point", np.asarray(value)) for name, value in shares.items()})
     tree = xr.DataTree.from_dict({"predictions": mixed, "predictions_constant_data": points})
     tree.attrs = _attributes(fits, weights, seed) | {
-        "drift_ess": min(float(part.attrs["drift_ess"]) for part in parts.values())
+        "observed": law.observed.column,
+        "drift": int(has_drift(law)),
+        "drift_ess": min(float(part.attrs["drift_ess"]) for part in parts.values()),
     }
     return tree
 
@@ -123,7 +129,9 @@ def spread_between(draws: list[xr.DataArray], weights: np.ndarray) -> tuple[np.n
     medians = np.stack([part.median(("chain", "draw")).values for part in draws])
     mean = np.tensordot(weights, medians, axes=1)
     between = np.tensordot(weights, (medians - mean) ** 2, axes=1)
-    within = [w * (width(part).values / (2 * 1.6448536)) ** 2 for w, part in zip(weights, draws, strict=True)]
+    within = [
+        w * squared_width(part).values / (2 * norm.ppf(0.95)) ** 2 for w, part in zip(weights, draws, strict=True)
+    ]
     return between, within
 
 

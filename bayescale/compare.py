@@ -10,8 +10,8 @@ from bayescale.backtest import backtest
 from bayescale.diagnostics import diagnostics
 from bayescale.fit import FitError, fit, law_of, runs_of
 from bayescale.law import load_law
+from bayescale.lawfile import COLUMNS
 from bayescale.loo import loo
-from bayescale.runs import read_runs
 from bayescale.weights import forward_weights, stacking
 
 
@@ -19,7 +19,7 @@ def fit_laws(
     runs: Any,
     laws: Sequence[Any],
     *,
-    noise: str = "student_t",
+    noise: str | None = None,
     draws: int = 1000,
     chains: int = 4,
     seed: int = 0,
@@ -43,7 +43,6 @@ def fit_laws(
     RunsError, LawError, FitError
         The runs or a law cannot be used, or two laws have one name.
     """
-    runs = read_runs(runs)
     chosen = [load_law(law) for law in ([laws] if isinstance(laws, str) else laws)]
     names = [law.name for law in chosen]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
@@ -149,8 +148,7 @@ def check_comparable(fits: Mapping[str, xr.DataTree]) -> None:
     (first, one), *others = fits.items()
     for second, other in others:
         both = f"'{first}' and '{second}'"
-        seen, of_other = (set(tree["observed_data"].data_vars) for tree in (one, other))
-        if seen != of_other or getattr(law_of(one), "observed", None) != getattr(law_of(other), "observed", None):
+        if _observable(one) != _observable(other):
             raise FitError(
                 f"{both} explain different observables ({_observable(one)} and {_observable(other)}): their elpd are "
                 "not on one scale; compare laws of the same observable"
@@ -161,24 +159,27 @@ def check_comparable(fits: Mapping[str, xr.DataTree]) -> None:
                 f"{both} were fitted to different runs ({mine.sizes['run']} of {one.attrs['source']} and "
                 f"{theirs.sizes['run']} of {other.attrs['source']}); fit both to the same runs"
             )
-        same = {name: np.allclose(mine[name], theirs[name], rtol=1e-9) for name in ("loss", "tokens", "params")}
-        at = int(np.argmax(~np.isclose(mine["params"], theirs["params"], rtol=1e-9)))
-        if same["loss"] and same["tokens"] and not same["params"]:
+        seen, sizes = (
+            law_of(one).observed.column,
+            [name for name in COLUMNS.values() if name in mine and name in theirs],
+        )
+        differing = [name for name in {seen: None} | dict.fromkeys(sizes) if not np.allclose(mine[name], theirs[name])]
+        if "params" in differing and not {seen, "tokens"} & set(differing):
+            at = int(np.argmax(~np.isclose(mine["params"], theirs["params"])))
             raise FitError(
                 f"{both} count N differently (run {at + 1}: params = {float(mine['params'][at]):.4g} and "
                 f"{float(theirs['params'][at]):.4g}; with and without embeddings?); fit both with one count"
             )
-        if not all(same.values()):
-            differing = ", ".join(name for name, equal in same.items() if not equal)
+        if differing:
             raise FitError(
                 f"{both} were fitted to different runs ({one.attrs['source']} and {other.attrs['source']} differ in "
-                f"{differing}); fit both to the same runs in the same order"
+                f"{', '.join(differing)}); fit both to the same runs in the same order"
             )
 
 
 def _observable(tree: xr.DataTree) -> str:
-    observed = getattr(law_of(tree), "observed", None)
-    return ", ".join(map(str, tree["observed_data"].data_vars)) if observed is None else str(observed)
+    observed = law_of(tree).observed
+    return f"{observed.column}, {observed.scale}"
 
 
 def _side_by_side(result: xr.Dataset, converged: Sequence[bool]) -> xr.Dataset:

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from scipy.special import logsumexp
+from scipy.stats import betabinom
 
 from bayescale.diagnostics import diagnostics
 from bayescale.fit import FitError, draws_of, law_of, refit
-from bayescale.law import column, law_loss
-from bayescale.noise import NOISES, cumulative, noise_scale
+from bayescale.law import column, law_loss, size_column
+from bayescale.noise import NOISES, beta_binomial_parameters, cumulative, noise_scale
 
 PARETO_K_MAX = 0.7  # Vehtari et al. 2024: above it importance sampling does not vouch for its estimate
 REFIT_DRAWS = 500  # of each of 4 chains: Monte Carlo error of a log density of some .01
@@ -31,7 +32,7 @@ def loo(
 
     elpd_i = log p(y_i | y without i), by Pareto-smoothed importance sampling of the posterior; where its shape k is
     above min(.7, 1 - 1/log10(draws)) the law is refitted without those runs and elpd_i is that of the refit. Always of
-    log loss.
+    log loss (or of what else the law file says is observed).
 
     Parameters
     ----------
@@ -78,7 +79,7 @@ def loo(
         out = members == group
         again = refit(fit, ~out, draws=REFIT_DRAWS, seed=seed + done)
         if json.loads(again.attrs["diagnostics"])["converged"]:
-            left_out = again["log_likelihood"]["log_loss"].isel(run=out).sum("run").values.ravel()
+            left_out = log_likelihood(again).isel(run=out).sum("run").values.ravel()
             elpd[group] = logsumexp(left_out) - np.log(left_out.size)
             pit[out] = _pit(again).isel(run=out).mean(("chain", "draw")).values
             k[group], mended[group] = 0.0, True
@@ -161,10 +162,17 @@ def relative_efficiency(fit: xr.DataTree) -> float:
 
 
 def _pit(fit: xr.DataTree) -> xr.DataArray:
-    """P(log loss <= the measured one) at every draw [chain, draw, run]."""
+    """P(a run shows no more than it did) at every draw [chain, draw, run]; of a count, with half of its own mass."""
     law, data, values = law_of(fit), fit["constant_data"], draws_of(fit)
-    inputs = {symbol: data[column(symbol)] for symbol in law.inputs}
-    residual = fit["observed_data"]["log_loss"] - np.log(law_loss(law, values | inputs))
-    scale = noise_scale(values, np.log(data["compute"] / data["C_ref"]))
-    below = cumulative(NOISES[fit.attrs["noise"]], residual, scale, values)
-    return xr.DataArray(below).transpose("chain", "draw", "run")
+    predicted = law_loss(law, values | {symbol: data[column(symbol)] for symbol in law.inputs})
+    seen, noise = fit["observed_data"][law.observed.variable], NOISES[fit.attrs["noise"]]
+    if law.observed.scale == "proportion":
+        count = np.round(data[law.observed.count])
+        alpha, beta = beta_binomial_parameters(predicted, values["overdispersion"])
+        spread = xr.broadcast(np.round(seen * count), count, alpha, beta)
+        below = xr.apply_ufunc(lambda k, n, a, b: betabinom.cdf(k, n, a, b) - betabinom.pmf(k, n, a, b) / 2, *spread)
+    else:
+        scale = noise_scale(values, np.log(data[size_column(law)] / data["C_ref"]))
+        residual = seen - np.log(predicted) if law.observed.scale == "log" else (seen - predicted) / np.ptp(seen.values)
+        below = xr.DataArray(cumulative(noise, residual, scale, values))
+    return below.transpose("chain", "draw", "run")

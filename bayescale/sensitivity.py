@@ -11,8 +11,9 @@ from bayescale.allocate import allocate
 from bayescale.diagnostics import diagnostics, trust_warnings
 from bayescale.fit import FitError, draws_of, law_of
 from bayescale.forecast import planned_runs
-from bayescale.law import DISTRIBUTIONS, Prior, column, law_loss
+from bayescale.law import column, law_loss
 from bayescale.loo import PARETO_K_MAX, log_likelihood
+from bayescale.priors import DISTRIBUTIONS, Prior
 
 SENSITIVE = 0.05  # of the distance per doubling of the prior's power (Kallioinen et al. 2024)
 FARTHEST = 7.0  # prior standard deviations; beyond them the quantile function has no digits left
@@ -62,7 +63,7 @@ def prior_sensitivity(
         {
             "posterior": quantities,
             "log_prior": prior.reset_coords(drop=True),
-            "log_likelihood": xr.Dataset({"log_loss": log_likelihood(fit)}),
+            "log_likelihood": xr.Dataset({"seen": log_likelihood(fit)}),
         }
     )
     of_prior = arviz_stats.psense(tree, group="prior")
@@ -88,7 +89,7 @@ def sensitivity_warnings(table: pd.DataFrame) -> list[str]:
 def _quantities(fit: xr.DataTree, compute: Any, params: Any, tokens: Any) -> xr.Dataset:
     """Decision quantities of the law [chain, draw]."""
     law = law_of(fit)
-    splits = {"N", "D"} <= set(law.inputs) <= {"N", "D", "C"}
+    splits = {"N", "D"} <= set(law.inputs) <= {"N", "D", "C"} and law.observed.column == "loss"
     if compute is None and splits:
         compute = BEYOND * float(fit["constant_data"]["compute"].max())
     quantities = {}

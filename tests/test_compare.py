@@ -114,10 +114,16 @@ def test_different_counts_of_N(fits):
         compare({"a": tree, "b": other})
 
 
-def test_different_observables(fits):
-    other = fits["kaplan"].copy()
-    other["observed_data"] = other["observed_data"].to_dataset().rename(log_loss="error")
-    with pytest.raises(FitError, match=r"'a' and 'b' explain different observables .* and .*: their elpd"):
+def test_different_observables(fits, make_fit, crossed_runs, tmp_path):
+    path = tmp_path / "plain.toml"
+    path.write_text(
+        'title = "t"\ncite = "c"\nformula = "level - slope*log(N/N_ref)"\n'
+        '[observed]\ncolumn = "loss"\nscale = "linear"\nsymbol = "L"\n[priors]\n'
+        'level = { dist = "Normal", mu = 3.0, sigma = 1.0, about = "level" }\n'
+        'slope = { dist = "Normal", mu = 0.0, sigma = 1.0, about = "slope" }\n'
+    )
+    other = make_fit(path, {"level": np.full(400, 2.7), "slope": 0.1}, crossed_runs())
+    with pytest.raises(FitError, match=r"'a' and 'b' explain different observables \(loss, log and loss, linear\)"):
         compare({"a": fits["chinchilla"], "b": other})
 
 

@@ -8,7 +8,7 @@ from scipy.special import expit, logit
 
 from bayescale import sensitivity
 from bayescale.fit import FitError
-from bayescale.law import DISTRIBUTIONS, Prior
+from bayescale.priors import DISTRIBUTIONS, Prior
 from bayescale.sensitivity import log_prior, prior_sensitivity, sensitivity_summary, sensitivity_warnings, standardise
 
 X = np.array([0.05, 0.3, 0.5, 0.8, 0.95])
