@@ -38,10 +38,10 @@ def stacking(density: np.ndarray, share: np.ndarray | None = None, start: np.nda
     return weights
 
 
-def forward_weights(result: xr.Dataset) -> np.ndarray:
+def forward_weights(result: xr.Dataset, looks: float = START_LOOKS) -> np.ndarray:
     """Weights for forecasts [law]: stacking on forecasts, every cut one look, shrunk to what is known without them.
 
-    A law that did not converge, or could not be fitted at a cut, has none.
+    A law that did not converge, or could not be fitted at a cut, has none. ``looks``: how many cuts the start is worth.
     """
     usable = result["converged"].values.copy()
     if "elpd_run" in result:
@@ -55,7 +55,7 @@ def forward_weights(result: xr.Dataset) -> np.ndarray:
     scored = scored.transpose("case", "law").dropna("case")
     _, cut, sizes = np.unique(scored["cut"].values, return_inverse=True, return_counts=True)
     weights = np.zeros(len(usable))
-    weights[usable] = stacking(scored.values, 1 / sizes[cut], START_LOOKS * start[usable])
+    weights[usable] = stacking(scored.values, 1 / sizes[cut], looks * start[usable])
     return weights
 
 

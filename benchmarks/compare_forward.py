@@ -21,6 +21,7 @@ from bayescale.backtest import scores
 from bayescale.diagnostics import diagnostics
 from bayescale.fit import FitError
 from bayescale.loo import loo
+from bayescale.weights import START_LOOKS, forward_weights, stacking
 
 HORIZONS = (0.5, 1.0, 1.5)
 KEPT_DRAWS = 1000
@@ -75,6 +76,53 @@ def run(studies: Path, cache: Path, laws: list[str]) -> None:
             print(f"{study} {horizon} {law}: crps {crps:.4f}, {result.sizes.get('cut', 0)} inner cuts", flush=True)
 
 
+def mixture_crps(draws: list[np.ndarray], weights: np.ndarray, observed: np.ndarray) -> float:
+    """Mean CRPS of a mixture of draws [point, draw], exactly: E|X - y| - E|X - X'|/2 of the weighted draws."""
+    values = np.concatenate(draws, axis=1)
+    weight = np.concatenate([np.full(one.shape[1], w / one.shape[1]) for one, w in zip(draws, weights, strict=True)])
+    order = np.argsort(values, axis=1)
+    values, weight = np.take_along_axis(values, order, axis=1), weight[order]
+    apart = (weight * values * (2 * np.cumsum(weight, axis=1) - weight - 1)).sum(axis=1)
+    return float(((weight * np.abs(values - observed[:, None])).sum(axis=1) - apart).mean())
+
+
+def evidence(results: list[xr.Dataset]) -> xr.Dataset:
+    """What `bayescale.compare` would hold of these laws, as far as weights need it."""
+    pointwise = np.stack([one["elpd_loo"].values for one in results], axis=1)
+    known = xr.Dataset({"weight_loo": ("law", stacking(pointwise)), "converged": ("law", np.ones(len(results), bool))})
+    if all("inner_elpd" in one for one in results):
+        scores = np.stack([one["inner_elpd"].values for one in results])
+        known["elpd_run"] = (("law", "cut", "run"), np.where(np.isfinite(scores).all(axis=0), scores, np.nan))
+        known["elpd_forward"] = known["elpd_run"].mean("run").mean("cut")
+        known["crps_forward"] = ("law", [float(one["inner_crps"].mean("train_run").mean()) for one in results])
+    return known
+
+
+def table(studies: Path, cache: Path, laws: list[str]) -> None:
+    """Mean CRPS of every law, of the weighted averages, and of other ways to weigh."""
+    rows = []
+    for study, horizon, _, _ in splits(studies):
+        paths = [cache / f"{study}-{horizon}-{Path(law).stem}.nc" for law in laws]
+        if not all(path.exists() for path in paths):
+            print(f"left out, not forecast by every law: {study} {horizon}")
+            continue
+        results = [xr.load_dataset(path, engine="h5netcdf") for path in paths]
+        known, count = evidence(results), len(laws)
+        best = np.eye(count)[int(np.argmin(known["crps_forward"].values))] if "crps_forward" in known else None
+        ways = {law: np.eye(count)[i] for i, law in enumerate(laws)}
+        ways |= {"equal weights": np.full(count, 1 / count), "LOO stacking": known["weight_loo"].values}
+        ways |= {"best law of the backtest": np.full(count, 1 / count) if best is None else best}
+        for start in (0.5, 1.0, 4.0, START_LOOKS):
+            ways[f"forward weights, start worth {start:g}"] = forward_weights(known, start)
+        draws, observed = [one["draws"].values for one in results], results[0]["observed"].values
+        rows.append({"study": study} | {way: mixture_crps(draws, w, observed) for way, w in ways.items()})
+    scores = pd.DataFrame(rows).drop(columns="study")
+    means = scores.mean()
+    shown = pd.DataFrame({"mean": means, "median": scores.median(), "of the best law": means / means[laws].min()})
+    print(f"CRPS of log loss on {len(scores)} splits of {pd.DataFrame(rows)['study'].nunique()} studies")
+    print(shown.round({"mean": 5, "median": 5, "of the best law": 3}).to_string())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("run", "table"))
@@ -82,7 +130,7 @@ def main() -> None:
     parser.add_argument("cache", type=Path)
     parser.add_argument("--laws", default="coupled,chinchilla,kaplan")
     args = parser.parse_args()
-    run(args.studies, args.cache, args.laws.split(","))
+    {"run": run, "table": table}[args.what](args.studies, args.cache, args.laws.split(","))
 
 
 if __name__ == "__main__":
