@@ -96,9 +96,10 @@ def average_allocation(fits: Mapping[str, xr.DataTree], weights: Any, compute: A
     """
     fits, weights = _weighted(fits, weights)
     parts = {name: allocate(tree, compute, seed=seed) for name, tree in fits.items()}
-    names = ["N", "D", "tokens_per_param", "law_loss"]
-    result = _mix({name: part[names].reset_coords(drop=True) for name, part in parts.items()}, weights, seed)
     first = next(iter(parts.values()))
+    drawn = [name for name in first.data_vars if set(first[name].dims) == {"chain", "draw", "budget"}]
+    drawn.remove("loss")  # at each law's own split: it is forecast anew at that of the mixture
+    result = _mix({name: part[drawn].reset_coords(drop=True) for name, part in parts.items()}, weights, seed)
     result = result.assign_coords(compute=first["compute"].drop_vars(first["compute"].coords, errors="ignore"))
     budgets = result["compute"].values
     N = np.exp(np.log(result["N"]).median(("chain", "draw"))).values
@@ -108,15 +109,14 @@ def average_allocation(fits: Mapping[str, xr.DataTree], weights: Any, compute: A
     between, within = spread_between([np.log(part["N"]) for part in parts.values()], weights)
     with np.errstate(invalid="ignore"):
         result["share_laws"] = ("budget", np.asarray(between / (between + sum(within))))
-    reasons = []
-    for i in range(len(budgets)):
-        of_laws = {name: str(part["why_not"].values[i]) for name, part in parts.items()}
-        reasons.append("; ".join(f"law '{name}': {why}" for name, why in of_laws.items() if why))
-    result["identified"] = ("budget", [not reason for reason in reasons])
-    result["why_not"] = ("budget", reasons)
+    for told in {"why_not", "held"} & set(first.variables):
+        texts = [[f"law '{name}': {text}" for name, part in parts.items() if (text := str(part[told].values[i]))]
+                 for i in range(len(budgets))]  # fmt: skip
+        result[told] = ("budget", ["; ".join(one) for one in texts])
+    result["identified"] = ("budget", [not reason for reason in result["why_not"].values])
     for name in ("decades_beyond", "nearest_run"):
         result[name] = ("budget", at_median["predictions_constant_data"][name].values)
-    result.attrs = _attributes(fits, weights, seed)
+    result.attrs = first.attrs | _attributes(fits, weights, seed)
     return result
 
 

@@ -346,7 +346,7 @@ def compare(
     from bayescale.files import write_table
     from bayescale.fit import law_of
     from bayescale.nested import nested_questions
-    from bayescale.sensitivity import prior_sensitivity, sensitivity_summary
+    from bayescale.sensitivity import has_split, prior_sensitivity, sensitivity_summary
     from bayescale.verdict import comparison_summary, comparison_table
 
     with progress_bar("fitting the laws", quiet or as_json) as step:
@@ -366,7 +366,7 @@ def compare(
     best = fits[str(result["law"].values[0])]
     with working("asking the laws", quiet or as_json):
         answers = [answer for name in fits for answer in nested_questions(fits[name], result)]
-        sensitivity = prior_sensitivity(best) if {"N", "D"} <= set(law_of(best).inputs) else None
+        sensitivity = prior_sensitivity(best) if has_split(law_of(best)) else None
         mixed = average_forecast(fits, result["weight_forward"], *sizes, seed=seed) if params else None
         split = average_allocation(fits, result["weight_forward"], budgets, seed=seed) if budgets else None
     if output is not None:

@@ -89,11 +89,12 @@ def compare(
     Returns
     -------
     Dataset [law], best in range first: ``elpd_loo``, ``se``, ``p_loo``, ``d_elpd``, ``d_se``, ``pareto_k_max`` (after
-    mending), ``k_bad`` (left above the limit), ``k_mended``, ``weight_loo`` (stacking; a description), ``converged``;
-    [law, run] or [law, group]: ``elpd_i``, ``pareto_k``; ``pit`` [law, run]. With ``forward`` also ``elpd_forward``
-    (mean log predictive density of a forecast run), ``crps_forward``, ``weight_forward`` (for forecasts) [law] and
-    ``elpd_cut``, ``crps_cut`` [law, cut], ``edge`` and ``forecasts`` [cut]. A law that did not converge comes last and
-    weighs nothing. :mod:`bayescale.verdict` sums it up.
+    mending), ``k_bad`` (left above the limit), ``k_mended``, ``cover90_loo`` (share of runs inside the 90 % band that
+    the others predict), ``weight_loo`` (stacking; a description), ``converged``; [law, run] or [law, group]:
+    ``elpd_i``, ``pareto_k``; ``pit`` [law, run]. With ``forward`` also ``elpd_forward`` (mean log predictive density
+    of a forecast run), ``crps_forward``, ``weight_forward`` (for forecasts) [law] and ``elpd_cut``, ``crps_cut``
+    [law, cut], ``edge`` and ``forecasts`` [cut]. A law that did not converge comes last and weighs nothing.
+    :mod:`bayescale.verdict` sums it up.
 
     Raises
     ------
@@ -195,6 +196,7 @@ def _side_by_side(result: xr.Dataset, converged: Sequence[bool]) -> xr.Dataset:
     result["pareto_k_max"] = result["pareto_k"].max(unit)
     result["k_bad"] = (~(result["pareto_k"] <= result.attrs["good_k"])).sum(unit)
     result["k_mended"] = result["mended"].sum(unit)
+    result["cover90_loo"] = ((result["pit"] > 0.05) & (result["pit"] < 0.95)).mean("run")
     result["converged"] = ("law", list(converged))
     good = np.flatnonzero(converged)
     weights = np.zeros(result.sizes["law"])

@@ -11,7 +11,7 @@ from bayescale.allocate import allocate
 from bayescale.diagnostics import diagnostics, trust_warnings
 from bayescale.fit import FitError, draws_of, law_of
 from bayescale.forecast import planned_runs
-from bayescale.law import column, law_loss
+from bayescale.law import Law, column, law_loss
 from bayescale.loo import PARETO_K_MAX, log_likelihood
 from bayescale.priors import DISTRIBUTIONS, Prior
 
@@ -81,6 +81,11 @@ def prior_sensitivity(
     return pd.DataFrame(rows)
 
 
+def has_split(law: Law) -> bool:
+    """Whether a law splits a budget of compute: a loss of N and D and nothing else."""
+    return {"N", "D"} <= set(law.inputs) <= {"N", "D", "C"} and law.observed.column == "loss"
+
+
 def sensitivity_warnings(table: pd.DataFrame) -> list[str]:
     """The rows of a sensitivity table in which the prior matters, in plain words."""
     return [row.says for row in table.itertuples() if row.decided_by != "runs"]
@@ -89,8 +94,7 @@ def sensitivity_warnings(table: pd.DataFrame) -> list[str]:
 def _quantities(fit: xr.DataTree, compute: Any, params: Any, tokens: Any) -> xr.Dataset:
     """Decision quantities of the law [chain, draw]."""
     law = law_of(fit)
-    splits = {"N", "D"} <= set(law.inputs) <= {"N", "D", "C"} and law.observed.column == "loss"
-    if compute is None and splits:
+    if compute is None and has_split(law):
         compute = BEYOND * float(fit["constant_data"]["compute"].max())
     quantities = {}
     if compute is not None:

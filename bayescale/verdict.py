@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
+from scipy.stats import binomtest
 
 TIE = 4.0  # of elpd: below it laws predict alike, whatever the standard error says (Sivula et al. 2025)
 FEW_UNITS = 100  # left out: with fewer the standard error of a difference is rough (the same)
@@ -35,11 +36,11 @@ def comparison_table(result: xr.Dataset) -> pd.DataFrame:
     """A comparison as a table, a row a law, best in range first; ``arviz.plot_compare`` draws it.
 
     Columns: ``rank``, ``elpd``, ``se``, ``p``, ``elpd_diff``, ``dse`` (ArviZ's names, unrounded), ``pareto_k_max``,
-    ``k_bad``, ``k_mended``, ``weight_loo``; with forward evidence ``elpd_forward``, ``crps_forward``, ``rank_forward``,
-    ``weight_forward``; and ``converged``.
+    ``k_bad``, ``k_mended``, ``cover90_loo``, ``weight_loo``; with forward evidence ``elpd_forward``, ``crps_forward``,
+    ``rank_forward``, ``weight_forward``; and ``converged``.
     """
     called = {"elpd": "elpd_loo", "se": "se", "p": "p_loo", "elpd_diff": "d_elpd", "dse": "d_se"}
-    called |= {name: name for name in ("pareto_k_max", "k_bad", "k_mended", "weight_loo")}
+    called |= {name: name for name in ("pareto_k_max", "k_bad", "k_mended", "cover90_loo", "weight_loo")}
     called |= {name: name for name in ("elpd_forward", "crps_forward", "weight_forward") if name in result}
     table = pd.DataFrame({name: result[of].values for name, of in called.items()}, index=list(result["law"].values))
     table.insert(0, "rank", range(len(table)))
@@ -149,6 +150,14 @@ def comparison_warnings(result: xr.Dataset) -> list[str]:
             f"law '{name}': Pareto k of {bad} {what}(s) is up to {worst:.2f} "
             f"(above {result.attrs['good_k']:.2f}) and not mended: its elpd_loo is too optimistic"
         )
+    for name in result["law"].values[result["converged"].values]:
+        held = result["cover90_loo"].sel(law=name).item()
+        count = result["pit"].sel(law=name).sizes["run"]
+        if binomtest(round(held * count), count, 0.9).pvalue < 0.01:
+            warnings.append(
+                f"law '{name}': the 90 % band of the others held {100 * held:.0f} % of the left-out runs: "
+                "its noise does not describe their scatter"
+            )
     if "weight_forward" in result and result.attrs["forward"] != "done":
         warnings.append(f"forward evidence is incomplete: {result.attrs['forward']}")
     return warnings
@@ -156,7 +165,7 @@ def comparison_warnings(result: xr.Dataset) -> list[str]:
 
 def comparison_summary(result: xr.Dataset) -> dict[str, Any]:
     """A comparison for machines: ``laws`` (a row a law), ``verdict``, ``ties``, ``driving_runs`` and ``warnings``."""
-    names = ("elpd_loo", "se", "p_loo", "d_elpd", "d_se", "pareto_k_max", "k_bad", "k_mended")
+    names = ("elpd_loo", "se", "p_loo", "d_elpd", "d_se", "pareto_k_max", "k_bad", "k_mended", "cover90_loo")
     names += ("elpd_forward", "crps_forward", "weight_loo", "weight_forward", "converged")
     laws = [
         {"law": str(name)} | {key: result[key].sel(law=name).item() if key in result else None for key in names}
