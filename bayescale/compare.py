@@ -12,6 +12,7 @@ from bayescale.fit import FitError, fit, law_of, runs_of
 from bayescale.law import load_law
 from bayescale.lawfile import COLUMNS
 from bayescale.loo import loo
+from bayescale.noise import default_noise
 from bayescale.weights import forward_weights, stacking
 
 
@@ -106,7 +107,8 @@ def compare(
     Vehtari et al. 2017, doi:10.1007/s11222-016-9696-4; stacking: Yao et al. 2018, doi:10.1214/17-BA1091; ties: Sivula
     et al. 2025, arXiv:2008.10296.
     """
-    fits = dict(fits)
+    if not isinstance(fits, Mapping):
+        raise FitError(f"fits by name are expected, not a {type(fits).__name__}; fit_laws(runs, laws) makes them")
     check_comparable(fits)
     step = progress or (lambda what, done, total: None)
     parts = {}
@@ -214,9 +216,12 @@ def _forward(fits, order, horizon, seed, folder, step) -> tuple[xr.Dataset | Non
         def moved(at: int, of: int, done: int = done) -> None:
             step("forecasting larger runs from smaller", done * of + at, len(order) * of)
 
+        tree = fits[name]
         try:
+            if tree.attrs["noise"] != default_noise(law_of(tree).observed.scale):
+                raise FitError(f"forecasts are made with the default noise, this fit with '{tree.attrs['noise']}'")
             tables[name] = backtest(
-                runs_of(fits[name]), law_of(fits[name]), horizon=horizon, seed=seed, folder=folder, progress=moved
+                runs_of(tree), law_of(tree), horizon=horizon, seed=seed, folder=folder, progress=moved
             ).isel(law=0, drop=True)
         except FitError as error:
             reasons[name] = str(error)

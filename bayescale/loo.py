@@ -77,8 +77,8 @@ def loo(
     bad = np.flatnonzero(~(k <= good_k)) if mend else np.array([], dtype=int)
     for done, group in enumerate(bad, start=1):
         out = members == group
-        again = refit(fit, ~out, draws=REFIT_DRAWS, seed=seed + done)
-        if json.loads(again.attrs["diagnostics"])["converged"]:
+        again = _without(fit, out, seed + done)
+        if again is not None:
             left_out = log_likelihood(again).isel(run=out).sum("run").values.ravel()
             elpd[group] = logsumexp(left_out) - np.log(left_out.size)
             pit[out] = _pit(again).isel(run=out).mean(("chain", "draw")).values
@@ -100,6 +100,15 @@ def loo(
         attrs={"law": fit.attrs["law"], "good_k": good_k},
     )
     return result
+
+
+def _without(fit: xr.DataTree, out: np.ndarray, seed: int) -> xr.DataTree | None:
+    """The law fitted again without some runs; None when that cannot be done or does not converge."""
+    try:
+        again = refit(fit, ~out, draws=REFIT_DRAWS, seed=seed)
+    except FitError:
+        return None
+    return again if json.loads(again.attrs["diagnostics"])["converged"] else None
 
 
 def log_likelihood(fit: xr.DataTree) -> xr.DataArray:

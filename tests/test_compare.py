@@ -140,6 +140,8 @@ def test_different_observables(fits, make_fit, crossed_runs, tmp_path):
 def test_one_fit_or_none(fits):
     with pytest.raises(FitError, match=r"1 fit\(s\) to compare; two or more are needed"):
         compare({"a": fits["chinchilla"]})
+    with pytest.raises(FitError, match=r"fits by name are expected, not a str; fit_laws\(runs, laws\) makes them"):
+        compare("runs.csv")
     with pytest.raises(FitError, match="'b': a fit is expected, not a Dataset"):
         compare({"a": fits["chinchilla"], "b": xr.Dataset()})
 
@@ -219,6 +221,13 @@ def test_a_law_that_cannot_be_backtested_is_said_and_weighs_nothing(fits, foreca
     result = compare(fits, forward=True, mend=False)
     assert list(result["weight_forward"].values) == [1.0, 0.0]
     assert "'kaplan': learning from 12 runs did not converge" in comparison_warnings(result)[-1]
+
+
+def test_forecasts_of_another_noise_are_not_taken_for_the_fits(fits, forecasts, true_fit):
+    normal = true_fit(draws=400, spread=0.0003, noise="normal")
+    result = compare({"chinchilla": normal, "kaplan": fits["kaplan"]}, forward=True, mend=False)
+    assert float(result["weight_forward"].sel(law="kaplan")) == 1.0
+    assert "forecasts are made with the default noise, this fit with 'normal'" in comparison_warnings(result)[-1]
 
 
 def test_no_forward_evidence_at_all(fits, forecasts):

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import xarray as xr
 from conftest import BESIROGLU, chinchilla_loss
+from scipy import stats
 
 from bayescale import drift as drift_module
 from bayescale.drift import (
     LOG_SCALES,
     Covariance,
     cells_of,
+    log_predictive_density,
     posterior_by_scale,
     sample_log_loss,
     scale_weights,
@@ -268,3 +270,15 @@ def test_bands_cover_runs_simulated_from_the_law(crossed_runs, true_fit):
         truth = np.log(chinchilla_loss(*map(np.array, POINTS), **BESIROGLU))
         held.append((low < truth) & (truth < high))
     assert np.mean(held) >= 0.88
+
+
+def test_log_predictive_density_is_that_of_the_draws(true_fit):
+    """Against a kernel density of the very draws that a forecast shows."""
+    fit = true_fit()
+    points = planned_runs(fit, [1e10, 1e8], [2e11, 1e10], {})
+    draws = sum(sample_log_loss(fit, points, np.random.default_rng(2)).values()).values.reshape(-1, 2)
+    for shift in (0.0, 0.8):
+        at = draws.mean(axis=0) + shift * draws.std(axis=0)
+        kernel = [stats.gaussian_kde(draws[:, i])(at[i])[0] for i in range(2)]
+        density = log_predictive_density(fit, points, at, np.random.default_rng(2))
+        np.testing.assert_allclose(density, np.log(kernel), atol=0.1)

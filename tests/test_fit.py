@@ -9,7 +9,7 @@ from scipy import special, stats
 
 from bayescale import diagnostics as diagnostics_module
 from bayescale.diagnostics import diagnostics, fit_summary, trust_warnings
-from bayescale.fit import FitError, draws_of, fit, law_of
+from bayescale.fit import FitError, draws_of, fit, law_of, refit, runs_of
 from bayescale.law import law_derived, law_loss, laws, load_law, reference_constants, sample_priors
 from bayescale.noise import NOISES
 
@@ -352,3 +352,27 @@ def test_summary_of_a_fit(sampled):
         assert row["q05"] < row["median"] < row["q95"]
     assert set(summary["parameters"]) == set(sampled["posterior"].data_vars)
     assert {"divergences", "r_hat_max", "ess_min", "converged"} <= set(summary["diagnostics"])
+
+
+# ---- refits ---------------------------------------------------------------------------------------------------------
+
+
+def test_refit_learns_from_the_kept_runs_and_scores_all(sampled, pile):
+    kept = np.ones(pile.sizes["run"], dtype=bool)
+    kept[[3, 7]] = False
+    again = refit(sampled, kept, seed=1)
+    assert again["log_likelihood"]["log_loss"].shape == (4, 500, pile.sizes["run"])
+    for name in ("N_ref", "D_ref", "L_ref", "C_ref"):
+        assert float(again["constant_data"][name]) == float(sampled["constant_data"][name])
+    np.testing.assert_array_equal(again["constant_data"]["kept"], kept)
+    assert json.loads(again.attrs["diagnostics"])["converged"]
+    # log densities of the kept runs agree with importance weights of the whole fit, those without the two runs
+    log_weights = -sampled["log_likelihood"]["log_loss"].isel(run=~kept).sum("run")
+    weights = np.exp(log_weights - log_weights.max())
+    expected = (sampled["posterior"]["level"] * weights).sum() / weights.sum()
+    assert float(again["posterior"]["level"].mean()) == pytest.approx(float(expected), abs=0.003)
+
+
+def test_runs_of_a_fit_are_the_runs(sampled, pile):
+    for name in ("params", "tokens", "compute", "loss"):
+        np.testing.assert_allclose(runs_of(sampled)[name], pile[name], rtol=1e-12)

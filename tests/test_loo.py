@@ -109,11 +109,13 @@ def _residual(fit):
 @pytest.fixture
 def refitted(monkeypatch, true_fit):
     """Refits that take no time: each returns the same tree, and what was kept is written down."""
-    calls, converged = [], [True]
+    calls, converged, same = [], [True], true_fit(draws=400, spread=0.002)
 
     def refit(fit, kept, *, draws, seed):
         calls.append(np.asarray(kept))
-        tree = true_fit(draws=400, spread=0.002)
+        if converged[0] is None:
+            raise FitError("the sampler could not start")
+        tree = same.copy()
         tree.attrs["diagnostics"] = json.dumps({"converged": converged[0]})
         return tree
 
@@ -150,8 +152,9 @@ def test_bad_runs_are_refitted_without(true_fit, crossed_runs, refitted):
     np.testing.assert_array_equal(after["elpd_loo"][good], before["elpd_loo"][good])
 
 
-def test_a_refit_that_does_not_converge_mends_nothing(true_fit, crossed_runs, refitted):
-    refitted[1][0] = False
+@pytest.mark.parametrize("outcome", [False, None])
+def test_a_refit_that_fails_mends_nothing(true_fit, crossed_runs, refitted, outcome):
+    refitted[1][0] = outcome
     after = loo(outlier(true_fit, crossed_runs))
     assert not after["mended"].any() and not (after["pareto_k"] <= after.attrs["good_k"]).all()
 

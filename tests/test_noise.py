@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from bayescale.lawfile import RESERVED
-from bayescale.noise import NOISES, log_density, log_mass, noise_scale, sample_noise, sample_share
+from bayescale.noise import NOISES, cumulative, log_density, log_mass, noise_scale, sample_noise, sample_share
 
 VALUES = {"sigma": 0.01, "tilt": 0.1, "nu_minus_2": 3.0}
 REFERENCE = {"student_t": stats.t(df=5), "normal": stats.norm()}
@@ -59,3 +59,10 @@ def test_shares_scatter_more_than_independent_items(rng):
     binomial = np.sqrt(0.3 * 0.7 / 200)
     assert independent == pytest.approx(binomial, rel=0.03)
     assert alike == pytest.approx(binomial * np.sqrt(1 + 199 * 0.05), rel=0.03)  # variance of the beta-binomial
+
+
+@pytest.mark.parametrize("name", ["student_t", "normal"])
+def test_distribution_function_is_scipys(name):
+    residual, scale, values = np.linspace(-0.02, 0.03, 7), 0.005, {"nu_minus_2": 3.0}
+    exact = stats.t(5.0, scale=scale) if NOISES[name].robust else stats.norm(scale=scale)
+    np.testing.assert_allclose(cumulative(NOISES[name], residual, scale, values), exact.cdf(residual), rtol=1e-9)
