@@ -3,9 +3,9 @@
     python -m benchmarks.compare_recovery TABLE.csv [--sets 40]     # resumable: a set a row
     python -m benchmarks.compare_recovery TABLE.csv --summary
 
-Sets of runs are simulated from four families: chinchilla, kaplan, coupled with q = 0.5, and a law of one exponent with a
-break in the middle of the runs (`benchmarks/laws/broken.toml`; with an exponent for N and one for D besides, chains mix
-too slowly). Constants are drawn around published ones, the design is an isoFLOP sweep, the noise Student-t with 5
+Sets of runs are simulated from four families: chinchilla, kaplan, coupled with q = 0.5, and a law of one exponent with
+a break in the middle of the runs (`benchmarks/laws/broken.toml`; with an exponent for N and one for D besides, chains
+mix too slowly). Constants are drawn around published ones, the design is an isoFLOP sweep, the noise Student-t with 5
 degrees of freedom and a scale of 0.2 to 0.8 %. All four laws are fitted to every set and compared by LOO.
 """
 
