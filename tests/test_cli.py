@@ -193,7 +193,7 @@ def test_hostile_formula_runs_nothing(command, runs, tmp_path, hostile):
         (["fit", "{runs}", "--colour", "red"], "no such option: --colour"),
         (["fit"], "missing argument 'RUNS'"),
         (["fitt", "{runs}"], "no such command 'fitt'"),
-        (["forecast", "{fit}"], "law 'chinchilla' also needs params, tokens; its inputs are params, tokens (--params, --tokens"),
+        (["forecast", "{fit}"], "law 'chinchilla' also needs params, tokens; its inputs are params, tokens"),
         (["forecast", "{folder}/absent.nc", "-N", "7B", "-D", "1T"], "no such file; 'bayescale fit RUNS -o"),
         (
             ["forecast", "{folder}", "-N", "7B", "-D", "1T"],
