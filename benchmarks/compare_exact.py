@@ -18,7 +18,9 @@ import bayescale
 from bayescale.loo import log_likelihood, loo
 
 fit_module = importlib.import_module("bayescale.fit")  # bayescale.fit is the function of that name
-SETTINGS = ((500, 0.9),)  # tuning steps and target acceptance: a few hundred refits need not be gated one by one
+SETTINGS = (
+    (500, 0.9, 1),
+)  # tuning steps, target acceptance, thinning: a few hundred refits need not be gated one by one
 
 
 def main() -> None:

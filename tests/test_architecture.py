@@ -13,8 +13,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "bayescale"
 # each module may import only from those before it
-ORDER = """formula priors lawfile law noise runs lint files datasets diagnostics fit store drift forecast allocate
-backtest loo weights compare verdict average sensitivity nested plots demo terminal cli""".split()
+ORDER = """formula priors lawfile law noise starts runs lint files datasets diagnostics fit store drift forecast
+allocate backtest loo weights compare verdict average sensitivity nested plots demo terminal cli""".split()
 
 
 def imported(module):

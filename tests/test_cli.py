@@ -193,10 +193,7 @@ def test_hostile_formula_runs_nothing(command, runs, tmp_path, hostile):
         (["fit", "{runs}", "--colour", "red"], "no such option: --colour"),
         (["fit"], "missing argument 'RUNS'"),
         (["fitt", "{runs}"], "no such command 'fitt'"),
-        (
-            ["forecast", "{fit}"],
-            "law 'chinchilla' also needs params, tokens; its inputs are params, tokens (--params, --tokens",
-        ),
+        (["forecast", "{fit}"], "law 'chinchilla' also needs params, tokens; its inputs are params, tokens"),
         (["forecast", "{folder}/absent.nc", "-N", "7B", "-D", "1T"], "no such file; 'bayescale fit RUNS -o"),
         (
             ["forecast", "{folder}", "-N", "7B", "-D", "1T"],
@@ -233,7 +230,7 @@ def test_unconverged_fit_is_one_sentence_too(command, runs, tmp_path, monkeypatc
     from bayescale import diagnostics
 
     monkeypatch.setattr(diagnostics, "R_HAT_MAX", 0.5)
-    monkeypatch.setattr(importlib.import_module("bayescale.fit"), "SETTINGS", ((200, 0.9),))
+    monkeypatch.setattr(importlib.import_module("bayescale.fit"), "SETTINGS", ((200, 0.9, 1),))
     fit = ("fit", runs, "--law", "chinchilla", "--draws", "110", "-o", tmp_path / "fit.nc")
     complains(command, "did not converge after 1 attempt(s)", *fit)
     assert not (tmp_path / "fit.nc").exists()
