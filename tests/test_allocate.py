@@ -46,10 +46,7 @@ def test_closed_form_is_the_numeric_optimum(law, fixed, make_fit, crossed_runs, 
     N, D = closed["N"].values, closed["D"].values
     searched = (N > 10) & (D > 10)  # the search goes from one parameter to one token
     assert searched.mean() > 0.9
-    apart = np.abs(numeric["N"].values / N - 1)[searched]
-    assert np.quantile(apart, 0.99) < 1e-4
-    # where nearly all of the loss is its floor the minimum is as flat as floats can tell: its place is less well
-    # known there, the loss is not
+    assert np.abs(numeric["N"].values / N - 1)[searched].max() < 1e-6
     np.testing.assert_allclose(numeric["law_loss"].values[searched], closed["law_loss"].values[searched], rtol=1e-12)
 
 
@@ -217,13 +214,14 @@ def test_budgets_of_no_use(learnt, compute, message):
 def test_table(learnt):
     table = allocation_table(allocate(learnt, BUDGETS))
     bands = [f"{name}_{q}" for name in ("params", "tokens", "tokens_per_param", "law_loss", "loss") for q in QUANTILES]
-    assert list(table.columns) == ["compute", *bands, "identified", "why_not", "decades_beyond"]
+    exponents = [f"a_{q}" for q in QUANTILES]
+    assert list(table.columns) == ["compute", *bands, "identified", "why_not", "held", "decades_beyond", *exponents]
     assert list(table["compute"]) == BUDGETS and (table.params_q05 < table.params_q95).all()
 
 
 def test_summary_for_machines(learnt):
     summary = json.loads(json.dumps(allocation_summary(allocate(learnt, BUDGETS)), allow_nan=False))
-    assert set(summary) == {"law", "budgets", "diagnostics", "warnings"}
+    assert set(summary) == {"law", "cost", "budgets", "diagnostics", "warnings"}
     for budget, compute in zip(summary["budgets"], BUDGETS, strict=True):
         assert {"compute", "params", "tokens", "tokens_per_param", "loss", "identified"} <= set(budget)
         assert budget["compute"] == compute and budget["identified"] is True

@@ -13,8 +13,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "bayescale"
 # each module may import only from those before it
-ORDER = """formula law noise runs lint files datasets diagnostics fit store drift forecast allocate backtest plots demo
-terminal cli""".split()
+ORDER = """formula slope law noise runs lint files datasets diagnostics fit store drift forecast cost optimum problem
+allocate decide design backtest plots demo terminal cli""".split()
 
 
 def imported(module):
