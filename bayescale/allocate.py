@@ -227,8 +227,10 @@ def allocation_table(result: xr.Dataset) -> pd.DataFrame:
 
 def without_zero_width(bands: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Quantiles with those of bands of no width set to NaN, all but the median."""
-    known = np.abs(bands["q95"] - bands["q05"]) > NO_WIDTH * np.abs(bands["q50"])
-    return {name: values if name == "q50" else np.where(known, values, np.nan) for name, values in bands.items()}
+    finite = np.isfinite(bands["q05"]) & np.isfinite(bands["q95"])
+    with np.errstate(invalid="ignore"):
+        none = finite & (np.abs(bands["q95"] - bands["q05"]) <= NO_WIDTH * np.abs(bands["q50"]))
+    return {name: values if name == "q50" else np.where(none, np.nan, values) for name, values in bands.items()}
 
 
 def allocation_summary(result: xr.Dataset) -> dict[str, Any]:

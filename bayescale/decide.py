@@ -201,7 +201,7 @@ def _decision(
     first = int(np.nanargmin(expected))
     picked = [first, *range(1, 1 + len(others))]
     least = _least_of_each_draw(losses[:, 1 + len(others) :], losses[:, picked], problem.menu is None)
-    regret = losses[:, picked] - least[:, None]
+    regret = np.maximum(losses[:, picked] - least[:, None], 0.0)
     N = sizes[picked]
     tokens = _tokens(problem, np.where(np.isfinite(N), N, grid[0]), budget)
     bought = [column[np.isfinite(column)] for column in tokens.T]
@@ -313,11 +313,7 @@ def decision_table(result: xr.Dataset) -> pd.DataFrame:
     shares of the budget, ``p_near``, and the flat region ``flat_low`` to ``flat_high`` of the budget.
     """
     rows = []
-    with np.errstate(all="ignore"):
-        bands = {
-            name: result[name].quantile([0.5, 0.95], dim=("chain", "draw")).values
-            for name in ("regret", "compute_regret")
-        }
+    bands = {name: _middle_and_high(result[name]) for name in ("regret", "compute_regret")}
     for i, compute in enumerate(result["compute"].values):
         for j, choice in enumerate(result["choice"].values):
             row = {"compute": float(compute), "choice": str(choice)}
@@ -332,6 +328,15 @@ def decision_table(result: xr.Dataset) -> pd.DataFrame:
             row |= {name: result[name].values[i].item() for name in ("flat_low", "flat_high", "flat_open", "held")}
             rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _middle_and_high(draws: xr.DataArray) -> np.ndarray:
+    """Median and 95 % point over draws [2, budget, choice]; NaN for choices that the limits forbid."""
+    flat = draws.stack(sample=("chain", "draw")).transpose("sample", "budget", "choice").values
+    known = ~np.isnan(flat).all(axis=0)
+    table = np.full((2, *flat.shape[1:]), np.nan)
+    table[:, known] = np.nanquantile(flat[:, known], [0.5, 0.95], axis=0)
+    return table
 
 
 def decision_statement(result: xr.Dataset) -> list[str]:
@@ -362,7 +367,8 @@ def decision_warnings(result: xr.Dataset) -> list[str]:
     warnings += distance_warnings(result["decades_beyond"].values, result["nearest_run"].values)
     for compute, held in zip(result["compute"].values, result["held"].values, strict=True):
         if held:
-            warnings.append(f"{compute:.3g}: a limit decides, not the runs: {held}")
+            unit = " FLOP" if result.attrs["cost"] == TRAINING else ""
+            warnings.append(f"{compute:.3g}{unit}: not identified: held by a limit: {held}")
     if not result.attrs["drift"]:
         warnings.append("the law is taken to be exactly right: regrets are those of its parameters alone")
     return warnings

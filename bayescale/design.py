@@ -31,6 +31,8 @@ TARGETS = ("loss", "params", "regret")
 GRID = 14  # sizes, and lengths, of the candidates that are made when none are given
 RATIOS = (0.5, 2000.0)  # tokens per parameter of those candidates
 AROUND = 31  # splits of the target's budget, for targets about a split
+TAIL_DF = 4.0  # of the Student-t by which draws far out count less in the covariances
+MAD_OF_NORMAL = 0.6745  # median absolute deviation of a standard normal
 SIMULATED = 64  # outcomes of each plan that is looked at closely
 PLAN_MAX = 200  # runs of one plan
 THRIFT = (0.0, 0.25, 0.5, 0.75, 1.0)  # powers of the cost by which a gain is divided; the best plan of all is taken
@@ -80,8 +82,8 @@ def next_run(
     -------
     Dataset with the plan: ``params``, ``tokens``, ``cost``, ``spent`` (so far), ``sd_after`` (of the target, so far)
     [run]; and what was screened: ``candidate_params``, ``candidate_tokens``, ``candidate_cost``, ``candidate_sd`` (of
-    the target after this run alone), ``gain`` (share of the variance removed) and ``gain_per_cost`` [candidate]. Attributes:
-    ``sd_now``, ``width_now`` and ``width_after`` (of the target's 90 % band, now and expected after the plan),
+    the target after this run alone), ``gain`` (share of the variance removed) and ``gain_per_cost`` [candidate].
+    Attributes: ``sd_now``, ``width_now`` and ``width_after`` (of the 90 % band, now and expected after the plan),
     ``effective`` (draws behind the latter; 0: it is the screening's), ``target`` in words. The target is a log, of a
     loss or of N: 0.01 is 1 %.
 
@@ -111,15 +113,16 @@ def next_run(
         )
     points, prices = points.isel(point=affordable), prices[affordable]
     beliefs = _beliefs(fit, points, aim, drift, seed)
-    gain = screen(beliefs)
+    joint = covariance(beliefs)
+    gain = screen(joint, beliefs.scatter)
     plans = [
-        greedy_plan(beliefs, prices, float(budget), int(most), once=once, per_cost=per_cost)
-        for per_cost in (True, False)
+        greedy_plan(joint, beliefs.scatter, prices, float(budget), int(most), once=once, thrift=thrift)
+        for thrift in THRIFT
     ]
     chosen, sd_after = min(plans, key=lambda plan: plan[1][-1])
     width_now = _width(beliefs.target, np.ones(len(beliefs.target)))
     width_after, effective = expected_width(beliefs, chosen, np.random.default_rng(seed))
-    sd_now = float(beliefs.target.std())
+    sd_now = float(np.sqrt(joint[0, 0]))
     if effective < EFFECTIVE_MIN:
         width_after, effective = width_now * sd_after[-1] / sd_now, 0.0
     result = xr.Dataset(
@@ -274,25 +277,43 @@ def _scatter(fit: xr.DataTree, points: xr.Dataset) -> np.ndarray:
     return np.median(scale, axis=0)
 
 
-def screen(beliefs: Beliefs) -> np.ndarray:
+def covariance(beliefs: Beliefs) -> np.ndarray:
+    """Covariance of the target and the candidates' log losses [1 + candidate, 1 + candidate].
+
+    Draws far out count less, as in a fit of a Student-t: the scale of the drift is not known, and draws of a large one
+    would rule a plain covariance, which is then one of the tails and not of the band.
+    """
+    joint = np.column_stack([beliefs.target, beliefs.losses])
+    apart = joint - np.median(joint, axis=0)
+    square = (apart / np.maximum(np.median(np.abs(apart), axis=0) / MAD_OF_NORMAL, 1e-300)) ** 2
+    weight = (TAIL_DF + 1) / (TAIL_DF + square.mean(axis=1))
+    weight /= weight.sum()
+    apart = joint - weight @ joint
+    return (weight[:, None] * apart).T @ apart
+
+
+def screen(joint: np.ndarray, scatter: np.ndarray) -> np.ndarray:
     """Share of the target's variance that each candidate alone would remove [candidate]."""
-    target = beliefs.target - beliefs.target.mean()
-    losses = beliefs.losses - beliefs.losses.mean(axis=0)
-    shared = (target @ losses / len(target)) ** 2
-    known = losses.var(axis=0) + beliefs.scatter**2
-    return np.clip(shared / (known * max(target.var(), 1e-300)), 0.0, 1.0)
+    known = np.diag(joint)[1:] + scatter**2
+    return np.clip(joint[0, 1:] ** 2 / (known * max(joint[0, 0], 1e-300)), 0.0, 1.0)
 
 
 def greedy_plan(
-    beliefs: Beliefs, prices: np.ndarray, budget: float, most: int, *, once: bool, thrift: float
+    joint: np.ndarray,
+    scatter: np.ndarray,
+    prices: np.ndarray,
+    budget: float,
+    most: int,
+    *,
+    once: bool,
+    thrift: float,
 ) -> tuple[list[int], list[float]]:
     """Candidates in the order in which they are taken, and the sd of the target after each.
 
     Each is the affordable one that removes most of the target's variance per cost**thrift; after it the covariances
     of the rest are those given its outcome (a rank-one update).
     """
-    joint = np.cov(np.column_stack([beliefs.target, beliefs.losses]), rowvar=False, bias=True)
-    noise = beliefs.scatter**2
+    noise, start = scatter**2, joint[0, 0]
     left, taken, sds = budget, [], []
     free = np.ones(len(prices), dtype=bool)
     for _ in range(min(most, PLAN_MAX)):
@@ -302,7 +323,7 @@ def greedy_plan(
         removed = joint[0, 1:] ** 2 / (np.diag(joint)[1:] + noise)
         worth = np.where(can, removed / prices**thrift, -np.inf)
         i = int(np.argmax(worth))
-        if taken and removed[i] <= 1e-6 * joint[0, 0]:
+        if taken and removed[i] <= 1e-6 * start:
             break
         column = joint[:, i + 1]
         joint = joint - np.outer(column, column) / (column[i + 1] + noise[i])
@@ -317,7 +338,8 @@ def expected_width(beliefs: Beliefs, plan: list[int], rng: np.random.Generator) 
     """Width of the target's 90 % band after the runs of a plan, the mean over simulated outcomes; effective draws.
 
     No assumption of a linear or normal target: for each outcome the draws are weighted by its likelihood. The draw
-    that the outcome was made from is left out. Few effective draws mean that the runs would say more than weighting can show.
+    that the outcome was made from is left out. Few effective draws mean that the runs would say more than weighting can
+    show.
     """
     draws = len(beliefs.target)
     losses, noise = beliefs.losses[:, plan], beliefs.scatter[plan]

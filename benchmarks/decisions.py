@@ -59,13 +59,13 @@ def judged(path: Path, decades: float) -> list[dict]:
 
 
 def _measured(runs, N: float, within: float = 1.15) -> float:
-    """Regret by the parabola of log loss over log N through the runs of the largest compute; NaN where there is none."""
+    """Regret by the parabola of log loss over log N through the runs of the largest compute; NaN without one."""
     compute = runs["compute"].values
     group = runs.isel(run=compute >= compute.max() / within)
     x, y = np.log(group["params"].values), np.log(group["loss"].values)
     if len(np.unique(x)) < 5:
         return np.nan
-    bend, slope, level = np.polyfit(x, y, 2)
+    bend, slope, _ = np.polyfit(x, y, 2)
     vertex = -slope / (2 * bend)
     if bend <= 0 or not x.min() <= vertex <= x.max():
         return np.nan

@@ -1,152 +1,210 @@
-"""Do chosen runs tell more than random ones? Real studies, real losses.
+"""Do chosen runs tell more than random ones? On real studies, judged by refits.
 
     python -m benchmarks.next_run STUDIES [--repeats 20] [-o next-run.csv]
 
-Of each study some small runs are taken as already made: FIRST of those in the lower SMALL of compute, drawn at random.
-All others could be made; their measured losses are known to this script alone. A share of their total compute is spent,
-once on runs that ``next_run`` chose for a target and once on affordable runs drawn at random until nothing more can be
-bought. The law is then fitted to the first runs and the bought ones, and the width of the target's 90 % band compared
-with what it was. Targets: log loss at ten times the compute of the study's largest run and 20 tokens per parameter, by
-the law alone and with drift, and log N* at that compute.
+Two settings for each study:
+
+half      The smallest runs that together took half of the study's compute have been made; the other half is left. Any
+          run of a grid of sizes and lengths may be bought. What it shows is simulated: the law at the posterior median
+          of all of the study's runs, and noise. Random: runs of the grid drawn one after the other from those that can
+          still be paid, until none can. At most MOST runs are bought either way.
+unused    FIRST runs, drawn at random from the lower SMALL of compute, have been made; the study's other runs can be
+          bought for a twentieth of what they cost together, each once. They show the losses that were measured.
+
+Targets: log loss at ten times the compute of the largest run and 20 tokens per parameter, with drift, and log N* at
+that compute, by the law alone. ``removed`` is the share of the width of the target's 90 % band that was removed.
 """
 
 import argparse
+import importlib
 import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 
 from bayescale.design import next_run
 from bayescale.drift import posterior_by_scale, sample_log_loss, shipped_prior
 from bayescale.fit import draws_of, fit, law_of
 from bayescale.forecast import planned_runs
 from bayescale.law import law_loss
+from bayescale.optimum import best_split
+from bayescale.problem import problem_of
 from bayescale.runs import read_runs
 
 STUDIES = ("chinchilla-epoch", "llama3-isoflop", "marin-dclm", "porian-rw-tuned-short-const", "misfitting-best-lr")
 SMALL = 0.4  # quantile of compute below which the first runs lie
 FIRST = 16
-TARGETS = {"loss, law": {"drift": False}, "loss, drift": {"drift": True}, "N*, law": {"drift": False}}
+MOST = 50
+# hundreds of refits: one setting of the sampler each, whatever the diagnostics say
+fit_module = importlib.import_module("bayescale.fit")
+fit_module.SETTINGS = fit_module.SETTINGS[:1]
 
 
-def widths(runs, kept, N: float, D: float, seed: int) -> dict[str, float]:
-    """Widths of the 90 % bands of the targets, learnt from some of the runs."""
-    learnt = fit(runs.isel(run=np.flatnonzero(kept)), draws=500, seed=seed, allow_unconverged=True)
-    law = np.log(law_loss(law_of(learnt), draws_of(learnt) | {"N": N, "D": D})).values.ravel()
-    by_scale = posterior_by_scale(learnt, shipped_prior().length)
-    parts = sample_log_loss(learnt, planned_runs(learnt, N, D, {}), np.random.default_rng(0), by_scale=by_scale)
-    wide = sum(parts[name] for name in ("law", "bend", "drift")).values.ravel()
-    best = np.log(allocate_params(learnt, 6 * N * D))
-    found = {
-        name: float(np.ptp(np.quantile(x, [0.05, 0.95]))) for name, x in zip(TARGETS, (law, wide, best), strict=True)
-    }
-    return found | {"fit": learnt}
+def learn(runs: xr.Dataset, seed: int) -> xr.DataTree:
+    return fit(runs, draws=500, seed=seed, allow_unconverged=True)
 
 
-def allocate_params(learnt, compute: float) -> np.ndarray:
-    from bayescale.optimum import best_split
-    from bayescale.problem import problem_of
-
-    return best_split(problem_of(learnt)[0], np.array([[compute]])).N.ravel()
+def width(draws: np.ndarray) -> float:
+    return float(np.ptp(np.quantile(draws, [0.05, 0.95])))
 
 
-def one_repeat(runs, share: float, rng: np.random.Generator, seed: int) -> list[dict]:
+def width_of_loss(tree: xr.DataTree, N: float, D: float) -> float:
+    by_scale = posterior_by_scale(tree, shipped_prior().length)
+    parts = sample_log_loss(tree, planned_runs(tree, N, D, {}), np.random.default_rng(0), by_scale=by_scale)
+    return width(sum(parts[name] for name in ("law", "bend", "drift")).values)
+
+
+def width_of_params(tree: xr.DataTree, compute: float) -> float:
+    return width(np.log(best_split(problem_of(tree)[0], np.array([[compute]])).N))
+
+
+def with_runs(tree: xr.DataTree, runs: xr.Dataset) -> xr.DataTree:
+    """A fit's tree with other runs in it: all that the posterior with drift, which is computed anew, takes from it."""
+    data = tree["constant_data"].to_dataset()
+    constants = data[[name for name in data.data_vars if not data[name].dims]]
+    groups = {name: tree[name].to_dataset() for name in ("posterior", "sample_stats")}
+    groups["constant_data"] = runs.drop_vars("loss").merge(constants)
+    groups["observed_data"] = xr.Dataset({"log_loss": np.log(runs["loss"])})
+    other = xr.DataTree.from_dict(groups)
+    other.attrs = tree.attrs
+    return other
+
+
+def joined(runs: xr.Dataset, params, tokens, loss) -> xr.Dataset:
+    columns = {"params": params, "tokens": tokens, "loss": loss}
+    return read_runs({name: np.concatenate([runs[name].values, values]) for name, values in columns.items()})
+
+
+def half(runs: xr.Dataset, truth: xr.DataTree, start: xr.DataTree, made: xr.Dataset, seed: int) -> list[dict]:
+    rng = np.random.default_rng(seed)
+    N, D, far = _aim(runs)
+    total = float(runs["compute"].sum())
+    budget = total - float(made["compute"].sum())
+    grid = next_run(start, budget, params=N, tokens=D, seed=seed)
+    sizes, lengths, prices = (grid[f"candidate_{name}"].values for name in ("params", "tokens", "cost"))
+    random, left = [], budget
+    while len(random) < MOST and (prices <= left).any():
+        random.append(int(rng.choice(np.flatnonzero(prices <= left))))
+        left -= prices[random[-1]]
+    middle = {name: float(value.median()) for name, value in draws_of(truth).items()}
+    values = {name: middle[name] for name in (*law_of(truth).priors, *law_of(truth).constants)}
+
+    def shown(params, tokens):
+        noise = middle["sigma"] * rng.standard_t(2 + middle["nu_minus_2"], size=len(params))
+        return law_loss(law_of(truth), values | {"N": params, "D": tokens}) * np.exp(noise)
+
+    plans = {"random": (sizes[random], lengths[random])}
+    for target, aim in _targets(N, D, far).items():
+        plan = next_run(start, budget, most=MOST, seed=seed, **aim)
+        plans[target] = plan["params"].values, plan["tokens"].values
+    outcomes = {arm: joined(made, *plan, shown(*plan)) for arm, plan in plans.items()}
+    return _rows("half", start, outcomes, {arm: len(plan[0]) for arm, plan in plans.items()}, (N, D, far), seed)
+
+
+def unused(runs: xr.Dataset, seed: int, share: float = 0.05) -> list[dict]:
+    rng = np.random.default_rng(seed)
     compute = runs["compute"].values
     small = np.flatnonzero(compute <= np.quantile(compute, SMALL))
-    while True:
+    first = rng.choice(small, min(FIRST, len(small)), replace=False)
+    while len(np.unique(runs["params"].values[first])) < 4:
         first = rng.choice(small, min(FIRST, len(small)), replace=False)
-        if len(np.unique(runs["params"].values[first])) >= 4:
-            break
-    made = np.zeros(len(compute), dtype=bool)
-    made[first] = True
-    far = 10 * compute.max()
-    N = np.sqrt(far / 120)
-    D = 20 * N
-    before = widths(runs, made, N, D, seed)
-    pool = np.flatnonzero(~made)
+    pool = np.setdiff1d(np.arange(len(compute)), first)
     budget = share * compute[pool].sum()
+    start = learn(runs.isel(run=first), seed)
+    random, left = [], budget
+    for i in rng.permutation(pool):
+        if compute[i] <= left:
+            random.append(i)
+            left -= compute[i]
+    bought = {"random": np.array(random)}
+    N, D, far = _aim(runs)
     table = {name: runs[name].values[pool] for name in ("params", "tokens")}
-    arms = {"random": pool[_affordable(compute[pool], budget, rng)]}
-    for name, options in TARGETS.items():
-        aim = {"target": "params", "compute": far} if name.startswith("N") else {"params": N, "tokens": D}
-        plan = next_run(before["fit"], budget, candidates=table, most=200, seed=seed, **aim, **options)
-        arms[name] = np.array(
-            [
-                pool[(table["params"] == p) & (table["tokens"] == d)][0]
-                for p, d in zip(plan["params"].values, plan["tokens"].values, strict=True)
-            ]
-        )
+    for target, aim in _targets(N, D, far).items():
+        plan = next_run(start, budget, candidates=table, most=200, seed=seed, **aim)
+        rows = zip(plan["params"].values, plan["tokens"].values, strict=True)
+        bought[target] = np.array([pool[(table["params"] == n) & (table["tokens"] == d)][0] for n, d in rows])
+    outcomes = {arm: runs.isel(run=np.concatenate([first, chosen])) for arm, chosen in bought.items()}
+    return _rows("unused", start, outcomes, {arm: len(chosen) for arm, chosen in bought.items()}, (N, D, far), seed)
+
+
+def _aim(runs: xr.Dataset) -> tuple[float, float, float]:
+    far = 10 * float(runs["compute"].max())
+    N = float(np.sqrt(far / 120))
+    return N, 20 * N, far
+
+
+def _targets(N: float, D: float, far: float) -> dict[str, dict]:
+    return {
+        "loss": {"params": N, "tokens": D},
+        "N*": {"target": "params", "compute": far, "drift": False},
+    }
+
+
+def _rows(setting, start, outcomes, bought, aim, seed) -> list[dict]:
+    N, D, far = aim
+    before = {"loss": width_of_loss(start, N, D), "N*": width_of_params(start, far)}
     rows = []
-    for arm, bought in arms.items():
-        kept = made.copy()
-        kept[bought] = True
-        after = widths(runs, kept, N, D, seed)
-        for target in TARGETS:
-            if arm in ("random", target):
-                rows.append(
-                    {
-                        "share": share,
-                        "target": target,
-                        "chosen": arm != "random",
-                        "bought": len(bought),
-                        "spent": compute[bought].sum() / budget,
-                        "before": before[target],
-                        "after": after[target],
-                    }
-                )
+    for arm, runs in outcomes.items():
+        for target in before:
+            if arm not in ("random", target):
+                continue
+            if target == "loss":
+                after = width_of_loss(with_runs(start, runs), N, D)
+            else:
+                after = width_of_params(learn(runs, seed), far)
+            row = {"setting": setting, "target": target, "chosen": arm != "random", "bought": bought[arm]}
+            rows.append(row | {"before": before[target], "after": after})
     return rows
 
 
-def _affordable(prices: np.ndarray, budget: float, rng: np.random.Generator) -> list[int]:
-    bought = []
-    for i in rng.permutation(len(prices)):
-        if prices[i] <= budget:
-            bought.append(int(i))
-            budget -= prices[i]
-    return bought
-
-
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Medians over repeats: how much of the width each way of buying removed, and their ratio."""
-    keys = ["study", "share", "target", "repeat"]
+    """Medians over repeats: the share of the width that each way of buying removed."""
+    keys = ["setting", "target", "study", "repeat"]
     wide = table.set_index([*keys, "chosen"])[["before", "after", "bought"]].unstack("chosen")
-    lost = {chosen: 1 - wide[("after", chosen)] / wide[("before", chosen)] for chosen in (True, False)}
+    removed = {chosen: 1 - wide[("after", chosen)] / wide[("before", chosen)] for chosen in (True, False)}
     frame = pd.DataFrame(
         {
             "before": wide[("before", True)],
-            "removed_chosen": lost[True],
-            "removed_random": lost[False],
-            "more": lost[True] / lost[False] - 1,
+            "removed_chosen": removed[True],
+            "removed_random": removed[False],
+            "more": removed[True] - removed[False],
             "width_ratio": wide[("after", True)] / wide[("after", False)],
             "bought_chosen": wide[("bought", True)],
             "bought_random": wide[("bought", False)],
         }
     )
-    medians = frame.groupby(["target", "share", "study"]).median()
-    medians["more_of_medians"] = medians["removed_chosen"] / medians["removed_random"] - 1
-    return medians
+    medians = frame.groupby(keys[:3]).median()
+    medians.insert(3, "times", medians["removed_chosen"] / medians["removed_random"])
+    medians.insert(4, "better_in", (frame["more"] > 0).groupby(level=keys[:3]).mean())
+    return medians.drop(columns="more")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("studies", type=Path)
     parser.add_argument("--repeats", type=int, default=20)
-    parser.add_argument("--shares", type=float, nargs="+", default=[0.5, 0.05])
+    parser.add_argument("--settings", nargs="+", default=["half", "unused"])
     parser.add_argument("--only", nargs="+", default=list(STUDIES))
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
     rows = []
-    for study in args.only:
-        runs = read_runs(args.studies / f"{study}.csv")
-        start = time.perf_counter()
-        for repeat in range(args.repeats):
-            for share in args.shares:
-                found = one_repeat(runs, share, np.random.default_rng(repeat), repeat)
+    for setting in args.settings:
+        for study in args.only:
+            runs = read_runs(args.studies / f"{study}.csv")
+            began = time.perf_counter()
+            if setting == "half":
+                order = np.argsort(runs["compute"].values, kind="stable")
+                spent = np.cumsum(runs["compute"].values[order])
+                made = runs.isel(run=np.sort(order[spent <= spent[-1] / 2]))
+                truth, start = learn(runs, 0), learn(made, 0)
+            for repeat in range(args.repeats):
+                found = half(runs, truth, start, made, repeat) if setting == "half" else unused(runs, repeat)
                 rows += [{"study": study, "repeat": repeat, **row} for row in found]
-            if args.output:
-                pd.DataFrame(rows).to_csv(args.output, index=False, float_format="%.5g")
-        print(f"{study}: {time.perf_counter() - start:.0f} s", flush=True)
+                if args.output:
+                    pd.DataFrame(rows).to_csv(args.output, index=False, float_format="%.5g")
+            print(f"{setting}, {study}: {time.perf_counter() - began:.0f} s", flush=True)
     print(summary(pd.DataFrame(rows)).round(3).to_string())
 
 
