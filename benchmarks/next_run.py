@@ -11,13 +11,14 @@ half      The smallest runs that together took half of the study's compute have 
 unused    FIRST runs, drawn at random from the lower SMALL of compute, have been made; the study's other runs can be
           bought for a twentieth of what they cost together, each once. They show the losses that were measured.
 
-Targets: log loss at ten times the compute of the largest run and 20 tokens per parameter, with drift, and log N* at
-that compute, by the law alone. ``removed`` is the share of the width of the target's 90 % band that was removed.
+Targets: log loss at ten times the compute of the largest run and 20 tokens per parameter, with drift and by the law
+alone, and log N* at that compute, by the law alone. ``removed`` is the share of the width of its 90 % band that went.
 """
 
 import argparse
 import importlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -50,14 +51,11 @@ def width(draws: np.ndarray) -> float:
     return float(np.ptp(np.quantile(draws, [0.05, 0.95])))
 
 
-def width_of_loss(tree: xr.DataTree, N: float, D: float) -> float:
+def width_with_drift(tree: xr.DataTree, aim: tuple[float, float, float]) -> float:
     by_scale = posterior_by_scale(tree, shipped_prior().length)
-    parts = sample_log_loss(tree, planned_runs(tree, N, D, {}), np.random.default_rng(0), by_scale=by_scale)
+    points = planned_runs(tree, aim[0], aim[1], {})
+    parts = sample_log_loss(tree, points, np.random.default_rng(0), by_scale=by_scale)
     return width(sum(parts[name] for name in ("law", "bend", "drift")).values)
-
-
-def width_of_params(tree: xr.DataTree, compute: float) -> float:
-    return width(np.log(best_split(problem_of(tree)[0], np.array([[compute]])).N))
 
 
 def with_runs(tree: xr.DataTree, runs: xr.Dataset) -> xr.DataTree:
@@ -77,30 +75,33 @@ def joined(runs: xr.Dataset, params, tokens, loss) -> xr.Dataset:
     return read_runs({name: np.concatenate([runs[name].values, values]) for name, values in columns.items()})
 
 
-def half(runs: xr.Dataset, truth: xr.DataTree, start: xr.DataTree, made: xr.Dataset, seed: int) -> list[dict]:
-    rng = np.random.default_rng(seed)
-    N, D, far = _aim(runs)
-    total = float(runs["compute"].sum())
-    budget = total - float(made["compute"].sum())
-    grid = next_run(start, budget, params=N, tokens=D, seed=seed)
-    sizes, lengths, prices = (grid[f"candidate_{name}"].values for name in ("params", "tokens", "cost"))
-    random, left = [], budget
-    while len(random) < MOST and (prices <= left).any():
-        random.append(int(rng.choice(np.flatnonzero(prices <= left))))
-        left -= prices[random[-1]]
+def half(runs: xr.Dataset, repeats: int) -> Iterator[list[dict]]:
+    order = np.argsort(runs["compute"].values, kind="stable")
+    spent = np.cumsum(runs["compute"].values[order])
+    made = runs.isel(run=np.sort(order[spent <= spent[-1] / 2]))
+    truth, start = learn(runs, 0), learn(made, 0)
+    aim = _aim(runs)
+    budget = float(runs["compute"].sum() - made["compute"].sum())
+    chosen = {}
+    for target, options in _targets(*aim).items():
+        plan = next_run(start, budget, most=MOST, **options)
+        chosen[target] = plan["params"].values, plan["tokens"].values
+    sizes, lengths, prices = (plan[f"candidate_{name}"].values for name in ("params", "tokens", "cost"))
     middle = {name: float(value.median()) for name, value in draws_of(truth).items()}
     values = {name: middle[name] for name in (*law_of(truth).priors, *law_of(truth).constants)}
-
-    def shown(params, tokens):
-        noise = middle["sigma"] * rng.standard_t(2 + middle["nu_minus_2"], size=len(params))
-        return law_loss(law_of(truth), values | {"N": params, "D": tokens}) * np.exp(noise)
-
-    plans = {"random": (sizes[random], lengths[random])}
-    for target, aim in _targets(N, D, far).items():
-        plan = next_run(start, budget, most=MOST, seed=seed, **aim)
-        plans[target] = plan["params"].values, plan["tokens"].values
-    outcomes = {arm: joined(made, *plan, shown(*plan)) for arm, plan in plans.items()}
-    return _rows("half", start, outcomes, {arm: len(plan[0]) for arm, plan in plans.items()}, (N, D, far), seed)
+    before = widths(start, aim)
+    for seed in range(repeats):
+        rng = np.random.default_rng(seed)
+        random, left = [], budget
+        while len(random) < MOST and (prices <= left).any():
+            random.append(int(rng.choice(np.flatnonzero(prices <= left))))
+            left -= prices[random[-1]]
+        outcomes = {}
+        for arm, (params, tokens) in {"random": (sizes[random], lengths[random]), **chosen}.items():
+            noise = middle["sigma"] * rng.standard_t(2 + middle["nu_minus_2"], size=len(params))
+            loss = law_loss(law_of(truth), values | {"N": params, "D": tokens}) * np.exp(noise)
+            outcomes[arm] = joined(made, params, tokens, loss)
+        yield _rows("half", start, before, outcomes, made.sizes["run"], aim, seed)
 
 
 def unused(runs: xr.Dataset, seed: int, share: float = 0.05) -> list[dict]:
@@ -126,7 +127,7 @@ def unused(runs: xr.Dataset, seed: int, share: float = 0.05) -> list[dict]:
         rows = zip(plan["params"].values, plan["tokens"].values, strict=True)
         bought[target] = np.array([pool[(table["params"] == n) & (table["tokens"] == d)][0] for n, d in rows])
     outcomes = {arm: runs.isel(run=np.concatenate([first, chosen])) for arm, chosen in bought.items()}
-    return _rows("unused", start, outcomes, {arm: len(chosen) for arm, chosen in bought.items()}, (N, D, far), seed)
+    return _rows("unused", start, widths(start, (N, D, far)), outcomes, len(first), (N, D, far), seed)
 
 
 def _aim(runs: xr.Dataset) -> tuple[float, float, float]:
@@ -137,25 +138,34 @@ def _aim(runs: xr.Dataset) -> tuple[float, float, float]:
 
 def _targets(N: float, D: float, far: float) -> dict[str, dict]:
     return {
-        "loss": {"params": N, "tokens": D},
-        "N*": {"target": "params", "compute": far, "drift": False},
+        "loss, drift": {"params": N, "tokens": D},
+        "loss, law": {"params": N, "tokens": D, "drift": False},
+        "N*, law": {"target": "params", "compute": far, "drift": False},
     }
 
 
-def _rows(setting, start, outcomes, bought, aim, seed) -> list[dict]:
+def widths(tree: xr.DataTree, aim: tuple[float, float, float], drift: bool = True) -> dict[str, float]:
+    """Widths of the targets' bands by the law of a fit."""
     N, D, far = aim
-    before = {"loss": width_of_loss(start, N, D), "N*": width_of_params(start, far)}
+    law = np.log(law_loss(law_of(tree), draws_of(tree) | {"N": N, "D": D})).values
+    best = np.log(best_split(problem_of(tree)[0], np.array([[far]])).N)
+    found = {"loss, law": width(law), "N*, law": width(best)}
+    return found | ({"loss, drift": width_with_drift(tree, aim)} if drift else {})
+
+
+def _rows(setting, start, before, outcomes, first: int, aim, seed: int) -> list[dict]:
     rows = []
     for arm, runs in outcomes.items():
-        for target in before:
-            if arm not in ("random", target):
-                continue
-            if target == "loss":
-                after = width_of_loss(with_runs(start, runs), N, D)
-            else:
-                after = width_of_params(learn(runs, seed), far)
-            row = {"setting": setting, "target": target, "chosen": arm != "random", "bought": bought[arm]}
-            rows.append(row | {"before": before[target], "after": after})
+        if arm == "loss, drift":
+            after = {arm: width_with_drift(with_runs(start, runs), aim)}
+        else:
+            learnt = learn(runs, seed)
+            after = widths(learnt, aim, drift=arm == "random")
+        for target, width_before in before.items():
+            if arm in ("random", target):
+                row = {"setting": setting, "target": target, "chosen": arm != "random"}
+                row |= {"bought": runs.sizes["run"] - first, "before": width_before, "after": after[target]}
+                rows.append(row)
     return rows
 
 
@@ -194,13 +204,8 @@ def main() -> None:
         for study in args.only:
             runs = read_runs(args.studies / f"{study}.csv")
             began = time.perf_counter()
-            if setting == "half":
-                order = np.argsort(runs["compute"].values, kind="stable")
-                spent = np.cumsum(runs["compute"].values[order])
-                made = runs.isel(run=np.sort(order[spent <= spent[-1] / 2]))
-                truth, start = learn(runs, 0), learn(made, 0)
-            for repeat in range(args.repeats):
-                found = half(runs, truth, start, made, repeat) if setting == "half" else unused(runs, repeat)
+            each = half(runs, args.repeats) if setting == "half" else (unused(runs, i) for i in range(args.repeats))
+            for repeat, found in enumerate(each):
                 rows += [{"study": study, "repeat": repeat, **row} for row in found]
                 if args.output:
                     pd.DataFrame(rows).to_csv(args.output, index=False, float_format="%.5g")
