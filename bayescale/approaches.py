@@ -25,7 +25,7 @@ BUDGET_WIDTH = 0.15  # of log10 compute: wider groups are no isoFLOPs
 LEAST_SIZES = 4  # of a parabola
 LEAST_BUDGETS = 3  # of a line through optima
 ENVELOPE_BINS = 12
-RESAMPLES = 1000
+RESAMPLES = 400
 BIAS = "exact only where N and D matter alike and the sizes are centred; biased else, whatever the number of runs"
 
 

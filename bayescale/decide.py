@@ -24,7 +24,7 @@ REACH = 8.0  # times below and above the band of N* at which they begin and end,
 WIDENINGS = 3  # of that reach, each to its square, while the flat region is not closed
 COST_STRATA = 9  # quantiles of an uncertain cost at which the drift is drawn
 # shares of the budget at which the frontier is computed, to express a regret in compute
-SHARES = np.array([1e-3, 0.01, 0.05, 0.15, 0.3, 0.45, 0.6, 0.7, 0.8, 0.87, 0.93, 0.97, 1.0])
+SHARES = np.concatenate([np.geomspace(1e-3, 0.5, 8), [0.65, 0.8, 0.9, 0.97, 1.0]])
 
 
 def decide(
@@ -272,19 +272,21 @@ def flat_region(
 ) -> tuple[float, float, bool]:
     """Sizes between which a curve of expected loss stays within ``tolerance`` of its least; does it end at a limit?
 
-    Between the points of the curve log N is interpolated, linearly in the loss; not between the items of a menu.
+    Between the points of the curve log N is interpolated, linearly in the root of the excess, which is straight for a
+    parabola; not between the items of a menu.
     """
     least = np.nanmin(curve) if least is None else least
-    above = np.where(np.isfinite(curve), curve / (least * (1 + tolerance)) - 1, np.inf)
-    inside = np.flatnonzero(above <= 0)
+    with np.errstate(invalid="ignore"):
+        excess = np.where(np.isfinite(curve), np.sqrt(np.maximum(curve / least - 1, 0.0) / tolerance), np.inf)
+    inside = np.flatnonzero(excess <= 1)
     ends, opened = [], False
     for end, beside in ((inside[0], inside[0] - 1), (inside[-1], inside[-1] + 1)):
-        outside = 0 <= beside < len(N) and np.isfinite(above[beside])
+        outside = 0 <= beside < len(N) and np.isfinite(excess[beside])
         opened |= not outside
         if items or not outside:
             ends.append(float(N[end]))
         else:
-            share = above[end] / (above[end] - above[beside])
+            share = (1 - excess[end]) / (excess[beside] - excess[end])
             ends.append(float(N[end] * (N[beside] / N[end]) ** share))
     return ends[0], ends[1], bool(opened)
 
@@ -301,8 +303,13 @@ def _in_compute(problem: Problem, split: Split, budget: float, N: np.ndarray, to
     with np.errstate(all="ignore"):
         upper, lower = np.log(frontier[rows, right - 1]), np.log(frontier[rows, right])
         part = np.clip((upper - np.log(wanted)) / (upper - lower), 0.0, 1.0)
-    part = np.where(np.isfinite(part), part, 1.0)  # no split is affordable to the left
-    share = np.exp(log_share[right - 1] + part * (log_share[right] - log_share[right - 1]))
+        part = np.where(np.isfinite(part), part, 1.0)  # no split is affordable to the left
+        rise = log_share[right] - log_share[right - 1]
+        guess = log_share[right - 1] + part * rise
+        # the frontier is not straight between two shares: one step of Newton from there
+        there = best_split(problem, budget * np.exp(guess), strict=False).loss
+        step = np.log(there / wanted) * rise / (upper - lower)
+    share = np.exp(np.minimum(guess + np.where(np.isfinite(step), step, 0.0), 0.0))
     return np.where(np.isfinite(wanted) & np.isfinite(N), 1 - share, np.nan)
 
 

@@ -281,15 +281,18 @@ def covariance(beliefs: Beliefs) -> np.ndarray:
     """Covariance of the target and the candidates' log losses [1 + candidate, 1 + candidate].
 
     Draws far out count less, as in a fit of a Student-t: the scale of the drift is not known, and draws of a large one
-    would rule a plain covariance, which is then one of the tails and not of the band.
+    would rule a plain covariance, which is then one of the tails and not of the band. The whole is scaled to the middle
+    of the target's draws, so that for normal draws it is their covariance.
     """
     joint = np.column_stack([beliefs.target, beliefs.losses])
     apart = joint - np.median(joint, axis=0)
-    square = (apart / np.maximum(np.median(np.abs(apart), axis=0) / MAD_OF_NORMAL, 1e-300)) ** 2
+    spread = np.maximum(np.median(np.abs(apart), axis=0) / MAD_OF_NORMAL, 1e-300)
+    square = (apart / spread) ** 2
     weight = (TAIL_DF + 1) / (TAIL_DF + square.mean(axis=1))
     weight /= weight.sum()
     apart = joint - weight @ joint
-    return (weight[:, None] * apart).T @ apart
+    weighted = (weight[:, None] * apart).T @ apart
+    return weighted * (spread[0] ** 2 / max(weighted[0, 0], 1e-300))
 
 
 def screen(joint: np.ndarray, scatter: np.ndarray) -> np.ndarray:

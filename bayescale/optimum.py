@@ -190,8 +190,8 @@ def minimise(
     # NaN: an overflowing corner of the search, away from which the loss falls
     f_left, f_right = np.nan_to_num(f_left, nan=-1.0), np.nan_to_num(f_right, nan=1.0)
     at = np.where(f_left >= 0, -1, np.where(f_right <= 0, 1, 0))
-    x = root(slope, left, right, f_left, f_right)
-    x = np.where(at < 0, left, np.where(at > 0, right, x))
+    # an end that is the minimum is a bracket of no width: nothing is left to look for
+    x = root(slope, np.where(at > 0, right, left), np.where(at < 0, left, right), f_left, f_right)
     at_low, at_high = np.abs(x - low) <= ROOT_WIDTH, np.abs(x - high) <= ROOT_WIDTH
     return x, np.where(at_low, -1, np.where(at_high, 1, 0))
 
