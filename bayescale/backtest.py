@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescale.drift import shipped_prior
+from bayescale.drift import has_drift, shipped_prior
 from bayescale.files import write_table
-from bayescale.fit import DEFAULT_LAW, FitError, data_hash, fit, versions
+from bayescale.fit import FitError, data_hash, fit, versions
 from bayescale.forecast import forecast
-from bayescale.law import Law, load_law
+from bayescale.law import DEFAULT_LAW, Law, column, load_law, size_column
 from bayescale.runs import read_runs
 
 LEVELS = (0.5, 0.8, 0.9)
@@ -62,14 +62,18 @@ def backtest(
     FitError
         If no cut leaves enough runs to learn from, or a fit fails.
     """
-    runs = read_runs(runs)
     chosen = [load_law(law) for law in _as_list(laws)]
+    runs = read_runs(runs, chosen[0])
+    unlike = [law.name for law in chosen if not has_drift(law)]
+    if unlike:
+        raise FitError(f"law '{unlike[0]}' does not explain a loss; only forecasts of a loss can be backtested")
+    size = "compute" if "compute" in runs else size_column(chosen[0])
     repeated = sorted({law.name for law in chosen if [other.name for other in chosen].count(law.name) > 1})
     if repeated:
         raise FitError(
             f"two of the laws are called {', '.join(repeated)}; give every law once, and law files other names"
         )
-    cuts = _cuts(runs, horizon)
+    cuts = _cuts(runs, size, horizon)
     if not cuts:
         raise FitError(
             f"{runs.attrs['source']}: no cut leaves {MIN_RUNS} runs of {MIN_SIZES} sizes and enough compute to learn "
@@ -78,7 +82,7 @@ def backtest(
     results, done = [], 0
     for law in chosen:
         for edge in cuts:
-            results.append(_one_cut(runs, law, edge, horizon, seed, folder))
+            results.append(_one_cut(runs, law, size, edge, horizon, seed, folder))
             done += 1
             if progress is not None:
                 progress(done, len(chosen) * len(cuts))
@@ -88,7 +92,7 @@ def backtest(
         {name: (dims, np.stack([table[name] for table in results]).reshape(shape)) for name in results[0].columns},
         coords={"law": [law.name for law in chosen], "edge": ("cut", cuts)},
     )
-    below = [int((runs["compute"] <= edge).sum()) for edge in cuts]
+    below = [int((runs[size] <= edge).sum()) for edge in cuts]
     dataset["learnt_from"] = ("cut", below)
     dataset.attrs = {"source": runs.attrs["source"], "seed": seed, "horizon": horizon}
     return dataset
@@ -100,25 +104,28 @@ def _as_list(laws: Any) -> list[Any]:
     return list(laws) if isinstance(laws, Sequence) and not isinstance(laws, str) else [laws]
 
 
-def _cuts(runs: xr.Dataset, horizon: float) -> list[float]:
-    """Largest compute learnt from at each cut, the largest first; cuts that learn from the same runs count once."""
+def _cuts(runs: xr.Dataset, size: str, horizon: float) -> list[float]:
+    """Largest size learnt from at each cut, the largest first; cuts that learn from the same runs count once."""
     if not (np.isfinite(horizon) and horizon > 0):
         raise FitError(f"horizon = {horizon:g}: a number of decades above 0 is expected")
-    scale = np.log10(runs["compute"].values)
+    scale = np.log10(runs[size].values)
+    sized = runs["params"] if "params" in runs else runs[size]
     cuts: list[float] = []
     for distance in np.arange(CUT_STEP, horizon + 1e-9, CUT_STEP):
         below = scale <= scale.max() - distance
         if not below.any():
             break
-        sizes = len(np.unique(runs["params"].values[below]))
+        sizes = len(np.unique(sized.values[below]))
         enough = below.sum() >= MIN_RUNS and sizes >= MIN_SIZES and np.ptp(scale[below]) >= MIN_SPAN * distance
-        edge = float(runs["compute"].values[below].max())
+        edge = float(runs[size].values[below].max())
         if enough and edge not in cuts:
             cuts.append(edge)
     return cuts
 
 
-def _one_cut(runs: xr.Dataset, law: Law, edge: float, horizon: float, seed: int, folder: Any) -> pd.DataFrame:
+def _one_cut(
+    runs: xr.Dataset, law: Law, size: str, edge: float, horizon: float, seed: int, folder: Any
+) -> pd.DataFrame:
     """Scores of one law at one cut, a row a run; taken from the folder when it is there already."""
     path = None
     if folder is not None:
@@ -126,8 +133,8 @@ def _one_cut(runs: xr.Dataset, law: Law, edge: float, horizon: float, seed: int,
         path = Path(folder) / f"{law.name}-{edge:.3e}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.csv"
         if path.exists():
             return pd.read_csv(path, dtype=str).astype(float)  # by way of text: bit-equal in every version of pandas
-    train = runs.isel(run=(runs["compute"] <= edge).values)
-    beyond = np.log10(runs["compute"].values / edge)
+    train = runs.isel(run=(runs[size] <= edge).values)
+    beyond = np.log10(runs[size].values / edge)
     test = (beyond > 0) & (beyond <= horizon)
     try:
         learnt = fit(train, law, seed=seed)
@@ -136,8 +143,8 @@ def _one_cut(runs: xr.Dataset, law: Law, edge: float, horizon: float, seed: int,
             f"backtest, learning from the {train.sizes['run']} runs up to {edge:.3g} FLOP: {error}"
         ) from None
     new = runs.isel(run=test)
-    others = {name: new[name].values for name in law.inputs if name in new}
-    predicted = forecast(learnt, new["params"].values, new["tokens"].values, covariates=others, seed=seed)
+    inputs = {column(symbol): new[column(symbol)].values for symbol in law.inputs}
+    predicted = forecast(learnt, covariates=inputs, seed=seed)
     draws = np.log(predicted["predictions"]["loss"].stack(sample=("chain", "draw")).transpose("sample", "point").values)
     scored = scores(draws, np.log(new["loss"].values))
     table = pd.DataFrame({name: np.full(runs.sizes["run"], np.nan) for name in ("decades_beyond", *scored)})

@@ -23,6 +23,7 @@ from bayescale.terminal import (
     print_law_line,
     print_least_compute,
     print_plan_of_runs,
+    print_published,
     print_warnings,
     progress_bar,
     range_text,
@@ -31,6 +32,8 @@ from bayescale.terminal import (
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from bayescale.law import Law
 
 app = typer.Typer(
     help="Bayesian scaling laws: credible bands for the loss of training runs not yet made.",
@@ -67,6 +70,7 @@ Menu = Annotated[
     str | None, typer.Option("--menu", help="Architectures to choose from: 1B,3B,7B, or a CSV with a column params.")
 ]
 TRAINING = "6*N*D"  # of bayescale.cost, which is imported when a command runs
+DEFAULT_LAW = "coupled"
 SUFFIXES = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 
 
@@ -133,6 +137,9 @@ def check(runs: Runs, column: Columns = None, unit: Units = None, as_json: Json 
 @app.command()
 def laws(
     name: Annotated[str | None, typer.Argument(help="Name or path of a law: print its whole card.")] = None,
+    at: Annotated[
+        str | None, typer.Option(help="Evaluate the published constants here, e.g. params=70e9,tokens=1.4e12.")
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -140,7 +147,16 @@ def laws(
     from bayescale import law as law_module
 
     chosen = [law_module.load_law(one) for one in ([name] if name else law_module.laws())]
-    if as_json:
+    if at is not None:
+        if name is None:
+            raise InputError("--at goes with a law: bayescale laws chinchilla --at params=70e9,tokens=1.4e12")
+        given = _numbers("--at", at.split(","))
+        values = law_module.published_values(chosen[0], given)
+        if as_json:
+            print_json({"law": chosen[0].name, "at": given, chosen[0].observed.column: values})
+        elif not quiet:
+            print_published(chosen[0], given, values)
+    elif as_json:
         cards = [card(law) for law in chosen]
         print_json(cards[0] if name else {"laws": cards})
     elif not quiet:
@@ -153,10 +169,14 @@ def fit(
     runs: Runs,
     law: Annotated[str | None, typer.Option("--law", "-l", help="Name or path of a law; default: coupled.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Save the fit here (NetCDF).")] = None,
-    noise: Annotated[str, typer.Option(help="student_t or normal.")] = "student_t",
+    noise: Annotated[
+        str | None, typer.Option(help="student_t (default) or normal; beta_binomial for proportions.")
+    ] = None,
     draws: Annotated[int, typer.Option(help="Kept draws of each chain.")] = 1000,
     chains: Annotated[int, typer.Option(help="Chains.")] = 4,
-    below: Annotated[str | None, typer.Option(help="Fit only the runs below this compute, e.g. 1e22.")] = None,
+    below: Annotated[
+        str | None, typer.Option(help="Fit only the runs below this compute (or other size of the law), e.g. 1e22.")
+    ] = None,
     column: Columns = None,
     unit: Units = None,
     allow_unconverged: Annotated[bool, typer.Option(help="Keep a fit that did not converge, marked as such.")] = False,
@@ -165,9 +185,12 @@ def fit(
     quiet: Quiet = False,
 ) -> None:
     """Sample the posterior of a law given runs."""
-    data = _runs(runs, column, unit)
+    from bayescale.law import load_law, size_column
+
+    chosen = load_law(DEFAULT_LAW if law is None else law)
+    data = _runs(runs, column, unit, chosen)
     if below is not None:
-        data = _below(data, _number("--below", below))
+        data = _below(data, size_column(chosen), _number("--below", below))
     if output is not None:
         if not output.parent.is_dir():
             raise InputError(
@@ -181,7 +204,7 @@ def fit(
         from bayescale.store import save_fit
 
         tree = fit_law(
-            data, law, noise=noise, draws=draws, chains=chains, seed=seed, allow_unconverged=allow_unconverged
+            data, chosen, noise=noise, draws=draws, chains=chains, seed=seed, allow_unconverged=allow_unconverged
         )
     if output is not None:
         save_fit(tree, output)
@@ -196,8 +219,15 @@ def fit(
 @app.command()
 def forecast(
     fit: FitFile,
-    params: Annotated[list[str], typer.Option("--params", "-N", help="Parameters of a planned run; may be repeated.")],
-    tokens: Annotated[list[str], typer.Option("--tokens", "-D", help="Tokens of a planned run; may be repeated.")],
+    params: Annotated[
+        list[str] | None, typer.Option("--params", "-N", help="Parameters of a planned run; may be repeated.")
+    ] = None,
+    tokens: Annotated[
+        list[str] | None, typer.Option("--tokens", "-D", help="Tokens of a planned run; may be repeated.")
+    ] = None,
+    at: Annotated[
+        list[str] | None, typer.Option("--at", metavar="NAME=VALUE", help="Another input of the law: unique_tokens=4B.")
+    ] = None,
     target: Annotated[str | None, typer.Option(help="Also print P(loss <= TARGET).")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Save the table here (CSV).")] = None,
     seed: Seed = 0,
@@ -213,8 +243,9 @@ def forecast(
     goal = None if target is None else _number("--target", target)
     tree = forecast_runs(
         open_fit(fit),
-        [_number("--params", value) for value in params],
-        [_number("--tokens", value) for value in tokens],
+        [_number("--params", value) for value in params] if params else None,
+        [_number("--tokens", value) for value in tokens] if tokens else None,
+        covariates=_numbers("--at", at),
         seed=seed,
     )
     table = forecast_table(tree, target=goal)
@@ -440,7 +471,9 @@ def backtest(
     quiet: Quiet = False,
 ) -> None:
     """Forecast your larger runs from your smaller ones, and see how often the bands hold."""
-    data = _runs(runs, column, unit)
+    from bayescale.law import load_law
+
+    data = _runs(runs, column, unit, load_law(law[0]) if law else None)
     from bayescale.backtest import backtest as run_backtest
     from bayescale.backtest import backtest_statement, backtest_table
     from bayescale.files import write_table
@@ -514,20 +547,22 @@ def datasets(
         print(path)
 
 
-def _runs(given: str, column: Sequence[str] | None, unit: Sequence[str] | None) -> "xr.Dataset":
+def _runs(
+    given: str, column: Sequence[str] | None, unit: Sequence[str] | None, law: "Law | None" = None
+) -> "xr.Dataset":
     from bayescale.datasets import DATASETS, fetch_dataset
     from bayescale.runs import read_runs
 
-    if given in DATASETS and not Path(given).exists():
-        return fetch_dataset(given)
-    return read_runs(given, columns=_pairs("--column", column), units=_pairs("--unit", unit))
+    named = given in DATASETS and not Path(given).exists()
+    source = fetch_dataset(given) if named else given
+    return read_runs(source, law, columns=_pairs("--column", column), units=_pairs("--unit", unit))
 
 
-def _below(runs: "xr.Dataset", compute: float) -> "xr.Dataset":
-    kept = runs.isel(run=(runs["compute"] < compute).values)
+def _below(runs: "xr.Dataset", size: str, most: float) -> "xr.Dataset":
+    kept = runs.isel(run=(runs[size] < most).values)
     if not kept.sizes["run"]:
-        smallest = float(runs["compute"].min())
-        raise InputError(f"--below {compute:g} leaves no run: the smallest compute is {smallest:.3g} FLOP")
+        smallest, unit = float(runs[size].min()), " FLOP" if size == "compute" else ""
+        raise InputError(f"--below {most:g} leaves no run: the smallest {size} is {smallest:.3g}{unit}")
     return kept
 
 
@@ -595,13 +630,17 @@ def _columns(option: str, path: str) -> dict[str, Any]:
     return {str(name): table[name].to_numpy() for name in table.columns}
 
 
-def _number(option: str, text: str) -> float:
+def _numbers(option: str, given: Sequence[str] | None) -> dict[str, float]:
+    return {name: _number(option, value, positive=False) for name, value in _pairs(option, given).items()}
+
+
+def _number(option: str, text: str, positive: bool = True) -> float:
     """70e9, 70B and 1.4T are numbers here."""
     factor = SUFFIXES.get(text[-1:].upper(), 1.0)
     try:
         value = float(text[:-1] if factor != 1.0 else text) * factor
     except ValueError:
         raise InputError(f"{option} {text}: not a number (write 70e9 or 70B)") from None
-    if not (math.isfinite(value) and value > 0):
-        raise InputError(f"{option} {text}: a finite number above 0 is expected")
+    if not (math.isfinite(value) and (value > 0 or not positive)):
+        raise InputError(f"{option} {text}: a finite number{' above 0' if positive else ''} is expected")
     return value

@@ -9,7 +9,7 @@ import numpy as np
 
 from bayescale.fit import FitError
 from bayescale.formula import Binary, FormulaError, Name, Negative, Node, Number, evaluate, names, parse
-from bayescale.law import DISTRIBUTIONS, Prior
+from bayescale.priors import DISTRIBUTIONS, Prior
 from bayescale.slope import value_and_slope
 
 TRAINING = "6*N*D"  # FLOP: forward and backward pass, no attention term

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from bayescale.law import Law, law_derived, reference_constants, sample_priors
+from bayescale.lawfile import parse_law
 from bayescale.lint import check_runs
 
 # the gate: a fit past one of these is an error unless it is asked for
@@ -68,6 +69,49 @@ def check_identification(law: Law, runs: xr.Dataset, posterior: xr.Dataset) -> d
     }
 
 
+# Bahri et al. 2021, arXiv:2102.06701: a variance-limited loss falls as 1/D, and as 1/width, N**(-1/2) at fixed depth; a
+# resolution-limited one as a power that is small for data of many dimensions. Published exponents of dense text models
+# with a floor have a geometric mean of .24 and a spread of .48 in logarithm.
+VARIANCE_LIMITED = {"N": 0.5, "D": 1.0}
+VARIANCE_LIMITED_SD = 0.15
+RESOLUTION_LIMITED = (0.24, 0.48)
+
+
+def regimes(law: Law, posterior: xr.Dataset) -> dict[str, dict[str, float]]:
+    """Which of the four regimes of Bahri et al. the exponents point to: a diagnosis, not a claim.
+
+    For N ("model") and for D ("data") the probability that the loss is limited by the variance of what was drawn or
+    by the resolution of the model or the data. Both start at even odds; an exponent speaks for variance by a density
+    log-normal around 1 (D) or 1/2 (N) with sd .15, for resolution by one around .24 with sd .48 (what dense language
+    models have shown). The odds are averaged over the posterior.
+
+    Returns
+    -------
+    ``{"data": {"variance_limited": p, "resolution_limited": 1 - p, "exponent": median}, "model": ...}``, of those
+    resources whose exponent the law names in ``[exponents]``
+
+    References
+    ----------
+    Bahri, Dyer, Kaplan, Lee, Sharma 2021, arXiv:2102.06701
+    """
+    found = {}
+    for symbol, name in law.exponents.items():
+        log_exponent = np.log(np.clip(posterior[name].values, 1e-6, None))
+        centre, spread = RESOLUTION_LIMITED
+        variance, resolution = (
+            np.exp(-0.5 * ((log_exponent - np.log(middle)) / sd) ** 2) / sd
+            for middle, sd in ((VARIANCE_LIMITED[symbol], VARIANCE_LIMITED_SD), (centre, spread))
+        )
+        # far above both, log-normal tails would let the wider one win
+        share = np.where(log_exponent > np.log(VARIANCE_LIMITED[symbol]), 1.0, variance / (variance + resolution))
+        found["model" if symbol == "N" else "data"] = {
+            "variance_limited": float(share.mean()),
+            "resolution_limited": float(1 - share.mean()),
+            "exponent": float(np.median(np.exp(log_exponent))),
+        }
+    return found
+
+
 def diagnostics(tree: xr.DataTree | xr.Dataset) -> dict[str, Any]:
     """How far to trust a fit: ``converged``, ``why`` not, ``divergences``, ``r_hat_max``, ``ess_min``,
     ``r_hat`` and ``ess_bulk`` by parameter, ``not_identified``, ``collinear``, ``prior_share``."""
@@ -94,7 +138,7 @@ def trust_warnings(report: Mapping[str, Any]) -> list[str]:
 
 def fit_summary(tree: xr.DataTree) -> dict[str, Any]:
     """A fit for machines: ``law``, ``source``, ``runs``, ``parameters`` (median, q05, q95, r_hat, ess_bulk of each
-    parameter and derived quantity), ``diagnostics`` and ``notes`` of the lint."""
+    parameter and derived quantity), ``regimes``, ``diagnostics`` and ``notes`` of the lint."""
     import arviz_stats
 
     posterior = tree["posterior"].to_dataset()
@@ -116,6 +160,7 @@ def fit_summary(tree: xr.DataTree) -> dict[str, Any]:
             }
             for name in posterior.data_vars
         },
+        "regimes": regimes(parse_law(tree.attrs["law_text"], tree.attrs["law"]), posterior),
         "diagnostics": report,
         "warnings": trust_warnings(report),
         "notes": json.loads(tree.attrs["notes"]),

@@ -28,8 +28,9 @@ from scipy.linalg import solve_triangular
 from scipy.special import ndtr
 
 from bayescale.fit import law_of
-from bayescale.law import DISTRIBUTIONS, Law, column, law_loss
+from bayescale.law import Law, column, law_loss, size_column
 from bayescale.noise import FINEST, NOISES, noise_scale, sample_noise
+from bayescale.priors import DISTRIBUTIONS
 
 LOG_SCALES = np.arange(-6.5, -0.4, 0.5)  # grid of the drift's scale: 0.15 % to 60 % of the loss
 MAX_CELLS = 5000  # more runs than this are pooled into as many small cells of log N x log D
@@ -70,7 +71,7 @@ class Cells:
     """The runs as the drift sees them, pooled where there are many: inputs, where they lie, log loss, noise."""
 
     inputs: Mapping[str, np.ndarray]  # symbol -> [cell]
-    where: np.ndarray  # log10 of the inputs [cell, input]
+    where: np.ndarray  # coordinates of the inputs [cell, input]
     log_loss: np.ndarray  # [cell]
     variance: np.ndarray  # of the noise, in units of sigma**2 [cell]
 
@@ -121,6 +122,21 @@ class AtScale:
     weights: np.ndarray  # importance weights [proposal]
 
 
+def has_drift(law: Law) -> bool:
+    """Whether drifts of such laws have been studied: those of a loss; nothing is known of accuracies and the like."""
+    return law.observed.column == "loss" and law.observed.scale == "log"
+
+
+def coordinates(fit: xr.DataTree, data: xr.Dataset) -> np.ndarray:
+    """Where runs or points lie [row, input]: log10 of each input of the law, or itself if it is not always above 0."""
+    law, runs = law_of(fit), fit["constant_data"]
+    values = []
+    for symbol in law.inputs:
+        x = data[column(symbol)].values
+        values.append(np.log10(x) if (runs[column(symbol)].values > 0).all() and (x > 0).all() else x)
+    return np.stack(values, axis=1)
+
+
 def sample_log_loss(
     fit: xr.DataTree,
     points: xr.Dataset,
@@ -151,7 +167,7 @@ def sample_log_loss(
     counts = _allot(chains * draws, scale_weights(by_scale, prior), rng)
 
     new_inputs = {symbol: points[column(symbol)].values for symbol in law.inputs}
-    new = np.stack([np.log10(values) for values in new_inputs.values()], axis=1)
+    new = coordinates(fit, points)
     constants = _constants(law, fit)
     beyond = _beyond(fit, points)
     spread = 1 + beyond * (prior.spread - 1)
@@ -188,7 +204,8 @@ def _beyond(fit: xr.DataTree, points: xr.Dataset) -> np.ndarray:
     What ``spread`` and ``optimism`` say was learnt from larger runs forecast from smaller ones; they do not speak
     of points among the runs.
     """
-    decades = np.log10(points["compute"].values / float(fit["constant_data"]["compute"].max()))
+    size = size_column(law_of(fit))
+    decades = np.log10(points[size].values / float(fit["constant_data"][size].max()))
     return np.clip(decades / BEYOND_DECADES, 0.0, 1.0)
 
 
@@ -226,9 +243,9 @@ def cells_of(law: Law, fit: xr.DataTree) -> Cells:
     """The runs of a fit; beyond MAX_CELLS they are pooled into cells small enough for the law to be linear in them."""
     data = fit["constant_data"]
     inputs = {symbol: data[column(symbol)].values for symbol in law.inputs}
-    where = np.stack([np.log10(values) for values in inputs.values()], axis=1)
-    log_loss = fit["observed_data"]["log_loss"].values
-    spread = np.exp(2 * _tilt(fit) * np.log(data["compute"].values / float(data["C_ref"])))
+    where = coordinates(fit, data.to_dataset())
+    log_loss = fit["observed_data"][law.observed.variable].values
+    spread = np.exp(2 * _tilt(fit) * np.log(data[size_column(law)].values / float(data["C_ref"])))
     if len(log_loss) <= MAX_CELLS:
         return Cells(inputs, where, log_loss, spread)
     index = _cell_index(where, MAX_CELLS)
@@ -239,7 +256,11 @@ def cells_of(law: Law, fit: xr.DataTree) -> Cells:
         return np.bincount(index, weight * values) / total
 
     centre = np.stack([pooled(where[:, i]) for i in range(where.shape[1])], axis=1)
-    return Cells({symbol: 10 ** centre[:, i] for i, symbol in enumerate(inputs)}, centre, pooled(log_loss), 1 / total)
+    logarithmic = {symbol: (values > 0).all() for symbol, values in inputs.items()}
+    pooled_inputs = {
+        symbol: 10 ** centre[:, i] if logarithmic[symbol] else centre[:, i] for i, symbol in enumerate(inputs)
+    }
+    return Cells(pooled_inputs, centre, pooled(log_loss), 1 / total)
 
 
 def _cell_index(where: np.ndarray, most: int) -> np.ndarray:
@@ -425,8 +446,9 @@ def _allot(total: int, weights: np.ndarray, rng: np.random.Generator) -> np.ndar
 def _new_noise(fit: xr.DataTree, sigma: np.ndarray, points: xr.Dataset, rng: np.random.Generator) -> np.ndarray:
     """Noise of new runs [draw, point]; its trend with compute is held at the edge of the data."""
     data, posterior = fit["constant_data"], fit["posterior"]
-    seen = np.log(data["compute"].values / float(data["C_ref"]))
-    log_compute = np.clip(np.log(points["compute"].values / float(data["C_ref"])), seen.min(), seen.max())
+    size = size_column(law_of(fit))
+    seen = np.log(data[size].values / float(data["C_ref"]))
+    log_compute = np.clip(np.log(points[size].values / float(data["C_ref"])), seen.min(), seen.max())
     noise = NOISES[fit.attrs["noise"]]
     values = {name: posterior[name].values.ravel() for name in noise.priors}
     # sigma is the whole scale here, FINEST included

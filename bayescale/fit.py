@@ -17,7 +17,7 @@ import xarray as xr
 from bayescale.diagnostics import ESS_MIN, check_convergence, check_identification
 from bayescale.formula import evaluate, split_data
 from bayescale.law import (
-    OBSERVED,
+    DEFAULT_LAW,
     Law,
     column,
     law_derived,
@@ -25,14 +25,15 @@ from bayescale.law import (
     load_law,
     parse_law,
     reference_constants,
+    size_column,
     with_where,
 )
+from bayescale.lawfile import COLUMNS, PREDICTED
 from bayescale.lint import check_runs
-from bayescale.noise import NOISES, log_density, noise_scale
+from bayescale.noise import NOISES, beta_binomial_parameters, default_noise, log_density, log_mass, noise_scale
 from bayescale.runs import read_runs
 
 FORMAT = 1  # of a saved fit; a later bayescale reads earlier ones
-DEFAULT_LAW = "coupled"
 MIN_RUNS = 4
 # (tune, target_accept): when a fit fails its limits the next, slower, setting is tried before it is given up
 SETTINGS = ((800, 0.95), (2000, 0.98), (3000, 0.995))
@@ -47,7 +48,7 @@ def fit(
     runs: Any,
     law: "str | os.PathLike[str] | Law | None" = None,
     *,
-    noise: str = "student_t",
+    noise: str | None = None,
     draws: int = 1000,
     chains: int = 4,
     seed: int = 0,
@@ -57,13 +58,14 @@ def fit(
     """Sample the posterior of a law given observed runs.
 
     log loss_i = log L(N_i, D_i; parameters) + e_i, with e_i ~ StudentT(2 + nu_minus_2) of scale
-    1e-4 + sigma * exp(tilt * log(C_i / C_ref)).
+    1e-4 + sigma * exp(tilt * log(C_i / C_ref)). A law file may say that something else is observed: a quantity that may
+    be negative, or a proportion, which is beta-binomial (see :mod:`bayescale.noise`).
 
     Parameters
     ----------
     runs : what :func:`bayescale.read_runs` returns or takes
     law : name, path of a law file, or Law; by default the coupled family
-    noise : "student_t" (default) or "normal"
+    noise : "student_t" (default) or "normal"; a proportion is "beta_binomial"
     draws, chains : kept draws of each chain, and chains
     seed : same seed, same machine and versions: same draws
     progress : show the sampler's progress bar
@@ -72,7 +74,8 @@ def fit(
     Returns
     -------
     DataTree with the ArviZ groups ``posterior`` (parameters, noise and derived quantities [chain, draw]),
-    ``sample_stats``, ``log_likelihood`` (``log_loss`` [chain, draw, run]), ``observed_data`` (``log_loss`` [run]),
+    ``sample_stats``, ``log_likelihood`` (``log_loss`` [chain, draw, run]), ``observed_data`` (``log_loss`` [run];
+    another observed quantity under the name of its column),
     ``constant_data`` (columns of the runs [run] and reference constants). Its attributes hold the text of the law,
     noise, seed, versions and, as JSON, ``diagnostics`` (see :mod:`bayescale.diagnostics`) and ``notes`` of the lint.
 
@@ -83,10 +86,17 @@ def fit(
     FitError
         The runs do not fit the law (a column is missing, too few runs), or the chains did not converge.
     """
-    runs = read_runs(runs)
     law = load_law(DEFAULT_LAW if law is None else law)
+    runs = read_runs(runs, law)
+    noise = default_noise(law.observed.scale) if noise is None else noise
     if noise not in NOISES:
         raise FitError(f"unknown noise '{noise}'; the noises are {', '.join(NOISES)}")
+    if law.observed.scale not in NOISES[noise].observed:
+        allowed = [name for name in NOISES if law.observed.scale in NOISES[name].observed]
+        raise FitError(
+            f"noise '{noise}' is not for what law '{law.name}' explains ('{law.observed.column}', "
+            f"{law.observed.scale}); allowed are {', '.join(allowed)}"
+        )
     for name, number, least in (("draws", draws, 100), ("chains", chains, 2), ("seed", seed, 0)):
         check_whole(name, number, least)
     if draws * chains <= ESS_MIN:
@@ -96,7 +106,7 @@ def fit(
         )
     _check_fits(runs, law)
 
-    constants = reference_constants(law, runs) | {"C_ref": float(np.exp(np.log(runs["compute"].values).mean()))}
+    constants = reference_constants(law, runs) | {"C_ref": _centre(runs[size_column(law)].values)}
     compiled = _compiled_for(law, noise, runs, constants)
     attempts = []
     for tune, target_accept in SETTINGS:
@@ -139,31 +149,47 @@ def check_whole(name: str, number: Any, least: int) -> None:
         raise FitError(f"{name} = {number!r} (a whole number of at least {least} is expected)")
 
 
+def _centre(sizes: np.ndarray) -> float:
+    """Geometric mean."""
+    return float(np.exp(np.log(sizes).mean()))
+
+
 def _check_fits(runs: xr.Dataset, law: Law) -> None:
     where = runs.attrs.get("source", "runs")
     for symbol in law.inputs:
         if column(symbol) not in runs:
             raise FitError(
                 f"law '{law.name}' uses '{symbol}', which is neither one of its priors nor a column of {where}; "
-                f"the columns are {', '.join(map(str, runs.data_vars))}"
+                f"the columns are {', '.join(map(str, runs.data_vars))}; say which it is "
+                f"(columns={{'{column(symbol)}': ...}}, --column {column(symbol)}=...)"
             )
         values = runs[column(symbol)].values
-        if values.dtype.kind != "f" or not (np.isfinite(values) & (values > 0)).all():
-            raise FitError(f"{where}: law '{law.name}' needs numbers > 0 in the column '{column(symbol)}'")
+        positive = symbol in COLUMNS or f"{symbol}_ref" in law.constants or column(symbol) == size_column(law)
+        if values.dtype.kind != "f" or not (np.isfinite(values) & ((values > 0) | (not positive))).all():
+            raise FitError(
+                f"{where}: law '{law.name}' needs {'numbers > 0' if positive else 'finite numbers'} "
+                f"in the column '{column(symbol)}'"
+            )
     count = runs.sizes["run"]
     if count < MIN_RUNS:
         raise FitError(f"{where}: {count} run(s); a fit needs at least {MIN_RUNS}, and 12 or more to say much")
     for symbol in law.inputs:
         values = runs[column(symbol)].values
-        if np.ptp(np.log(values)) < 1e-6:
+        if np.ptp(values) <= 1e-6 * np.abs(values).max():
             raise FitError(
                 f"{where}: all {count} runs have {column(symbol)} = {values[0]:.4g}; "
                 f"law '{law.name}' needs at least two different values to learn its effect"
             )
-    if np.ptp(np.log(runs[OBSERVED].values)) < 1e-9:
-        raise FitError(
-            f"{where}: all {count} losses are {runs[OBSERVED].values[0]:.4g}; there is nothing to learn from"
-        )
+    seen = runs[law.observed.column].values
+    if np.ptp(seen) <= 1e-9 * np.abs(seen).max():
+        what = "losses are" if law.observed.column == "loss" else f"values of {law.observed.column} are"
+        raise FitError(f"{where}: all {count} {what} {seen[0]:.4g}; there is nothing to learn from")
+
+
+def observed_values(law: Law, runs: xr.Dataset) -> xr.DataArray:
+    """What the noise scatters [run]: the log of the loss, a value itself, or the share of items."""
+    seen = runs[law.observed.column]
+    return (np.log(seen) if law.observed.scale == "log" else seen).rename(law.observed.variable).drop_attrs()
 
 
 def _inputs(law: Law, runs: xr.Dataset, constants: Mapping[str, float]) -> dict[str, Any]:
@@ -171,16 +197,22 @@ def _inputs(law: Law, runs: xr.Dataset, constants: Mapping[str, float]) -> dict[
 
 
 def _model_data(law: Law, runs: xr.Dataset, constants: Mapping[str, float]) -> dict[str, np.ndarray]:
-    """Everything of the runs that enters the model: parts of the formula that are data, and the observed log loss."""
+    """Everything of the runs that enters the model: parts of the formula that are data, and what was observed."""
     values = with_where(law, _inputs(law, runs, constants))
-    _, parts = split_data({**law.where, OBSERVED: law.tree}, set(_inputs(law, runs, constants)))
+    _, parts = split_data({**law.where, PREDICTED: law.tree}, set(_inputs(law, runs, constants)))
     data = {name: np.asarray(evaluate(part, values), dtype=float) for name, part in parts.items()}
     for value in data.values():
         if not np.isfinite(value).all():
             raise FitError(f"law '{law.name}': a part of its formula that depends on the runs alone is not finite")
-    data["log_loss"] = np.log(runs[OBSERVED].values)
-    data["log_compute"] = np.log(runs["compute"].values / constants["C_ref"])
-    return data
+    seen = observed_values(law, runs).values
+    if law.observed.scale == "proportion":
+        count = np.round(runs[law.observed.count].values).astype(int)
+        return data | {"count": count, "seen": np.round(seen * count).astype(int)}
+    data["log_compute"] = np.log(runs[size_column(law)].values / constants["C_ref"])
+    if law.observed.scale == "linear":
+        data["unit"] = np.asarray(np.ptp(seen))
+        seen = seen / data["unit"]
+    return data | {"seen": seen}
 
 
 def build_model(law: Law, noise: str, data: Mapping[str, np.ndarray], known: set[str]) -> Any:
@@ -188,14 +220,14 @@ def build_model(law: Law, noise: str, data: Mapping[str, np.ndarray], known: set
 
     Parameters
     ----------
-    data : from the runs: the data parts of the formula, ``log_loss`` [run] and ``log_compute`` [run]
+    data : from the runs: the data parts of the formula, ``seen`` [run], ``log_compute`` [run] or ``count`` [run]
     known : names of the formula that are data (inputs and reference constants)
     """
     import pymc as pm
     import pytensor.tensor as pt
     from pymc.distributions.transforms import logodds
 
-    trees, _ = split_data({**law.where, OBSERVED: law.tree}, known)
+    trees, _ = split_data({**law.where, PREDICTED: law.tree}, known)
     with pm.Model() as model:
         values = {name: pm.Data(name, value) for name, value in data.items()}
         for name, prior in (law.priors | NOISES[noise].priors).items():
@@ -204,12 +236,17 @@ def build_model(law: Law, noise: str, data: Mapping[str, np.ndarray], known: set
             values[name] = getattr(pm, prior.dist)(name, **prior.params, **options)
         for name, tree in trees.items():
             values[name] = evaluate(tree, values)
-        mu = pt.log(values[OBSERVED])
+        mu, seen = values[PREDICTED], values["seen"]
+        if law.observed.scale == "proportion":
+            alpha, beta = beta_binomial_parameters(mu, values["overdispersion"], pt.clip)
+            pm.BetaBinomial("observed", n=values["count"], alpha=alpha, beta=beta, observed=seen)
+            return model
+        mu = pt.log(mu) if law.observed.scale == "log" else mu / values["unit"]
         scale = noise_scale(values, values["log_compute"])
         if NOISES[noise].robust:
-            pm.StudentT("observed", nu=2 + values["nu_minus_2"], mu=mu, sigma=scale, observed=values["log_loss"])
+            pm.StudentT("observed", nu=2 + values["nu_minus_2"], mu=mu, sigma=scale, observed=seen)
         else:
-            pm.Normal("observed", mu=mu, sigma=scale, observed=values["log_loss"])
+            pm.Normal("observed", mu=mu, sigma=scale, observed=seen)
     return model
 
 
@@ -224,13 +261,17 @@ def _compiled(law_text: str, law_name: str, noise: str, known: frozenset[str]) -
     import nutpie
 
     law = parse_law(law_text, law_name)
-    _, parts = split_data({**law.where, OBSERVED: law.tree}, set(known))
+    _, parts = split_data({**law.where, PREDICTED: law.tree}, set(known))
     # only ranks matter here: two runs stand for any number of them
     values = with_where(
-        law, {name: np.float64(2.0) if name.endswith("_ref") else np.array([2.0, 3.0]) for name in known}
+        law, {name: np.float64(2.0) if name.endswith(("_ref", "_span")) else np.array([2.0, 3.0]) for name in known}
     )
     data = {name: np.asarray(evaluate(part, values), dtype=float) for name, part in parts.items()}
-    data |= {"log_loss": np.zeros(2), "log_compute": np.zeros(2)}
+    if law.observed.scale == "proportion":
+        data |= {"seen": np.ones(2, dtype=int), "count": np.full(2, 2)}
+    else:
+        data |= {"seen": np.zeros(2), "log_compute": np.zeros(2)}
+        data |= {"unit": np.asarray(1.0)} if law.observed.scale == "linear" else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return nutpie.compile_pymc_model(build_model(law, noise, data, set(known)))
@@ -280,26 +321,38 @@ def _assemble(law, noise, runs, constants, posterior, stats) -> xr.DataTree:
     values = {name: posterior[name] for name in posterior.data_vars} | scalars
     derived = law_derived(law, values)
     posterior = posterior.assign({name: value for name, value in derived.items() if name not in posterior})
-    constant_data = xr.Dataset({name: runs[name] for name in runs.data_vars if name != OBSERVED} | scalars)
-    observed = np.log(runs[OBSERVED]).rename("log_loss").drop_attrs()
+    constant_data = xr.Dataset({name: runs[name] for name in runs.data_vars if name != law.observed.column} | scalars)
+    observed = observed_values(law, runs)
     groups = {
         "posterior": posterior,
         "sample_stats": stats,
-        "observed_data": xr.Dataset({"log_loss": observed}),
+        "observed_data": xr.Dataset({law.observed.variable: observed}),
         "constant_data": constant_data.drop_attrs(),
     }
     if stats["diverging"].size * observed.size <= LOG_LIKELIHOOD_MAX:
-        residual = (observed - np.log(law_loss(law, values | inputs))).transpose("chain", "draw", "run")
-        scale = noise_scale(values, np.log(runs["compute"] / constants["C_ref"]))
-        density = log_density(NOISES[noise], residual, scale, values)
-        groups["log_likelihood"] = xr.Dataset({"log_loss": density.transpose("chain", "draw", "run")})
+        predicted = law_loss(law, values | inputs)
+        density = _log_likelihood(law, noise, runs, observed, predicted, values)
+        groups["log_likelihood"] = xr.Dataset({law.observed.variable: density.transpose("chain", "draw", "run")})
     return xr.DataTree.from_dict(groups)
+
+
+def _log_likelihood(law, noise, runs, observed, predicted, values) -> xr.DataArray:
+    """Log density of every run [chain, draw, run], of the quantity that is observed."""
+    if law.observed.scale == "proportion":
+        count = np.round(runs[law.observed.count])
+        return log_mass(np.round(observed * count), count, predicted, values["overdispersion"])
+    scale = noise_scale(values, np.log(runs[size_column(law)] / values["C_ref"]))
+    if law.observed.scale == "log":
+        return log_density(NOISES[noise], observed - np.log(predicted), scale, values)
+    unit = float(np.ptp(observed.values))
+    return log_density(NOISES[noise], (observed - predicted) / unit, scale, values) - np.log(unit)
 
 
 def data_hash(runs: xr.Dataset, law: Law) -> str:
     """SHA-256 of the columns that a fit of this law depends on, in the order of the runs."""
     digest = hashlib.sha256()
-    for name in sorted({"params", "tokens", "compute", OBSERVED, *map(column, law.inputs)}):
+    seen = {law.observed.column, *filter(None, [law.observed.count]), *map(column, law.inputs)}
+    for name in sorted({"params", "tokens", "compute"} & set(map(str, runs.data_vars)) | seen):
         digest.update(np.ascontiguousarray(runs[name].values, dtype="<f8").tobytes())
     return digest.hexdigest()
 
@@ -319,7 +372,7 @@ def draws_of(tree: xr.DataTree) -> dict[str, xr.DataArray]:
     posterior, constants = tree["posterior"], tree["constant_data"]
     law = law_of(tree)
     sampled = (*law.priors, *NOISES[tree.attrs["noise"]].priors)
-    references = (name for name in constants.data_vars if str(name).endswith("_ref"))
+    references = {*law.constants, "C_ref"}
     return {name: posterior[name].reset_coords(drop=True) for name in sampled} | {
-        str(name): constants[name].reset_coords(drop=True) for name in references
+        name: constants[name].reset_coords(drop=True) for name in sorted(references)
     }

@@ -8,22 +8,31 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.diagnostics import diagnostics, trust_warnings
-from bayescale.drift import effective_draws, posterior_by_scale, sample_log_loss, shipped_prior
+from bayescale.drift import (
+    coordinates,
+    effective_draws,
+    has_drift,
+    posterior_by_scale,
+    sample_log_loss,
+    shipped_prior,
+)
 from bayescale.fit import FitError, check_whole, draws_of, law_of
-from bayescale.law import column, law_loss
+from bayescale.law import Law, column, law_loss, size_column
+from bayescale.lawfile import COLUMNS
+from bayescale.noise import NOISES, noise_scale, sample_noise, sample_share
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN
 
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}  # the 90 % and 50 % equal-tailed bands
 FAR_DECADES = 2.0  # of compute beyond the data; the calibration was checked up to 1.5
-FAR_FROM_RUNS = 1.5  # decades in the plane of log10 N and log10 D
+FAR_FROM_RUNS = 1.5  # decades, in the plane of log10 N and log10 D
 DRIFT_ESS_MIN = 150.0
 MAX_POINTS = 2000
 
 
 def forecast(
     fit: xr.DataTree,
-    params: Any,
-    tokens: Any,
+    params: Any = None,
+    tokens: Any = None,
     *,
     covariates: Mapping[str, Any] | None = None,
     seed: int = 0,
@@ -32,13 +41,15 @@ def forecast(
 
     ``law_loss`` is the law's own uncertainty, L(N, D; parameters) over the posterior; it takes the law to be exactly
     right. ``loss`` is what a new run would show: exp(log L + drift + noise), where drift is how far the law may be
-    wrong at that size (see :mod:`bayescale.drift`). The band to decide by is that of ``loss``.
+    wrong at that size (see :mod:`bayescale.drift`). The band to decide by is that of ``loss``. A law of something else
+    than a loss gives ``law_accuracy`` and ``accuracy``, say, without drift, of which nothing is known there.
 
     Parameters
     ----------
     fit : what :func:`bayescale.fit` or :func:`bayescale.open_fit` returns
-    params, tokens : N and D of the planned runs, scalars or sequences that broadcast to [point]
-    covariates : values of further inputs of the law, by name
+    params, tokens : N and D of the planned runs, scalars or sequences that broadcast to [point]; a law that does not
+        use them does without
+    covariates : values of further inputs of the law, by name: ``{"unique_tokens": 4e9}``
     seed : of the draws of drift and noise
 
     Returns
@@ -57,29 +68,58 @@ def forecast(
     check_whole("seed", seed, 0)
     if not isinstance(fit, xr.DataTree) or "posterior" not in fit.children:
         raise FitError(f"a fit is expected, not a {type(fit).__name__}: make one with fit(runs), or open_fit(path)")
-    points = planned_runs(fit, params, tokens, covariates or {})
     law = law_of(fit)
+    points = planned_runs(fit, params, tokens, covariates or {})
     values = draws_of(fit) | {symbol: points[column(symbol)] for symbol in law.inputs}
     certain = law_loss(law, values).transpose("chain", "draw", "point")
-    by_scale = posterior_by_scale(fit, shipped_prior().length)
-    parts = sample_log_loss(fit, points, np.random.default_rng(seed), by_scale=by_scale)
-    loss = np.exp(sum(parts.values()))
-    if not (np.isfinite(certain).all() and np.isfinite(loss).all()):
+    rng, ess = np.random.default_rng(seed), np.inf
+    if has_drift(law):
+        by_scale = posterior_by_scale(fit, shipped_prior().length)
+        ess = effective_draws(by_scale, shipped_prior())
+        parts = sample_log_loss(fit, points, rng, by_scale=by_scale)
+        shown, shares = np.exp(sum(parts.values())), _shares(parts)
+    else:
+        shown, shares = _without_drift(fit, law, points, certain, rng)
+    if not (np.isfinite(certain).all() and np.isfinite(shown).all()):
         raise FitError("the law overflows at one of the points; they are too far from any run it was fitted to")
-    points = points.assign({f"share_{name}": share for name, share in _shares(parts).items()})
+    points = points.assign({f"share_{name}": share for name, share in shares.items()})
     tree = xr.DataTree.from_dict(
         {
-            "predictions": xr.Dataset({"law_loss": certain, "loss": loss}),
+            "predictions": xr.Dataset({f"law_{law.observed.column}": certain, law.observed.column: shown}),
             "predictions_constant_data": points,
         }
     )
     tree.attrs = {
         "law": law.name,
+        "observed": law.observed.column,
+        "drift": int(has_drift(law)),
         "seed": seed,
         "diagnostics": fit.attrs["diagnostics"],
-        "drift_ess": effective_draws(by_scale, shipped_prior()),
+        "drift_ess": ess,
     }
     return tree
+
+
+def _without_drift(fit: xr.DataTree, law: Law, points: xr.Dataset, certain: xr.DataArray, rng: np.random.Generator):
+    """Draws of what a new run shows when nothing is known of drift: the law and the noise; and their shares."""
+    noise, values = NOISES[fit.attrs["noise"]], draws_of(fit)
+    scatter = {name: values[name] for name in noise.priors}
+    if law.observed.scale == "proportion":
+        shown = sample_share(points[law.observed.count], certain, scatter["overdispersion"], rng)
+        shown = certain.copy(data=np.asarray(shown))
+    else:
+        runs, size = fit["constant_data"], size_column(law)
+        seen = np.log(runs[size] / runs["C_ref"])
+        log_size = np.log(points[size] / float(runs["C_ref"])).clip(float(seen.min()), float(seen.max()))
+        scale = noise_scale(scatter, log_size).transpose("chain", "draw", "point")
+        extra = sample_noise(noise, scale, {name: value.values for name, value in scatter.items()}, rng)
+        if law.observed.scale == "log":
+            shown = certain * np.exp(extra)
+        else:
+            shown = certain + extra * float(np.ptp(fit["observed_data"][law.observed.variable].values))
+    whole, law_part = _squared_width(shown), _squared_width(certain)
+    params = (law_part / whole).where(whole > 0, 1.0).clip(0.0, 1.0)
+    return shown, {"params": params, "drift": xr.zeros_like(params), "noise": 1 - params}
 
 
 _SHARES = ("params", "drift", "noise")
@@ -92,52 +132,76 @@ def _shares(parts: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:
     curve may leave that. Noise: of one run. Widths and not variances, because a Student-t may hardly have one.
     """
 
-    def square(part: xr.DataArray) -> xr.DataArray:
-        low, high = part.quantile([0.05, 0.95], dim=("chain", "draw"))
-        return ((high - low) ** 2).drop_vars("quantile", errors="ignore")
-
     squares = {
-        "params": square(parts["law"] + parts["bend"]),
-        "drift": square(parts["drift"]),
-        "noise": square(parts["noise"]),
+        "params": _squared_width(parts["law"] + parts["bend"]),
+        "drift": _squared_width(parts["drift"]),
+        "noise": _squared_width(parts["noise"]),
     }
     total = sum(squares.values())
     return {name: value / total for name, value in squares.items()}
 
 
+def _squared_width(part: xr.DataArray) -> xr.DataArray:
+    low, high = part.quantile([0.05, 0.95], dim=("chain", "draw"))
+    return ((high - low) ** 2).drop_vars("quantile", errors="ignore")
+
+
 def planned_runs(fit: xr.DataTree, params: Any, tokens: Any, covariates: Mapping[str, Any]) -> xr.Dataset:
-    """The planned runs as a Dataset [point], checked, with their distance beyond the data."""
-    given = {"params": params, "tokens": tokens, **covariates}
+    """The planned runs as a Dataset [point], checked, with their distance beyond the data.
+
+    ``compute`` = 6 N D where N and D are given; the count of items of a proportion is that of the runs unless it is
+    among the covariates.
+    """
+    law = law_of(fit)
+    given = {"params": params, "tokens": tokens} | dict(covariates)
+    given = {name: value for name, value in given.items() if value is not None}
     try:
         columns = {name: np.atleast_1d(np.asarray(value, dtype=float)) for name, value in given.items()}
         columns = dict(zip(columns, np.broadcast_arrays(*columns.values()), strict=True))
     except (TypeError, ValueError):
         raise FitError("params, tokens and covariates must be numbers, or sequences of one length") from None
+    sizes = {"params", "tokens"} <= columns.keys()
+    known = {"params", "tokens", "compute", law.observed.count, *map(column, law.inputs)} - {""}
     for name, values in columns.items():
+        if name not in known:
+            raise FitError(f"'{name}' is not an input of law '{law.name}'; its inputs are {_inputs_text(law)}")
         if values.ndim != 1:
             raise FitError(f"{name} has {values.ndim} dimensions: planned runs are given as numbers or flat lists")
-        bad = values[~(np.isfinite(values) & (values > 0))]
+        positive = name in COLUMNS.values() or f"{name}_ref" in law.constants or name == law.observed.count
+        bad = values[~(np.isfinite(values) & ((values > 0) | (not positive)))]
         if bad.size:
-            raise FitError(f"{name} = {bad[0]:g}: a planned run needs a finite number above 0")
-    if not 0 < len(columns["params"]) <= MAX_POINTS:
-        raise FitError(f"{len(columns['params'])} points: 1 to {MAX_POINTS} can be forecast together")
-    missing = [s for s in law_of(fit).inputs if column(s) not in columns and s != "C"]
+            raise FitError(f"{name} = {bad[0]:g}: a planned run needs a finite number{' above 0' if positive else ''}")
+    missing = [s for s in law.inputs if column(s) not in columns and not (s == "C" and sizes)]
     if missing:
-        raise FitError(f"law '{fit.attrs['law']}' also needs {missing}; give them as covariates")
+        raise FitError(
+            f"law '{law.name}' also needs {', '.join(map(column, missing))}; its inputs are {_inputs_text(law)} "
+            "(covariates={...}, --at NAME=VALUE)"
+        )
+    count = len(next(iter(columns.values())))
+    if not 0 < count <= MAX_POINTS:
+        raise FitError(f"{count} points: 1 to {MAX_POINTS} can be forecast together")
     points = xr.Dataset({name: ("point", values.copy()) for name, values in columns.items()})
-    points["compute"] = FLOPS_PER_PARAM_TOKEN * points["params"] * points["tokens"]
-    largest = float(fit["constant_data"]["compute"].max())
-    points["decades_beyond"] = np.maximum(0.0, np.log10(points["compute"] / largest))
+    if sizes and "compute" not in points:
+        points["compute"] = FLOPS_PER_PARAM_TOKEN * points["params"] * points["tokens"]
+    runs = fit["constant_data"]
+    if law.observed.count and law.observed.count not in points:
+        points[law.observed.count] = ("point", np.full(count, np.round(float(runs[law.observed.count].median()))))
+    size = size_column(law)
+    beyond = np.log10(points[size] / float(runs[size].max()))
+    if size == "loss":  # a better model than any seen lies beyond, not a worse one
+        beyond = np.log10(float(runs[size].min()) / points[size])
+    points["decades_beyond"] = np.maximum(0.0, beyond)
     points["nearest_run"] = ("point", _nearest_run(fit, points))
     return points
 
 
+def _inputs_text(law: Law) -> str:
+    return ", ".join(map(column, law.inputs))
+
+
 def _nearest_run(fit: xr.DataTree, points: xr.Dataset) -> np.ndarray:
-    """Distance of each point to the nearest run in the plane of log10 N and log10 D [decades]."""
-    runs = fit["constant_data"]
-    here, there = (
-        np.stack([np.log10(data[name].values) for name in ("params", "tokens")], axis=1) for data in (points, runs)
-    )
+    """Distance of each point to the nearest run in the space of the law's inputs [decades]."""
+    here, there = (coordinates(fit, data) for data in (points, fit["constant_data"].to_dataset()))
     return np.sqrt(((here[:, None, :] - there[None, :, :]) ** 2).sum(axis=2)).min(axis=1)
 
 
@@ -150,13 +214,14 @@ def quantiles(draws: xr.DataArray) -> dict[str, np.ndarray]:
 def forecast_table(tree: xr.DataTree, *, target: float | None = None) -> pd.DataFrame:
     """A forecast as a table, a row a point.
 
-    Columns: ``params``, ``tokens``, ``compute``, ``decades_beyond``, quantiles of both parts (``loss_q05`` ...),
-    ``share_params``, ``share_drift``, ``share_noise``, and with ``target`` also ``p_reach`` = P(loss <= target).
-    ``loss_q95`` is the loss exceeded with 5 % probability.
+    Columns: ``params``, ``tokens``, ``compute`` and other inputs, ``decades_beyond``, quantiles of both parts
+    (``loss_q05`` ...), ``share_params``, ``share_drift``, ``share_noise``, and with ``target`` also ``p_reach`` =
+    P(loss <= target). ``loss_q95`` is the loss exceeded with 5 % probability. A law of an accuracy has
+    ``accuracy_q05`` ... in their place.
     """
     points = tree["predictions_constant_data"].to_dataset()
     table = points.to_dataframe().reset_index(drop=True)
-    for name in ("law_loss", "loss"):
+    for name in _parts(tree):
         for label, values in quantiles(tree["predictions"][name]).items():
             table[f"{name}_{label}"] = values
     if target is not None:
@@ -164,17 +229,22 @@ def forecast_table(tree: xr.DataTree, *, target: float | None = None) -> pd.Data
     return table
 
 
+def _parts(tree: xr.DataTree) -> tuple[str, str]:
+    return f"law_{tree.attrs['observed']}", tree.attrs["observed"]
+
+
 def probability_to_reach(tree: xr.DataTree, target: float) -> np.ndarray:
-    """P(loss <= target) at every point of a forecast [point].
+    """P(loss <= target), of whatever the law explains, at every point of a forecast [point].
 
     Raises
     ------
     FitError
-        If the target is not a finite number above 0.
+        If the target is not a finite number, above 0 for a loss.
     """
-    if not (np.isfinite(target) and target > 0):
-        raise FitError(f"target = {target:g}: a loss above 0 is expected")
-    return (tree["predictions"]["loss"] <= target).mean(("chain", "draw")).values
+    observed = tree.attrs["observed"]
+    if not (np.isfinite(target) and (target > 0 or observed != "loss")):
+        raise FitError(f"target = {target:g}: a {observed} above 0 is expected")
+    return (tree["predictions"][observed] <= target).mean(("chain", "draw")).values
 
 
 def forecast_warnings(tree: xr.DataTree) -> list[str]:
@@ -182,6 +252,11 @@ def forecast_warnings(tree: xr.DataTree) -> list[str]:
     points = tree["predictions_constant_data"]
     warnings = trust_warnings(diagnostics(tree))
     warnings += distance_warnings(points["decades_beyond"].values, points["nearest_run"].values)
+    if not tree.attrs["drift"]:
+        warnings.append(
+            f"the bands of {tree.attrs['observed']} hold the law and its noise only: how far such laws go wrong beyond "
+            "the data has not been learnt, so they are too narrow there"
+        )
     ess = float(tree.attrs["drift_ess"])
     if ess < DRIFT_ESS_MIN:
         warnings.append(
@@ -201,8 +276,8 @@ def distance_warnings(decades_beyond: np.ndarray, nearest_run: np.ndarray) -> li
         )
     elif (away := float(np.max(nearest_run))) > FAR_FROM_RUNS:
         warnings.append(
-            f"a point lies {away:.1f} decades of N and D away from the nearest run: such shapes of run, and runs "
-            "smaller than those seen, are not what the bands were checked on"
+            f"a point lies {away:.1f} decades of its inputs (N and D) away from the nearest run: such shapes of run, "
+            "and runs smaller than those seen, are not what the bands were checked on"
         )
     return warnings
 
@@ -211,11 +286,11 @@ def forecast_summary(tree: xr.DataTree, *, target: float | None = None) -> dict[
     """A forecast for machines: ``points`` (sizes, quantiles of ``law_loss`` and ``loss``, shares of the variance,
     with ``target`` also ``p_reach``), ``diagnostics`` of the fit and ``warnings``."""
     table = forecast_table(tree, target=target)
-    plain = ("params", "tokens", "compute", "decades_beyond", "nearest_run")
+    plain = [name for name in tree["predictions_constant_data"].data_vars if not str(name).startswith("share_")]
     points = []
     for _, row in table.iterrows():
         point = {name: row[name] for name in plain}
-        for name in ("law_loss", "loss"):
+        for name in _parts(tree):
             point[name] = {label: row[f"{name}_{label}"] for label in QUANTILES}
         point["share_of_variance"] = {name: row[f"share_{name}"] for name in _SHARES}
         if target is not None:

@@ -42,10 +42,14 @@ def check_runs(runs: xr.Dataset) -> list[Note]:
     def add(code: str, severity: str, text: str, rows: Sequence[int] = ()) -> None:
         notes.append(Note(code, severity, text, tuple(int(row) for row in rows)))
 
-    n, d, c, loss = (runs[name].values for name in (*SIZES, "loss"))
-    count, sizes = len(loss), len(np.unique(n))
+    count = runs.sizes["run"]
     if count < 12:
         add("few_runs", "warning", f"{count} runs: bands will be wide and rest on the priors; 12 or more are wanted")
+    missing = {*SIZES, "loss"} - set(runs.data_vars)
+    if missing or (runs["loss"] <= 0).any():  # runs for a law of other quantities: the rest is about L(N, D)
+        return notes
+    n, d, c, loss = (runs[name].values for name in (*SIZES, "loss"))
+    sizes = len(np.unique(n))
     if sizes < 4:
         add("few_sizes", "warning", f"{sizes} model size(s): the effect of N rests on the prior; 4 or more are wanted")
     if len(np.unique(d)) < 4:

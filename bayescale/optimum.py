@@ -9,7 +9,8 @@ import numpy as np
 from bayescale.cost import Cost, increasing_root, spend, tokens_at, tokens_slope
 from bayescale.fit import FitError
 from bayescale.formula import Node, evaluate, split_data
-from bayescale.law import OBSERVED, Law, with_where
+from bayescale.law import with_where
+from bayescale.lawfile import PREDICTED, Law
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN
 from bayescale.slope import value_and_slope
 
@@ -88,7 +89,7 @@ def loss_surface(law: Law, values: Mapping[str, Any], unique_tokens: float | Non
     values : parameters [draw, 1], reference constants and inputs besides N and D
     unique_tokens : how many distinct tokens there are; of fewer seen all are distinct
     """
-    trees, parts = split_data({**law.where, OBSERVED: law.tree}, set(values))
+    trees, parts = split_data({**law.where, PREDICTED: law.tree}, set(values))
     before = with_where(law, values)
     return Surface(trees, {name: evaluate(part, before) for name, part in parts.items()}, unique_tokens)
 
@@ -100,7 +101,7 @@ def loss_at(surface: Surface, N: Any, D: Any) -> np.ndarray:
         here[UNIQUE] = np.minimum(surface.unique_tokens, D)
     for name, tree in surface.trees.items():
         here[name] = evaluate(tree, here)
-    return np.asarray(here[OBSERVED], dtype=float)
+    return np.asarray(here[PREDICTED], dtype=float)
 
 
 def loss_slope(surface: Surface, N: np.ndarray, D: np.ndarray, tokens_given_up: np.ndarray) -> np.ndarray:
@@ -115,7 +116,7 @@ def loss_slope(surface: Surface, N: np.ndarray, D: np.ndarray, tokens_given_up: 
         here[name], slope = value_and_slope(tree, here, moving)
         if slope is not None:
             moving[name] = slope
-    return np.asarray(moving[OBSERVED], dtype=float)
+    return np.asarray(moving[PREDICTED], dtype=float)
 
 
 def best_split(problem: Problem, budget: np.ndarray, near: np.ndarray | None = None, *, strict: bool = True) -> Split:

@@ -14,8 +14,10 @@ import pandas as pd
 from scipy.special import ndtr
 from scipy.stats import qmc
 
-from bayescale.fit import DEFAULT_LAW, FitError, check_whole
-from bayescale.law import DISTRIBUTIONS, Law, law_derived, law_loss, load_law, reference_constants
+from bayescale.fit import FitError, check_whole
+from bayescale.law import DEFAULT_LAW, law_derived, law_loss, load_law, reference_constants
+from bayescale.lawfile import Law
+from bayescale.priors import DISTRIBUTIONS
 from bayescale.problem import numbers
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN
 

@@ -8,6 +8,7 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.cost import TRAINING, check_rises, draw_quantities, parse_cost, quantity, spend, tokens_at
+from bayescale.drift import has_drift
 from bayescale.fit import FitError, draws_of, law_of
 from bayescale.law import Law, column
 from bayescale.optimum import UNIQUE, Limits, Problem, loss_surface
@@ -53,6 +54,11 @@ def problem_of(
     law = law_of(fit)
     if not {"N", "D"} <= set(law.inputs):
         raise FitError(f"law '{law.name}' uses {list(law.inputs)}; a split of compute needs a law of N and D")
+    if not has_drift(law):
+        raise FitError(
+            f"law '{law.name}' explains '{law.observed.column}' ({law.observed.scale}), not a loss; "
+            "a split of compute is chosen by the loss it brings"
+        )
     given = dict(given or {})
     if clash := sorted({"N", "D", "C"} & set(given)):
         raise FitError(

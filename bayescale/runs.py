@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayescale.law import Law, column
+
 FLOPS_PER_PARAM_TOKEN = 6.0  # C = 6 N D: forward and backward pass, no attention term
 
 # the first spelling of each row that a table has is taken; case, spaces and dashes do not matter
@@ -48,21 +50,29 @@ class RunsError(ValueError):
 
 
 def read_runs(
-    source: Any, *, columns: Mapping[str, str] | None = None, units: Mapping[str, str] | None = None
+    source: Any,
+    law: Law | None = None,
+    *,
+    columns: Mapping[str, str] | None = None,
+    units: Mapping[str, str] | None = None,
 ) -> xr.Dataset:
     """Observed training runs as a Dataset with the dimension ``run``.
 
     Parameters
     ----------
     source : path to a CSV or parquet file, pandas or polars data frame, dict of columns, or xarray Dataset
-    columns : role -> column name, e.g. ``{"loss": "pile_loss"}``; roles not given are guessed from common spellings
+    law : what the runs are for; without it loss and two of params, tokens and compute are expected, with it the
+        columns that the law uses: its inputs and what it explains
+    columns : role -> column name, e.g. ``{"loss": "pile_loss"}``; roles not given are guessed from common spellings.
+        Every input of the law is a role too
     units : role -> unit: K, M, B, T for params and tokens, PF-days for compute, bits for loss.
         Without it params and tokens are counts, compute is FLOP and loss is nats per token
 
     Returns
     -------
-    Dataset with float variables ``params``, ``tokens``, ``compute`` (6 N D when not given) and ``loss`` [run];
-    every other column is kept under its own name (``run`` as ``run_name``, and _ for /, which NetCDF forbids).
+    Dataset with float variables ``params``, ``tokens``, ``compute`` (6 N D when not given) and ``loss`` [run], or
+    those of the law; every other column is kept under its own name (``run`` as ``run_name``, and _ for /, which NetCDF
+    forbids).
 
     Raises
     ------
@@ -72,35 +82,59 @@ def read_runs(
     frame, where, place = _as_frame(source)
     if len(frame) > MAX_ROWS:
         raise RunsError(f"{where}: more than {MAX_ROWS} rows; at most so many are read")
-    roles = _roles(list(frame.columns), dict(columns or {}), where)
+    needs = _needs(law)
+    roles = _roles(list(frame.columns), dict(columns or {}), needs, where)
     multipliers = _multipliers(dict(units or {}), roles, where)
     if not len(frame):
         raise RunsError(f"{where}: no runs; a header line and one line for each run are expected")
-    values = {role: _positive(frame[name], name, where, place) for role, name in roles.items()}
+    values = {}
+    for role, name in roles.items():
+        if role not in needs and _numbers(frame[name]) is None:
+            continue  # a size that the law does not use may have gaps; it stays an ordinary column
+        values[role] = _checked(frame[name], name, _allowed(law, role), where, place)
     with np.errstate(over="ignore", under="ignore"):
         values = _all_sizes({role: value * multipliers[role] for role, value in values.items()})
     for role, value in values.items():
-        bad = np.flatnonzero(~np.isfinite(value) | (value <= 0))
+        bad = np.flatnonzero(~np.isfinite(value) | ((value <= 0) & (role in SIZES)))
         if bad.size:
             at = f"{where}, {place} {frame.index[bad[0]]}"
             raise RunsError(f"{at}: {role} comes out as {value[bad[0]]:g}, by the units and C = 6 N D: check the sizes")
-    runs = xr.Dataset({role: ("run", values[role]) for role in (*SIZES, "loss")})
+    runs = xr.Dataset({role: ("run", values[role]) for role in (*SIZES, "loss") if role in values})
+    runs = runs.assign({role: ("run", value) for role, value in values.items()})
     for name in frame.columns:
         kept = KEPT_AS.get(str(name), str(name).replace("/", "_"))
-        if name not in roles.values() and kept not in runs:
+        if kept not in runs and (name not in roles.values() or str(name) in SPELLINGS):
             runs[kept] = ("run", _other(frame[name]))
     runs = runs.assign_coords(run=np.arange(len(frame)))
-    runs["loss"].attrs["units"] = "nats"
+    if "loss" in runs:
+        runs["loss"].attrs["units"] = "nats"
     runs.attrs["source"] = where
     return runs
 
 
+def _needs(law: Law | None) -> tuple[str, ...]:
+    """Roles that must be there; of the three sizes two are enough."""
+    if law is None:
+        return (*SIZES, "loss")
+    needed = [column(symbol) for symbol in law.inputs] + [law.observed.column]
+    return (*needed, *filter(None, [law.observed.count]))
+
+
+def _allowed(law: Law | None, role: str) -> str:
+    """What the numbers of a column must be: positive, finite, or a proportion."""
+    if role in SIZES or (law is not None and role == law.observed.count):
+        return "positive"
+    if law is None or role != law.observed.column:
+        return "positive" if role == "loss" else "finite"
+    return {"log": "positive", "linear": "finite", "proportion": "proportion"}[law.observed.scale]
+
+
 def _all_sizes(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The one size that is not given, from the other two by C = 6 N D."""
-    if "compute" not in values:
+    if "compute" not in values and {"params", "tokens"} <= values.keys():
         return values | {"compute": FLOPS_PER_PARAM_TOKEN * values["params"] * values["tokens"]}
     for missing, other in (("tokens", "params"), ("params", "tokens")):
-        if missing not in values:
+        if missing not in values and {"compute", other} <= values.keys():
             return values | {missing: values["compute"] / FLOPS_PER_PARAM_TOKEN / values[other]}
     return values
 
@@ -204,11 +238,12 @@ def _listed(names: Sequence[Any]) -> str:
     return (", ".join(shown) or "no columns") + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
 
-def _roles(names: Sequence[Any], given: dict[str, str], where: str) -> dict[str, Any]:
+def _roles(names: Sequence[Any], given: dict[str, str], needs: Sequence[str], where: str) -> dict[str, Any]:
     """Role -> column: as given, else the first known spelling that the table has."""
+    known = list(dict.fromkeys((*SPELLINGS, *needs)))
     for role, name in given.items():
-        if role not in SPELLINGS:
-            raise RunsError(f"{where}: unknown role '{role}' for column '{name}'; the roles are {', '.join(SPELLINGS)}")
+        if role not in known:
+            raise RunsError(f"{where}: unknown role '{role}' for column '{name}'; the roles are {', '.join(known)}")
         if name not in names:
             raise RunsError(f"{where}: no column '{name}' for {role}; the columns are {_listed(names)}")
         others = [other for other in given if other != role and given[other] == name]
@@ -216,21 +251,26 @@ def _roles(names: Sequence[Any], given: dict[str, str], where: str) -> dict[str,
             raise RunsError(f"{where}: column '{name}' is given for both {role} and {others[0]}")
     roles = dict(given)
     plain = {str(name).strip().lower().replace(" ", "_").replace("-", "_"): name for name in reversed(list(names))}
-    for role, spellings in SPELLINGS.items():
+    for role in known:
         if role not in roles:
+            spellings = SPELLINGS.get(role, (role, role.lower()))
             found = next((plain[spelling] for spelling in spellings if spelling in plain), None)
             if found is not None and found not in roles.values():
                 roles[role] = found
-    if "loss" not in roles:
+    for role in needs:
+        if role not in roles and role not in SIZES:
+            hint = "name it loss or val_loss, or say" if role == "loss" else "say"
+            raise RunsError(
+                f"{where}: no column for {role} among {_listed(names)}; "
+                f"{hint} which it is (columns={{'{role}': ...}}, --column {role}=...)"
+            )
+    have = [role for role in SIZES if role in roles]
+    missing = [role for role in SIZES if role in needs and role not in have]
+    if missing and len(have) < 2:
+        wanted = "two of params, tokens and compute are" if len(set(needs) & set(SIZES)) > 1 else f"{missing[0]} is"
         raise RunsError(
-            f"{where}: no column for loss among {_listed(names)}; "
-            "name it loss or val_loss, or say which it is (columns={'loss': ...}, --column loss=...)"
-        )
-    if sum(role in roles for role in SIZES) < 2:
-        have = [role for role in SIZES if role in roles]
-        raise RunsError(
-            f"{where}: two of params, tokens and compute are needed, found {have or 'none'} among {_listed(names)}; "
-            "name the columns so, or say which they are (columns={'params': ...}, --column params=...)"
+            f"{where}: {wanted} needed, found {have or 'none'} among {_listed(names)}; "
+            f"name the columns so, or say which they are (columns={{'{missing[0]}': ...}}, --column {missing[0]}=...)"
         )
     return roles
 
@@ -249,17 +289,25 @@ def _multipliers(units: dict[str, str], roles: Mapping[str, Any], where: str) ->
     return {role: UNITS[role][units[role]] if role in units else 1.0 for role in roles}
 
 
-def _positive(column: pd.Series, name: Any, where: str, place: str) -> np.ndarray:
-    """The column as floats, all finite and above 0, or an error that shows the first offender and counts the rest."""
+def _numbers(column: pd.Series) -> np.ndarray | None:
+    """The column as floats, or None if one of them is not a number above 0."""
+    numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+    return numbers if (np.isfinite(numbers) & (numbers > 0)).all() else None
+
+
+def _checked(column: pd.Series, name: Any, allowed: str, where: str, place: str) -> np.ndarray:
+    """The column as floats that are all allowed, or an error that shows the first offender and counts the rest."""
     if column.dtype.kind not in "iuf":  # text; and booleans, dates and complex numbers, which are not to pass for sizes
         column = column.astype(str).str.strip()
     numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
-    bad = np.flatnonzero(~np.isfinite(numbers) | (numbers <= 0))
+    within = {"positive": numbers > 0, "finite": np.isfinite(numbers), "proportion": (numbers >= 0) & (numbers <= 1)}
+    bad = np.flatnonzero(~np.isfinite(numbers) | ~within[allowed])
     if not bad.size:
         return numbers
+    wanted = {"positive": "must be > 0", "finite": "must be finite", "proportion": "must be between 0 and 1"}[allowed]
     seen, value, name = str(column.iloc[bad[0]]), numbers[bad[0]], _plain(name)
     if seen == "":
-        problem = f"{name} is empty (a number > 0 is expected)"
+        problem = f"{name} is empty (a number{' > 0' if allowed == 'positive' else ''} is expected)"
     elif np.isnan(value) and seen.lower() in ("nan", "na", "none", "<na>"):
         problem = f"{name} is missing or NaN (drop the run, or give its value)"
     elif np.isnan(value):
@@ -267,7 +315,7 @@ def _positive(column: pd.Series, name: Any, where: str, place: str) -> np.ndarra
     elif np.isinf(value):
         problem = f"{name} = {value:g} (must be finite)"
     else:
-        problem = f"{name} = {value:g} (must be > 0)"
+        problem = f"{name} = {value:g} ({wanted})"
     more = "" if len(bad) == 1 else f"; {len(bad) - 1} more {'row' if len(bad) == 2 else 'rows'} like it"
     raise RunsError(f"{where}, {place} {column.index[bad[0]]}: {problem}{more}")
 

@@ -11,7 +11,7 @@ from bayescale.diagnostics import trust_warnings
 from bayescale.files import write_whole
 from bayescale.fit import FORMAT, FitError, law_of
 from bayescale.formula import FormulaError
-from bayescale.law import LawError, column
+from bayescale.law import LawError, column, size_column
 from bayescale.noise import NOISES
 
 
@@ -77,8 +77,8 @@ def _damage(tree: xr.DataTree) -> str:
     law = law_of(tree)
     needed = {
         "posterior": {*law.priors, *NOISES[tree.attrs["noise"]].priors},
-        "constant_data": {*law.constants, *map(column, law.inputs), "compute", "C_ref"},
-        "observed_data": {"log_loss"},
+        "constant_data": {*law.constants, *map(column, law.inputs), size_column(law), "C_ref"},
+        "observed_data": {law.observed.variable},
     }
     for group, names in needed.items():
         present = set(tree[group].data_vars) if group in tree.children else set()

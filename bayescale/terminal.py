@@ -116,6 +116,12 @@ def print_fit(tree: Any) -> None:
         f"{report['divergences']} divergences, largest r-hat {report['r_hat_max']:.3f}, "
         f"smallest ESS {report['ess_min']:.0f}: {'converged' if report['converged'] else 'NOT CONVERGED'}"
     )
+    for resource, odds in summary["regimes"].items():
+        share, likely = max((odds[f"{kind}_limited"], kind) for kind in ("variance", "resolution"))
+        print(
+            f"exponent of the {resource} term {odds['exponent']:.2f}: {likely}-limited with probability {share:.2f} "
+            "(a diagnosis after Bahri et al., not a claim)"
+        )
     said = {"collinear_sizes"} if report["collinear"] else set()  # the diagnostics say it too
     notes = [note for note in summary["notes"] if note["severity"] == "warning" and note["code"] not in said]
     print_warnings([note["text"] for note in notes])
@@ -123,32 +129,34 @@ def print_fit(tree: Any) -> None:
 
 
 def print_forecast(table: Any, target: float | None) -> None:
+    names = [str(name) for name in table.columns]
+    observed = next(name[:-4] for name in names if name.endswith("_q50") and not name.startswith("law_"))
+    shown = set(names[: names.index("decades_beyond")]) - {"model", "family"}
+    inputs = [name for name in names if name in shown and (name != "compute" or not {"params", "tokens"} <= shown)]
     measured = "measured" in table
-    header = ["params", "tokens", "beyond", "loss, 90 % band", "law alone", "law/drift/noise"]
+    header = [*inputs, "beyond", f"{observed}, 90 % band", "law alone", "law/drift/noise"]
     if measured:
         header = ["model", *header, "measured", "in band"]
     if target is not None:
-        header.append(f"P(loss <= {target:g})")
+        header.append(f"P({observed} <= {target:g})")
     rows = []
     for _, row in table.iterrows():
         shares = "/".join(f"{100 * row[f'share_{name}']:.0f}" for name in ("params", "drift", "noise"))
         cells = [
-            size_text(row["params"]),
-            size_text(row["tokens"]),
+            *(size_text(row[name]) if row[name] >= 1000 else f"{row[name]:.4g}" for name in inputs),
             f"{row['decades_beyond']:.2f} dec",
-            band_text(row, "loss"),
-            band_text(row, "law_loss"),
+            band_text(row, observed),
+            band_text(row, f"law_{observed}"),
             shares + " %",
         ]
         if measured:
-            inside = row["loss_q05"] <= row["measured"] <= row["loss_q95"]
+            inside = row[f"{observed}_q05"] <= row["measured"] <= row[f"{observed}_q95"]
             cells = [row["model"], *cells, f"{row['measured']:.3f}", "yes" if inside else "no"]
         if target is not None:
             cells.append(f"{row['p_reach']:.2f}")
         rows.append(cells)
-    print_table(
-        "Forecast: median and 90 % band; decades of compute beyond the data; shares of the variance", header, rows
-    )
+    title = "Forecast: median and 90 % band; decades beyond the data; shares of the variance"
+    print_table(title, header, rows)
 
 
 def print_allocation(table: Any) -> None:
@@ -321,36 +329,70 @@ def card(law: Any) -> dict[str, Any]:
         "formula": law.formula,
         "latex": latex(law.tree),
         "inputs": list(law.inputs),
-        "observable": "loss",
+        "observable": law.observed.column,
+        "observed": {key: value for key, value in vars(law.observed).items() if value},
+        "range": {name: list(pair) for name, pair in law.range.items()},
+        "falls_with": list(law.falls_with),
+        "rises_with": list(law.rises_with),
         "priors": {name: {"prior": str(prior), "about": prior.about} for name, prior in law.priors.items()},
         "derived": {name: {"formula": item.formula, "about": item.about} for name, item in law.derived.items()},
         "published_formula": law.published_formula,
-        "published": {name: {"source": p.source, "values": dict(p.values)} for name, p in law.presets.items()},
+        "published": {
+            name: {
+                "source": preset.source,
+                "values": dict(preset.values),
+                "answers": [
+                    {"quantity": a.quantity, "at": dict(a.at), "value": a.value, "within": a.within, "source": a.source}
+                    for a in preset.answers
+                ],
+            }
+            for name, preset in law.presets.items()
+        },
         "traps": list(law.traps),
     }
 
 
 def print_law_line(law: Any) -> None:
-    print(f"{law.name}({', '.join(law.inputs)}): {law.published_formula or law.formula}\n    {law.title}. {law.about}")
+    formula = law.published_formula or law.formula
+    shown = f": {formula}" if len(formula) <= 100 else ""
+    print(f"{law.name}({', '.join(law.inputs)}){shown}\n    {law.title}. {law.about}")
 
 
 def print_card(law: Any) -> None:
     from bayescale.formula import latex
-    from bayescale.law import DISTRIBUTIONS
+    from bayescale.law import column
+    from bayescale.lawfile import OBSERVED_SCALES
+    from bayescale.priors import DISTRIBUTIONS
 
-    print(f"{law.name}: {law.title}\n{law.about}\nSource: {law.cite}\n")
+    symbol, kind = law.observed.symbol, OBSERVED_SCALES[law.observed.scale]
+    print(f"{law.name}: {law.title}\n{law.about}\nSource: {law.cite}")
+    if law.observed.column != "loss" or law.observed.scale != "log":
+        out_of = f", out of the column {law.observed.count}" if law.observed.count else ""
+        print(f"Explains: {law.observed.column} ({kind}{out_of})")
+    inputs = [name if column(name) == name else f"{name} (column {column(name)})" for name in law.inputs]
+    print(f"Inputs: {', '.join(inputs)}\n")
     if law.published_formula:
-        print(f"As published   L = {law.published_formula}")
-    print(f"As sampled     L = {law.formula}")
+        print(f"As published   {symbol} = {law.published_formula}")
+    print(f"As sampled     {symbol} = {law.formula}")
+    for name, formula in law.where_texts.items():
+        print(f"    where {name} = {formula}")
     print(f"LaTeX          {latex(law.tree)}\n")
     rows = []
     for name, prior in law.priors.items():
         low, high = (DISTRIBUTIONS[prior.dist].quantile(u, **prior.params) for u in (0.05, 0.95))
         rows.append((name, str(prior), f"{low:.3g} to {high:.3g}", prior.about))
     print_table("Parameters", ("", "prior", "90 % of it", "meaning"), rows)
-    print_table("Derived", ("", "meaning"), [(name, item.about) for name, item in law.derived.items()])
+    if law.derived:
+        print_table("Derived", ("", "meaning"), [(name, item.about) for name, item in law.derived.items()])
     for name, preset in law.presets.items():
         values = ", ".join(f"{key} = {value:g}" for key, value in preset.values.items())
         print(f"Published {name}: {values} ({preset.source})")
     for trap in law.traps:
         print(f"Mind: {trap}")
+
+
+def print_published(law: Any, at: Mapping[str, float], values: Mapping[str, float]) -> None:
+    given = ", ".join(f"{name} = {value:g}" for name, value in at.items())
+    print(f"{law.name}: {law.observed.column} by published constants, at {given}")
+    for name, value in values.items():
+        print(f"{name}: {value:.6g} ({law.presets[name].source})")

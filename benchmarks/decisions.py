@@ -53,6 +53,7 @@ def judged(path: Path, decades: float) -> list[dict]:
                     "tokens_per_param": budget / (6 * N * N),
                     "regret": regret,
                     "expected_regret": expected,
+                    "measured": _measured(runs, N),
                 }
             )
     return rows

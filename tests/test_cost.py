@@ -14,7 +14,7 @@ from bayescale.cost import (
 )
 from bayescale.fit import FitError
 from bayescale.formula import evaluate, parse
-from bayescale.law import Prior
+from bayescale.priors import Prior
 
 GIVEN = {"T": 3e12, "mfu": 0.4, "peak": 989e12}
 COSTS = [

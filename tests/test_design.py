@@ -45,7 +45,7 @@ def test_screening_is_exact_for_linear_normal_beliefs(linear):
     beliefs, slopes = linear
     gain = screen(covariance(beliefs), beliefs.scatter)
     expected = [1 - posterior_sd(slopes[:, [i]], 0.5) ** 2 / 1.34 for i in range(12)]
-    np.testing.assert_allclose(gain, expected, atol=0.03)
+    np.testing.assert_allclose(gain, expected, atol=0.04)  # draws far out count less
 
 
 def test_greedy_plan_is_the_best_of_each_step(linear):

@@ -17,7 +17,7 @@ from bayescale.drift import (
 )
 from bayescale.fit import law_of
 from bayescale.forecast import planned_runs
-from bayescale.law import DISTRIBUTIONS
+from bayescale.priors import DISTRIBUTIONS
 
 POINTS = [10**8.5, 1e10, 1e11], [1e10, 5e11, 2e12]
 

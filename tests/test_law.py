@@ -1,37 +1,53 @@
+import importlib
 import re
 
 import numpy as np
 import pytest
+from matplotlib import mathtext
 from pytensor.compile import Mode
 from scipy.optimize import minimize_scalar
 from scipy.special import logit
 
 from bayescale.formula import evaluate, latex, parse
 from bayescale.law import (
-    DISTRIBUTIONS,
-    MAX_BYTES,
     LawError,
     column,
     law_derived,
     law_loss,
     laws,
     load_law,
-    parse_law,
     reference_constants,
     sample_priors,
+    size_column,
+    with_where,
 )
+from bayescale.lawfile import MAX_BYTES, parse_law
+from bayescale.noise import default_noise
+from bayescale.priors import DISTRIBUTIONS
+from bayescale.runs import read_runs
 
-REFERENCE = {"L_ref": 2.0, "N_ref": 1e9, "D_ref": 2e10}
+fit_module = importlib.import_module("bayescale.fit")  # bayescale.fit is the function of that name
+PYTHON = Mode(linker="py", optimizer=None)
+
 DRAWS = 50
+POINTS = 40
+
+
+def design(law, rng, points=POINTS):
+    """Inputs [point] spread over the law's published range, and the reference constants that runs there would have."""
+    inputs = {}
+    for symbol, (low, high) in law.range.items():
+        spread = rng.uniform(size=points)
+        inputs[symbol] = low * (high / low) ** spread if low > 0 else low + (high - low) * spread
+    columns = {column(symbol): values for symbol, values in inputs.items()}
+    columns[law.observed.column] = np.array([2.0, 3.0]) if law.observed.scale != "linear" else np.array([-4.0, -1.0])
+    return inputs, reference_constants(law, columns)
 
 
 def values_of(law, rng, draws=DRAWS):
-    """Prior draws [draw, 1, 1], sizes N [N, 1] and D [D] over what anyone trains, and the reference constants."""
-    parameters = {name: value[:, None, None] for name, value in sample_priors(law, draws, rng).items()}
-    sizes = {"N": np.logspace(7, 12, 6)[:, None], "D": np.logspace(8, 14, 7)}
-    others = {name: np.float64(1.0) for name in law.inputs if name not in sizes}
-    references = {name: REFERENCE.get(name, 1.0) for name in law.constants}
-    return parameters, sizes | others, references
+    """Prior draws [draw, 1], inputs [point] and reference constants."""
+    parameters = {name: value[:, None] for name, value in sample_priors(law, draws, rng).items()}
+    return parameters, *design(law, rng)
 
 
 # ---- the contract that every law file keeps -------------------------------------------------------------------------
@@ -47,59 +63,95 @@ def test_law_says_what_it_is(law):
     assert law.title and law.about and law.traps
     assert all(prior.about for prior in law.priors.values())
     assert all(quantity.about for quantity in law.derived.values())
+    assert set(law.range) == set(law.inputs), "a range for every input"
     assert parse_law(law.text, law.name) == law, "the text alone gives the law again"
 
 
 def test_law_renders_as_latex(law):
     for tree in (law.tree, *law.where.values(), *(quantity.tree for quantity in law.derived.values())):
         assert latex(tree).count("{") == latex(tree).count("}")
+    mathtext.MathTextParser("path").parse(f"${latex(law.tree)}$")  # matplotlib reads it
 
 
 def test_prior_predictive_is_plausible(law, rng):
-    parameters, sizes, references = values_of(law, rng, draws=400)
-    loss = law_loss(law, parameters | sizes | references)
-    assert np.isfinite(loss).all() and (loss > 0).all()
-    at_reference = law_loss(
-        law, parameters | references | {"N": 1e9, "D": 2e10} | dict.fromkeys(sizes.keys() - {"N", "D"}, 1.0)
-    )
-    low, median, high = np.quantile(at_reference / REFERENCE["L_ref"], [0.05, 0.5, 0.95])
-    assert 0.3 < low < median < high < 10 and 0.7 < median < 2
+    """Nine tenths of the prior lie where observed values of that kind lie, over the whole published range."""
+    parameters, inputs, references = values_of(law, rng, draws=400)
+    predicted = np.broadcast_to(law_loss(law, parameters | inputs | references), (400, POINTS))
+    assert np.isfinite(predicted).all()
+    low, median, high = np.quantile(predicted, [0.05, 0.5, 0.95])
+    if law.observed.scale == "proportion":
+        assert -0.5 < low < 0.3 < high < 1.001 and 0.15 < median < 0.85
+    elif law.observed.scale == "linear":  # observed: -4 to -1
+        assert -10 < low < -4 and -4 < median < 2 and high < 20
+    else:  # in units of the smallest observed value
+        assert (predicted > 0).mean() > 0.99
+        least, most, centre = (0.3, 15, 2) if law.observed.column == "loss" else (0.03, 100, 6)
+        assert least < low / 2 and high / 2 < most and 0.7 < median / 2 < centre
 
 
-def test_loss_falls_with_params_and_tokens(law, rng):
-    parameters, sizes, references = values_of(law, rng)
-    loss = np.broadcast_to(law_loss(law, parameters | sizes | references), (DRAWS, 6, 7))
-    for axis, symbol in ((1, "N"), (2, "D")):
-        if symbol in law.inputs:
-            # a term that has died out may leave two losses equal to the last digit
-            steps = np.diff(loss, axis=axis)
-            assert (steps <= 1e-12 * loss.max()).all() and (steps < 0).any(), symbol
+def test_monotone_where_the_law_says_so(law, rng):
+    parameters, inputs, references = values_of(law, rng)
+    for names, sign in ((law.falls_with, 1.0), (law.rises_with, -1.0)):
+        for symbol in names:
+            values = [inputs | {symbol: inputs[symbol] * factor} for factor in (1.0, 1.1, 2.0)]
+            if symbol == "sparsity":
+                values = [inputs | {symbol: 1 - (1 - inputs[symbol]) / factor} for factor in (1.0, 1.1, 2.0)]
+            low, middle, high = (
+                np.broadcast_to(law_loss(law, parameters | given | references), (DRAWS, POINTS)) for given in values
+            )
+            steps = np.stack([sign * (middle - low), sign * (high - middle)])
+            # a term that has died out may leave two values equal to the last digit
+            assert (steps <= 1e-9 * np.abs(high).max()).all() and (steps < 0).any(), symbol
+
+
+@pytest.mark.slow
+def test_gradient_is_finite_at_the_start(law, rng):
+    """Of the log posterior, where the sampler starts: on runs that the law itself has made."""
+    inputs, references = design(law, rng)
+    middle = {
+        name: float(DISTRIBUTIONS[prior.dist].quantile(0.5, **prior.params)) for name, prior in law.priors.items()
+    }
+    made = np.broadcast_to(law_loss(law, middle | inputs | references), POINTS)
+    columns = {column(symbol): values for symbol, values in inputs.items()}
+    columns |= {law.observed.column: np.clip(made, 0.05, 0.95) if law.observed.count else made}
+    columns |= {law.observed.count: np.full(POINTS, 100.0)} if law.observed.count else {}
+    runs = read_runs(columns, law)
+    constants = reference_constants(law, runs) | {"C_ref": float(np.exp(np.log(runs[size_column(law)]).mean()))}
+    data = fit_module._model_data(law, runs, constants)
+    known = set(fit_module._inputs(law, runs, constants))
+    model = fit_module.build_model(law, default_noise(law.observed.scale), data, known)
+    value = model.compile_logp(mode=PYTHON)(model.initial_point())
+    gradient = model.compile_dlogp(mode=PYTHON)(model.initial_point())
+    assert np.isfinite(value) and np.isfinite(gradient).all()
+    assert (gradient != 0).mean() > 0.8
 
 
 def test_published_formula_is_the_same_law(law, rng):
     if not law.published_formula:
-        pytest.skip("no published formula")
-    parameters, sizes, references = values_of(law, rng)
+        pytest.skip("no published formula in closed form")
+    parameters, inputs, references = values_of(law, rng)
     with np.errstate(all="ignore"):
-        theirs = evaluate(parse(law.published_formula), parameters | law_derived(law, parameters | references) | sizes)
-    ours = law_loss(law, parameters | sizes | references)
+        theirs = evaluate(parse(law.published_formula), parameters | law_derived(law, parameters | references) | inputs)
+    ours = np.broadcast_to(law_loss(law, parameters | inputs | references), (DRAWS, POINTS))
+    theirs = np.broadcast_to(theirs, ours.shape)
     finite = np.isfinite(theirs)  # N_c and D_c leave the range of floats when an exponent is tiny
     assert finite.mean() > 0.9
-    np.testing.assert_allclose(ours[finite], theirs[finite], rtol=1e-9)
+    np.testing.assert_allclose(ours[finite], theirs[finite], rtol=1e-7)
 
 
 def test_optimum_is_the_minimum_along_fixed_compute(law, rng):
     if law.optimum is None:
         pytest.skip("no closed-form optimum")
-    parameters, _, references = values_of(law, rng, draws=40)
-    parameters = {name: value.ravel() for name, value in parameters.items()}
+    parameters, inputs, references = values_of(law, rng, draws=40)
+    others = {symbol: float(inputs[symbol][0]) for symbol in set(law.inputs) - {"N", "D"}}
+    checked = 0
     for draw in range(40):
-        values = {name: value[draw] for name, value in parameters.items()} | references
+        values = {name: float(value[draw, 0]) for name, value in parameters.items()} | references | others
         for compute in (1e20, 5.76e23):
-            given = values | {"C": compute}
-            for name, tree in law.where.items():
-                given[name] = evaluate(tree, given)
-            best = float(evaluate(law.optimum, given))
+            best = float(evaluate(law.optimum, with_where(law, values | {"C": compute})))
+            if not np.isfinite(best):  # an exponent that experts have turned negative: nothing is best
+                continue
+            checked += 1
 
             def loss(log_n, values=values, compute=compute):
                 n = np.exp(log_n)
@@ -108,15 +160,30 @@ def test_optimum_is_the_minimum_along_fixed_compute(law, rng):
             found = minimize_scalar(loss, bounds=(np.log(best) - 3, np.log(best) + 3), options={"xatol": 1e-10})
             # a minimum is flat: the place is known to the square root of the precision of the loss, the loss to all
             assert loss(np.log(best)) <= found.fun * (1 + 1e-12)
-            assert found.x == pytest.approx(np.log(best), abs=2e-2)
+            if loss(np.log(best) + 1) > found.fun * (1 + 1e-9):  # not so flat that rounding decides
+                assert found.x == pytest.approx(np.log(best), abs=2e-2)
+    assert checked > 70
 
 
-def test_presets_evaluate(law):
-    for name, preset in law.presets.items():
-        sizes = {"N": 1e9, "D": 2e10} | dict.fromkeys(set(law.inputs) - {"N", "D"}, 1.0)
-        loss = evaluate(parse(law.published_formula), dict(preset.values) | sizes)
-        assert 0.1 < loss < 10, name
-        assert re.search(r"arXiv:\d{4}\.\d{4,5}|doi", preset.source), name
+def test_exponents_name_what_falls(law):
+    assert set(law.exponents.values()) <= set(law.derived)
+    assert set(law.exponents) <= {"N", "D"}
+
+
+@pytest.mark.parametrize(
+    ("law", "preset"), [(name, preset) for name in laws() for preset in load_law(name).presets], ids=str
+)
+def test_presets_reproduce_printed_numbers(law, preset):
+    law = load_law(law)
+    constants = law.presets[preset]
+    assert re.search(r"arXiv:\d{4}\.\d{4,5}|doi", constants.source)
+    assert constants.answers or "no predicted" in constants.source, "a printed number, or that none is printed"
+    for answer in constants.answers:
+        value = float(evaluate(answer.tree, dict(constants.values) | answer.at))
+        assert value == pytest.approx(answer.value, rel=answer.within), answer.quantity
+    middle = {symbol: (low * high) ** 0.5 if low > 0 else (low + high) / 2 for symbol, (low, high) in law.range.items()}
+    with np.errstate(over="ignore"):
+        assert np.isfinite(evaluate(parse(law.published_formula), dict(constants.values) | middle))
 
 
 # ---- numbers printed in the literature ------------------------------------------------------------------------------
@@ -170,6 +237,52 @@ def test_coupled_law_contains_the_two_others(rng):
     exponents = law_derived(kaplan, {name: value for name, value in values.items() if name != "floor"})
     same = law_loss(coupled, values | sizes | {"q": exponents["alpha_D"]})
     np.testing.assert_allclose(same, law_loss(kaplan, values | sizes), rtol=1e-9)
+    same = law_loss(load_law("generalized_kaplan"), values | sizes | {"q": exponents["alpha_D"]})
+    np.testing.assert_allclose(same, law_loss(kaplan, values | sizes), rtol=1e-9)
+
+
+def test_laws_inside_others(rng):
+    """Each with the values of the parameters that make the larger law the smaller one."""
+    chinchilla = load_law("chinchilla")
+    parameters, sizes, references = values_of(chinchilla, rng)
+    expected = law_loss(chinchilla, parameters | sizes | references)
+    dense = {"experts": 1.0, "experts_ref": 1.0, "delta": 0.3, "omega": 0.2, "gamma": 0.01, "zeta": 0.01}
+    wider = {
+        "joint_moe": dense | {"start": 1.0, "headroom": 100.0},
+        "rosenfeld": {"chance": 1e12},
+        "precision": dict.fromkeys(("weight_bits", "activation_bits", "kv_bits"), 1e4)
+        | {f"{kind}_{tensor}": 2.0 for kind in ("gamma", "zero") for tensor in ("w", "a", "kv")},
+        "fine_grained_moe": {"granularity": 1.0, "fine": 0.1, "gamma": 0.5},
+        "weight_sparsity": {"sparsity": 0.0, "thin": 0.5, "b_S": 1.0},
+    }
+    for name, values in wider.items():
+        same = law_loss(load_law(name), parameters | sizes | references | values)
+        np.testing.assert_allclose(same, expected, rtol=1e-9, err_msg=name)
+    shared = law_loss(load_law("shared_exponent"), parameters | sizes | references)
+    np.testing.assert_allclose(
+        shared, law_loss(chinchilla, parameters | sizes | references | {"lean": 0.0}), rtol=1e-12
+    )
+
+
+def test_two_breaks_can_be_double_descent():
+    """The loss falls, rises and falls again, with values inside nine tenths of each prior."""
+    law = load_law("broken2")
+    values = {"level": 1.3, "floor": 0.5, "slope0": 0.1, "c1": -0.45, "c2": 0.45, "f1": 0.3, "f2": 0.3}
+    values |= {"log_break1": -2.0, "gap": 3.0, "x_ref": 1.0, "L_ref": 1.0}
+    for name, prior in law.priors.items():
+        low, high = (DISTRIBUTIONS[prior.dist].quantile(u, **prior.params) for u in (0.05, 0.95))
+        assert low < values[name] < high, name
+    change = np.sign(np.diff(law_loss(law, values | {"x": np.exp(np.linspace(-8, 8, 400))})))
+    assert [change[0], *change[1:][np.diff(change) != 0]] == [-1, 1, -1]
+
+
+def test_m4_solves_its_equation(rng):
+    law = load_law("m4")
+    parameters, inputs, references = values_of(law, rng, draws=30)
+    loss = law_loss(law, parameters | inputs | references)
+    named = parameters | law_derived(law, parameters | references)
+    left = np.log(loss - named["E"]) - named["bend"] * np.log(named["E_0"] - loss)
+    np.testing.assert_allclose(left, np.log(named["beta"]) - named["c"] * np.log(inputs["x"]), atol=1e-4)
 
 
 # ---- helpers --------------------------------------------------------------------------------------------------------
@@ -290,7 +403,7 @@ def test_columns_of_the_runs_may_stand_in_a_formula():
         ("twice*N**", "thrice*N**", r"published.formula uses \['thrice'\]"),
         ("twice = 1.0,", "", r"preset 'one' gives \['slope'\], the published formula needs \['slope', 'twice'\]"),
         ('source = "here"', 'source = ""', "preset 'one': 'source' is empty"),
-        ('source = "here"', "", "preset 'one' needs 'source' and a table 'values'"),
+        ('source = "here"', "", "preset 'one': 'source' is empty; say where"),
         ("[where]", "traps = 5\n[where]", "'traps' must be a list of sentences"),
         ("[where]", "[where", "not valid TOML"),
         ("[where]", "x = " + "[" * 5000, "not valid TOML"),

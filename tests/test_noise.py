@@ -2,21 +2,21 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bayescale.law import RESERVED
-from bayescale.noise import NOISES, log_density, noise_scale, sample_noise
+from bayescale.lawfile import RESERVED
+from bayescale.noise import NOISES, log_density, log_mass, noise_scale, sample_noise, sample_share
 
 VALUES = {"sigma": 0.01, "tilt": 0.1, "nu_minus_2": 3.0}
 REFERENCE = {"student_t": stats.t(df=5), "normal": stats.norm()}
 
 
-@pytest.mark.parametrize("name", NOISES)
+@pytest.mark.parametrize("name", REFERENCE)
 def test_log_density_is_scipys(name):
     residual, scale = np.array([-0.3, 0.0, 0.01, 5.0]), np.array([0.01, 0.02, 0.1, 1.0])
     expected = REFERENCE[name].logpdf(residual / scale) - np.log(scale)
     np.testing.assert_allclose(log_density(NOISES[name], residual, scale, VALUES), expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", NOISES)
+@pytest.mark.parametrize("name", REFERENCE)
 def test_draws_have_the_quantiles_of_the_density(name, rng):
     scale = np.broadcast_to([0.01, 0.1], (20_000, 2))
     values = VALUES | {"nu_minus_2": np.full(20_000, 3.0)}
@@ -44,3 +44,18 @@ def test_parameters_of_a_noise_are_reserved_in_law_files():
     for noise in NOISES.values():
         assert set(noise.priors) <= RESERVED
         assert noise.about and all(prior.about for prior in noise.priors.values())
+
+
+def test_log_mass_is_scipys_beta_binomial():
+    successes, count, share, overdispersion = np.array([0, 3, 50, 100]), 100, np.array([0.1, 0.02, 0.5, 0.97]), 0.05
+    size = 1 / overdispersion - 1
+    expected = stats.betabinom(count, share * size, (1 - share) * size).logpmf(successes)
+    np.testing.assert_allclose(log_mass(successes, count, share, overdispersion), expected, rtol=1e-9)
+
+
+def test_shares_scatter_more_than_independent_items(rng):
+    share = np.full(20_000, 0.3)
+    independent, alike = (sample_share(200, share, np.full(20_000, rho), rng).std() for rho in (1e-9, 0.05))
+    binomial = np.sqrt(0.3 * 0.7 / 200)
+    assert independent == pytest.approx(binomial, rel=0.03)
+    assert alike == pytest.approx(binomial * np.sqrt(1 + 199 * 0.05), rel=0.03)  # variance of the beta-binomial

@@ -71,7 +71,8 @@ def test_sampled_posteriors_are_as_wide_as_planned():
     """Studies are simulated at truths from the priors and really fitted; their sd of alpha is what the plan said."""
     from scipy.special import ndtr
 
-    from bayescale.law import DISTRIBUTIONS, law_loss, reference_constants
+    from bayescale.law import law_loss, reference_constants
+    from bayescale.priors import DISTRIBUTIONS
 
     law, rng = load_law("chinchilla"), np.random.default_rng(7)
     ratios = []
