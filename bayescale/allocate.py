@@ -14,7 +14,17 @@ from bayescale.fit import FitError, law_of
 from bayescale.forecast import QUANTILES, distance_warnings, forecast, quantiles
 from bayescale.formula import evaluate
 from bayescale.law import Law, sample_priors, with_where
-from bayescale.optimum import EDGE, Limits, Problem, Split, best_split, frontier_slopes, loss_at, loss_surface
+from bayescale.optimum import (
+    EDGE,
+    Limits,
+    Problem,
+    Split,
+    best_split,
+    frontier_slopes,
+    loss_at,
+    loss_slope,
+    loss_surface,
+)
 from bayescale.problem import SplitOptions, bought_tokens, budgets_of, forecast_inputs, problem_of, problem_values
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN
 
@@ -74,13 +84,10 @@ def allocate(
     law = law_of(fit)
     problem, covariates = problem_of(fit, seed=seed, **options)
     row = budgets[None, :]
+    split = None
     if closed_form and _closed_form_applies(law, problem):
-        values = problem_values(fit, law, problem.inputs)
-        N = evaluate(law.optimum, with_where(law, values | {"C": row}))
-        D = row / (FLOPS_PER_PARAM_TOKEN * N)
-        split = Split(N, D, loss_at(problem.surface, N, D), np.full(N.shape, "", dtype=object))
-        _check_closed_form(law, values, problem, row, N)
-    else:
+        split = _closed_form(law, problem_values(fit, law, problem.inputs), problem, row)
+    if split is None:
         split = best_split(problem, row)
     result = _dataset(fit, split, frontier_slopes(problem, row, split) if problem.menu is None else {})
     N, D = median_split(problem, split, budgets)
@@ -124,18 +131,36 @@ def _closed_form_applies(law: Law, problem: Problem) -> bool:
     return law.optimum is not None and plain and problem.surface.unique_tokens is None
 
 
-def _check_closed_form(
-    law: Law, values: Mapping[str, Any], problem: Problem, budget: np.ndarray, N: np.ndarray
-) -> None:
-    """Refuse a law file whose [optimum] is not that of its formula; a few draws are solved numerically."""
+def _closed_form(law: Law, values: Mapping[str, Any], problem: Problem, budget: np.ndarray) -> Split | None:
+    """The split by the law's [optimum]; None where draws have no such optimum (exponents below 0, say).
+
+    Raises
+    ------
+    FitError
+        If the [optimum] is not that of the formula; a few draws are solved numerically.
+    """
+    N = np.asarray(evaluate(law.optimum, with_where(law, values | {"C": budget})))
     few = {name: value[:5] if np.ndim(value) else value for name, value in values.items()}
     solved = best_split(replace(problem, surface=loss_surface(law, few)), budget)
-    apart = np.where(solved.held == "", np.abs(np.log(solved.N / N[:5])), 0.0)
+    with np.errstate(all="ignore"):
+        apart = np.where((solved.held == "") & np.isfinite(N[:5]), np.abs(np.log(solved.N / N[:5])), 0.0)
     if not float(apart.max()) <= CLOSED_FORM_TOLERANCE:
         raise FitError(
             f"law '{law.name}': its [optimum] is not where its formula is least (N* is off by a factor of "
             f"{np.exp(float(apart.max())):.3g}); mend it, or delete it and the optimum is found numerically"
         )
+    if not (np.isfinite(N) & (N > 0)).all():
+        return None
+    D = budget / (FLOPS_PER_PARAM_TOKEN * N)
+    slopes = [
+        loss_slope(
+            problem.surface, size, budget / (FLOPS_PER_PARAM_TOKEN * size), -budget / (FLOPS_PER_PARAM_TOKEN * size)
+        )
+        for size in (N * 0.9, N * 1.1)
+    ]
+    if not ((slopes[0] < 0) & (slopes[1] > 0)).all():
+        return None
+    return Split(N, D, loss_at(problem.surface, N, D), np.full(N.shape, "", dtype=object))
 
 
 def held_text(split: Split) -> list[str]:

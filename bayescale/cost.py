@@ -213,18 +213,19 @@ def increasing_root(function: Callable[[np.ndarray], np.ndarray], target: np.nda
 def check_rises(cost: Cost, values: Mapping[str, Any]) -> None:
     """Raise FitError unless the cost is positive and rises with N and with D (else no budget fixes a split).
 
-    Looked at on a grid of three points a decade, at the medians of what is uncertain.
+    Looked at on a grid of three points a decade, at the medians of what is uncertain, by its slopes: differences of a
+    cost that is mostly inference would be rounding error.
     """
     middle = {name: float(np.median(value)) for name, value in values.items()}
     sizes = np.logspace(3, 15, 37)
-    with np.errstate(all="ignore"):
-        table = np.broadcast_to(spend(cost, middle, sizes[:, None], sizes[None, :]), (len(sizes), len(sizes)))
-    if not (np.isfinite(table).all() and (table > 0).all()):
-        raise FitError(
-            f"cost '{cost.text}' is not a finite number above 0 at every size; check the formula and its values"
-        )
-    for axis, name in enumerate("ND"):
-        if (np.diff(table, axis=axis) <= 0).any():
+    here = {**middle, "N": sizes[:, None], "D": sizes[None, :]}
+    for name in ("N", "D"):
+        value, slope = value_and_slope(cost.tree, here, {name: here[name]})
+        if not (np.isfinite(value).all() and np.all(np.asarray(value) > 0)):
+            raise FitError(
+                f"cost '{cost.text}' is not a finite number above 0 at every size; check the formula and its values"
+            )
+        if not np.all(np.asarray(slope) > 0):
             raise FitError(
                 f"cost '{cost.text}' does not rise with {name} everywhere; a run must cost more the larger it is"
             )

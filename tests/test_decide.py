@@ -16,6 +16,7 @@ from bayescale.optimum import best_split, loss_at, loss_surface
 from bayescale.problem import problem_of, problem_values
 
 BUDGETS = [1e21, 1e23]
+pytestmark = pytest.mark.usefixtures("drift_once")
 
 
 @pytest.fixture(scope="module")
@@ -24,12 +25,12 @@ def learnt(true_fit):
 
 
 @pytest.fixture(scope="module")
-def decided(learnt):
+def decided(learnt, drift_once):
     return decide(learnt, BUDGETS, candidates=[1e9, 1e11], drift=False)
 
 
 @pytest.fixture(scope="module")
-def drifting(learnt):
+def drifting(learnt, drift_once):
     return decide(learnt, 1e23)
 
 

@@ -18,6 +18,7 @@ from bayescale.design import (
 from bayescale.fit import FitError
 
 AIM = {"params": 70e9, "tokens": 1.4e12}
+pytestmark = pytest.mark.usefixtures("drift_once")
 
 
 @pytest.fixture(scope="module")
