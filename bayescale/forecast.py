@@ -175,7 +175,7 @@ def planned_runs(fit: xr.DataTree, params: Any, tokens: Any, covariates: Mapping
     if missing:
         raise FitError(
             f"law '{law.name}' also needs {', '.join(map(column, missing))}; its inputs are {_inputs_text(law)} "
-            "(covariates={...}, --at NAME=VALUE)"
+            "(--params, --tokens, any other as --at NAME=VALUE; in Python params, tokens, covariates={...})"
         )
     count = len(next(iter(columns.values())))
     if not 0 < count <= MAX_POINTS:

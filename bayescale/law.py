@@ -44,7 +44,7 @@ def load_law(law: "str | os.PathLike[str] | Law") -> Law:
     else:
         near = difflib.get_close_matches(given, laws(), n=1)
         hint = f"did you mean '{near[0]}'?" if near else "a law file of your own is given by its path, ./mine.toml"
-        raise LawError(f"unknown law '{given}'; the laws are {', '.join(laws())}; {hint}")
+        raise LawError(f"unknown law '{given}'; {hint} ('bayescale laws' lists them all)")
     try:
         with open(path, "rb") as file:
             content = file.read(MAX_BYTES + 1)

@@ -175,7 +175,7 @@ def test_hostile_formula_runs_nothing(command, runs, tmp_path, hostile):
         (["check", "{runs}", "--unit", "params=Gi"], "unknown unit 'Gi' for params; allowed are 1, K, M, B, T"),
         (
             ["fit", "{runs}", "--law", "chinchila"],
-            "unknown law 'chinchila'; the laws are chinchilla, coupled, kaplan; did",
+            "unknown law 'chinchila'; did",
         ),
         (["fit", "{runs}", "--law", "{folder}/absent.toml"], "absent.toml': No such file or directory"),
         (["fit", "{runs}", "--law", "{folder}/"], "Is a directory"),
@@ -193,7 +193,7 @@ def test_hostile_formula_runs_nothing(command, runs, tmp_path, hostile):
         (["fit", "{runs}", "--colour", "red"], "no such option: --colour"),
         (["fit"], "missing argument 'RUNS'"),
         (["fitt", "{runs}"], "no such command 'fitt'"),
-        (["forecast", "{fit}"], "missing option '--params' / '-N'"),
+        (["forecast", "{fit}"], "law 'chinchilla' also needs params, tokens; its inputs are params, tokens"),
         (["forecast", "{folder}/absent.nc", "-N", "7B", "-D", "1T"], "no such file; 'bayescale fit RUNS -o"),
         (
             ["forecast", "{folder}", "-N", "7B", "-D", "1T"],
@@ -229,7 +229,7 @@ def test_hostile_formula_runs_nothing(command, runs, tmp_path, hostile):
         (["backtest", "{one_size}"], "no cut leaves 12 runs of 4 sizes"),
         (["demo", "-o", "{runs}"], "runs.csv: cannot be made: File exists"),
         (["datasets", "pyle"], "no data set 'pyle'; there are pile, chinchilla; did you mean 'pile'?"),
-        (["laws", "nosuch"], "unknown law 'nosuch'; the laws are"),
+        (["laws", "nosuch"], "unknown law 'nosuch'; a law file of your own"),
     ],
 )
 def test_mistakes(command, args, message, runs, saved, tmp_path):
@@ -343,7 +343,7 @@ def test_laws(command, parsed):
     status, out, _ = command("laws")
     assert status == 0 and "chinchilla(N, D): E + A*N**(-alpha) + B*D**(-beta)" in out
     names = [law["name"] for law in parsed("laws")["laws"]]
-    assert names == ["chinchilla", "coupled", "kaplan"]
+    assert len(names) >= 30 and {"chinchilla", "coupled", "kaplan"} <= set(names)
     card = parsed("laws", "chinchilla")
     assert (
         card["published"]["besiroglu2024"]["values"]["E"] == 1.8172

@@ -442,8 +442,8 @@ def test_law_from_a_path_and_passed_through(tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("chinchila", "unknown law 'chinchila'; the laws are .*chinchilla.*; did you mean 'chinchilla'"),
-        ("zzz", "unknown law 'zzz'; the laws are .*; a law file of your own is given by its path, ./mine.toml"),
+        ("chinchila", "unknown law 'chinchila'; did you mean 'chinchilla'"),
+        ("zzz", "unknown law 'zzz'; a law file of your own is given by its path, ./mine.toml"),
         ("", "unknown law ''"),
         ("./absent.toml", "law file 'absent.toml': No such file"),
         ("a\0b.toml", "null byte"),
