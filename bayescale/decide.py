@@ -365,6 +365,9 @@ def decision_statement(result: xr.Dataset) -> list[str]:
 
 
 def _size(value: float) -> str:
+    for suffix, factor in (("T", 1e12), ("B", 1e9), ("M", 1e6)):
+        if value >= factor:
+            return f"{value / factor:.3g}{suffix}"
     return f"{value:.3g}"
 
 

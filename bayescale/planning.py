@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.special import ndtr
-from scipy.stats import qmc
 
 from bayescale.fit import FitError, check_whole
 from bayescale.law import DEFAULT_LAW, law_derived, law_loss, load_law, reference_constants
@@ -62,6 +61,8 @@ def plan_runs(
     FitError
         If the law is not one of N and D, it has no such quantity, or a range or number cannot be used.
     """
+    from scipy.stats import qmc  # takes longer to import than the rest of the package
+
     law = load_law(DEFAULT_LAW if law is None else law)
     if not set(law.inputs) <= {"N", "D", "C"}:
         raise FitError(f"law '{law.name}' uses {list(law.inputs)}; runs are planned for laws of N and D")

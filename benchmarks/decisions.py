@@ -37,8 +37,6 @@ def judged(path: Path, decades: float) -> list[dict]:
     for drift in (True, False):
         result = decide(learnt, budget, drift=drift)
         for i, choice in enumerate(result["choice"].values):
-            if drift and i > 0:
-                continue
             N = float(result["N"][0, i])
             loss = loss_at(problem.surface, np.full((1, 1), N), row / (6 * N))
             name = f"{choice}, drift" if drift else str(choice)
