@@ -13,20 +13,12 @@ from bayescale.diagnostics import diagnostics, trust_warnings
 from bayescale.fit import FitError, law_of
 from bayescale.forecast import QUANTILES, distance_warnings, forecast, quantiles
 from bayescale.formula import evaluate
+from bayescale.frontier import frontier_slopes
 from bayescale.law import Law, sample_priors, with_where
-from bayescale.optimum import (
-    EDGE,
-    Limits,
-    Problem,
-    Split,
-    best_split,
-    frontier_slopes,
-    loss_at,
-    loss_slope,
-    loss_surface,
-)
+from bayescale.optimum import EDGE, Limits, Problem, Split, best_split
 from bayescale.problem import SplitOptions, bought_tokens, budgets_of, forecast_inputs, problem_of, problem_values
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN
+from bayescale.surface import loss_at, loss_slope, loss_surface
 
 CLOSED_FORM_TOLERANCE = 1e-3  # of log N*, between a law file's [optimum] and the numeric one
 NARROWER_THAN_PRIOR = 0.6  # a band of log N* wider than this share of the prior's own band is not learnt from runs

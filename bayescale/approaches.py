@@ -15,7 +15,8 @@ import xarray as xr
 from bayescale.diagnostics import diagnostics, trust_warnings
 from bayescale.fit import FitError
 from bayescale.forecast import FAR_DECADES
-from bayescale.optimum import best_split, frontier_slopes
+from bayescale.frontier import frontier_slopes
+from bayescale.optimum import best_split
 from bayescale.problem import budgets_of, problem_of
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN
 

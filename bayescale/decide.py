@@ -14,8 +14,9 @@ from bayescale.diagnostics import diagnostics, trust_warnings
 from bayescale.drift import posterior_by_scale, sample_log_loss, shipped_prior
 from bayescale.fit import FitError
 from bayescale.forecast import distance_warnings, planned_runs
-from bayescale.optimum import Problem, Split, best_split, log_range, loss_at
+from bayescale.optimum import Problem, Split, best_split, log_range
 from bayescale.problem import SplitOptions, budgets_of, forecast_inputs, numbers, problem_of
+from bayescale.surface import loss_at
 
 CHOICES = ("least expected loss", "median of N*", "20 tokens per parameter")
 RULE_OF_THUMB = 20.0  # tokens per parameter that many read out of Hoffmann et al. 2022

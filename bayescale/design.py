@@ -23,9 +23,10 @@ from bayescale.drift import posterior_by_scale, sample_log_loss, shipped_prior
 from bayescale.fit import FitError, check_whole, law_of
 from bayescale.forecast import MAX_POINTS, distance_warnings, planned_runs
 from bayescale.noise import NOISES, noise_scale
-from bayescale.optimum import Problem, best_split, loss_at, loss_surface
+from bayescale.optimum import Problem, best_split
 from bayescale.problem import problem_values
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN
+from bayescale.surface import loss_at, loss_surface
 
 TARGETS = ("loss", "params", "regret")
 GRID = 14  # sizes, and lengths, of the candidates that are made when none are given

@@ -1,23 +1,18 @@
 """The cheapest and the best split, for all posterior draws and budgets at once: plain NumPy arrays [draw, budget]."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from bayescale.cost import Cost, increasing_root, spend, tokens_at, tokens_slope
 from bayescale.fit import FitError
-from bayescale.formula import Node, evaluate, split_data
-from bayescale.law import with_where
-from bayescale.lawfile import PREDICTED, Law
-from bayescale.runs import FLOPS_PER_PARAM_TOKEN
-from bayescale.slope import value_and_slope
+from bayescale.surface import Surface, loss_at, loss_slope
 
 GRID = 25  # coarse points of log N in which the minimum is bracketed
 ROOT_STEPS = 60  # at most, towards the root of its slope in that bracket
 ROOT_WIDTH = 1e-8  # of log N
-UNIQUE = "unique_tokens"  # the input of a law that knows repeated data
 EDGE = "edge"  # of the search: a single parameter, a single token
 
 
@@ -32,21 +27,6 @@ class Limits:
     @property
     def any(self) -> bool:
         return any(pair != (0.0, np.inf) for pair in (self.params, self.tokens, self.ratio))
-
-
-@dataclass(frozen=True)
-class Surface:
-    """The loss of a law as a function of N and D alone, for all draws: whatever else is in it has been computed.
-
-    Attributes
-    ----------
-    trees : what is left of the law's sub-expressions and formula; ``known`` are the values of the rest [draw, 1]
-    unique_tokens : how many distinct tokens there are, or None for a law that does not ask
-    """
-
-    trees: Mapping[str, Node]
-    known: Mapping[str, Any]
-    unique_tokens: float | None = None
 
 
 @dataclass(frozen=True)
@@ -79,44 +59,6 @@ class Split:
     D: np.ndarray
     loss: np.ndarray
     held: np.ndarray
-
-
-def loss_surface(law: Law, values: Mapping[str, Any], unique_tokens: float | None = None) -> Surface:
-    """The law as a function of N and D alone.
-
-    Parameters
-    ----------
-    values : parameters [draw, 1], reference constants and inputs besides N and D
-    unique_tokens : how many distinct tokens there are; of fewer seen all are distinct
-    """
-    trees, parts = split_data({**law.where, PREDICTED: law.tree}, set(values))
-    before = with_where(law, values)
-    return Surface(trees, {name: evaluate(part, before) for name, part in parts.items()}, unique_tokens)
-
-
-def loss_at(surface: Surface, N: Any, D: Any) -> np.ndarray:
-    """Loss of the law [draw, ...] at sizes that broadcast with [draw, 1]."""
-    here = {**surface.known, "N": N, "D": D, "C": FLOPS_PER_PARAM_TOKEN * N * D}
-    if surface.unique_tokens is not None:
-        here[UNIQUE] = np.minimum(surface.unique_tokens, D)
-    for name, tree in surface.trees.items():
-        here[name] = evaluate(tree, here)
-    return np.asarray(here[PREDICTED], dtype=float)
-
-
-def loss_slope(surface: Surface, N: np.ndarray, D: np.ndarray, tokens_given_up: np.ndarray) -> np.ndarray:
-    """d loss / d log N along a budget, ``tokens_given_up`` being d D / d log N there."""
-    here = {**surface.known, "N": N, "D": D, "C": FLOPS_PER_PARAM_TOKEN * N * D}
-    moving: dict[str, Any] = {"N": N, "D": tokens_given_up}
-    moving["C"] = FLOPS_PER_PARAM_TOKEN * N * (D + tokens_given_up)
-    if surface.unique_tokens is not None:
-        here[UNIQUE] = np.minimum(surface.unique_tokens, D)
-        moving[UNIQUE] = np.where(surface.unique_tokens < D, 0.0, tokens_given_up)
-    for name, tree in surface.trees.items():
-        here[name], slope = value_and_slope(tree, here, moving)
-        if slope is not None:
-            moving[name] = slope
-    return np.asarray(moving[PREDICTED], dtype=float)
 
 
 def best_split(problem: Problem, budget: np.ndarray, near: np.ndarray | None = None, *, strict: bool = True) -> Split:
@@ -335,48 +277,3 @@ def _best_of_menu(problem: Problem, budget: np.ndarray, strict: bool) -> Split:
     for size, name in ends.items():
         held = np.where(size == N, name, held)
     return Split(N, D, loss, held)
-
-
-def frontier_slopes(problem: Problem, budget: np.ndarray, split: Split, step: float = 0.25) -> dict[str, np.ndarray]:
-    """Local exponents [draw, budget] of the frontier: of N*, of D* and of the loss, by central differences.
-
-    d log N* / d log C, d log D* / d log C and - d log L* / d log C, over ``step`` e-folds to each side.
-    """
-    sides = [best_split(problem, budget * np.exp(sign * step), split.N) for sign in (-1, 1)]
-    with np.errstate(all="ignore"):
-        rise = {name: np.log(getattr(sides[1], name) / getattr(sides[0], name)) for name in ("N", "D", "loss")}
-    return {"a": rise["N"] / (2 * step), "b": rise["D"] / (2 * step), "loss_exponent": -rise["loss"] / (2 * step)}
-
-
-def least_budget(problem: Problem, target: np.ndarray, low: float, high: float) -> tuple[np.ndarray, Split]:
-    """The least budget [draw, target] whose best split reaches a loss [draw or 1, target], and that split.
-
-    NaN where the loss is not reached below ``high``, ``low`` where it is reached there already. The frontier is
-    computed on a grid of budgets, three a decade; the root of log loss - log target inside the bracket places it.
-    """
-    decades = max(1.0, np.log10(high / low))
-    grid = np.linspace(np.log(low), np.log(high), int(np.ceil(3 * decades)) + 1)
-    frontier = best_split(problem, np.exp(grid)[None, :], strict=False)
-    count = max(frontier.loss.shape[0], target.shape[0])
-    losses = np.broadcast_to(frontier.loss, (count, len(grid)))
-    reached = losses[:, None, :] <= np.broadcast_to(target, (count, target.shape[1]))[:, :, None]
-    first, never = np.argmax(reached, axis=2), ~reached.any(axis=2)
-    right = np.where(never, len(grid) - 1, np.maximum(first, 1))
-    rows = np.arange(count)[:, None]
-    left, end = grid[right - 1], grid[right]
-    with np.errstate(all="ignore"):
-        f_left, f_end = (np.log(losses[rows, at] / target) for at in (right - 1, right))
-        near = np.broadcast_to(frontier.N, (count, len(grid)))[rows, right]
-    # an unaffordable budget has no loss: it is far above any target
-    f_left = np.where(np.isfinite(f_left), f_left, 1.0)
-
-    def above(log_budget: np.ndarray) -> np.ndarray:
-        split = best_split(problem, np.exp(log_budget), near, strict=False)
-        value = np.log(split.loss / target)
-        return np.where(np.isfinite(value), value, 1.0)
-
-    found = root(above, left, end, f_left, f_end)
-    budget = np.where(never, np.nan, np.where((first == 0) & ~never, low, np.exp(found)))
-    split = best_split(problem, np.where(never, high, budget), near, strict=False)
-    blank = {name: np.where(never, np.nan, getattr(split, name)) for name in ("N", "D", "loss")}
-    return budget, replace(split, **blank)

@@ -11,8 +11,9 @@ from bayescale.cost import TRAINING, check_rises, draw_quantities, parse_cost, q
 from bayescale.drift import has_drift
 from bayescale.fit import FitError, draws_of, law_of
 from bayescale.law import Law, column
-from bayescale.optimum import UNIQUE, Limits, Problem, loss_surface
+from bayescale.optimum import Limits, Problem
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN
+from bayescale.surface import UNIQUE, loss_surface
 
 SEARCH_DECADES = (-4.0, 12.0)  # of budget around the largest run, in which a target loss is looked for
 

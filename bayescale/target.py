@@ -12,7 +12,8 @@ from bayescale.cost import TRAINING, spend
 from bayescale.diagnostics import diagnostics, trust_warnings
 from bayescale.fit import FitError
 from bayescale.forecast import FAR_DECADES, QUANTILES
-from bayescale.optimum import Problem, best_split, least_budget
+from bayescale.frontier import least_budget
+from bayescale.optimum import Problem, best_split
 from bayescale.problem import SplitOptions, budgets_of, numbers, problem_of
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN
 

@@ -17,9 +17,10 @@ import pandas as pd
 
 from bayescale.decide import decide
 from bayescale.fit import FitError, fit
-from bayescale.optimum import best_split, loss_at
+from bayescale.optimum import best_split
 from bayescale.problem import problem_of
 from bayescale.runs import read_runs
+from bayescale.surface import loss_at
 
 
 def judged(path: Path, decades: float) -> list[dict]:

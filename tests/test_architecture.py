@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "bayescale"
 # each module may import only from those before it
 ORDER = """formula slope priors lawfile law noise runs lint files datasets diagnostics fit store drift forecast cost
-optimum problem allocate target decide approaches design planning backtest plots demo terminal cli""".split()
+surface optimum frontier problem allocate target decide approaches design planning backtest plots demo terminal
+cli""".split()
 
 
 def imported(module):

@@ -12,8 +12,9 @@ from bayescale.decide import (
     flat_region,
 )
 from bayescale.fit import FitError, law_of
-from bayescale.optimum import best_split, loss_at, loss_surface
+from bayescale.optimum import best_split
 from bayescale.problem import problem_of, problem_values
+from bayescale.surface import loss_at, loss_surface
 
 BUDGETS = [1e21, 1e23]
 pytestmark = pytest.mark.usefixtures("drift_once")

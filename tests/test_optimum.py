@@ -9,8 +9,10 @@ from scipy.optimize import minimize_scalar
 from bayescale.cost import TRAINING, parse_cost
 from bayescale.fit import FitError
 from bayescale.formula import evaluate
+from bayescale.frontier import frontier_slopes, least_budget
 from bayescale.law import laws, load_law, parse_law, sample_priors, with_where
-from bayescale.optimum import Limits, Problem, best_split, frontier_slopes, least_budget, loss_at, loss_surface, root
+from bayescale.optimum import Limits, Problem, best_split, root
+from bayescale.surface import loss_at, loss_surface
 
 BUDGETS = np.array([[1e19, 1e22, 5.76e23, 1e26]])
 REFERENCES = {"N_ref": 1e9, "D_ref": 2e10, "L_ref": 2.2}
