@@ -358,3 +358,16 @@ def test_requests_that_cannot_be_met(learnt, options, message):
 def test_a_law_of_something_else_is_refused(prior_of):
     with pytest.raises(FitError, match="a split of compute needs a law of N and D"):
         allocate(prior_of("power_params"), 1e22)
+
+
+def test_decisions_and_targets_with_further_inputs(prior_of):
+    from bayescale.decide import decide
+    from bayescale.target import least_compute
+
+    repeated = prior_of("data_constrained", unique_tokens=[1e9, 1e10, 1e11])
+    decided = decide(repeated, 1e21, unique_tokens=3e10)
+    assert np.isfinite(decided["N"].values).all()
+    free, short = (least_compute(repeated, 2.8, unique_tokens=tokens)["compute"].values for tokens in (1e18, 1e9))
+    assert (short >= free * (1 - 1e-6)).all() and (short > free).any()
+    experts = decide(prior_of("joint_moe", experts=[1.0, 8.0, 32.0]), 1e21, given={"experts": 8}, drift=False)
+    assert (experts["expected_regret"].values[:, :1] <= experts["expected_regret"].values + 1e-12).all()
