@@ -1,10 +1,13 @@
 """bayescale: Bayesian scaling laws. Credible bands for the loss of training runs not yet made."""
 
 from bayescale.allocate import allocate, allocation_table, allocation_warnings
+from bayescale.approaches import approaches, approaches_table
 from bayescale.average import average_allocation, average_forecast
 from bayescale.backtest import backtest, backtest_statement, backtest_table
 from bayescale.compare import compare, fit_laws
 from bayescale.datasets import fetch_dataset, load_dataset
+from bayescale.decide import decide, decision_statement, decision_table, decision_warnings
+from bayescale.design import next_run, next_statement, next_table, next_warnings
 from bayescale.files import FileError
 from bayescale.fit import FitError, fit
 from bayescale.forecast import forecast, forecast_table, forecast_warnings
@@ -13,10 +16,12 @@ from bayescale.law import Law, LawError, laws, load_law
 from bayescale.lint import check_runs
 from bayescale.loo import loo
 from bayescale.nested import nested_question, nested_questions
+from bayescale.planning import plan_runs, plan_statement
 from bayescale.plots import plot_calibration, plot_forecast
 from bayescale.runs import RunsError, read_runs
 from bayescale.sensitivity import prior_sensitivity, sensitivity_warnings
 from bayescale.store import open_fit, save_fit
+from bayescale.target import compute_gain, gain_table, least_compute, least_compute_table
 from bayescale.verdict import comparison_table, comparison_verdict, comparison_warnings, driving_runs
 
 __all__ = [
@@ -29,6 +34,8 @@ __all__ = [
     "allocate",
     "allocation_table",
     "allocation_warnings",
+    "approaches",
+    "approaches_table",
     "average_allocation",
     "average_forecast",
     "backtest",
@@ -39,6 +46,11 @@ __all__ = [
     "comparison_table",
     "comparison_verdict",
     "comparison_warnings",
+    "compute_gain",
+    "decide",
+    "decision_statement",
+    "decision_table",
+    "decision_warnings",
     "driving_runs",
     "fetch_dataset",
     "fit",
@@ -46,13 +58,22 @@ __all__ = [
     "forecast",
     "forecast_table",
     "forecast_warnings",
+    "gain_table",
     "laws",
+    "least_compute",
+    "least_compute_table",
     "load_dataset",
     "load_law",
     "loo",
     "nested_question",
     "nested_questions",
+    "next_run",
+    "next_statement",
+    "next_table",
+    "next_warnings",
     "open_fit",
+    "plan_runs",
+    "plan_statement",
     "plot_calibration",
     "plot_forecast",
     "prior_sensitivity",

@@ -1,185 +1,182 @@
 """fit + budget -> the compute-optimal split into N and D, with its uncertainty."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayescale.cost import TRAINING, parse_cost
 from bayescale.diagnostics import diagnostics, trust_warnings
-from bayescale.fit import FitError, draws_of, law_of
+from bayescale.fit import FitError, law_of
 from bayescale.forecast import QUANTILES, distance_warnings, forecast, quantiles
 from bayescale.formula import evaluate
-from bayescale.law import Law, law_loss, sample_priors, with_where
+from bayescale.frontier import frontier_slopes
+from bayescale.law import Law, sample_priors, with_where
+from bayescale.optimum import EDGE, Limits, Problem, Split, best_split
+from bayescale.problem import SplitOptions, bought_tokens, budgets_of, forecast_inputs, problem_of, problem_values
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN
+from bayescale.surface import loss_at, loss_slope, loss_surface
 
-GRID = 61  # coarse points of log N in which the minimum is bracketed
-GOLDEN_STEPS = 36  # each narrows the bracket 1.618 times: to about 1e-7 of log N, all that a flat minimum can give
 CLOSED_FORM_TOLERANCE = 1e-3  # of log N*, between a law file's [optimum] and the numeric one
 NARROWER_THAN_PRIOR = 0.6  # a band of log N* wider than this share of the prior's own band is not learnt from runs
+HELD_SHARE = 0.01  # of the draws held by a limit above which the split is called held
+PRIOR_DRAWS = 1000
+NO_WIDTH = 1e-9  # relative width below which a band is none: the number is set by a limit
 
 
-def allocate(fit: xr.DataTree, compute: Any, *, closed_form: bool = True, seed: int = 0) -> xr.Dataset:
-    """The compute-optimal split of budgets under C = 6 N D.
+def allocate(
+    fit: xr.DataTree,
+    compute: Any,
+    *,
+    closed_form: bool = True,
+    seed: int = 0,
+    **options: Unpack[SplitOptions],
+) -> xr.Dataset:
+    """The optimal split of budgets into parameters and tokens.
 
-    N*(C) minimises L(N, C/(6 N)) for every posterior draw; D* = C/(6 N*). The bands of N*, D* and their ratio take the
-    law to be exactly right; only that of ``loss`` lets it be wrong beyond the data.
+    N*, D* minimise L(N, D) subject to cost(N, D) = budget, for every posterior draw. The bands of N*, D* and their
+    ratio take the law to be exactly right; only that of ``loss`` lets it be wrong beyond the data.
+    :func:`bayescale.decide` turns them into one split and says what a wrong one costs.
 
     Parameters
     ----------
     fit : what :func:`bayescale.fit` or :func:`bayescale.open_fit` returns
-    compute : budgets in FLOP, a number or a sequence
-    closed_form : use the law's closed form where its file gives one, else (or with False) solve numerically
-    seed : of the draws of drift and noise in ``loss``
+    compute : budgets in the unit of the cost (FLOP by default), a number or a sequence
+    closed_form : use the law's closed form where it applies, else (or with False) solve numerically
+    seed : of the draws of uncertain costs, and of drift and noise in ``loss``
+    cost : what a run costs, a formula over N, D and the names in ``given``: ``"6*N*D + 2*N*T"`` adds the inference of
+        T tokens (Sardana et al. 2024, arXiv:2401.00448), ``"6*N*D/(mfu*peak)"`` is in seconds
+    given : values of the names in the cost and of inputs of the law besides N and D. A number; for the cost also
+        ``"0.35..0.5"``, the 90 % band of a log-normal, or a prior such as ``"Beta(alpha=40, beta=60)"``: then every
+        draw has a cost of its own
+    params, tokens, ratio : limits of N, of D and of tokens per parameter: (least, most), None for no limit; a single
+        number holds N or D there
+    unique_tokens : distinct tokens that there are; for laws that know repetition (input ``unique_tokens``)
+    menu : architectures to choose from: sizes N, or a table with the column ``params`` and others that the cost uses
 
     Returns
     -------
-    Dataset [chain, draw, budget] of ``N``, ``D``, ``tokens_per_param``, ``law_loss`` (at each draw's own optimum)
-    and ``loss`` (what a run would show at the posterior-median split: law, drift and noise), with the coordinate
-    ``compute`` [budget], ``identified`` [budget] and ``why_not`` [budget]: an optimum that is not inside the searched
-    range, or whose band comes from the prior and not from the runs, is marked, never shown as certain.
+    Dataset [chain, draw, budget] of ``N``, ``D``, ``tokens_per_param``, ``law_loss`` (at each draw's own optimum),
+    ``a``, ``b`` and ``loss_exponent`` (local exponents of N*, D* and 1/L* with the budget) and ``loss`` (what a run
+    would show at the posterior-median split: law, drift and noise), with the coordinate ``compute`` [budget],
+    ``held`` [budget] (limits that hold the split, and in what share of the draws), ``identified`` and ``why_not``
+    [budget]: an optimum that is not inside the searched range, that a limit sets, or whose band comes from the prior
+    and not from the runs is marked, never shown as certain.
 
     Raises
     ------
     FitError
-        If a budget is not a number above 6 FLOP, or the law does not depend on both N and D.
+        If a budget is of no use or allows no split within the limits, a formula or limit cannot be read, or the law
+        does not depend on both N and D.
     """
-    budgets = _budgets(compute)
+    budgets = budgets_of(compute, options.get("cost", TRAINING))
     law = law_of(fit)
-    if not {"N", "D"} <= set(law.inputs):
-        raise FitError(f"law '{law.name}' uses {list(law.inputs)}; a split of compute needs a law of N and D")
-    if set(law.inputs) - {"N", "D", "C"}:
-        raise FitError(f"law '{law.name}' needs {sorted(set(law.inputs) - {'N', 'D', 'C'})} besides N and D")
-    budget = xr.DataArray(budgets, dims="budget")
-    values = draws_of(fit)
-    if closed_form and law.optimum is not None:
-        N = evaluate(law.optimum, with_where(law, values | {"C": budget})).transpose("chain", "draw", "budget")
-        interior = xr.ones_like(N, dtype=bool)
-        _check_closed_form(law, values, budget, N)
-    else:
-        N, interior = _numeric_optimum(law, values, budget)
-    D = budget / (FLOPS_PER_PARAM_TOKEN * N)
-    result = xr.Dataset(
-        {
-            "N": N,
-            "D": D.transpose("chain", "draw", "budget"),
-            "tokens_per_param": (D / N).transpose("chain", "draw", "budget"),
-            "law_loss": law_loss(law, values | {"N": N, "D": D, "C": budget}).transpose("chain", "draw", "budget"),
-        }
-    )
-    median = np.exp(np.log(N).median(("chain", "draw"))).values
-    at_median = forecast(fit, median, budgets / (FLOPS_PER_PARAM_TOKEN * median), seed=seed)
+    problem, covariates = problem_of(fit, seed=seed, **options)
+    row = budgets[None, :]
+    split = None
+    if closed_form and _closed_form_applies(law, problem):
+        split = _closed_form(law, problem_values(fit, law, problem.inputs), problem, row)
+    if split is None:
+        split = best_split(problem, row)
+    result = _dataset(fit, split, frontier_slopes(problem, row, split) if problem.menu is None else {})
+    N, D = median_split(problem, split, budgets)
+    at_median = forecast(fit, N, D, covariates=forecast_inputs(problem, covariates, D), seed=seed)
     result["loss"] = at_median["predictions"]["loss"].rename(point="budget")
-    reasons = _not_identified(fit, law, values, budget, N, interior)
-    result = result.assign_coords(compute=budget)
+    result = result.assign_coords(compute=("budget", budgets))
+    reasons = _not_identified(fit, law, problem, row, split)
     result["identified"] = ("budget", [not reason for reason in reasons])
     result["why_not"] = ("budget", reasons)
+    result["held"] = ("budget", held_text(split))
     for name in ("decades_beyond", "nearest_run"):
         result[name] = ("budget", at_median["predictions_constant_data"][name].values)
-    result.attrs = {"law": law.name, "seed": seed, "diagnostics": fit.attrs["diagnostics"]}
+    result.attrs = {"law": law.name, "seed": seed, "cost": problem.cost.text, "diagnostics": fit.attrs["diagnostics"]}
     return result
 
 
-def _budgets(compute: Any) -> np.ndarray:
-    try:
-        budgets = np.atleast_1d(np.asarray(compute, dtype=float))
-    except (TypeError, ValueError):
-        raise FitError("compute must be a number of FLOP, or a sequence of them") from None
-    if budgets.ndim != 1 or not budgets.size:
-        raise FitError("compute must be a number of FLOP, or a flat sequence of them")
-    bad = budgets[~(np.isfinite(budgets) & (budgets > FLOPS_PER_PARAM_TOKEN))]
-    if bad.size:
-        raise FitError(f"compute = {bad[0]:g}: a budget must be finite and above {FLOPS_PER_PARAM_TOKEN:g} FLOP")
-    return budgets
+def labelled(fit: xr.DataTree, values: np.ndarray, last: str) -> xr.DataArray:
+    posterior = fit["posterior"]
+    sizes = [posterior.sizes[dim] for dim in ("chain", "draw")]
+    full = np.broadcast_to(values, (sizes[0] * sizes[1], values.shape[1]))
+    coords = {dim: posterior.coords[dim].values for dim in ("chain", "draw") if dim in posterior.coords}
+    return xr.DataArray(full.reshape(*sizes, -1).copy(), dims=("chain", "draw", last), coords=coords)
 
 
-def _check_closed_form(law: Law, values: dict[str, Any], budget: xr.DataArray, N: xr.DataArray) -> None:
-    """Refuse a law file whose [optimum] is not that of its formula; a few draws are solved numerically."""
-    few = {"chain": slice(0, 1), "draw": slice(0, 5)}
-    picked = {name: value.isel(few, missing_dims="ignore") for name, value in values.items()}
-    solved, interior = _numeric_optimum(law, picked, budget)
-    apart = np.abs(np.log(solved / N.isel(few))).where(interior, 0.0)
-    if float(apart.max()) > CLOSED_FORM_TOLERANCE:
+def _dataset(fit: xr.DataTree, split: Split, slopes: Mapping[str, np.ndarray]) -> xr.Dataset:
+    names = {"N": split.N, "D": split.D, "tokens_per_param": split.D / split.N, "law_loss": split.loss, **slopes}
+    return xr.Dataset({name: labelled(fit, values, "budget") for name, values in names.items()})
+
+
+def median_split(problem: Problem, split: Split, budgets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """One split a budget: the posterior median of N*, and the tokens that the budget buys at it [budget]."""
+    N = np.exp(np.median(np.log(split.N), axis=0))
+    if problem.menu is not None:  # the median of two sizes need not be a size of the menu
+        sizes = problem.menu["params"]
+        N = sizes[np.abs(np.log(sizes)[None, :] - np.log(N)[:, None]).argmin(axis=1)]
+    return N, bought_tokens(problem, N, budgets)
+
+
+def _closed_form_applies(law: Law, problem: Problem) -> bool:
+    plain = problem.cost.is_training_compute and not problem.limits.any and problem.menu is None
+    return law.optimum is not None and plain and problem.surface.unique_tokens is None
+
+
+def _closed_form(law: Law, values: Mapping[str, Any], problem: Problem, budget: np.ndarray) -> Split | None:
+    """The split by the law's [optimum]; None where draws have no such optimum (exponents below 0, say).
+
+    Raises
+    ------
+    FitError
+        If the [optimum] is not that of the formula; a few draws are solved numerically.
+    """
+    N = np.asarray(evaluate(law.optimum, with_where(law, values | {"C": budget})))
+    few = {name: value[:5] if np.ndim(value) else value for name, value in values.items()}
+    solved = best_split(replace(problem, surface=loss_surface(law, few)), budget)
+    with np.errstate(all="ignore"):
+        apart = np.where((solved.held == "") & np.isfinite(N[:5]), np.abs(np.log(solved.N / N[:5])), 0.0)
+    if not float(apart.max()) <= CLOSED_FORM_TOLERANCE:
         raise FitError(
             f"law '{law.name}': its [optimum] is not where its formula is least (N* is off by a factor of "
             f"{np.exp(float(apart.max())):.3g}); mend it, or delete it and the optimum is found numerically"
         )
+    if not (np.isfinite(N) & (N > 0)).all():
+        return None
+    D = budget / (FLOPS_PER_PARAM_TOKEN * N)
+    slopes = [
+        loss_slope(
+            problem.surface, size, budget / (FLOPS_PER_PARAM_TOKEN * size), -budget / (FLOPS_PER_PARAM_TOKEN * size)
+        )
+        for size in (N * 0.9, N * 1.1)
+    ]
+    if not ((slopes[0] < 0) & (slopes[1] > 0)).all():
+        return None
+    return Split(N, D, loss_at(problem.surface, N, D), np.full(N.shape, "", dtype=object))
 
 
-def _numeric_optimum(law: Law, values: dict[str, Any], budget: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
-    """N* by bracketing and golden sections in log N, for all draws and budgets at once; and whether it is inside."""
-    # done once instead of a hundred times: what does not change with N, and aligning the labels of chains and draws
-    values = {name: values[name] for name in (*law.priors, *law.constants)}
-    bare = with_where(law, {name: value.drop_vars(value.coords) for name, value in values.items()} | {"C": budget})
-
-    def log_loss(log_n: xr.DataArray) -> xr.DataArray:
-        N = np.exp(log_n)
-        loss = law_loss(law, bare | {"N": N, "D": budget / (FLOPS_PER_PARAM_TOKEN * N)})
-        return np.log(loss).transpose("chain", "draw", "budget")
-
-    high = np.log(budget / FLOPS_PER_PARAM_TOKEN)  # D = 1 token
-    N, interior = minimise(log_loss, xr.zeros_like(high), high, np.exp)
-    labels = {dim: value.coords[dim] for value in values.values() for dim in value.coords}
-    return N.assign_coords(labels), interior.assign_coords(labels)
+def held_text(split: Split) -> list[str]:
+    """For each budget which limits hold the split in more than HELD_SHARE of the draws, or an empty text."""
+    texts = []
+    for names in split.held.T:
+        shares = {name: float((names == name).mean()) for name in dict.fromkeys(names) if name not in ("", EDGE)}
+        texts.append("; ".join(f"{name} in {s:.0%} of the draws" for name, s in shares.items() if s > HELD_SHARE))
+    return texts
 
 
-def minimise(
-    objective: Callable[[xr.DataArray], xr.DataArray],
-    low: xr.DataArray,
-    high: xr.DataArray,
-    back: Callable[[xr.DataArray], xr.DataArray],
-) -> tuple[xr.DataArray, xr.DataArray]:
-    """Where ``objective`` is least between ``low`` and ``high``, elementwise; and whether that is inside the range.
-
-    The least of GRID points brackets the minimum, golden sections narrow it; ``back`` transforms the result.
-    """
-    step = (high - low) / (GRID - 1)
-    best, index = None, None
-    for i in range(GRID):
-        value = objective(low + i * step)
-        value = value.where(np.isfinite(value), np.inf)
-        if best is None:
-            best, index = value, xr.zeros_like(value)
-        else:
-            index = xr.where(value < best, float(i), index)
-            best = np.minimum(best, value)
-    interior = (index > 0) & (index < GRID - 1)
-    golden = (np.sqrt(5) - 1) / 2
-    left = low + (index - 1).clip(0) * step
-    right = low + (index + 1).clip(max=GRID - 1) * step
-    inner_left, inner_right = right - golden * (right - left), left + golden * (right - left)
-    f_left, f_right = objective(inner_left), objective(inner_right)
-    for _ in range(GOLDEN_STEPS):
-        smaller = f_left < f_right
-        left, right = xr.where(smaller, left, inner_left), xr.where(smaller, inner_right, right)
-        probe = xr.where(smaller, right - golden * (right - left), left + golden * (right - left))
-        f_probe = objective(probe)
-        inner_left, inner_right = xr.where(smaller, probe, inner_right), xr.where(smaller, inner_left, probe)
-        f_left, f_right = xr.where(smaller, f_probe, f_right), xr.where(smaller, f_left, f_probe)
-    return back((left + right) / 2).transpose("chain", "draw", "budget"), interior
-
-
-def _not_identified(fit, law, values, budget, N, interior) -> list[str]:
+def _not_identified(fit: xr.DataTree, law: Law, problem: Problem, budget: np.ndarray, split: Split) -> list[str]:
     """For each budget why its optimum must not be believed, or an empty text."""
-    prior = {name: xr.DataArray(draws[None], dims=("chain", "draw")) for name, draws in _prior_draws(law).items()}
-    prior_values = values | prior
-    if law.optimum is not None:
-        prior_n = evaluate(law.optimum, with_where(law, prior_values | {"C": budget}))
-    else:
-        prior_n, _ = _numeric_optimum(law, prior_values, budget)
-
-    def width(sizes: xr.DataArray) -> np.ndarray:
-        low, high = np.log(sizes).quantile([0.05, 0.95], dim=("chain", "draw"))
-        return (high - low).values
-
-    outside = 1 - interior.mean(("chain", "draw")).values
-    with np.errstate(divide="ignore", invalid="ignore"):  # a law without an optimum has no width either
-        ratio = width(N) / width(prior_n)
+    edge = (split.held == EDGE).mean(axis=0)
+    held = held_text(split)
+    ratio = np.zeros(budget.shape[1])
+    if free := [i for i, text in enumerate(held) if not text]:
+        ratio[free] = _share_of_prior(fit, law, problem, budget, split, free)
     reasons = []
-    for share_outside, share_of_prior in zip(outside, ratio, strict=True):
-        if share_outside > 0.01:
+    for share_outside, share_of_prior, limit in zip(edge, ratio, held, strict=True):
+        if share_outside > HELD_SHARE:
             reasons.append(f"no optimum inside the searched range in {share_outside:.0%} of the draws")
+        elif limit:
+            reasons.append(f"held by a limit: {limit}")
         elif diagnostics(fit)["collinear"]:
             reasons.append("N and D move together in the runs: the split comes from the prior")
         elif not share_of_prior < NARROWER_THAN_PRIOR:
@@ -189,8 +186,32 @@ def _not_identified(fit, law, values, budget, N, interior) -> list[str]:
     return reasons
 
 
-def _prior_draws(law: Law) -> dict[str, np.ndarray]:
-    return sample_priors(law, 2000, np.random.default_rng(0))
+def _share_of_prior(fit, law: Law, problem: Problem, budget: np.ndarray, split: Split, which: list[int]) -> np.ndarray:
+    """Width of the band of log N* relative to the band that the law's priors alone give, of some budgets."""
+    prior = {name: draws[:, None] for name, draws in sample_priors(law, PRIOR_DRAWS, np.random.default_rng(0)).items()}
+    values = problem_values(fit, law, problem.inputs) | prior
+    surface = loss_surface(law, values, problem.surface.unique_tokens)
+    budget, ours = budget[:, which], split.N[:, which]
+    if problem.menu is not None:  # sizes of a menu have no width: the free splits of the same training compute do
+        sizes, tokens = (np.median(part[:, which], axis=0) for part in (split.N, split.D))
+        budget = FLOPS_PER_PARAM_TOKEN * (sizes * tokens)[None, :]
+        problem = replace(problem, cost=parse_cost(TRAINING, {}), cost_values={}, menu=None, limits=Limits())
+        ours = best_split(problem, budget, strict=False).N
+    drawn = {
+        name: np.resize(value, (PRIOR_DRAWS, 1)) if np.ndim(value) else value
+        for name, value in problem.cost_values.items()
+    }
+    if _closed_form_applies(law, problem):
+        theirs = evaluate(law.optimum, with_where(law, values | {"C": budget}))
+    else:
+        theirs = best_split(replace(problem, surface=surface, cost_values=drawn), budget, strict=False).N
+    with np.errstate(divide="ignore", invalid="ignore"):  # a law without an optimum has no width either
+        return _width(ours) / _width(theirs)
+
+
+def _width(sizes: np.ndarray) -> np.ndarray:
+    low, high = np.nanquantile(np.log(sizes), [0.05, 0.95], axis=0)
+    return high - low
 
 
 _COLUMNS = {
@@ -200,41 +221,64 @@ _COLUMNS = {
     "law_loss": "law_loss",
     "loss": "loss",
 }
+_SPLIT = ("params", "tokens", "tokens_per_param")
 
 
 def allocation_table(result: xr.Dataset) -> pd.DataFrame:
-    """An allocation as a table, a row a budget: quantiles of N*, D*, tokens per parameter and loss, ``identified``."""
+    """An allocation as a table, a row a budget: quantiles of N*, D*, tokens per parameter and loss, ``identified``.
+
+    A number that a limit sets has no band: its quantiles are NaN but for the median. The last columns are local
+    exponents of N* with the budget (``a_q05`` ...), NaN for a menu.
+    """
     table = pd.DataFrame({"compute": result["compute"].values})
     for name, called in _COLUMNS.items():
-        for label, values in quantiles(result[name]).items():
+        for label, values in without_zero_width(quantiles(result[name])).items():
             table[f"{called}_{label}"] = values
-    for name in ("identified", "why_not", "decades_beyond"):
+    for name in ("identified", "why_not", "held", "decades_beyond"):
         table[name] = result[name].values
+    if "a" in result:
+        for label, values in without_zero_width(quantiles(result["a"])).items():
+            table[f"a_{label}"] = values
     return table
+
+
+def without_zero_width(bands: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Quantiles with those of bands of no width set to NaN, all but the median."""
+    finite = np.isfinite(bands["q05"]) & np.isfinite(bands["q95"])
+    with np.errstate(invalid="ignore"):
+        none = finite & (np.abs(bands["q95"] - bands["q05"]) <= NO_WIDTH * np.abs(bands["q50"]))
+    return {name: values if name == "q50" else np.where(none, np.nan, values) for name, values in bands.items()}
 
 
 def allocation_summary(result: xr.Dataset) -> dict[str, Any]:
     """An allocation for machines: ``budgets`` with quantiles of every quantity; null where it is not identified."""
     budgets = []
     for _, row in allocation_table(result).iterrows():
-        entry = {name: row[name] for name in ("compute", "identified", "why_not", "decades_beyond")}
-        for called in _COLUMNS.values():
-            hidden = not row["identified"] and called in ("params", "tokens", "tokens_per_param")
-            entry[called] = {label: None if hidden else row[f"{called}_{label}"] for label in QUANTILES}
+        entry = {name: row[name] for name in ("compute", "identified", "why_not", "held", "decades_beyond")}
+        called = [*_COLUMNS.values(), *(["a"] if "a_q50" in row else [])]
+        for name in called:
+            hidden = not row["identified"] and not row["held"] and name in (*_SPLIT, "a")
+            entry[name] = {label: None if hidden else _or_null(row[f"{name}_{label}"]) for label in QUANTILES}
         budgets.append(entry)
     return {
         "law": result.attrs["law"],
+        "cost": result.attrs["cost"],
         "budgets": budgets,
         "diagnostics": diagnostics(result),
         "warnings": allocation_warnings(result),
     }
 
 
+def _or_null(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
 def allocation_warnings(result: xr.Dataset) -> list[str]:
     """What speaks against an allocation; an empty list when nothing is known."""
     warnings = trust_warnings(diagnostics(result))
     warnings += distance_warnings(result["decades_beyond"].values, result["nearest_run"].values)
+    unit = " FLOP" if result.attrs["cost"] == TRAINING else ""
     for compute, reason in zip(result["compute"].values, result["why_not"].values, strict=True):
         if reason:
-            warnings.append(f"{compute:.3g} FLOP: not identified: {reason}")
+            warnings.append(f"{compute:.3g}{unit}: not identified: {reason}")
     return warnings

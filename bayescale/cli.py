@@ -4,20 +4,26 @@ import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bayescale.terminal import (
     card,
     print_allocation,
+    print_approaches,
     print_backtest,
     print_card,
     print_comparison,
+    print_count_of_runs,
+    print_decision,
     print_fit,
     print_forecast,
+    print_gain,
     print_json,
     print_law_line,
+    print_least_compute,
+    print_plan_of_runs,
     print_published,
     print_warnings,
     progress_bar,
@@ -49,6 +55,22 @@ Columns = Annotated[
 Units = Annotated[
     list[str] | None, typer.Option("--unit", metavar="ROLE=UNIT", help="Units: params=M, tokens=B, loss=bits ...")
 ]
+Compute = Annotated[list[str], typer.Option("--compute", "-C", help="Budget, in FLOP or the cost's unit; repeatable.")]
+CostFormula = Annotated[str, typer.Option("--cost", help="What a run costs: a formula of N, D and names in --given.")]
+Given = Annotated[
+    list[str] | None,
+    typer.Option("--given", metavar="NAME=VALUE", help="A number, a 90 % range 0.35..0.5, or Beta(alpha=40, beta=60)."),
+]
+ParamsLimit = Annotated[str | None, typer.Option("--params", "-N", help="Limits of N: 7B..70B, ..70B; 70B holds it.")]
+TokensLimit = Annotated[str | None, typer.Option("--tokens", "-D", help="Limits of D: ..2T, or 2T to hold it.")]
+RatioLimit = Annotated[str | None, typer.Option("--ratio", help="Limits of tokens per parameter: 20..200.")]
+UniqueTokens = Annotated[
+    str | None, typer.Option("--unique-tokens", help="Distinct tokens there are, for laws of repeated data.")
+]
+Menu = Annotated[
+    str | None, typer.Option("--menu", help="Architectures to choose from: 1B,3B,7B, or a CSV with a column params.")
+]
+TRAINING = "6*N*D"  # of bayescale.cost, which is imported when a command runs
 DEFAULT_LAW = "coupled"
 SUFFIXES = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 
@@ -240,27 +262,197 @@ def forecast(
 @app.command()
 def allocate(
     fit: FitFile,
-    compute: Annotated[list[str], typer.Option("--compute", "-C", help="Budget in FLOP; may be repeated.")],
+    compute: Compute,
+    cost: CostFormula = TRAINING,
+    given: Given = None,
+    params: ParamsLimit = None,
+    tokens: TokensLimit = None,
+    ratio: RatioLimit = None,
+    unique_tokens: UniqueTokens = None,
+    menu: Menu = None,
+    candidate: Annotated[list[str] | None, typer.Option(help="A size N to judge besides; may be repeated.")] = None,
+    factor: Annotated[float, typer.Option(help="Print P(N within this factor of N*).")] = 2.0,
+    law_only: Annotated[bool, typer.Option("--law-only", help="Decide as if the law were exactly right.")] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Save the table here (CSV).")] = None,
     seed: Seed = 0,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """The compute-optimal split of a budget into parameters and tokens, under C = 6 N D."""
+    """The optimal split of a budget into parameters and tokens, and what a wrong one costs."""
     from bayescale.allocate import allocate as split_compute  # 'allocate' is this command
     from bayescale.allocate import allocation_summary, allocation_table, allocation_warnings
+    from bayescale.decide import decide, decision_statement, decision_summary, decision_table, decision_warnings
     from bayescale.files import write_table
     from bayescale.store import open_fit
 
-    result = split_compute(open_fit(fit), [_number("--compute", value) for value in compute], seed=seed)
+    options = _split_options(cost, given, params, tokens, ratio, unique_tokens, menu)
+    budgets = [_number("--compute", value) for value in compute]
+    sizes = [_number("--candidate", value) for value in candidate or ()] or None
+    opened = open_fit(fit)
+    with working("splitting the budget", quiet or as_json):
+        result = split_compute(opened, budgets, seed=seed, **options)
+        decision = decide(opened, budgets, candidates=sizes, factor=factor, drift=not law_only, seed=seed, **options)
     table = allocation_table(result)
     if output is not None:
         write_table(table, output)
     if as_json:
-        print_json(allocation_summary(result))
+        print_json(allocation_summary(result) | {"decision": decision_summary(decision)})
     elif not quiet:
         print_allocation(table)
-        print_warnings(allocation_warnings(result))
+        print_decision(decision_table(decision), decision_statement(decision))
+        print_warnings(list(dict.fromkeys([*allocation_warnings(result), *decision_warnings(decision)])))
+
+
+@app.command()
+def reach(
+    fit: FitFile,
+    loss: Annotated[list[str], typer.Option("--loss", "-L", help="Loss to reach; may be repeated.")],
+    cost: CostFormula = TRAINING,
+    given: Given = None,
+    params: ParamsLimit = None,
+    tokens: TokensLimit = None,
+    ratio: RatioLimit = None,
+    unique_tokens: UniqueTokens = None,
+    menu: Menu = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """The least budget whose best split reaches a loss."""
+    from bayescale.store import open_fit
+    from bayescale.target import least_compute, least_compute_summary, least_compute_table, least_compute_warnings
+
+    options = _split_options(cost, given, params, tokens, ratio, unique_tokens, menu)
+    with working("looking for the least budget", quiet or as_json):
+        result = least_compute(open_fit(fit), [_number("--loss", value) for value in loss], seed=seed, **options)
+    if as_json:
+        print_json(least_compute_summary(result))
+    elif not quiet:
+        print_least_compute(least_compute_table(result))
+        print_warnings(least_compute_warnings(result))
+
+
+@app.command()
+def gain(
+    fit: FitFile,
+    other: Annotated[Path, typer.Argument(metavar="OTHER.nc", help="The fit to compare it with.")],
+    compute: Compute,
+    cost: CostFormula = TRAINING,
+    given: Given = None,
+    params: ParamsLimit = None,
+    tokens: TokensLimit = None,
+    ratio: RatioLimit = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compute-equivalent gain: how much more compute the other recipe needs for the same loss."""
+    from bayescale.store import open_fit
+    from bayescale.target import compute_gain, gain_summary, gain_table, gain_warnings
+
+    options = _split_options(cost, given, params, tokens, ratio, None, None)
+    with working("comparing the frontiers", quiet or as_json):
+        budgets = [_number("--compute", value) for value in compute]
+        result = compute_gain(open_fit(fit), open_fit(other), budgets, seed=seed, **options)
+    if as_json:
+        print_json(gain_summary(result))
+    elif not quiet:
+        print_gain(gain_table(result))
+        print_warnings(gain_warnings(result))
+
+
+@app.command()
+def approaches(
+    fit: FitFile,
+    compute: Annotated[str, typer.Option("--compute", "-C", help="Budget in FLOP at which N* is compared.")],
+    seed: Seed = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """N*(C) by the envelope, by isoFLOP parabolas and by the law, side by side."""
+    from bayescale.approaches import approaches as compare  # 'approaches' is this command
+    from bayescale.approaches import approaches_summary, approaches_table, approaches_warnings
+    from bayescale.store import open_fit
+
+    with working("resampling the runs", quiet or as_json):
+        result = compare(open_fit(fit), _number("--compute", compute), seed=seed)
+    if as_json:
+        print_json(approaches_summary(result))
+    elif not quiet:
+        print_approaches(approaches_table(result), result.attrs["statement"])
+        print_warnings(approaches_warnings(result))
+
+
+@app.command(name="next")
+def next_(
+    fit: FitFile,
+    budget: Annotated[str, typer.Option("--budget", "-B", help="What the new runs may cost together.")],
+    target: Annotated[str, typer.Option("--target", "-t", help="loss, params (N*) or regret.")] = "loss",
+    params: Annotated[str | None, typer.Option("--params", "-N", help="With the target loss: its parameters.")] = None,
+    tokens: Annotated[str | None, typer.Option("--tokens", "-D", help="With the target loss: its tokens.")] = None,
+    compute: Annotated[str | None, typer.Option("--compute", "-C", help="With params, regret: the budget.")] = None,
+    runs: Annotated[int, typer.Option("--runs", "-n", help="How many runs at most.")] = 1,
+    candidates: Annotated[str | None, typer.Option(help="CSV of runs that could be made: params,tokens.")] = None,
+    cost: CostFormula = TRAINING,
+    given: Given = None,
+    law_only: Annotated[bool, typer.Option("--law-only", help="Plan as if the law were exactly right.")] = False,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Save the plan here (CSV).")] = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Which affordable runs tell most about a target: the next one, or a plan."""
+    from bayescale.design import next_run, next_statement, next_summary, next_table, next_warnings
+    from bayescale.files import write_table
+    from bayescale.store import open_fit
+
+    aim = {"params": params, "tokens": tokens, "compute": compute}
+    numbers = {name: None if value is None else _number(f"--{name}", value) for name, value in aim.items()}
+    with working("weighing candidate runs", quiet or as_json):
+        result = next_run(
+            open_fit(fit),
+            _number("--budget", budget),
+            target=target,
+            candidates=None if candidates is None else _columns("--candidates", candidates),
+            most=runs,
+            cost=cost,
+            given=_given(given),
+            drift=not law_only,
+            seed=seed,
+            **numbers,
+        )
+    table = next_table(result)
+    if output is not None:
+        write_table(table, output)
+    if as_json:
+        print_json(next_summary(result))
+    elif not quiet:
+        print_plan_of_runs(table, next_statement(result))
+        print_warnings(next_warnings(result))
+
+
+@app.command()
+def plan(
+    law: Annotated[str | None, typer.Option("--law", "-l", help="Name or path of a law; default: coupled.")] = None,
+    quantity: Annotated[str, typer.Option(help="Parameter or derived quantity of the law.")] = "alpha",
+    sd: Annotated[float, typer.Option(help="The posterior sd of it that is wanted.")] = 0.01,
+    params: Annotated[str, typer.Option("--params", "-N", help="Sizes of the runs, LOW..HIGH.")] = "50M..2B",
+    tokens: Annotated[str, typer.Option("--tokens", "-D", help="Tokens of the runs, LOW..HIGH.")] = "1B..100B",
+    noise: Annotated[float, typer.Option(help="sd of a run's log loss about the law.")] = 0.005,
+    seed: Seed = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Before any run: how many are needed until a quantity of a law is known well enough."""
+    from bayescale.planning import plan_runs, plan_statement, plan_summary
+
+    ranges = {"params": _limit("--params", params), "tokens": _limit("--tokens", tokens)}
+    with working("simulating studies", quiet or as_json):
+        table = plan_runs(law, quantity=quantity, sd=sd, noise=noise, seed=seed, **ranges)
+    if as_json:
+        print_json(plan_summary(table))
+    elif not quiet:
+        print_count_of_runs(table, plan_statement(table))
 
 
 @app.command()
@@ -466,14 +658,68 @@ def _below(runs: "xr.Dataset", size: str, most: float) -> "xr.Dataset":
     return kept
 
 
-def _pairs(option: str, given: Sequence[str] | None) -> dict[str, str]:
+def _pairs(
+    option: str, given: Sequence[str] | None, form: str = "ROLE=NAME", example: str = "loss=val_loss"
+) -> dict[str, str]:
     pairs = {}
     for text in given or ():
         key, equals, value = text.partition("=")
         if not (key and equals and value):
-            raise InputError(f"{option} {text}: ROLE=NAME is expected, such as {option} loss=val_loss")
+            raise InputError(f"{option} {text}: {form} is expected, such as {option} {example}")
         pairs[key] = value
     return pairs
+
+
+def _split_options(cost, given, params, tokens, ratio, unique_tokens, menu) -> dict[str, Any]:
+    """Options of a split as the library takes them."""
+    return {
+        "cost": cost,
+        "given": _given(given),
+        "params": _limit("--params", params),
+        "tokens": _limit("--tokens", tokens),
+        "ratio": _limit("--ratio", ratio),
+        "unique_tokens": None if unique_tokens is None else _number("--unique-tokens", unique_tokens),
+        "menu": None if menu is None else _menu(menu),
+    }
+
+
+def _given(given: Sequence[str] | None) -> dict[str, Any]:
+    """Numbers as numbers (2T too), ranges and priors as they stand: the library reads them."""
+    values: dict[str, Any] = {}
+    for name, text in _pairs("--given", given, "NAME=VALUE", "T=1e12").items():
+        try:
+            values[name] = _number("--given", text)
+        except InputError:
+            values[name] = text
+    return values
+
+
+def _limit(option: str, text: str | None) -> Any:
+    """``7B..70B``, ``..70B`` and ``7B..`` are limits, ``70B`` holds."""
+    if text is None:
+        return None
+    low, dots, high = text.partition("..")
+    if not dots:
+        return _number(option, text)
+    return tuple(_number(option, end) if end else None for end in (low, high))
+
+
+def _menu(text: str) -> Any:
+    if Path(text).exists() or text.endswith(".csv"):
+        return _columns("--menu", text)
+    return [_number("--menu", size) for size in text.split(",") if size]
+
+
+def _columns(option: str, path: str) -> dict[str, Any]:
+    """Columns of numbers of a CSV file."""
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
+        reason = getattr(error, "strerror", None) or "it is not a CSV file"
+        raise InputError(f"{option} {path}: {reason}") from None
+    return {str(name): table[name].to_numpy() for name in table.columns}
 
 
 def _numbers(option: str, given: Sequence[str] | None) -> dict[str, float]:

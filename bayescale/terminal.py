@@ -64,7 +64,7 @@ def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for i, name in enumerate(header):
-        words = i == 0 or name in ("prior", "meaning")
+        words = i == 0 or name in ("prior", "meaning", "choice", "held by")
         table.add_column(name, justify="left" if words else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
@@ -91,6 +91,8 @@ def band_text(row: Any, name: str, digits: int = 3) -> str:
 
 
 def size_band_text(row: Any, name: str) -> str:
+    if row[f"{name}_q05"] != row[f"{name}_q05"]:  # NaN: set by a limit, and has no band
+        return size_text(row[f"{name}_q50"])
     return f"{size_text(row[f'{name}_q50'])} [{size_text(row[f'{name}_q05'])}, {size_text(row[f'{name}_q95'])}]"
 
 
@@ -161,22 +163,131 @@ def print_forecast(table: Any, target: float | None) -> None:
 
 
 def print_allocation(table: Any) -> None:
+    rows = []
+    for _, row in table.iterrows():
+        known = row["identified"] or row["held"]
+        split = [
+            size_band_text(row, "params") if known else "not identified",
+            size_band_text(row, "tokens") if known else "not identified",
+            number_band_text(row, "tokens_per_param") if known else "not identified",
+        ]
+        exponent = [number_band_text(row, "a") if row["identified"] else ""] if "a_q50" in row else []
+        cells = [f"{row['compute']:.3g}", *split, *exponent, band_text(row, "loss"), f"{row['decades_beyond']:.2f} dec"]
+        rows.append((*cells, row["held"]))
+    exponents = ["exponent of N*"] if "a_q50" in table else []
+    header = ["compute", "N*", "D*", "tokens per param", *exponents, "loss there", "beyond", "held by"]
+    if not any(row[-1] for row in rows):
+        header, rows = header[:-1], [row[:-1] for row in rows]
+    title = "Optimal split: median and 90 % band; N* and D* take the law to be exactly right"
+    print_table(title, header, rows)
+
+
+def number_band_text(row: Any, name: str) -> str:
+    """Median and band, or the median alone where a limit leaves none."""
+    middle, low, high = (row[f"{name}_{label}"] for label in ("q50", "q05", "q95"))
+    return f"{middle:.3g} [{low:.3g}, {high:.3g}]" if low == low else f"{middle:.3g}"
+
+
+def print_decision(table: Any, statements: Sequence[str]) -> None:
     rows = [
         (
             f"{row['compute']:.3g}",
-            size_band_text(row, "params") if row["identified"] else "not identified",
-            size_band_text(row, "tokens") if row["identified"] else "not identified",
-            f"{row['tokens_per_param_q50']:.3g} [{row['tokens_per_param_q05']:.3g}, {row['tokens_per_param_q95']:.3g}]"
-            if row["identified"]
-            else "not identified",
-            band_text(row, "loss"),
-            f"{row['decades_beyond']:.2f} dec",
+            row["choice"],
+            size_text(row["params"]),
+            size_text(row["tokens"]),
+            f"{row['tokens_per_param']:.3g}",
+            f"{row['expected_loss']:.4f}",
+            f"{row['expected_regret']:.2g}",
+            f"{row['regret_q50']:.2g} / {row['regret_q95']:.2g}",
+            f"{100 * row['compute_regret_q50']:.2g} / {100 * row['compute_regret_q95']:.2g} %",
+            f"{row['p_near']:.2f}",
         )
         for _, row in table.iterrows()
     ]
-    header = ("compute", "N*", "D*", "tokens per param", "loss there", "beyond")
-    title = "Compute-optimal split of C = 6 N D: median and 90 % band; N* and D* take the law to be exactly right"
-    print_table(title, header, rows)
+    header = (
+        *("compute", "choice", "N", "D", "D/N", "expected loss", "regret", "50 / 95 %", "compute wasted", "P(near N*)"),
+    )
+    print_table("What to train, and what other choices cost", header, rows)
+    for statement in statements:
+        print(statement)
+
+
+def print_least_compute(table: Any) -> None:
+    rows = [
+        (
+            f"{row['loss']:g}",
+            number_band_text(row, "compute") if row["identified"] else "not identified",
+            size_band_text(row, "params") if row["identified"] else "not identified",
+            size_band_text(row, "tokens") if row["identified"] else "not identified",
+            f"{row['p_reached']:.2f}",
+        )
+        for _, row in table.iterrows()
+    ]
+    header = ("loss", "least budget", "N*", "D*", "P(reachable)")
+    print_table("Least budget for a loss: median and 90 % band; the law is taken to be exactly right", header, rows)
+
+
+def print_gain(table: Any) -> None:
+    rows = [
+        (
+            f"{row['compute']:.3g}",
+            number_band_text(row, "gain"),
+            band_text(row, "difference", 4),
+            f"{row['p_better']:.2f}",
+        )
+        for _, row in table.iterrows()
+    ]
+    header = ("compute", "times the other needs", "difference of loss", "P(better)")
+    print_table("Compute-equivalent gain: how much more compute the other recipe needs for the same loss", header, rows)
+
+
+def print_approaches(table: Any, statement: str) -> None:
+    rows = []
+    for _, row in table.iterrows():
+        numbers = ["cannot be used"] * 3
+        if not row["why_not"]:
+            numbers = [
+                number_band_text(row, "a"),
+                size_band_text(row, "params"),
+                size_band_text(row, "tokens"),
+            ]
+        rows.append((row["approach"], *numbers, str(row["points"]), row["note"]))
+    header = ("approach", "exponent of N*", "N* there", "D* there", "points", "meaning")
+    print_table("Approaches 1, 2 and 3: median and 90 % band", header, rows)
+    print(statement)
+
+
+def print_plan_of_runs(table: Any, statement: str) -> None:
+    rows = [
+        (
+            str(i + 1),
+            size_text(row["params"]),
+            size_text(row["tokens"]),
+            f"{row['tokens_per_param']:.3g}",
+            f"{row['cost']:.3g}",
+            f"{row['spent']:.3g}",
+            f"{100 * row['sd_share']:.0f} %",
+        )
+        for i, row in table.iterrows()
+    ]
+    header = ("run", "N", "D", "D/N", "cost", "spent so far", "sd left")
+    print_table("Runs that tell most about the target, in order", header, rows)
+    print(statement)
+
+
+def print_count_of_runs(table: Any, statement: str) -> None:
+    rows = [
+        (
+            str(row["runs"]),
+            f"{row['compute']:.3g}",
+            f"{row['sd_q50']:.3g} [{row['sd_q05']:.3g}, {row['sd_q95']:.3g}]",
+            f"{row['p_enough']:.2f}",
+        )
+        for row in table.to_dict("records")
+    ]
+    title = f"sd of {table.attrs['quantity']} after so many runs: median and 90 % of truths drawn from the priors"
+    print_table(title, ("runs", "compute", "sd", f"P(sd < {table.attrs['sd']:g})"), rows)
+    print(statement)
 
 
 def print_backtest(table: Any) -> None:

@@ -18,9 +18,7 @@ import bayescale
 from bayescale.loo import log_likelihood, loo
 
 fit_module = importlib.import_module("bayescale.fit")  # bayescale.fit is the function of that name
-SETTINGS = (
-    (500, 0.9, 1),
-)  # tuning steps, target acceptance, thinning: a few hundred refits need not be gated one by one
+SETTINGS = ((500, 0.9, 1),)  # tuning, target acceptance, thinning: hundreds of refits need no gate each
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from bayescale.runs import read_runs
 
 matplotlib.use("Agg")
 fit_module = importlib.import_module("bayescale.fit")  # bayescale.fit is the function of that name
+drift_module = importlib.import_module("bayescale.drift")
 
 SEED = 20260101
 BESIROGLU = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3659}
@@ -127,3 +128,21 @@ def pile():
 def sampled(pile):
     """A fit that is really sampled; its structure (law, noise) is compiled once a session, in 15 s."""
     return fit_module.fit(pile, "chinchilla", seed=SEED)
+
+
+@pytest.fixture(scope="module")
+def drift_once():
+    """The posterior with drift takes most of a second and depends on the fit alone: for tests that ask again and again
+    about one fit it is computed once, on a coarser grid of scales."""
+    real, kept = drift_module.posterior_by_scale, {}
+
+    def remembered(fit, length):
+        if id(fit) not in kept:
+            kept[id(fit)] = (fit, real(fit, length))  # the fit is kept too, so that no other gets its id
+        return kept[id(fit)][1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drift_module, "LOG_SCALES", drift_module.LOG_SCALES[::3])
+        for name in ("forecast", "decide", "design"):
+            patch.setattr(importlib.import_module(f"bayescale.{name}"), "posterior_by_scale", remembered)
+        yield

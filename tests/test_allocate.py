@@ -12,6 +12,7 @@ from bayescale.forecast import QUANTILES
 from bayescale.law import law_loss, load_law, sample_priors
 
 BUDGETS = [1e19, 1e22, 5.76e23]
+pytestmark = pytest.mark.usefixtures("drift_once")
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +47,7 @@ def test_closed_form_is_the_numeric_optimum(law, fixed, make_fit, crossed_runs, 
     N, D = closed["N"].values, closed["D"].values
     searched = (N > 10) & (D > 10)  # the search goes from one parameter to one token
     assert searched.mean() > 0.9
-    apart = np.abs(numeric["N"].values / N - 1)[searched]
-    assert np.quantile(apart, 0.99) < 1e-4
-    # where nearly all of the loss is its floor the minimum is as flat as floats can tell: its place is less well
-    # known there, the loss is not
+    assert np.abs(numeric["N"].values / N - 1)[searched].max() < 1e-6
     np.testing.assert_allclose(numeric["law_loss"].values[searched], closed["law_loss"].values[searched], rtol=1e-12)
 
 
@@ -217,15 +215,159 @@ def test_budgets_of_no_use(learnt, compute, message):
 def test_table(learnt):
     table = allocation_table(allocate(learnt, BUDGETS))
     bands = [f"{name}_{q}" for name in ("params", "tokens", "tokens_per_param", "law_loss", "loss") for q in QUANTILES]
-    assert list(table.columns) == ["compute", *bands, "identified", "why_not", "decades_beyond"]
+    exponents = [f"a_{q}" for q in QUANTILES]
+    assert list(table.columns) == ["compute", *bands, "identified", "why_not", "held", "decades_beyond", *exponents]
     assert list(table["compute"]) == BUDGETS and (table.params_q05 < table.params_q95).all()
 
 
 def test_summary_for_machines(learnt):
     summary = json.loads(json.dumps(allocation_summary(allocate(learnt, BUDGETS)), allow_nan=False))
-    assert set(summary) == {"law", "budgets", "diagnostics", "warnings"}
+    assert set(summary) == {"law", "cost", "budgets", "diagnostics", "warnings"}
     for budget, compute in zip(summary["budgets"], BUDGETS, strict=True):
         assert {"compute", "params", "tokens", "tokens_per_param", "loss", "identified"} <= set(budget)
         assert budget["compute"] == compute and budget["identified"] is True
         for name in ("params", "tokens", "tokens_per_param", "loss"):
             assert list(budget[name]) == list(QUANTILES) and budget[name]["q05"] < budget[name]["q95"]
+
+
+# ---- costs, limits, menus, further inputs ---------------------------------------------------------------------------
+
+
+def test_cost_in_money_with_uncertain_use_of_the_hardware(learnt):
+    """Budget / price * peak * mfu is the compute; at a certain mfu the split is that of this compute."""
+    given = {"mfu": 0.4, "peak": 989e12, "price": 2.0}
+    cost = "6*N*D/(mfu*peak*3600)*price"
+    money, compute = allocate(learnt, 1e6, cost=cost, given=given), allocate(learnt, 1e6 / 2 * 3600 * 989e12 * 0.4)
+    np.testing.assert_allclose(money["N"], compute["N"], rtol=1e-7)
+    unsure = allocate(learnt, 1e6, cost=cost, given=given | {"mfu": "0.2..0.8"})
+    widths = [float(np.ptp(np.log(r["N"]).quantile([0.05, 0.95]).values)) for r in (money, unsure)]
+    assert widths[1] > 1.3 * widths[0], "the uncertain cost is in the band"
+    assert unsure.attrs["cost"] == cost and money["identified"].all()
+
+
+def test_limit_that_holds_is_said_and_leaves_no_band(learnt):
+    result = allocate(learnt, [1e22, 1e23], ratio=(200, None))
+    np.testing.assert_allclose(result["tokens_per_param"], 200, rtol=1e-9)
+    assert list(result["held"].values) == ["tokens per parameter >= 200 in 100% of the draws"] * 2
+    assert not result["identified"].any()
+    table = allocation_table(result)
+    assert np.isnan(table[["params_q05", "params_q95", "tokens_per_param_q05"]].values).all(), "no band of no width"
+    np.testing.assert_allclose(table.tokens_per_param_q50, 200)
+    budget = json.loads(json.dumps(allocation_summary(result), allow_nan=False))["budgets"][0]
+    assert budget["params"]["q05"] is None and budget["params"]["q50"] > 0 and budget["held"]
+    assert "not identified: held by a limit: tokens per parameter >= 200" in " ".join(allocation_warnings(result))
+
+
+def test_sizes_can_be_held(learnt):
+    fixed = allocate(learnt, 1e22, params=1e9)
+    np.testing.assert_allclose([fixed["N"].values.ravel()[0], fixed["D"].values.ravel()[0]], [1e9, 1e22 / 6e9])
+    assert fixed["held"].values[0] == "params = 1e+09 in 100% of the draws"
+    tokens = allocate(learnt, 1e22, tokens=1e11)
+    np.testing.assert_allclose(tokens["N"], 1e22 / 6e11, rtol=1e-9)
+
+
+def test_limits_that_leave_the_optimum_inside_change_nothing(learnt):
+    free, bound = allocate(learnt, BUDGETS), allocate(learnt, BUDGETS, params=(1e6, 1e13), ratio=(0.1, 1e4))
+    np.testing.assert_allclose(bound["N"], free["N"], rtol=1e-7)
+    assert bound["identified"].all() and not any(bound["held"].values)
+
+
+def test_menu(learnt):
+    result = allocate(learnt, [1e22, 5.76e23], menu=[1e9, 1e10, 7e10])
+    assert set(np.unique(result["N"])) <= {1e9, 1e10, 7e10} and "a" not in result
+    free = allocate(learnt, [1e22, 5.76e23])
+    assert (result["law_loss"] >= free["law_loss"] - 1e-12).all()
+    small = allocate(learnt, 5.76e23, menu=[1e8, 1e9])
+    assert small["held"].values[0].startswith("the largest of the menu in ") and not small["identified"].any()
+    deep = allocate(learnt, 1e22, menu={"params": [1e9, 1e10], "layers": [10, 200]}, cost="(6*N + 1e8*layers)*D")
+    assert np.isfinite(deep["loss"]).all()
+
+
+def test_exponents_are_those_of_the_posterior(learnt):
+    result = allocate(learnt, BUDGETS)
+    for i in range(len(BUDGETS)):
+        np.testing.assert_allclose(result["a"].isel(budget=i), learnt["posterior"]["a"], atol=1e-5)
+    assert (result["loss_exponent"] > 0).all()
+
+
+@pytest.fixture(scope="module")
+def prior_of(make_fit, crossed_runs):
+    """A fit by hand at draws of a law's priors, for runs with its further inputs."""
+
+    def make(law, **columns):
+        runs = crossed_runs().assign({name: ("run", np.resize(np.array(x), 24)) for name, x in columns.items()})
+        rng = np.random.default_rng(3)
+        return make_fit(law, {name: x[:100] for name, x in sample_priors(load_law(law), 100, rng).items()}, runs)
+
+    return make
+
+
+def test_unique_tokens(prior_of):
+    fit = prior_of("data_constrained", unique_tokens=[1e9, 1e10, 1e11])
+    plenty, few = (allocate(fit, [1e21, 1e23], unique_tokens=tokens) for tokens in (1e18, 3e10))
+    chinchilla = allocate(fit, [1e21, 1e23], given={"unique_tokens": 1e18})
+    np.testing.assert_allclose(plenty["N"], chinchilla["N"], rtol=1e-6)
+    slack = (plenty["D"] < 3e10).values
+    assert 0.1 < slack.mean() < 0.9
+    np.testing.assert_allclose(few["N"].values[slack], plenty["N"].values[slack], rtol=1e-3)
+    assert (few["law_loss"].values[~slack] > plenty["law_loss"].values[~slack]).all()
+    law, values = load_law("data_constrained"), draws_of(fit)
+    N = xr.DataArray(np.geomspace(1e6, 1e13, 4000), dims="split")
+    there = law_loss(law, values | {"N": N, "D": 1e23 / (6 * N), "unique_tokens": 3e10})
+    best = few["law_loss"].isel(budget=1)
+    assert (best <= there.min("split") * (1 + 1e-9)).all()
+
+
+def test_experts_are_given(prior_of):
+    fit = prior_of("joint_moe", experts=[1.0, 8.0, 32.0])
+    few, many = (allocate(fit, 1e22, given={"experts": experts}) for experts in (1, 32))
+    assert not np.allclose(few["N"], many["N"])
+    numeric = allocate(fit, 1e22, given={"experts": 32}, closed_form=False)
+    np.testing.assert_allclose(numeric["N"], many["N"], rtol=1e-6)
+    with pytest.raises(FitError, match=r"law 'joint_moe' needs \['experts'\] besides N and D"):
+        allocate(fit, 1e22)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"params": (1e12, 1e9)}, "the least is above the most; no split can keep to that"),
+        ({"params": 1e9, "tokens": 1e11}, "both params and tokens are held"),
+        ({"ratio": 20}, r"ratio = 20: a pair \(least, most\)"),
+        ({"tokens": "many"}, "tokens = 'many': a number or a pair"),
+        ({"tokens": (0, 1e12)}, "tokens = 0: a finite number above 0"),
+        ({"params": (1e13, None), "ratio": (20, None)}, "has no split that keeps to the limits: params >= 1e"),
+        ({"tokens": (1e50, None)}, "does not buy tokens >= 1e"),
+        ({"menu": []}, "the menu is empty"),
+        ({"menu": [1e9, -1]}, "menu: params = -1: a finite number above 0"),
+        ({"menu": {"size": [1e9]}}, "a menu needs the column 'params'"),
+        ({"menu": [1e25]}, "does not allow any of the 1 architectures of the menu"),
+        ({"menu": [1e9], "ratio": (1e9, None)}, "does not allow any of the 1 architectures"),
+        ({"unique_tokens": 1e10}, "law 'chinchilla' does not know repeated data"),
+        ({"given": {"N": 1e9}}, "N cannot be given a value"),
+        ({"given": {"T": 1e9}}, r"\['T'\] given, but neither the cost '6\*N\*D' nor the law 'chinchilla' uses them"),
+        ({"cost": "6*N*D + 2*N*T"}, r"no value for \['T'\]"),
+        ({"cost": "6*N*D + 2*N*T", "given": {"T": 1e30}}, "does not buy one token for one parameter"),
+    ],
+)
+def test_requests_that_cannot_be_met(learnt, options, message):
+    with pytest.raises(FitError, match=message):
+        allocate(learnt, 1e22, **options)
+
+
+def test_a_law_of_something_else_is_refused(prior_of):
+    with pytest.raises(FitError, match="a split of compute needs a law of N and D"):
+        allocate(prior_of("power_params"), 1e22)
+
+
+def test_decisions_and_targets_with_further_inputs(prior_of):
+    from bayescale.decide import decide
+    from bayescale.target import least_compute
+
+    repeated = prior_of("data_constrained", unique_tokens=[1e9, 1e10, 1e11])
+    decided = decide(repeated, 1e21, unique_tokens=3e10)
+    assert np.isfinite(decided["N"].values).all()
+    free, short = (least_compute(repeated, 2.8, unique_tokens=tokens)["compute"].values for tokens in (1e18, 1e9))
+    assert (short >= free * (1 - 1e-6)).all() and (short > free).any()
+    experts = decide(prior_of("joint_moe", experts=[1.0, 8.0, 32.0]), 1e21, given={"experts": 8}, drift=False)
+    assert (experts["expected_regret"].values[:, :1] <= experts["expected_regret"].values + 1e-12).all()

@@ -210,6 +210,21 @@ def test_hostile_formula_runs_nothing(command, runs, tmp_path, hostile):
         (["allocate", "{fit}", "--compute", "-1e22"], "--compute -1e22: a finite number above 0 is expected"),
         (["allocate", "{fit}", "--compute", "1"], "compute = 1: a budget must be finite and above 6 FLOP"),
         (["allocate", "{fit}"], "missing option '--compute' / '-C'"),
+        (["allocate", "{fit}", "-C", "1e22", "--params", "7B..1B"], "the least is above the most"),
+        (["allocate", "{fit}", "-C", "1e22", "--ratio", "many"], "--ratio many: not a number"),
+        (["allocate", "{fit}", "-C", "1e22", "--menu", "none.csv"], "--menu none.csv: No such file or directory"),
+        (["allocate", "{fit}", "-C", "1e22", "--cost", "6*N"], "what a run costs must depend on both N and D"),
+        (
+            ["allocate", "{fit}", "-C", "1e22", "--given", "T"],
+            "--given T: NAME=VALUE is expected, such as --given T=1e12",
+        ),
+        (["reach", "{fit}", "-L", "0"], "--loss 0: a finite number above 0 is expected"),
+        (["gain", "{fit}", "none.nc", "-C", "1e22"], "none.nc: no such file"),
+        (["approaches", "{fit}", "-C", "1"], "a budget must be finite and above 6 FLOP"),
+        (["next", "{fit}", "-B", "1e21"], "the target 'loss' is that of one run"),
+        (["next", "{fit}", "-B", "1e21", "--target", "fame"], "unknown target 'fame'"),
+        (["plan", "--quantity", "zeta"], "law 'coupled' has no quantity 'zeta'"),
+        (["plan", "--params", "2B..1B"], "0 < smallest < largest"),
         (["backtest", "{runs}", "--horizon", "0"], "horizon = 0: a number of decades above 0 is expected"),
         (["backtest", "{one_size}"], "no cut leaves 12 runs of 4 sizes"),
         (["demo", "-o", "{runs}"], "runs.csv: cannot be made: File exists"),
@@ -382,6 +397,72 @@ def test_allocate(command, parsed, saved, tmp_path):
     status, out, _ = command("allocate", saved, "-C", "1e22", "-o", tmp_path / "table.csv")
     assert status == 0 and "tokens per param" in out and (tmp_path / "table.csv").exists()
 
+    assert "What to train, and what other choices cost" in out and "costs less than 0.1 % of the loss" in out
+    choices = summary["decision"]["choices"]
+    assert [choice["choice"] for choice in choices[:3]] == [
+        *("least expected loss", "median of N*", "20 tokens per parameter"),
+    ]
+
+
+def test_allocate_with_costs_and_limits(command, parsed, saved, tmp_path):
+    (tmp_path / "menu.csv").write_text("params,layers\n1e9,16\n7e9,32\n")
+    args = ["allocate", saved, "-C", "1e22", "--law-only"]
+    held = parsed(*args, "--ratio", "200..", "--params", "100M..100B")["budgets"][0]
+    assert held["held"].startswith("tokens per parameter >= 200") and held["tokens_per_param"]["q05"] is None
+    menu = parsed(*args, "--menu", tmp_path / "menu.csv", "--cost", "(6*N + 1e6*layers)*D")["budgets"][0]
+    assert menu["params"]["q50"] in (1e9, 7e9)
+    summary = parsed(*args, "--cost", "6*N*D + 2*N*T", "--given", "T=1T", "--candidate", "1B")
+    assert summary["cost"] == "6*N*D + 2*N*T"
+    assert "N = 1e+09" in [row["choice"] for row in summary["decision"]["choices"]]
+    status, out, err = command(*args, "--tokens", "1T")
+    assert status == 0 and "held by" in out and "tokens = 1e+12" in out and "not identified: held by a limit" in err
+
+
+def test_reach(command, parsed, saved):
+    (near, far) = parsed("reach", saved, "--loss", "2.2", "-L", "1.2")["targets"]
+    assert near["compute"]["q05"] < near["compute"]["q95"] and near["identified"] and near["p_reached"] == 1
+    assert far["compute"]["q50"] is None and not far["identified"]
+    status, out, err = command("reach", saved, "-L", "1.2")
+    assert status == 0 and "not identified" in out and "of the draws do not reach it" in err
+
+
+def test_gain(command, parsed, saved):
+    (row,) = parsed("gain", saved, saved, "-C", "1e22")["budgets"]
+    assert row["gain_q50"] == pytest.approx(1, abs=1e-4) and row["p_better"] == 0
+    assert "Compute-equivalent gain" in command("gain", saved, saved, "-C", "1e22")[1]
+
+
+def test_approaches(command, parsed, saved):
+    summary = parsed("approaches", saved, "-C", "1e22")
+    assert [row["approach"][0] for row in summary["approaches"]] == ["1", "2", "3"]
+    assert summary["agree"] in (True, False, None) and summary["statement"]
+    assert "3 law, posterior" in command("approaches", saved, "-C", "1e22")[1]
+
+
+def test_next(command, parsed, saved, tmp_path):
+    (tmp_path / "could.csv").write_text("params,tokens\n1e8,1e10\n1e9,2e10\n")
+    args = ["next", saved, "--budget", "1e21", "-N", "70B", "-D", "1.4T", "--law-only"]
+    summary = parsed(*args, "--runs", "3")
+    assert 1 <= len(summary["plan"]) <= 3 and summary["width_after"] < summary["width_now"]
+    plan = parsed(*args, "--candidates", tmp_path / "could.csv")["plan"]
+    assert plan[0]["params"] in (1e8, 1e9)
+    status, out, _ = command(*args, "-o", tmp_path / "plan.csv")
+    assert status == 0 and "The 90 % band of log loss" in out and (tmp_path / "plan.csv").exists()
+    other = ["next", saved, "--budget", "1e21", "--target", "params", "-C", "1e24", "--law-only"]
+    assert "log N* at 1e+24 FLOP" in parsed(*other)["target"]
+
+
+def test_default_cost_is_that_of_the_library():
+    from bayescale.cost import TRAINING
+
+    assert cli.TRAINING == TRAINING
+
+
+def test_plan(command, parsed):
+    summary = parsed("plan", "--law", "kaplan", "--quantity", "alpha_N", "--params", "50M..2B")
+    assert summary["rows"][0]["runs"] == 8 and "alpha_N" in summary["statement"]
+    assert "sd of alpha_N" in command("plan", "--law", "kaplan", "--quantity", "alpha_N")[1]
+
 
 def test_allocation_that_is_not_identified(command, parsed, true_fit, tmp_path):
     path = save_fit(true_fit(draws=100, collinear=True), tmp_path / "fit.nc")
@@ -422,6 +503,11 @@ def test_datasets(command, parsed):
         ["fit", "pile", "--law", "chinchilla", "--below", "1e22"],
         ["forecast", "{fit}", "-N", "70B", "-D", "100T"],
         ["allocate", "{fit}", "-C", "1e22"],
+        ["reach", "{fit}", "-L", "2.2"],
+        ["gain", "{fit}", "{fit}", "-C", "1e22"],
+        ["approaches", "{fit}", "-C", "1e22"],
+        ["next", "{fit}", "-B", "1e21", "-N", "70B", "-D", "1.4T", "--law-only"],
+        ["plan", "--law", "kaplan", "--quantity", "alpha_N"],
     ],
 )
 def test_quiet(command, args, saved, sampled):

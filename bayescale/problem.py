@@ -1,0 +1,234 @@
+"""From a fit and the options of an allocation to a problem: what may be chosen, what it costs, what it brings."""
+
+from collections.abc import Mapping
+from typing import Any, TypedDict
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayescale.cost import TRAINING, check_rises, draw_quantities, parse_cost, quantity, spend, tokens_at
+from bayescale.drift import has_drift
+from bayescale.fit import FitError, draws_of, law_of
+from bayescale.law import Law, column
+from bayescale.optimum import Limits, Problem
+from bayescale.runs import FLOPS_PER_PARAM_TOKEN
+from bayescale.surface import UNIQUE, loss_surface
+
+SEARCH_DECADES = (-4.0, 12.0)  # of budget around the largest run, in which a target loss is looked for
+
+
+class SplitOptions(TypedDict, total=False):
+    """Options that every question about a split takes; :func:`bayescale.allocate` says what they mean."""
+
+    cost: str
+    given: Mapping[str, Any] | None
+    params: Any
+    tokens: Any
+    ratio: Any
+    unique_tokens: float | None
+    menu: Any
+
+
+def problem_of(
+    fit: xr.DataTree,
+    *,
+    cost: str = TRAINING,
+    given: Mapping[str, Any] | None = None,
+    params: Any = None,
+    tokens: Any = None,
+    ratio: Any = None,
+    unique_tokens: float | None = None,
+    menu: Any = None,
+    seed: int = 0,
+) -> tuple[Problem, dict[str, float]]:
+    """The options of an allocation, checked, as a :class:`bayescale.optimum.Problem` over the draws of a fit.
+
+    Returns also the inputs of the law besides N and D, by column, as :func:`bayescale.forecast` takes them.
+
+    Raises
+    ------
+    FitError
+        If the law does not depend on N and D, an input or a value of the cost is missing or superfluous, a formula
+        cannot be read, or the limits contradict each other.
+    """
+    law = law_of(fit)
+    if not {"N", "D"} <= set(law.inputs):
+        raise FitError(f"law '{law.name}' uses {list(law.inputs)}; a split of compute needs a law of N and D")
+    if not has_drift(law):
+        raise FitError(
+            f"law '{law.name}' explains '{law.observed.column}' ({law.observed.scale}), not a loss; "
+            "a split of compute is chosen by the loss it brings"
+        )
+    given = dict(given or {})
+    if clash := sorted({"N", "D", "C"} & set(given)):
+        raise FitError(
+            f"{clash[0]} cannot be given a value: it is what the split decides; limits are params and tokens"
+        )
+    items = _menu(menu)
+    parsed = parse_cost(cost, given, set(items or ()) - {"params"})
+    others = set(law.inputs) - {"N", "D", "C"}
+    if unique_tokens is not None:
+        unique_tokens = _positive("unique_tokens", unique_tokens)
+        if UNIQUE not in others:
+            raise FitError(
+                f"law '{law.name}' does not know repeated data (no input '{UNIQUE}'); take a law that does, "
+                "or keep to one pass with the limit tokens=(None, most)"
+            )
+        others -= {UNIQUE}
+    missing = sorted(others - set(given))
+    if missing:
+        raise FitError(f"law '{law.name}' needs {missing} besides N and D; give them by name (given={{...}})")
+    symbols = {}
+    for name in sorted(others):
+        value = quantity(name, given[name])
+        if not isinstance(value, float) or value <= 0:
+            raise FitError(f"{name} = {given[name]!r}: an input of the law '{law.name}' is a number above 0 here")
+        symbols[name] = value
+    unused = sorted(set(given) - set(parsed.given) - others)
+    if unused:
+        raise FitError(f"{unused} given, but neither the cost '{cost}' nor the law '{law.name}' uses them")
+    values = problem_values(fit, law, symbols)
+    drawn = draw_quantities(parsed.given, len(_first(values)), np.random.default_rng(seed))
+    if items is None:
+        check_rises(parsed, drawn)
+    limits = Limits(*(_limit(*pair) for pair in (("params", params), ("tokens", tokens), ("ratio", ratio))))
+    for name, pair in (("params", limits.params), ("tokens", limits.tokens), ("ratio", limits.ratio)):
+        if pair[0] > pair[1]:
+            raise FitError(f"{name} = {pair}: the least is above the most; no split can keep to that")
+    if limits.params[0] == limits.params[1] and limits.tokens[0] == limits.tokens[1]:
+        raise FitError("both params and tokens are held: nothing is left to split; forecast gives the loss of that run")
+    problem = Problem(loss_surface(law, values, unique_tokens), parsed, drawn, limits, items, symbols)
+    return problem, {column(name): value for name, value in symbols.items()}
+
+
+def problem_values(fit: xr.DataTree, law: Law, symbols: Mapping[str, float]) -> dict[str, Any]:
+    """What a law needs besides N and D: parameters [draw, 1], reference constants, other inputs."""
+    values = draws_of(fit)
+    flat: dict[str, Any] = {name: values[name].values.reshape(-1, 1) for name in law.priors}
+    return flat | {name: float(values[name]) for name in law.constants} | dict(symbols)
+
+
+def _first(values: Mapping[str, Any]) -> np.ndarray:
+    return next(value for value in values.values() if np.ndim(value))
+
+
+def numbers(name: str, given: Any, unit: str = "") -> np.ndarray:
+    """A number or a flat sequence of them, as an array.
+
+    Raises
+    ------
+    FitError
+        If it is anything else.
+    """
+    try:
+        row = np.atleast_1d(np.asarray(given, dtype=float))
+    except (TypeError, ValueError):
+        raise FitError(f"{name} must be a number{unit}, or a sequence of them") from None
+    if row.ndim != 1 or not row.size:
+        raise FitError(f"{name} must be a number{unit}, or a flat sequence of them")
+    return row
+
+
+def budgets_of(compute: Any, cost: str = TRAINING) -> np.ndarray:
+    """Budgets [budget], checked: finite, and under the default cost enough for one token and one parameter.
+
+    Raises
+    ------
+    FitError
+        Naming the first budget that is of no use.
+    """
+    training = cost == TRAINING
+    budgets = numbers("compute", compute, " of FLOP" if training else "")
+    least = FLOPS_PER_PARAM_TOKEN if training else 0.0
+    bad = budgets[~(np.isfinite(budgets) & (budgets > least))]
+    if bad.size:
+        raise FitError(
+            f"compute = {bad[0]:g}: a budget must be finite and above {least:g}{' FLOP' if training else ''}"
+        )
+    return budgets
+
+
+def _positive(name: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = np.nan
+    if not (np.isfinite(number) and number > 0):
+        raise FitError(f"{name} = {value!r}: a finite number above 0 is expected")
+    return number
+
+
+def _limit(name: str, given: Any) -> tuple[float, float]:
+    """(least, most) of what was given: None, a number that holds it, or a pair with None for an open end."""
+    if given is None:
+        return 0.0, np.inf
+    if np.ndim(given) == 0 and not isinstance(given, str):
+        held = _positive(name, given)
+        if name == "ratio":
+            raise FitError(f"ratio = {given!r}: a pair (least, most) of tokens per parameter is expected")
+        return held, held
+    try:
+        low, high = given
+    except (TypeError, ValueError):
+        raise FitError(
+            f"{name} = {given!r}: a number or a pair (least, most) is expected, None for an open end"
+        ) from None
+    return 0.0 if low is None else _positive(name, low), np.inf if high is None else _positive(name, high)
+
+
+def _menu(menu: Any) -> dict[str, np.ndarray] | None:
+    """A menu of architectures as columns [item], sorted by params."""
+    if menu is None:
+        return None
+    if isinstance(menu, Mapping | pd.DataFrame):
+        table = {str(name): menu[name] for name in menu}
+    else:
+        table = {"params": menu}
+    if "params" not in table:
+        raise FitError(f"a menu needs the column 'params'; its columns are {sorted(table)}")
+    try:
+        columns = {name: np.atleast_1d(np.asarray(values, dtype=float)) for name, values in table.items()}
+    except (TypeError, ValueError):
+        raise FitError("a menu is a list of sizes N, or a table of numbers with the column 'params'") from None
+    if len({values.shape for values in columns.values()}) != 1 or columns["params"].ndim != 1:
+        raise FitError("the columns of a menu must be flat and of one length")
+    if not columns["params"].size:
+        raise FitError("the menu is empty: nothing can be chosen; list at least one architecture")
+    for name, values in columns.items():
+        bad = values[~(np.isfinite(values) & (values > 0))]
+        if bad.size:
+            raise FitError(f"menu: {name} = {bad[0]:g}: a finite number above 0 is expected")
+    order = np.argsort(columns["params"], kind="stable")
+    return {name: values[order] for name, values in columns.items()}
+
+
+def searched_budgets(fit: xr.DataTree, problem: Problem) -> tuple[float, float]:
+    """Budgets between which a target loss is looked for, from what the largest run would have cost."""
+    data = fit["constant_data"]
+    middle = {name: float(np.median(value)) for name, value in problem.cost_values.items()}
+    if problem.menu is not None:
+        middle |= {name: float(np.median(value)) for name, value in problem.menu.items() if name != "params"}
+    run = int(np.argmax(data["compute"].values))
+    largest = float(spend(problem.cost, middle, data["params"].values[run], data["tokens"].values[run]))
+    return largest * 10 ** SEARCH_DECADES[0], largest * 10 ** SEARCH_DECADES[1]
+
+
+def bought_tokens(problem: Problem, N: np.ndarray, budget: np.ndarray) -> np.ndarray:
+    """Tokens that budgets [budget] buy at sizes N [budget], the median over draws of an uncertain cost [budget]."""
+    if problem.menu is None:
+        D = tokens_at(problem.cost, problem.cost_values, N[None, :], budget[None, :])
+        return np.nanmedian(D, axis=0)
+    items = np.abs(np.log(problem.menu["params"])[None, :] - np.log(N)[:, None]).argmin(axis=1)
+    columns = {name: values[items][None, :] for name, values in problem.menu.items() if name != "params"}
+    D = tokens_at(
+        problem.cost, {**problem.cost_values, **columns}, problem.menu["params"][items][None, :], budget[None, :]
+    )
+    return np.nanmedian(D, axis=0)
+
+
+def forecast_inputs(problem: Problem, covariates: Mapping[str, float], D: np.ndarray) -> dict[str, Any]:
+    """What :func:`bayescale.forecast` needs of runs of D tokens besides N and D."""
+    if problem.surface.unique_tokens is None:
+        return dict(covariates)
+    return {**covariates, UNIQUE: np.minimum(problem.surface.unique_tokens, D)}

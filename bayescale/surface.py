@@ -1,0 +1,68 @@
+"""A law as a function of N and D alone, over all draws at once: plain NumPy arrays [draw, budget]."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bayescale.formula import Node, evaluate, split_data
+from bayescale.law import with_where
+from bayescale.lawfile import PREDICTED, Law
+from bayescale.runs import FLOPS_PER_PARAM_TOKEN
+from bayescale.slope import value_and_slope
+
+UNIQUE = "unique_tokens"  # the input of a law that knows repeated data
+
+
+@dataclass(frozen=True)
+class Surface:
+    """The loss of a law as a function of N and D alone, for all draws: whatever else is in it has been computed.
+
+    Attributes
+    ----------
+    trees : what is left of the law's sub-expressions and formula; ``known`` are the values of the rest [draw, 1]
+    unique_tokens : how many distinct tokens there are, or None for a law that does not ask
+    """
+
+    trees: Mapping[str, Node]
+    known: Mapping[str, Any]
+    unique_tokens: float | None = None
+
+
+def loss_surface(law: Law, values: Mapping[str, Any], unique_tokens: float | None = None) -> Surface:
+    """The law as a function of N and D alone.
+
+    Parameters
+    ----------
+    values : parameters [draw, 1], reference constants and inputs besides N and D
+    unique_tokens : how many distinct tokens there are; of fewer seen all are distinct
+    """
+    trees, parts = split_data({**law.where, PREDICTED: law.tree}, set(values))
+    before = with_where(law, values)
+    return Surface(trees, {name: evaluate(part, before) for name, part in parts.items()}, unique_tokens)
+
+
+def loss_at(surface: Surface, N: Any, D: Any) -> np.ndarray:
+    """Loss of the law [draw, ...] at sizes that broadcast with [draw, 1]."""
+    here = {**surface.known, "N": N, "D": D, "C": FLOPS_PER_PARAM_TOKEN * N * D}
+    if surface.unique_tokens is not None:
+        here[UNIQUE] = np.minimum(surface.unique_tokens, D)
+    for name, tree in surface.trees.items():
+        here[name] = evaluate(tree, here)
+    return np.asarray(here[PREDICTED], dtype=float)
+
+
+def loss_slope(surface: Surface, N: np.ndarray, D: np.ndarray, tokens_given_up: np.ndarray) -> np.ndarray:
+    """d loss / d log N along a budget, ``tokens_given_up`` being d D / d log N there."""
+    here = {**surface.known, "N": N, "D": D, "C": FLOPS_PER_PARAM_TOKEN * N * D}
+    moving: dict[str, Any] = {"N": N, "D": tokens_given_up}
+    moving["C"] = FLOPS_PER_PARAM_TOKEN * N * (D + tokens_given_up)
+    if surface.unique_tokens is not None:
+        here[UNIQUE] = np.minimum(surface.unique_tokens, D)
+        moving[UNIQUE] = np.where(surface.unique_tokens < D, 0.0, tokens_given_up)
+    for name, tree in surface.trees.items():
+        here[name], slope = value_and_slope(tree, here, moving)
+        if slope is not None:
+            moving[name] = slope
+    return np.asarray(moving[PREDICTED], dtype=float)
