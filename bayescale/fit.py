@@ -1,5 +1,6 @@
 """law + runs -> PyMC model -> sampled DataTree."""
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -7,6 +8,7 @@ import numbers
 import os
 import platform
 import warnings
+import zlib
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
@@ -31,12 +33,15 @@ from bayescale.law import (
 from bayescale.lawfile import COLUMNS, PREDICTED
 from bayescale.lint import check_runs
 from bayescale.noise import NOISES, beta_binomial_parameters, default_noise, log_density, log_mass, noise_scale
+from bayescale.priors import DISTRIBUTIONS
 from bayescale.runs import read_runs
+from bayescale.starts import start_points, unbounded
 
 FORMAT = 1  # of a saved fit; a later bayescale reads earlier ones
 MIN_RUNS = 4
-# (tune, target_accept): when a fit fails its limits the next, slower, setting is tried before it is given up
-SETTINGS = ((800, 0.95), (2000, 0.98), (3000, 0.995))
+# (tune, target_accept, thin): when a fit fails its limits the next, slower, setting is tried before it is given up; the
+# last also draws several times as many and keeps every so manieth, for posteriors that chains cross slowly
+SETTINGS = ((800, 0.95, 1), (2000, 0.98, 1), (3000, 0.99, 4))
 LOG_LIKELIHOOD_MAX = 50_000_000  # draws x runs above which the pointwise log likelihood is not kept (400 MB)
 
 
@@ -107,10 +112,13 @@ def fit(
     _check_fits(runs, law)
 
     constants = reference_constants(law, runs) | {"C_ref": _centre(runs[size_column(law)].values)}
+    _check_finite(law, runs, constants)
     compiled = _compiled_for(law, noise, runs, constants)
+    compiled = _started(compiled, law, noise, runs, constants, seed)
     attempts = []
-    for tune, target_accept in SETTINGS:
-        posterior, stats = _sample(compiled, draws, tune, chains, seed, target_accept, progress)
+    for tune, target_accept, thin in SETTINGS:
+        posterior, stats = _sample(compiled, draws * thin, tune, chains, seed, target_accept, progress)
+        posterior, stats = (_thinned(part, thin) for part in (posterior, stats))
         attempts.append((check_convergence(posterior, stats), posterior, stats, tune, target_accept))
         if attempts[-1][0]["clean"]:
             break
@@ -184,6 +192,19 @@ def _check_fits(runs: xr.Dataset, law: Law) -> None:
     if np.ptp(seen) <= 1e-9 * np.abs(seen).max():
         what = "losses are" if law.observed.column == "loss" else f"values of {law.observed.column} are"
         raise FitError(f"{where}: all {count} {what} {seen[0]:.4g}; there is nothing to learn from")
+
+
+def _check_finite(law: Law, runs: xr.Dataset, constants: Mapping[str, float]) -> None:
+    """A law that has no value at the middle of its priors, for some run, cannot be sampled."""
+    middle = {name: DISTRIBUTIONS[prior.dist].quantile(0.5, **prior.params) for name, prior in law.priors.items()}
+    predicted = np.broadcast_to(law_loss(law, middle | _inputs(law, runs, constants)), runs.sizes["run"])
+    bad = np.flatnonzero(~np.isfinite(predicted) | ((predicted <= 0) & (law.observed.scale == "log")))
+    if bad.size:
+        inputs = ", ".join(f"{column(symbol)} = {runs[column(symbol)].values[bad[0]]:.4g}" for symbol in law.inputs)
+        raise FitError(
+            f"{runs.attrs.get('source', 'runs')}: law '{law.name}' gives {predicted[bad[0]]:g} for run {bad[0]} "
+            f"({inputs}) at the middle of its priors; check the inputs, or the formula"
+        )
 
 
 def observed_values(law: Law, runs: xr.Dataset) -> xr.DataArray:
@@ -266,7 +287,7 @@ def _compiled(law_text: str, law_name: str, noise: str, known: frozenset[str]) -
     values = with_where(
         law, {name: np.float64(2.0) if name.endswith(("_ref", "_span")) else np.array([2.0, 3.0]) for name in known}
     )
-    data = {name: np.asarray(evaluate(part, values), dtype=float) for name, part in parts.items()}
+    data = {name: np.ones_like(evaluate(part, values), dtype=float) for name, part in parts.items()}
     if law.observed.scale == "proportion":
         data |= {"seen": np.ones(2, dtype=int), "count": np.full(2, 2)}
     else:
@@ -275,6 +296,34 @@ def _compiled(law_text: str, law_name: str, noise: str, known: frozenset[str]) -
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return nutpie.compile_pymc_model(build_model(law, noise, data, set(known)))
+
+
+def _thinned(part: xr.Dataset, thin: int) -> xr.Dataset:
+    part = part.isel(draw=slice(thin - 1, None, thin))
+    return part.assign_coords(draw=np.arange(part.sizes["draw"]))
+
+
+def _started(compiled: Any, law: Law, noise: str, runs: xr.Dataset, constants: Mapping[str, float], seed: int) -> Any:
+    """The compiled model with chains that start at good places (see :mod:`bayescale.starts`)."""
+    seen = observed_values(law, runs).values
+    unit = {"log": 0.0, "proportion": 1.0, "linear": float(np.ptp(seen))}[law.observed.scale]
+    found = start_points(law, _inputs(law, runs, constants), seen / unit if unit else seen, unit, seed)
+    if found is None:
+        return compiled
+    values, sigma = found
+    rng = np.random.default_rng([seed, 102])
+    scatter = {
+        "sigma": sigma,
+        "tilt": 0.05 * rng.standard_normal(len(sigma)),
+        "nu_minus_2": 10 * np.exp(0.5 * rng.standard_normal(len(sigma))),
+        "overdispersion": np.clip(sigma**2, 1e-4, 0.2),
+    }
+    positions = unbounded(values | scatter, law.priors | NOISES[noise].priors)
+
+    def initial_point(chain_seed: Any) -> np.ndarray:
+        return positions[zlib.crc32(np.asarray(chain_seed).tobytes()) % len(positions)]
+
+    return dataclasses.replace(compiled, initial_point_func=initial_point)
 
 
 def _sample(compiled: Any, draws: int, tune: int, chains: int, seed: int, target_accept: float, progress: bool):

@@ -105,8 +105,8 @@ def _without_drift(fit: xr.DataTree, law: Law, points: xr.Dataset, certain: xr.D
     noise, values = NOISES[fit.attrs["noise"]], draws_of(fit)
     scatter = {name: values[name] for name in noise.priors}
     if law.observed.scale == "proportion":
-        shown = sample_share(points[law.observed.count], certain, scatter["overdispersion"], rng)
-        shown = certain.copy(data=np.asarray(shown))
+        alike = scatter["overdispersion"].transpose("chain", "draw").values[..., None]
+        shown = certain.copy(data=sample_share(points[law.observed.count].values, certain.values, alike, rng))
     else:
         runs, size = fit["constant_data"], size_column(law)
         seen = np.log(runs[size] / runs["C_ref"])

@@ -406,9 +406,9 @@ def _answer(table: Any, formula: Node, values: Mapping[str, float], inputs: set[
     _known_keys(table, {"quantity", "at", "value", "within", "source"}, where)
     at = {key: _number(value, f"{where}: at {key}") for key, value in table.get("at", {}).items()}
     quantity = _text(table, "quantity", where)
+    value, within = (_number(table.get(key), f"{where}: {key}") for key in ("value", "within"))
     tree = _parse(quantity, where) if quantity else formula
     _only(tree, {*values, *at}, where)
-    value, within = (_number(table.get(key), f"{where}: {key}") for key in ("value", "within"))
     if within <= 0 or value == 0:
         raise LawError(f"{where}: 'within' is a relative precision above 0 of a 'value' that is not 0")
     return Answer(quantity or "formula", tree, at, value, within, _text(table, "source", where))

@@ -104,4 +104,5 @@ def log_mass(successes: Any, count: Any, share: Any, overdispersion: Any) -> Any
 def sample_share(count: Any, share: Any, overdispersion: Any, rng: np.random.Generator) -> np.ndarray:
     """Draws of the share of ``count`` items that a new run gets right, of the shape of ``share``."""
     alpha, beta = beta_binomial_parameters(np.asarray(share), overdispersion)
-    return rng.binomial(np.broadcast_to(count, alpha.shape), rng.beta(alpha, beta)) / count
+    items = np.broadcast_to(np.asarray(np.round(count), dtype=int), alpha.shape)
+    return rng.binomial(items, rng.beta(alpha, beta)) / items

@@ -83,7 +83,7 @@ def read_runs(
     if len(frame) > MAX_ROWS:
         raise RunsError(f"{where}: more than {MAX_ROWS} rows; at most so many are read")
     needs = _needs(law)
-    roles = _roles(list(frame.columns), dict(columns or {}), needs, where)
+    roles = _roles(list(frame.columns), dict(columns or {}), needs, where, law.name if law else "")
     multipliers = _multipliers(dict(units or {}), roles, where)
     if not len(frame):
         raise RunsError(f"{where}: no runs; a header line and one line for each run are expected")
@@ -238,7 +238,7 @@ def _listed(names: Sequence[Any]) -> str:
     return (", ".join(shown) or "no columns") + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
 
-def _roles(names: Sequence[Any], given: dict[str, str], needs: Sequence[str], where: str) -> dict[str, Any]:
+def _roles(names: Sequence[Any], given: dict[str, str], needs: Sequence[str], where: str, law: str) -> dict[str, Any]:
     """Role -> column: as given, else the first known spelling that the table has."""
     known = list(dict.fromkeys((*SPELLINGS, *needs)))
     for role, name in given.items():
@@ -261,7 +261,8 @@ def _roles(names: Sequence[Any], given: dict[str, str], needs: Sequence[str], wh
         if role not in roles and role not in SIZES:
             hint = "name it loss or val_loss, or say" if role == "loss" else "say"
             raise RunsError(
-                f"{where}: no column for {role} among {_listed(names)}; "
+                f"{where}: no column for {role} among {_listed(names)}"
+                f"{f', which law {law!r} uses' if law else ''}; "
                 f"{hint} which it is (columns={{'{role}': ...}}, --column {role}=...)"
             )
     have = [role for role in SIZES if role in roles]

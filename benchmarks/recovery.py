@@ -70,8 +70,8 @@ def _runs(law: Law, truth: dict[str, float], rng: np.random.Generator) -> tuple[
         if law.observed.scale == "linear":
             observed = made + SIGMA * span * noise
             smallest, range_ = observed.min(), np.ptp(observed)
-            truth["base"] = (low + span * truth["base"] - smallest) / range_
-            for name in truth.keys() & {"s_nv", "s_v", "s_d"}:
+            truth["middle"] = (low + span * truth["middle"] - smallest) / range_
+            for name in truth.keys() & {"slope_nv", "slope_v", "slope_d"}:
                 truth[name] *= span / range_
             return columns, observed
         observed = made * np.exp(SIGMA * noise)

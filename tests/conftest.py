@@ -9,7 +9,8 @@ import pytest
 import xarray as xr
 
 from bayescale.datasets import load_dataset
-from bayescale.law import load_law, reference_constants
+from bayescale.law import load_law, reference_constants, size_column
+from bayescale.noise import NOISES, default_noise
 from bayescale.runs import read_runs
 
 matplotlib.use("Agg")
@@ -50,11 +51,12 @@ def make_fit():
     """Fits put together from given draws, without sampling, as :func:`bayescale.fit` would have put them together."""
 
     def make(law, parameters, runs, *, noise="student_t", scatter=None, seed=0, **report):
-        law, runs = load_law(law), read_runs(runs)
-        constants = reference_constants(law, runs) | {"C_ref": float(np.exp(np.log(runs["compute"].values).mean()))}
-        values = {"sigma": 0.003, "tilt": 0.0, "nu_minus_2": 30.0} | (scatter or {}) | dict(parameters)
-        if noise == "normal":
-            values.pop("nu_minus_2")
+        law = load_law(law)
+        runs = read_runs(runs, law)
+        noise = default_noise(law.observed.scale) if law.observed.count else noise
+        constants = reference_constants(law, runs) | {"C_ref": fit_module._centre(runs[size_column(law)].values)}
+        values = {"sigma": 0.003, "tilt": 0.0, "nu_minus_2": 30.0, "overdispersion": 0.02} | (scatter or {})
+        values = {name: value for name, value in values.items() if name in NOISES[noise].priors} | dict(parameters)
         count = max(np.size(value) for value in values.values())
         draws = {
             name: (("chain", "draw"), np.broadcast_to(np.asarray(value, dtype=float), count).reshape(2, -1).copy())

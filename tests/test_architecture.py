@@ -13,8 +13,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "bayescale"
 # each module may import only from those before it
-ORDER = """formula slope priors lawfile law noise runs lint files datasets diagnostics fit store drift forecast cost
-surface optimum frontier problem allocate target decide approaches design planning backtest plots demo terminal
+ORDER = """formula slope priors lawfile law noise starts runs lint files datasets diagnostics fit store drift forecast
+cost surface optimum frontier problem allocate target decide approaches design planning backtest plots demo terminal
 cli""".split()
 
 

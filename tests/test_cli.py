@@ -245,7 +245,7 @@ def test_unconverged_fit_is_one_sentence_too(command, runs, tmp_path, monkeypatc
     from bayescale import diagnostics
 
     monkeypatch.setattr(diagnostics, "R_HAT_MAX", 0.5)
-    monkeypatch.setattr(importlib.import_module("bayescale.fit"), "SETTINGS", ((200, 0.9),))
+    monkeypatch.setattr(importlib.import_module("bayescale.fit"), "SETTINGS", ((200, 0.9, 1),))
     fit = ("fit", runs, "--law", "chinchilla", "--draws", "110", "-o", tmp_path / "fit.nc")
     complains(command, "did not converge after 1 attempt(s)", *fit)
     assert not (tmp_path / "fit.nc").exists()

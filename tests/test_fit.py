@@ -233,16 +233,23 @@ def law_with_epochs(tmp_path):
 
 
 def test_missing_column(law_with_epochs, nothing_is_compiled):
-    message = (
-        "law 'epochs' uses 'epochs', which is neither one of its priors nor a column of runs; the columns are params"
-    )
-    with pytest.raises(FitError, match=message):
+    message = r"runs: no column for epochs among params, .* which law 'epochs' uses; say which it is \(columns="
+    with pytest.raises(ValueError, match=message):
         fit(CHINCHILLA_RUNS, law_with_epochs)
 
 
-@pytest.mark.parametrize("epochs", [[1, 2, 0, 4, 4], [1, 2, -3, 4, 4], ["one", "two", "one", "two", "two"]])
-def test_column_of_no_use(law_with_epochs, epochs, nothing_is_compiled):
-    with pytest.raises(FitError, match="runs: law 'epochs' needs numbers > 0 in the column 'epochs'"):
+@pytest.mark.parametrize(
+    ("epochs", "message"),
+    [
+        ([1, 2, 0, 4, 4], r"runs: law 'epochs' gives \w+ for run 2 \(.*epochs = 0\) at the middle of its priors"),
+        ([1, 2, -3, 4, 4], r"runs: law 'epochs' gives nan for run 2 \(.*epochs = -3\) at the middle of its priors"),
+        (["one", "two", "one", "two", "two"], "runs, row 0: epochs = 'one' is not a number"),
+        ([1, np.nan, 1, 2, 2], "runs, row 1: epochs is missing or NaN"),
+        ([2, 2, 2, 2, 2], "all 5 runs have epochs = 2"),
+    ],
+)
+def test_column_of_no_use(law_with_epochs, epochs, message, nothing_is_compiled):
+    with pytest.raises(ValueError, match=message):
         fit(CHINCHILLA_RUNS | {"epochs": epochs}, law_with_epochs)
 
 
@@ -268,7 +275,7 @@ def test_options_of_no_use(options, message, nothing_is_compiled):
 
 @pytest.fixture
 def one_attempt(monkeypatch):
-    monkeypatch.setattr(fit_module, "SETTINGS", ((400, 0.9),))
+    monkeypatch.setattr(fit_module, "SETTINGS", ((400, 0.9, 1),))
 
 
 @pytest.mark.parametrize(
@@ -298,7 +305,7 @@ def test_unconverged_fit_is_marked_when_it_is_asked_for(pile, monkeypatch, one_a
 def test_slower_settings_are_tried_before_a_fit_is_given_up(pile, monkeypatch):
     tried = []
     monkeypatch.setattr(diagnostics_module, "R_HAT_MAX", 0.5)
-    monkeypatch.setattr(fit_module, "SETTINGS", ((200, 0.8), (300, 0.9)))
+    monkeypatch.setattr(fit_module, "SETTINGS", ((200, 0.8, 1), (300, 0.9, 2)))
     original = fit_module._sample
 
     def sample(compiled, draws, tune, chains, seed, target_accept, progress):
@@ -319,6 +326,7 @@ def test_sampler_that_cannot_start(pile, monkeypatch):
 
     monkeypatch.setattr(nutpie, "sample", sample)
     monkeypatch.setattr(fit_module, "_compiled_for", lambda *args: None)
+    monkeypatch.setattr(fit_module, "_started", lambda compiled, *args: compiled)
     with pytest.raises(FitError, match=r"^the sampler could not start: All initialization points failed; check"):
         fit(pile, "chinchilla")
 

@@ -294,3 +294,56 @@ def test_summary_for_machines(learnt):
     assert summary["diagnostics"]["converged"] is True
     with_target = forecast_summary(tree, target=2.0)["points"][0]
     assert with_target["target"] == 2.0 and 0 <= with_target["p_reach"] <= 1
+
+
+# ---- laws of something else than L(N, D) ----------------------------------------------------------------------------
+
+
+def test_forecast_of_a_proportion_is_a_share_of_items(make_fit, rng):
+    runs = {"loss": np.linspace(2.0, 3.0, 12), "accuracy": np.linspace(0.8, 0.3, 12), "items": np.full(12, 50.0)}
+    parameters = {"low": 0.25, "reach": 0.9, "shift": 0.0, "steepness": 3.0}
+    fit = make_fit("accuracy_sigmoid", {name: np.full(4000, value) for name, value in parameters.items()}, runs)
+    tree = forecast(fit, covariates={"loss": [1.5, 2.5]})
+    L = np.array([1.5, 2.5])
+    mid = np.exp(np.log(np.linspace(2.0, 3.0, 12)).mean())
+    expected = 0.25 + 0.75 * 0.9 / (1 + np.exp(3.0 * (L - mid)))
+    np.testing.assert_allclose(tree["predictions"]["law_accuracy"][0, 0], expected, rtol=1e-12)
+    shown = tree["predictions"]["accuracy"].values.reshape(-1, 2)
+    np.testing.assert_allclose(shown * 50, np.round(shown * 50), atol=1e-9)  # of 50 items, as in the runs
+    np.testing.assert_allclose(shown.mean(axis=0), expected, atol=0.01)
+    inflated = np.sqrt(1 + 49 * 0.02)  # by the overdispersion of the fit
+    np.testing.assert_allclose(shown.std(axis=0), inflated * np.sqrt(expected * (1 - expected) / 50), rtol=0.06)
+    points = tree["predictions_constant_data"]
+    assert points["decades_beyond"].values == pytest.approx([np.log10(2.0 / 1.5), 0.0])
+    np.testing.assert_allclose(points["share_drift"], 0.0)
+    assert any("bands of accuracy hold the law and its noise only" in text for text in forecast_warnings(tree))
+    table = forecast_table(tree, target=0.5)
+    assert {"accuracy_q05", "law_accuracy_q95", "loss", "p_reach"} <= set(table)
+    assert probability_to_reach(tree, 0.5) == pytest.approx((shown <= 0.5).mean(axis=0))
+
+
+def test_forecast_of_a_quantity_that_may_be_negative(make_fit):
+    runs = {"params_nonvocab": np.logspace(7, 9, 12), "vocab_params": np.logspace(6, 8, 12)[::-1]}
+    runs |= {"tokens": np.tile(np.logspace(8, 10, 4), 3), "loss": np.linspace(-1.0, -5.0, 12)}
+    parameters = {"middle": 0.3, "slope_nv": 0.05, "alpha1": 0.4, "slope_v": 0.02, "alpha2": 0.6, "slope_d": 0.2}
+    parameters = {name: np.full(4000, value) for name, value in (parameters | {"beta": 0.4}).items()}
+    fit = make_fit("vocabulary", parameters, runs)
+    tree = forecast(fit, tokens=1e11, covariates={"params_nonvocab": 1e9, "vocab_params": 1e8})
+    law, shown = (tree["predictions"][name].values.ravel() for name in ("law_loss", "loss"))
+    assert np.ptp(law) == 0 and law[0] < -5
+    # sigma .003 of the range of 4, Student-t with 32 degrees of freedom
+    assert shown.std() == pytest.approx((0.003 + 1e-4) * 4.0 * np.sqrt(32 / 30), rel=0.06)
+
+
+def test_forecast_along_one_size(make_fit):
+    runs = {"x": np.logspace(6, 9, 14), "loss": 2.0 * np.logspace(6, 9, 14) ** -0.05 * 1e6**0.05}
+    parameters = {"level": np.full(400, 1.2), "slope": np.full(400, 0.05), "shift": np.full(400, 0.01)}
+    fit = make_fit("m3", parameters, runs)
+    tree = forecast(fit, covariates={"x": 1e10})
+    points = tree["predictions_constant_data"]
+    assert points["decades_beyond"].item() == pytest.approx(1.0) and "compute" not in points
+    assert 0 < points["share_drift"].item() < 1
+    with pytest.raises(FitError, match="law 'm3' also needs x; its inputs are x"):
+        forecast(fit, 1e9, 1e10)
+    with pytest.raises(FitError, match="'y' is not an input of law 'm3'; its inputs are x"):
+        forecast(fit, covariates={"x": 1e9, "y": 1.0})

@@ -16,6 +16,7 @@ from bayescale.law import (
     law_loss,
     laws,
     load_law,
+    published_values,
     reference_constants,
     sample_priors,
     size_column,
@@ -267,7 +268,7 @@ def test_laws_inside_others(rng):
 def test_two_breaks_can_be_double_descent():
     """The loss falls, rises and falls again, with values inside nine tenths of each prior."""
     law = load_law("broken2")
-    values = {"level": 1.3, "floor": 0.5, "slope0": 0.1, "c1": -0.45, "c2": 0.45, "f1": 0.3, "f2": 0.3}
+    values = {"level": 1.3, "floor": 0.5, "slope": 0.05, "c1": -0.45, "c2": 0.45, "f1": 0.3, "f2": 0.3}
     values |= {"log_break1": -2.0, "gap": 3.0, "x_ref": 1.0, "L_ref": 1.0}
     for name, prior in law.priors.items():
         low, high = (DISTRIBUTIONS[prior.dist].quantile(u, **prior.params) for u in (0.05, 0.95))
@@ -405,6 +406,27 @@ def test_columns_of_the_runs_may_stand_in_a_formula():
         ('source = "here"', 'source = ""', "preset 'one': 'source' is empty"),
         ('source = "here"', "", "preset 'one': 'source' is empty; say where"),
         ("[where]", "traps = 5\n[where]", "'traps' must be a list of sentences"),
+        ("[where]", "falls_with = ['D']\n[where]", r"'falls_with' must be a list of inputs out of \['N'\]"),
+        ("[where]", "[range]\nD = [1, 2]\n[where]", r"\[range\] gives 'D', which is not an input"),
+        ("[where]", "[range]\nN = [2, 1]\n[where]", "range.N: low = 2 must be below high = 1"),
+        ("[where]", "[range]\nN = 5\n[where]", r"range.N must be a pair \[low, high\], not 5"),
+        ("[where]", "[exponents]\nN = 'slope'\n[where]", r"\[exponents\] names, for N and D, the derived quantity"),
+        (
+            "[where]",
+            "[observed]\nscale = 'odd'\n[where]",
+            "unknown scale 'odd'; the scales are log, linear, proportion",
+        ),
+        ("[where]", "[observed]\nscale = 'proportion'\n[where]", "a proportion, and nothing else, names its 'count'"),
+        ("[where]", "[observed]\ncolumn = 'params'\n[where]", "the formula uses N, the column 'params', which is what"),
+        ("[where]", "[observed]\nsymbol = 'N'\n[where]", "N is an input; give what is observed another 'symbol'"),
+        ("[where]", "[observed]\ncolumn = 'a b'\n[where]", "column = 'a b' is not a name"),
+        ("values = {", "answers = 5\nvalues = {", "'answers' must be a list"),
+        ("values = {", "answers = [{ value = 1 }]\nvalues = {", "within must be a finite number"),
+        (
+            "values = {",
+            "answers = [{ value = 1, within = 0.1, quantity = 'q' }]\nvalues = {",
+            r"answers uses \['q'\]; known here are \['slope', 'twice'\]",
+        ),
         ("[where]", "[where", "not valid TOML"),
         ("[where]", "x = " + "[" * 5000, "not valid TOML"),
     ],
@@ -427,6 +449,21 @@ def test_a_short_chain_is_linear_work():
     laughs = '[where]\nr0 = "slope"\n' + "\n".join(f'r{i} = "r{i - 1}*r{i - 1}"' for i in range(1, 60))
     law = parse_law(GOOD.replace("[where]", laughs, 1).replace("-slope)", "-r59)", 1), "chain")
     assert law_loss(law, {"N": 2.0, "N_ref": 1.0, "L_ref": 1.0, "level": 1.0, "slope": 0.5}) == pytest.approx(1.0)
+
+
+def test_published_constants_evaluated():
+    law = load_law("chinchilla")
+    by_column = published_values(law, {"params": 70e9, "tokens": 1.4e12})
+    assert by_column == published_values(law, {"N": 70e9, "D": 1.4e12})
+    assert by_column["hoffmann2022"] == pytest.approx(1.6934 + 406.4 / 70e9**0.33917084 + 410.7 / 1.4e12**0.2849083)
+    for at, message in (
+        ({"params": 1.0}, "law 'chinchilla' takes params, tokens: tokens is missing"),
+        ({"params": 1.0, "tokens": 1.0, "epochs": 1.0}, "'epochs' is not one of them"),
+    ):
+        with pytest.raises(LawError, match=message):
+            published_values(law, at)
+    with pytest.raises(LawError, match="law 'm3' comes without published constants; fit it to runs"):
+        published_values(load_law("m3"), {"x": 1.0})
 
 
 # ---- files ----------------------------------------------------------------------------------------------------------
