@@ -233,7 +233,7 @@ def law_with_epochs(tmp_path):
 
 
 def test_missing_column(law_with_epochs, nothing_is_compiled):
-    message = r"runs: no column for epochs among params, .* which law 'epochs' uses; say which it is \(columns="
+    message = r"runs: no column for epochs among N, .* which law 'epochs' uses; say which it is \(columns="
     with pytest.raises(ValueError, match=message):
         fit(CHINCHILLA_RUNS, law_with_epochs)
 
