@@ -572,11 +572,11 @@ def test_published_constants_at_a_size(command, parsed):
         (["laws", "--at", "params=1"], "--at goes with a law"),
         (["laws", "chinchilla", "--at", "params=1"], "law 'chinchilla' takes params, tokens: tokens is missing"),
         (["laws", "chinchilla", "--at", "params"], "--at params: ROLE=NAME is expected"),
-        (["laws", "chinchilla", "--at", "params=many"], "--at params=many: not a number"),
+        (["laws", "chinchilla", "--at", "params=many"], "--at many: not a number"),
         (["laws", "broken2", "--at", "x=1"], "law 'broken2' comes without published constants"),
         (
             ["fit", "{runs}", "--law", "m4"],
-            "no column for x among params, tokens, loss, which law 'm4' uses",
+            "no column for x among N, D, loss, which law 'm4' uses",
         ),
         (["fit", "{runs}", "--law", "accuracy_sigmoid"], "no column for accuracy among"),
         (["fit", "{runs}", "--noise", "beta_binomial"], "noise 'beta_binomial' is not for what law 'coupled' explains"),
