@@ -233,11 +233,12 @@ def _sample_curve(fit, points, rng, prior, by_scale) -> tuple[dict[str, np.ndarr
 def _beyond(fit: xr.DataTree, points: xr.Dataset) -> np.ndarray:
     """0 where compute is inside the runs, 1 from BEYOND_DECADES past the largest [point].
 
-    What ``spread`` and ``optimism`` say was learnt from larger runs forecast from smaller ones; they do not speak
-    of points among the runs.
+    What ``spread`` and ``optimism`` say was learnt from larger runs forecast from smaller ones, with laws of N and D.
+    They do not speak of points among the runs, nor of laws of one size, whose curves end on plateaus.
     """
-    size = size_column(law_of(fit))
-    decades = np.log10(points[size].values / float(fit["constant_data"][size].max()))
+    if size_column(law_of(fit)) != "compute":
+        return np.zeros(points.sizes["point"])
+    decades = np.log10(points["compute"].values / float(fit["constant_data"]["compute"].max()))
     return np.clip(decades / BEYOND_DECADES, 0.0, 1.0)
 
 

@@ -459,7 +459,12 @@ def versions() -> dict[str, str]:
 
 def law_of(tree: xr.DataTree) -> Law:
     """The law that a fit was made with, from the text it carries."""
-    return parse_law(tree.attrs["law_text"], tree.attrs["law"])
+    return _parsed(tree.attrs["law_text"], tree.attrs["law"])
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(text: str, name: str) -> Law:
+    return parse_law(text, name)
 
 
 def draws_of(tree: xr.DataTree) -> dict[str, xr.DataArray]:

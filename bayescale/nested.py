@@ -43,7 +43,7 @@ class Answer:
     below : posterior probability of the parameter below the value
     bayes_factor : for the value against the law with the parameter free; NaN where Savage-Dickey is not valid
     log10_se : Monte Carlo standard error of its log10
-    bound : the value lies beyond the draws, and the Bayes factor is at most this
+    bound : the value lies beyond the draws, and the Bayes factor, by a normal tail, is an order of magnitude
     d_elpd, d_se : elpd_loo of the nested law minus that of the law, NaN when the nested law was not compared
     says : the answer in plain words
     """
@@ -122,7 +122,7 @@ def nested_question(fit: xr.DataTree, question: Question, comparison: xr.Dataset
 
 
 def _savage_dickey(prior, draws: np.ndarray, value: float) -> tuple[float, float, bool]:
-    """Bayes factor, standard error of its log10, and whether it is only an upper bound.
+    """Bayes factor, standard error of its log10, and whether the value lies beyond the draws.
 
     Both densities are taken on the scale where the prior is a standard normal; draws are [chain, draw].
     """
@@ -136,6 +136,8 @@ def _savage_dickey(prior, draws: np.ndarray, value: float) -> tuple[float, float
     density = gaussian_kde(z.ravel())(at)[0]
     chains = np.array([gaussian_kde(chain)(at)[0] for chain in z])
     error = chains.std(ddof=1) / np.sqrt(len(chains)) / density / np.log(10) if len(chains) > 1 else float("nan")
+    if bound:
+        density = min(density, norm.pdf(z0, z.mean(), z.std()))
     return float(density / norm.pdf(z0)), float(error), bool(bound)
 
 
@@ -165,7 +167,7 @@ def _says(answer: Mapping[str, Any], prior: str) -> str:
     if np.isfinite(answer["bayes_factor"]):
         parts[0] += f", P({name} < {value:g}) = {answer['below']:.3f}"
         parts.append(
-            f"Bayes factor for {name} = {value:g} {'below ' if answer['bound'] else ''}{answer['bayes_factor']:.2g} "
+            f"Bayes factor for {name} = {value:g} {'about ' if answer['bound'] else ''}{answer['bayes_factor']:.2g} "
             f"(with the prior {prior})"
         )
     else:

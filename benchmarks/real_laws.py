@@ -18,7 +18,7 @@ from bayescale.files import write_table
 from bayescale.fit import FitError
 from bayescale.law import load_law
 
-ONE_SIZE = ("floor_tokens", "m3", "m4", "broken")
+ONE_SIZE = ("floor_tokens", "m3", "m4")
 
 
 def show(tree, published: dict[str, float]) -> None:

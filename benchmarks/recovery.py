@@ -30,12 +30,12 @@ ITEMS = 2000
 OVERDISPERSION = 0.002
 
 
-def simulated(law: Law, seed: int) -> tuple[xr.Dataset, dict[str, float]]:
+def simulated(law: Law, seed: int, count: int = RUNS) -> tuple[xr.Dataset, dict[str, float]]:
     """Runs of a law with constants from its priors, and the parameters as they are in units of these runs."""
     rng = np.random.default_rng([seed, sum(map(ord, law.name))])
     while True:
         truth = {name: float(value[0]) for name, value in sample_priors(law, 1, rng).items()}
-        columns, observed = _runs(law, truth, rng)
+        columns, observed = _runs(law, truth, count, rng)
         if not np.isfinite(observed).all():
             continue
         if law.observed.scale == "log":
@@ -47,10 +47,12 @@ def simulated(law: Law, seed: int) -> tuple[xr.Dataset, dict[str, float]]:
         return read_runs(columns | {law.observed.column: observed}, law), truth
 
 
-def _runs(law: Law, truth: dict[str, float], rng: np.random.Generator) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def _runs(
+    law: Law, truth: dict[str, float], count: int, rng: np.random.Generator
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
     inputs = {}
     for symbol, (low, high) in law.range.items():
-        levels = rng.uniform(size=RUNS)
+        levels = rng.uniform(size=count)
         inputs[symbol] = low * (high / low) ** levels if low > 0 else low + (high - low) * levels
     for symbol in ("experts", "granularity", "answer_tokens", "samples"):
         if symbol in inputs:
@@ -58,15 +60,15 @@ def _runs(law: Law, truth: dict[str, float], rng: np.random.Generator) -> tuple[
     if "unique_tokens" in inputs:
         inputs["unique_tokens"] = np.minimum(inputs["unique_tokens"], inputs["D"])
     columns = {column(symbol): values for symbol, values in inputs.items()}
-    noise = rng.standard_t(NU, RUNS)
+    noise = rng.standard_t(NU, count)
     low, span = (-4.0, 3.0) if law.observed.scale == "linear" else (2.0, 1.0)
     # the priors are relative to the smallest observed value, which is known once the runs are made: rounds settle it
     for _ in range(50):
         constants = reference_constants(law, columns | {law.observed.column: np.array([low, low + span])})
-        made = np.broadcast_to(law_loss(law, truth | constants | inputs), RUNS)
+        made = np.broadcast_to(law_loss(law, truth | constants | inputs), count)
         if law.observed.scale == "proportion":
-            share = sample_share(np.full(RUNS, ITEMS), made, np.full(RUNS, OVERDISPERSION), rng)
-            return columns | {law.observed.count: np.full(RUNS, float(ITEMS))}, share
+            share = sample_share(np.full(count, ITEMS), made, np.full(count, OVERDISPERSION), rng)
+            return columns | {law.observed.count: np.full(count, float(ITEMS))}, share
         if law.observed.scale == "linear":
             observed = made + SIGMA * span * noise
             smallest, range_ = observed.min(), np.ptp(observed)

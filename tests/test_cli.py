@@ -553,3 +553,74 @@ def test_demo(parsed, tmp_path):
     assert open_fit(tmp_path / "demo" / "fit.nc").attrs["source"] == "pile"
     pairs = zip(summary["forecast"]["points"], summary["measured"], strict=True)
     assert sum(point["loss"]["q05"] <= loss <= point["loss"]["q95"] for point, loss in pairs) >= 5
+
+
+# ---- laws of other inputs, and of other quantities ------------------------------------------------------------------
+
+
+def test_published_constants_at_a_size(command, parsed):
+    found = parsed("laws", "chinchilla", "--at", "params=70B,tokens=1.4T")
+    assert found["at"] == {"params": 7e10, "tokens": 1.4e12}
+    assert found["loss"]["besiroglu2024"] == pytest.approx(1.9737, abs=1e-4)
+    status, out, _ = command("laws", "transfer", "--at", "params=1e9,finetune_data=1e6")
+    assert status == 0 and out.startswith("transfer: transferred_data by published constants, at params = 1e+09")
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["laws", "--at", "params=1"], "--at goes with a law"),
+        (["laws", "chinchilla", "--at", "params=1"], "law 'chinchilla' takes params, tokens: tokens is missing"),
+        (["laws", "chinchilla", "--at", "params"], "--at params: ROLE=NAME is expected"),
+        (["laws", "chinchilla", "--at", "params=many"], "--at many: not a number"),
+        (["laws", "broken2", "--at", "x=1"], "law 'broken2' comes without published constants"),
+        (
+            ["fit", "{runs}", "--law", "m4"],
+            "no column for x among N, D, loss, which law 'm4' uses",
+        ),
+        (["fit", "{runs}", "--law", "accuracy_sigmoid"], "no column for accuracy among"),
+        (["fit", "{runs}", "--noise", "beta_binomial"], "noise 'beta_binomial' is not for what law 'coupled' explains"),
+        (["backtest", "{runs}", "--law", "coverage"], "no column for samples"),
+        (["forecast", "{fit}", "-N", "7B", "-D", "1T", "--at", "epochs=4"], "'epochs' is not an input of law"),
+    ],
+    ids=lambda value: " ".join(value[:4]) if isinstance(value, list) else "",
+)
+def test_mistakes_with_other_laws(command, args, message, runs, saved):
+    complains(command, message, *(arg.format(runs=runs, fit=saved) for arg in args))
+
+
+def test_own_law_of_another_column_in_every_command(command, parsed, make_fit, tmp_path):
+    """A law in a file beside the runs: card, forecast with its own input, and what is said of a budget."""
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'title = "repeated data"\ncite = "my notes"\n'
+        'formula = "L_ref * level * ((N/N_ref)**(-slope) + (D/D_ref)**(-slope)) * (epochs/epochs_ref)**gain"\n'
+        "[priors]\n"
+        'level = { dist = "LogNormal", mu = 0.0, sigma = 0.3, about = "a" }\n'
+        'slope = { dist = "LogNormal", mu = -2.3, sigma = 0.6, about = "b" }\n'
+        'gain = { dist = "LogNormal", mu = -4.0, sigma = 0.6, about = "c" }\n'
+    )
+    assert "As sampled     L = L_ref * level" in command("laws", path)[1]
+    rng = np.random.default_rng(1)
+    runs = {"params": np.logspace(7, 9, 16), "tokens": np.logspace(9, 11, 16)[rng.permutation(16)]}
+    runs |= {"epochs": np.tile([1.0, 4.0], 8), "loss": np.linspace(4, 3, 16)}
+    values = {"level": 0.6 + 0.01 * rng.uniform(size=400), "slope": 0.1 + 0.01 * rng.uniform(size=400)}
+    fit = make_fit(path, values | {"gain": 0.02 + 0.002 * rng.uniform(size=400)}, runs)
+    saved = save_fit(fit, tmp_path / "mine.nc")
+    once, often = (
+        parsed("forecast", saved, "-N", "1B", "-D", "100B", "--at", "epochs=1")["points"],
+        parsed("forecast", saved, "-N", "1B", "-D", "100B", "--at", "epochs=4")["points"],
+    )
+    assert often[0]["law_loss"]["q50"] == pytest.approx(once[0]["law_loss"]["q50"] * 4**0.021, rel=0.003)
+    assert "epochs" in command("forecast", saved, "-N", "1B", "-D", "100B", "--at", "epochs=4")[1]
+
+
+def test_forecast_of_an_accuracy(command, parsed, make_fit, tmp_path):
+    runs = {"loss": np.linspace(2.0, 3.0, 12), "accuracy": np.linspace(0.8, 0.3, 12), "items": np.full(12, 500.0)}
+    parameters = {"low": 0.25, "reach": 0.9, "shift": 0.0, "steepness": 3.0}
+    fit = make_fit("accuracy_sigmoid", {name: np.full(400, value) for name, value in parameters.items()}, runs)
+    saved = save_fit(fit, tmp_path / "accuracy.nc")
+    (point,) = parsed("forecast", saved, "--at", "loss=1.8", "--target", "0.8")["points"]
+    assert point["law_accuracy"]["q50"] < 1 and 0 <= point["p_reach"] <= 1 and point["items"] == 500
+    status, out, err = command("forecast", saved, "--at", "loss=1.8")
+    assert status == 0 and "accuracy, 90 % band" in out and "the law and its noise only" in err

@@ -36,11 +36,11 @@ def test_bayes_factor_by_closed_form(coupled, mean):
     assert answer.band[1] == pytest.approx(np.exp(mean), rel=0.02)
 
 
-def test_far_value_gives_a_bound_and_no(coupled):
+def test_far_value_gives_an_order_of_magnitude_and_no(coupled):
     answer = nested_question(coupled(-1.0, 0.1), Q)
     exact = stats.norm(-1.0, 0.1).pdf(0.0) / stats.norm(0, 0.4).pdf(0.0)
-    assert answer.bound and answer.bayes_factor > exact
-    assert answer.verdict == "no" and "below" in answer.says and "P(q < 1) = 1.000" in answer.says
+    assert answer.bound and abs(np.log10(answer.bayes_factor / exact)) < 2
+    assert answer.verdict == "no" and "about" in answer.says and "P(q < 1) = 1.000" in answer.says
 
 
 def test_narrow_posterior_at_the_value_says_yes(coupled):
