@@ -9,10 +9,10 @@ demo: $(STAMP)
 	$(RUN)/bayescale demo
 
 test: $(STAMP)
-	$(RUN)/pytest -m "not slow"
+	$(RUN)/pytest -n auto -m "not slow"
 
 slow: $(STAMP)
-	$(RUN)/pytest -m slow
+	$(RUN)/pytest -n auto -m slow
 
 lint: $(STAMP)
 	$(RUN)/ruff check .
