@@ -169,9 +169,9 @@ def _as_frame(source: Any) -> tuple[pd.DataFrame, str, str]:
 def _read_file(path: Path) -> tuple[pd.DataFrame, str, str]:
     where = _plain(path.name)
     if os.path.isdir(path):
-        raise RunsError(f"{_plain(path)} is a folder; a CSV or parquet file is expected")
+        raise RunsError(f"{_plain(path, end=True)} is a folder; a CSV or parquet file is expected")
     if not os.path.exists(path):
-        raise RunsError(f"{_plain(path)}: no such file; a CSV or parquet file of runs is expected")
+        raise RunsError(f"{_plain(path, end=True)}: no such file; a CSV or parquet file of runs is expected")
     if path.suffix.lower() not in (".parquet", ".pq"):
         return _read_csv(path, where), where, "line"
     try:
@@ -226,11 +226,13 @@ def _no_repeats(names: Sequence[Any], where: str) -> None:
         raise RunsError(f"{where}: columns {repeated} stand twice; rename or drop one of each")
 
 
-def _plain(text: Any) -> str:
-    """Fit for a message: on one line, and not too long."""
+def _plain(text: Any, end: bool = False) -> str:
+    """Fit for a message: on one line, and not too long; of a path the end says most."""
     text = str(text)
     text = text if text.isprintable() else repr(text)
-    return text if len(text) <= 80 else text[:77] + "..."
+    if len(text) <= 80:
+        return text
+    return "..." + text[-77:] if end else text[:77] + "..."
 
 
 def _listed(names: Sequence[Any]) -> str:

@@ -20,6 +20,30 @@ from bayescale.law import load_law
 
 ONE_SIZE = ("floor_tokens", "m3", "m4")
 
+# error of the authors' M4 on each task: arXiv:2209.06640, Tables 2 and 3
+PUBLISHED_M4 = {
+    "BB|('date', '1-shot')|262M": 0.015,
+    "BB|('date', '2-shot')|262M": 0.018,
+    "BB|('ling', '1-shot')|262M": 0.017,
+    "BB|('ling', '2-shot')|262M": 0.0092,
+    "BB|('mult', '1-shot')|262M": 0.013,
+    "BB|('mult', '2-shot')|262M": 0.0062,
+    "BB|('qa', '1-shot')|262M": 0.0044,
+    "BB|('qa', '2-shot')|262M": 0.0049,
+    "BB|('unit', '1-shot')|262M": 0.0023,
+    "BB|('unit', '2-shot')|262M": 0.0029,
+    "LM|val_loss|1.68e+07": 0.00031,
+    "LM|val_loss|1.34e+08": 0.0019,
+    "LM|val_loss|2.62e+08": 0.0018,
+    "LM|val_loss|4.53e+08": 0.00075,
+    "LM|val_loss|1.07e+09": 0.0013,
+    "NMT|log_perplexity|6 Enc, 6 Dec": 0.010,  # the row repeats that of Dec-only: likely a misprint
+    "NMT|log_perplexity|28 Enc, 6 Dec": 0.013,
+    "NMT|log_perplexity|6 Enc, 28 Dec": 0.030,
+    "NMT|log_perplexity|Dec-only": 0.010,
+    "NMT|log_perplexity|TEnc-LSTM": 0.012,
+}
+
 
 def show(tree, published: dict[str, float]) -> None:
     posterior, report = tree["posterior"], diagnostics(tree)
@@ -88,6 +112,7 @@ def one_size(folder: Path, table: Path | None) -> None:
         train, test = part[part.training == 1], part[part.training == 0]
         row = {"task": task, "fitted": len(train), "held_out": len(test)}
         point = m4_by_least_squares(train.tokens.to_numpy(), train.loss.to_numpy())
+        row["m4_published"] = PUBLISHED_M4.get(str(task), np.nan)
         row["m4_point"] = _error(point(test.tokens.to_numpy()), test.loss)
         columns = pd.DataFrame({"tokens": train.tokens, "x": train.tokens, "loss": train.loss})
         for name in ONE_SIZE:

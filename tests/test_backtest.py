@@ -50,7 +50,7 @@ def test_quantiles_and_pit():
 def test_cuts_leave_enough_to_learn_from(crossed_runs):
     runs = crossed_runs(8, 6)
     compute = runs["compute"].values
-    cuts = module._cuts(runs, 1.5)
+    cuts = module._cuts(runs, "compute", 1.5)
     assert cuts == sorted(set(cuts), reverse=True) and len(cuts) >= 3
     for edge in cuts:
         below = compute <= edge

@@ -282,8 +282,12 @@ def test_m4_solves_its_equation(rng):
     parameters, inputs, references = values_of(law, rng, draws=30)
     loss = law_loss(law, parameters | inputs | references)
     named = parameters | law_derived(law, parameters | references)
+    inside = (loss > named["E"] * (1 + 1e-9)) & (loss < named["E_0"] * (1 - 1e-9))  # not lost to rounding
+    assert inside.mean() > 0.9
+    loss = np.where(inside, loss, (named["E"] + named["E_0"]) / 2)
     left = np.log(loss - named["E"]) - named["bend"] * np.log(named["E_0"] - loss)
-    np.testing.assert_allclose(left, np.log(named["beta"]) - named["c"] * np.log(inputs["x"]), atol=1e-4)
+    right = np.log(named["beta"]) - named["c"] * np.log(inputs["x"])
+    np.testing.assert_allclose(left[inside], right[inside], atol=1e-4)
 
 
 # ---- helpers --------------------------------------------------------------------------------------------------------
