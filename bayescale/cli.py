@@ -109,11 +109,19 @@ def _message(error: Exception) -> str | None:
 
 
 @app.command()
-def check(runs: Runs, column: Columns = None, unit: Units = None, as_json: Json = False, quiet: Quiet = False) -> None:
+def check(
+    runs: Runs,
+    law: Annotated[str | None, typer.Option("--law", "-l", help="Check the runs as those of this law.")] = None,
+    column: Columns = None,
+    unit: Units = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
     """Read runs and say what a careful reader would object to."""
+    from bayescale.law import load_law
     from bayescale.lint import check_runs
 
-    data = _runs(runs, column, unit)
+    data = _runs(runs, column, unit, load_law(law) if law else None)
     notes = check_runs(data)
     if as_json:
         print_json(
@@ -125,9 +133,8 @@ def check(runs: Runs, column: Columns = None, unit: Units = None, as_json: Json 
             }
         )
     elif not quiet:
-        ranges = ", ".join(
-            f"{name} {range_text(data[name].values)}" for name in ("params", "tokens", "compute", "loss")
-        )
+        numeric = [name for name in data if data[name].dtype.kind == "f"]
+        ranges = ", ".join(f"{name} {range_text(data[name].values)}" for name in numeric)
         print(f"{data.attrs['source']}: {data.sizes['run']} runs; {ranges}")
         for note in notes:
             print(f"{note.severity}: {note.text} [{note.code}]")

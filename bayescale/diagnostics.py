@@ -1,11 +1,12 @@
 """How far to trust a fit: convergence of the chains, and which parameters the runs tell apart."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from scipy import stats
 
 from bayescale.law import Law, law_derived, reference_constants, sample_priors
 from bayescale.lawfile import parse_law
@@ -75,15 +76,20 @@ def check_identification(law: Law, runs: xr.Dataset, posterior: xr.Dataset) -> d
 VARIANCE_LIMITED = {"N": 0.5, "D": 1.0}
 VARIANCE_LIMITED_SD = 0.15
 RESOLUTION_LIMITED = (0.24, 0.48)
+KDE_POINTS = 1000
 
 
-def regimes(law: Law, posterior: xr.Dataset) -> dict[str, dict[str, float]]:
+def regimes(law: Law, posterior: xr.Dataset, not_identified: Sequence[str] = ()) -> dict[str, dict[str, float]]:
     """Which of the four regimes of Bahri et al. the exponents point to: a diagnosis, not a claim.
 
     For N ("model") and for D ("data") the probability that the loss is limited by the variance of what was drawn or
-    by the resolution of the model or the data. Both start at even odds; an exponent speaks for variance by a density
-    log-normal around 1 (D) or 1/2 (N) with sd .15, for resolution by one around .24 with sd .48 (what dense language
-    models have shown). The odds are averaged over the posterior.
+    by the resolution of the model or the data, at even odds before the runs. Variance says that the exponent is
+    log-normal around 1 (D) or 1/2 (N) with sd .15, resolution that it is so around .24 with sd .48 (what dense language
+    models have shown). The evidence of each is the posterior mean of its density over that of the law's own prior.
+
+    Parameters
+    ----------
+    not_identified : quantities that the runs say nothing of; their exponents get no diagnosis
 
     Returns
     -------
@@ -94,20 +100,23 @@ def regimes(law: Law, posterior: xr.Dataset) -> dict[str, dict[str, float]]:
     ----------
     Bahri, Dyer, Kaplan, Lee, Sharma 2021, arXiv:2102.06701
     """
+    prior = sample_priors(law, 2 * KDE_POINTS, np.random.default_rng(0))
+    prior |= law_derived(law, prior | dict.fromkeys(law.constants, 2.0))  # exponents do not depend on the constants
     found = {}
     for symbol, name in law.exponents.items():
-        log_exponent = np.log(np.clip(posterior[name].values, 1e-6, None))
-        centre, spread = RESOLUTION_LIMITED
-        variance, resolution = (
-            np.exp(-0.5 * ((log_exponent - np.log(middle)) / sd) ** 2) / sd
-            for middle, sd in ((VARIANCE_LIMITED[symbol], VARIANCE_LIMITED_SD), (centre, spread))
-        )
-        # far above both, log-normal tails would let the wider one win
-        share = np.where(log_exponent > np.log(VARIANCE_LIMITED[symbol]), 1.0, variance / (variance + resolution))
+        if name in not_identified:
+            continue
+        before, after = (np.log(np.clip(np.ravel(values), 1e-6, None)) for values in (prior[name], posterior[name]))
+        after = after[:: max(1, len(after) // KDE_POINTS)]  # a thousand are plenty for a probability
+        own = stats.gaussian_kde(before)(np.clip(after, *np.quantile(before, [0.001, 0.999])))
+        centres = {"variance": (np.log(VARIANCE_LIMITED[symbol]), VARIANCE_LIMITED_SD)}
+        centres["resolution"] = (np.log(RESOLUTION_LIMITED[0]), RESOLUTION_LIMITED[1])
+        evidence = {kind: float(np.mean(stats.norm(*centre).pdf(after) / own)) for kind, centre in centres.items()}
+        share = evidence["variance"] / max(sum(evidence.values()), 1e-300)
         found["model" if symbol == "N" else "data"] = {
-            "variance_limited": float(share.mean()),
-            "resolution_limited": float(1 - share.mean()),
-            "exponent": float(np.median(np.exp(log_exponent))),
+            "variance_limited": share,
+            "resolution_limited": 1 - share,
+            "exponent": float(np.exp(np.median(after))),
         }
     return found
 
@@ -160,7 +169,7 @@ def fit_summary(tree: xr.DataTree) -> dict[str, Any]:
             }
             for name in posterior.data_vars
         },
-        "regimes": regimes(parse_law(tree.attrs["law_text"], tree.attrs["law"]), posterior),
+        "regimes": regimes(parse_law(tree.attrs["law_text"], tree.attrs["law"]), posterior, report["not_identified"]),
         "diagnostics": report,
         "warnings": trust_warnings(report),
         "notes": json.loads(tree.attrs["notes"]),

@@ -128,12 +128,17 @@ def has_drift(law: Law) -> bool:
 
 
 def coordinates(fit: xr.DataTree, data: xr.Dataset) -> np.ndarray:
-    """Where runs or points lie [row, input]: log10 of each input of the law, or itself if it is not always above 0."""
+    """Where runs or points lie [row, input]: log10 of each input of the law, or itself.
+
+    Itself where the runs are not all above 0, or the law's published range starts at 0 (a sparsity): the runs and the
+    law decide, never the points. A point at 0 or below then counts as a thousandth of the smallest run.
+    """
     law, runs = law_of(fit), fit["constant_data"]
     values = []
     for symbol in law.inputs:
-        x = data[column(symbol)].values
-        values.append(np.log10(x) if (runs[column(symbol)].values > 0).all() and (x > 0).all() else x)
+        x, seen = data[column(symbol)].values, runs[column(symbol)].values
+        logarithmic = seen.min() > 0 and law.range.get(symbol, (1.0, 1.0))[0] > 0
+        values.append(np.log10(np.maximum(x, 1e-3 * seen.min())) if logarithmic else x)
     return np.stack(values, axis=1)
 
 
@@ -236,7 +241,7 @@ def _beyond(fit: xr.DataTree, points: xr.Dataset) -> np.ndarray:
     What ``spread`` and ``optimism`` say was learnt from larger runs forecast from smaller ones, with laws of N and D.
     They do not speak of points among the runs, nor of laws of one size, whose curves end on plateaus.
     """
-    if size_column(law_of(fit)) != "compute":
+    if not {"N", "D"} <= set(law_of(fit).inputs):
         return np.zeros(points.sizes["point"])
     decades = np.log10(points["compute"].values / float(fit["constant_data"]["compute"].max()))
     return np.clip(decades / BEYOND_DECADES, 0.0, 1.0)
@@ -289,9 +294,10 @@ def cells_of(law: Law, fit: xr.DataTree) -> Cells:
         return np.bincount(index, weight * values) / total
 
     centre = np.stack([pooled(where[:, i]) for i in range(where.shape[1])], axis=1)
-    logarithmic = {symbol: (values > 0).all() for symbol, values in inputs.items()}
+    # on the scale of the coordinates, so that a cell of runs in N x D lies at their geometric mean
     pooled_inputs = {
-        symbol: 10 ** centre[:, i] if logarithmic[symbol] else centre[:, i] for i, symbol in enumerate(inputs)
+        symbol: pooled(values) if np.array_equal(where[:, i], values) else 10 ** centre[:, i]
+        for i, (symbol, values) in enumerate(inputs.items())
     }
     return Cells(pooled_inputs, centre, pooled(log_loss), 1 / total)
 

@@ -218,7 +218,7 @@ def _check_fits(runs: xr.Dataset, law: Law) -> None:
                 f"(columns={{'{column(symbol)}': ...}}, --column {column(symbol)}=...)"
             )
         values = runs[column(symbol)].values
-        positive = symbol in COLUMNS or f"{symbol}_ref" in law.constants or column(symbol) == size_column(law)
+        positive = symbol in COLUMNS or column(symbol) == size_column(law)
         if values.dtype.kind != "f" or not (np.isfinite(values) & ((values > 0) | (not positive))).all():
             raise FitError(
                 f"{where}: law '{law.name}' needs {'numbers > 0' if positive else 'finite numbers'} "

@@ -85,7 +85,10 @@ def forecast(
     else:
         shown, shares = _without_drift(fit, law, points, certain, rng)
     if not (np.isfinite(certain).all() and np.isfinite(shown).all()):
-        raise FitError("the law overflows at one of the points; they are too far from any run it was fitted to")
+        raise FitError(
+            "the law has no finite value at one of the points: they are too far from any run it was fitted to, or an "
+            "input is not what the law takes"
+        )
     if measured is not None:
         losses = _measured(measured, points.sizes["point"], law)
         generator = np.random.default_rng(seed)
@@ -186,7 +189,7 @@ def planned_runs(fit: xr.DataTree, params: Any, tokens: Any, covariates: Mapping
             raise FitError(f"'{name}' is not an input of law '{law.name}'; its inputs are {_inputs_text(law)}")
         if values.ndim != 1:
             raise FitError(f"{name} has {values.ndim} dimensions: planned runs are given as numbers or flat lists")
-        positive = name in COLUMNS.values() or f"{name}_ref" in law.constants or name == law.observed.count
+        positive = name in (*COLUMNS.values(), law.observed.count, size_column(law))
         bad = values[~(np.isfinite(values) & ((values > 0) | (not positive)))]
         if bad.size:
             raise FitError(f"{name} = {bad[0]:g}: a planned run needs a finite number{' above 0' if positive else ''}")

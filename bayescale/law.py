@@ -60,7 +60,10 @@ def load_law(law: "str | os.PathLike[str] | Law") -> Law:
 
 
 def size_column(law: Law) -> str:
-    """The column that says how large a run is: compute where the law has N and D, else the law's first input."""
+    """The column that says how large a run is: as the law file says, else compute where the law has N and D or C, else
+    its first input."""
+    if law.size:
+        return column(law.size)
     if "C" in law.inputs or {"N", "D"} <= set(law.inputs):
         return "compute"
     return column(law.inputs[0])
@@ -121,13 +124,28 @@ def published_values(law: Law, at: Mapping[str, float]) -> dict[str, float]:
         raise LawError(f"law '{law.name}' comes without published constants; fit it to runs")
     symbols = {column(symbol): symbol for symbol in law.inputs} | {symbol: symbol for symbol in law.inputs}
     unknown = sorted(set(at) - set(symbols))
+    twice = [symbol for symbol in law.inputs if symbol != column(symbol) and {symbol, column(symbol)} <= set(at)]
+    if twice:
+        raise LawError(f"law '{law.name}': {twice[0]} and {column(twice[0])} are the same input; give one of them")
     values = {symbols[name]: float(value) for name, value in at.items() if name in symbols}
     missing = [column(symbol) for symbol in law.inputs if symbol not in values]
     if unknown or missing:
         wrong = f"'{unknown[0]}' is not one of them" if unknown else f"{', '.join(missing)} is missing"
         raise LawError(f"law '{law.name}' takes {', '.join(map(column, law.inputs))}: {wrong}")
     formula = parse(law.published_formula)
-    return {name: float(evaluate(formula, dict(preset.values) | values)) for name, preset in law.presets.items()}
+    found = {name: float(evaluate(formula, dict(preset.values) | values)) for name, preset in law.presets.items()}
+    for name, value in found.items():
+        possible = {"log": value > 0, "linear": True, "proportion": 0 <= value <= 1}[law.observed.scale]
+        if not (np.isfinite(value) and possible):
+            raise LawError(
+                f"law '{law.name}', constants '{name}': {law.observed.column} comes out as {value:g} there, "
+                f"outside what it can be; the published range is {_range_text(law)}"
+            )
+    return found
+
+
+def _range_text(law: Law) -> str:
+    return ", ".join(f"{column(symbol)} {low:g} to {high:g}" for symbol, (low, high) in law.range.items())
 
 
 def sample_priors(law: Law, draws: int, rng: np.random.Generator) -> dict[str, np.ndarray]:

@@ -100,6 +100,8 @@ class Law:
     constants : reference constants that the formula uses (N_ref: geometric mean of N; L_ref: smallest loss)
     observed : what the formula gives: the logarithm of the loss unless the file says otherwise
     range : published or customary range of each input
+    size : the input that says how large a run is, where that is not compute
+    no_split : why a budget C = 6 N D is not to be split by this law, or an empty text
     falls_with, rises_with : inputs in which the formula is monotone
     exponents : derived quantity that is the exponent of N or of D, where the law has a floor
     optimum : closed-form N*(C) under C = 6 N D, or None
@@ -120,6 +122,8 @@ class Law:
     constants: tuple[str, ...]
     observed: Observed
     range: Mapping[str, tuple[float, float]]
+    size: str
+    no_split: str
     falls_with: tuple[str, ...]
     rises_with: tuple[str, ...]
     exponents: Mapping[str, str]
@@ -225,6 +229,9 @@ def parse_law(text: str, name: str) -> Law:
         raise LawError(f"{where}: 'traps' must be a list of sentences")
 
     falls_with, rises_with = (_inputs_of(table, key, inputs, where) for key in ("falls_with", "rises_with"))
+    size = _text(table, "size", where)
+    if size and size not in inputs:
+        raise LawError(f"{where}: 'size' must be one of the inputs {list(inputs)}, not {_shown(size)}")
     exponents = _table(table, "exponents", where)
     for key, value in exponents.items():
         if key not in QUANTITIES or key not in inputs or value not in derived:
@@ -249,6 +256,8 @@ def parse_law(text: str, name: str) -> Law:
         constants=constants,
         observed=observed,
         range={key: _range(value, key, inputs, where) for key, value in _table(table, "range", where).items()},
+        size=size,
+        no_split=_text(table, "no_split", where),
         falls_with=falls_with,
         rises_with=rises_with,
         exponents=dict(exponents),
@@ -260,7 +269,7 @@ def parse_law(text: str, name: str) -> Law:
 
 
 TOP_KEYS = {
-    *("title", "cite", "about", "formula", "traps", "falls_with", "rises_with"),
+    *("title", "cite", "about", "formula", "traps", "falls_with", "rises_with", "size", "no_split"),
     *("observed", "where", "priors", "derived", "range", "exponents", "optimum", "published"),
 }
 

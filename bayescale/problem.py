@@ -60,6 +60,8 @@ def problem_of(
             f"law '{law.name}' explains '{law.observed.column}' ({law.observed.scale}), not a loss; "
             "a split of compute is chosen by the loss it brings"
         )
+    if law.no_split:
+        raise FitError(f"law '{law.name}' does not split a budget: {law.no_split}")
     given = dict(given or {})
     if clash := sorted({"N", "D", "C"} & set(given)):
         raise FitError(
@@ -82,8 +84,10 @@ def problem_of(
     symbols = {}
     for name in sorted(others):
         value = quantity(name, given[name])
-        if not isinstance(value, float) or value <= 0:
-            raise FitError(f"{name} = {given[name]!r}: an input of the law '{law.name}' is a number above 0 here")
+        if not isinstance(value, float) or value < 0:
+            raise FitError(
+                f"{name} = {given[name]!r}: an input of the law '{law.name}' is one number of at least 0 here"
+            )
         symbols[name] = value
     unused = sorted(set(given) - set(parsed.given) - others)
     if unused:

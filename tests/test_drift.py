@@ -11,6 +11,7 @@ from bayescale.drift import (
     LOG_SCALES,
     Covariance,
     cells_of,
+    coordinates,
     log_predictive_density,
     posterior_by_scale,
     sample_log_loss,
@@ -282,3 +283,14 @@ def test_log_predictive_density_is_that_of_the_draws(true_fit):
         kernel = [stats.gaussian_kde(draws[:, i])(at[i])[0] for i in range(2)]
         density = log_predictive_density(fit, points, at, np.random.default_rng(2))
         np.testing.assert_allclose(density, np.log(kernel), atol=0.1)
+
+
+def test_coordinates_are_those_of_the_runs_whatever_the_point(make_fit):
+    """A sparsity lies on its own scale, also when the runs are all above 0; sizes lie on decades."""
+    runs = {"params": np.logspace(7, 9, 12), "tokens": np.tile(np.logspace(9, 10, 3), 4), "loss": np.linspace(3, 2, 12)}
+    runs["sparsity"] = np.tile([0.25, 0.5, 0.75], 4)
+    parameters = {"level": 1.2, "slope": 0.1, "lean": 0.0, "floor": 0.6, "share": 0.5, "thin": 0.4, "b_S": 0.7}
+    fit = make_fit("weight_sparsity", {name: np.full(200, value) for name, value in parameters.items()}, runs)
+    point = xr.Dataset({"params": ("point", [1e8]), "tokens": ("point", [1e9]), "sparsity": ("point", [0.0])})
+    np.testing.assert_allclose(coordinates(fit, point), [[8.0, 9.0, 0.0]])
+    np.testing.assert_allclose(coordinates(fit, fit["constant_data"].to_dataset())[:3, 2], [0.25, 0.5, 0.75])

@@ -470,6 +470,23 @@ def test_published_constants_evaluated():
         published_values(load_law("m3"), {"x": 1.0})
 
 
+def test_values_that_cannot_be_are_refused():
+    for name, at, message in (
+        ("chinchilla", {"N": 1e9, "params": 2e9, "D": 1e10}, "N and params are the same input; give one of them"),
+        ("chinchilla", {"N": -1.0, "D": 1e10}, "loss comes out as nan there, outside what it can be"),
+        ("error_of_loss", {"loss": 0.5}, "error comes out as -0.57"),
+    ):
+        with pytest.raises(LawError, match=message):
+            published_values(load_law(name), at)
+
+
+def test_size_and_split_of_a_law():
+    assert size_column(load_law("annealing")) == "lr_area" and size_column(load_law("chinchilla")) == "compute"
+    assert "active parameters" in load_law("fine_grained_moe").no_split and not load_law("chinchilla").no_split
+    with pytest.raises(LawError, match=r"'size' must be one of the inputs \['N'\], not 'D'"):
+        parse_law(GOOD.replace("[where]", 'size = "D"\n[where]', 1), "bad")
+
+
 # ---- files ----------------------------------------------------------------------------------------------------------
 
 
