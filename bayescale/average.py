@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from scipy.stats import norm
 
 from bayescale.allocate import allocate
 from bayescale.compare import check_comparable
@@ -126,6 +125,8 @@ def spread_between(draws: list[xr.DataArray], weights: np.ndarray) -> tuple[np.n
     ``draws`` are [chain, draw, ...]; a part's variance is that of a normal distribution of the same 90 % width,
     because a Student-t may hardly have one.
     """
+    from scipy.stats import norm
+
     medians = np.stack([part.median(("chain", "draw")).values for part in draws])
     mean = np.tensordot(weights, medians, axes=1)
     between = np.tensordot(weights, (medians - mean) ** 2, axes=1)

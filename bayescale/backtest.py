@@ -140,7 +140,8 @@ def _one_cut(
         learnt = fit(train, law, seed=seed)
     except FitError as error:
         raise FitError(
-            f"backtest, learning from the {train.sizes['run']} runs up to {edge:.3g} FLOP: {error}"
+            f"backtest, learning from the {train.sizes['run']} runs up to "
+            f"{edge:.3g} {'FLOP' if size == 'compute' else size}: {error}"
         ) from None
     new = runs.isel(run=test)
     inputs = {column(symbol): new[column(symbol)].values for symbol in law.inputs}

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bayescale.cost import TRAINING
+from bayescale.law import DEFAULT_LAW
 from bayescale.terminal import (
     card,
     print_allocation,
@@ -70,8 +72,6 @@ UniqueTokens = Annotated[
 Menu = Annotated[
     str | None, typer.Option("--menu", help="Architectures to choose from: 1B,3B,7B, or a CSV with a column params.")
 ]
-TRAINING = "6*N*D"  # of bayescale.cost, which is imported when a command runs
-DEFAULT_LAW = "coupled"
 SUFFIXES = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 
 

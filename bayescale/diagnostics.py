@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from scipy import stats
 
 from bayescale.law import Law, law_derived, reference_constants, sample_priors
 from bayescale.lawfile import parse_law
@@ -100,6 +99,8 @@ def regimes(law: Law, posterior: xr.Dataset, not_identified: Sequence[str] = ())
     ----------
     Bahri, Dyer, Kaplan, Lee, Sharma 2021, arXiv:2102.06701
     """
+    from scipy import stats
+
     prior = sample_priors(law, 2 * KDE_POINTS, np.random.default_rng(0))
     prior |= law_derived(law, prior | dict.fromkeys(law.constants, 2.0))  # exponents do not depend on the constants
     found = {}

@@ -28,7 +28,7 @@ from scipy.linalg import solve_triangular
 from scipy.special import logsumexp, ndtr
 
 from bayescale.fit import law_of
-from bayescale.law import Law, column, law_loss, size_column
+from bayescale.law import Law, column, law_loss, size_column, standard_parameters
 from bayescale.noise import FINEST, NOISES, log_density, noise_scale, sample_noise
 from bayescale.priors import DISTRIBUTIONS
 
@@ -326,10 +326,8 @@ def _constants(law: Law, fit: xr.DataTree) -> dict[str, float]:
 def _log_law(law: Law, z: np.ndarray, inputs: Mapping[str, np.ndarray], constants: Mapping[str, float]) -> np.ndarray:
     """log L [draw, run] of standardised parameters z [draw, parameter]: each prior's quantile of ndtr(z)."""
     z = np.atleast_2d(z)
-    params = {
-        name: DISTRIBUTIONS[prior.dist].quantile(ndtr(np.clip(z[:, [i]], -7.5, 7.5)), **prior.params)
-        for i, (name, prior) in enumerate(law.priors.items())
-    }
+    standard = standard_parameters(law, np.clip(z, -7.5, 7.5))
+    params = {name: value[:, None] for name, value in standard.items()}
     loss = np.broadcast_to(law_loss(law, params | dict(inputs) | dict(constants)), (len(z), _length(inputs)))
     with np.errstate(all="ignore"):
         return np.nan_to_num(np.log(loss), nan=50.0, posinf=50.0, neginf=-50.0)

@@ -115,14 +115,7 @@ def fit(
     _check_finite(law, runs, constants)
     compiled = _compiled_for(law, noise, runs, constants)
     compiled = _started(compiled, law, noise, runs, constants, seed)
-    attempts = []
-    for tune, target_accept, thin in SETTINGS:
-        posterior, stats = _sample(compiled, draws * thin, tune, chains, seed, target_accept, progress)
-        posterior, stats = (_thinned(part, thin) for part in (posterior, stats))
-        attempts.append((check_convergence(posterior, stats), posterior, stats, tune, target_accept))
-        if attempts[-1][0]["clean"]:
-            break
-    convergence, posterior, stats, tune, target_accept = max(attempts, key=lambda attempt: _quality(attempt[0]))
+    convergence, posterior, stats, setting = _best_attempt(compiled, draws, chains, seed, "clean", progress)
     tree = _assemble(law, noise, runs, constants, posterior, stats)
     report = convergence | check_identification(law, runs, tree["posterior"].to_dataset())
     tree.attrs = {
@@ -133,7 +126,7 @@ def fit(
         "seed": seed,
         "source": runs.attrs.get("source", "runs"),
         "data_hash": data_hash(runs, law),
-        "settings": json.dumps({"draws": draws, "chains": chains, "tune": tune, "target_accept": target_accept}),
+        "settings": json.dumps({"draws": draws, "chains": chains} | setting),
         "diagnostics": json.dumps(report),
         "notes": json.dumps([vars(note) for note in check_runs(runs)]),
         "versions": json.dumps(versions()),
@@ -167,16 +160,7 @@ def refit(tree: xr.DataTree, kept: np.ndarray, *, draws: int = 500, chains: int 
     learnt = runs.isel(run=np.asarray(kept, dtype=bool))
     compiled = _compiled_for(law, noise, learnt, constants)
     compiled = _started(compiled, law, noise, learnt, constants, seed)
-    best = None
-    for tune, target_accept, thin in SETTINGS:
-        posterior, stats = _sample(compiled, draws * thin, tune, chains, seed, target_accept, False)
-        posterior, stats = (_thinned(part, thin) for part in (posterior, stats))
-        report = check_convergence(posterior, stats)
-        if best is None or _quality(report) > _quality(best[0]):
-            best = report, posterior, stats
-        if report["converged"]:
-            break
-    report, posterior, stats = best
+    report, posterior, stats, _ = _best_attempt(compiled, draws, chains, seed, "converged")
     result = _assemble(law, noise, runs, constants, posterior, stats)
     result["constant_data"] = result["constant_data"].to_dataset().assign(kept=("run", np.asarray(kept, dtype=bool)))
     result.attrs = {name: tree.attrs[name] for name in ("law", "law_text", "noise", "source")}
@@ -191,6 +175,19 @@ def runs_of(tree: xr.DataTree) -> xr.Dataset:
     seen = tree["observed_data"][law.observed.variable]
     seen = np.exp(seen) if law.observed.scale == "log" else seen
     return runs.assign({law.observed.column: seen}).assign_attrs(source=tree.attrs["source"])
+
+
+def _best_attempt(compiled: Any, draws: int, chains: int, seed: int, enough: str, progress: bool = False):
+    """Convergence, posterior, statistics and setting of the best attempt, up to the first that is ``enough``."""
+    attempts = []
+    for tune, target_accept, thin in SETTINGS:
+        posterior, stats = _sample(compiled, draws * thin, tune, chains, seed, target_accept, progress)
+        posterior, stats = (_thinned(part, thin) for part in (posterior, stats))
+        setting = {"tune": tune, "target_accept": target_accept, "thin": thin}
+        attempts.append((check_convergence(posterior, stats), posterior, stats, setting))
+        if attempts[-1][0][enough]:
+            break
+    return max(attempts, key=lambda attempt: _quality(attempt[0]))
 
 
 def _quality(convergence: Mapping[str, Any]) -> tuple[bool, bool, float]:

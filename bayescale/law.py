@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import ndtr
 
 from bayescale.formula import evaluate, names, parse
 from bayescale.lawfile import MAX_BYTES, Law, LawError, column, parse_law
@@ -37,8 +38,9 @@ def load_law(law: "str | os.PathLike[str] | Law") -> Law:
     if isinstance(law, Law):
         return law
     given = os.fspath(law)
-    if given in laws():
-        path = models_folder() / f"{given}.toml"
+    shipped = models_folder() / f"{given}.toml"
+    if given.isidentifier() and shipped.is_file():
+        path = shipped
     elif given.endswith(".toml") or os.sep in given:
         path = Path(given)
     else:
@@ -146,6 +148,15 @@ def published_values(law: Law, at: Mapping[str, float]) -> dict[str, float]:
 
 def _range_text(law: Law) -> str:
     return ", ".join(f"{column(symbol)} {low:g} to {high:g}" for symbol, (low, high) in law.range.items())
+
+
+def standard_parameters(law: Law, z: np.ndarray) -> dict[str, np.ndarray]:
+    """Parameters [draw] from z [draw, parameter], on the scale where each prior is a standard normal."""
+    u = ndtr(z)
+    return {
+        name: DISTRIBUTIONS[prior.dist].quantile(u[:, i], **prior.params)
+        for i, (name, prior) in enumerate(law.priors.items())
+    }
 
 
 def sample_priors(law: Law, draws: int, rng: np.random.Generator) -> dict[str, np.ndarray]:

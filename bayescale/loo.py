@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from scipy.special import logsumexp
-from scipy.stats import betabinom
 
 from bayescale.diagnostics import diagnostics
 from bayescale.fit import FitError, draws_of, law_of, refit
@@ -172,6 +171,8 @@ def relative_efficiency(fit: xr.DataTree) -> float:
 
 def _pit(fit: xr.DataTree) -> xr.DataArray:
     """P(a run shows no more than it did) at every draw [chain, draw, run]; of a count, with half of its own mass."""
+    from scipy.stats import betabinom
+
     law, data, values = law_of(fit), fit["constant_data"], draws_of(fit)
     predicted = law_loss(law, values | {symbol: data[column(symbol)] for symbol in law.inputs})
     seen, noise = fit["observed_data"][law.observed.variable], NOISES[fit.attrs["noise"]]

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from scipy.stats import gaussian_kde, norm
 
 from bayescale.diagnostics import diagnostics
 from bayescale.fit import FitError, law_of
@@ -126,6 +125,8 @@ def _savage_dickey(prior, draws: np.ndarray, value: float) -> tuple[float, float
 
     Both densities are taken on the scale where the prior is a standard normal; draws are [chain, draw].
     """
+    from scipy.stats import gaussian_kde, norm
+
     z0 = float(standardise(prior, value))
     if abs(z0) >= FARTHEST * 0.999:  # an edge of the support, or beyond it
         return float("nan"), float("nan"), False

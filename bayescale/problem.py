@@ -7,15 +7,13 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescale.cost import TRAINING, check_rises, draw_quantities, parse_cost, quantity, spend, tokens_at
+from bayescale.cost import TRAINING, check_rises, draw_quantities, parse_cost, quantity, tokens_at
 from bayescale.drift import has_drift
 from bayescale.fit import FitError, draws_of, law_of
 from bayescale.law import Law, column
 from bayescale.optimum import Limits, Problem
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN
 from bayescale.surface import UNIQUE, loss_surface
-
-SEARCH_DECADES = (-4.0, 12.0)  # of budget around the largest run, in which a target loss is looked for
 
 
 class SplitOptions(TypedDict, total=False):
@@ -205,17 +203,6 @@ def _menu(menu: Any) -> dict[str, np.ndarray] | None:
             raise FitError(f"menu: {name} = {bad[0]:g}: a finite number above 0 is expected")
     order = np.argsort(columns["params"], kind="stable")
     return {name: values[order] for name, values in columns.items()}
-
-
-def searched_budgets(fit: xr.DataTree, problem: Problem) -> tuple[float, float]:
-    """Budgets between which a target loss is looked for, from what the largest run would have cost."""
-    data = fit["constant_data"]
-    middle = {name: float(np.median(value)) for name, value in problem.cost_values.items()}
-    if problem.menu is not None:
-        middle |= {name: float(np.median(value)) for name, value in problem.menu.items() if name != "params"}
-    run = int(np.argmax(data["compute"].values))
-    largest = float(spend(problem.cost, middle, data["params"].values[run], data["tokens"].values[run]))
-    return largest * 10 ** SEARCH_DECADES[0], largest * 10 ** SEARCH_DECADES[1]
 
 
 def bought_tokens(problem: Problem, N: np.ndarray, budget: np.ndarray) -> np.ndarray:

@@ -8,12 +8,13 @@ chain; those that they do not are both visited, and r-hat sees it if chains cann
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import logit, ndtr
+from scipy.special import logit
 
-from bayescale.law import Law, law_loss
-from bayescale.priors import DISTRIBUTIONS, Prior
+from bayescale.law import Law, law_loss, standard_parameters
+from bayescale.priors import Prior
 
 CLIMBERS = 32  # prior draws that climb
 PRIOR_DRAWS = 512  # of which they are the best
@@ -59,22 +60,21 @@ def start_points(
     return climb.parameters(moved), scatter
 
 
+@dataclass(frozen=True)
 class _Climb:
     """Log posterior of standardised parameters z [start, parameter], Student-t noise with its scale as another one."""
 
-    def __init__(self, law: Law, inputs: Mapping[str, np.ndarray], seen: np.ndarray, unit: float):
-        self.law, self.inputs, self.seen, self.unit = law, dict(inputs), seen, unit
+    law: Law
+    inputs: Mapping[str, np.ndarray]
+    seen: np.ndarray
+    unit: float
 
     def parameters(self, z: np.ndarray) -> dict[str, np.ndarray]:
-        u = ndtr(np.clip(z, -Z_MAX, Z_MAX))
-        return {
-            name: DISTRIBUTIONS[prior.dist].quantile(u[:, i], **prior.params)
-            for i, (name, prior) in enumerate(self.law.priors.items())
-        }
+        return standard_parameters(self.law, np.clip(z, -Z_MAX, Z_MAX))
 
     def residual(self, z: np.ndarray) -> np.ndarray:
         values = {name: value[:, None] for name, value in self.parameters(z).items()}
-        predicted = np.broadcast_to(law_loss(self.law, values | self.inputs), (len(z), len(self.seen)))
+        predicted = np.broadcast_to(law_loss(self.law, values | dict(self.inputs)), (len(z), len(self.seen)))
         return self.seen - (predicted / self.unit if self.unit else np.log(predicted))
 
     def objective(self, z: np.ndarray, residual: np.ndarray, sigma: np.ndarray) -> np.ndarray:

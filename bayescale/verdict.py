@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy.stats import binomtest
 
 TIE = 4.0  # of elpd: below it laws predict alike, whatever the standard error says (Sivula et al. 2025)
 FEW_UNITS = 100  # left out: with fewer the standard error of a difference is rough (the same)
@@ -140,6 +139,8 @@ def driving_runs(result: xr.Dataset, against: str | None = None, *, most: int = 
 
 def comparison_warnings(result: xr.Dataset) -> list[str]:
     """What speaks against a comparison; an empty list when nothing is known."""
+    from scipy.stats import binomtest
+
     warnings = []
     for name in result["law"].values[~result["converged"].values]:
         warnings.append(f"law '{name}' did not converge: it is left out of ranks and weights")

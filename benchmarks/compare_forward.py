@@ -22,31 +22,21 @@ from bayescale.diagnostics import diagnostics
 from bayescale.fit import FitError
 from bayescale.loo import loo
 from bayescale.weights import START_LOOKS, forward_weights, stacking
+from benchmarks.derive_drift import splits
 
-HORIZONS = (0.5, 1.0, 1.5)
 KEPT_DRAWS = 1000
 
 
-def splits(folder: Path):
+def all_splits(folder: Path):
     """(study, horizon, runs to learn from, runs held out), each split once."""
     for path in sorted(folder.glob("*.csv")):
-        runs = pd.read_csv(path)
-        scale = np.log10(runs["compute"])
-        seen = 0
-        for horizon in HORIZONS:
-            large = scale > scale.max() - horizon
-            if large.sum() == seen:
-                continue
-            seen = large.sum()
-            train, test = runs[~large], runs[large]
-            span = np.ptp(scale[~large]) if len(train) else 0.0
-            if len(train) >= 12 and train["params"].nunique() >= 4 and span >= 0.7 * horizon and len(test):
-                yield path.stem, horizon, train.reset_index(drop=True), test.reset_index(drop=True)
+        for split in splits(pd.read_csv(path)):
+            yield path.stem, *split
 
 
 def run(studies: Path, cache: Path, laws: list[str]) -> None:
     cache.mkdir(parents=True, exist_ok=True)
-    for study, horizon, train, test in splits(studies):
+    for study, horizon, train, test in all_splits(studies):
         for law in laws:
             path = cache / f"{study}-{horizon}-{Path(law).stem}.nc"
             if path.exists():
@@ -101,7 +91,7 @@ def evidence(results: list[xr.Dataset]) -> xr.Dataset:
 def table(studies: Path, cache: Path, laws: list[str]) -> None:
     """Mean CRPS of every law, of the weighted averages, and of other ways to weigh."""
     rows = []
-    for study, horizon, _, _ in splits(studies):
+    for study, horizon, _, _ in all_splits(studies):
         paths = [cache / f"{study}-{horizon}-{Path(law).stem}.nc" for law in laws]
         if not all(path.exists() for path in paths):
             print(f"left out, not forecast by every law: {study} {horizon}")

@@ -56,6 +56,14 @@ def test_heavy_packages_are_imported_where_they_are_used(module):
         assert module not in {name.split(".")[0] for name in names}, path.name
 
 
+def test_importing_loads_no_slow_package():
+    """scipy.stats alone takes as long as all the rest; neither the package nor its command line needs it to start."""
+    script = "import sys, bayescale.cli; print([name for name in sys.argv[1:] if name in sys.modules])"
+    slow = ["scipy.stats", "scipy.optimize", "pymc", "nutpie", "pytensor", "matplotlib", "arviz_stats"]
+    done = subprocess.run([sys.executable, "-c", script, *slow], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"
+
+
 def test_architecture_page_is_true():
     page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`(?:bayescale/)?(\w+)\.py`", page))
