@@ -7,14 +7,13 @@ starts at one of them with that probability, a posterior's width away from it. O
 chain; those that they do not are both visited, and r-hat sees it if chains cannot move between them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import logit
 
 from bayescale.law import Law, law_loss, standard_parameters
-from bayescale.priors import Prior
+from bayescale.priors import Prior, to_real
 
 CLIMBERS = 32  # prior draws that climb
 PRIOR_DRAWS = 512  # of which they are the best
@@ -135,19 +134,7 @@ def _modes(z: np.ndarray, value: np.ndarray, precision: np.ndarray) -> tuple[np.
     return modes, -value[modes] - 0.5 * np.linalg.slogdet(precision[modes])[1]
 
 
-# the scale on which PyMC samples a parameter of each distribution
-UNBOUNDED: dict[str, Callable[[np.ndarray, Prior], np.ndarray]] = {
-    "Normal": lambda x, prior: x,
-    **dict.fromkeys(("LogNormal", "HalfNormal", "Exponential", "Gamma"), lambda x, prior: np.log(x)),
-    **dict.fromkeys(("LogitNormal", "Beta"), lambda x, prior: logit(x)),
-    **dict.fromkeys(
-        ("TruncatedNormal", "Uniform"),
-        lambda x, prior: logit((x - prior.params["lower"]) / (prior.params["upper"] - prior.params["lower"])),
-    ),
-}
-
-
 def unbounded(values: Mapping[str, np.ndarray], priors: Mapping[str, Prior]) -> np.ndarray:
     """The starts as the sampler counts positions [start, parameter], in the order of ``priors``."""
-    columns = [UNBOUNDED[prior.dist](np.asarray(values[name], dtype=float), prior) for name, prior in priors.items()]
+    columns = [to_real(prior, np.asarray(values[name], dtype=float)) for name, prior in priors.items()]
     return np.clip(np.stack(columns, axis=1), -30.0, 30.0)
