@@ -6,7 +6,6 @@ import json
 import numbers
 import os
 import platform
-import warnings
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescale.diagnostics import ESS_MIN, check_convergence, check_identification
+from bayescale.diagnostics import ESS_MIN, check_identification
 from bayescale.law import (
     DEFAULT_LAW,
     Law,
@@ -31,15 +30,13 @@ from bayescale.lawfile import COLUMNS
 from bayescale.lint import check_runs
 from bayescale.model import build_model, inputs_of, model_data, observed_values, sampler_model
 from bayescale.noise import NOISES, default_noise, log_density, log_mass, noise_scale
-from bayescale.priors import DISTRIBUTIONS, Prior, from_real
+from bayescale.priors import DISTRIBUTIONS
 from bayescale.runs import read_runs
+from bayescale.sampling import SamplerError, as_dataset, best_attempt
 from bayescale.starts import STARTS, start_points, unbounded
 
 FORMAT = 1  # of a saved fit; a later bayescale reads earlier ones
 MIN_RUNS = 4
-# (tune, target_accept, thin): when a fit fails its limits the next, slower, setting is tried before it is given up; the
-# last also draws several times as many and keeps every so manieth, for posteriors that chains cross slowly
-SETTINGS = ((800, 0.95, 1), (2000, 0.98, 1), (3000, 0.99, 4))
 LOG_LIKELIHOOD_MAX = 50_000_000  # draws x runs above which the pointwise log likelihood is not kept (400 MB)
 
 
@@ -98,7 +95,7 @@ def fit(
             "that a fit must have; 4 chains of 1000 are the default"
         )
     model = _model(law, noise, runs, constants, seed)
-    convergence, posterior, stats, setting = _best_attempt(
+    convergence, posterior, stats, setting = _sampled(
         model, law.priors | NOISES[noise].priors, draws, chains, seed, enough="clean", progress=progress
     )
     tree = _assemble(law, noise, runs, constants, posterior, stats)
@@ -118,7 +115,7 @@ def fit(
     }
     if not report["converged"] and not allow_unconverged:
         raise FitError(
-            f"law '{law.name}' on {runs.attrs.get('source', 'runs')} did not converge after {len(SETTINGS)} "
+            f"law '{law.name}' on {runs.attrs.get('source', 'runs')} did not converge after {setting['attempts']} "
             f"attempt(s): {report['why']}; try another law, check the runs (bayescale check), "
             "or look at it all the same with allow_unconverged=True (--allow-unconverged)"
         )
@@ -184,7 +181,7 @@ def refit(tree: xr.DataTree, kept: np.ndarray, *, draws: int = 500, chains: int 
     constants = {name: float(tree["constant_data"][name]) for name in (*law.constants, "C_ref")}
     learnt = runs.isel(run=np.asarray(kept, dtype=bool))
     model = _model(law, noise, learnt, constants, seed)
-    report, posterior, stats, _ = _best_attempt(
+    report, posterior, stats, _ = _sampled(
         model, law.priors | NOISES[noise].priors, draws, chains, seed, enough="converged"
     )
     result = _assemble(law, noise, runs, constants, posterior, stats)
@@ -203,24 +200,11 @@ def runs_of(tree: xr.DataTree) -> xr.Dataset:
     return runs.assign({law.observed.column: seen}).assign_attrs(source=tree.attrs["source"])
 
 
-def _best_attempt(
-    model: Any, priors: Mapping[str, Prior], draws: int, chains: int, seed: int, *, enough: str, progress: bool = False
-):
-    """Convergence, posterior, statistics and setting of the best attempt, up to the first that is ``enough``."""
-    attempts = []
-    for tune, target_accept, thin in SETTINGS:
-        position, stats = _sample(model, draws * thin, tune, chains, seed, target_accept, progress)
-        position, stats = (_thinned(part, thin) for part in (position, stats))
-        posterior = position.map(lambda u: from_real(priors[u.name], u))
-        setting = {"tune": tune, "target_accept": target_accept, "thin": thin}
-        attempts.append((check_convergence(posterior, stats), posterior, stats, setting))
-        if attempts[-1][0][enough]:
-            break
-    return max(attempts, key=lambda attempt: _quality(attempt[0]))
-
-
-def _quality(convergence: Mapping[str, Any]) -> tuple[bool, bool, float]:
-    return convergence["clean"], convergence["converged"], convergence["ess_min"]
+def _sampled(model: Any, *args: Any, **options: Any) -> Any:
+    try:
+        return best_attempt(model, *args, **options)
+    except SamplerError as error:
+        raise FitError(f"the sampler could not start: {error}; check the runs and the law") from None
 
 
 def check_whole(name: str, number: Any, least: int) -> None:
@@ -286,11 +270,6 @@ def _check_data(law: Law, runs: xr.Dataset, constants: Mapping[str, float]) -> d
         raise FitError(str(error)) from None
 
 
-def _thinned(part: xr.Dataset, thin: int) -> xr.Dataset:
-    part = part.isel(draw=slice(thin - 1, None, thin))
-    return part.assign_coords(draw=np.arange(part.sizes["draw"]))
-
-
 def _model(law: Law, noise: str, runs: xr.Dataset, constants: Mapping[str, float], seed: int) -> Any:
     """The compiled model on these runs, with chains that start at good places (see :mod:`bayescale.starts`)."""
     data = _check_data(law, runs, constants)
@@ -315,50 +294,14 @@ def _positions(law: Law, noise: str, runs: xr.Dataset, constants: Mapping[str, f
     return unbounded(values | scatter, law.priors | NOISES[noise].priors)
 
 
-def _sample(model: Any, draws: int, tune: int, chains: int, seed: int, target_accept: float, progress: bool):
-    """Positions on the real line and sampler statistics, as Datasets [chain, draw]."""
-    import nutpie
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            trace = nutpie.sample(
-                model,
-                draws=draws,
-                tune=tune,
-                chains=chains,
-                cores=min(chains, os.cpu_count() or 1),
-                seed=seed,
-                target_accept=target_accept,
-                adaptation="low_rank",
-                progress_bar=progress,
-                save_warmup=False,
-            )
-    except RuntimeError as error:
-        raise FitError(
-            f"the sampler could not start: {str(error).splitlines()[0]}; check the runs and the law"
-        ) from None
-    kept = {
-        "diverging": "diverging",
-        "energy": "energy",
-        "n_steps": "n_steps",
-        "step_size": "step_size",
-        "depth": "tree_depth",
-        "logp": "lp",
-    }
-    stats = trace["sample_stats"].to_dataset()
-    stats = stats[[name for name in kept if name in stats]].rename({k: v for k, v in kept.items() if k in stats})
-    return trace["posterior"].to_dataset().drop_attrs(), stats.drop_attrs()
-
-
 def _assemble(law, noise, runs, constants, posterior, stats) -> xr.DataTree:
     """The ArviZ tree of a fit: derived quantities and pointwise log likelihood are computed from the draws."""
+    draws = {name: posterior[name].values for name in (*law.priors, *NOISES[noise].priors)}
+    derived = law_derived(law, draws | dict(constants))
+    arrays = draws | {name: value for name, value in derived.items() if name not in draws}
+    shape = draws[next(iter(draws))].shape
+    posterior = as_dataset({name: np.broadcast_to(value, shape).copy() for name, value in arrays.items()})
     scalars = {name: xr.DataArray(value) for name, value in constants.items()}
-    inputs = {symbol: runs[column(symbol)] for symbol in law.inputs}
-    posterior = posterior[[*law.priors, *NOISES[noise].priors]]
-    values = {name: posterior[name] for name in posterior.data_vars} | scalars
-    derived = law_derived(law, values)
-    posterior = posterior.assign({name: value for name, value in derived.items() if name not in posterior})
     constant_data = xr.Dataset({name: runs[name] for name in runs.data_vars if name != law.observed.column} | scalars)
     observed = observed_values(law, runs)
     groups = {
@@ -368,22 +311,34 @@ def _assemble(law, noise, runs, constants, posterior, stats) -> xr.DataTree:
         "constant_data": constant_data.drop_attrs(),
     }
     if stats["diverging"].size * observed.size <= LOG_LIKELIHOOD_MAX:
-        predicted = law_loss(law, values | inputs)
-        density = _log_likelihood(law, noise, runs, observed, predicted, values)
-        groups["log_likelihood"] = xr.Dataset({law.observed.variable: density.transpose("chain", "draw", "run")})
+        # a chain at a time, so that what is computed on the way stays small
+        density = np.stack(
+            [
+                _log_likelihood(law, noise, runs, constants, {k: x[i, :, None] for k, x in draws.items()})
+                for i in range(shape[0])
+            ]
+        )
+        coords = {"chain": posterior["chain"], "draw": posterior["draw"], **observed.coords}
+        groups["log_likelihood"] = xr.Dataset({law.observed.variable: (("chain", "draw", "run"), density)}, coords)
     return xr.DataTree.from_dict(groups)
 
 
-def _log_likelihood(law, noise, runs, observed, predicted, values) -> xr.DataArray:
-    """Log density of every run [chain, draw, run], of the quantity that is observed."""
+def _log_likelihood(law, noise, runs, constants, draws) -> np.ndarray:
+    """Log density of every run [draw, run], of the quantity that is observed; ``draws`` are [draw, 1]."""
+    values = draws | dict(constants)
+    predicted = law_loss(law, values | {symbol: runs[column(symbol)].values for symbol in law.inputs})
+    observed = observed_values(law, runs).values
     if law.observed.scale == "proportion":
-        count = np.round(runs[law.observed.count])
-        return log_mass(np.round(observed * count), count, predicted, values["overdispersion"])
-    scale = noise_scale(values, np.log(runs[size_column(law)] / values["C_ref"]))
-    if law.observed.scale == "log":
-        return log_density(NOISES[noise], observed - np.log(predicted), scale, values)
-    unit = float(np.ptp(observed.values))
-    return log_density(NOISES[noise], (observed - predicted) / unit, scale, values) - np.log(unit)
+        count = np.round(runs[law.observed.count].values)
+        density = log_mass(np.round(observed * count), count, predicted, values["overdispersion"])
+    else:
+        scale = noise_scale(values, np.log(runs[size_column(law)].values / constants["C_ref"]))
+        if law.observed.scale == "log":
+            density = log_density(NOISES[noise], observed - np.log(predicted), scale, values)
+        else:
+            unit = float(np.ptp(observed))
+            density = log_density(NOISES[noise], (observed - predicted) / unit, scale, values) - np.log(unit)
+    return np.broadcast_to(density, (len(next(iter(draws.values()))), observed.size))
 
 
 def data_hash(runs: xr.Dataset, law: Law) -> str:
@@ -395,6 +350,7 @@ def data_hash(runs: xr.Dataset, law: Law) -> str:
     return digest.hexdigest()
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     packages = ("bayescale", "pymc", "pytensor", "nutpie", "arviz-stats", "numpy", "xarray")
     return {"python": platform.python_version()} | {package: version(package) for package in packages}

@@ -8,6 +8,7 @@ import xarray as xr
 from scipy import stats
 
 from bayescale import diagnostics as diagnostics_module
+from bayescale import sampling
 from bayescale.diagnostics import diagnostics, fit_summary, trust_warnings
 from bayescale.fit import FitError, draws_of, fit, law_of, pymc_model, refit, runs_of
 from bayescale.law import law_derived, law_loss, load_law
@@ -202,7 +203,7 @@ def test_options_of_no_use(options, message, nothing_is_compiled):
 
 @pytest.fixture
 def one_attempt(monkeypatch):
-    monkeypatch.setattr(fit_module, "SETTINGS", ((400, 0.9, 1),))
+    monkeypatch.setattr(sampling, "SETTINGS", ((400, 0.9, 1),))
 
 
 @pytest.mark.parametrize(
@@ -232,14 +233,14 @@ def test_unconverged_fit_is_marked_when_it_is_asked_for(pile, monkeypatch, one_a
 def test_slower_settings_are_tried_before_a_fit_is_given_up(pile, monkeypatch):
     tried = []
     monkeypatch.setattr(diagnostics_module, "R_HAT_MAX", 0.5)
-    monkeypatch.setattr(fit_module, "SETTINGS", ((200, 0.8, 1), (300, 0.9, 2)))
-    original = fit_module._sample
+    monkeypatch.setattr(sampling, "SETTINGS", ((200, 0.8, 1), (300, 0.9, 2)))
+    original = sampling.sample
 
     def sample(compiled, draws, tune, chains, seed, target_accept, progress):
         tried.append((tune, target_accept))
         return original(compiled, draws, tune, chains, seed, target_accept, progress)
 
-    monkeypatch.setattr(fit_module, "_sample", sample)
+    monkeypatch.setattr(sampling, "sample", sample)
     with pytest.raises(FitError, match="did not converge after 2 attempt"):
         fit(pile, "chinchilla", draws=150)
     assert tried == [(200, 0.8), (300, 0.9)]
