@@ -50,8 +50,8 @@ def backtest(
     horizon : longest distance to score [decades of compute]
     seed : of every fit and forecast
     folder : where the result of each cut is kept, so that a killed backtest goes on where it was
-    executor : what refits at the cuts: None (this process), a number of worker processes, a Dask client or a
-        ``concurrent.futures`` executor; the numbers are the same
+    executor : what refits at the cuts: None (this process), a number of worker processes, a Dask scheduler or another
+        executor, see :func:`bayescale.open_executor`; the numbers are the same
     progress : called with (cuts done, cuts in all) after each
 
     Returns
@@ -292,8 +292,6 @@ def backtest_statement(result: xr.Dataset) -> str:
 
 def backtest_failures(result: xr.Dataset, law: str) -> list[str]:
     """Why nothing could be learnt with a law, at the cuts where that is so."""
-    if "failed" not in result:  # a backtest of an earlier version
-        return []
     return [str(why) for why in result["failed"].sel(law=law).values if why]
 
 

@@ -12,6 +12,7 @@ import numbers
 import os
 import queue
 import signal
+import sys
 import threading
 import traceback
 from collections import Counter, deque
@@ -37,13 +38,21 @@ class Failure:
     Attributes
     ----------
     kind : the class of the error
-    why : its message
+    why : its message, with the class before it where the error is none of bayescale's own
     trace : where it was raised, for reports of bugs
     """
 
     kind: str
     why: str
     trace: str = field(default="", compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Workers:
+    """What runs tasks: ``submit`` as in ``concurrent.futures``, and how many tasks it should hold at a time."""
+
+    submit: Callable[..., Future]
+    most: int = sys.maxsize
 
 
 def run_batch(
@@ -59,8 +68,7 @@ def run_batch(
     ----------
     function : of a module, and its result a function of the task alone: it may run twice, and anywhere
     tasks : small things that can be pickled
-    executor : what runs them: None (this process, one after the other), a number of worker processes, a Dask client, or
-        whatever has the ``submit`` of ``concurrent.futures``
+    executor : what runs them, see :func:`open_executor`; None is this process, one after the other
     arrived : called in this thread with (index, result) as results come in, once each, in whatever order they come
 
     Returns
@@ -79,13 +87,12 @@ def run_batch(
         if arrived is not None:
             arrived(i, result)
 
-    with _one_thread():
-        if executor is None:
+    with _one_thread(), open_executor(executor if tasks else None) as workers:
+        if workers is None:
             for i, task in enumerate(tasks):
                 keep(i, _result(function, task, versions()))
-        elif tasks:
-            with _submitter(executor) as (submit, most):
-                _run_elsewhere(function, tasks, submit, most, keep)
+        else:
+            _run_elsewhere(function, tasks, workers, keep)
     return [results[i] for i in range(len(tasks))]
 
 
@@ -106,17 +113,16 @@ def _result(function: Callable[[Any], Any], task: Any, expected: dict[str, str])
         with _one_thread():
             return function(task)
     except Exception as error:
-        return Failure(type(error).__name__, str(error) or type(error).__name__, traceback.format_exc())
+        return Failure(type(error).__name__, _text(error), traceback.format_exc())
 
 
 def _run_elsewhere(
     function: Callable[[Any], Any],
     tasks: Sequence[Any],
-    submit: Callable[..., Future],
-    most: int,
+    workers: Workers,
     keep: Callable[[int, Any], None],
 ) -> None:
-    """Keep at most ``most`` tasks under way, and hand on every result; again, and alone, where a worker died."""
+    """Keep tasks under way and hand on every result; those whose worker died run again, alone."""
     waiting, suspects = deque(range(len(tasks))), deque()
     running: dict[Future, tuple[int, bool]] = {}
     deaths: Counter[int] = Counter()
@@ -124,13 +130,15 @@ def _run_elsewhere(
     try:
         while waiting or suspects or running:
             alone = bool(suspects)
-            while _room(waiting, suspects, running, most):
+            while _room(waiting, suspects, running, workers.most):
                 i = (suspects if alone else waiting).popleft()
                 try:
-                    future = submit(_result, function, tasks[i], versions())
+                    future = workers.submit(_result, function, tasks[i], versions())
+                except FitError:  # our own workers cannot start
+                    raise
                 except Exception as error:  # shut down, or broken and not ours to replace
                     keep(i, Failure(type(error).__name__, f"the executor takes no more tasks: {_text(error)}"))
-                    break
+                    continue
                 running[future] = i, alone
                 future.add_done_callback(done.put)
             if not running:
@@ -172,45 +180,61 @@ def _died(error: BaseException) -> bool:
 
 
 def _text(error: BaseException) -> str:
-    return str(error) or type(error).__name__
+    """The message of an error; of one that is not ours, with its class, which often says more."""
+    ours = type(error).__module__.startswith("bayescale.")
+    return str(error) if ours else f"{type(error).__name__}: {error}".removesuffix(": ")
 
 
 # ---- what runs tasks ------------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def _submitter(executor: Any) -> Iterator[tuple[Callable[..., Future], int]]:
-    """``submit`` of an executor, and how many tasks to give it at a time."""
-    if hasattr(executor, "get_executor"):  # a Dask client; pure: equal tasks would be one, and a dead one stay dead
-        yield executor.get_executor(pure=False).submit, 10**9
+def open_executor(executor: Any) -> Iterator[Workers | None]:
+    """Workers that serve many batches; every function with the option ``executor`` takes the same, for one batch.
+
+    Parameters
+    ----------
+    executor : None (this process), a number of worker processes on this machine, the address of a Dask scheduler
+        (``"tcp://10.0.0.1:8786"``), a Dask client, or whatever has the ``submit`` of ``concurrent.futures``
+
+    Raises
+    ------
+    FitError
+        If it is none of these, worker processes cannot start, no scheduler answers, or it has no workers.
+    """
+    if executor is None or isinstance(executor, Workers):
+        yield executor
+    elif isinstance(executor, str) and "://" in executor:
+        with _cluster(executor) as client:
+            yield _of_client(client)
+    elif hasattr(executor, "get_executor"):
+        yield _of_client(executor)
     elif hasattr(executor, "submit"):
-        yield executor.submit, 10**9
+        yield Workers(executor.submit)
     elif isinstance(executor, numbers.Integral) and not isinstance(executor, bool) and executor >= 1:
         with _processes(int(executor)) as submit:
-            yield submit, int(executor) + 1  # one more than can run, so that no worker waits for us
+            yield Workers(submit, int(executor) + 1)  # one more than can run, so that no worker waits for us
     else:
         raise FitError(
-            f"executor = {executor!r}: None, a number of worker processes of at least 1, a Dask client or an executor "
-            "of concurrent.futures is expected"
+            f"executor = {executor!r}: None, a number of worker processes of at least 1, the address of a Dask "
+            "scheduler (tcp://10.0.0.1:8786), a Dask client or an executor of concurrent.futures is expected"
         )
+
+
+def _of_client(client: Any) -> Workers:
+    return Workers(client.get_executor(pure=False).submit)  # pure tasks that are equal would be one, dead or alive
 
 
 @contextlib.contextmanager
 def _processes(count: int) -> Iterator[Callable[..., Future]]:
-    """``submit`` of a pool of worker processes, which is replaced when one of them dies."""
-    pool = _pool(count)
-    try:
-        for future in [pool.submit(os.getpid) for _ in range(count)]:
-            future.result()
-    except BrokenExecutor:
-        pool.shutdown()
-        raise FitError(
-            "the worker processes died while they started; in a script, everything that it does must stand under "
-            "\"if __name__ == '__main__':\", since every worker reads the script first"
-        ) from None
+    """``submit`` of a pool of worker processes, started with the first task and replaced when one of them dies."""
+    pool = None
 
     def submit(*call: Any) -> Future:
         nonlocal pool
+        if pool is None:
+            pool = _pool(count)
+            _check_start(pool, count)
         try:
             return pool.submit(*call)
         except BrokenExecutor:
@@ -221,7 +245,19 @@ def _processes(count: int) -> Iterator[Callable[..., Future]]:
     try:
         yield submit
     finally:
-        pool.shutdown(cancel_futures=True)
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
+
+
+def _check_start(pool: Any, count: int) -> None:
+    try:
+        for future in [pool.submit(os.getpid) for _ in range(count)]:
+            future.result()
+    except (BrokenExecutor, RuntimeError):  # the second is what such a script meets in the worker
+        raise FitError(
+            "the worker processes died while they started; in a script, everything that it does must stand under "
+            "\"if __name__ == '__main__':\", since every worker reads the script first"
+        ) from None
 
 
 def _pool(count: int) -> Any:
@@ -244,33 +280,17 @@ def _begin() -> None:
 
 
 @contextlib.contextmanager
-def open_executor(workers: int | None = None, scheduler: str | None = None) -> Iterator[Any]:
-    """What :func:`run_batch` takes as ``executor``: a number of worker processes, or a Dask cluster by its address.
-
-    Parameters
-    ----------
-    workers : number of worker processes on this machine; None: this process
-    scheduler : address of a Dask scheduler, such as ``tcp://10.0.0.1:8786``
-
-    Raises
-    ------
-    FitError
-        If both are given, no scheduler answers, or it has no workers.
-    """
-    if workers is not None and scheduler is not None:
-        raise FitError("worker processes on this machine, or the workers of a scheduler: give one of them")
-    if scheduler is None:
-        yield workers
-        return
+def _cluster(address: str) -> Iterator[Any]:
+    """A client of a Dask scheduler that has workers."""
     try:
         from distributed import Client
     except ImportError:
         raise FitError("a Dask scheduler needs the package 'distributed'; pip install 'bayescale[dask]'") from None
     try:
-        client = Client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
+        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
         raise FitError(
-            f"no Dask scheduler at {scheduler}: {_text(error).splitlines()[0]}; an address such as "
+            f"no Dask scheduler at {address}: {str(error).splitlines()[0]}; an address such as "
             "tcp://10.0.0.1:8786 is expected, where 'dask scheduler' runs"
         ) from None
     with client:
@@ -278,6 +298,6 @@ def open_executor(workers: int | None = None, scheduler: str | None = None) -> I
             client.wait_for_workers(1, timeout=WORKERS_SECONDS)
         except TimeoutError:
             raise FitError(
-                f"the Dask scheduler at {scheduler} has no workers; start some with 'dask worker {scheduler}'"
+                f"the Dask scheduler at {address} has no workers; start some with 'dask worker {address}'"
             ) from None
         yield client

@@ -45,7 +45,8 @@ def fit_many(
     ----------
     studies : pairs of runs and a law, each as :func:`bayescale.fit` takes them
     noise, draws, chains, seed, allow_unconverged : as in :func:`bayescale.fit`, of every fit
-    executor : None (this process), a number of worker processes, a Dask client or a ``concurrent.futures`` executor
+    executor : what fits them: None (this process), a number of worker processes, a Dask scheduler or another executor,
+        see :func:`bayescale.open_executor`; the numbers are the same
     folder : where each fit is kept as it is done, so that a killed batch goes on
     progress : called with (studies done, studies in all)
 

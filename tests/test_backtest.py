@@ -162,6 +162,7 @@ def by_hand():
     columns |= {name: observed + error + width for name, width in widths.items()}
     dataset = xr.Dataset({name: (("law", "cut", "run"), values) for name, values in columns.items()})
     dataset = dataset.assign_coords(law=["mine"], edge=("cut", [1e20, 1e19]))
+    dataset["failed"] = (("law", "cut"), [["", ""]])
     return dataset.assign_attrs(source="runs", seed=0, horizon=1.0)
 
 
