@@ -34,6 +34,7 @@ def fit_many(
     draws: int = 1000,
     chains: int = 4,
     seed: int = 0,
+    quick: bool = False,
     allow_unconverged: bool = False,
     executor: Any = None,
     folder: "str | os.PathLike[str] | None" = None,
@@ -44,7 +45,7 @@ def fit_many(
     Parameters
     ----------
     studies : pairs of runs and a law, each as :func:`bayescale.fit` takes them
-    noise, draws, chains, seed, allow_unconverged : as in :func:`bayescale.fit`, of every fit
+    noise, draws, chains, seed, quick, allow_unconverged : as in :func:`bayescale.fit`, of every fit
     executor : what fits them: None (this process), a number of worker processes, a Dask scheduler or another executor,
         see :func:`bayescale.open_executor`; the numbers are the same
     folder : where each fit is kept as it is done, so that a killed batch goes on
@@ -60,8 +61,9 @@ def fit_many(
     FitError
         If the executor cannot be used, or a fit cannot be written into the folder.
     """
-    options = {"noise": noise, "draws": draws, "chains": chains, "allow_unconverged": allow_unconverged}
-    prepared = [_read(runs, law, {**options, "seed": seed}) for runs, law in studies]
+    settings = {"noise": noise, "draws": draws, "chains": chains, "seed": seed, "quick": quick}
+    settings["allow_unconverged"] = allow_unconverged
+    prepared = [_read(runs, law, settings) for runs, law in studies]
     results: list[Any] = [_kept(study, folder) for study in prepared]
     missing = [i for i, result in enumerate(results) if result is None]
     done = len(results) - len(missing)

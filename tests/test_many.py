@@ -43,7 +43,7 @@ def test_order_settings_and_failures(crossed_runs, quick, tmp_path):
     assert second == Failure("FitError", "these runs are not to be fitted")
     assert third.kind == "RunsError" and "absent.csv" in third.why
     assert fourth.kind == "LawError" and "did you mean 'chinchilla'?" in fourth.why
-    settings = {"noise": None, "draws": 200, "chains": 4, "allow_unconverged": False}
+    settings = {"noise": None, "draws": 200, "chains": 4, "quick": False, "allow_unconverged": False}
     assert quick == [(16, "chinchilla", 7, settings), (20, "chinchilla", 7, settings), (24, "coupled", 7, settings)]
     assert seen == [(2, 5), (3, 5), (4, 5), (5, 5)]
 
