@@ -13,7 +13,7 @@ import xarray as xr
 
 from bayescale.batch import Failure, run_batch
 from bayescale.drift import has_drift, shipped_prior
-from bayescale.files import write_table
+from bayescale.files import make_folder, write_table
 from bayescale.fit import FitError, data_hash, fit, versions
 from bayescale.forecast import forecast
 from bayescale.law import DEFAULT_LAW, Law, column, load_law, size_column
@@ -157,7 +157,6 @@ def _tables(
         done += 1
         path = paths[missing[k]]
         if path is not None and not isinstance(table, Failure):
-            path.parent.mkdir(parents=True, exist_ok=True)
             write_table(table, path)
         if progress is not None:
             progress(done, len(tasks))
@@ -173,7 +172,7 @@ def _path(cut: _Cut, folder: Any) -> Path | None:
         return None
     about = [data_hash(cut.runs, cut.law), cut.law.text, cut.edge, cut.horizon, cut.seed]
     key = json.dumps([*about, asdict(shipped_prior()), versions()])
-    return Path(folder) / f"{cut.law.name}-{cut.edge:.3e}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.csv"
+    return make_folder(folder) / f"{cut.law.name}-{cut.edge:.3e}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.csv"
 
 
 def _kept(path: Path | None) -> pd.DataFrame | None:

@@ -11,6 +11,7 @@ from typing import Any
 import xarray as xr
 
 from bayescale.batch import Failure, run_batch
+from bayescale.files import make_folder
 from bayescale.fit import FitError, data_hash, fit, versions
 from bayescale.formula import FormulaError
 from bayescale.law import Law, LawError, load_law
@@ -60,6 +61,8 @@ def fit_many(
     ------
     FitError
         If the executor cannot be used, or a fit cannot be written into the folder.
+    FileError
+        If the folder cannot be made.
     """
     settings = {"noise": noise, "draws": draws, "chains": chains, "seed": seed, "quick": quick}
     settings["allow_unconverged"] = allow_unconverged
@@ -100,7 +103,6 @@ def _kept(study: "_Study | Failure", folder: Any) -> Any:
     """A study's fit from the folder, or None; a study that could not be read stays what it is."""
     if isinstance(study, Failure) or folder is None:
         return study if isinstance(study, Failure) else None
-    Path(folder).mkdir(parents=True, exist_ok=True)
     try:
         return open_fit(_path(study, folder))
     except FitError:  # not there yet, or damaged
@@ -110,4 +112,4 @@ def _kept(study: "_Study | Failure", folder: Any) -> Any:
 def _path(study: _Study, folder: Any) -> Path:
     about = [data_hash(study.runs, study.law), study.runs.attrs["source"], study.law.text, study.settings, versions()]
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
-    return Path(folder) / f"{study.law.name}-{digest}.nc"
+    return make_folder(folder) / f"{study.law.name}-{digest}.nc"

@@ -10,6 +10,7 @@ import xarray as xr
 from scipy import stats
 
 from bayescale.backtest import backtest, backtest_failures, backtest_statement, backtest_table, scores
+from bayescale.files import FileError
 from bayescale.fit import FitError
 from bayescale.plots import plot_calibration
 
@@ -138,6 +139,13 @@ def test_goes_on_where_it_was_killed(runs, quick, tmp_path, monkeypatch):
     xr.testing.assert_identical(resumed, whole)  # and the same seed gives the same result
     quick.clear()
     xr.testing.assert_identical(backtest(runs, "chinchilla", horizon=0.5, folder=folder), whole)
+    assert quick == []
+
+
+def test_a_folder_that_cannot_be_made_is_said_before_anything_is_fitted(runs, quick, tmp_path):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(FileError, match="taken: cannot be made: File exists; a folder is expected"):
+        backtest(runs, "chinchilla", horizon=0.5, folder=tmp_path / "taken")
     assert quick == []
 
 
