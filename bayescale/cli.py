@@ -492,7 +492,8 @@ def backtest(
     if output is not None:
         write_table(table, output)
     if figure is not None:
-        from bayescale.plots import plot_calibration, save_figure
+        from bayescale.figures import save_figure
+        from bayescale.plots_trust import plot_calibration
 
         save_figure(plot_calibration(result), figure)
     if as_json:

@@ -13,10 +13,12 @@ from bayescale.allocate import allocate, allocation_summary, allocation_table, a
 from bayescale.backtest import backtest, backtest_statement, backtest_table
 from bayescale.datasets import load_dataset
 from bayescale.diagnostics import fit_summary
+from bayescale.figures import save_figure
 from bayescale.files import FileError, write_table
 from bayescale.fit import fit
 from bayescale.forecast import forecast, forecast_summary, forecast_table, forecast_warnings
-from bayescale.plots import plot_calibration, plot_forecast, save_figure
+from bayescale.plots_loss import plot_forecast
+from bayescale.plots_trust import plot_calibration
 from bayescale.store import save_fit
 
 BELOW = 1e22  # FLOP: the runs below are fitted, those above are forecast
