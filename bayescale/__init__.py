@@ -21,6 +21,7 @@ from bayescale.planning import plan_runs, plan_statement
 from bayescale.plots_loss import plot_forecast, plot_isoflops, plot_residuals
 from bayescale.plots_split import plot_frontier, plot_landmarks, plot_next_run, plot_regret, plot_surface
 from bayescale.plots_trust import plot_calibration, plot_comparison, plot_priors
+from bayescale.report import report, save_report
 from bayescale.runs import RunsError, read_runs
 from bayescale.sensitivity import prior_sensitivity, sensitivity_warnings
 from bayescale.store import open_fit, save_fit
@@ -91,7 +92,9 @@ __all__ = [
     "plot_surface",
     "prior_sensitivity",
     "read_runs",
+    "report",
     "save_fit",
+    "save_report",
     "sensitivity_warnings",
 ]
 __version__ = "0.1.0"

@@ -159,8 +159,8 @@ def sample_log_loss(
     points : columns of the planned runs [point]
     prior : of the drift; the shipped one by default
     by_scale : what :func:`posterior_by_scale` returned for this fit, to save computing it again
-    apart : every point for itself: what a call with that point alone and the same state of the generator would give. The
-        points then share their random numbers, and what they have in common beyond that is not drawn
+    apart : every point for itself: what a call with that point alone and the same state of the generator would give.
+        The points then share their random numbers, and what they have in common beyond that is not drawn
 
     Returns
     -------

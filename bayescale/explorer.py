@@ -6,6 +6,7 @@ log D/N, with its own nodes where compute passes the largest run.
 """
 
 import base64
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -80,7 +81,7 @@ def explorer(fit: xr.DataTree, *, at: Mapping[str, float] | None = None, seed: i
 def _grid(fit, law: Law, at, seed: int, first: float, last: float, low: float, high: float) -> dict[str, Any]:
     known = last + BEYOND_DECADES  # where the drift's spread and optimism have come in
     edges = (first - 1.0, first, last, known, last + BEYOND)
-    rows = np.unique(np.concatenate([_nodes(*pair) for pair in zip(edges[:-1], edges[1:], strict=True)]))
+    rows = np.unique(np.concatenate([_nodes(*pair) for pair in itertools.pairwise(edges)]))
     columns = _nodes(low, high)
     u, v = (part.ravel() for part in np.meshgrid(rows, columns, indexing="ij"))
     params = np.sqrt(10 ** (u - v) / FLOPS_PER_PARAM_TOKEN)

@@ -52,6 +52,11 @@ def log_ticks(low: float, high: float, most: int = 6) -> np.ndarray:
     choices = [[f * 10.0**p for p in range(first, last + 1) for f in factors] for factors in ((1, 2, 5), (1, 3), (1,))]
     choices += [[10.0**p for p in range(first, last + 1) if p % step == 0] for step in (2, 3, 4, 6)]
     inside = [np.array([x for x in ticks if low <= x <= high]) for ticks in choices]
+    if len(inside[0]) < 2:  # a narrow axis: as if it were linear
+        step = next(
+            s * 10.0**p for p in range(first - 4, last + 1) for s in (1, 2, 5) if (high - low) / (s * 10.0**p) <= 4
+        )
+        return np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
     return next((ticks for ticks in inside if len(ticks) <= most), inside[-1])
 
 
@@ -148,7 +153,7 @@ def widened(values: Sequence[float], share: float = 0.06) -> tuple[float, float]
 
 
 def figure_source(figure: Any) -> dict[str, Any]:
-    """A figure as an image inside a page: ``source`` (a data address), ``width`` and ``height`` in pixels; closes it."""
+    """A figure as an image for a page: ``source`` (a data address), ``width`` and ``height`` in pixels; closes it."""
     import matplotlib.pyplot as plt
 
     width, height = (round(96 * inches) for inches in figure.get_size_inches())

@@ -6,7 +6,8 @@ import numpy as np
 import xarray as xr
 
 from bayescale.allocate import allocate
-from bayescale.approaches import budgets_in
+from bayescale.approaches import LEAST_SIZES, budgets_in
+from bayescale.diagnostics import diagnostics
 from bayescale.figures import (
     BAND,
     LAW,
@@ -112,9 +113,10 @@ def plot_isoflops(fit: xr.DataTree) -> "Figure":
     import matplotlib.pyplot as plt
 
     problem, _ = problem_of(fit)
+    collinear = diagnostics(fit)["collinear"]
     data = fit["constant_data"]
     log_c = np.log10(data["compute"].values)
-    budgets, members, own = _profiles(log_c)
+    budgets, members, own = _profiles(log_c, data["params"].values)
     loss = np.exp(fit["observed_data"]["log_loss"].values)
     N = data["params"].values
     with style():
@@ -133,7 +135,7 @@ def plot_isoflops(fit: xr.DataTree) -> "Figure":
             axes.fill_between(grid[inside], q05[inside], q95[inside], color=colour, alpha=0.25, lw=0)
             axes.plot(grid[inside], q50[inside], color=colour, lw=1.2)
             axes.scatter(sizes, loss[near], s=18, color=colour, edgecolors="white", lw=0.4, zorder=3)
-            least = float(np.median(split.loss[:, i]))
+            least = float(np.median(loss_at(problem.surface, middle, budget / FLOPS_PER_PARAM_TOKEN / middle)))
             axes.plot([low, high], [least, least], color=TRUTH, lw=2.4, solid_capstyle="butt", zorder=5)
             label = "best N: median and 90 % band" if i == 0 else None
             axes.plot(middle, least, "D", ms=4.5, color=TRUTH, mec="white", mew=0.5, zorder=6, label=label)
@@ -142,14 +144,15 @@ def plot_isoflops(fit: xr.DataTree) -> "Figure":
         size_axis(axes.xaxis, "parameters N")
         loss_axis(axes.yaxis, UNIT)
         what = "the runs' own sweeps" if own else "budgets over the runs; runs within a fifth of a decade"
-        axes.set_title(f"Loss along budgets: {what}")
+        doubt = "\nN and D move together in the runs: where the minimum lies is the prior's" if collinear else ""
+        axes.set_title(f"Loss along budgets: {what}{doubt}")
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
-def _profiles(log_c: np.ndarray) -> tuple[np.ndarray, list[np.ndarray], bool]:
+def _profiles(log_c: np.ndarray, N: np.ndarray) -> tuple[np.ndarray, list[np.ndarray], bool]:
     """Budgets, the runs on each, and whether they are sweeps of the study itself."""
-    groups = [group for group in budgets_in(np.log(10.0) * log_c) if len(group) >= 4]
+    groups = [group for group in budgets_in(np.log(10.0) * log_c) if len(np.unique(N[group])) >= LEAST_SIZES]
     if len(groups) >= 2:
         middles = np.array([np.median(log_c[group]) for group in groups])
         wanted = np.linspace(middles.min(), middles.max(), BUDGETS_SHOWN)
@@ -228,5 +231,7 @@ def plot_residuals(fit: xr.DataTree) -> "Figure":
                 axes.set_xlabel(name)
         rows[0][0].set_ylabel(f"measured minus law [{'% of loss' if percent else law.observed.column}]")
         means = f"; line: mean of {width} neighbours" if width else ""
-        figure.suptitle(f"Residuals of the law '{law.name}'; shade: 90 % of the noise{means}", x=0.01, ha="left", size=10.5)
+        figure.suptitle(
+            f"Residuals of the law '{law.name}'; shade: 90 % of the noise{means}", x=0.01, ha="left", size=10.5
+        )
     return figure

@@ -98,10 +98,10 @@ def plot_surface(fit: xr.DataTree, compute: float | None = None) -> "Figure":
     step = max(1, len(clouds[0]) // 400)
     known = bool(split["identified"].all())
     centres = [float(np.median(cloud)) for cloud in clouds]
-    spans = [np.quantile(cloud, [0.02, 0.98]) if known else [centre] for cloud, centre in zip(clouds, centres, strict=True)]
-    ends = [
-        widened([*data[name].values, *span], 0.08) for name, span in zip(("params", "tokens"), spans, strict=True)
+    spans = [
+        np.quantile(cloud, [0.02, 0.98]) if known else [centre] for cloud, centre in zip(clouds, centres, strict=True)
     ]
+    ends = [widened([*data[name].values, *span], 0.08) for name, span in zip(("params", "tokens"), spans, strict=True)]
     N, D = (np.geomspace(*end, 70) for end in ends)
     thin = problem.surface
     loss = np.stack([np.median(loss_at(thin, N[None, :], tokens), axis=0) for tokens in D])
@@ -130,7 +130,9 @@ def plot_surface(fit: xr.DataTree, compute: float | None = None) -> "Figure":
                 fontsize=8,
                 path_effects=[patheffects.withStroke(linewidth=2.2, foreground="white")],
             )
-        axes.scatter(data["params"], data["tokens"], s=15, c="white", edgecolors="black", lw=0.6, label="runs", zorder=4)
+        axes.scatter(
+            data["params"], data["tokens"], s=15, c="white", edgecolors="black", lw=0.6, label="runs", zorder=4
+        )
         text = f"{budget:.2g}".replace("e+", "e")
         if known:
             axes.scatter(
@@ -316,5 +318,3 @@ def plot_next_run(plan: xr.Dataset, fit: xr.DataTree | None = None) -> "Figure":
         axes.set_title(f"What to run next for {plan.attrs['target']}\n90 % band {now:.3g} wide now, {after:.3g} after")
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3)
     return figure
-
-

@@ -41,11 +41,11 @@ from bayescale.terminal import plain, size_text
 
 TIMES = 10.0  # the largest run's compute: the budget that is answered for when none is given
 METHOD_TEXT = (
-    "The law is sampled with NUTS on parameters that the runs see well; what papers print is computed from them. Losses "
-    "scatter about it by the noise given above; outliers count less, as the noise is a Student-t unless said otherwise.",
-    "A law is never exactly right. Its error beyond the runs, the drift, is a Gaussian process over the decades of N and "
-    "D; its scale is learnt from the user's own runs, starting from what real studies have shown. The band of the loss "
-    "holds it; parameters and the split of a budget are those of the law without it.",
+    "The law is sampled with NUTS on parameters that the runs see well; what papers print is computed from them. "
+    "Losses scatter about it; where the noise is a Student-t, outliers count less.",
+    "A law is never exactly right. Its error beyond the runs, the drift, is a Gaussian process over the decades of N "
+    "and D; its scale is learnt from the user's own runs, starting from what real studies have shown. The band of the "
+    "loss holds it; parameters and the split of a budget are those of the law without it.",
     "All bands are equal-tailed and hold 90 % unless said otherwise; the middle is the median.",
 )
 
@@ -246,12 +246,12 @@ def _caption(title: str, caption: str) -> dict[str, str]:
 CAPTIONS = {
     "forecast": _caption(
         "Loss against compute",
-        "Grey: the runs. Blue band: the loss at the best split of each budget, 90 %, paler beyond the largest run. Bars: "
-        "forecasts, 90 and 50 %. Green ticks: the law alone.",
+        "Grey: the runs. Blue band: the loss at the best split of each budget, 90 %, paler beyond the largest run. "
+        "Bars: forecasts, 90 and 50 %. Green ticks: the law alone.",
     ),
     "residuals": _caption(
         "What the law leaves over",
-        "Each dot is a run. A line that leaves the shade, or bends at the large end, is a way in which the law is wrong.",
+        "Each dot is a run. A line that leaves the shade, or bends at the large end, shows how the law is wrong.",
     ),
     "frontier": _caption(
         "Best sizes against compute",

@@ -112,10 +112,12 @@ def answer(fit: xr.DataTree, asked: Asked, splits, decision, forecasts) -> list[
             )
             continue
         low, high = (float(decision[f"flat_{end}"].values[i]) for end in ("low", "high"))
+        alone = allocation_table(split).iloc[0]
         sentences.append(
             f"For {budget}, train {size_text(row['params'])} parameters on {size_text(row['tokens'])} tokens: the loss "
             f"is forecast to end at {loss}. Any size between {size_text(low)} and {size_text(high)} costs less than "
-            f"{100 * decision.attrs['tolerance']:g} % of the loss."
+            f"{100 * decision.attrs['tolerance']:g} % of the loss. (This lets the law be wrong, as laws have been; if "
+            f"it were exactly right, the best size would be {size_band_text(alone, 'params')}.)"
         )
     return sentences or ["No planned run was given: this page says what the runs tell of the law."]
 
@@ -150,7 +152,11 @@ def split_part(fit: xr.DataTree, asked: Asked, splits, decision) -> Part:
     for split in splits:
         row = allocation_table(split).iloc[0]
         known = bool(row["identified"])
-        cells = [size_band_text(row, "params"), size_band_text(row, "tokens"), number_band_text(row, "tokens_per_param")]
+        cells = [
+            size_band_text(row, "params"),
+            size_band_text(row, "tokens"),
+            number_band_text(row, "tokens_per_param"),
+        ]
         cells += [number_band_text(row, "a") if "a_q50" in row else ""]
         shown = cells if known else ["not identified"] * 3 + [""]
         compute = f"{row['compute']:.3g}".replace("e+", "e")
@@ -171,7 +177,8 @@ def split_part(fit: xr.DataTree, asked: Asked, splits, decision) -> Part:
         )
     part = {
         "caption": "Best splits: median and 90 % band; N* and D* take the law to be exactly right",
-        "header": ["compute [FLOP]", "N*", "D*", "tokens per parameter", "exponent of N*", "loss there", "decades beyond"],
+        "header": ["compute [FLOP]", "N*", "D*", "tokens per parameter", "exponent of N*", "loss there",
+                   "decades beyond"],
         "rows": rows,
         "notes": decision_statement(decision) if all(bool(split["identified"].all()) for split in splits) else [],
         "choices": {
@@ -195,7 +202,9 @@ def split_part(fit: xr.DataTree, asked: Asked, splits, decision) -> Part:
 def _landmarks_part(fit: xr.DataTree) -> Part:
     rows = []
     for row in landmark_table(fit).itertuples():
-        times = f"{row.times_q50:.2g} [{row.times_q05:.2g}, {row.times_q95:.2g}]" if row.identified else "not identified"
+        times = (
+            f"{row.times_q50:.2g} [{row.times_q05:.2g}, {row.times_q95:.2g}]" if row.identified else "not identified"
+        )
         rows.append([row.model, size_text(row.params), size_text(row.tokens), f"{row.compute:.2g}".replace("e+", "e"),
                      times, f"{row.decades_beyond:.1f}"])  # fmt: skip
     return {
@@ -285,7 +294,12 @@ def trust_part(fit: xr.DataTree) -> Part:
                 f"{bad} run(s) move the posterior more than importance sampling can follow (Pareto k): each is worth a "
                 "look; bayescale compare refits without them."
             )
-    return {"caption": "Sampler, identification, runs left out", "header": ["check", "value"], "rows": rows, "notes": notes}
+    return {
+        "caption": "Sampler, identification, runs left out",
+        "header": ["check", "value"],
+        "rows": rows,
+        "notes": notes,
+    }
 
 
 def backtest_part(tested: xr.Dataset) -> Part:

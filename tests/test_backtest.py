@@ -9,7 +9,7 @@ from scipy import stats
 
 from bayescale.backtest import backtest, backtest_statement, backtest_table, scores
 from bayescale.fit import FitError
-from bayescale.plots import plot_calibration
+from bayescale.plots_trust import plot_calibration
 
 module = importlib.import_module("bayescale.backtest")  # bayescale.backtest may be the function of that name
 
