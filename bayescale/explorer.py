@@ -73,6 +73,7 @@ def explorer(fit: xr.DataTree, *, at: Mapping[str, float] | None = None, seed: i
         "farDecades": FAR_DECADES,
         "farFromRuns": FAR_FROM_RUNS,
         "budgets": budgets.tolist(),
+        "params": np.median(split["N"].values, axis=(0, 1)).tolist(),
         "whyNot": [str(reason) for reason in split["why_not"].values],
         "converged": bool(diagnostics(fit)["converged"]),
     }

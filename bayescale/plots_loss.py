@@ -204,7 +204,7 @@ def plot_residuals(fit: xr.DataTree) -> "Figure":
     if {"params", "tokens"} <= panels.keys():
         panels = {name: panels[name] for name in ("params", "tokens")}
         panels["tokens per parameter"] = panels["tokens"] / panels["params"]
-    width = max(3, len(left) // 8) if len(left) >= 8 else 0
+    width = max(5, len(left) // 8) if len(left) >= 10 else 0
     with style():
         figure, rows = plt.subplots(
             1, len(panels), figsize=(max(WIDE[0], 2.9 * len(panels)), 3.2), sharey=True, squeeze=False

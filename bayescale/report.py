@@ -298,10 +298,7 @@ def _explorer(fit, asked: Asked, splits, forecasts) -> dict[str, Any]:
     data = explorer(fit, at=asked.at, seed=asked.seed)
     low, high = data["first"], data["last"] + BEYOND
     start = min(max(round(float(np.log10(asked.budgets[0])), 6), low), high)
-    budgets = np.linspace(low, high, 33)
-    from bayescale.allocate import allocate
-
-    N = np.exp(np.median(np.log(allocate(fit, 10**budgets, given=asked.at or None)["N"].values), axis=(0, 1)))
+    budgets, N = np.array(data["budgets"]), np.array(data.pop("params"))
     band = forecast_each(fit, N, 10**budgets / FLOPS_PER_PARAM_TOKEN / N, covariates=asked.at, seed=asked.seed)
     least, most = float(band["q05"].min()), float(band["q95"].max())
     data["chart"] = {"low": low, "high": high, "least": least, "most": most}

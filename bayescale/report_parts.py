@@ -133,16 +133,17 @@ def forecast_part(forecasts, asked: Asked) -> Part:
         row = forecast_table(tree, target=asked.target).iloc[0]
         inputs = [key for key in tree["predictions_constant_data"].data_vars if key in row and key not in
                   ("decades_beyond", "nearest_run", "elpd") and not str(key).startswith("share_")]  # fmt: skip
-        what = ", ".join(
-            f"{key} {_number(row[key]) if key != 'compute' else f'{row[key]:.3g}'.replace('e+', 'e')}" for key in inputs
-        )
+        if {"params", "tokens"} <= set(inputs):
+            inputs = [key for key in inputs if key != "compute"]
+        symbols = {"params": "N", "tokens": "D"}
+        what = ", ".join(f"{symbols.get(key, key)} {_number(row[key])}" for key in inputs)
         half = f"{row[f'{observed}_q25']:.3f} to {row[f'{observed}_q75']:.3f}"
         shares = " / ".join(f"{100 * row[f'share_{part}']:.0f}" for part in ("params", "drift", "noise"))
         cells = [what, name, f"{row['decades_beyond']:.2f}", band_text(row, observed), half]
         cells += [band_text(row, f"law_{observed}"), shares]
         rows.append([*cells, *([f"{row['p_reach']:.2f}"] if asked.target is not None else [])])
     header = ["run", "chosen as", "decades beyond", f"{observed}, 90 % band", "50 % band", "law alone, 90 %"]
-    header += ["% of variance: parameters / drift / noise"]
+    header += ["parameters / drift / noise [% of variance]"]
     header += [f"P(≤ {asked.target:g})"] if asked.target is not None else []
     return {"caption": "Forecasts: median and bands", "header": header, "rows": rows, "notes": notes}
 

@@ -106,6 +106,7 @@
     }
     return String(Number(value.toPrecision(4)));
   };
+  const command = (value) => Number(value.toPrecision(6)).toExponential().replace("e+", "e");
   const flop = (value) => `${value.toExponential(2).replace("e+", "e")} FLOP`;
   const percent = (value) => `${Number((100 * value).toPrecision(3))} %`;
   const nats = (value) => value.toFixed(4);
@@ -116,6 +117,7 @@
   };
   const showBand = (id, values, text) => {
     for (const q of ["q05", "q50", "q95"]) show(`${id}-${q}`, values ? values[q] : NaN, text);
+    $(`${id}-range`).hidden = !values;
   };
   const say = (id, sentences) => $(id).replaceChildren(...sentences.map((sentence) => {
     const item = document.createElement("li");
@@ -163,7 +165,7 @@
     say("budget-doubts", [...(why ? [`The best split is not known: ${why}.`] : []), ...doubts(result)]);
     $("budget-said").textContent = `${flop(C)}: ${why ? "best split not known" : `${size(chosen.N)} parameters on ${size(chosen.D)} tokens`}`
       + (result.loss ? `, loss ${nats(result.loss.q50)}, 90 % band ${nats(result.loss.q05)} to ${nats(result.loss.q95)}` : "");
-    $("budget-command").textContent = `bayescale allocate FIT.nc -C ${C.toPrecision(6)}`;
+    $("budget-command").textContent = `bayescale allocate FIT.nc -C ${command(C)}`;
     mark(log10C, result.loss);
   };
   const showRun = () => {
@@ -172,7 +174,7 @@
     const result = forecast(N, D), cost = regret(N, D);
     showBand("run-loss", result.loss, nats);
     showBand("run-law", result.lawLoss, nats);
-    showBand("run-regret", cost.lost, (value) => value.toPrecision(3));
+    showBand("run-regret", cost.lost, nats);
     showBand("run-wasted", cost.wasted, percent);
     show("run-compute", result.C, flop);
     show("run-beyond", result.beyond, (value) => `${value.toFixed(2)} decades`);
@@ -181,7 +183,7 @@
     say("run-doubts", doubts(result));
     $("run-said").textContent = `${size(N)} parameters on ${size(D)} tokens: `
       + (result.loss ? `loss ${nats(result.loss.q50)}, 90 % band ${nats(result.loss.q05)} to ${nats(result.loss.q95)}` : "outside this page");
-    $("run-command").textContent = `bayescale forecast FIT.nc -N ${N.toPrecision(6)} -D ${D.toPrecision(6)}`;
+    $("run-command").textContent = `bayescale forecast FIT.nc -N ${command(N)} -D ${command(D)}`;
   };
 
   // The small chart: the band along the best splits, and the budget that is chosen.
