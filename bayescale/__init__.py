@@ -9,7 +9,7 @@ from bayescale.datasets import fetch_dataset, load_dataset
 from bayescale.decide import decide, decision_statement, decision_table, decision_warnings
 from bayescale.design import next_run, next_statement, next_table, next_warnings
 from bayescale.files import FileError
-from bayescale.fit import FitError, fit
+from bayescale.fit import FitError, fit, pymc_model
 from bayescale.forecast import forecast, forecast_table, forecast_warnings
 from bayescale.formula import FormulaError
 from bayescale.landmarks import landmark_table
@@ -91,6 +91,7 @@ __all__ = [
     "plot_residuals",
     "plot_surface",
     "prior_sensitivity",
+    "pymc_model",
     "read_runs",
     "report",
     "save_fit",
