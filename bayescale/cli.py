@@ -200,12 +200,7 @@ def fit(
     if below is not None:
         data = _below(data, size_column(chosen), _number("--below", below))
     if output is not None:
-        if not output.parent.is_dir():
-            raise InputError(
-                f"{output}: the folder {output.parent} does not exist; make it first, or give another path"
-            )
-        if output.is_dir():
-            raise InputError(f"{output} is a folder; the name of a file in it is expected, such as {output / 'fit.nc'}")
+        _check_output(output, "fit.nc")
     with working("compiling and sampling", quiet or as_json):
         from bayescale.diagnostics import fit_summary
         from bayescale.fit import fit as fit_law  # 'fit' is this command
@@ -629,6 +624,7 @@ def report(
     from bayescale.report import save_report
     from bayescale.store import open_fit
 
+    _check_output(output, "report.html")
     opened = open_fit(fit)
     runs, law = runs_of(opened), law_of(opened)
     tested = compared = None
@@ -729,6 +725,14 @@ def _runs(
     named = given in DATASETS and not Path(given).exists()
     source = fetch_dataset(given) if named else given
     return read_runs(source, law, columns=_pairs("--column", column), units=_pairs("--unit", unit))
+
+
+def _check_output(path: Path, example: str) -> None:
+    """Before the work: can the file be where it was asked for?"""
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: the folder {path.parent} does not exist; make it first, or give another path")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; the name of a file in it is expected, such as {path / example}")
 
 
 def _below(runs: "xr.Dataset", size: str, most: float) -> "xr.Dataset":

@@ -1,8 +1,9 @@
 """What a page needs to answer for other budgets and sizes without Python: draws, the law, the drift on a grid.
 
-The law is computed in the page, from the draws, exactly. What the drift and the noise add needs the runs and matrices
-over them; it is smooth, and is given as the logarithm of the loss over the law's median on a grid of log C and
-log D/N, with its own nodes where compute passes the largest run.
+The law is computed in the page, from the draws, exactly. What a new run shows, law, drift and noise together, needs the
+runs and matrices over them; draw by draw it is a smooth function of the sizes. Its logarithm above the law's median is
+given on a grid of log C and log D/N, with nodes where compute passes the largest run, as a product of few weights a
+draw with as many shapes; the page puts the draws together again and takes its quantiles from them.
 """
 
 import base64
@@ -17,17 +18,20 @@ from bayescale.allocate import allocate
 from bayescale.diagnostics import diagnostics
 from bayescale.drift import BEYOND_DECADES, has_drift
 from bayescale.fit import draws_of, law_of
-from bayescale.forecast import FAR_DECADES, FAR_FROM_RUNS, QUANTILES
+from bayescale.forecast import FAR_DECADES, FAR_FROM_RUNS
 from bayescale.javascript import HELPERS, law_script
 from bayescale.law import law_loss
 from bayescale.lawfile import Law, column
-from bayescale.pointwise import SHARES, forecast_each
+from bayescale.pointwise import SHARES, draw_each, flat, summed
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN
 
 STEP = 0.15  # decades between nodes of the grid, at most
+STEP_AT_EDGE = 0.04  # where compute passes the largest run and the drift's spread and optimism come in, bent
 BEYOND = 4.0  # decades of compute past the largest run at which the page ends
 AROUND = 1.0  # decades of tokens per parameter past those of the runs and of the best splits
 MAX_FLOATS = 200_000  # of draws in the page; beyond them draws are left out
+RANK_MAX = 40  # of that product
+ERROR = 1e-4  # root mean square, of a log loss
 BUDGETS = 41  # at which it is said why a split is not identified
 
 
@@ -59,7 +63,7 @@ def explorer(fit: xr.DataTree, *, at: Mapping[str, float] | None = None, seed: i
     ratio = np.log10((fit["constant_data"]["tokens"] / fit["constant_data"]["params"]).values)
     best = np.log10(split["tokens_per_param"].median(("chain", "draw")).values)
     low, high = (pick([*ratio, *best, np.log10(20.0)]) for pick in (min, max))
-    grid = _grid(fit, law, at, seed, first, last, float(low) - AROUND, float(high) + AROUND)
+    grid = _grid(fit, law, at, seed, first, last, float(low) - AROUND, float(high) + AROUND, every)
     return {
         "script": law_script(law, fixed),
         "helpers": HELPERS,
@@ -79,36 +83,54 @@ def explorer(fit: xr.DataTree, *, at: Mapping[str, float] | None = None, seed: i
     }
 
 
-def _grid(fit, law: Law, at, seed: int, first: float, last: float, low: float, high: float) -> dict[str, Any]:
+def _grid(fit, law: Law, at, seed: int, first: float, last: float, low: float, high: float, every: int):
     known = last + BEYOND_DECADES  # where the drift's spread and optimism have come in
     edges = (first - 1.0, first, last, known, last + BEYOND)
-    rows = np.unique(np.concatenate([_nodes(*pair) for pair in itertools.pairwise(edges)]))
-    columns = _nodes(low, high)
+    parts = [_nodes(*pair, STEP_AT_EDGE if pair[0] == last else STEP) for pair in itertools.pairwise(edges)]
+    rows = np.unique(np.concatenate(parts))
+    columns = _nodes(low, high, STEP)
     u, v = (part.ravel() for part in np.meshgrid(rows, columns, indexing="ij"))
     params = np.sqrt(10 ** (u - v) / FLOPS_PER_PARAM_TOKEN)
-    tokens = params * 10**v
-    found = forecast_each(fit, params, tokens, covariates=at, seed=seed)
     values = draws_of(fit)
-    inputs = {"N": params, "D": tokens, "C": 10**u}
-    middle = np.empty(len(params))
-    for start in range(0, len(params), 500):
-        part = slice(start, start + 500)
-        here = {name: xr.DataArray(value[part], dims="point") for name, value in inputs.items()}
-        given = {symbol: at[column(symbol)] for symbol in law.inputs if symbol not in inputs}
-        loss = law_loss(law, {**values, **here, **given}).transpose("chain", "draw", "point")
-        middle[part] = np.median(loss.values.reshape(-1, loss.sizes["point"]), axis=0)
-    table = [np.log(found[name].values / middle) for name in QUANTILES]
-    table += [found[name].values for name in (*SHARES, "nearest_run")]
+    fixed = {symbol: at[column(symbol)] for symbol in law.inputs if symbol not in ("N", "D", "C")}
+    more, told = [], []
+    for points, drawn in draw_each(fit, params, params * 10**v, at, seed):
+        sizes = {"N": points["params"], "D": points["tokens"], "C": points["compute"]}
+        middle = np.median(flat(law_loss(law, {**values, **fixed, **sizes})), axis=0)
+        more.append((flat(sum(drawn.values())) - np.log(middle)).astype("f4")[::every])
+        told.append(summed(points, drawn)[[*SHARES, "nearest_run"]])
+    weights, shapes = compressed(np.concatenate(more, axis=1))
     return {
         "rows": rows.tolist(),
         "columns": columns.tolist(),
-        "names": [*QUANTILES, *SHARES, "nearest_run"],
-        "values": encode(np.stack(table)),
+        "rank": len(shapes),
+        "weights": encode(weights),
+        "shapes": encode(shapes),
+        "names": [*SHARES, "nearest_run"],
+        "values": encode(np.concatenate([part.to_array().values for part in told], axis=1)),
     }
 
 
-def _nodes(low: float, high: float) -> np.ndarray:
-    return np.linspace(low, high, max(2, int(np.ceil((high - low) / STEP - 1e-9)) + 1))
+def compressed(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """weights [draw, rank] and shapes [rank, point] whose product is a matrix of smooth curves, to ERROR.
+
+    The leading singular vectors, by random projections (Halko et al. 2011, doi:10.1137/090771806).
+    """
+    rng = np.random.default_rng(0)
+    around = matrix.mean(axis=0, keepdims=True)
+    apart = matrix - around
+    sketch = apart @ rng.standard_normal((apart.shape[1], RANK_MAX + 8)).astype("f4")
+    basis, _ = np.linalg.qr(apart @ (apart.T @ np.linalg.qr(sketch)[0]))
+    left, sizes, right = np.linalg.svd(basis.T @ apart, full_matrices=False)
+    for rank in range(2, RANK_MAX + 1, 2):
+        weights, shapes = (basis @ left[:, :rank]) * sizes[:rank], right[:rank]
+        if np.sqrt(np.mean((apart - weights @ shapes) ** 2)) < ERROR:
+            break
+    return np.column_stack([np.ones(len(weights)), weights]), np.concatenate([around, shapes])
+
+
+def _nodes(low: float, high: float, step: float) -> np.ndarray:
+    return np.linspace(low, high, max(2, int(np.ceil((high - low) / step - 1e-9)) + 1))
 
 
 def encode(values: np.ndarray) -> str:

@@ -31,6 +31,7 @@ from bayescale.report_parts import (
     parameters_part,
     priors_part,
     record_part,
+    sensitivity,
     split_part,
     trust_part,
     verdict,
@@ -156,12 +157,13 @@ def _page(fit: xr.DataTree, asked: Asked, tested: xr.Dataset | None, compared: x
     if asked.budgets.size:
         decision = decide(fit, asked.budgets, given=asked.at or None, seed=asked.seed)
     forecasts = _forecasts(fit, asked, splits, decision)
+    sensitive = sensitivity(fit)
     page: dict[str, Any] = {
         "version": bayescale.__version__,
         "source": str(fit.attrs["source"]),
         "summary": f"Law '{law.name}', {law.title[:1].lower()}{law.title[1:]}, on "
         f"{fit['observed_data'].sizes['run']} runs.",
-        "verdict": verdict(fit, asked, splits, decision, forecasts),
+        "verdict": verdict(fit, splits, decision, forecasts, sensitive),
         "answer": answer(fit, asked, splits, decision, forecasts),
         "forecasts": forecast_part(forecasts, asked),
         "split": split_part(fit, asked, splits, decision) if asked.budgets.size else None,
@@ -171,7 +173,7 @@ def _page(fit: xr.DataTree, asked: Asked, tested: xr.Dataset | None, compared: x
         "trust": trust_part(fit),
         "backtest": backtest_part(tested) if tested is not None else None,
         "data": data_part(fit),
-        "priors": priors_part(fit),
+        "priors": priors_part(fit, sensitive),
         "method": METHOD_TEXT,
         "bibtex": bibtex([*cited(law), *METHOD]),
         "record": record_part(fit, asked),
@@ -324,6 +326,7 @@ def _explorer(fit, asked: Asked, splits, forecasts) -> dict[str, Any]:
         "start": f"{start:.6f}",
         "start_text": re.sub(r"e\+?", "e", f"{10**start:.3g}"),
         "run_n": size_text(float(points["params"].values[0])),
+        "target": "" if asked.target is None else f"{asked.target:g}",
         "run_d": size_text(float(points["tokens"].values[0])),
         "path": path(np.concatenate([x, x[::-1]]), np.concatenate([edges["q95"], edges["q05"][::-1]])) + "Z",
         "middle": path(x, edges["q50"]),

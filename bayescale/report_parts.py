@@ -21,7 +21,7 @@ from bayescale.loo import loo
 from bayescale.nested import nested_questions
 from bayescale.noise import NOISES
 from bayescale.priors import DISTRIBUTIONS
-from bayescale.sensitivity import has_split, prior_sensitivity
+from bayescale.sensitivity import has_split, prior_sensitivity, sensitivity_warnings
 from bayescale.terminal import band_text, number_band_text, size_band_text, size_text
 from bayescale.verdict import comparison_table, comparison_verdict, comparison_warnings
 
@@ -55,7 +55,14 @@ class Asked:
     seed: int
 
 
-def verdict(fit: xr.DataTree, asked: Asked, splits, decision, forecasts) -> Part:
+def sensitivity(fit: xr.DataTree) -> Any:
+    """How much the prior moves what is decided, :func:`prior_sensitivity`; None where there is no split to decide."""
+    law = law_of(fit)
+    known = has_split(law) and not law.no_split and "log_likelihood" in fit.children
+    return prior_sensitivity(fit) if known else None
+
+
+def verdict(fit: xr.DataTree, splits, decision, forecasts, sensitive: Any) -> Part:
     """How far to trust the page, for its head: stop, care or fine, and why."""
     report = diagnostics(fit)
     trees = [tree for _, tree in forecasts]
@@ -69,6 +76,8 @@ def verdict(fit: xr.DataTree, asked: Asked, splits, decision, forecasts) -> Part
         sentences += allocation_warnings(split)
     if decision is not None:
         sentences += decision_warnings(decision)
+    if sensitive is not None and not report["collinear"]:
+        sentences += sensitivity_warnings(sensitive)
     sentences += [note["text"] for note in json.loads(fit.attrs["notes"]) if note["severity"] == "warning"]
     if report["collinear"]:  # the lint says it too, in other words
         sentences = [text for text in sentences if not text.startswith("N and D move together (")]
@@ -143,9 +152,14 @@ def forecast_part(forecasts, asked: Asked) -> Part:
         cells += [band_text(row, f"law_{observed}"), shares]
         rows.append([*cells, *([f"{row['p_reach']:.2f}"] if asked.target is not None else [])])
     header = ["run", "chosen as", "decades beyond", f"{observed}, 90 % band", "50 % band", "law alone, 90 %"]
-    header += ["parameters / drift / noise [% of variance]"]
+    header += ["parameters / drift / noise [%]"]
     header += [f"P(≤ {asked.target:g})"] if asked.target is not None else []
-    return {"caption": "Forecasts: median and bands", "header": header, "rows": rows, "notes": notes}
+    return {
+        "caption": "Forecasts: median and bands; last, what the variance of the loss comes from",
+        "header": header,
+        "rows": rows,
+        "notes": notes,
+    }
 
 
 def split_part(fit: xr.DataTree, asked: Asked, splits, decision) -> Part:
@@ -342,7 +356,7 @@ def data_part(fit: xr.DataTree) -> Part:
     }
 
 
-def priors_part(fit: xr.DataTree) -> Part:
+def priors_part(fit: xr.DataTree, sensitive: Any) -> Part:
     law, shares = law_of(fit), diagnostics(fit).get("prior_share", {})
     rows = []
     for name, prior in {**law.priors, **NOISES[fit.attrs["noise"]].priors}.items():
@@ -351,8 +365,8 @@ def priors_part(fit: xr.DataTree) -> Part:
         share = f"{100 * shares[name]:.0f}" if name in shares else ""
         rows.append([name, str(prior), *(f"{a:.3g} to {b:.3g}" for a, b in (ends, after)), share])
     notes = []
-    if has_split(law) and not law.no_split and "log_likelihood" in fit.children:
-        notes = [row.says[:1].upper() + row.says[1:].rstrip(".") + "." for row in prior_sensitivity(fit).itertuples()]
+    if sensitive is not None:
+        notes = [row.says[:1].upper() + row.says[1:].rstrip(".") + "." for row in sensitive.itertuples()]
     return {
         "caption": "Priors and what became of them",
         "header": ["", "prior", "90 % of it", "90 % of the posterior", "prior inside it [%]"],

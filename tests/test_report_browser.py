@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromium-driver are not installed"),
     pytest.mark.slow,
 ]
-SAME = 1e-3  # relative: what the page shows against what Python computes
+SAME = 5e-4  # relative: what the page shows against what Python computes; seen: 3e-4
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_no_error_and_no_request(browser, page):
     assert page[1].stat().st_size < 3e6
 
 
-@pytest.mark.parametrize("log10_budget", [19.0, 21.73, 21.85, 22.4, 23.0, 24.61])
+@pytest.mark.parametrize("log10_budget", [19.0, 21.73, 21.77, 21.85, 22.4, 23.0, 24.61])
 def test_slider_as_allocate(browser, page, log10_budget):
     """Inside the runs, at their edge, and three decades beyond."""
     show(browser, page[1])
@@ -139,6 +139,15 @@ def test_typed_budget_and_the_best_split_as_a_run(browser, page):
     assert value(browser, "run-loss-q50") == pytest.approx(value(browser, "best-loss-q50"), rel=1e-4)
 
 
+def test_target_as_forecast(browser, page):
+    show(browser, page[1])
+    assert browser.find_element("id", "run-reach").text == "no target given"
+    row = forecast_table(forecast(page[0], 20e9, 472e9), target=1.55).iloc[0]
+    set_value(browser, "run-target", "1.55", "change")
+    assert 0.05 < row["p_reach"] < 0.95
+    assert value(browser, "run-reach") == pytest.approx(row["p_reach"], abs=0.005)
+
+
 def test_what_is_no_number_is_refused_and_said(browser, page):
     show(browser, page[1])
     before = value(browser, "run-loss-q50")
@@ -165,7 +174,7 @@ def test_the_keyboard_moves_the_slider(browser, page):
     for _ in range(5):
         browser.switch_to.active_element.send_keys(Keys.TAB)
         order.append(browser.execute_script(focused))
-    assert [name for name in order if name] == ["budget-typed", "run-n", "run-d", "run-best"]
+    assert [name for name in order if name] == ["budget-typed", "run-n", "run-d", "run-target", "run-best"]
 
 
 def test_far_points_are_said_to_be_far(browser, page):

@@ -1,5 +1,5 @@
 "use strict";
-// The page's own arithmetic: the law from the posterior's draws, exactly; drift and noise from a grid.
+// The page's own arithmetic, over the posterior's draws: the law exactly; law, drift and noise together from a grid.
 (() => {
   const page = JSON.parse(document.getElementById("explorer-data").textContent);
   const law = LAW_SCRIPT;
@@ -54,8 +54,9 @@
     return Object.fromEntries(Object.entries(SHARES).map(([name, share]) => [name, quantile(sorted, share)]));
   };
 
-  // What drift and noise add, between the nodes of the grid; null outside it.
-  const { rows, columns, names } = page.grid, table = floats(page.grid.values);
+  // What a new run shows above the law's median, between the nodes of the grid; null outside it.
+  const { rows, columns, names, rank } = page.grid, table = floats(page.grid.values);
+  const weights = floats(page.grid.weights), shapes = floats(page.grid.shapes);
   const place = (nodes, x) => {
     if (!(x >= nodes[0] - 1e-9 && x <= nodes[nodes.length - 1] + 1e-9)) return null;
     let i = 0;
@@ -66,17 +67,24 @@
     const row = place(rows, log10C), column = place(columns, log10Ratio);
     if (!row || !column) return null;
     const [i, s] = row, [j, t] = column, size = columns.length;
-    return Object.fromEntries(names.map((name, k) => {
-      const at = (a, b) => table[(k * rows.length + a) * size + b];
-      return [name, (1 - s) * ((1 - t) * at(i, j) + t * at(i, j + 1)) + s * ((1 - t) * at(i + 1, j) + t * at(i + 1, j + 1))];
-    }));
+    const between = (values, k) => {
+      const at = (a, b) => values[(k * rows.length + a) * size + b];
+      return (1 - s) * ((1 - t) * at(i, j) + t * at(i, j + 1)) + s * ((1 - t) * at(i + 1, j) + t * at(i + 1, j + 1));
+    };
+    const here = Array.from({ length: rank }, (_, k) => between(shapes, k));
+    const logs = Float64Array.from({ length: count }, (_, d) => {
+      let sum = 0;
+      for (let k = 0; k < rank; k += 1) sum += weights[d * rank + k] * here[k];
+      return sum;
+    });
+    return { logs, ...Object.fromEntries(names.map((name, k) => [name, between(table, k)])) };
   };
   const forecast = (N, D) => {
     const C = page.perParamToken * N * D, logN = Math.log(N), logC = Math.log(C);
     const lawLoss = band(Array.from({ length: count }, (_, i) => loss(i, logN, logC)));
     const more = beyondLaw(Math.log10(C), Math.log10(D / N));
-    const shown = more && Object.fromEntries(Object.keys(SHARES).map((q) => [q, lawLoss.q50 * Math.exp(more[q])]));
-    return { C, lawLoss, loss: shown, more, beyond: Math.max(0, Math.log10(C) - page.last) };
+    const draws = more && more.logs.map((value) => lawLoss.q50 * Math.exp(value));
+    return { C, lawLoss, draws, loss: draws && band(draws), more, beyond: Math.max(0, Math.log10(C) - page.last) };
   };
 
   // What a split costs against each draw's own best: in loss, and as the share of the budget that it wastes.
@@ -141,8 +149,8 @@
     const value = found ? Number(found[1]) * { "": 1, k: 1e3, m: 1e6, b: 1e9, t: 1e12 }[found[2].toLowerCase()] : NaN;
     return Number.isFinite(value) && value > 0 ? value : NaN;
   };
-  const accept = (input, least, most) => {
-    const value = parse(input.value), fine = value >= least && value <= most;
+  const accept = (input, least, most, optional = false) => {
+    const value = parse(input.value), fine = (value >= least && value <= most) || (input.value.trim() === "" && optional);
     input.setAttribute("aria-invalid", String(!fine));
     $(`${input.id}-error`).textContent = fine ? "" : `A number from ${least.toExponential(1)} to ${most.toExponential(1)}, such as ${input.dataset.example}.`;
     return fine ? value : NaN;
@@ -176,6 +184,10 @@
     showBand("run-law", result.lawLoss, nats);
     showBand("run-regret", cost.lost, nats);
     showBand("run-wasted", cost.wasted, percent);
+    const target = accept($("run-target"), 1e-3, 1e3, true);
+    const reached = result.draws && target > 0 ? result.draws.filter((value) => value <= target).length / count : NaN;
+    show("run-reach", reached, (value) => value.toFixed(3));
+    if (!(target > 0)) $("run-reach").textContent = "no target given";
     show("run-compute", result.C, flop);
     show("run-beyond", result.beyond, (value) => `${value.toFixed(2)} decades`);
     const share = result.more || {};
@@ -221,7 +233,7 @@
       showBudget(C);
     }
   });
-  for (const id of ["run-n", "run-d"]) $(id).addEventListener("change", showRun);
+  for (const id of ["run-n", "run-d", "run-target"]) $(id).addEventListener("change", showRun);
   $("run-best").addEventListener("click", () => {
     $("run-n").value = size(chosen.N);
     $("run-d").value = size(chosen.D);
