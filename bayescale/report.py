@@ -42,7 +42,7 @@ from bayescale.terminal import plain, size_text
 
 TIMES = 10.0  # the largest run's compute: the budget that is answered for when none is given
 METHOD_TEXT = (
-    "The law is sampled with NUTS on parameters that the runs see well; what papers print is computed from them. "
+    "The posterior is sampled on parameters that the runs see well; what papers print is computed from them. "
     "Losses scatter about it; where the noise is a Student-t, outliers count less.",
     "A law is never exactly right. Its error beyond the runs, the drift, is a Gaussian process over the decades of N "
     "and D; its scale is learnt from the user's own runs, starting from what real studies have shown. The band of the "

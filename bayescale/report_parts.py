@@ -12,7 +12,7 @@ from bayescale.allocate import allocation_table, allocation_warnings
 from bayescale.approaches import approaches
 from bayescale.backtest import backtest_statement, backtest_table
 from bayescale.decide import decision_statement, decision_table, decision_warnings
-from bayescale.diagnostics import diagnostics, fit_summary, trust_warnings
+from bayescale.diagnostics import ESS_MIN, PARETO_K_MAX, R_HAT_MAX, diagnostics, fit_summary, trust_warnings
 from bayescale.fit import FitError, law_of, runs_of
 from bayescale.forecast import FAR_DECADES, forecast_table, forecast_warnings
 from bayescale.landmarks import landmark_table
@@ -285,11 +285,17 @@ def comparison_part(compared: xr.Dataset) -> Part:
 
 def trust_part(fit: xr.DataTree) -> Part:
     report = diagnostics(fit)
-    rows = [
-        ["chains", "converged" if report["converged"] else f"NOT CONVERGED: {report['why']}"],
-        ["largest r-hat (below 1.01)", f"{report['r_hat_max']:.4f}"],
-        ["fewest effective draws (above 400)", f"{report['ess_min']:.0f}"],
-        ["divergences", f"{report['divergences']}"],
+    if report.get("method") == "importance":
+        how = f"importance sampling around the optima, Pareto k {report['pareto_k']:.2f} (trusted up to {PARETO_K_MAX})"
+        rows = [["sampled by", how]]
+    else:
+        rows = [
+            ["chains of NUTS", "converged" if report["converged"] else f"NOT CONVERGED: {report['why']}"],
+            [f"largest r-hat (below {R_HAT_MAX})", f"{report['r_hat_max']:.4f}"],
+            ["divergences", f"{report['divergences']}"],
+        ]
+    rows += [
+        [f"fewest effective draws (above {ESS_MIN:.0f})", f"{report['ess_min']:.0f}"],
         ["not told by the runs", ", ".join(report["not_identified"]) or "nothing"],
         ["N and D move together", "yes" if report["collinear"] else "no"],
     ]

@@ -97,7 +97,7 @@ def size_band_text(row: Any, name: str) -> str:
 
 
 def print_fit(tree: Any) -> None:
-    from bayescale.diagnostics import fit_summary, trust_warnings
+    from bayescale.diagnostics import PARETO_K_MAX, fit_summary, trust_warnings
 
     summary = fit_summary(tree)
     rows = [
@@ -112,10 +112,15 @@ def print_fit(tree: Any) -> None:
     title = f"law '{summary['law']}' on {summary['runs']} runs: posterior median and 90 % band"
     print_table(title, ("", "median", "q05", "q95", "r-hat", "ESS"), rows)
     report = summary["diagnostics"]
-    print(
-        f"{report['divergences']} divergences, largest r-hat {report['r_hat_max']:.3f}, "
-        f"smallest ESS {report['ess_min']:.0f}: {'converged' if report['converged'] else 'NOT CONVERGED'}"
-    )
+    if report.get("not_quick"):
+        print(f"the quick answer was not to be trusted ({report['not_quick']}): sampled by chains instead")
+    if report.get("method") == "importance":
+        print(
+            f"quick answer by importance sampling: Pareto k {report['pareto_k']:.2f} (trusted up to {PARETO_K_MAX}), "
+            f"{report['ess_min']:.0f} effective draws"
+        )
+    else:
+        _print_chains(report)
     for resource, odds in summary["regimes"].items():
         share, likely = max((odds[f"{kind}_limited"], kind) for kind in ("variance", "resolution"))
         print(
@@ -126,6 +131,13 @@ def print_fit(tree: Any) -> None:
     notes = [note for note in summary["notes"] if note["severity"] == "warning" and note["code"] not in said]
     print_warnings([note["text"] for note in notes])
     print_warnings(trust_warnings(report))
+
+
+def _print_chains(report: Any) -> None:
+    print(
+        f"{report['divergences']} divergences, largest r-hat {report['r_hat_max']:.3f}, "
+        f"smallest ESS {report['ess_min']:.0f}: {'converged' if report['converged'] else 'NOT CONVERGED'}"
+    )
 
 
 def print_forecast(table: Any, target: float | None) -> None:
