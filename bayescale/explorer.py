@@ -29,8 +29,10 @@ STEP = 0.15  # decades between nodes of the grid, at most
 STEP_AT_EDGE = 0.04  # where compute passes the largest run and the drift's spread and optimism come in, bent
 BEYOND = 4.0  # decades of compute past the largest run at which the page ends
 AROUND = 1.0  # decades of tokens per parameter past those of the runs and of the best splits
+AROUND_MOST = 2.0  # decades past those of the runs at which best splits are left out
+NODES_MAX = 3500  # of the grid: it is made coarser rather than larger
 MAX_FLOATS = 200_000  # of draws in the page; beyond them draws are left out
-RANK_MAX = 40  # of that product
+RANK_MAX = 32  # of that product
 ERROR = 1e-4  # root mean square, of a log loss
 BUDGETS = 41  # at which it is said why a split is not identified
 
@@ -61,9 +63,10 @@ def explorer(fit: xr.DataTree, *, at: Mapping[str, float] | None = None, seed: i
     budgets = np.linspace(first, last + BEYOND, BUDGETS)
     split = allocate(fit, 10**budgets, given=at or None, seed=seed)
     ratio = np.log10((fit["constant_data"]["tokens"] / fit["constant_data"]["params"]).values)
-    best = np.log10(split["tokens_per_param"].median(("chain", "draw")).values)
-    low, high = (pick([*ratio, *best, np.log10(20.0)]) for pick in (min, max))
-    grid = _grid(fit, law, at, seed, first, last, float(low) - AROUND, float(high) + AROUND, every)
+    best = np.log10(split["tokens_per_param"].median(("chain", "draw")).values)[split["identified"].values]
+    best = np.clip(best, ratio.min() - AROUND_MOST, ratio.max() + AROUND_MOST)
+    low, high = (float(pick([*ratio, *best, np.log10(20.0)])) for pick in (min, max))
+    grid = _grid(fit, law, at, seed, first, last, low - AROUND, high + AROUND, every)
     return {
         "script": law_script(law, fixed),
         "helpers": HELPERS,
@@ -86,9 +89,10 @@ def explorer(fit: xr.DataTree, *, at: Mapping[str, float] | None = None, seed: i
 def _grid(fit, law: Law, at, seed: int, first: float, last: float, low: float, high: float, every: int):
     known = last + BEYOND_DECADES  # where the drift's spread and optimism have come in
     edges = (first - 1.0, first, last, known, last + BEYOND)
-    parts = [_nodes(*pair, STEP_AT_EDGE if pair[0] == last else STEP) for pair in itertools.pairwise(edges)]
+    step = max(STEP, np.sqrt((edges[-1] - edges[0]) * (high - low) / NODES_MAX))
+    parts = [_nodes(*pair, STEP_AT_EDGE if pair[0] == last else step) for pair in itertools.pairwise(edges)]
     rows = np.unique(np.concatenate(parts))
-    columns = _nodes(low, high, STEP)
+    columns = _nodes(low, high, step)
     u, v = (part.ravel() for part in np.meshgrid(rows, columns, indexing="ij"))
     params = np.sqrt(10 ** (u - v) / FLOPS_PER_PARAM_TOKEN)
     values = draws_of(fit)

@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +20,17 @@ from bayescale.law import column
 from bayescale.pointwise import forecast_each
 from bayescale.problem import budgets_of, numbers
 from bayescale.references import METHOD, bibtex, cited
-from bayescale.report_parts import (
-    Asked,
-    answer,
+from bayescale.report_evidence import (
     backtest_part,
     comparison_part,
     data_part,
-    forecast_part,
     law_part,
     parameters_part,
     priors_part,
     record_part,
-    sensitivity,
-    split_part,
     trust_part,
-    verdict,
 )
+from bayescale.report_parts import Asked, answer, forecast_part, or_none, sensitivity, split_part, verdict
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN
 from bayescale.sensitivity import has_split
 from bayescale.terminal import plain, size_text
@@ -176,9 +171,9 @@ def _page(fit: xr.DataTree, asked: Asked, tested: xr.Dataset | None, compared: x
         "priors": priors_part(fit, sensitive),
         "method": METHOD_TEXT,
         "bibtex": bibtex([*cited(law), *METHOD]),
-        "record": record_part(fit, asked),
+        "record": record_part(fit, asked.seed),
         "figures": _figures(fit, asked, decision, forecasts, tested, compared),
-        "explorer": _explorer(fit, asked, splits, forecasts) if can_explore(law) else None,
+        "explorer": or_none(lambda: _explorer(fit, asked, forecasts)) if can_explore(law) else None,
     }
     return page
 
@@ -217,28 +212,29 @@ def _figures(fit, asked: Asked, decision, forecasts, tested, compared) -> dict[s
     from bayescale import plots_loss, plots_split, plots_trust
 
     law = law_of(fit)
-    split = has_split(law) and not law.no_split
-    made: dict[str, Any] = dict.fromkeys(
-        ("forecast", "residuals", "frontier", "surface", "regret", "isoflops", "landmarks", "comparison",
-         "calibration", "priors")
-    )  # fmt: skip
     budget = float(asked.budgets[0]) if asked.budgets.size else None
+    makers: dict[str, Callable[[], Any]] = {
+        "residuals": lambda: plots_loss.plot_residuals(fit),
+        "priors": lambda: plots_trust.plot_priors(fit),
+    }
     if forecasts:
-        made["forecast"] = plots_loss.plot_forecast(fit, _joined([tree for _, tree in forecasts]))
-    made["residuals"] = plots_loss.plot_residuals(fit)
-    made["priors"] = plots_trust.plot_priors(fit)
-    if split and budget:
-        made["frontier"] = plots_split.plot_frontier(fit, budget)
-        made["surface"] = plots_split.plot_surface(fit, budget)
-        made["isoflops"] = plots_loss.plot_isoflops(fit)
-        made["landmarks"] = plots_split.plot_landmarks(fit)
+        makers["forecast"] = lambda: plots_loss.plot_forecast(fit, _joined([tree for _, tree in forecasts]))
+    if has_split(law) and not law.no_split and budget:
+        makers["frontier"] = lambda: plots_split.plot_frontier(fit, budget)
+        makers["surface"] = lambda: plots_split.plot_surface(fit, budget)
+        makers["isoflops"] = lambda: plots_loss.plot_isoflops(fit)
+        makers["landmarks"] = lambda: plots_split.plot_landmarks(fit)
     if decision is not None:
-        made["regret"] = plots_split.plot_regret(decision)
+        makers["regret"] = lambda: plots_split.plot_regret(decision)
     if compared is not None:
-        made["comparison"] = plots_trust.plot_comparison(compared)
+        makers["comparison"] = lambda: plots_trust.plot_comparison(compared)
     if tested is not None:
-        made["calibration"] = plots_trust.plot_calibration(tested)
-    return {name: None if drawn is None else figure_source(drawn) | CAPTIONS[name] for name, drawn in made.items()}
+        makers["calibration"] = lambda: plots_trust.plot_calibration(tested)
+    drawn = {name: or_none(make) for name, make in makers.items()}
+    return {
+        name: None if drawn.get(name) is None else figure_source(drawn[name]) | caption
+        for name, caption in CAPTIONS.items()
+    }
 
 
 def _caption(title: str, caption: str) -> dict[str, str]:
@@ -295,7 +291,7 @@ def _joined(trees: Sequence[xr.DataTree]) -> xr.DataTree:
     return joined
 
 
-def _explorer(fit, asked: Asked, splits, forecasts) -> dict[str, Any]:
+def _explorer(fit, asked: Asked, forecasts) -> dict[str, Any]:
     """What the template needs of the interactive part: its data, and a small chart drawn here."""
     data = explorer(fit, at=asked.at, seed=asked.seed)
     low, high = data["first"], data["last"] + BEYOND

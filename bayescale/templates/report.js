@@ -180,6 +180,7 @@
     const N = accept($("run-n"), 1e3, 1e18), D = accept($("run-d"), 1e3, 1e20);
     if (!(N > 0 && D > 0)) return;
     const result = forecast(N, D), cost = regret(N, D);
+    $("run-shown").textContent = `${size(N)} parameters on ${size(D)} tokens`;
     showBand("run-loss", result.loss, nats);
     showBand("run-law", result.lawLoss, nats);
     showBand("run-regret", cost.lost, nats);
