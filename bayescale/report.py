@@ -317,6 +317,7 @@ def _explorer(fit, asked: Asked, forecasts) -> dict[str, Any]:
         "law_script": data["script"],
         "json": text,
         "count": data["count"],
+        "every": data["every"],
         "first": f"{low:.6f}",
         "end": f"{high:.6f}",
         "start": f"{start:.6f}",

@@ -220,10 +220,10 @@ def _landmarks_part(fit: xr.DataTree) -> Part:
             f"{row.times_q50:.2g} [{row.times_q05:.2g}, {row.times_q95:.2g}]" if row.identified else "not identified"
         )
         rows.append([row.model, size_text(row.params), size_text(row.tokens), f"{row.compute:.2g}".replace("e+", "e"),
-                     times, f"{row.decades_beyond:.1f}"])  # fmt: skip
+                     times, f"{row.decades_beyond:.1f}", row.source])  # fmt: skip
     return {
         "caption": "Well-known models: how many times larger each is than the best size for its compute, if the law of "
         "these runs held for it",
-        "header": ["model", "N", "D", "6 N D", "N over N*, 90 % band", "decades beyond"],
+        "header": ["model", "N", "D", "6 N D", "N over N*, 90 % band", "decades beyond", "source of N and D"],
         "rows": rows,
     }

@@ -192,6 +192,21 @@ def test_what_is_no_fit_is_refused(tmp_path, html):
         save_report(html, tmp_path / "no" / "report.html")
 
 
+def test_large_fits_are_thinned_and_it_is_said(fit, undrawn, monkeypatch):
+    monkeypatch.setattr(explorer_module, "MAX_FLOATS", 200 * (5 + explorer_module.RANK_MAX + 1))
+    data = explorer(fit)
+    assert (data["count"], data["every"]) == (200, 2)
+    assert "from 200 posterior draws (one in 2 of the fit's" in re.sub(r"\s+", " ", Page(report(fit)).text)
+
+
+def test_weights_and_shapes_give_back_smooth_curves(rng):
+    x = np.linspace(0, 1, 300)
+    curves = np.exp(rng.normal(size=(500, 1)) * x) + rng.normal(size=(500, 1)) * np.cos(3 * x)
+    weights, shapes = explorer_module.compressed(0.05 * curves)
+    assert shapes.shape[0] < 12
+    np.testing.assert_allclose(weights @ shapes, 0.05 * curves, atol=2e-3)
+
+
 # ---- citations ------------------------------------------------------------------------------------------------------
 
 
