@@ -67,7 +67,7 @@ def run_demo(
     with step("backtest: forecasting the fitted runs' own larger half"):
         tested = backtest(small, seed=seed, horizon=1.0)
     with step("drawing, and writing the report"):
-        farthest = large.isel(run=int(large["compute"].argmax()))
+        farthest = large.isel(run=int(large["compute"].values.argmax()))
         planned = {name: float(farthest[name]) for name in ("params", "tokens")}
         page = report(tree, compute=BUDGET, **planned, tested=tested, seed=seed)
         files = [
