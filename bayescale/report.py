@@ -152,7 +152,7 @@ def _page(fit: xr.DataTree, asked: Asked, tested: xr.Dataset | None, compared: x
     if asked.budgets.size:
         decision = decide(fit, asked.budgets, given=asked.at or None, seed=asked.seed)
     forecasts = _forecasts(fit, asked, splits, decision)
-    sensitive = sensitivity(fit)
+    sensitive = sensitivity(fit, asked)
     page: dict[str, Any] = {
         "version": bayescale.__version__,
         "source": str(fit.attrs["source"]),

@@ -19,6 +19,7 @@ from bayescale.sensitivity import has_split, prior_sensitivity, sensitivity_warn
 from bayescale.terminal import band_text, number_band_text, size_band_text, size_text
 
 Part = dict[str, Any]
+SPOKEN = {"params": "parameters"}
 SIGNS = {"stop": "✕", "care": "!", "fine": "✓"}
 TITLES = {
     "stop": "Read this first: these numbers, or some of them, must not be acted on",
@@ -56,11 +57,11 @@ def or_none(make: Callable[[], Any]) -> Any:
         return None
 
 
-def sensitivity(fit: xr.DataTree) -> Any:
+def sensitivity(fit: xr.DataTree, asked: Asked) -> Any:
     """How much the prior moves what is decided, :func:`prior_sensitivity`; None where there is no split to decide."""
     law = law_of(fit)
     known = has_split(law) and not law.no_split and "log_likelihood" in fit.children
-    return prior_sensitivity(fit) if known else None
+    return prior_sensitivity(fit, compute=float(asked.budgets[0])) if known else None
 
 
 def verdict(fit: xr.DataTree, splits, decision, forecasts, sensitive: Any) -> Part:
@@ -104,7 +105,7 @@ def answer(fit: xr.DataTree, asked: Asked, splits, decision, forecasts) -> list[
             band += f"; it reaches {asked.target:g} or less with probability {row['p_reach']:.2f}"
         if name == "planned":
             sizes = [key for key in (asked.planned or {})]
-            what = " and ".join(f"{number_text(row[key])} {key}" for key in sizes)
+            what = " and ".join(f"{number_text(row[key])} {SPOKEN.get(key, key)}" for key in sizes)
             sentences.append(f"A run of {what} is forecast to end at a {observed} of {band}.")
     lead = len(sentences)
     for i, split in enumerate(splits):

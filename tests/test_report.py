@@ -101,7 +101,7 @@ def test_one_file_that_loads_nothing(html, tmp_path):
 def test_the_answer_comes_first_and_is_that_of_the_functions(fit, html):
     text = Page(html).text
     row = forecast_table(forecast(fit, 7e9, 140e9), target=2.2).iloc[0]
-    said = f"A run of 7B params and 140B tokens is forecast to end at a loss of {row.loss_q50:.3f}, with 90 % "
+    said = f"A run of 7B parameters and 140B tokens is forecast to end at a loss of {row.loss_q50:.3f}, with 90 % "
     said += f"probability between {row.loss_q05:.3f} and {row.loss_q95:.3f}; it reaches 2.2 or less with probability "
     assert f"{said}{row.p_reach:.2f}." in text
     split = allocation_table(allocate(fit, 1e22)).iloc[0]
@@ -154,7 +154,7 @@ def test_a_law_of_one_size_has_a_page_without_a_split(make_fit, rng, undrawn):
     scatter = {name: value * np.exp(0.1 * rng.standard_normal(200)) for name, value in noise.items()}
     fit = make_fit("floor_params", draws, runs, scatter=scatter)
     html = report(fit, params=70e9)
-    assert "A run of 70B params is forecast" in Page(html).text and "<h2>Allocation</h2>" not in html
+    assert "A run of 70B parameters is forecast" in Page(html).text and "<h2>Allocation</h2>" not in html
     assert "explorer-data" not in html
     assert "No planned run was given" in report(fit)
 
