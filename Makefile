@@ -3,7 +3,7 @@ SHELL := /bin/bash
 STAMP := .venv/.installed
 RUN := .venv/bin
 
-.PHONY: demo test lint slow ci clean
+.PHONY: demo test lint slow bench ci clean
 
 demo: $(STAMP)
 	$(RUN)/bayescale demo
@@ -17,6 +17,9 @@ slow: $(STAMP)
 lint: $(STAMP)
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
+
+bench: $(STAMP)
+	$(RUN)/python -m benchmarks.speed
 
 ci: lint test slow
 
