@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescale.cost import TRAINING, parse_cost
+from bayescale.cost import parse_cost
 from bayescale.diagnostics import diagnostics, trust_warnings
 from bayescale.fit import FitError, law_of
 from bayescale.forecast import QUANTILES, distance_warnings, forecast, quantiles
 from bayescale.formula import evaluate
 from bayescale.frontier import frontier_slopes
-from bayescale.law import Law, sample_priors, with_where
+from bayescale.law import TRAINING, Law, sample_priors, with_where
 from bayescale.optimum import EDGE, Limits, Problem, Split, best_split
 from bayescale.problem import SplitOptions, bought_tokens, budgets_of, forecast_inputs, problem_of, problem_values
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bayescale.cost import TRAINING
-from bayescale.law import DEFAULT_LAW
+from bayescale.law import DEFAULT_LAW, TRAINING
 from bayescale.terminal import (
     card,
     print_allocation,
@@ -848,3 +847,7 @@ def _number(option: str, text: str, positive: bool = True) -> float:
     if not (math.isfinite(value) and (value > 0 or not positive)):
         raise InputError(f"{option} {text}: a finite number{' above 0' if positive else ''} is expected")
     return value
+
+
+if __name__ == "__main__":
+    main()

@@ -9,10 +9,10 @@ import numpy as np
 
 from bayescale.fit import FitError
 from bayescale.formula import Binary, FormulaError, Name, Negative, Node, Number, evaluate, names, parse
+from bayescale.law import TRAINING
 from bayescale.priors import DISTRIBUTIONS, Prior
 from bayescale.slope import value_and_slope
 
-TRAINING = "6*N*D"  # FLOP: forward and backward pass, no attention term
 LARGEST = 1e40  # parameters or tokens: where the search for a size that a budget buys ends
 BISECTIONS = 55  # of 92 e-folds: to 3e-15 of the logarithm
 BAND = 1.6448536269514722  # a range low..high is the central 90 % of a log-normal

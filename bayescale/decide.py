@@ -9,11 +9,12 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.allocate import held_text, labelled, median_split
-from bayescale.cost import TRAINING, increasing_root, spend, tokens_at
+from bayescale.cost import increasing_root, spend, tokens_at
 from bayescale.diagnostics import diagnostics, trust_warnings
 from bayescale.drift import posterior_by_scale, sample_log_loss, shipped_prior
 from bayescale.fit import FitError
 from bayescale.forecast import distance_warnings, planned_runs
+from bayescale.law import TRAINING
 from bayescale.optimum import Problem, Split, best_split, log_range
 from bayescale.problem import SplitOptions, budgets_of, forecast_inputs, numbers, problem_of
 from bayescale.surface import loss_at

@@ -17,11 +17,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescale.cost import TRAINING, Cost, check_rises, draw_quantities, parse_cost, spend
+from bayescale.cost import Cost, check_rises, draw_quantities, parse_cost, spend
 from bayescale.diagnostics import diagnostics, trust_warnings
 from bayescale.drift import posterior_by_scale, sample_log_loss, shipped_prior
 from bayescale.fit import FitError, check_whole, law_of
 from bayescale.forecast import MAX_POINTS, distance_warnings, planned_runs
+from bayescale.law import TRAINING
 from bayescale.noise import NOISES, noise_scale
 from bayescale.optimum import Problem, best_split
 from bayescale.problem import problem_values

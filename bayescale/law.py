@@ -14,6 +14,7 @@ from bayescale.lawfile import MAX_BYTES, Law, LawError, column, parse_law
 from bayescale.priors import DISTRIBUTIONS
 
 DEFAULT_LAW = "coupled"
+TRAINING = "6*N*D"  # compute of a training run [FLOP]: forward and backward pass, no attention term
 
 
 def models_folder() -> Path:

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescale.cost import TRAINING, check_rises, draw_quantities, parse_cost, quantity, tokens_at
+from bayescale.cost import check_rises, draw_quantities, parse_cost, quantity, tokens_at
 from bayescale.drift import has_drift
 from bayescale.fit import FitError, draws_of, law_of
-from bayescale.law import Law, column
+from bayescale.law import TRAINING, Law, column
 from bayescale.optimum import Limits, Problem
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN
 from bayescale.surface import UNIQUE, loss_surface

@@ -8,11 +8,12 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.allocate import HELD_SHARE, labelled, without_zero_width
-from bayescale.cost import TRAINING, spend
+from bayescale.cost import spend
 from bayescale.diagnostics import diagnostics, trust_warnings
 from bayescale.fit import FitError
 from bayescale.forecast import FAR_DECADES, QUANTILES
 from bayescale.frontier import least_budget
+from bayescale.law import TRAINING
 from bayescale.optimum import Problem, best_split
 from bayescale.problem import SplitOptions, budgets_of, numbers, problem_of
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN

@@ -463,12 +463,6 @@ def test_next(command, parsed, saved, tmp_path):
     assert "log N* at 1e+24 FLOP" in parsed(*other)["target"]
 
 
-def test_default_cost_is_that_of_the_library():
-    from bayescale.cost import TRAINING
-
-    assert cli.TRAINING == TRAINING
-
-
 def test_plan(command, parsed):
     summary = parsed("plan", "--law", "kaplan", "--quantity", "alpha_N", "--params", "50M..2B")
     assert summary["rows"][0]["runs"] == 8 and "alpha_N" in summary["statement"]

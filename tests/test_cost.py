@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from bayescale.cost import (
-    TRAINING,
     check_rises,
     draw_quantities,
     linear_in,
@@ -14,6 +13,7 @@ from bayescale.cost import (
 )
 from bayescale.fit import FitError
 from bayescale.formula import evaluate, parse
+from bayescale.law import TRAINING
 from bayescale.priors import Prior
 
 GIVEN = {"T": 3e12, "mfu": 0.4, "peak": 989e12}

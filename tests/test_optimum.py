@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
-from bayescale.cost import TRAINING, parse_cost
+from bayescale.cost import parse_cost
 from bayescale.fit import FitError
 from bayescale.formula import evaluate
 from bayescale.frontier import frontier_slopes, least_budget
-from bayescale.law import laws, load_law, parse_law, sample_priors, with_where
+from bayescale.law import TRAINING, laws, load_law, parse_law, sample_priors, with_where
 from bayescale.optimum import Limits, Problem, best_split, root
 from bayescale.surface import loss_at, loss_surface
 
