@@ -20,6 +20,7 @@ from bayescale.planning import plan_runs, plan_statement
 from bayescale.plots import plot_calibration, plot_forecast
 from bayescale.runs import RunsError, read_runs
 from bayescale.sensitivity import prior_sensitivity, sensitivity_warnings
+from bayescale.show import show
 from bayescale.store import open_fit, save_fit
 from bayescale.target import compute_gain, gain_table, least_compute, least_compute_table
 from bayescale.verdict import comparison_table, comparison_verdict, comparison_warnings, driving_runs
@@ -80,5 +81,6 @@ __all__ = [
     "read_runs",
     "save_fit",
     "sensitivity_warnings",
+    "show",
 ]
 __version__ = "0.1.0"

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "bayescale"
 # each module may import only from those before it
 ORDER = """formula slope priors lawfile law noise starts runs lint files datasets diagnostics fit store drift forecast
 cost surface optimum frontier problem allocate target decide approaches design planning backtest loo weights compare
-verdict average sensitivity nested plots demo terminal cli""".split()
+verdict average sensitivity nested display tables show plots demo terminal cli""".split()
 
 
 def imported(module):
