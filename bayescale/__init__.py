@@ -9,7 +9,7 @@ from bayescale.datasets import fetch_dataset, load_dataset
 from bayescale.decide import decide, decision_statement, decision_table, decision_warnings
 from bayescale.design import next_run, next_statement, next_table, next_warnings
 from bayescale.files import FileError
-from bayescale.fit import FitError, fit
+from bayescale.fit import FitError, fit, pymc_model
 from bayescale.forecast import forecast, forecast_table, forecast_warnings
 from bayescale.formula import FormulaError
 from bayescale.law import Law, LawError, laws, load_law
@@ -78,6 +78,7 @@ __all__ = [
     "plot_calibration",
     "plot_forecast",
     "prior_sensitivity",
+    "pymc_model",
     "read_runs",
     "save_fit",
     "sensitivity_warnings",

@@ -1,14 +1,11 @@
-"""law + runs -> PyMC model -> sampled DataTree."""
+"""law + runs -> sampled posterior, as a DataTree."""
 
-import dataclasses
 import functools
 import hashlib
 import json
 import numbers
 import os
 import platform
-import warnings
-import zlib
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
@@ -16,8 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescale.diagnostics import ESS_MIN, check_convergence, check_identification
-from bayescale.formula import evaluate, split_data
+from bayescale.diagnostics import ESS_MIN, check_identification
 from bayescale.law import (
     DEFAULT_LAW,
     Law,
@@ -27,21 +23,20 @@ from bayescale.law import (
     load_law,
     parse_law,
     reference_constants,
+    sample_priors,
     size_column,
-    with_where,
 )
-from bayescale.lawfile import COLUMNS, PREDICTED
+from bayescale.lawfile import COLUMNS
 from bayescale.lint import check_runs
-from bayescale.noise import NOISES, beta_binomial_parameters, default_noise, log_density, log_mass, noise_scale
+from bayescale.model import build_model, inputs_of, model_data, observed_values, sampler_model
+from bayescale.noise import NOISES, default_noise, log_density, log_mass, noise_scale
 from bayescale.priors import DISTRIBUTIONS
 from bayescale.runs import read_runs
-from bayescale.starts import start_points, unbounded
+from bayescale.sampling import SamplerError, as_dataset, best_attempt
+from bayescale.starts import STARTS, start_points, unbounded
 
 FORMAT = 1  # of a saved fit; a later bayescale reads earlier ones
 MIN_RUNS = 4
-# (tune, target_accept, thin): when a fit fails its limits the next, slower, setting is tried before it is given up; the
-# last also draws several times as many and keeps every so manieth, for posteriors that chains cross slowly
-SETTINGS = ((800, 0.95, 1), (2000, 0.98, 1), (3000, 0.99, 4))
 LOG_LIKELIHOOD_MAX = 50_000_000  # draws x runs above which the pointwise log likelihood is not kept (400 MB)
 
 
@@ -91,17 +86,7 @@ def fit(
     FitError
         The runs do not fit the law (a column is missing, too few runs), or the chains did not converge.
     """
-    law = load_law(DEFAULT_LAW if law is None else law)
-    runs = read_runs(runs, law)
-    noise = default_noise(law.observed.scale) if noise is None else noise
-    if noise not in NOISES:
-        raise FitError(f"unknown noise '{noise}'; the noises are {', '.join(NOISES)}")
-    if law.observed.scale not in NOISES[noise].observed:
-        allowed = [name for name in NOISES if law.observed.scale in NOISES[name].observed]
-        raise FitError(
-            f"noise '{noise}' is not for what law '{law.name}' explains ('{law.observed.column}', "
-            f"{law.observed.scale}); allowed are {', '.join(allowed)}"
-        )
+    law, runs, noise, constants = _prepared(runs, law, noise)
     for name, number, least in (("draws", draws, 100), ("chains", chains, 2), ("seed", seed, 0)):
         check_whole(name, number, least)
     if draws * chains <= ESS_MIN:
@@ -109,13 +94,10 @@ def fit(
             f"{chains} chains of {draws} draws: {draws * chains} draws cannot give the {ESS_MIN:.0f} effective ones "
             "that a fit must have; 4 chains of 1000 are the default"
         )
-    _check_fits(runs, law)
-
-    constants = reference_constants(law, runs) | {"C_ref": _centre(runs[size_column(law)].values)}
-    _check_finite(law, runs, constants)
-    compiled = _compiled_for(law, noise, runs, constants)
-    compiled = _started(compiled, law, noise, runs, constants, seed)
-    convergence, posterior, stats, setting = _best_attempt(compiled, draws, chains, seed, "clean", progress)
+    model = _model(law, noise, runs, constants, seed)
+    convergence, posterior, stats, setting = _sampled(
+        model, law.priors | NOISES[noise].priors, draws, chains, seed, enough="clean", progress=progress
+    )
     tree = _assemble(law, noise, runs, constants, posterior, stats)
     report = convergence | check_identification(law, runs, tree["posterior"].to_dataset())
     tree.attrs = {
@@ -133,11 +115,51 @@ def fit(
     }
     if not report["converged"] and not allow_unconverged:
         raise FitError(
-            f"law '{law.name}' on {runs.attrs.get('source', 'runs')} did not converge after {len(SETTINGS)} "
+            f"law '{law.name}' on {runs.attrs.get('source', 'runs')} did not converge after {setting['attempts']} "
             f"attempt(s): {report['why']}; try another law, check the runs (bayescale check), "
             "or look at it all the same with allow_unconverged=True (--allow-unconverged)"
         )
     return tree
+
+
+def pymc_model(runs: Any, law: "str | os.PathLike[str] | Law | None" = None, *, noise: str | None = None) -> Any:
+    """The posterior that :func:`fit` samples, as a PyMC model: to read, to extend, to sample by other means.
+
+    Parameters
+    ----------
+    runs, law, noise : as in :func:`fit`
+
+    Returns
+    -------
+    ``pymc.Model`` with the parameters of the law and noise as free variables, ``observed`` [run], and as ``pm.Data``
+    all that comes from the runs.
+
+    Raises
+    ------
+    RunsError, LawError, FitError
+        As in :func:`fit`.
+    """
+    law, runs, noise, constants = _prepared(runs, law, noise)
+    return build_model(law, noise, _check_data(law, runs, constants))
+
+
+def _prepared(runs: Any, law: Any, noise: str | None) -> tuple[Law, xr.Dataset, str, dict[str, float]]:
+    """Law, runs, noise and reference constants, checked against each other."""
+    law = load_law(DEFAULT_LAW if law is None else law)
+    runs = read_runs(runs, law)
+    noise = default_noise(law.observed.scale) if noise is None else noise
+    if noise not in NOISES:
+        raise FitError(f"unknown noise '{noise}'; the noises are {', '.join(NOISES)}")
+    if law.observed.scale not in NOISES[noise].observed:
+        allowed = [name for name in NOISES if law.observed.scale in NOISES[name].observed]
+        raise FitError(
+            f"noise '{noise}' is not for what law '{law.name}' explains ('{law.observed.column}', "
+            f"{law.observed.scale}); allowed are {', '.join(allowed)}"
+        )
+    _check_fits(runs, law)
+    constants = reference_constants(law, runs) | {"C_ref": _centre(runs[size_column(law)].values)}
+    _check_finite(law, runs, constants)
+    return law, runs, noise, constants
 
 
 def refit(tree: xr.DataTree, kept: np.ndarray, *, draws: int = 500, chains: int = 4, seed: int = 0) -> xr.DataTree:
@@ -158,9 +180,10 @@ def refit(tree: xr.DataTree, kept: np.ndarray, *, draws: int = 500, chains: int 
     law, noise, runs = law_of(tree), tree.attrs["noise"], runs_of(tree)
     constants = {name: float(tree["constant_data"][name]) for name in (*law.constants, "C_ref")}
     learnt = runs.isel(run=np.asarray(kept, dtype=bool))
-    compiled = _compiled_for(law, noise, learnt, constants)
-    compiled = _started(compiled, law, noise, learnt, constants, seed)
-    report, posterior, stats, _ = _best_attempt(compiled, draws, chains, seed, "converged")
+    model = _model(law, noise, learnt, constants, seed)
+    report, posterior, stats, _ = _sampled(
+        model, law.priors | NOISES[noise].priors, draws, chains, seed, enough="converged"
+    )
     result = _assemble(law, noise, runs, constants, posterior, stats)
     result["constant_data"] = result["constant_data"].to_dataset().assign(kept=("run", np.asarray(kept, dtype=bool)))
     result.attrs = {name: tree.attrs[name] for name in ("law", "law_text", "noise", "source")}
@@ -177,21 +200,11 @@ def runs_of(tree: xr.DataTree) -> xr.Dataset:
     return runs.assign({law.observed.column: seen}).assign_attrs(source=tree.attrs["source"])
 
 
-def _best_attempt(compiled: Any, draws: int, chains: int, seed: int, enough: str, progress: bool = False):
-    """Convergence, posterior, statistics and setting of the best attempt, up to the first that is ``enough``."""
-    attempts = []
-    for tune, target_accept, thin in SETTINGS:
-        posterior, stats = _sample(compiled, draws * thin, tune, chains, seed, target_accept, progress)
-        posterior, stats = (_thinned(part, thin) for part in (posterior, stats))
-        setting = {"tune": tune, "target_accept": target_accept, "thin": thin}
-        attempts.append((check_convergence(posterior, stats), posterior, stats, setting))
-        if attempts[-1][0][enough]:
-            break
-    return max(attempts, key=lambda attempt: _quality(attempt[0]))
-
-
-def _quality(convergence: Mapping[str, Any]) -> tuple[bool, bool, float]:
-    return convergence["clean"], convergence["converged"], convergence["ess_min"]
+def _sampled(model: Any, *args: Any, **options: Any) -> Any:
+    try:
+        return best_attempt(model, *args, **options)
+    except SamplerError as error:
+        raise FitError(f"the sampler could not start: {error}; check the runs and the law") from None
 
 
 def check_whole(name: str, number: Any, least: int) -> None:
@@ -240,7 +253,7 @@ def _check_fits(runs: xr.Dataset, law: Law) -> None:
 def _check_finite(law: Law, runs: xr.Dataset, constants: Mapping[str, float]) -> None:
     """A law that has no value at the middle of its priors, for some run, cannot be sampled."""
     middle = {name: DISTRIBUTIONS[prior.dist].quantile(0.5, **prior.params) for name, prior in law.priors.items()}
-    predicted = np.broadcast_to(law_loss(law, middle | _inputs(law, runs, constants)), runs.sizes["run"])
+    predicted = np.broadcast_to(law_loss(law, middle | inputs_of(law, runs, constants)), runs.sizes["run"])
     bad = np.flatnonzero(~np.isfinite(predicted) | ((predicted <= 0) & (law.observed.scale == "log")))
     if bad.size:
         inputs = ", ".join(f"{column(symbol)} = {runs[column(symbol)].values[bad[0]]:.4g}" for symbol in law.inputs)
@@ -250,169 +263,45 @@ def _check_finite(law: Law, runs: xr.Dataset, constants: Mapping[str, float]) ->
         )
 
 
-def observed_values(law: Law, runs: xr.Dataset) -> xr.DataArray:
-    """What the noise scatters [run]: the log of the loss, a value itself, or the share of items."""
-    seen = runs[law.observed.column]
-    return (np.log(seen) if law.observed.scale == "log" else seen).rename(law.observed.variable).drop_attrs()
+def _check_data(law: Law, runs: xr.Dataset, constants: Mapping[str, float]) -> dict[str, np.ndarray]:
+    try:
+        return model_data(law, runs, constants)
+    except ValueError as error:
+        raise FitError(str(error)) from None
 
 
-def _inputs(law: Law, runs: xr.Dataset, constants: Mapping[str, float]) -> dict[str, Any]:
-    return {symbol: runs[column(symbol)].values for symbol in law.inputs} | dict(constants)
+def _model(law: Law, noise: str, runs: xr.Dataset, constants: Mapping[str, float], seed: int) -> Any:
+    """The compiled model on these runs, with chains that start at good places (see :mod:`bayescale.starts`)."""
+    data = _check_data(law, runs, constants)
+    return sampler_model(law, noise, data, _positions(law, noise, runs, constants, seed))
 
 
-def _model_data(law: Law, runs: xr.Dataset, constants: Mapping[str, float]) -> dict[str, np.ndarray]:
-    """Everything of the runs that enters the model: parts of the formula that are data, and what was observed."""
-    values = with_where(law, _inputs(law, runs, constants))
-    _, parts = split_data({**law.where, PREDICTED: law.tree}, set(_inputs(law, runs, constants)))
-    data = {name: np.asarray(evaluate(part, values), dtype=float) for name, part in parts.items()}
-    for value in data.values():
-        if not np.isfinite(value).all():
-            raise FitError(f"law '{law.name}': a part of its formula that depends on the runs alone is not finite")
-    seen = observed_values(law, runs).values
-    if law.observed.scale == "proportion":
-        count = np.round(runs[law.observed.count].values).astype(int)
-        return data | {"count": count, "seen": np.round(seen * count).astype(int)}
-    data["log_compute"] = np.log(runs[size_column(law)].values / constants["C_ref"])
-    if law.observed.scale == "linear":
-        data["unit"] = np.asarray(np.ptp(seen))
-        seen = seen / data["unit"]
-    return data | {"seen": seen}
-
-
-def build_model(law: Law, noise: str, data: Mapping[str, np.ndarray], known: set[str]) -> Any:
-    """The PyMC model; everything that changes from one set of runs to the next is ``pm.Data``.
-
-    Parameters
-    ----------
-    data : from the runs: the data parts of the formula, ``seen`` [run], ``log_compute`` [run] or ``count`` [run]
-    known : names of the formula that are data (inputs and reference constants)
-    """
-    import pymc as pm
-    import pytensor.tensor as pt
-    from pymc.distributions.transforms import logodds
-
-    trees, _ = split_data({**law.where, PREDICTED: law.tree}, known)
-    with pm.Model() as model:
-        values = {name: pm.Data(name, value) for name, value in data.items()}
-        for name, prior in (law.priors | NOISES[noise].priors).items():
-            # PyMC leaves a LogitNormal on (0, 1), where chains run into its walls; on the logit scale there are none
-            options = {"default_transform": logodds} if prior.dist == "LogitNormal" else {}
-            values[name] = getattr(pm, prior.dist)(name, **prior.params, **options)
-        for name, tree in trees.items():
-            values[name] = evaluate(tree, values)
-        mu, seen = values[PREDICTED], values["seen"]
-        if law.observed.scale == "proportion":
-            alpha, beta = beta_binomial_parameters(mu, values["overdispersion"], pt.clip)
-            pm.BetaBinomial("observed", n=values["count"], alpha=alpha, beta=beta, observed=seen)
-            return model
-        mu = pt.log(mu) if law.observed.scale == "log" else mu / values["unit"]
-        scale = noise_scale(values, values["log_compute"])
-        if NOISES[noise].robust:
-            pm.StudentT("observed", nu=2 + values["nu_minus_2"], mu=mu, sigma=scale, observed=seen)
-        else:
-            pm.Normal("observed", mu=mu, sigma=scale, observed=seen)
-    return model
-
-
-def _compiled_for(law: Law, noise: str, runs: xr.Dataset, constants: Mapping[str, float]) -> Any:
-    data = _model_data(law, runs, constants)
-    return _compiled(law.text, law.name, noise, frozenset(_inputs(law, runs, constants))).with_data(**data)
-
-
-@functools.lru_cache(maxsize=64)
-def _compiled(law_text: str, law_name: str, noise: str, known: frozenset[str]) -> Any:
-    """One compiled model a law structure and process; the runs are swapped in by ``with_data``."""
-    import nutpie
-
-    law = parse_law(law_text, law_name)
-    _, parts = split_data({**law.where, PREDICTED: law.tree}, set(known))
-    # only ranks matter here: two runs stand for any number of them
-    values = with_where(
-        law, {name: np.float64(2.0) if name.endswith(("_ref", "_span")) else np.array([2.0, 3.0]) for name in known}
-    )
-    data = {name: np.ones_like(evaluate(part, values), dtype=float) for name, part in parts.items()}
-    if law.observed.scale == "proportion":
-        data |= {"seen": np.ones(2, dtype=int), "count": np.full(2, 2)}
-    else:
-        data |= {"seen": np.zeros(2), "log_compute": np.zeros(2)}
-        data |= {"unit": np.asarray(1.0)} if law.observed.scale == "linear" else {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return nutpie.compile_pymc_model(build_model(law, noise, data, set(known)))
-
-
-def _thinned(part: xr.Dataset, thin: int) -> xr.Dataset:
-    part = part.isel(draw=slice(thin - 1, None, thin))
-    return part.assign_coords(draw=np.arange(part.sizes["draw"]))
-
-
-def _started(compiled: Any, law: Law, noise: str, runs: xr.Dataset, constants: Mapping[str, float], seed: int) -> Any:
-    """The compiled model with chains that start at good places (see :mod:`bayescale.starts`)."""
+def _positions(law: Law, noise: str, runs: xr.Dataset, constants: Mapping[str, float], seed: int) -> np.ndarray:
+    """Where chains may start, as the sampler counts [start, parameter]."""
     seen = observed_values(law, runs).values
     unit = {"log": 0.0, "proportion": 1.0, "linear": float(np.ptp(seen))}[law.observed.scale]
-    found = start_points(law, _inputs(law, runs, constants), seen / unit if unit else seen, unit, seed)
-    if found is None:
-        return compiled
-    values, sigma = found
+    found = start_points(law, inputs_of(law, runs, constants), seen / unit if unit else seen, unit, seed)
     rng = np.random.default_rng([seed, 102])
+    if found is None:  # no draw from the prior has a finite density at every run
+        found = sample_priors(law, STARTS, rng), np.full(STARTS, 0.05)
+    values, sigma = found
     scatter = {
         "sigma": sigma,
         "tilt": 0.05 * rng.standard_normal(len(sigma)),
         "nu_minus_2": 10 * np.exp(0.5 * rng.standard_normal(len(sigma))),
         "overdispersion": np.clip(sigma**2, 1e-4, 0.2),
     }
-    positions = unbounded(values | scatter, law.priors | NOISES[noise].priors)
-
-    def initial_point(chain_seed: Any) -> np.ndarray:
-        return positions[zlib.crc32(np.asarray(chain_seed).tobytes()) % len(positions)]
-
-    return dataclasses.replace(compiled, initial_point_func=initial_point)
-
-
-def _sample(compiled: Any, draws: int, tune: int, chains: int, seed: int, target_accept: float, progress: bool):
-    """Posterior and sampler statistics, as Datasets [chain, draw]."""
-    import nutpie
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            trace = nutpie.sample(
-                compiled,
-                draws=draws,
-                tune=tune,
-                chains=chains,
-                cores=min(chains, os.cpu_count() or 1),
-                seed=seed,
-                target_accept=target_accept,
-                adaptation="low_rank",
-                progress_bar=progress,
-                save_warmup=False,
-            )
-    except RuntimeError as error:
-        raise FitError(
-            f"the sampler could not start: {str(error).splitlines()[0]}; check the runs and the law"
-        ) from None
-    kept = {
-        "diverging": "diverging",
-        "energy": "energy",
-        "n_steps": "n_steps",
-        "step_size": "step_size",
-        "depth": "tree_depth",
-        "logp": "lp",
-    }
-    stats = trace["sample_stats"].to_dataset()
-    stats = stats[[name for name in kept if name in stats]].rename({k: v for k, v in kept.items() if k in stats})
-    return trace["posterior"].to_dataset().drop_attrs(), stats.drop_attrs()
+    return unbounded(values | scatter, law.priors | NOISES[noise].priors)
 
 
 def _assemble(law, noise, runs, constants, posterior, stats) -> xr.DataTree:
     """The ArviZ tree of a fit: derived quantities and pointwise log likelihood are computed from the draws."""
+    draws = {name: posterior[name].values for name in (*law.priors, *NOISES[noise].priors)}
+    derived = law_derived(law, draws | dict(constants))
+    arrays = draws | {name: value for name, value in derived.items() if name not in draws}
+    shape = draws[next(iter(draws))].shape
+    posterior = as_dataset({name: np.broadcast_to(value, shape).copy() for name, value in arrays.items()})
     scalars = {name: xr.DataArray(value) for name, value in constants.items()}
-    inputs = {symbol: runs[column(symbol)] for symbol in law.inputs}
-    posterior = posterior[[*law.priors, *NOISES[noise].priors]]
-    values = {name: posterior[name] for name in posterior.data_vars} | scalars
-    derived = law_derived(law, values)
-    posterior = posterior.assign({name: value for name, value in derived.items() if name not in posterior})
     constant_data = xr.Dataset({name: runs[name] for name in runs.data_vars if name != law.observed.column} | scalars)
     observed = observed_values(law, runs)
     groups = {
@@ -422,22 +311,34 @@ def _assemble(law, noise, runs, constants, posterior, stats) -> xr.DataTree:
         "constant_data": constant_data.drop_attrs(),
     }
     if stats["diverging"].size * observed.size <= LOG_LIKELIHOOD_MAX:
-        predicted = law_loss(law, values | inputs)
-        density = _log_likelihood(law, noise, runs, observed, predicted, values)
-        groups["log_likelihood"] = xr.Dataset({law.observed.variable: density.transpose("chain", "draw", "run")})
+        # a chain at a time, so that what is computed on the way stays small
+        density = np.stack(
+            [
+                _log_likelihood(law, noise, runs, constants, {k: x[i, :, None] for k, x in draws.items()})
+                for i in range(shape[0])
+            ]
+        )
+        coords = {"chain": posterior["chain"], "draw": posterior["draw"], **observed.coords}
+        groups["log_likelihood"] = xr.Dataset({law.observed.variable: (("chain", "draw", "run"), density)}, coords)
     return xr.DataTree.from_dict(groups)
 
 
-def _log_likelihood(law, noise, runs, observed, predicted, values) -> xr.DataArray:
-    """Log density of every run [chain, draw, run], of the quantity that is observed."""
+def _log_likelihood(law, noise, runs, constants, draws) -> np.ndarray:
+    """Log density of every run [draw, run], of the quantity that is observed; ``draws`` are [draw, 1]."""
+    values = draws | dict(constants)
+    predicted = law_loss(law, values | {symbol: runs[column(symbol)].values for symbol in law.inputs})
+    observed = observed_values(law, runs).values
     if law.observed.scale == "proportion":
-        count = np.round(runs[law.observed.count])
-        return log_mass(np.round(observed * count), count, predicted, values["overdispersion"])
-    scale = noise_scale(values, np.log(runs[size_column(law)] / values["C_ref"]))
-    if law.observed.scale == "log":
-        return log_density(NOISES[noise], observed - np.log(predicted), scale, values)
-    unit = float(np.ptp(observed.values))
-    return log_density(NOISES[noise], (observed - predicted) / unit, scale, values) - np.log(unit)
+        count = np.round(runs[law.observed.count].values)
+        density = log_mass(np.round(observed * count), count, predicted, values["overdispersion"])
+    else:
+        scale = noise_scale(values, np.log(runs[size_column(law)].values / constants["C_ref"]))
+        if law.observed.scale == "log":
+            density = log_density(NOISES[noise], observed - np.log(predicted), scale, values)
+        else:
+            unit = float(np.ptp(observed))
+            density = log_density(NOISES[noise], (observed - predicted) / unit, scale, values) - np.log(unit)
+    return np.broadcast_to(density, (len(next(iter(draws.values()))), observed.size))
 
 
 def data_hash(runs: xr.Dataset, law: Law) -> str:
@@ -449,6 +350,7 @@ def data_hash(runs: xr.Dataset, law: Law) -> str:
     return digest.hexdigest()
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     packages = ("bayescale", "pymc", "pytensor", "nutpie", "arviz-stats", "numpy", "xarray")
     return {"python": platform.python_version()} | {package: version(package) for package in packages}

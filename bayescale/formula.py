@@ -260,6 +260,20 @@ def names(node: Node) -> Iterator[str]:
                 yield from names(arg)
 
 
+def substitute(node: Node, trees: Mapping[str, Node]) -> Node:
+    """The tree with other trees in the place of some of its names."""
+    match node:
+        case Name(id=name):
+            return trees.get(name, node)
+        case Negative(of=of):
+            return Negative(substitute(of, trees))
+        case Binary(op=op, left=left, right=right):
+            return Binary(op, substitute(left, trees), substitute(right, trees))
+        case Call(function=function, args=args):
+            return Call(function, tuple(substitute(arg, trees) for arg in args))
+    return node
+
+
 def evaluate(node: Node, values: Mapping[str, Any]) -> Any:
     """The value of a tree: floats and arrays by NumPy, DataArrays by xarray, PyTensor variables symbolically.
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from bayescale.formula import evaluate, parse
+from bayescale.formula import Node, evaluate, parse, substitute
 from bayescale.priors import Prior
 
 _SCALE = {
@@ -29,11 +29,29 @@ FINEST = 1e-4
 SCALE = parse(f"{FINEST} + sigma*exp(tilt*log_compute)")  # one expression for model, density and forecast
 
 
+NORMAL = parse("-0.5*(residual/scale)**2 - log(scale) - 0.9189385332046727")  # log(2 pi)/2
+STUDENT_T = parse(
+    "gammaln((nu_minus_2 + 3)/2) - gammaln((nu_minus_2 + 2)/2) - log(3.141592653589793*(nu_minus_2 + 2))/2 "
+    "- log(scale) - (nu_minus_2 + 3)/2*log1p((residual/scale)**2/(nu_minus_2 + 2))"
+)
+SHARE_EDGE = 1e-9  # a law's proportion is kept this far inside (0, 1)
+INSIDE = parse(f"minimum(maximum(share, {SHARE_EDGE}), 1 - {SHARE_EDGE})")
+SIZE = parse("1/overdispersion - 1")  # alpha + beta of the beta-binomial with this correlation of two items
+_BETA_BINOMIAL = parse(
+    "gammaln(count + 1) - gammaln(successes + 1) - gammaln(count - successes + 1) "
+    "+ gammaln(successes + inside*size) + gammaln(count - successes + (1 - inside)*size) - gammaln(count + size) "
+    "- gammaln(inside*size) - gammaln((1 - inside)*size) + gammaln(size)"
+)
+BETA_BINOMIAL = substitute(_BETA_BINOMIAL, {"inside": INSIDE, "size": SIZE})
+
+
 @dataclass(frozen=True)
 class Noise:
     about: str
     priors: Mapping[str, Prior]
     observed: tuple[str, ...]  # the scales of observed quantities that it is for
+    # log density of a run: of its ``residual`` at this ``scale``, or of its ``successes`` out of ``count`` items
+    log_density: Node
     robust: bool = False  # Student-t tails instead of normal ones
 
 
@@ -42,9 +60,10 @@ NOISES = {
         "Student-t with nu = 2 + nu_minus_2: a few bad runs do not move the law",
         _SCALE | {"nu_minus_2": Prior("Gamma", {"alpha": 2.0, "beta": 0.1}, "degrees of freedom above 2")},
         ("log", "linear"),
+        STUDENT_T,
         robust=True,
     ),
-    "normal": Noise("normal: every run counts alike, outliers included", _SCALE, ("log", "linear")),
+    "normal": Noise("normal: every run counts alike, outliers included", _SCALE, ("log", "linear"), NORMAL),
     "beta_binomial": Noise(
         "beta-binomial: a share of items that are more alike than independent ones",
         {
@@ -53,9 +72,9 @@ NOISES = {
             )
         },
         ("proportion",),
+        BETA_BINOMIAL,
     ),
 }
-SHARE_EDGE = 1e-9  # a law's proportion is kept this far inside (0, 1)
 
 
 def default_noise(scale: str) -> str:
@@ -70,12 +89,7 @@ def noise_scale(values: Mapping[str, Any], log_compute: Any) -> Any:
 
 def log_density(noise: Noise, residual: Any, scale: Any, values: Mapping[str, Any]) -> Any:
     """Log density of ``residual`` (observed minus predicted log loss)."""
-    z = residual / scale
-    if not noise.robust:
-        return -0.5 * z**2 - np.log(scale) - 0.5 * np.log(2 * np.pi)
-    nu = 2 + values["nu_minus_2"]
-    constant = special.gammaln((nu + 1) / 2) - special.gammaln(nu / 2) - 0.5 * np.log(nu * np.pi)
-    return constant - np.log(scale) - (nu + 1) / 2 * np.log1p(z**2 / nu)
+    return evaluate(noise.log_density, {**values, "residual": residual, "scale": scale})
 
 
 def cumulative(noise: Noise, residual: Any, scale: Any, values: Mapping[str, Any]) -> Any:
@@ -93,18 +107,16 @@ def sample_noise(noise: Noise, scale: Any, values: Mapping[str, Any], rng: np.ra
     return scale * rng.standard_t(nu)
 
 
-def beta_binomial_parameters(share: Any, overdispersion: Any, clip: Any = np.clip) -> tuple[Any, Any]:
+def beta_binomial_parameters(share: Any, overdispersion: Any) -> tuple[Any, Any]:
     """alpha and beta of the beta-binomial with this mean and this correlation between two items."""
-    share = clip(share, SHARE_EDGE, 1 - SHARE_EDGE)
-    size = 1 / overdispersion - 1
+    share, size = evaluate(INSIDE, {"share": share}), evaluate(SIZE, {"overdispersion": overdispersion})
     return share * size, (1 - share) * size
 
 
 def log_mass(successes: Any, count: Any, share: Any, overdispersion: Any) -> Any:
     """Log probability of ``successes`` out of ``count`` items under the beta-binomial."""
-    alpha, beta = beta_binomial_parameters(share, overdispersion)
-    choose = -np.log(count + 1) - special.betaln(count - successes + 1, successes + 1)
-    return choose + special.betaln(successes + alpha, count - successes + beta) - special.betaln(alpha, beta)
+    values = {"successes": successes, "count": count, "share": share, "overdispersion": overdispersion}
+    return evaluate(BETA_BINOMIAL, values)
 
 
 def sample_share(count: Any, share: Any, overdispersion: Any, rng: np.random.Generator) -> np.ndarray:

@@ -7,18 +7,19 @@ starts at one of them with that probability, a posterior's width away from it. O
 chain; those that they do not are both visited, and r-hat sees it if chains cannot move between them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import logit
 
 from bayescale.law import Law, law_loss, standard_parameters
-from bayescale.priors import Prior
+from bayescale.priors import Prior, to_real
 
 CLIMBERS = 32  # prior draws that climb
 PRIOR_DRAWS = 512  # of which they are the best
-STEPS = 40
+STEPS = 40  # at most
+STALLED = 4  # steps in which no climb gains more than GAIN end it
+GAIN = 1e-3
 NU = 4.0
 LOG_SIGMA = (-5.0, 1.0)  # centre and sd of the prior of the scatter's logarithm
 STARTS = 64  # prepared; a chain takes one of them
@@ -85,11 +86,12 @@ class _Climb:
         return np.where(np.isfinite(value), value, np.inf)
 
     def to_the_top(self, z: np.ndarray, sigma: np.ndarray) -> tuple[np.ndarray, ...]:
-        """z, sigma, objective and precision [start, parameter, parameter] after STEPS damped Gauss-Newton steps."""
+        """z, sigma, objective and precision [start, parameter, parameter] after damped Gauss-Newton steps."""
         count = z.shape[1]
         damping = np.ones(len(z))
         residual = self.residual(z)
         value = self.objective(z, residual, sigma)
+        stalled = 0
         for _ in range(STEPS):
             slope, precision = self._slope(z, residual, sigma)
             damped = precision + damping[:, None, None] * np.eye(count) * np.einsum("ijj->ij", precision)[:, None, :]
@@ -102,9 +104,12 @@ class _Climb:
             tried_sigma = self._sigma(tried_residual, sigma)
             tried_value = self.objective(tried, tried_residual, tried_sigma)
             better = tried_value < value
+            stalled = 0 if (value - tried_value > GAIN).any() else stalled + 1
             z, residual = (np.where(better[:, None], a, b) for a, b in ((tried, z), (tried_residual, residual)))
             sigma, value = (np.where(better, a, b) for a, b in ((tried_sigma, sigma), (tried_value, value)))
             damping = np.clip(np.where(better, damping / 5, damping * 4), 1e-6, 1e6)
+            if stalled == STALLED:
+                break
         return z, sigma, value, self._slope(z, residual, sigma)[1]
 
     def _sigma(self, residual: np.ndarray, sigma: np.ndarray) -> np.ndarray:
@@ -135,19 +140,7 @@ def _modes(z: np.ndarray, value: np.ndarray, precision: np.ndarray) -> tuple[np.
     return modes, -value[modes] - 0.5 * np.linalg.slogdet(precision[modes])[1]
 
 
-# the scale on which PyMC samples a parameter of each distribution
-UNBOUNDED: dict[str, Callable[[np.ndarray, Prior], np.ndarray]] = {
-    "Normal": lambda x, prior: x,
-    **dict.fromkeys(("LogNormal", "HalfNormal", "Exponential", "Gamma"), lambda x, prior: np.log(x)),
-    **dict.fromkeys(("LogitNormal", "Beta"), lambda x, prior: logit(x)),
-    **dict.fromkeys(
-        ("TruncatedNormal", "Uniform"),
-        lambda x, prior: logit((x - prior.params["lower"]) / (prior.params["upper"] - prior.params["lower"])),
-    ),
-}
-
-
 def unbounded(values: Mapping[str, np.ndarray], priors: Mapping[str, Prior]) -> np.ndarray:
     """The starts as the sampler counts positions [start, parameter], in the order of ``priors``."""
-    columns = [UNBOUNDED[prior.dist](np.asarray(values[name], dtype=float), prior) for name, prior in priors.items()]
+    columns = [to_real(prior, np.asarray(values[name], dtype=float)) for name, prior in priors.items()]
     return np.clip(np.stack(columns, axis=1), -30.0, 30.0)

@@ -7,7 +7,6 @@ few minutes a law.
 """
 
 import argparse
-import importlib
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +14,10 @@ import pandas as pd
 from scipy.special import logsumexp
 
 import bayescale
+from bayescale import sampling
+from bayescale.fit import refit
 from bayescale.loo import log_likelihood, loo
 
-fit_module = importlib.import_module("bayescale.fit")  # bayescale.fit is the function of that name
 SETTINGS = ((500, 0.9, 1),)  # tuning, target acceptance, thinning: hundreds of refits need no gate each
 
 
@@ -30,18 +30,18 @@ def main() -> None:
     args = parser.parse_args()
     runs = bayescale.read_runs(args.runs)
     rows = pd.read_csv(args.table).to_dict("records") if args.table.exists() else []
-    usual = fit_module.SETTINGS
+    usual = sampling.SETTINGS
     for law in args.laws.split(","):
         done = {row["run"] for row in rows if row["law"] == law}
         if len(done) == runs.sizes["run"]:
             continue
-        fit_module.SETTINGS = usual
+        sampling.SETTINGS = usual
         fit = bayescale.fit(runs, law)
         estimate = loo(fit)
-        fit_module.SETTINGS = SETTINGS
+        sampling.SETTINGS = SETTINGS
         for run in sorted(set(range(runs.sizes["run"])) - done):
             kept = np.arange(runs.sizes["run"]) != run
-            again = fit_module.refit(fit, kept, draws=args.draws, chains=2, seed=1000 + run)
+            again = refit(fit, kept, draws=args.draws, chains=2, seed=1000 + run)
             left_out = log_likelihood(again).isel(run=run).values.ravel()
             exact = logsumexp(left_out) - np.log(left_out.size)
             # Monte Carlo error of the log of a mean of (nearly) independent draws

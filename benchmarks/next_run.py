@@ -16,7 +16,6 @@ alone, and log N* at that compute, by the law alone. ``removed`` is the share of
 """
 
 import argparse
-import importlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +24,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayescale import sampling
 from bayescale.design import next_run
 from bayescale.drift import posterior_by_scale, sample_log_loss, shipped_prior
 from bayescale.fit import draws_of, fit, law_of
@@ -39,8 +39,7 @@ SMALL = 0.4  # quantile of compute below which the first runs lie
 FIRST = 16
 MOST = 50
 # hundreds of refits: one setting of the sampler each, whatever the diagnostics say
-fit_module = importlib.import_module("bayescale.fit")
-fit_module.SETTINGS = fit_module.SETTINGS[:1]
+sampling.SETTINGS = sampling.SETTINGS[:1]
 
 
 def learn(runs: xr.Dataset, seed: int) -> xr.DataTree:

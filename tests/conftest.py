@@ -1,5 +1,6 @@
 """What many tests share: a seed, runs of a known law, fits put together by hand, and one that is really sampled."""
 
+import ctypes
 import importlib
 import json
 
@@ -9,7 +10,8 @@ import pytest
 import xarray as xr
 
 from bayescale.datasets import load_dataset
-from bayescale.law import load_law, reference_constants, size_column
+from bayescale.kernel import block, compiled
+from bayescale.law import column, load_law, reference_constants, size_column
 from bayescale.noise import NOISES, default_noise
 from bayescale.runs import read_runs
 
@@ -146,3 +148,40 @@ def drift_once():
         for name in ("forecast", "decide", "design"):
             patch.setattr(importlib.import_module(f"bayescale.{name}"), "posterior_by_scale", remembered)
         yield
+
+
+@pytest.fixture(scope="session")
+def design():
+    """Inputs [point] spread over a law's published range, and the reference constants that runs there would have."""
+
+    def make(law, rng, points=40):
+        inputs = {}
+        for symbol, (low, high) in law.range.items():
+            spread = rng.uniform(size=points)
+            inputs[symbol] = low * (high / low) ** spread if low > 0 else low + (high - low) * spread
+        columns = {column(symbol): values for symbol, values in inputs.items()}
+        seen = [2.0, 3.0] if law.observed.scale != "linear" else [-4.0, -1.0]
+        return inputs, reference_constants(law, columns | {law.observed.column: np.array(seen)})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def caller():
+    """A compiled density as position -> status, value, gradient, through the C interface that the sampler uses."""
+    doubles = ctypes.POINTER(ctypes.c_double)
+    interface = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, doubles, doubles, doubles, ctypes.c_void_p)
+
+    def make(function, data):
+        density, values = interface(compiled(function).density.address), block(function, data)
+
+        def call(position):
+            position = np.ascontiguousarray(position, dtype=float)
+            gradient, value = np.zeros_like(position), np.zeros(1)
+            pointers = (array.ctypes.data_as(doubles) for array in (position, gradient, value))
+            status = density(len(position), *pointers, values.ctypes.data)
+            return status, value[0], gradient
+
+        return call
+
+    return make

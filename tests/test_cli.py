@@ -1,5 +1,4 @@
 import csv
-import importlib
 import json
 import subprocess
 import sys
@@ -7,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from bayescale import cli, terminal
+from bayescale import cli, sampling, terminal
 from bayescale.store import open_fit, save_fit
 
 QUANTILES = {"q05", "q25", "q50", "q75", "q95"}
@@ -245,7 +244,7 @@ def test_unconverged_fit_is_one_sentence_too(command, runs, tmp_path, monkeypatc
     from bayescale import diagnostics
 
     monkeypatch.setattr(diagnostics, "R_HAT_MAX", 0.5)
-    monkeypatch.setattr(importlib.import_module("bayescale.fit"), "SETTINGS", ((200, 0.9, 1),))
+    monkeypatch.setattr(sampling, "SETTINGS", ((200, 0.9, 1),))
     fit = ("fit", runs, "--law", "chinchilla", "--draws", "110", "-o", tmp_path / "fit.nc")
     complains(command, "did not converge after 1 attempt(s)", *fit)
     assert not (tmp_path / "fit.nc").exists()

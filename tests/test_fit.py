@@ -1,97 +1,21 @@
 import importlib
 import json
+import warnings
 
 import numpy as np
-import pymc as pm
 import pytest
 import xarray as xr
-from scipy import special, stats
+from scipy import stats
 
 from bayescale import diagnostics as diagnostics_module
+from bayescale import sampling
 from bayescale.diagnostics import diagnostics, fit_summary, trust_warnings
-from bayescale.fit import FitError, draws_of, fit, law_of, refit, runs_of
-from bayescale.law import law_derived, law_loss, laws, load_law, reference_constants, sample_priors
+from bayescale.fit import FitError, draws_of, fit, law_of, pymc_model, refit, runs_of
+from bayescale.law import law_derived, law_loss, load_law
 from bayescale.noise import NOISES
 
 fit_module = importlib.import_module("bayescale.fit")  # bayescale.fit is the function of that name
 CHINCHILLA_RUNS = {"N": [1e7, 1e8, 1e9, 1e7, 1e9], "D": [1e9, 1e10, 1e11, 1e11, 1e9], "loss": [4.0, 3.0, 2.3, 3.6, 3.4]}
-
-
-# ---- the model is the law and the noise that the documentation states -----------------------------------------------
-
-
-def scipy_prior(prior):
-    p = prior.params
-    match prior.dist:
-        case "Normal":
-            return stats.norm(p["mu"], p["sigma"]).logpdf
-        case "LogNormal":
-            return stats.lognorm(p["sigma"], scale=np.exp(p["mu"])).logpdf
-        case "Gamma":
-            return stats.gamma(p["alpha"], scale=1 / p["beta"]).logpdf
-        case "LogitNormal":
-            return lambda x: stats.norm(p["mu"], p["sigma"]).logpdf(special.logit(x)) - np.log(x * (1 - x))
-    raise NotImplementedError(prior.dist)
-
-
-def on_the_real_line(prior, value):
-    """The value as the sampler sees it, and log |d value / d that|."""
-    if prior.dist == "LogitNormal":
-        return special.logit(value), np.log(value * (1 - value)), "logodds"
-    if prior.dist in ("LogNormal", "Gamma"):
-        return np.log(value), np.log(value), "log"
-    return value, 0.0, None
-
-
-def check_model_density(law, noise, runs, rng, points):
-    """The density of the PyMC model against one written by hand with scipy."""
-    constants = reference_constants(law, runs) | {"C_ref": float(np.exp(np.log(runs["compute"]).mean()))}
-    known = {*law.inputs, *constants}
-    model = fit_module.build_model(law, noise, fit_module._model_data(law, runs, constants), known)
-    density = model.compile_logp()
-    sizes = {"N": runs["params"].values, "D": runs["tokens"].values, "C": runs["compute"].values}
-    priors = law.priors | NOISES[noise].priors
-    draws = sample_priors(law, points, rng)
-    draws |= {"sigma": rng.uniform(0.003, 0.03, points), "tilt": rng.normal(0, 0.2, points)}
-    draws |= {"nu_minus_2": rng.uniform(0.5, 30, points)}
-    for i in range(points):
-        values = {name: draws[name][i] for name in priors}
-        point, expected = {}, 0.0
-        for name, prior in priors.items():
-            unbounded, jacobian, transform = on_the_real_line(prior, values[name])
-            point[f"{name}_{transform}__" if transform else name] = np.float64(unbounded)
-            expected += scipy_prior(prior)(values[name]) + jacobian
-        mean = np.log(law_loss(law, values | sizes | constants))
-        scale = 1e-4 + values["sigma"] * (runs["compute"].values / constants["C_ref"]) ** values["tilt"]
-        scatter = stats.t(2 + values["nu_minus_2"], mean, scale) if noise == "student_t" else stats.norm(mean, scale)
-        expected += scatter.logpdf(np.log(runs["loss"].values)).sum()
-        assert float(density(point)) == pytest.approx(expected, rel=1e-9), (law.name, values)
-
-
-def test_model_density_is_the_one_written_by_hand(pile, rng):
-    check_model_density(load_law("chinchilla"), "student_t", pile, rng, points=5)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("noise", NOISES)
-@pytest.mark.parametrize("law", laws())
-def test_model_density_of_every_law_and_noise(law, noise, pile, rng):
-    check_model_density(load_law(law), noise, pile, rng, points=10)
-
-
-def test_priors_of_the_model_are_those_of_the_law_file(pile):
-    law = load_law("chinchilla")
-    constants = reference_constants(law, pile) | {"C_ref": 1e20}
-    model = fit_module.build_model(
-        law, "normal", fit_module._model_data(law, pile, constants), {*law.inputs, *constants}
-    )
-    assert {variable.name for variable in model.free_RVs} == {*law.priors, "sigma", "tilt"}
-    assert [variable.name for variable in model.observed_RVs] == ["observed"]
-    for name, prior in law.priors.items():
-        # the median of the prior, as PyMC draws it
-        draws = pm.draw(model[name], 2000, random_seed=1)
-        below = (draws < np.median(sample_priors(law, 4000, np.random.default_rng(0))[name])).mean()
-        assert below == pytest.approx(0.5, abs=0.05), (name, prior)
 
 
 # ---- what a fit holds -----------------------------------------------------------------------------------------------
@@ -162,17 +86,21 @@ def test_other_seed_other_draws(sampled, pile):
 
 
 @pytest.mark.slow
-def test_swapped_data_is_as_good_as_a_fresh_compile(crossed_runs, sampled):
-    import nutpie
+def test_pymc_samples_the_same_posterior(pile, sampled):
+    """PyMC's own sampler on its own compilation of the model: medians within Monte Carlo error."""
+    import pymc as pm
 
-    runs, law = crossed_runs(), load_law("chinchilla")
-    constants = reference_constants(law, runs) | {"C_ref": float(np.exp(np.log(runs["compute"].values).mean()))}
-    data = fit_module._model_data(law, runs, constants)
-    fresh = nutpie.compile_pymc_model(fit_module.build_model(law, "student_t", data, {*law.inputs, *constants}))
-    swapped = fit_module._compiled_for(law, "student_t", runs, constants)
-    draws = [fit_module._sample(model, 200, 300, 2, 5, 0.9, False)[0] for model in (fresh, swapped)]
-    for name in law.priors:
-        np.testing.assert_allclose(draws[0][name], draws[1][name], rtol=1e-6, err_msg=name)
+    with pymc_model(pile, "chinchilla"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = pm.sample(
+            draws=1000, tune=1500, chains=2, cores=1, target_accept=0.95, random_seed=1, progressbar=False
+        )
+    for name in ("level", "slope", "lean", "sigma"):
+        ours = sampled["posterior"][name]
+        for q in (0.1, 0.5, 0.9):
+            assert float(theirs["posterior"][name].quantile(q)) == pytest.approx(
+                float(ours.quantile(q)), abs=0.2 * float(ours.std())
+            )
 
 
 def test_order_of_the_runs_does_not_matter(pile, sampled):
@@ -190,7 +118,7 @@ def nothing_is_compiled(monkeypatch):
     def compile(*args):
         raise AssertionError("compiled before the runs and the law were checked")
 
-    monkeypatch.setattr(fit_module, "_compiled_for", compile)
+    monkeypatch.setattr(fit_module, "sampler_model", compile)
 
 
 @pytest.mark.parametrize(
@@ -275,7 +203,7 @@ def test_options_of_no_use(options, message, nothing_is_compiled):
 
 @pytest.fixture
 def one_attempt(monkeypatch):
-    monkeypatch.setattr(fit_module, "SETTINGS", ((400, 0.9, 1),))
+    monkeypatch.setattr(sampling, "SETTINGS", ((400, 0.9, 1),))
 
 
 @pytest.mark.parametrize(
@@ -305,14 +233,14 @@ def test_unconverged_fit_is_marked_when_it_is_asked_for(pile, monkeypatch, one_a
 def test_slower_settings_are_tried_before_a_fit_is_given_up(pile, monkeypatch):
     tried = []
     monkeypatch.setattr(diagnostics_module, "R_HAT_MAX", 0.5)
-    monkeypatch.setattr(fit_module, "SETTINGS", ((200, 0.8, 1), (300, 0.9, 2)))
-    original = fit_module._sample
+    monkeypatch.setattr(sampling, "SETTINGS", ((200, 0.8, 1), (300, 0.9, 2)))
+    original = sampling.sample
 
     def sample(compiled, draws, tune, chains, seed, target_accept, progress):
         tried.append((tune, target_accept))
         return original(compiled, draws, tune, chains, seed, target_accept, progress)
 
-    monkeypatch.setattr(fit_module, "_sample", sample)
+    monkeypatch.setattr(sampling, "sample", sample)
     with pytest.raises(FitError, match="did not converge after 2 attempt"):
         fit(pile, "chinchilla", draws=150)
     assert tried == [(200, 0.8), (300, 0.9)]
@@ -325,8 +253,7 @@ def test_sampler_that_cannot_start(pile, monkeypatch):
         raise RuntimeError("All initialization points failed\ndetails\nmore details")
 
     monkeypatch.setattr(nutpie, "sample", sample)
-    monkeypatch.setattr(fit_module, "_compiled_for", lambda *args: None)
-    monkeypatch.setattr(fit_module, "_started", lambda compiled, *args: compiled)
+    monkeypatch.setattr(fit_module, "_model", lambda *args: None)
     with pytest.raises(FitError, match=r"^the sampler could not start: All initialization points failed; check"):
         fit(pile, "chinchilla")
 

@@ -1,10 +1,8 @@
-import importlib
 import re
 
 import numpy as np
 import pytest
 from matplotlib import mathtext
-from pytensor.compile import Mode
 from scipy.optimize import minimize_scalar
 from scipy.special import logit
 
@@ -23,32 +21,21 @@ from bayescale.law import (
     with_where,
 )
 from bayescale.lawfile import MAX_BYTES, parse_law
-from bayescale.noise import default_noise
 from bayescale.priors import DISTRIBUTIONS
-from bayescale.runs import read_runs
-
-fit_module = importlib.import_module("bayescale.fit")  # bayescale.fit is the function of that name
-PYTHON = Mode(linker="py", optimizer=None)
 
 DRAWS = 50
 POINTS = 40
 
 
-def design(law, rng, points=POINTS):
-    """Inputs [point] spread over the law's published range, and the reference constants that runs there would have."""
-    inputs = {}
-    for symbol, (low, high) in law.range.items():
-        spread = rng.uniform(size=points)
-        inputs[symbol] = low * (high / low) ** spread if low > 0 else low + (high - low) * spread
-    columns = {column(symbol): values for symbol, values in inputs.items()}
-    columns[law.observed.column] = np.array([2.0, 3.0]) if law.observed.scale != "linear" else np.array([-4.0, -1.0])
-    return inputs, reference_constants(law, columns)
-
-
-def values_of(law, rng, draws=DRAWS):
+@pytest.fixture
+def values_of(design):
     """Prior draws [draw, 1], inputs [point] and reference constants."""
-    parameters = {name: value[:, None] for name, value in sample_priors(law, draws, rng).items()}
-    return parameters, *design(law, rng)
+
+    def make(law, rng, draws=DRAWS):
+        parameters = {name: value[:, None] for name, value in sample_priors(law, draws, rng).items()}
+        return parameters, *design(law, rng)
+
+    return make
 
 
 # ---- the contract that every law file keeps -------------------------------------------------------------------------
@@ -74,7 +61,7 @@ def test_law_renders_as_latex(law):
     mathtext.MathTextParser("path").parse(f"${latex(law.tree)}$")  # matplotlib reads it
 
 
-def test_prior_predictive_is_plausible(law, rng):
+def test_prior_predictive_is_plausible(law, rng, values_of):
     """Nine tenths of the prior lie where observed values of that kind lie, over the whole published range."""
     parameters, inputs, references = values_of(law, rng, draws=400)
     predicted = np.broadcast_to(law_loss(law, parameters | inputs | references), (400, POINTS))
@@ -90,7 +77,7 @@ def test_prior_predictive_is_plausible(law, rng):
         assert least < low / 2 and high / 2 < most and 0.7 < median / 2 < centre
 
 
-def test_monotone_where_the_law_says_so(law, rng):
+def test_monotone_where_the_law_says_so(law, rng, values_of):
     parameters, inputs, references = values_of(law, rng)
     for names, sign in ((law.falls_with, 1.0), (law.rises_with, -1.0)):
         for symbol in names:
@@ -105,29 +92,7 @@ def test_monotone_where_the_law_says_so(law, rng):
             assert (steps <= 1e-9 * np.abs(high).max()).all() and (steps < 0).any(), symbol
 
 
-@pytest.mark.slow
-def test_gradient_is_finite_at_the_start(law, rng):
-    """Of the log posterior, where the sampler starts: on runs that the law itself has made."""
-    inputs, references = design(law, rng)
-    middle = {
-        name: float(DISTRIBUTIONS[prior.dist].quantile(0.5, **prior.params)) for name, prior in law.priors.items()
-    }
-    made = np.broadcast_to(law_loss(law, middle | inputs | references), POINTS)
-    columns = {column(symbol): values for symbol, values in inputs.items()}
-    columns |= {law.observed.column: np.clip(made, 0.05, 0.95) if law.observed.count else made}
-    columns |= {law.observed.count: np.full(POINTS, 100.0)} if law.observed.count else {}
-    runs = read_runs(columns, law)
-    constants = reference_constants(law, runs) | {"C_ref": float(np.exp(np.log(runs[size_column(law)]).mean()))}
-    data = fit_module._model_data(law, runs, constants)
-    known = set(fit_module._inputs(law, runs, constants))
-    model = fit_module.build_model(law, default_noise(law.observed.scale), data, known)
-    value = model.compile_logp(mode=PYTHON)(model.initial_point())
-    gradient = model.compile_dlogp(mode=PYTHON)(model.initial_point())
-    assert np.isfinite(value) and np.isfinite(gradient).all()
-    assert (gradient != 0).mean() > 0.8
-
-
-def test_published_formula_is_the_same_law(law, rng):
+def test_published_formula_is_the_same_law(law, rng, values_of):
     if not law.published_formula:
         pytest.skip("no published formula in closed form")
     parameters, inputs, references = values_of(law, rng)
@@ -140,7 +105,7 @@ def test_published_formula_is_the_same_law(law, rng):
     np.testing.assert_allclose(ours[finite], theirs[finite], rtol=1e-7)
 
 
-def test_optimum_is_the_minimum_along_fixed_compute(law, rng):
+def test_optimum_is_the_minimum_along_fixed_compute(law, rng, values_of):
     if law.optimum is None:
         pytest.skip("no closed-form optimum")
     parameters, inputs, references = values_of(law, rng, draws=40)
@@ -228,7 +193,7 @@ def test_published_kaplan_loss():
     assert published_loss("kaplan", "kaplan2020", N=1e9, D=np.inf) == pytest.approx(2.319, abs=5e-4)
 
 
-def test_coupled_law_contains_the_two_others(rng):
+def test_coupled_law_contains_the_two_others(rng, values_of):
     coupled, chinchilla, kaplan = map(load_law, ("coupled", "chinchilla", "kaplan"))
     parameters, sizes, references = values_of(chinchilla, rng)
     same = law_loss(coupled, parameters | sizes | references | {"q": 1.0})
@@ -242,7 +207,7 @@ def test_coupled_law_contains_the_two_others(rng):
     np.testing.assert_allclose(same, law_loss(kaplan, values | sizes), rtol=1e-9)
 
 
-def test_laws_inside_others(rng):
+def test_laws_inside_others(rng, values_of):
     """Each with the values of the parameters that make the larger law the smaller one."""
     chinchilla = load_law("chinchilla")
     parameters, sizes, references = values_of(chinchilla, rng)
@@ -277,7 +242,7 @@ def test_two_breaks_can_be_double_descent():
     assert [change[0], *change[1:][np.diff(change) != 0]] == [-1, 1, -1]
 
 
-def test_m4_solves_its_equation(rng):
+def test_m4_solves_its_equation(rng, values_of):
     law = load_law("m4")
     parameters, inputs, references = values_of(law, rng, draws=30)
     loss = law_loss(law, parameters | inputs | references)
@@ -296,6 +261,7 @@ def test_m4_solves_its_equation(rng):
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_prior_quantiles_are_those_of_the_pymc_distribution(name):
     import pymc as pm
+    from pytensor.compile import Mode
 
     params = {"mu": 0.3, "sigma": 0.7, "lower": -0.5, "upper": 1.5, "lam": 2.0, "alpha": 2.5, "beta": 1.5}
     params = {key: params[key] for key in DISTRIBUTIONS[name].params}

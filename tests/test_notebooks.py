@@ -48,9 +48,16 @@ def test_needs_no_network(name):
 def test_runs_to_the_end_in_time(name, tmp_path):
     nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed (extra: docs)")
     pytest.importorskip("ipykernel", reason="ipykernel is not installed (extra: docs)")
+    from traitlets.config import Config
+
     notebook, began = read(name), time.monotonic()
+    config = Config(KernelManager={"transport": "ipc"})  # no port is opened
     client = nbclient.NotebookClient(
-        notebook, timeout=60 * MINUTES, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+        notebook,
+        config=config,
+        timeout=60 * MINUTES,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(tmp_path)}},
     )
     client.execute()
     took = time.monotonic() - began

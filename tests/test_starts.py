@@ -3,20 +3,16 @@
 import numpy as np
 import pytest
 
-from bayescale.fit import _inputs, _model_data, build_model
 from bayescale.law import law_loss, load_law, reference_constants
+from bayescale.model import build_model, inputs_of, model_data
 from bayescale.noise import NOISES
 from bayescale.priors import Prior
 from bayescale.starts import STARTS, start_points, unbounded
 
 
-def inputs_of(law, runs):
-    return _inputs(law, runs, reference_constants(law, runs))
-
-
 def test_starts_lie_at_the_truth(crossed_runs):
     runs, law = crossed_runs(scatter=0.001), load_law("chinchilla")
-    inputs = inputs_of(law, runs)
+    inputs = inputs_of(law, runs, reference_constants(law, runs))
     found, sigma = start_points(law, inputs, np.log(runs["loss"].values), 0.0, seed=1)
     loss = law_loss(law, {name: value[:, None] for name, value in found.items()} | inputs)
     error = np.log(loss / runs["loss"].values)
@@ -37,7 +33,7 @@ def test_poor_optima_start_no_chain(rng):
 
 def test_same_seed_same_starts(crossed_runs):
     runs, law = crossed_runs(), load_law("coupled")
-    given = law, inputs_of(law, runs), np.log(runs["loss"].values), 0.0
+    given = law, inputs_of(law, runs, reference_constants(law, runs)), np.log(runs["loss"].values), 0.0
     (first, _), (second, _), (other, _) = (start_points(*given, seed=seed) for seed in (3, 3, 4))
     np.testing.assert_array_equal(first["slope"], second["slope"])
     assert (first["slope"] != other["slope"]).any()
@@ -78,7 +74,6 @@ def test_positions_are_those_of_pymc(dist, params):
 def test_positions_are_in_the_order_of_the_model(crossed_runs):
     law, runs = load_law("coupled"), crossed_runs()
     constants = reference_constants(law, runs) | {"C_ref": 1e20}
-    data = _model_data(law, runs, constants)
-    model = build_model(law, "student_t", data, set(_inputs(law, runs, constants)))
+    model = build_model(law, "student_t", model_data(law, runs, constants))
     names = [variable.name for variable in model.free_RVs]
     assert names == [*law.priors, *NOISES["student_t"].priors]

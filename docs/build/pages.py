@@ -137,8 +137,8 @@ def law_page(law: Any) -> str:
     shown = priors_cells(law)
     lines += ["", "## Parameters", "", table(("parameter", *shown.header[1:]), shown.rows)]
     if law.derived:
-        rows = [(name, f"${latex(item.tree)}$", text(item.about)) for name, item in law.derived.items()]
-        lines += ["", "## Derived quantities", "", table(("quantity", "formula", "meaning"), rows)]
+        rows = [(name, item.about, f"${latex(item.tree)}$") for name, item in law.derived.items()]
+        lines += ["", "## Derived quantities", "", table(("quantity", "meaning", "formula"), rows)]
     if law.presets:
         lines += ["", "## Published constants", ""]
     for name, preset in law.presets.items():
@@ -194,8 +194,8 @@ def command_page() -> str:
         "# Command line",
         "",
         "Every command also takes `--help`. Numbers may be written `70e9`, `70B`, `1.4T`, `350M`. A mistake is one",
-        "line that begins with `error:`, and status 1; progress and warnings go to the error stream, results to standard",
-        "output.",
+        "line that begins with `error:`, and status 1. Progress and warnings go to the error stream, results to the",
+        "standard output.",
         "",
     ]
     for name, command in group.commands.items():
@@ -303,7 +303,8 @@ def notebook_pages(path: Path) -> dict[str, "str | bytes"]:
     stored = path.read_text(encoding="utf-8")
     notebook = nbformat.reads(kept(stored, "ipynb", lambda: executed(stored)) if RUN else stored, as_version=4)
     body, resources = MarkdownExporter().from_notebook_node(notebook, {"output_files_dir": path.stem})
-    body += f"\n\nThe notebook itself: [{path.name}]({path.name}){{ download }}\n"
+    # tables need the width of the page
+    body = f"---\nhide: [toc]\n---\n\n{body}\n\nThe notebook itself: [{path.name}]({path.name}){{ download }}\n"
     pages: dict[str, str | bytes] = {f"notebooks/{path.stem}.md": body, f"notebooks/{path.name}": stored}
     return pages | {f"notebooks/{name}": data for name, data in resources.get("outputs", {}).items()}
 
@@ -312,11 +313,13 @@ def executed(stored: str) -> str:
     """A notebook with its outputs."""
     import nbformat
     from nbclient import NotebookClient
+    from traitlets.config import Config
 
     notebook = nbformat.reads(stored, as_version=4)
+    config = Config(KernelManager={"transport": "ipc"})  # no port is opened
     with tempfile.TemporaryDirectory() as folder:
         client = NotebookClient(
-            notebook, timeout=SECONDS, kernel_name="python3", resources={"metadata": {"path": folder}}
+            notebook, config=config, timeout=SECONDS, kernel_name="python3", resources={"metadata": {"path": folder}}
         )
         client.execute(env=os.environ | {"PYTHONPATH": str(ROOT)})
     return nbformat.writes(notebook)

@@ -1,0 +1,164 @@
+"""law + noise + runs -> log posterior: compiled for the sampler, and the same model in PyMC's words.
+
+Both are put together from the same trees (the law's formula, the noise's density, the priors). The compiled one is
+what is sampled; the PyMC one is for whoever wants to read, extend or check it, and the tests compare the two.
+"""
+
+import functools
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bayescale.formula import Binary, Name, Node, Number, evaluate, names, parse, split_data, substitute
+from bayescale.kernel import Function, block, compiled
+from bayescale.law import Law, column, parse_law, size_column, with_where
+from bayescale.lawfile import PREDICTED
+from bayescale.noise import NOISES, SCALE, beta_binomial_parameters, noise_scale
+from bayescale.priors import DISTRIBUTIONS
+
+RESIDUAL = {"log": parse("seen - log(predicted)"), "linear": parse("seen - predicted/unit")}
+
+
+def inputs_of(law: Law, runs: Mapping[str, Any], constants: Mapping[str, float]) -> dict[str, Any]:
+    """What the formula needs besides its parameters: inputs [run] and reference constants."""
+    return {symbol: np.asarray(runs[column(symbol)]) for symbol in law.inputs} | dict(constants)
+
+
+def observed_values(law: Law, runs: xr.Dataset) -> xr.DataArray:
+    """What the noise scatters [run]: the log of the loss, a value itself, or the share of items."""
+    seen = runs[law.observed.column]
+    return (np.log(seen) if law.observed.scale == "log" else seen).rename(law.observed.variable).drop_attrs()
+
+
+def model_data(law: Law, runs: xr.Dataset, constants: Mapping[str, float]) -> dict[str, np.ndarray]:
+    """Everything of the runs that enters the model: parts of the formula that are data, and what was observed.
+
+    Raises
+    ------
+    ValueError
+        If a part of the formula that depends on the runs alone is not finite.
+    """
+    values = with_where(law, inputs_of(law, runs, constants))
+    _, parts = _split(law)
+    data = {name: np.asarray(evaluate(part, values), dtype=float) for name, part in parts.items()}
+    for value in data.values():
+        if not np.isfinite(value).all():
+            raise ValueError(f"law '{law.name}': a part of its formula that depends on the runs alone is not finite")
+    seen = observed_values(law, runs).values
+    if law.observed.scale == "proportion":
+        count = np.round(runs[law.observed.count].values)
+        return data | {"count": count, "successes": np.round(seen * count)}
+    data["log_compute"] = np.log(runs[size_column(law)].values / constants["C_ref"])
+    if law.observed.scale == "linear":
+        data["unit"] = np.asarray(np.ptp(seen))
+        seen = seen / data["unit"]
+    return data | {"seen": seen}
+
+
+def _split(law: Law) -> tuple[dict[str, Node], dict[str, Node]]:
+    return split_data({**law.where, PREDICTED: law.tree}, {*law.inputs, *law.constants, "C_ref"})
+
+
+def log_posterior(law: Law, noise: str) -> Function:
+    """The log posterior of a law and noise up to a constant, over the real line of each parameter."""
+    trees, parts = _split(law)
+    priors = law.priors | NOISES[noise].priors
+    definitions: dict[str, Node] = {}
+    once: Node = Number(0.0)
+    for name, prior in priors.items():
+        known = {key: Number(value) for key, value in prior.params.items()} | {"u": Name(_real(name)), "x": Name(name)}
+        definitions[name] = substitute(DISTRIBUTIONS[prior.dist].value, known)
+        once = Binary("+", once, substitute(DISTRIBUTIONS[prior.dist].log_density, known))
+    definitions |= trees
+    predicted = {"predicted": Name(PREDICTED), "share": Name(PREDICTED), "scale": SCALE}
+    if law.observed.scale in RESIDUAL:
+        predicted["residual"] = substitute(RESIDUAL[law.observed.scale], predicted)
+    each = substitute(NOISES[noise].log_density, predicted)
+    known = {"proportion": ("count", "successes"), "log": ("log_compute", "seen"), "linear": ("log_compute", "seen")}
+    scalars, columns = [], list(known[law.observed.scale])
+    for name, part in parts.items():
+        (columns if _by_run(law, part) else scalars).append(name)
+    scalars += ["unit"] if law.observed.scale == "linear" else []
+    return Function(tuple(map(_real, priors)), tuple(scalars), tuple(columns), definitions, once, each)
+
+
+def _real(name: str) -> str:
+    return f"real {name}"  # no name of a formula has a space
+
+
+def _by_run(law: Law, part: Node) -> bool:
+    """Whether a part of the formula that is data differs between runs."""
+    free = set(names(part))
+    return bool(free & set(law.inputs)) or any(_by_run(law, law.where[name]) for name in free & set(law.where))
+
+
+def sampler_model(law: Law, noise: str, data: Mapping[str, np.ndarray], start: np.ndarray) -> Any:
+    """The compiled log posterior as nutpie takes it; chains start at rows of ``start`` [start, parameter]."""
+    from nutpie.compile_pymc import CompiledPyMCModel
+
+    function = _log_posterior(law.text, law.name, noise)
+    code = compiled(function)
+    count = len(function.position)
+    parameters = [*law.priors, *NOISES[noise].priors]
+
+    def initial_point(chain_seed: Any) -> np.ndarray:
+        return start[zlib.crc32(np.asarray(chain_seed).tobytes()) % len(start)]
+
+    return CompiledPyMCModel(
+        dims={},
+        _coords={},
+        _n_dim=count,
+        _shapes={name: () for name in parameters},
+        compiled_logp_func=code.density,
+        compiled_expand_func=code.expand,
+        initial_point_func=initial_point,
+        shared_data={},
+        shared_var_keys={},
+        user_data=block(function, data),
+        n_expanded=count,
+        shape_info=(parameters, [slice(i, i + 1) for i in range(count)], [()] * count),
+        logp_func=None,
+        expand_func=None,
+    )
+
+
+@functools.lru_cache(maxsize=128)
+def _log_posterior(law_text: str, law_name: str, noise: str) -> Function:
+    return log_posterior(parse_law(law_text, law_name), noise)
+
+
+def build_model(law: Law, noise: str, data: Mapping[str, np.ndarray]) -> Any:
+    """The PyMC model of the same log posterior; everything that comes from the runs is ``pm.Data``.
+
+    Parameters
+    ----------
+    data : what :func:`model_data` returns
+    """
+    import pymc as pm
+    import pytensor.tensor as pt
+    from pymc.distributions.transforms import logodds
+
+    trees, _ = _split(law)
+    with pm.Model() as model:
+        values = {name: pm.Data(name, value) for name, value in data.items()}
+        for name, prior in (law.priors | NOISES[noise].priors).items():
+            # PyMC leaves a LogitNormal on (0, 1), where chains run into its walls; on the logit scale there are none
+            options = {"default_transform": logodds} if prior.dist == "LogitNormal" else {}
+            values[name] = getattr(pm, prior.dist)(name, **prior.params, **options)
+        for name, tree in trees.items():
+            values[name] = evaluate(tree, values)
+        mu = values[PREDICTED]
+        if law.observed.scale == "proportion":
+            alpha, beta = beta_binomial_parameters(mu, values["overdispersion"])
+            pm.BetaBinomial("observed", n=values["count"], alpha=alpha, beta=beta, observed=values["successes"])
+            return model
+        mu = pt.log(mu) if law.observed.scale == "log" else mu / values["unit"]
+        scale = noise_scale(values, values["log_compute"])
+        if NOISES[noise].robust:
+            pm.StudentT("observed", nu=2 + values["nu_minus_2"], mu=mu, sigma=scale, observed=values["seen"])
+        else:
+            pm.Normal("observed", mu=mu, sigma=scale, observed=values["seen"])
+    return model

@@ -1,0 +1,111 @@
+"""Compiled model -> draws that passed their limits: nutpie's NUTS, tried again with slower settings if need be."""
+
+import os
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bayescale.diagnostics import check_convergence
+from bayescale.priors import Prior, from_real
+
+# (tune, target_accept, thin): when a fit fails its limits the next, slower, setting is tried before it is given up; the
+# last also draws several times as many and keeps every so manieth, for posteriors that chains cross slowly
+SETTINGS = ((800, 0.95, 1), (2000, 0.98, 1), (3000, 0.99, 4))
+# sampler statistics by nutpie's name: by ArviZ's
+STATS = {
+    "diverging": "diverging",
+    "energy": "energy",
+    "n_steps": "n_steps",
+    "step_size": "step_size",
+    "depth": "tree_depth",
+    "logp": "lp",
+}
+
+
+class SamplerError(RuntimeError):
+    """The sampler could not start; the message says why in its own words."""
+
+
+def best_attempt(
+    model: Any, priors: Mapping[str, Prior], draws: int, chains: int, seed: int, *, enough: str, progress: bool = False
+) -> tuple[dict[str, Any], xr.Dataset, xr.Dataset, dict[str, Any]]:
+    """Convergence, posterior, statistics and setting of the best attempt, up to the first that is ``enough``.
+
+    Parameters
+    ----------
+    model : what :func:`bayescale.model.sampler_model` gives, over the real line of each of ``priors``
+    enough : "clean" or "converged", see :func:`bayescale.diagnostics.check_convergence`
+
+    Raises
+    ------
+    SamplerError
+        If no chain finds a place to start.
+    """
+    attempts = []
+    for tune, target_accept, thin in SETTINGS:
+        position, stats = sample(model, draws * thin, tune, chains, seed, target_accept, progress)
+        position, stats = ({name: x[:, thin - 1 :: thin] for name, x in part.items()} for part in (position, stats))
+        posterior = as_dataset({name: from_real(prior, position[name]) for name, prior in priors.items()})
+        stats = as_dataset(stats)
+        setting = {"tune": tune, "target_accept": target_accept, "thin": thin}
+        attempts.append((check_convergence(posterior, stats), posterior, stats, setting))
+        if attempts[-1][0][enough]:
+            break
+    convergence, posterior, stats, setting = max(attempts, key=lambda attempt: _quality(attempt[0]))
+    return convergence, posterior, stats, setting | {"attempts": len(attempts)}
+
+
+def _quality(convergence: Mapping[str, Any]) -> tuple[bool, bool, float]:
+    return convergence["clean"], convergence["converged"], convergence["ess_min"]
+
+
+def as_dataset(arrays: Mapping[str, np.ndarray]) -> xr.Dataset:
+    """Arrays [chain, draw] as a Dataset."""
+    chains, draws = next(iter(arrays.values())).shape
+    coords = {"chain": np.arange(chains), "draw": np.arange(draws)}
+    return xr.Dataset({name: (("chain", "draw"), x) for name, x in arrays.items()}, coords)
+
+
+def sample(
+    model: Any, draws: int, tune: int, chains: int, seed: int, target_accept: float, progress: bool
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Positions on the real line and sampler statistics, each [chain, draw]."""
+    import nutpie
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # nutpie's own conversion takes as long as sampling a small study does
+            trace = nutpie.sample(
+                model,
+                draws=draws,
+                tune=tune,
+                chains=chains,
+                cores=min(chains, os.cpu_count() or 1),
+                seed=seed,
+                target_accept=target_accept,
+                adaptation="low_rank",
+                progress_bar=progress,
+                save_warmup=False,
+                return_raw_trace=True,
+            )
+    except RuntimeError as error:
+        raise SamplerError(str(error).splitlines()[0]) from None
+    position, stats = (_arrays(batches, draws) for batches in trace.get_arrow_trace())
+    return position, {new: stats[old] for old, new in STATS.items() if old in stats}
+
+
+def _arrays(batches: list[Any], draws: int) -> dict[str, np.ndarray]:
+    """Numbers of arrow batches, one a chain, as arrays [chain, draw]: the last ``draws`` rows, without the tuning."""
+    import pyarrow
+
+    columns: dict[str, list[np.ndarray]] = {}
+    for batch in batches:
+        for name in batch.column_names:
+            column = pyarrow.array(batch.column(name))
+            if pyarrow.types.is_primitive(column.type):
+                columns.setdefault(name, []).append(column.to_numpy(zero_copy_only=False)[-draws:])
+    return {name: np.stack(parts) for name, parts in columns.items()}

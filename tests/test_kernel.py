@@ -1,0 +1,146 @@
+"""Compiled densities: values and gradients against NumPy, accuracy, and what is kept in the cache."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from scipy import special
+from scipy.optimize import approx_fprime
+
+from bayescale.formula import FUNCTIONS, evaluate, parse
+from bayescale.kernel import RULES, Function, source
+
+
+def straight(function, data, position):
+    """The same density by NumPy."""
+    values = dict(data) | dict(zip(function.position, position, strict=True))
+    for name, tree in function.definitions.items():
+        values[name] = evaluate(tree, values)
+    rows = max(np.size(data[name]) for name in function.columns)
+    return float(evaluate(function.once, values)) + float(
+        np.sum(np.broadcast_to(evaluate(function.each, values), rows))
+    )
+
+
+def check(caller, function, data, position, rtol=1e-6):
+    status, value, gradient = caller(function, data)(position)
+    assert status == 0
+    assert value == pytest.approx(straight(function, data, position), rel=1e-12)
+    expected = approx_fprime(np.asarray(position, float), lambda x: straight(function, data, x), 1e-7)
+    np.testing.assert_allclose(gradient, expected, rtol=rtol * 100, atol=1e-5)
+
+
+DATA = {"s": 1.7, "c": np.linspace(0.2, 2.0, 13)}
+ONE = {name for name, function in FUNCTIONS.items() if function.arity == 1}
+
+
+def test_every_function_of_the_language_is_here():
+    assert set(FUNCTIONS) <= set(RULES)
+    assert all(len(RULES[name]) == 1 + function.arity for name, function in FUNCTIONS.items())
+
+
+def test_every_function_and_operation(caller):
+    """All of them in one density, of the runs and of the parameters alone."""
+    each = [f"{name}(0.3 + x*c + y**2)" for name in ONE] + [f"{name}(x*c, y + s)" for name in set(FUNCTIONS) - ONE]
+    once = [f"{name}(0.2 + x*y)" for name in ONE] + [f"{name}(x, y)" for name in set(FUNCTIONS) - ONE]
+    each += ["(c*x)**3", "(c + y)**-1.5", "x**4/c", "-(c/y)", "(2*y)**0.5 - c", "2**3*c"]
+    function = Function(
+        ("x", "y"), ("s",), ("c",), {"a": parse("x*y - s")}, parse(" + ".join(once)), parse(" + ".join([*each, "a*c"]))
+    )
+    check(caller, function, DATA, [0.7, 1.3])
+
+
+def test_saturation_over_its_range(caller):
+    function = Function(("x", "y"), (), ("c",), {}, parse("0"), parse("c*saturation(x + c, exp(y))"))
+    for x, y in [(-8.0, -1.0), (0.0, 0.0), (3.0, 1.5), (6.0, -2.0)]:
+        check(caller, function, DATA, [x, y], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("text", "theirs", "low", "high"),
+    [
+        ("exp(u*c)", np.exp, -700, 700),
+        ("exp(u*c)", np.exp, -1, 1),
+        ("log(u*c)", np.log, 1e-300, 1e300),
+        ("log(u*c)", np.log, 0.9, 1.1),
+        ("log1p(u*c)", np.log1p, 1e-12, 1e-3),
+        ("log1p(u*c)", np.log1p, -0.9, 1e6),
+        ("sigmoid(u*c)", special.expit, -40, 40),
+        ("logaddexp(0, u*c)", lambda x: np.logaddexp(0, x), -36, 36),
+    ],
+)
+def test_functions_are_as_exact_as_the_c_librarys(text, theirs, low, high, caller):
+    """One run at a time, inlined in a density as they are in use: to a few units of the last place."""
+    function = Function(("u",), (), ("c",), {}, parse("0"), parse(text))
+    call = caller(function, {"c": np.ones(1)})
+    grid = np.geomspace(low, high, 997) if low > 0 else np.linspace(low, high, 997)
+    values = np.array([call([u])[1] for u in grid])
+    np.testing.assert_allclose(values, theirs(grid), rtol=2e-15)
+
+
+def test_digamma_is_scipys(caller):
+    """Through the derivative of gammaln."""
+    function = Function(("u",), (), ("c",), {}, parse("0"), parse("gammaln(u*c)"))
+    call = caller(function, {"c": np.ones(1)})
+    grid = np.geomspace(0.01, 1e5, 200)
+    slopes = np.array([call([u])[2][0] for u in grid])
+    np.testing.assert_allclose(slopes, special.digamma(grid), rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("position", [[-1.0], [0.0], [np.nan], [800.0], [np.inf]])
+def test_what_is_not_finite_is_said(position, caller):
+    function = Function(("u",), (), ("c",), {}, parse("0"), parse("log(u) + exp(u*c)"))
+    assert caller(function, {"c": np.ones(3)})(position)[0] in (3, 4)
+
+
+def test_no_text_of_a_law_reaches_the_source():
+    """Names are replaced, numbers are written by repr: a stranger's law file cannot put code there."""
+    function = Function(("evil__import__",), ("os_system",), ("c",), {}, parse("evil__import__"), parse("c*os_system"))
+    text = source(function)
+    assert "evil" not in text and "os_system" not in text
+
+
+# ---- the cache ------------------------------------------------------------------------------------------------------
+
+SCRIPT = """
+import numpy as np
+from bayescale.formula import parse
+from bayescale.kernel import Function, compiled
+compiled(Function(("u",), (), ("c",), {}, parse("0"), parse("exp(u*c) + 17*u")))
+import sys
+print(any(name.startswith("bayescale_kernel_") for name in sys.modules))
+"""
+
+
+def run(folder):
+    environment = os.environ | {"BAYESCALE_KERNELS": str(folder)}
+    done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_machine_code_is_kept_and_used_again(tmp_path):
+    assert run(tmp_path) == "True"
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    assert any(path.suffix == ".nbc" for path in files)
+    assert run(tmp_path) == "True"
+    again = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    assert again == files, "the second process wrote nothing: all was there"
+
+
+def test_damaged_cache_does_no_harm(tmp_path):
+    run(tmp_path)
+    for path in tmp_path.rglob("*"):
+        if path.suffix in (".nbc", ".nbi"):
+            path.write_bytes(b"not what Numba left here")
+    run(tmp_path)
+    for path in tmp_path.glob("*.py"):
+        path.write_text("raise SystemExit(7)")
+    assert run(tmp_path) == "True", "a file that is not the source is written anew"
+
+
+def test_nowhere_to_keep_it(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert run(tmp_path / "file" / "kernels") == "False"
