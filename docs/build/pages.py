@@ -207,7 +207,10 @@ def command_page() -> str:
             rows = [(label(one), one.help or "") for one in arguments]
             lines += [table(("argument", "meaning"), rows), ""]
         if options:
-            rows = [(", ".join(one.opts), one.help or "", default(one)) for one in options]
+            rows = [
+                (" ".join([", ".join(one.opts), one.metavar or ""]).strip(), one.help or "", default(one))
+                for one in options
+            ]
             lines += [table(("option", "meaning", "default"), rows), ""]
     return "\n".join(lines)
 
@@ -217,11 +220,16 @@ def label(argument: Any) -> str:
     return shown if argument.required else f"[{shown}]"
 
 
+def written(option: Any) -> str:
+    """``--column ROLE=NAME``: the ways to write an option, and what goes with it where that is not plain."""
+    return f"{', '.join(option.opts)} {option.metavar or ''}".strip()
+
+
 def default(option: Any) -> str:
     if option.required:
         return "required"
     value = option.default
-    return "" if value in (None, False, "") or callable(value) or value == [] else str(value)
+    return "" if value is None or value is False or value in ("", [], ()) or callable(value) else str(value)
 
 
 def python_page() -> str:
@@ -231,7 +239,10 @@ def python_page() -> str:
     import bayescale
 
     homes: dict[str, list[str]] = {}
+    errors = [name for name in bayescale.__all__ if name.endswith("Error")]
     for name in bayescale.__all__:
+        if name in errors:
+            continue
         homes.setdefault(getattr(bayescale, name).__module__, []).append(name)
     architecture = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
     order = [f"bayescale.{name}" for name in re.findall(r"^\| `(\w+)\.py` \|", architecture, flags=re.MULTILINE)]
@@ -247,6 +258,8 @@ def python_page() -> str:
         lines += [f"## {module.rpartition('.')[2]}", "", text(about), ""]
         lines += [f"::: {module}.{name}" for name in homes[module]]
         lines += [""]
+    lines += ["## Errors", "", "All are kinds of `ValueError`; their message is for the user.", ""]
+    lines += [f"::: {getattr(bayescale, name).__module__}.{name}" for name in errors]
     return "\n".join(lines)
 
 
