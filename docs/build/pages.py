@@ -14,6 +14,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent.parent
 CACHE = ROOT / ".cache" / "docs"  # what was executed, kept until it or the package changes
 SECONDS = 600  # for one cell or one command
+WIDTH = 100  # of sentences that commands print
 RUN = os.environ.get("DOCS_RUN", "1") != "0"
 
 
@@ -272,7 +274,7 @@ def kept(content: str, kind: str, make: Callable[[], str]) -> str:
     """What ``make`` returns, made again only when its content or the package has changed."""
     from bayescale.files import write_whole
 
-    code = sorted((ROOT / "bayescale").rglob("*.py")) + sorted((ROOT / "models").glob("*.toml"))
+    code = [Path(__file__), *sorted((ROOT / "bayescale").rglob("*.py"))] + sorted((ROOT / "models").glob("*.toml"))
     known = b"\0".join([content.encode(), *(path.read_bytes() for path in code)])
     path = CACHE / f"{hashlib.sha256(known).hexdigest()[:16]}.{kind}"
     if not path.exists():
@@ -303,9 +305,14 @@ def run_commands(blocks: list[str]) -> list[str]:
                 )
                 if done.returncode:
                     raise RuntimeError(f"{command}: {done.stdout}")
-                lines += [f"$ {command}", *(line.rstrip() for line in done.stdout.splitlines())]
+                lines += [f"$ {command}", *(part for line in done.stdout.splitlines() for part in fitting(line))]
             shown.append("\n".join(lines) + "\n")
     return shown
+
+
+def fitting(line: str) -> list[str]:
+    """Sentences in lines that fit on the page; rows of tables, which have gaps, as they are."""
+    return [line.rstrip()] if "  " in line else textwrap.wrap(line, WIDTH)
 
 
 def notebook_pages(path: Path) -> dict[str, "str | bytes"]:
@@ -326,13 +333,16 @@ def executed(stored: str) -> str:
     """A notebook with its outputs."""
     import nbformat
     from nbclient import NotebookClient
-    from traitlets.config import Config
 
     notebook = nbformat.reads(stored, as_version=4)
-    config = Config(KernelManager={"transport": "ipc"})  # no port is opened
+    quiet = ["--IPKernelApp.log_level=40"]  # it warns of unencrypted messages on this machine
     with tempfile.TemporaryDirectory() as folder:
         client = NotebookClient(
-            notebook, config=config, timeout=SECONDS, kernel_name="python3", resources={"metadata": {"path": folder}}
+            notebook,
+            timeout=SECONDS,
+            kernel_name="python3",
+            extra_arguments=quiet,
+            resources={"metadata": {"path": folder}},
         )
         client.execute(env=os.environ | {"PYTHONPATH": str(ROOT)})
     return nbformat.writes(notebook)
