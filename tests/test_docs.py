@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import re
+import shlex
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -132,18 +133,27 @@ def test_every_page_is_in_the_navigation():
         assert f" {path.relative_to(DOCS).as_posix()}\n" in navigation, path
 
 
+FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def blocks(text, *kinds):
+    return [block for kind, block in re.findall(FENCE, text) if kind in kinds]
+
+
 def commands_in(text):
     """Commands of bayescale in blocks of code, without comments."""
-    blocks = re.findall(r"^```(?:run|console)?\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
-    lines = [line.split(" #")[0].strip() for block in blocks for line in block.splitlines()]
+    lines = [line.split(" #")[0].strip() for block in blocks(text, "", "run", "console") for line in block.splitlines()]
     return [line for line in lines if line.startswith("bayescale ") and "..." not in line]
+
+
+def test_commands_are_found():
+    text = "```csv\na\n```\n\nbayescale no\n\n```\nbayescale laws # all\nmake x\n```\n\n```run\nbayescale demo\n```\n"
+    assert commands_in(text) == ["bayescale laws", "bayescale demo"]
 
 
 @pytest.mark.parametrize("path", [ROOT / "README.md", *written()], ids=lambda path: path.name)
 def test_commands_in_the_text_exist(path):
     """Every command, and every option of it, that a page shows is one of the command line."""
-    import shlex
-
     import typer
 
     from bayescale.cli import app
@@ -161,10 +171,70 @@ def test_commands_in_the_text_exist(path):
 
 @pytest.mark.parametrize("path", [ROOT / "README.md", *written()], ids=lambda path: path.name)
 def test_python_in_the_text_names_what_exists(path):
-    for block in re.findall(r"^```python\n(.*?)^```", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE):
+    for block in blocks(path.read_text(encoding="utf-8"), "python"):
         compile(block, str(path), "exec")
         for name in re.findall(r"bayescale\.(\w+)\(", block):
             assert name in bayescale.__all__, name
+
+
+# ---- the README, run -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where the README's commands run: its smallest file of runs, its law."""
+    import pandas as pd
+
+    where = tmp_path_factory.mktemp("readme")
+    runs = bayescale.load_dataset("pile").to_dataframe()
+    small = runs[runs["compute"] < 1e22]
+    pd.DataFrame(small[["params", "tokens", "loss"]]).to_csv(where / "runs.csv", index=False)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (where / "mine.toml").write_text(blocks(readme, "toml")[0], encoding="utf-8")
+    return where
+
+
+@pytest.mark.slow
+def test_readme_python_runs(folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    names = {}
+    exec(blocks(readme, "python")[0], names)
+    out = capsys.readouterr().out
+    assert "P(loss <= 1.95)" in out and "Optimal split" in out and "decades of compute beyond" in out
+    # the number below the picture; it is printed with two decimals
+    stated = re.search(
+        r"forecast ([\d.]+), 90 % band \[([\d.]+), ([\d.]+)\]; measured ([\d.]+)\.\nThe law alone says "
+        r"\[([\d.]+), ([\d.]+)\]",
+        readme,
+    )
+    runs = bayescale.load_dataset("pile")
+    neox = runs.isel(run=int((runs["model"] == "GPT-NeoX 20B").values.argmax()))
+    row = bayescale.forecast_table(bayescale.forecast(names["fit"], float(neox["params"]), float(neox["tokens"]))).iloc[
+        0
+    ]
+    found = [row.loss_q50, row.loss_q05, row.loss_q95, float(neox["loss"]), row.law_loss_q05, row.law_loss_q95]
+    assert [float(value) for value in stated.groups()] == pytest.approx(found, abs=0.008)
+
+
+@pytest.mark.slow
+def test_readme_commands_run(folder):
+    """Every command of the README, in its order, does what it says: status 0."""
+    import shutil
+
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    start = [sys.executable, "-c", "from bayescale.cli import main; main()"]
+    commands = commands_in((ROOT / "README.md").read_text(encoding="utf-8"))
+    assert len(commands) >= 13
+    for command in commands:
+        words = shlex.split(command)[1:]
+        if words[0] in ("demo", "report"):
+            continue  # they have tests of their own
+        if "ours.nc" in words:
+            for name in ("ours.nc", "theirs.nc"):
+                shutil.copy(folder / "fit.nc", folder / name)
+        done = subprocess.run(start + words, cwd=folder, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, f"{command}: {done.stderr}"
 
 
 # ---- the whole site --------------------------------------------------------------------------------------------------

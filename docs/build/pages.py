@@ -274,7 +274,7 @@ def kept(content: str, kind: str, make: Callable[[], str]) -> str:
     """What ``make`` returns, made again only when its content or the package has changed."""
     from bayescale.files import write_whole
 
-    code = [Path(__file__), *sorted((ROOT / "bayescale").rglob("*.py"))] + sorted((ROOT / "models").glob("*.toml"))
+    code = [Path(__file__), *sorted((ROOT / "bayescale").rglob("*.py")), *sorted((ROOT / "models").glob("*.toml"))]
     known = b"\0".join([content.encode(), *(path.read_bytes() for path in code)])
     path = CACHE / f"{hashlib.sha256(known).hexdigest()[:16]}.{kind}"
     if not path.exists():
