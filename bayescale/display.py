@@ -58,7 +58,8 @@ class Table:
             cells = [cell("td", text, left) for text, left in zip(rest, self.words[1:], strict=True)]
             body.append(f"<tr>{cell('th', first, True, 'row')}{''.join(cells)}</tr>")
         parts = [
-            '<div style="overflow-x: auto"><table>',
+            f'<div style="overflow-x: auto" tabindex="0" role="region" aria-label="{escape(self.title)}">',
+            '<table class="bayescale">',
             f'<caption style="caption-side: top; text-align: left">{escape(self.title)}</caption>',
             f"<thead><tr>{head}</tr></thead>",
             f"<tbody>{''.join(body)}</tbody></table></div>",

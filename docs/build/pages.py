@@ -61,6 +61,12 @@ def on_page_content(content: str, **_: Any) -> str:
     return with_mathml(content)
 
 
+def on_post_page(output: str, **_: Any) -> str:
+    """The search says what it is to those who do not see it."""
+    search = 'data-md-component="search" role="dialog"'
+    return output.replace(search, f'{search} aria-label="Search"')
+
+
 def generated() -> dict[str, "str | bytes"]:
     """Every page and picture that is made, by its path."""
     from bayescale import laws, load_law
@@ -87,7 +93,7 @@ def with_mathml(content: str) -> str:
     def drawn(match: re.Match) -> str:
         display = "block" if match[2] == "[" else "inline"
         formula = convert(html.unescape(match[3]).strip(), display=display)
-        return f'<div class="formula">{formula}</div>' if display == "block" else formula
+        return f'<div class="formula" tabindex="0">{formula}</div>' if display == "block" else formula
 
     return FORMULA.sub(drawn, content)
 
@@ -322,6 +328,11 @@ def notebook_pages(path: Path) -> dict[str, "str | bytes"]:
 
     stored = path.read_text(encoding="utf-8")
     notebook = nbformat.reads(kept(stored, "ipynb", lambda: executed(stored)) if RUN else stored, as_version=4)
+    for cell in notebook.cells:
+        if printed := [one for one in cell.get("outputs", []) if one.output_type == "stream"]:
+            lines = "".join(one.text for one in printed).rstrip().splitlines()
+            printed[0].text = "\n".join(part for line in lines for part in fitting(line) or [""]) + "\n"
+            cell.outputs = [one for one in cell.outputs if one.output_type != "stream" or one is printed[0]]
     body, resources = MarkdownExporter().from_notebook_node(notebook, {"output_files_dir": path.stem})
     # tables need the width of the page
     body = f"---\nhide: [toc]\n---\n\n{body}\n\nThe notebook itself: [{path.name}]({path.name}){{ download }}\n"
