@@ -190,6 +190,9 @@ def fit(
     ] = None,
     column: Columns = None,
     unit: Units = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Importance sampling where it vouches for itself, chains where not.")
+    ] = False,
     allow_unconverged: Annotated[bool, typer.Option(help="Keep a fit that did not converge, marked as such.")] = False,
     seed: Seed = 0,
     as_json: Json = False,
@@ -214,9 +217,8 @@ def fit(
         from bayescale.fit import fit as fit_law  # 'fit' is this command
         from bayescale.store import save_fit
 
-        tree = fit_law(
-            data, chosen, noise=noise, draws=draws, chains=chains, seed=seed, allow_unconverged=allow_unconverged
-        )
+        options = {"noise": noise, "draws": draws, "chains": chains, "seed": seed, "quick": quick}
+        tree = fit_law(data, chosen, **options, allow_unconverged=allow_unconverged)
     if output is not None:
         save_fit(tree, output)
     if as_json:

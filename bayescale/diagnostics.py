@@ -14,6 +14,7 @@ from bayescale.lint import check_runs
 # the gate: a fit past one of these is an error unless it is asked for
 R_HAT_MAX = 1.01
 ESS_MIN = 400.0
+PARETO_K_MAX = 0.7  # Vehtari et al. 2024: above it importance sampling does not vouch for its estimate
 DIVERGENCES_CLEAN = 0.0005  # share of draws (2 of 4 x 1000) above which a slower setting of the sampler is tried
 DIVERGENCES_MAX = 0.005  # share of draws (20 of 4 x 1000) above which the fit has failed
 # share of a prior's mass inside the posterior's 90 % band above which the parameter rests on its prior (0.9: wholly)
@@ -124,7 +125,8 @@ def regimes(law: Law, posterior: xr.Dataset, not_identified: Sequence[str] = ())
 
 def diagnostics(tree: xr.DataTree | xr.Dataset) -> dict[str, Any]:
     """How far to trust a fit: ``converged``, ``why`` not, ``divergences``, ``r_hat_max``, ``ess_min``,
-    ``r_hat`` and ``ess_bulk`` by parameter, ``not_identified``, ``collinear``, ``prior_share``."""
+    ``r_hat`` and ``ess_bulk`` by parameter, ``not_identified``, ``collinear``, ``prior_share``, ``method`` ("nuts", or
+    "importance" with its ``pareto_k``) and, where a quick answer was asked for and not given, ``not_quick``: why."""
     return json.loads(tree.attrs["diagnostics"])
 
 

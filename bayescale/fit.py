@@ -28,9 +28,10 @@ from bayescale.law import (
 )
 from bayescale.lawfile import COLUMNS
 from bayescale.lint import check_runs
-from bayescale.model import build_model, inputs_of, model_data, observed_values, sampler_model
+from bayescale.model import Model, build_model, compiled_model, inputs_of, model_data, observed_values
 from bayescale.noise import NOISES, default_noise, log_density, log_mass, noise_scale
 from bayescale.priors import DISTRIBUTIONS
+from bayescale.quick import NotTrusted, approximate
 from bayescale.runs import read_runs
 from bayescale.sampling import SamplerError, as_dataset, best_attempt
 from bayescale.starts import STARTS, start_points, unbounded
@@ -52,6 +53,7 @@ def fit(
     draws: int = 1000,
     chains: int = 4,
     seed: int = 0,
+    quick: bool = False,
     progress: bool = False,
     allow_unconverged: bool = False,
 ) -> xr.DataTree:
@@ -68,6 +70,8 @@ def fit(
     noise : "student_t" (default) or "normal"; a proportion is "beta_binomial"
     draws, chains : kept draws of each chain, and chains
     seed : same seed, same machine and versions: same draws
+    quick : importance sampling around the optimum instead of chains, where its Pareto k vouches for it (see
+        :mod:`bayescale.quick`); where it does not, chains are sampled and the diagnostics say why (``not_quick``)
     progress : show the sampler's progress bar
     allow_unconverged : return a fit that failed its convergence limits, marked as such, instead of raising
 
@@ -95,11 +99,18 @@ def fit(
             "that a fit must have; 4 chains of 1000 are the default"
         )
     model = _model(law, noise, runs, constants, seed)
-    convergence, posterior, stats, setting = _sampled(
-        model, law.priors | NOISES[noise].priors, draws, chains, seed, enough="clean", progress=progress
-    )
+    priors, not_quick = law.priors | NOISES[noise].priors, {}
+    try:
+        if not quick:
+            raise NotTrusted
+        convergence, posterior, stats, setting = approximate(model, priors, draws, chains, seed)
+    except NotTrusted as reason:
+        not_quick = {"not_quick": str(reason)} if quick else {}
+        convergence, posterior, stats, setting = _sampled(
+            model, priors, draws, chains, seed, enough="clean", progress=progress
+        )
     tree = _assemble(law, noise, runs, constants, posterior, stats)
-    report = convergence | check_identification(law, runs, tree["posterior"].to_dataset())
+    report = convergence | not_quick | check_identification(law, runs, tree["posterior"].to_dataset())
     tree.attrs = {
         "bayescale_format": FORMAT,
         "law": law.name,
@@ -114,9 +125,10 @@ def fit(
         "versions": json.dumps(versions()),
     }
     if not report["converged"] and not allow_unconverged:
+        tried = f"{setting.get('attempts', 1)} attempt(s)"
         raise FitError(
-            f"law '{law.name}' on {runs.attrs.get('source', 'runs')} did not converge after {setting['attempts']} "
-            f"attempt(s): {report['why']}; try another law, check the runs (bayescale check), "
+            f"law '{law.name}' on {runs.attrs.get('source', 'runs')} did not converge after {tried}: "
+            f"{report['why']}; try another law, check the runs (bayescale check), "
             "or look at it all the same with allow_unconverged=True (--allow-unconverged)"
         )
     return tree
@@ -270,10 +282,10 @@ def _check_data(law: Law, runs: xr.Dataset, constants: Mapping[str, float]) -> d
         raise FitError(str(error)) from None
 
 
-def _model(law: Law, noise: str, runs: xr.Dataset, constants: Mapping[str, float], seed: int) -> Any:
+def _model(law: Law, noise: str, runs: xr.Dataset, constants: Mapping[str, float], seed: int) -> Model:
     """The compiled model on these runs, with chains that start at good places (see :mod:`bayescale.starts`)."""
     data = _check_data(law, runs, constants)
-    return sampler_model(law, noise, data, _positions(law, noise, runs, constants, seed))
+    return compiled_model(law, noise, data, _positions(law, noise, runs, constants, seed))
 
 
 def _positions(law: Law, noise: str, runs: xr.Dataset, constants: Mapping[str, float], seed: int) -> np.ndarray:

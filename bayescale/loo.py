@@ -8,12 +8,11 @@ import numpy as np
 import xarray as xr
 from scipy.special import logsumexp
 
-from bayescale.diagnostics import diagnostics
+from bayescale.diagnostics import PARETO_K_MAX, diagnostics
 from bayescale.fit import FitError, draws_of, law_of, refit
 from bayescale.law import column, law_loss, size_column
 from bayescale.noise import NOISES, beta_binomial_parameters, cumulative, noise_scale
 
-PARETO_K_MAX = 0.7  # Vehtari et al. 2024: above it importance sampling does not vouch for its estimate
 REFIT_DRAWS = 500  # of each of 4 chains: Monte Carlo error of a log density of some .01
 GROUP_GAP = 0.05  # numbers within this of their neighbour are one group: budgets of an isoFLOP sweep are rarely equal
 MIN_GROUPS = 3

@@ -7,6 +7,7 @@ what is sampled; the PyMC one is for whoever wants to read, extend or check it, 
 import functools
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -95,31 +96,52 @@ def _by_run(law: Law, part: Node) -> bool:
     return bool(free & set(law.inputs)) or any(_by_run(law, law.where[name]) for name in free & set(law.where))
 
 
-def sampler_model(law: Law, noise: str, data: Mapping[str, np.ndarray], start: np.ndarray) -> Any:
-    """The compiled log posterior as nutpie takes it; chains start at rows of ``start`` [start, parameter]."""
+@dataclass(frozen=True)
+class Model:
+    """A compiled log posterior on given runs, over the real line of each parameter.
+
+    Attributes
+    ----------
+    names : of the parameters, of law and noise, in the order of a position
+    code : the compiled module: ``density`` and ``expand``
+    data : what ``density`` reads of the runs
+    start : where chains may start [start, parameter]
+    """
+
+    names: tuple[str, ...]
+    code: Any
+    data: np.ndarray
+    start: np.ndarray
+
+
+def compiled_model(law: Law, noise: str, data: Mapping[str, np.ndarray], start: np.ndarray) -> Model:
+    """The compiled log posterior of a law and noise on the runs of ``data`` (see :func:`model_data`)."""
+    function = _log_posterior(law.text, law.name, noise)
+    names = (*law.priors, *NOISES[noise].priors)
+    return Model(names, compiled(function), block(function, data), start)
+
+
+def nutpie_model(model: Model) -> Any:
+    """The same as nutpie takes it; every chain starts at one of the rows of ``start``."""
     from nutpie.compile_pymc import CompiledPyMCModel
 
-    function = _log_posterior(law.text, law.name, noise)
-    code = compiled(function)
-    count = len(function.position)
-    parameters = [*law.priors, *NOISES[noise].priors]
-
     def initial_point(chain_seed: Any) -> np.ndarray:
-        return start[zlib.crc32(np.asarray(chain_seed).tobytes()) % len(start)]
+        return model.start[zlib.crc32(np.asarray(chain_seed).tobytes()) % len(model.start)]
 
+    count = len(model.names)
     return CompiledPyMCModel(
         dims={},
         _coords={},
         _n_dim=count,
-        _shapes={name: () for name in parameters},
-        compiled_logp_func=code.density,
-        compiled_expand_func=code.expand,
+        _shapes={name: () for name in model.names},
+        compiled_logp_func=model.code.density,
+        compiled_expand_func=model.code.expand,
         initial_point_func=initial_point,
         shared_data={},
         shared_var_keys={},
-        user_data=block(function, data),
+        user_data=model.data,
         n_expanded=count,
-        shape_info=(parameters, [slice(i, i + 1) for i in range(count)], [()] * count),
+        shape_info=(list(model.names), [slice(i, i + 1) for i in range(count)], [()] * count),
         logp_func=None,
         expand_func=None,
     )

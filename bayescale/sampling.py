@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from bayescale.diagnostics import check_convergence
+from bayescale.model import Model, nutpie_model
 from bayescale.priors import Prior, from_real
 
 # (tune, target_accept, thin): when a fit fails its limits the next, slower, setting is tried before it is given up; the
@@ -30,13 +31,20 @@ class SamplerError(RuntimeError):
 
 
 def best_attempt(
-    model: Any, priors: Mapping[str, Prior], draws: int, chains: int, seed: int, *, enough: str, progress: bool = False
+    model: Model,
+    priors: Mapping[str, Prior],
+    draws: int,
+    chains: int,
+    seed: int,
+    *,
+    enough: str,
+    progress: bool = False,
 ) -> tuple[dict[str, Any], xr.Dataset, xr.Dataset, dict[str, Any]]:
     """Convergence, posterior, statistics and setting of the best attempt, up to the first that is ``enough``.
 
     Parameters
     ----------
-    model : what :func:`bayescale.model.sampler_model` gives, over the real line of each of ``priors``
+    model : over the real line of each of ``priors``
     enough : "clean" or "converged", see :func:`bayescale.diagnostics.check_convergence`
 
     Raises
@@ -55,7 +63,7 @@ def best_attempt(
         if attempts[-1][0][enough]:
             break
     convergence, posterior, stats, setting = max(attempts, key=lambda attempt: _quality(attempt[0]))
-    return convergence, posterior, stats, setting | {"attempts": len(attempts)}
+    return convergence | {"method": "nuts"}, posterior, stats, setting | {"attempts": len(attempts)}
 
 
 def _quality(convergence: Mapping[str, Any]) -> tuple[bool, bool, float]:
@@ -70,7 +78,7 @@ def as_dataset(arrays: Mapping[str, np.ndarray]) -> xr.Dataset:
 
 
 def sample(
-    model: Any, draws: int, tune: int, chains: int, seed: int, target_accept: float, progress: bool
+    model: Model, draws: int, tune: int, chains: int, seed: int, target_accept: float, progress: bool
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Positions on the real line and sampler statistics, each [chain, draw]."""
     import nutpie
@@ -80,7 +88,7 @@ def sample(
             warnings.simplefilter("ignore")
             # nutpie's own conversion takes as long as sampling a small study does
             trace = nutpie.sample(
-                model,
+                nutpie_model(model),
                 draws=draws,
                 tune=tune,
                 chains=chains,

@@ -21,12 +21,22 @@ def fit_cells(summary: Any) -> Table:
 
 
 def fit_sentences(summary: Any) -> list[str]:
-    """Whether the chains converged, and the regimes that the exponents point to."""
-    report = summary["diagnostics"]
-    sentences = [
-        f"{report['divergences']} divergences, largest r-hat {report['r_hat_max']:.3f}, "
-        f"smallest ESS {report['ess_min']:.0f}: {'converged' if report['converged'] else 'NOT CONVERGED'}"
-    ]
+    """Whether the draws can be trusted, and the regimes that the exponents point to."""
+    from bayescale.diagnostics import PARETO_K_MAX
+
+    report, sentences = summary["diagnostics"], []
+    if report.get("not_quick"):
+        sentences.append(f"the quick answer was not to be trusted ({report['not_quick']}): sampled by chains instead")
+    if report.get("method") == "importance":
+        sentences.append(
+            f"quick answer by importance sampling: Pareto k {report['pareto_k']:.2f} (trusted up to {PARETO_K_MAX}), "
+            f"{report['ess_min']:.0f} effective draws"
+        )
+    else:
+        sentences.append(
+            f"{report['divergences']} divergences, largest r-hat {report['r_hat_max']:.3f}, "
+            f"smallest ESS {report['ess_min']:.0f}: {'converged' if report['converged'] else 'NOT CONVERGED'}"
+        )
     for resource, odds in summary["regimes"].items():
         share, likely = max((odds[f"{kind}_limited"], kind) for kind in ("variance", "resolution"))
         sentences.append(

@@ -118,7 +118,7 @@ def nothing_is_compiled(monkeypatch):
     def compile(*args):
         raise AssertionError("compiled before the runs and the law were checked")
 
-    monkeypatch.setattr(fit_module, "sampler_model", compile)
+    monkeypatch.setattr(fit_module, "compiled_model", compile)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,6 @@ def test_sampler_that_cannot_start(pile, monkeypatch):
         raise RuntimeError("All initialization points failed\ndetails\nmore details")
 
     monkeypatch.setattr(nutpie, "sample", sample)
-    monkeypatch.setattr(fit_module, "_model", lambda *args: None)
     with pytest.raises(FitError, match=r"^the sampler could not start: All initialization points failed; check"):
         fit(pile, "chinchilla")
 

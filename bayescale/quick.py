@@ -1,0 +1,172 @@
+"""Compiled model -> draws without Markov chains: importance sampling from a Student-t that is fitted to the posterior.
+
+The optima of the log posterior and the curvature there give the first proposal (Laplace); three rounds of sampling
+move its mean and covariance to those of the weighted draws (adaptive importance sampling); a last, larger round is
+weighed, its largest weights are smoothed (PSIS), and the draws are resampled from it. The shape k of the tail of the
+weights says whether that can be trusted: see Vehtari, Simpson, Gelman, Yao, Gabry 2024, arXiv:1507.02646.
+"""
+
+import ctypes
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from scipy.special import logsumexp
+
+from bayescale.diagnostics import ESS_MIN, PARETO_K_MAX, check_convergence
+from bayescale.model import Model
+from bayescale.priors import Prior, from_real
+from bayescale.sampling import as_dataset
+
+NU = 8.0  # degrees of freedom of the proposal: tails heavier than a posterior's
+ROUNDS = (2000, 2000, 4000)  # draws that adapt the proposal
+FINAL = 16_000
+CLIMBS = 6  # starts that are followed to their optimum
+NEWTON = 20  # steps at most
+RIVAL = 10.0  # another optimum counts if its log density is less than this below the best
+STEP = 1e-4  # of the differences of gradients that give the curvature
+
+
+class NotTrusted(Exception):
+    """The quick answer does not vouch for itself; the message says why."""
+
+
+def approximate(
+    model: Model, priors: Mapping[str, Prior], draws: int, chains: int, seed: int
+) -> tuple[dict[str, Any], xr.Dataset, xr.Dataset, dict[str, Any]]:
+    """Convergence, posterior, statistics and setting like those of :func:`bayescale.sampling.best_attempt`.
+
+    Parameters
+    ----------
+    model : over the real line of each of ``priors``
+
+    Raises
+    ------
+    NotTrusted
+        If Pareto k is above its limit, or too few of the weighted draws count.
+    """
+    density = _density(model)
+    rng = np.random.default_rng([seed, 103])
+    proposal = _laplace(density, model.start)
+    for count in ROUNDS:
+        position, log_weight, _ = _weighed(density, proposal, count, rng)
+        proposal = _moments(position, log_weight)
+    count = max(FINAL, 4 * draws * chains)
+    position, log_weight, pareto_k = _weighed(density, proposal, count, rng)
+    weight = np.exp(log_weight - logsumexp(log_weight))
+    ess = 1 / (weight**2).sum()
+    if not pareto_k <= PARETO_K_MAX:
+        raise NotTrusted(f"Pareto k of the importance weights is {pareto_k:.2f} (at most {PARETO_K_MAX})")
+    if ess < max(ESS_MIN, draws * chains / 2):
+        raise NotTrusted(f"of {count} weighted draws {ess:.0f} count")
+    # systematic resampling: every draw as often as its weight says, to within one
+    at = (rng.uniform() + np.arange(draws * chains)) / (draws * chains)
+    chosen = rng.permutation(np.searchsorted(np.cumsum(weight), at, side="left").clip(max=count - 1))
+    kept = position[chosen].reshape(chains, draws, -1)
+    posterior = as_dataset({name: from_real(prior, kept[..., i]) for i, (name, prior) in enumerate(priors.items())})
+    stats = as_dataset({"diverging": np.zeros((chains, draws), dtype=bool)})
+    convergence = check_convergence(posterior, stats)
+    convergence |= {"method": "importance", "pareto_k": pareto_k, "ess_min": min(convergence["ess_min"], ess)}
+    return convergence, posterior, stats, {"proposals": count}
+
+
+def _density(model: Model) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
+    """Log density and gradient at a position, by the compiled function that the sampler calls; -inf where it fails."""
+    pointer = ctypes.c_void_p
+    call = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, pointer, pointer, pointer, pointer)(
+        model.code.density.address
+    )
+    dim = len(model.names)
+    at, gradient, value = np.zeros(dim), np.zeros(dim), np.zeros(1)
+    addresses = [array.ctypes.data for array in (at, gradient, value, model.data)]
+
+    def density(position: np.ndarray) -> tuple[float, np.ndarray]:
+        at[:] = position
+        status = call(dim, *addresses)
+        return (float(value[0]) if status == 0 else -np.inf), gradient.copy()
+
+    return density
+
+
+def _laplace(density: Callable, start: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Mean and covariance at every optimum that climbs from several starts reach and that counts."""
+    found = sorted((_climbed(density, x) for x in start[:CLIMBS]), key=lambda climb: -climb[0])
+    optima: list[tuple[np.ndarray, np.ndarray]] = []
+    precisions: list[np.ndarray] = []
+    for value, x in found:
+        near = any((x - at) @ p @ (x - at) < len(x) for (at, _), p in zip(optima, precisions, strict=True))
+        if near or value < found[0][0] - RIVAL:
+            continue
+        precision = _precision(density, x)
+        try:
+            np.linalg.cholesky(precision)
+        except np.linalg.LinAlgError:
+            continue  # a saddle, or a ridge
+        optima.append((x, np.linalg.inv(precision)))
+        precisions.append(precision)
+    if not optima:
+        raise NotTrusted("the posterior has no curvature at its optimum")
+    return optima
+
+
+def _climbed(density: Callable, start: np.ndarray) -> tuple[float, np.ndarray]:
+    """Log density and position of the optimum that a start leads to: quasi-Newton, then Newton's own steps."""
+
+    from scipy.optimize import minimize
+
+    def downhill(x: np.ndarray) -> tuple[float, np.ndarray]:
+        value, gradient = density(x)
+        return (-value, -gradient) if np.isfinite(value) else (1e300, np.zeros_like(x))
+
+    found = minimize(downhill, start, jac=True, method="L-BFGS-B", options={"maxiter": 500, "ftol": 1e-13})
+    x, value = found.x, -found.fun
+    for _ in range(NEWTON):
+        eigenvalues, vectors = np.linalg.eigh(_precision(density, x))
+        # along a direction without curvature: at most as far as the prior's own scale
+        step = vectors @ ((vectors.T @ density(x)[1]) / np.maximum(np.abs(eigenvalues), 1.0))
+        tried = next((x + step * 0.5**k for k in range(8) if density(x + step * 0.5**k)[0] > value + 1e-9), None)
+        if tried is None:
+            break
+        x, value = tried, density(tried)[0]
+    return value, x
+
+
+def _precision(density: Callable, x: np.ndarray) -> np.ndarray:
+    """Minus the Hessian, from central differences of the gradient."""
+    rows = [(density(x - step)[1] - density(x + step)[1]) / (2 * STEP) for step in STEP * np.eye(len(x))]
+    return (np.array(rows) + np.array(rows).T) / 2
+
+
+def _weighed(density: Callable, proposal: list[tuple[np.ndarray, np.ndarray]], count: int, rng: np.random.Generator):
+    """Positions [draw, parameter] from an even mixture of Student-t's, smoothed log weights [draw] and Pareto k."""
+    from arviz_stats.base import array_stats
+
+    dim = len(proposal[0][0])
+    roots = [np.linalg.cholesky(covariance) for _, covariance in proposal]
+    which = rng.integers(len(proposal), size=count)
+    scaled = rng.standard_normal((count, dim)) * np.sqrt(NU / rng.chisquare(NU, count))[:, None]
+    position = np.empty((count, dim))
+    for k, ((mean, _), root) in enumerate(zip(proposal, roots, strict=True)):
+        position[which == k] = mean + scaled[which == k] @ root.T
+    parts = []
+    for (mean, _), root in zip(proposal, roots, strict=True):
+        distance = (np.linalg.solve(root, (position - mean).T) ** 2).sum(axis=0)
+        parts.append(-np.log(np.diag(root)).sum() - (NU + dim) / 2 * np.log1p(distance / NU))
+    log_weight = np.array([density(x)[0] for x in position]) - logsumexp(parts, axis=0)
+    if not np.isfinite(log_weight).any():
+        raise NotTrusted("the posterior is not finite around its optimum")
+    log_weight = np.maximum(log_weight, np.max(log_weight) - 700.0)  # no weight at all, but a number
+    with np.errstate(over="ignore"):
+        smoothed, pareto_k = array_stats.psislw(-log_weight)
+    return position, smoothed, float(pareto_k)
+
+
+def _moments(position: np.ndarray, log_weight: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Mean and covariance of weighted draws, as the next proposal."""
+    weight = np.exp(log_weight - logsumexp(log_weight))
+    if 1 / (weight**2).sum() < 5 * position.shape[1]:
+        raise NotTrusted("the posterior is too far from the shape of the first guess")
+    mean = weight @ position
+    centred = position - mean
+    return [(mean, (centred * weight[:, None]).T @ centred)]

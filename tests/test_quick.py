@@ -1,0 +1,96 @@
+"""Importance sampling around the optimum: right where it vouches for itself, refused where it does not."""
+
+import importlib
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from bayescale import quick as quick_module
+from bayescale.diagnostics import diagnostics
+from bayescale.fit import fit
+from bayescale.formula import parse
+from bayescale.kernel import Function, block, compiled
+from bayescale.model import Model
+from bayescale.priors import Prior
+from bayescale.quick import NotTrusted, approximate
+
+NORMAL = Prior("Normal", {"mu": 0.0, "sigma": 1.0})
+
+
+def model_of(once, names, start):
+    """A model whose log density is ``once``, without runs to speak of."""
+    function = Function(names, (), ("c",), {}, parse(once), parse("0*c*" + names[0]))
+    return Model(names, compiled(function), block(function, {"c": np.zeros(1)}), np.array(start))
+
+
+def test_gaussian_posterior_is_met():
+    """Closed form: N((1, -2), [[1, .8], [.8, 1]])."""
+    log_density = "-0.5*((x - 1)**2 - 1.6*(x - 1)*(y + 2) + (y + 2)**2)/0.36"
+    model = model_of(log_density, ("x", "y"), [[0.0, 0.0], [3.0, -5.0]])
+    convergence, posterior, _, _ = approximate(model, {"x": NORMAL, "y": NORMAL}, 5000, 4, seed=1)
+    x, y = (posterior[name].values.ravel() for name in ("x", "y"))
+    assert convergence["pareto_k"] < 0.3 and convergence["method"] == "importance"
+    assert x.mean() == pytest.approx(1, abs=0.03) and y.mean() == pytest.approx(-2, abs=0.03)
+    assert np.corrcoef(x, y)[0, 1] == pytest.approx(0.8, abs=0.01)
+    assert stats.kstest((x - 1), "norm").statistic < 0.02
+
+
+def test_skew_posterior_is_met():
+    """The logarithm of a Gamma(3) variable, whose tails are of two kinds."""
+    model = model_of("3*x - exp(x)", ("x",), [[0.0], [2.0]])
+    _, posterior, _, _ = approximate(model, {"x": NORMAL}, 5000, 4, seed=1)
+    assert stats.kstest(np.exp(posterior["x"].values.ravel()), stats.gamma(3).cdf).statistic < 0.02
+
+
+def test_two_optima_are_both_met():
+    model = model_of("logaddexp(-0.5*(x - 4)**2, -0.5*(x + 4)**2 + log(3))", ("x",), [[3.0], [-3.0]])
+    _, posterior, _, _ = approximate(model, {"x": NORMAL}, 5000, 4, seed=1)
+    assert float((posterior["x"] < 0).mean()) == pytest.approx(0.75, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("log_density", "start", "reason"),
+    [
+        # two narrow normals, far apart: one wide proposal wastes nearly all its draws
+        ("logaddexp(-5000*(x - 5)**2, -5000*(x + 5)**2)", [[4.9], [-4.9]], "count|Pareto k"),
+        # a Cauchy far wider than its curvature at the optimum says, in many directions
+        ("-3*log1p(abs(x)**0.5)", [[0.3], [-0.2]], "Pareto k|count|curvature|far from|optimum"),
+        ("log(0*x)", [[0.0]], "not finite|curvature"),
+    ],
+)
+def test_what_is_not_to_be_trusted_is_refused(log_density, start, reason):
+    with pytest.raises(NotTrusted, match=reason):
+        approximate(model_of(log_density, ("x",), start), {"x": NORMAL}, 1000, 4, seed=1)
+
+
+def test_quick_fit_agrees_with_chains(pile, sampled):
+    tree = fit(pile, "chinchilla", quick=True, seed=1)
+    report = diagnostics(tree)
+    assert report["method"] == "importance" and report["pareto_k"] < 0.7 and "not_quick" not in report
+    assert dict(tree["posterior"].sizes) == {"chain": 4, "draw": 1000}
+    for name in ("level", "slope", "lean", "sigma"):
+        ours, theirs = tree["posterior"][name], sampled["posterior"][name]
+        for q in (0.05, 0.5, 0.95):
+            assert float(ours.quantile(q)) == pytest.approx(float(theirs.quantile(q)), abs=0.2 * float(theirs.std()))
+
+
+def test_chains_are_sampled_where_the_weights_do_not_vouch(pile, monkeypatch):
+    monkeypatch.setattr(quick_module, "PARETO_K_MAX", -1.0)
+    report = diagnostics(fit(pile, "chinchilla", quick=True, draws=200))
+    assert report["method"] == "nuts" and report["not_quick"].startswith("Pareto k of the importance weights is")
+
+
+def test_same_seed_same_quick_draws(pile):
+    first, second, other = (fit(pile, "chinchilla", quick=True, seed=seed)["posterior"] for seed in (5, 5, 6))
+    assert first.identical(second) and not first.identical(other)
+
+
+def test_quick_needs_no_sampler(pile, monkeypatch):
+    sampling = importlib.import_module("bayescale.sampling")
+
+    def sample(*args):
+        raise AssertionError("chains were sampled")
+
+    monkeypatch.setattr(sampling, "sample", sample)
+    fit(pile, "chinchilla", quick=True)
