@@ -21,7 +21,7 @@ def fit_laws(
     laws: Sequence[Any],
     *,
     noise: str | None = None,
-    draws: int = 1000,
+    draws: int = 2000,
     chains: int = 4,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,

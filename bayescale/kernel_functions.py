@@ -82,6 +82,25 @@ def log1p(x):
 
 
 @inline
+def expm1(x):
+    u = exp(x)  # Kahan's way: the error of u - 1 is that of log(u), and cancels
+    value = (u - 1.0) * x / log(u) if 0.0 < u < inf else u - 1.0
+    return value if u != 1.0 else x
+
+
+@inline
+def tanh(x):
+    t = expm1(-2.0 * abs(x))
+    value = -t / (2.0 + t)
+    return value if x >= 0.0 else -value
+
+
+@inline
+def log10(x):
+    return log(x) * 0.4342944819032518
+
+
+@inline
 def sigmoid(x):
     return 1.0 / (1.0 + exp(-x))
 

@@ -215,7 +215,7 @@ def test_laws_inside_others(rng, values_of):
     dense = {"experts": 1.0, "experts_ref": 1.0, "delta": 0.3, "omega": 0.2, "gamma": 0.01, "zeta": 0.01}
     wider = {
         "joint_moe": dense | {"start": 1.0, "headroom": 100.0},
-        "rosenfeld": {"chance": 1e12},
+        "rosenfeld": {"rise": 1e12},
         "precision": dict.fromkeys(("weight_bits", "activation_bits", "kv_bits"), 1e4)
         | {f"{kind}_{tensor}": 2.0 for kind in ("gamma", "zero") for tensor in ("w", "a", "kv")},
         "fine_grained_moe": {"granularity": 1.0, "fine": 0.1, "gamma": 0.5},
