@@ -177,6 +177,30 @@ def test_python_in_the_text_names_what_exists(path):
             assert name in bayescale.__all__, name
 
 
+def test_blocks_marked_run_show_what_is_printed(pages, monkeypatch, tmp_path):
+    monkeypatch.setattr(pages, "CACHE", tmp_path)
+    monkeypatch.setattr(pages, "RUN", True)
+    page = "Look:\n\n```run\nbayescale laws chinchilla --at params=70e9,tokens=1.4e12\n```\n\nSo.\n"
+    shown = pages.on_page_markdown(page)
+    assert shown.startswith("Look:\n\n```console\n$ bayescale laws chinchilla") and shown.endswith("```\n\nSo.\n")
+    assert "1.92086" in shown  # 1.6934 + 406.4/70e9**.33917084 + 410.7/1.4e12**.2849083
+    # kept: not run a second time
+    monkeypatch.setattr(pages, "run_commands", lambda blocks: pytest.fail("it ran again"))
+    assert pages.on_page_markdown(page) == shown
+    assert pages.on_page_markdown("nothing to run") == "nothing to run"
+
+
+def test_a_command_that_fails_stops_the_build(pages):
+    with pytest.raises(RuntimeError, match="bayescale laws nosuch: error: "):
+        pages.run_commands(["bayescale laws nosuch\n"])
+
+
+def test_sentences_wrap_and_tables_do_not(pages):
+    sentence, row = "word " * 60, "a" * 80 + "  " + "b" * 80
+    assert max(map(len, pages.fitting(sentence))) <= pages.WIDTH
+    assert pages.fitting(row) == [row]
+
+
 # ---- the README, run -------------------------------------------------------------------------------------------------
 
 
