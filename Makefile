@@ -4,7 +4,7 @@ STAMP := .venv/.installed
 DOCS := .venv/.installed-docs
 RUN := .venv/bin
 
-.PHONY: demo test lint slow docs ci clean
+.PHONY: demo test lint slow bench docs ci clean
 
 demo: $(STAMP)
 	$(RUN)/bayescale demo
@@ -18,6 +18,9 @@ slow: $(STAMP)
 lint: $(STAMP)
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
+
+bench: $(STAMP)
+	$(RUN)/python -m benchmarks.speed
 
 # the site, in site/; the notebooks and the commands of the tutorial are run for it
 docs: $(DOCS)

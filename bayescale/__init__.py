@@ -4,6 +4,7 @@ from bayescale.allocate import allocate, allocation_table, allocation_warnings
 from bayescale.approaches import approaches, approaches_table
 from bayescale.average import average_allocation, average_forecast
 from bayescale.backtest import backtest, backtest_statement, backtest_table
+from bayescale.batch import Failure, open_executor, run_batch
 from bayescale.compare import compare, fit_laws
 from bayescale.datasets import fetch_dataset, load_dataset
 from bayescale.decide import decide, decision_statement, decision_table, decision_warnings
@@ -15,6 +16,7 @@ from bayescale.formula import FormulaError
 from bayescale.law import Law, LawError, laws, load_law
 from bayescale.lint import check_runs
 from bayescale.loo import loo
+from bayescale.many import fit_many
 from bayescale.nested import nested_question, nested_questions
 from bayescale.planning import plan_runs, plan_statement
 from bayescale.plots import plot_calibration, plot_forecast
@@ -26,6 +28,7 @@ from bayescale.target import compute_gain, gain_table, least_compute, least_comp
 from bayescale.verdict import comparison_table, comparison_verdict, comparison_warnings, driving_runs
 
 __all__ = [
+    "Failure",
     "FileError",
     "FitError",
     "FormulaError",
@@ -56,6 +59,7 @@ __all__ = [
     "fetch_dataset",
     "fit",
     "fit_laws",
+    "fit_many",
     "forecast",
     "forecast_table",
     "forecast_warnings",
@@ -72,6 +76,7 @@ __all__ = [
     "next_statement",
     "next_table",
     "next_warnings",
+    "open_executor",
     "open_fit",
     "plan_runs",
     "plan_statement",
@@ -80,6 +85,7 @@ __all__ = [
     "prior_sensitivity",
     "pymc_model",
     "read_runs",
+    "run_batch",
     "save_fit",
     "sensitivity_warnings",
     "show",

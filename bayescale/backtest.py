@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayescale.batch import Failure, run_batch
 from bayescale.drift import has_drift, shipped_prior
-from bayescale.files import write_table
+from bayescale.files import make_folder, write_table
 from bayescale.fit import FitError, data_hash, fit, versions
 from bayescale.forecast import forecast
 from bayescale.law import DEFAULT_LAW, Law, column, load_law, size_column
@@ -33,6 +34,7 @@ def backtest(
     horizon: float = 1.5,
     seed: int = 0,
     folder: "str | Path | None" = None,
+    executor: Any = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> xr.Dataset:
     """Forecast the user's larger runs from the smaller ones, at several cuts, and score the bands.
@@ -48,19 +50,22 @@ def backtest(
     horizon : longest distance to score [decades of compute]
     seed : of every fit and forecast
     folder : where the result of each cut is kept, so that a killed backtest goes on where it was
+    executor : what refits at the cuts: None (this process), a number of worker processes, a Dask scheduler or another
+        executor, see :func:`bayescale.open_executor`; the numbers are the same
     progress : called with (cuts done, cuts in all) after each
 
     Returns
     -------
     Dataset [law, cut, run]: ``decades_beyond``, ``observed`` log loss, quantiles ``q05`` ... ``q95`` of the forecast
     log loss, ``pit``, ``crps`` and ``elpd`` (log predictive density), NaN where a run is not forecast at a cut;
-    ``edge`` [cut] is the largest compute learnt from, ``learnt_from`` [cut] the number of runs. :func:`backtest_table`
-    and :func:`backtest_statement` sum it up.
+    ``edge`` [cut] is the largest compute learnt from, ``learnt_from`` [cut] the number of runs; ``failed`` [law, cut]
+    says why nothing could be learnt at a cut, and is empty where it could. :func:`backtest_table` and
+    :func:`backtest_statement` sum it up.
 
     Raises
     ------
     FitError
-        If no cut leaves enough runs to learn from, or a fit fails.
+        If no cut leaves enough runs to learn from, or the fits of all cuts fail.
     """
     chosen = [load_law(law) for law in _as_list(laws)]
     runs = read_runs(runs, chosen[0])
@@ -79,19 +84,20 @@ def backtest(
             f"{runs.attrs['source']}: no cut leaves {MIN_RUNS} runs of {MIN_SIZES} sizes and enough compute to learn "
             "from; there is nothing to backtest on, and forecasts of these runs rest on what other studies have shown"
         )
-    results, done = [], 0
-    for law in chosen:
-        for edge in cuts:
-            results.append(_one_cut(runs, law, size, edge, horizon, seed, folder))
-            done += 1
-            if progress is not None:
-                progress(done, len(chosen) * len(cuts))
-    dims = ("law", "cut", "run")
-    shape = (len(chosen), len(cuts), runs.sizes["run"])
+    tasks = [_Cut(runs, law, size, edge, horizon, seed) for law in chosen for edge in cuts]
+    tables = _tables(tasks, folder, executor, progress)
+    good = [table for table in tables if not isinstance(table, Failure)]
+    if not good:
+        raise FitError(tables[0].why)
+    dims, grid = ("law", "cut", "run"), (len(chosen), len(cuts))
+    nothing = good[0] * np.nan
+    whole = [nothing if isinstance(table, Failure) else table for table in tables]
     dataset = xr.Dataset(
-        {name: (dims, np.stack([table[name] for table in results]).reshape(shape)) for name in results[0].columns},
+        {name: (dims, np.stack([table[name] for table in whole]).reshape(*grid, -1)) for name in nothing.columns},
         coords={"law": [law.name for law in chosen], "edge": ("cut", cuts)},
     )
+    failed = np.array([table.why if isinstance(table, Failure) else "" for table in tables], dtype=object)
+    dataset["failed"] = (("law", "cut"), failed.reshape(grid))
     below = [int((runs[size] <= edge).sum()) for edge in cuts]
     dataset["learnt_from"] = ("cut", below)
     dataset.attrs = {"source": runs.attrs["source"], "seed": seed, "horizon": horizon}
@@ -123,25 +129,70 @@ def _cuts(runs: xr.Dataset, size: str, horizon: float) -> list[float]:
     return cuts
 
 
-def _one_cut(
-    runs: xr.Dataset, law: Law, size: str, edge: float, horizon: float, seed: int, folder: Any
-) -> pd.DataFrame:
-    """Scores of one law at one cut, a row a run; taken from the folder when it is there already."""
-    path = None
-    if folder is not None:
-        key = json.dumps([data_hash(runs, law), law.text, edge, horizon, seed, asdict(shipped_prior()), versions()])
-        path = Path(folder) / f"{law.name}-{edge:.3e}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.csv"
-        if path.exists():
-            return pd.read_csv(path, dtype=str).astype(float)  # by way of text: bit-equal in every version of pandas
-    train = runs.isel(run=(runs[size] <= edge).values)
-    beyond = np.log10(runs[size].values / edge)
-    test = (beyond > 0) & (beyond <= horizon)
+@dataclass(frozen=True)
+class _Cut:
+    """One law at one cut: what a worker needs."""
+
+    runs: xr.Dataset
+    law: Law
+    size: str
+    edge: float
+    horizon: float
+    seed: int
+
+
+def _tables(
+    tasks: Sequence[_Cut], folder: Any, executor: Any, progress: Callable[[int, int], None] | None
+) -> list[pd.DataFrame | Failure]:
+    """Scores of every cut; those in the folder are taken from there, the others are put there as they come in."""
+    paths = [_path(cut, folder) for cut in tasks]
+    tables = [_kept(path) for path in paths]
+    missing = [i for i, table in enumerate(tables) if table is None]
+    done = len(tasks) - len(missing)
+    if progress is not None and done:
+        progress(done, len(tasks))
+
+    def arrived(k: int, table: pd.DataFrame | Failure) -> None:
+        nonlocal done
+        done += 1
+        path = paths[missing[k]]
+        if path is not None and not isinstance(table, Failure):
+            write_table(table, path)
+        if progress is not None:
+            progress(done, len(tasks))
+
+    made = run_batch(_one_cut, [tasks[i] for i in missing], executor=executor, arrived=arrived)
+    for i, table in zip(missing, made, strict=True):
+        tables[i] = table
+    return tables
+
+
+def _path(cut: _Cut, folder: Any) -> Path | None:
+    if folder is None:
+        return None
+    about = [data_hash(cut.runs, cut.law), cut.law.text, cut.edge, cut.horizon, cut.seed]
+    key = json.dumps([*about, asdict(shipped_prior()), versions()])
+    return make_folder(folder) / f"{cut.law.name}-{cut.edge:.3e}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.csv"
+
+
+def _kept(path: Path | None) -> pd.DataFrame | None:
+    if path is None or not path.exists():
+        return None
+    return pd.read_csv(path, dtype=str).astype(float)  # by way of text: bit-equal in every version of pandas
+
+
+def _one_cut(cut: _Cut) -> pd.DataFrame:
+    """Scores of one law at one cut, a row a run."""
+    runs, law, edge, seed = cut.runs, cut.law, cut.edge, cut.seed
+    train = runs.isel(run=(runs[cut.size] <= edge).values)
+    beyond = np.log10(runs[cut.size].values / edge)
+    test = (beyond > 0) & (beyond <= cut.horizon)
     try:
         learnt = fit(train, law, seed=seed)
     except FitError as error:
         raise FitError(
             f"backtest, learning from the {train.sizes['run']} runs up to "
-            f"{edge:.3g} {'FLOP' if size == 'compute' else size}: {error}"
+            f"{edge:.3g} {'FLOP' if cut.size == 'compute' else cut.size}: {error}"
         ) from None
     new = runs.isel(run=test)
     inputs = {column(symbol): new[column(symbol)].values for symbol in law.inputs}
@@ -153,9 +204,6 @@ def _one_cut(
     table.loc[test, "decades_beyond"] = beyond[test]
     for name, values in scored.items():
         table.loc[test, name] = values
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_table(table, path)
     return table
 
 
@@ -220,18 +268,30 @@ def backtest_statement(result: xr.Dataset) -> str:
     """How far an extrapolation of these runs can be trusted, in one or two plain sentences a law."""
     table = backtest_table(result)
     sentences = []
-    for law, rows in table.groupby("law", sort=False):
-        far = rows.iloc[-1]
-        held = round(far.cover90 * far.forecasts)
-        looks = "a single look" if far.cuts == 1 else "few independent looks"
-        sentences.append(
-            f"With the law '{law}', forecasts {_range_text(far.from_decades, far.to_decades)} decades of compute "
-            f"beyond the runs they were learnt from missed the measured loss by {100 * far.abs_error:.1f} % on average "
-            f"({100 * far.bias:+.1f} % bias), and the 90 % band held {held} of {far.forecasts:.0f}. "
-            f"They come from {far.cuts:.0f} cut(s) that share runs: that is {looks}, "
-            "and says nothing of farther extrapolations."
-        )
+    for law in map(str, result["law"].values):
+        rows = table[table["law"] == law]
+        if len(rows):
+            far = rows.iloc[-1]
+            held = round(far.cover90 * far.forecasts)
+            looks = "a single look" if far.cuts == 1 else "few independent looks"
+            sentences.append(
+                f"With the law '{law}', forecasts {_range_text(far.from_decades, far.to_decades)} decades of compute "
+                f"beyond the runs they were learnt from missed the measured loss by {100 * far.abs_error:.1f} % on "
+                f"average ({100 * far.bias:+.1f} % bias), and the 90 % band held {held} of {far.forecasts:.0f}. "
+                f"They come from {far.cuts:.0f} cut(s) that share runs: that is {looks}, "
+                "and says nothing of farther extrapolations."
+            )
+        if failed := backtest_failures(result, law):
+            sentences.append(
+                f"With the law '{law}', nothing could be learnt at {len(failed)} of {result.sizes['cut']} cut(s): "
+                f"{failed[0]}"
+            )
     return " ".join(sentences)
+
+
+def backtest_failures(result: xr.Dataset, law: str) -> list[str]:
+    """Why nothing could be learnt with a law, at the cuts where that is so."""
+    return [str(why) for why in result["failed"].sel(law=law).values if why]
 
 
 def _range_text(low: float, high: float) -> str:

@@ -75,6 +75,10 @@ UniqueTokens = Annotated[
 Menu = Annotated[
     str | None, typer.Option("--menu", help="Architectures to choose from: 1B,3B,7B, or a CSV with a column params.")
 ]
+Workers = Annotated[int | None, typer.Option("--workers", help="Refit in this many worker processes.")]
+Scheduler = Annotated[
+    str | None, typer.Option("--scheduler", metavar="tcp://HOST:PORT", help="Refit on the cluster of a Dask scheduler.")
+]
 SUFFIXES = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 
 
@@ -481,6 +485,8 @@ def backtest(
     resume: Annotated[Path | None, typer.Option(help="Folder of finished parts: a killed backtest goes on.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Save the table here (CSV).")] = None,
     figure: Annotated[Path | None, typer.Option(help="Draw the backtest here (PNG).")] = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
     column: Columns = None,
     unit: Units = None,
     seed: Seed = 0,
@@ -492,11 +498,16 @@ def backtest(
 
     data = _runs(runs, column, unit, load_law(law[0]) if law else None)
     from bayescale.backtest import backtest as run_backtest
-    from bayescale.backtest import backtest_statement, backtest_table
+    from bayescale.backtest import backtest_failures, backtest_statement, backtest_table
+    from bayescale.batch import open_executor
     from bayescale.files import write_table
 
-    with progress_bar("forecasting the larger runs from the smaller", quiet or as_json) as step:
-        result = run_backtest(data, law, horizon=horizon, seed=seed, folder=resume, progress=step)
+    with (
+        open_executor(_executor(workers, scheduler)) as executor,
+        progress_bar("forecasting the larger runs from the smaller", quiet or as_json) as step,
+    ):
+        options = {"horizon": horizon, "seed": seed, "folder": resume}
+        result = run_backtest(data, law, **options, executor=executor, progress=step)
     table, statement = backtest_table(result), backtest_statement(result)
     if output is not None:
         write_table(table, output)
@@ -505,7 +516,8 @@ def backtest(
 
         save_figure(plot_calibration(result), figure)
     if as_json:
-        print_json({"backtest": table.to_dict("records"), "statement": statement})
+        failed = {name: backtest_failures(result, name) for name in map(str, result["law"].values)}
+        print_json({"backtest": table.to_dict("records"), "statement": statement, "failed": failed})
     elif not quiet:
         print_table(backtest_cells(table))
         print(statement)
@@ -533,6 +545,8 @@ def compare(
     horizon: Annotated[float, typer.Option(help="Longest forecast to score, in decades of compute.")] = 1.5,
     resume: Annotated[Path | None, typer.Option(help="Folder of finished forecasts: a killed run goes on.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Save the table here (CSV).")] = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
     column: Columns = None,
     unit: Units = None,
     seed: Seed = 0,
@@ -549,6 +563,7 @@ def compare(
     chosen = [load_law(name.strip()) for name in laws.split(",") if name.strip()]
     data = _runs(runs, column, unit, chosen[0] if chosen else None)
     from bayescale.average import average_allocation, average_forecast
+    from bayescale.batch import open_executor
     from bayescale.compare import compare as compare_fits  # 'compare' is this command
     from bayescale.compare import fit_laws
     from bayescale.files import write_table
@@ -557,20 +572,22 @@ def compare(
     from bayescale.sensitivity import has_split, prior_sensitivity, sensitivity_summary
     from bayescale.verdict import comparison_summary, comparison_table
 
-    with progress_bar("fitting the laws", quiet or as_json) as step:
-        fits = fit_laws(data, chosen, seed=seed, progress=step)
     # an averaged forecast rests on how the laws forecast
     forward = forward or bool(params) or bool(budgets)
-    with progress_bar("comparing them", quiet or as_json) as step:
-        result = compare_fits(
-            fits,
-            forward=forward,
-            horizon=horizon,
-            groups=groups,
-            seed=seed,
-            folder=resume,
-            progress=None if step is None else lambda what, done, total: step(done, total),
-        )
+    with open_executor(_executor(workers, scheduler)) as executor:
+        with progress_bar("fitting the laws", quiet or as_json) as step:
+            fits = fit_laws(data, chosen, seed=seed, executor=executor, progress=step)
+        with progress_bar("comparing them", quiet or as_json) as step:
+            result = compare_fits(
+                fits,
+                forward=forward,
+                horizon=horizon,
+                groups=groups,
+                seed=seed,
+                folder=resume,
+                executor=executor,
+                progress=None if step is None else lambda what, done, total: step(done, total),
+            )
     best = fits[str(result["law"].values[0])]
     with working("asking the laws", quiet or as_json):
         answers = [answer for name in fits for answer in nested_questions(fits[name], result)]
@@ -664,6 +681,14 @@ def _runs(
     named = given in DATASETS and not Path(given).exists()
     source = fetch_dataset(given) if named else given
     return read_runs(source, law, columns=_pairs("--column", column), units=_pairs("--unit", unit))
+
+
+def _executor(workers: int | None, scheduler: str | None) -> int | str | None:
+    if workers is not None and scheduler is not None:
+        raise InputError("--workers are on this machine, --scheduler has workers of its own: give one of them")
+    if workers is not None and workers < 1:
+        raise InputError(f"--workers {workers}: a number of worker processes of at least 1 is expected")
+    return workers if scheduler is None else scheduler
 
 
 def _below(runs: "xr.Dataset", size: str, most: float) -> "xr.Dataset":

@@ -6,13 +6,16 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescale.backtest import backtest
+from bayescale.backtest import backtest, backtest_failures
+from bayescale.batch import Failure, open_executor
 from bayescale.diagnostics import diagnostics
-from bayescale.fit import FitError, fit, law_of, runs_of
+from bayescale.fit import FitError, law_of, runs_of
 from bayescale.law import load_law
 from bayescale.lawfile import COLUMNS
 from bayescale.loo import loo
+from bayescale.many import fit_many
 from bayescale.noise import default_noise
+from bayescale.runs import read_runs
 from bayescale.weights import forward_weights, stacking
 
 
@@ -24,6 +27,7 @@ def fit_laws(
     draws: int = 2000,
     chains: int = 4,
     seed: int = 0,
+    executor: Any = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, xr.DataTree]:
     """Fit several laws to the same runs.
@@ -33,6 +37,7 @@ def fit_laws(
     runs : what :func:`bayescale.read_runs` returns or takes
     laws : names, paths of law files, or Laws; two or more, of different names
     noise, draws, chains, seed : as in :func:`bayescale.fit`
+    executor : what fits them, see :func:`bayescale.open_executor`
     progress : called with (laws fitted, laws in all)
 
     Returns
@@ -50,12 +55,13 @@ def fit_laws(
         raise FitError(f"two of the laws are called {', '.join(repeated)}; give every law once, and files other names")
     if len(chosen) < 2:
         raise FitError(f"{len(chosen)} law(s) to compare; two or more are needed")
-    fits = {}
-    for law in chosen:
-        fits[law.name] = fit(runs, law, noise=noise, draws=draws, chains=chains, seed=seed, allow_unconverged=True)
-        if progress is not None:
-            progress(len(fits), len(chosen))
-    return fits
+    studies = [(read_runs(runs, law), law) for law in chosen]
+    options = {"noise": noise, "draws": draws, "chains": chains, "seed": seed, "allow_unconverged": True}
+    fits = fit_many(studies, **options, executor=executor, progress=progress)
+    for one in fits:
+        if isinstance(one, Failure):
+            raise FitError(one.why)
+    return dict(zip(names, fits, strict=True))
 
 
 def compare(
@@ -67,6 +73,7 @@ def compare(
     mend: bool = True,
     seed: int = 0,
     folder: Any = None,
+    executor: Any = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> xr.Dataset:
     """Set fits of the same runs side by side: in-range evidence, and with ``forward`` that of forecasting larger runs.
@@ -85,6 +92,7 @@ def compare(
     mend : refit without the runs whose Pareto k is too large
     seed : of refits and forecasts
     folder : where the backtest keeps finished parts
+    executor : what refits, see :func:`bayescale.open_executor`
     progress : called with (what is being done, done, in all)
 
     Returns
@@ -113,9 +121,10 @@ def compare(
     step = progress or (lambda what, done, total: None)
     parts = {}
     converged = {name: bool(diagnostics(tree)["converged"]) for name, tree in fits.items()}
-    for name, tree in fits.items():  # refits of a law that does not converge would not either
-        parts[name] = loo(tree, groups=groups, mend=mend and converged[name], seed=seed)
-        step("leaving runs out", len(parts), len(fits))
+    with open_executor(executor) as workers:
+        for name, tree in fits.items():  # refits of a law that does not converge would not either
+            parts[name] = loo(tree, groups=groups, mend=mend and converged[name], seed=seed, executor=workers)
+            step("leaving runs out", len(parts), len(fits))
     if not any(converged.values()):
         raise FitError(f"none of the laws converged ({', '.join(fits)}); look at each fit's diagnostics")
     total = {name: float(part["elpd_loo"].sum()) for name, part in parts.items()}
@@ -134,7 +143,8 @@ def compare(
         "forward": "",
     }
     if forward:
-        evidence, why = _forward(fits, order, horizon, seed, folder, step)
+        with open_executor(executor) as workers:
+            evidence, why = _forward(fits, order, horizon, seed, folder, workers, step)
         result = result.merge(evidence) if evidence is not None else result
         result["weight_forward"] = ("law", forward_weights(result))
         result.attrs |= {"horizon": horizon, "forward": why or "done"}
@@ -207,7 +217,7 @@ def _side_by_side(result: xr.Dataset, converged: Sequence[bool]) -> xr.Dataset:
     return result
 
 
-def _forward(fits, order, horizon, seed, folder, step) -> tuple[xr.Dataset | None, str]:
+def _forward(fits, order, horizon, seed, folder, executor, step) -> tuple[xr.Dataset | None, str]:
     """Scores of every law at every cut [law, cut, run], or None and the reason."""
     tables, reasons = {}, {}
     for name in order:
@@ -220,9 +230,11 @@ def _forward(fits, order, horizon, seed, folder, step) -> tuple[xr.Dataset | Non
         try:
             if tree.attrs["noise"] != default_noise(law_of(tree).observed.scale):
                 raise FitError(f"forecasts are made with the default noise, this fit with '{tree.attrs['noise']}'")
-            tables[name] = backtest(
-                runs_of(tree), law_of(tree), horizon=horizon, seed=seed, folder=folder, progress=moved
-            ).isel(law=0, drop=True)
+            options = {"horizon": horizon, "seed": seed, "folder": folder, "executor": executor}
+            forecasts = backtest(runs_of(tree), law_of(tree), **options, progress=moved)
+            if failed := backtest_failures(forecasts, law_of(tree).name):
+                raise FitError(failed[0])  # means over different cuts cannot be set side by side
+            tables[name] = forecasts.isel(law=0, drop=True)
         except FitError as error:
             reasons[name] = str(error)
     if not tables:

@@ -36,6 +36,21 @@ def write_whole(path: "str | os.PathLike[str]", write: Callable[[Path], object])
     return target
 
 
+def make_folder(path: "str | os.PathLike[str]") -> Path:
+    """The folder, made if need be.
+
+    Raises
+    ------
+    FileError
+        If it cannot be made.
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"{path}: cannot be made: {error.strerror or error}; a folder is expected") from None
+    return Path(path)
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

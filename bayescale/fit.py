@@ -38,6 +38,7 @@ from bayescale.starts import STARTS, start_points, unbounded
 
 FORMAT = 1  # of a saved fit; a later bayescale reads earlier ones
 MIN_RUNS = 4
+START_RUNS = 1000  # runs that the search for starts looks at
 LOG_LIKELIHOOD_MAX = 50_000_000  # draws x runs above which the pointwise log likelihood is not kept (400 MB)
 
 
@@ -292,7 +293,11 @@ def _positions(law: Law, noise: str, runs: xr.Dataset, constants: Mapping[str, f
     """Where chains may start, as the sampler counts [start, parameter]."""
     seen = observed_values(law, runs).values
     unit = {"log": 0.0, "proportion": 1.0, "linear": float(np.ptp(seen))}[law.observed.scale]
-    found = start_points(law, inputs_of(law, runs, constants), seen / unit if unit else seen, unit, seed)
+    # an even selection over the sizes of many runs is enough to start from
+    order = np.argsort(runs[size_column(law)].values, kind="stable")
+    some = order[np.linspace(0, len(order) - 1, min(len(order), START_RUNS)).astype(int)]
+    inputs, worth = inputs_of(law, runs.isel(run=some), constants), len(order) / len(some)
+    found = start_points(law, inputs, (seen / unit if unit else seen)[some], unit, seed, worth=worth)
     rng = np.random.default_rng([seed, 102])
     if found is None:  # no draw from the prior has a finite density at every run
         found = sample_priors(law, STARTS, rng), np.full(STARTS, 0.05)

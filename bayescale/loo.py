@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from scipy.special import logsumexp
 
+from bayescale.batch import Failure, run_batch
 from bayescale.diagnostics import PARETO_K_MAX, diagnostics
 from bayescale.fit import FitError, draws_of, law_of, refit
 from bayescale.law import column, law_loss, size_column
@@ -24,6 +26,7 @@ def loo(
     groups: Any = None,
     mend: bool = True,
     seed: int = 0,
+    executor: Any = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> xr.Dataset:
     """How well a law predicts each run, or group of runs, from all the others.
@@ -39,13 +42,15 @@ def loo(
         of their neighbour are one group: ``"params"``, ``"compute"``), or a label for every run [run]
     mend : refit where k is too large; with False those k are returned as they are
     seed : of the refits
+    executor : what refits: None (this process), a number of worker processes, a Dask scheduler or another
+        executor, see :func:`bayescale.open_executor`; the numbers are the same
     progress : called with (refits done, refits in all)
 
     Returns
     -------
     Dataset [run], or [group] with ``groups``: ``elpd_loo``, ``p_loo``, ``pareto_k`` (0 where refitted), ``mended``; and
     ``pit`` [run], the predictive probability of a loss below the measured one, given all others. Attributes: ``law``,
-    ``good_k``.
+    ``good_k``, and ``not_mended``: why refits failed, if any did.
 
     Raises
     ------
@@ -73,16 +78,15 @@ def loo(
 
     mended = np.zeros(len(labels), dtype=bool)
     bad = np.flatnonzero(~(k <= good_k)) if mend else np.array([], dtype=int)
-    for done, group in enumerate(bad, start=1):
-        out = members == group
-        again = _without(fit, out, seed + done)
-        if again is not None:
-            left_out = log_likelihood(again).isel(run=out).sum("run").values.ravel()
-            elpd[group] = logsumexp(left_out) - np.log(left_out.size)
-            pit[out] = _pit(again).isel(run=out).mean(("chain", "draw")).values
+    light = fit.filter(lambda node: node.name in (None, "observed_data", "constant_data"))
+    tasks = [_LeftOut(light, members == group, seed + done) for done, group in enumerate(bad, start=1)]
+    why = []
+    for group, again in zip(bad, _refits(tasks, executor, progress), strict=True):
+        if isinstance(again, Failure):
+            why.append(again.why)
+        else:
+            elpd[group], pit[members == group] = again
             k[group], mended[group] = 0.0, True
-        if progress is not None:
-            progress(done, len(bad))
 
     dim = "run" if groups is None else "group"
     lppd = logsumexp(flat, axis=1) - np.log(draws)
@@ -95,18 +99,41 @@ def loo(
             "pit": ("run", pit),
         },
         coords={} if groups is None else {"group": labels, "member": ("run", members)},
-        attrs={"law": fit.attrs["law"], "good_k": good_k},
+        attrs={"law": fit.attrs["law"], "good_k": good_k, "not_mended": "; ".join(dict.fromkeys(why))},
     )
     return result
 
 
-def _without(fit: xr.DataTree, out: np.ndarray, seed: int) -> xr.DataTree | None:
-    """The law fitted again without some runs; None when that cannot be done or does not converge."""
-    try:
-        again = refit(fit, ~out, draws=REFIT_DRAWS, seed=seed)
-    except FitError:
-        return None
-    return again if json.loads(again.attrs["diagnostics"])["converged"] else None
+@dataclass(frozen=True)
+class _LeftOut:
+    """One refit: what a worker needs."""
+
+    fit: xr.DataTree  # without its draws
+    out: np.ndarray  # [run]
+    seed: int
+
+
+def _refits(tasks: list[_LeftOut], executor: Any, progress: Callable[[int, int], None] | None) -> list[Any]:
+    done = 0
+
+    def arrived(_: int, __: Any) -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, len(tasks))
+
+    return run_batch(_without, tasks, executor=executor, arrived=arrived)
+
+
+def _without(task: _LeftOut) -> tuple[float, np.ndarray]:
+    """The law fitted again without some runs: their joint elpd, and the PIT of each."""
+    again = refit(task.fit, ~task.out, draws=REFIT_DRAWS, seed=task.seed)
+    report = json.loads(again.attrs["diagnostics"])
+    if not report["converged"]:
+        raise FitError(f"a refit without {task.out.sum()} run(s) did not converge: {report['why']}")
+    left_out = log_likelihood(again).isel(run=task.out).sum("run").values.ravel()
+    pit = _pit(again).isel(run=task.out).mean(("chain", "draw")).values
+    return logsumexp(left_out) - np.log(left_out.size), pit
 
 
 def log_likelihood(fit: xr.DataTree) -> xr.DataArray:

@@ -7,7 +7,9 @@ weights says whether that can be trusted: see Vehtari, Simpson, Gelman, Yao, Gab
 """
 
 import ctypes
+import os
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -21,10 +23,13 @@ from bayescale.sampling import as_dataset
 
 NU = 8.0  # degrees of freedom of the proposal: tails heavier than a posterior's
 ROUNDS = (2000, 2000, 4000)  # draws that adapt the proposal
+GOOD = 0.7  # no more rounds once this share of the draws counts
 FINAL = 16_000
 CLIMBS = 6  # starts that are followed to their optimum
+MANY = 20_000  # runs; with more of them the posterior is nearer to normal and a density dearer, so fewer are asked for
 NEWTON = 20  # steps at most
 RIVAL = 10.0  # another optimum counts if its log density is less than this below the best
+PARALLEL = 10**7  # numbers to read above which threads pay
 STEP = 1e-4  # of the differences of gradients that give the curvature
 
 
@@ -46,19 +51,22 @@ def approximate(
     NotTrusted
         If Pareto k is above its limit, or too few of the weighted draws count.
     """
-    density = _density(model)
     rng = np.random.default_rng([seed, 103])
-    proposal = _laplace(density, model.start)
+    rows = int(model.data[0])
+    fewer = min(1.0, MANY / rows) ** 0.5
+    proposal = _laplace(_density(model), model.start[: max(2, round(CLIMBS * fewer))])
     for count in ROUNDS:
-        position, log_weight, _ = _weighed(density, proposal, count, rng)
+        position, log_weight, _ = _weighed(model, proposal, round(count * fewer), rng)
+        if _effective(log_weight) > GOOD * len(log_weight):
+            break
         proposal = _moments(position, log_weight)
-    count = max(FINAL, 4 * draws * chains)
-    position, log_weight, pareto_k = _weighed(density, proposal, count, rng)
+    count = round(max(FINAL, 4 * draws * chains) * fewer)
+    position, log_weight, pareto_k = _weighed(model, proposal, count, rng)
     weight = np.exp(log_weight - logsumexp(log_weight))
-    ess = 1 / (weight**2).sum()
+    ess = _effective(log_weight)
     if not pareto_k <= PARETO_K_MAX:
         raise NotTrusted(f"Pareto k of the importance weights is {pareto_k:.2f} (at most {PARETO_K_MAX})")
-    if ess < max(ESS_MIN, draws * chains / 2):
+    if ess < max(ESS_MIN, draws * chains / 2 * fewer):
         raise NotTrusted(f"of {count} weighted draws {ess:.0f} count")
     # systematic resampling: every draw as often as its weight says, to within one
     at = (rng.uniform() + np.arange(draws * chains)) / (draws * chains)
@@ -89,9 +97,23 @@ def _density(model: Model) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
     return density
 
 
+def _log_densities(model: Model, position: np.ndarray) -> np.ndarray:
+    """Log density at every position [draw, parameter]: on all cores, for the compiled function holds no lock."""
+    workers = os.cpu_count() or 1
+    parts = np.array_split(position, workers)
+    if len(position) * model.data.size < PARALLEL:
+        return _in_a_row(_density(model), position)
+    with ThreadPoolExecutor(workers) as pool:
+        return np.concatenate(list(pool.map(lambda part: _in_a_row(_density(model), part), parts)))
+
+
+def _in_a_row(density: Callable, position: np.ndarray) -> np.ndarray:
+    return np.array([density(x)[0] for x in position])
+
+
 def _laplace(density: Callable, start: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     """Mean and covariance at every optimum that climbs from several starts reach and that counts."""
-    found = sorted((_climbed(density, x) for x in start[:CLIMBS]), key=lambda climb: -climb[0])
+    found = sorted((_climbed(density, x) for x in start), key=lambda climb: -climb[0])
     optima: list[tuple[np.ndarray, np.ndarray]] = []
     precisions: list[np.ndarray] = []
     for value, x in found:
@@ -138,7 +160,7 @@ def _precision(density: Callable, x: np.ndarray) -> np.ndarray:
     return (np.array(rows) + np.array(rows).T) / 2
 
 
-def _weighed(density: Callable, proposal: list[tuple[np.ndarray, np.ndarray]], count: int, rng: np.random.Generator):
+def _weighed(model: Model, proposal: list[tuple[np.ndarray, np.ndarray]], count: int, rng: np.random.Generator):
     """Positions [draw, parameter] from an even mixture of Student-t's, smoothed log weights [draw] and Pareto k."""
     from arviz_stats.base import array_stats
 
@@ -153,7 +175,7 @@ def _weighed(density: Callable, proposal: list[tuple[np.ndarray, np.ndarray]], c
     for (mean, _), root in zip(proposal, roots, strict=True):
         distance = (np.linalg.solve(root, (position - mean).T) ** 2).sum(axis=0)
         parts.append(-np.log(np.diag(root)).sum() - (NU + dim) / 2 * np.log1p(distance / NU))
-    log_weight = np.array([density(x)[0] for x in position]) - logsumexp(parts, axis=0)
+    log_weight = _log_densities(model, position) - logsumexp(parts, axis=0)
     if not np.isfinite(log_weight).any():
         raise NotTrusted("the posterior is not finite around its optimum")
     log_weight = np.maximum(log_weight, np.max(log_weight) - 700.0)  # no weight at all, but a number
@@ -162,10 +184,15 @@ def _weighed(density: Callable, proposal: list[tuple[np.ndarray, np.ndarray]], c
     return position, smoothed, float(pareto_k)
 
 
+def _effective(log_weight: np.ndarray) -> float:
+    """How many even draws the weighted ones are worth."""
+    return float(np.exp(2 * logsumexp(log_weight) - logsumexp(2 * log_weight)))
+
+
 def _moments(position: np.ndarray, log_weight: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     """Mean and covariance of weighted draws, as the next proposal."""
     weight = np.exp(log_weight - logsumexp(log_weight))
-    if 1 / (weight**2).sum() < 5 * position.shape[1]:
+    if _effective(log_weight) < 5 * position.shape[1]:
         raise NotTrusted("the posterior is too far from the shape of the first guess")
     mean = weight @ position
     centred = position - mean

@@ -27,7 +27,7 @@ Z_MAX = 6.0
 
 
 def start_points(
-    law: Law, inputs: Mapping[str, np.ndarray], seen: np.ndarray, unit: float, seed: int
+    law: Law, inputs: Mapping[str, np.ndarray], seen: np.ndarray, unit: float, seed: int, *, worth: float = 1.0
 ) -> tuple[dict[str, np.ndarray], np.ndarray] | None:
     """Parameters [start] and scale of the scatter [start] to start chains at, or None if no prior draw is finite.
 
@@ -36,9 +36,10 @@ def start_points(
     inputs : inputs [run] and reference constants of the law
     seen : what the noise scatters [run]: log loss, a value in units of ``unit``, or a share
     unit : of the observed values; 0 if they are logarithms
+    worth : how many runs each of these stands for, where they are some of many
     """
     rng = np.random.default_rng([seed, 101])
-    climb = _Climb(law, inputs, seen, unit)
+    climb = _Climb(law, inputs, seen, unit, worth)
     z = rng.standard_normal((PRIOR_DRAWS, len(law.priors)))
     with np.errstate(all="ignore"):
         residual = climb.residual(z)
@@ -57,7 +58,7 @@ def start_points(
     moved = np.clip(z[chosen] + (root @ apart)[..., 0], -Z_MAX, Z_MAX)
     stays = ~np.isfinite(climb.residual(moved)).all(axis=1)
     moved[stays] = z[chosen][stays]
-    scatter = sigma[chosen] * np.exp(rng.standard_normal(STARTS) / np.sqrt(2 * len(seen)))
+    scatter = sigma[chosen] * np.exp(rng.standard_normal(STARTS) / np.sqrt(2 * len(seen) * worth))
     return climb.parameters(moved), scatter
 
 
@@ -69,6 +70,7 @@ class _Climb:
     inputs: Mapping[str, np.ndarray]
     seen: np.ndarray
     unit: float
+    worth: float
 
     def parameters(self, z: np.ndarray) -> dict[str, np.ndarray]:
         return standard_parameters(self.law, np.clip(z, -Z_MAX, Z_MAX))
@@ -82,6 +84,7 @@ class _Climb:
         """Negative log posterior [start]; infinite where the law is not finite."""
         scaled = (residual / sigma[:, None]) ** 2
         value = (NU + 1) / 2 * np.log1p(scaled / NU).sum(axis=1) + len(self.seen) * np.log(sigma)
+        value *= self.worth
         value += 0.5 * (z**2).sum(axis=1) + 0.5 * ((np.log(sigma) - LOG_SIGMA[0]) / LOG_SIGMA[1]) ** 2
         return np.where(np.isfinite(value), value, np.inf)
 
@@ -122,7 +125,7 @@ class _Climb:
         jacobian = np.stack([(residual - self.residual(z + h * row)) / h for row in np.eye(count)], axis=2)
         jacobian = np.nan_to_num(jacobian, nan=0.0, posinf=0.0, neginf=0.0)
         weight = (NU + 1) / (NU + (residual / sigma[:, None]) ** 2) / sigma[:, None] ** 2
-        weighted = jacobian * weight[..., None]
+        weighted = jacobian * weight[..., None] * self.worth
         precision = np.einsum("sri,srj->sij", weighted, jacobian) + np.eye(count)
         return np.einsum("sri,sr->si", weighted, residual) - z, precision
 

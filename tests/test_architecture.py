@@ -14,9 +14,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "bayescale"
 # each module may import only from those before it
 ORDER = """files formula slope kernel_functions kernel priors lawfile law noise model starts runs lint datasets
-diagnostics sampling quick fit store drift forecast cost surface optimum frontier problem allocate target decide
-approaches design planning backtest loo weights compare verdict average sensitivity nested display tables show
-plots demo terminal cli""".split()
+diagnostics sampling quick fit batch store many drift forecast cost surface optimum frontier problem allocate target
+decide approaches design planning backtest loo weights compare verdict average sensitivity nested display tables
+show plots demo terminal cli""".split()
 
 
 def imported(module):

@@ -1,5 +1,7 @@
 import importlib
 import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -7,7 +9,8 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from bayescale.backtest import backtest, backtest_statement, backtest_table, scores
+from bayescale.backtest import backtest, backtest_failures, backtest_statement, backtest_table, scores
+from bayescale.files import FileError
 from bayescale.fit import FitError
 from bayescale.plots import plot_calibration
 
@@ -139,12 +142,83 @@ def test_goes_on_where_it_was_killed(runs, quick, tmp_path, monkeypatch):
     assert quick == []
 
 
+def test_a_folder_that_cannot_be_made_is_said_before_anything_is_fitted(runs, quick, tmp_path):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(FileError, match="taken: cannot be made: File exists; a folder is expected"):
+        backtest(runs, "chinchilla", horizon=0.5, folder=tmp_path / "taken")
+    assert quick == []
+
+
 def test_what_was_kept_of_other_runs_is_not_used(runs, crossed_runs, quick, tmp_path):
     backtest(runs, "chinchilla", horizon=0.5, folder=tmp_path)
     before = len(quick)
     backtest(crossed_runs(8, 6, seed=5), "chinchilla", horizon=0.5, folder=tmp_path)
     backtest(runs, "chinchilla", horizon=0.5, seed=9, folder=tmp_path)
     assert len(quick) == 3 * before
+
+
+def test_a_cut_that_fails_is_reported_and_tried_again(runs, quick, tmp_path, monkeypatch):
+    whole = backtest(runs, "chinchilla", horizon=0.5)
+    assert whole.sizes["cut"] >= 2 and not whole["failed"].values.any()
+    fit, bad = module.fit, int(whole["learnt_from"][1])
+
+    def failing(runs, law, seed):
+        if runs.sizes["run"] == bad:
+            raise FitError("no chain found a place to start")
+        return fit(runs, law, seed=seed)
+
+    monkeypatch.setattr(module, "fit", failing)
+    result = backtest(runs, "chinchilla", horizon=0.5, folder=tmp_path)
+    where = f"the {bad} runs up to {float(whole['edge'][1]):.3g} FLOP"
+    why = f"backtest, learning from {where}: no chain found a place to start"
+    assert list(result["failed"].values[0]) == ["", why, *[""] * (whole.sizes["cut"] - 2)]
+    assert backtest_failures(result, "chinchilla") == [why]
+    xr.testing.assert_identical(result.drop_isel(cut=1).drop_vars("failed"), whole.drop_isel(cut=1).drop_vars("failed"))
+    assert np.isnan(result["q50"].isel(cut=1)).all()
+    assert (backtest_table(result)["cuts"] < whole.sizes["cut"]).all()
+    said = f"With the law 'chinchilla', nothing could be learnt at 1 of {whole.sizes['cut']} cut(s): {why}"
+    assert backtest_statement(result).endswith(said)
+    quick.clear()
+    monkeypatch.setattr(module, "fit", fit)
+    xr.testing.assert_identical(backtest(runs, "chinchilla", horizon=0.5, folder=tmp_path), whole)
+    assert quick == [bad], "only the cut that failed is computed"
+
+
+def test_all_cuts_fail(runs, monkeypatch):
+    def failing(runs, law, seed):
+        raise FitError("no chain found a place to start")
+
+    monkeypatch.setattr(module, "fit", failing)
+    with pytest.raises(FitError, match=r"backtest, learning from the \d+ runs up to .* FLOP: no chain found a place"):
+        backtest(runs, "chinchilla", horizon=1.0)
+
+
+def test_a_law_of_which_all_cuts_fail(runs, quick, monkeypatch):
+    fit = module.fit
+
+    def failing(runs, law, seed):
+        if law.name == "kaplan":
+            raise FitError("no chain found a place to start")
+        return fit(runs, law, seed=seed)
+
+    monkeypatch.setattr(module, "fit", failing)
+    result = backtest(runs, ["kaplan", "chinchilla"], horizon=0.5)
+    assert set(backtest_table(result)["law"]) == {"chinchilla"}
+    cuts = result.sizes["cut"]
+    assert backtest_statement(result).startswith(
+        f"With the law 'kaplan', nothing could be learnt at {cuts} of {cuts} cut(s)"
+    )
+
+
+def test_an_executor_is_asked_for_the_missing_cuts_only(runs, quick, tmp_path):
+    with ThreadPoolExecutor(1) as thread:
+        whole = backtest(runs, "chinchilla", horizon=0.5, folder=tmp_path, executor=thread)
+        xr.testing.assert_identical(whole, backtest(runs, "chinchilla", horizon=0.5))
+        removed = sorted(tmp_path.iterdir())[0]
+        removed.unlink()
+        quick.clear()
+        xr.testing.assert_identical(backtest(runs, "chinchilla", horizon=0.5, folder=tmp_path, executor=thread), whole)
+    assert len(quick) == 1 and removed.exists()
 
 
 # ---- table, statement, figure ---------------------------------------------------------------------------------------
@@ -162,6 +236,7 @@ def by_hand():
     columns |= {name: observed + error + width for name, width in widths.items()}
     dataset = xr.Dataset({name: (("law", "cut", "run"), values) for name, values in columns.items()})
     dataset = dataset.assign_coords(law=["mine"], edge=("cut", [1e20, 1e19]))
+    dataset["failed"] = (("law", "cut"), [["", ""]])
     return dataset.assign_attrs(source="runs", seed=0, horizon=1.0)
 
 
@@ -205,3 +280,24 @@ def test_backtest_of_the_embedded_runs(pile):
     assert list(result["law"].values) == ["chinchilla", "coupled"]
     table = backtest_table(result)
     assert (table.abs_error < 0.1).all() and (table.cover90 >= 0.5).all()
+
+
+@pytest.mark.slow
+def test_identical_in_process_by_processes_and_by_a_cluster_that_loses_a_worker(pile, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    here = backtest(pile, ["chinchilla", "coupled"], horizon=0.75)
+    xr.testing.assert_identical(backtest(pile, ["chinchilla", "coupled"], horizon=0.75, executor=2), here)
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        with distributed.Client(cluster, set_as_default=False) as client:
+            seen = []
+
+            def progress(done, total):
+                seen.append(done)
+                if done == 1:
+                    os.kill(next(iter(client.run(os.getpid).values())), signal.SIGKILL)
+
+            options = {"horizon": 0.75, "folder": tmp_path, "progress": progress}
+            there = backtest(pile, ["chinchilla", "coupled"], **options, executor=client)
+    xr.testing.assert_identical(there, here)
+    assert seen == list(range(1, 1 + here["failed"].size)), "every cut once"
+    assert len(list(tmp_path.iterdir())) == here["failed"].size

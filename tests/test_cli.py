@@ -225,6 +225,12 @@ def test_hostile_formula_runs_nothing(command, runs, tmp_path, hostile):
         (["plan", "--quantity", "zeta"], "law 'coupled' has no quantity 'zeta'"),
         (["plan", "--params", "2B..1B"], "0 < smallest < largest"),
         (["backtest", "{runs}", "--horizon", "0"], "horizon = 0: a number of decades above 0 is expected"),
+        (
+            ["backtest", "{runs}", "--workers", "0"],
+            "--workers 0: a number of worker processes of at least 1 is expected",
+        ),
+        (["backtest", "{runs}", "--workers", "2", "--scheduler", "tcp://a:1"], "give one of them"),
+        (["compare", "{runs}", "--scheduler", "nowhere"], "executor = 'nowhere': None, a number of worker processes"),
         (["backtest", "{one_size}"], "no cut leaves 12 runs of 4 sizes"),
         (["demo", "-o", "{runs}"], "runs.csv: cannot be made: File exists"),
         (["datasets", "pyle"], "no data set 'pyle'; there are pile, chinchilla; did you mean 'pile'?"),
@@ -480,6 +486,7 @@ def test_backtest(parsed, tmp_path, crossed_runs, sampled):
     (row,) = summary["backtest"]
     assert row["forecasts"] >= 2 and 0 <= row["cover90"] <= 1 and row["crps"] > 0
     assert parsed(*args) == summary and list((tmp_path / "kept").iterdir())
+    assert parsed(*args, "--workers", "1") == summary and summary["failed"] == {"chinchilla": []}
 
 
 def test_datasets(command, parsed):

@@ -165,8 +165,9 @@ def test_laws_of_no_use(crossed_runs, laws, message):
 def forecasts(monkeypatch):
     """Backtests that take no time; elpd of a run and CRPS by law, or a reason why there are none."""
     scores = {"chinchilla": ([1.0, 1.2, 1.1], 0.01), "kaplan": ([2.0, 2.3, 2.1], 0.005)}
+    failures = scores["failures"] = {}
 
-    def backtest(runs, law, *, horizon, seed, folder, progress):
+    def backtest(runs, law, *, horizon, seed, folder, executor, progress):
         score = scores[law.name]
         if isinstance(score, str):
             raise FitError(score)
@@ -177,7 +178,10 @@ def forecasts(monkeypatch):
         dims = ("law", "cut", "run")
         crps = np.where(np.isnan(elpd), np.nan, score[1])
         return xr.Dataset(
-            {"elpd": (dims, elpd), "crps": (dims, crps), "decades_beyond": (dims, crps)},
+            {
+                **{"elpd": (dims, elpd), "crps": (dims, crps), "decades_beyond": (dims, crps)},
+                "failed": (dims[:2], [failures.get(law.name, [""] * count)]),
+            },
             coords={"law": [law.name], "edge": ("cut", np.arange(count, dtype=float))},
         )
 
@@ -218,6 +222,14 @@ def test_a_single_cut_decides_nothing(fits, forecasts):
 
 def test_a_law_that_cannot_be_backtested_is_said_and_weighs_nothing(fits, forecasts):
     forecasts["kaplan"] = "learning from 12 runs did not converge"
+    result = compare(fits, forward=True, mend=False)
+    assert list(result["weight_forward"].values) == [1.0, 0.0]
+    assert "'kaplan': learning from 12 runs did not converge" in comparison_warnings(result)[-1]
+
+
+def test_a_law_that_fails_at_one_cut_is_said_and_weighs_nothing(fits, forecasts):
+    """Its mean over the other cuts is no match for the means of laws that were scored at all of them."""
+    forecasts["failures"]["kaplan"] = ["", "learning from 12 runs did not converge", ""]
     result = compare(fits, forward=True, mend=False)
     assert list(result["weight_forward"].values) == [1.0, 0.0]
     assert "'kaplan': learning from 12 runs did not converge" in comparison_warnings(result)[-1]
@@ -265,7 +277,7 @@ def split(fits):
 @pytest.fixture
 def command(monkeypatch, capsys, fits, forecasts, split, tmp_path):
     monkeypatch.setattr("bayescale.sensitivity.allocate", lambda fit, compute: split)  # done once for all tests
-    monkeypatch.setattr(module, "fit_laws", lambda runs, laws, *, seed, progress: fits)
+    monkeypatch.setattr(module, "fit_laws", lambda runs, laws, *, seed, executor, progress: fits)
     path = tmp_path / "runs.csv"
     runs = runs_of(fits["chinchilla"])
     pd.DataFrame({name: runs[name].values for name in ("params", "tokens", "loss")}).to_csv(path, index=False)

@@ -116,7 +116,7 @@ def refitted(monkeypatch, true_fit):
         if converged[0] is None:
             raise FitError("the sampler could not start")
         tree = same.copy()
-        tree.attrs["diagnostics"] = json.dumps({"converged": converged[0]})
+        tree.attrs["diagnostics"] = json.dumps({"converged": converged[0], "why": "r-hat 1.2"})
         return tree
 
     monkeypatch.setattr(module, "refit", refit)
@@ -152,10 +152,14 @@ def test_bad_runs_are_refitted_without(true_fit, crossed_runs, refitted):
     np.testing.assert_array_equal(after["elpd_loo"][good], before["elpd_loo"][good])
 
 
-@pytest.mark.parametrize("outcome", [False, None])
-def test_a_refit_that_fails_mends_nothing(true_fit, crossed_runs, refitted, outcome):
+@pytest.mark.parametrize(
+    ("outcome", "why"),
+    [(False, "a refit without 1 run(s) did not converge: r-hat 1.2"), (None, "the sampler could not start")],
+)
+def test_a_refit_that_fails_mends_nothing(true_fit, crossed_runs, refitted, outcome, why):
     refitted[1][0] = outcome
     after = loo(outlier(true_fit, crossed_runs))
+    assert after.attrs["not_mended"] == why
     assert not after["mended"].any() and not (after["pareto_k"] <= after.attrs["good_k"]).all()
 
 

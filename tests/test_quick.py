@@ -43,8 +43,10 @@ def test_skew_posterior_is_met():
     assert stats.kstest(np.exp(posterior["x"].values.ravel()), stats.gamma(3).cdf).statistic < 0.02
 
 
-def test_two_optima_are_both_met():
-    model = model_of("logaddexp(-0.5*(x - 4)**2, -0.5*(x + 4)**2 + log(3))", ("x",), [[3.0], [-3.0]])
+@pytest.mark.parametrize("sharp", [0.5, 5000])
+def test_two_optima_are_both_met(sharp):
+    log_density = f"logaddexp(-{sharp}*(x - 4)**2, -{sharp}*(x + 4)**2 + log(3))"
+    model = model_of(log_density, ("x",), [[3.9], [-3.9]])
     _, posterior, _, _ = approximate(model, {"x": NORMAL}, 5000, 4, seed=1)
     assert float((posterior["x"] < 0).mean()) == pytest.approx(0.75, abs=0.02)
 
@@ -52,8 +54,6 @@ def test_two_optima_are_both_met():
 @pytest.mark.parametrize(
     ("log_density", "start", "reason"),
     [
-        # two narrow normals, far apart: one wide proposal wastes nearly all its draws
-        ("logaddexp(-5000*(x - 5)**2, -5000*(x + 5)**2)", [[4.9], [-4.9]], "count|Pareto k"),
         # a Cauchy far wider than its curvature at the optimum says, in many directions
         ("-3*log1p(abs(x)**0.5)", [[0.3], [-0.2]], "Pareto k|count|curvature|far from|optimum"),
         ("log(0*x)", [[0.0]], "not finite|curvature"),

@@ -68,6 +68,7 @@ def _backtest():
         coords={"law": ["chinchilla"], "edge": ("cut", [1e20, 1e21])},
     )
     dataset["learnt_from"] = ("cut", [20, 30])
+    dataset["failed"] = (("law", "cut"), [["", ""]])
     return dataset.assign_attrs(source="mine", seed=0, horizon=1.0)
 
 

@@ -1,0 +1,303 @@
+"""Many tasks, one function: here, in worker processes or on a Dask cluster, with the same results in the same order.
+
+Whatever runs them, every task runs with one BLAS thread: sums split over threads differ in their last digits, and for
+matrices of this size threads cost more than they give. A task that fails leaves a :class:`Failure`. A task whose worker
+died runs again, alone, so that none is blamed for the death of another; what takes its worker down time and again is
+given up.
+"""
+
+import contextlib
+import multiprocessing
+import numbers
+import os
+import queue
+import signal
+import sys
+import threading
+import traceback
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, CancelledError, Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from bayescale.fit import FitError, versions
+
+DEATHS_MAX = 2  # of a task that ran alone when its worker died: then it is the task
+CONNECT_SECONDS = 10.0
+WORKERS_SECONDS = 30.0  # until the first worker of a cluster is there
+# what an executor says when not the task but its worker failed; Dask's are known by name, so that it is not imported
+KILLED = "KilledWorker"  # Dask has tried it several times by then
+DIED = {KILLED, "FutureCancelledError", "FutureLostError", "CommClosedError"}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a task leaves that could not be done.
+
+    Attributes
+    ----------
+    kind : the class of the error
+    why : its message, with the class before it where the error is none of bayescale's own
+    trace : where it was raised, for reports of bugs
+    """
+
+    kind: str
+    why: str
+    trace: str = field(default="", compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Workers:
+    """What runs tasks: ``submit`` as in ``concurrent.futures``, and how many tasks it should hold at a time."""
+
+    submit: Callable[..., Future]
+    most: int = sys.maxsize
+
+
+def run_batch(
+    function: Callable[[Any], Any],
+    tasks: Sequence[Any],
+    *,
+    executor: Any = None,
+    arrived: Callable[[int, Any], None] | None = None,
+) -> list[Any]:
+    """``[function(task) for task in tasks]``, with a :class:`Failure` where that raised an error.
+
+    Parameters
+    ----------
+    function : of a module, and its result a function of the task alone: it may run twice, and anywhere
+    tasks : small things that can be pickled
+    executor : what runs them, see :func:`open_executor`; None is this process, one after the other
+    arrived : called in this thread with (index, result) as results come in, once each, in whatever order they come
+
+    Returns
+    -------
+    One result a task, in the order of the tasks.
+
+    Raises
+    ------
+    FitError
+        If the executor is none, or its worker processes cannot start.
+    """
+    tasks, results = list(tasks), {}
+
+    def keep(i: int, result: Any) -> None:
+        results[i] = result
+        if arrived is not None:
+            arrived(i, result)
+
+    with _one_thread(), open_executor(executor if tasks else None) as workers:
+        if workers is None:
+            for i, task in enumerate(tasks):
+                keep(i, _result(function, task, versions()))
+        else:
+            _run_elsewhere(function, tasks, workers, keep)
+    return [results[i] for i in range(len(tasks))]
+
+
+def _one_thread() -> Any:
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(1, user_api="blas")
+
+
+def _result(function: Callable[[Any], Any], task: Any, expected: dict[str, str]) -> Any:
+    """What a worker sends back; an error as text, since not every exception can be pickled."""
+    here = versions()
+    if here != expected:
+        name = next(name for name in expected if here.get(name) != expected[name])
+        why = f"the worker has {name} {here.get(name)}, the sender {expected[name]}; results would not be the same"
+        return Failure("VersionError", f"{why}, give both the same versions")
+    try:
+        with _one_thread():
+            return function(task)
+    except Exception as error:
+        return Failure(type(error).__name__, _text(error), traceback.format_exc())
+
+
+def _run_elsewhere(
+    function: Callable[[Any], Any],
+    tasks: Sequence[Any],
+    workers: Workers,
+    keep: Callable[[int, Any], None],
+) -> None:
+    """Keep tasks under way and hand on every result; those whose worker died run again, alone."""
+    waiting, suspects = deque(range(len(tasks))), deque()
+    running: dict[Future, tuple[int, bool]] = {}
+    deaths: Counter[int] = Counter()
+    done: queue.SimpleQueue[Future] = queue.SimpleQueue()
+    try:
+        while waiting or suspects or running:
+            alone = bool(suspects)
+            while _room(waiting, suspects, running, workers.most):
+                i = (suspects if alone else waiting).popleft()
+                try:
+                    future = workers.submit(_result, function, tasks[i], versions())
+                except FitError:  # our own workers cannot start
+                    raise
+                except Exception as error:  # shut down, or broken and not ours to replace
+                    keep(i, Failure(type(error).__name__, f"the executor takes no more tasks: {_text(error)}"))
+                    continue
+                running[future] = i, alone
+                future.add_done_callback(done.put)
+            if not running:
+                continue
+            future = done.get()
+            i, alone = running.pop(future)
+            error = _error(future)
+            if error is None:
+                keep(i, future.result())
+            elif not _died(error):
+                keep(i, Failure(type(error).__name__, _text(error)))
+            else:
+                deaths[i] += alone
+                if deaths[i] >= (1 if type(error).__name__ == KILLED else DEATHS_MAX):
+                    keep(i, Failure("WorkerDied", "its worker died each time (killed, or out of memory)"))
+                else:
+                    suspects.append(i)
+    finally:
+        for future in running:
+            future.cancel()
+
+
+def _room(waiting: deque, suspects: deque, running: dict, most: int) -> bool:
+    """Whether a task may start; a suspect only where nothing runs, and nothing beside it."""
+    if suspects or any(alone for _, alone in running.values()):
+        return bool(suspects) and not running
+    return bool(waiting) and len(running) < most
+
+
+def _error(future: Future) -> BaseException | None:
+    try:
+        return future.exception()
+    except CancelledError as error:
+        return error
+
+
+def _died(error: BaseException) -> bool:
+    return isinstance(error, BrokenExecutor | CancelledError) or type(error).__name__ in DIED
+
+
+def _text(error: BaseException) -> str:
+    """The message of an error; of one that is not ours, with its class, which often says more."""
+    ours = type(error).__module__.startswith("bayescale.")
+    return str(error) if ours else f"{type(error).__name__}: {error}".removesuffix(": ")
+
+
+# ---- what runs tasks ------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def open_executor(executor: Any) -> Iterator[Workers | None]:
+    """Workers that serve many batches; every function with the option ``executor`` takes the same, for one batch.
+
+    Parameters
+    ----------
+    executor : None (this process), a number of worker processes on this machine, the address of a Dask scheduler
+        (``"tcp://10.0.0.1:8786"``), a Dask client, or whatever has the ``submit`` of ``concurrent.futures``
+
+    Raises
+    ------
+    FitError
+        If it is none of these, worker processes cannot start, no scheduler answers, or it has no workers.
+    """
+    if executor is None or isinstance(executor, Workers):
+        yield executor
+    elif isinstance(executor, str) and "://" in executor:
+        with _cluster(executor) as client:
+            yield _of_client(client)
+    elif hasattr(executor, "get_executor"):
+        yield _of_client(executor)
+    elif hasattr(executor, "submit"):
+        yield Workers(executor.submit)
+    elif isinstance(executor, numbers.Integral) and not isinstance(executor, bool) and executor >= 1:
+        with _processes(int(executor)) as submit:
+            yield Workers(submit, int(executor) + 1)  # one more than can run, so that no worker waits for us
+    else:
+        raise FitError(
+            f"executor = {executor!r}: None, a number of worker processes of at least 1, the address of a Dask "
+            "scheduler (tcp://10.0.0.1:8786), a Dask client or an executor of concurrent.futures is expected"
+        )
+
+
+def _of_client(client: Any) -> Workers:
+    return Workers(client.get_executor(pure=False).submit)  # pure tasks that are equal would be one, dead or alive
+
+
+@contextlib.contextmanager
+def _processes(count: int) -> Iterator[Callable[..., Future]]:
+    """``submit`` of a pool of worker processes, started with the first task and replaced when one of them dies."""
+    pool = None
+
+    def submit(*call: Any) -> Future:
+        nonlocal pool
+        if pool is None:
+            pool = _pool(count)
+            _check_start(pool, count)
+        try:
+            return pool.submit(*call)
+        except BrokenExecutor:
+            pool.shutdown()
+            pool = _pool(count)
+            return pool.submit(*call)
+
+    try:
+        yield submit
+    finally:
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
+
+
+def _check_start(pool: Any, count: int) -> None:
+    try:
+        for future in [pool.submit(os.getpid) for _ in range(count)]:
+            future.result()
+    except (BrokenExecutor, RuntimeError):  # the second is what such a script meets in the worker
+        raise FitError(
+            "the worker processes died while they started; in a script, everything that it does must stand under "
+            "\"if __name__ == '__main__':\", since every worker reads the script first"
+        ) from None
+
+
+def _pool(count: int) -> Any:
+    from concurrent.futures import ProcessPoolExecutor
+
+    # forking a process in which BLAS, Numba or nutpie have threads can leave the child waiting for ever
+    return ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"), initializer=_begin)
+
+
+def _begin() -> None:
+    """In a new worker: an interrupt is for the parent to act on, and the worker ends with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def end() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()
+
+
+@contextlib.contextmanager
+def _cluster(address: str) -> Iterator[Any]:
+    """A client of a Dask scheduler that has workers."""
+    try:
+        from distributed import Client
+    except ImportError:
+        raise FitError("a Dask scheduler needs the package 'distributed'; pip install 'bayescale[dask]'") from None
+    try:
+        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise FitError(
+            f"no Dask scheduler at {address}: {str(error).splitlines()[0]}; an address such as "
+            "tcp://10.0.0.1:8786 is expected, where 'dask scheduler' runs"
+        ) from None
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=WORKERS_SECONDS)
+        except TimeoutError:
+            raise FitError(
+                f"the Dask scheduler at {address} has no workers; start some with 'dask worker {address}'"
+            ) from None
+        yield client
