@@ -13,13 +13,17 @@ from bayescale.files import FileError
 from bayescale.fit import FitError, fit, pymc_model
 from bayescale.forecast import forecast, forecast_table, forecast_warnings
 from bayescale.formula import FormulaError
+from bayescale.landmarks import landmark_table
 from bayescale.law import Law, LawError, laws, load_law
 from bayescale.lint import check_runs
 from bayescale.loo import loo
 from bayescale.many import fit_many
 from bayescale.nested import nested_question, nested_questions
 from bayescale.planning import plan_runs, plan_statement
-from bayescale.plots import plot_calibration, plot_forecast
+from bayescale.plots_loss import plot_forecast, plot_isoflops, plot_residuals
+from bayescale.plots_split import plot_frontier, plot_landmarks, plot_next_run, plot_regret, plot_surface
+from bayescale.plots_trust import plot_calibration, plot_comparison, plot_priors
+from bayescale.report import report, save_report
 from bayescale.runs import RunsError, read_runs
 from bayescale.sensitivity import prior_sensitivity, sensitivity_warnings
 from bayescale.show import show
@@ -64,6 +68,7 @@ __all__ = [
     "forecast_table",
     "forecast_warnings",
     "gain_table",
+    "landmark_table",
     "laws",
     "least_compute",
     "least_compute_table",
@@ -81,12 +86,23 @@ __all__ = [
     "plan_runs",
     "plan_statement",
     "plot_calibration",
+    "plot_comparison",
     "plot_forecast",
+    "plot_frontier",
+    "plot_isoflops",
+    "plot_landmarks",
+    "plot_next_run",
+    "plot_priors",
+    "plot_regret",
+    "plot_residuals",
+    "plot_surface",
     "prior_sensitivity",
     "pymc_model",
     "read_runs",
+    "report",
     "run_batch",
     "save_fit",
+    "save_report",
     "sensitivity_warnings",
     "show",
 ]

@@ -210,12 +210,7 @@ def fit(
     if below is not None:
         data = _below(data, size_column(chosen), _number("--below", below))
     if output is not None:
-        if not output.parent.is_dir():
-            raise InputError(
-                f"{output}: the folder {output.parent} does not exist; make it first, or give another path"
-            )
-        if output.is_dir():
-            raise InputError(f"{output} is a folder; the name of a file in it is expected, such as {output / 'fit.nc'}")
+        _check_output(output, "fit.nc")
     with working("compiling and sampling", quiet or as_json):
         from bayescale.diagnostics import fit_summary
         from bayescale.fit import fit as fit_law  # 'fit' is this command
@@ -512,7 +507,8 @@ def backtest(
     if output is not None:
         write_table(table, output)
     if figure is not None:
-        from bayescale.plots import plot_calibration, save_figure
+        from bayescale.figures import save_figure
+        from bayescale.plots_trust import plot_calibration
 
         save_figure(plot_calibration(result), figure)
     if as_json:
@@ -620,6 +616,80 @@ def compare(
 
 
 @app.command()
+def report(
+    fit: FitFile,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page, one HTML file.")] = Path("report.html"),
+    compute: Annotated[
+        list[str] | None, typer.Option("--compute", "-C", help="Budget to answer for, in FLOP; may be repeated.")
+    ] = None,
+    params: Annotated[
+        list[str] | None, typer.Option("--params", "-N", help="Parameters of a planned run; may be repeated.")
+    ] = None,
+    tokens: Annotated[
+        list[str] | None, typer.Option("--tokens", "-D", help="Tokens of a planned run; may be repeated.")
+    ] = None,
+    at: Annotated[
+        list[str] | None, typer.Option("--at", metavar="NAME=VALUE", help="Another input of the law: unique_tokens=4B.")
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="Also tell P(loss <= TARGET).")] = None,
+    backtest: Annotated[
+        bool, typer.Option("--backtest", help="Forecast the fit's own larger runs from its smaller ones (refits).")
+    ] = False,
+    compare: Annotated[
+        str | None, typer.Option(help="Compare with these laws, separated by commas (refits): coupled,chinchilla.")
+    ] = None,
+    horizon: Annotated[float, typer.Option(help="Longest forecast of the backtest, in decades of compute.")] = 1.5,
+    resume: Annotated[Path | None, typer.Option(help="Folder of finished parts of the backtest.")] = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """One HTML page of a fit, for whoever decides: no network, one file, with a part that answers for other sizes."""
+    from bayescale.fit import law_of, runs_of
+    from bayescale.report import report as make_report  # 'report' is this command
+    from bayescale.report import save_report
+    from bayescale.store import open_fit
+
+    _check_output(output, "report.html")
+    opened = open_fit(fit)
+    runs, law = runs_of(opened), law_of(opened)
+    tested = compared = None
+    if backtest:
+        from bayescale.backtest import backtest as run_backtest
+
+        with progress_bar("forecasting the larger runs from the smaller", quiet or as_json) as step:
+            tested = run_backtest(runs, law, horizon=horizon, seed=seed, folder=resume, progress=step)
+    if compare is not None:
+        from bayescale.compare import compare as compare_fits
+        from bayescale.compare import fit_laws
+        from bayescale.law import load_law
+
+        others = [load_law(name.strip()) for name in compare.split(",") if name.strip()]
+        others = [other for other in others if other.name != law.name]
+        with progress_bar("fitting the laws", quiet or as_json) as step:
+            fits = fit_laws(runs, [law, *others], seed=seed, progress=step)
+        with working("comparing them", quiet or as_json):
+            compared = compare_fits(fits, forward=backtest, horizon=horizon, seed=seed, folder=resume)
+    sizes = {"params": params, "tokens": tokens, "compute": compute}
+    given = {name: [_number(f"--{name}", one) for one in some] for name, some in sizes.items() if some}
+    with working("drawing the page", quiet or as_json):
+        page = make_report(
+            opened,
+            at=_numbers("--at", at),
+            target=None if target is None else _number("--target", target),
+            tested=tested,
+            compared=compared,
+            seed=seed,
+            **given,
+        )
+        path = save_report(page, output)
+    if as_json:
+        print_json({"file": str(path), "bytes": len(page.encode())})
+    elif not quiet:
+        print(f"Written: {path}")
+
+
+@app.command()
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path("demo"),
     seed: Seed = 0,
@@ -681,6 +751,14 @@ def _runs(
     named = given in DATASETS and not Path(given).exists()
     source = fetch_dataset(given) if named else given
     return read_runs(source, law, columns=_pairs("--column", column), units=_pairs("--unit", unit))
+
+
+def _check_output(path: Path, example: str) -> None:
+    """Before the work: can the file be where it was asked for?"""
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: the folder {path.parent} does not exist; make it first, or give another path")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; the name of a file in it is expected, such as {path / example}")
 
 
 def _executor(workers: int | None, scheduler: str | None) -> int | str | None:

@@ -13,10 +13,13 @@ from bayescale.allocate import allocate, allocation_summary, allocation_table, a
 from bayescale.backtest import backtest, backtest_statement, backtest_table
 from bayescale.datasets import load_dataset
 from bayescale.diagnostics import fit_summary
+from bayescale.figures import save_figure
 from bayescale.files import FileError, write_table
 from bayescale.fit import fit
 from bayescale.forecast import forecast, forecast_summary, forecast_table, forecast_warnings
-from bayescale.plots import plot_calibration, plot_forecast, save_figure
+from bayescale.plots_loss import plot_forecast
+from bayescale.plots_trust import plot_calibration
+from bayescale.report import report, save_report
 from bayescale.store import save_fit
 
 BELOW = 1e22  # FLOP: the runs below are fitted, those above are forecast
@@ -40,7 +43,8 @@ class Demo:
 def run_demo(
     folder: Path, *, seed: int = 0, step: Callable[[str], AbstractContextManager[Any]] = lambda what: nullcontext()
 ) -> Demo:
-    """Fit the embedded runs below 1e22 FLOP, forecast those above, split a budget; leave the results in ``folder``.
+    """Fit the embedded runs below 1e22 FLOP, forecast those above, split a budget; leave the results and
+    a report of them in ``folder``.
 
     ``step(what)`` is entered around every piece of work that takes its time.
     """
@@ -62,7 +66,10 @@ def run_demo(
         split = allocate(tree, BUDGET, seed=seed)
     with step("backtest: forecasting the fitted runs' own larger half"):
         tested = backtest(small, seed=seed, horizon=1.0)
-    with step("drawing"):
+    with step("drawing, and writing the report"):
+        farthest = large.isel(run=int(large["compute"].values.argmax()))
+        planned = {name: float(farthest[name]) for name in ("params", "tokens")}
+        page = report(tree, compute=BUDGET, **planned, tested=tested, seed=seed)
         files = [
             save_fit(tree, folder / "fit.nc"),
             write_table(table, folder / "forecasts.csv"),
@@ -70,6 +77,7 @@ def run_demo(
             write_table(backtest_table(tested), folder / "backtest.csv"),
             save_figure(plot_forecast(tree, predicted, large["loss"].values), folder / "forecast.png"),
             save_figure(plot_calibration(tested), folder / "backtest.png"),
+            save_report(page, folder / "report.html"),
         ]
     held = int(((table.loss_q05 <= table.measured) & (table.measured <= table.loss_q95)).sum())
     held_law = int(((table.law_loss_q05 <= table.measured) & (table.measured <= table.law_loss_q95)).sum())

@@ -148,6 +148,8 @@ def sample_log_loss(
     rng: np.random.Generator,
     prior: DriftPrior | None = None,
     by_scale: list[AtScale] | None = None,
+    *,
+    apart: bool = False,
 ) -> dict[str, xr.DataArray]:
     """Draws of the four parts of the log loss that new runs would show.
 
@@ -157,6 +159,8 @@ def sample_log_loss(
     points : columns of the planned runs [point]
     prior : of the drift; the shipped one by default
     by_scale : what :func:`posterior_by_scale` returned for this fit, to save computing it again
+    apart : every point for itself: what a call with that point alone and the same state of the generator would give.
+        The points then share their random numbers, and what they have in common beyond that is not drawn
 
     Returns
     -------
@@ -164,8 +168,8 @@ def sample_log_loss(
     loss. The parameters of the law are drawn anew here, from their posterior with the drift in the model; ``bend`` is
     what the runs say of the law's error at a point (the drift's mean given them), ``drift`` what they leave open.
     """
-    curve, sigma = _sample_curve(fit, points, rng, prior, by_scale)
-    noise = _new_noise(fit, sigma, points, rng)
+    curve, sigma = _sample_curve(fit, points, rng, prior, by_scale, apart)
+    noise = _new_noise(fit, sigma, points, rng, apart)
     chains, draws = (fit["posterior"].sizes[dim] for dim in ("chain", "draw"))
     return {
         name: xr.DataArray(part.reshape(chains, draws, -1), dims=("chain", "draw", "point"))
@@ -197,7 +201,7 @@ def log_predictive_density(
     return logsumexp(density, axis=0) - np.log(len(density))
 
 
-def _sample_curve(fit, points, rng, prior, by_scale) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def _sample_curve(fit, points, rng, prior, by_scale, apart=False) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Draws of ``law``, ``bend`` and ``drift`` [draw, point], and of the noise's sigma [draw]."""
     prior = prior or shipped_prior()
     law = law_of(fit)
@@ -220,14 +224,18 @@ def _sample_curve(fit, points, rng, prior, by_scale) -> tuple[dict[str, np.ndarr
         across = variance * correlation(cells.where, new, prior.length)  # [cell, point]
         residual = cells.log_loss - _log_law(law, z, cells.inputs, constants)  # [count, cell]
         solved = at.covariance.solve(across)
-        left = variance * correlation(new, new, prior.length) - across.T @ solved
-        values, vectors = np.linalg.eigh((left + left.T) / 2)
-        root = vectors * np.sqrt(np.maximum(values, 0.0))
-        sd = np.sqrt((root**2).sum(axis=1))
+        if apart:
+            sd = np.sqrt(np.maximum(variance - (across * solved).sum(axis=0), 0.0))
+            open_drift = rng.standard_normal((count, 1)) * sd
+        else:
+            left = variance * correlation(new, new, prior.length) - across.T @ solved
+            values, vectors = np.linalg.eigh((left + left.T) / 2)
+            root = vectors * np.sqrt(np.maximum(values, 0.0))
+            sd = np.sqrt((root**2).sum(axis=1))
+            open_drift = rng.standard_normal((count, len(sd))) @ root.T
         parts["law"].append(_log_law(law, z, new_inputs, constants))
         parts["bend"].append(residual @ solved)
-        open_drift = rng.standard_normal((count, len(sd))) @ root.T - beyond * prior.optimism * sd
-        parts["drift"].append(spread * open_drift)
+        parts["drift"].append(spread * (open_drift - beyond * prior.optimism * sd))
         parts["sigma"].append(at.sigma * np.exp(at.log_sigma_sd * rng.standard_normal(count)))
     order = rng.permutation(chains * draws)  # the grid's order must not show in chains and draws
     joined = {name: np.concatenate(part)[order] for name, part in parts.items()}
@@ -480,9 +488,13 @@ def _allot(total: int, weights: np.ndarray, rng: np.random.Generator) -> np.ndar
     return np.diff(np.minimum(edges, total), prepend=0)
 
 
-def _new_noise(fit: xr.DataTree, sigma: np.ndarray, points: xr.Dataset, rng: np.random.Generator) -> np.ndarray:
+def _new_noise(
+    fit: xr.DataTree, sigma: np.ndarray, points: xr.Dataset, rng: np.random.Generator, apart: bool = False
+) -> np.ndarray:
     """Noise of new runs [draw, point]."""
     scale, values = _new_noise_scale(fit, sigma, points)
+    if apart:
+        return scale * sample_noise(NOISES[fit.attrs["noise"]], np.ones((len(scale), 1)), values, rng)
     return sample_noise(NOISES[fit.attrs["noise"]], scale, values, rng)
 
 

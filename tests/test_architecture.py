@@ -15,8 +15,9 @@ PACKAGE = ROOT / "bayescale"
 # each module may import only from those before it
 ORDER = """files formula slope kernel_functions kernel priors lawfile law noise model starts runs lint datasets
 diagnostics sampling quick fit batch store many drift forecast cost surface optimum frontier problem allocate target
-decide approaches design planning backtest loo weights compare verdict average sensitivity nested display tables
-show plots demo terminal cli""".split()
+decide approaches design planning backtest loo weights compare verdict average sensitivity nested display tables show
+terminal javascript pointwise references explorer landmarks figures plots_loss plots_split plots_trust report_parts
+report_evidence report demo cli""".split()
 
 
 def imported(module):
@@ -100,7 +101,8 @@ def test_wheel_holds_all_and_works(tmp_path):
         archive.extractall(tmp_path / "installed")
     expected = {f"bayescale/{path.name}" for path in PACKAGE.glob("*.py")}
     expected |= {f"bayescale/models/{path.name}" for path in (ROOT / "models").glob("*.toml")}
-    expected |= {f"bayescale/data/{path.name}" for path in (PACKAGE / "data").iterdir()}
+    for folder in ("data", "templates"):
+        expected |= {f"bayescale/{folder}/{path.name}" for path in (PACKAGE / folder).iterdir()}
     assert expected <= names, sorted(expected - names)
     extra = {name for name in names if not name.startswith(("bayescale/", "bayescale-"))}
     assert not extra, f"the wheel holds what is not the package: {sorted(extra)}"

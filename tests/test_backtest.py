@@ -12,7 +12,7 @@ from scipy import stats
 from bayescale.backtest import backtest, backtest_failures, backtest_statement, backtest_table, scores
 from bayescale.files import FileError
 from bayescale.fit import FitError
-from bayescale.plots import plot_calibration
+from bayescale.plots_trust import plot_calibration
 
 module = importlib.import_module("bayescale.backtest")  # bayescale.backtest may be the function of that name
 
@@ -266,8 +266,9 @@ def test_statement(by_hand):
 def test_figure(by_hand):
     figure = plot_calibration(by_hand)
     left, right = figure.axes
-    assert left.get_title("left") == "Law 'mine' on runs: every held-out run"
-    assert [label.get_text() for label in right.get_xticklabels()] == ["0 to 0.5", "0.5 to 1"]
+    assert left.get_title("left") == "'mine' on runs: each held-out run"
+    shown = [text.get_text().rpartition(":")[0] for text in right.get_legend().get_texts()]
+    assert shown == ["0 to 0.5 decades", "0.5 to 1 decades"]
     plt.close(figure)
 
 

@@ -232,6 +232,12 @@ def test_hostile_formula_runs_nothing(command, runs, tmp_path, hostile):
         (["backtest", "{runs}", "--workers", "2", "--scheduler", "tcp://a:1"], "give one of them"),
         (["compare", "{runs}", "--scheduler", "nowhere"], "executor = 'nowhere': None, a number of worker processes"),
         (["backtest", "{one_size}"], "no cut leaves 12 runs of 4 sizes"),
+        (["report", "{fit}", "-o", "{folder}/no/report.html"], "/no does not exist"),
+        (["report", "{fit}", "-o", "{folder}"], "is a folder; the name of a file in it is expected"),
+        (["report", "{truncated}"], "not a readable NetCDF file"),
+        (["report", "{fit}", "-o", "{folder}/report.html", "-N", "7B"], "params and tokens go together"),
+        (["report", "{fit}", "-o", "{folder}/report.html", "-C", "much"], "--compute much: not a number"),
+        (["report", "{fit}", "-o", "{folder}/report.html", "--compare", "kaplann"], "did you mean 'kaplan'?"),
         (["demo", "-o", "{runs}"], "runs.csv: cannot be made: File exists"),
         (["datasets", "pyle"], "no data set 'pyle'; there are pile, chinchilla; did you mean 'pile'?"),
         (["laws", "nosuch"], "unknown law 'nosuch'; a law file of your own"),
@@ -547,7 +553,11 @@ def test_demo(parsed, tmp_path):
     assert {"fit", "forecast", "measured", "allocation", "backtest", "verdict", "files"} <= set(summary)
     assert len(summary["measured"]) == len(summary["forecast"]["points"]) == 7
     made = {path.name for path in (tmp_path / "demo").iterdir()}
-    assert made == {"fit.nc", "forecasts.csv", "allocation.csv", "backtest.csv", "forecast.png", "backtest.png"}
+    tables = {"fit.nc", "forecasts.csv", "allocation.csv", "backtest.csv"}
+    assert made == {*tables, "forecast.png", "backtest.png", "report.html"}
+    assert "A run of 20.6B parameters and 472B tokens" in (tmp_path / "demo" / "report.html").read_text(
+        encoding="utf-8"
+    )
     assert (tmp_path / "demo" / "forecast.png").read_bytes().startswith(b"\x89PNG")
     assert open_fit(tmp_path / "demo" / "fit.nc").attrs["source"] == "pile"
     pairs = zip(summary["forecast"]["points"], summary["measured"], strict=True)

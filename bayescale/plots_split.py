@@ -1,0 +1,320 @@
+"""Figures of the split: frontier, surface, landmarks, regret, the next run."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from bayescale.allocate import allocate
+from bayescale.display import size_text
+from bayescale.figures import (
+    BAND,
+    HORIZONS,
+    LAW,
+    POINT,
+    TRUTH,
+    WIDE,
+    compute_axis,
+    fading_band,
+    log_ticks,
+    mark_edge,
+    size_axis,
+    style,
+    widened,
+)
+from bayescale.forecast import quantiles
+from bayescale.landmarks import landmark_table
+from bayescale.problem import problem_of
+from bayescale.runs import FLOPS_PER_PARAM_TOKEN
+from bayescale.surface import loss_at
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BEYOND = 100.0  # times the largest run's compute, to which frontiers are drawn unless a budget is given
+RULE_OF_THUMB = 20.0  # tokens per parameter
+
+
+def plot_frontier(fit: xr.DataTree, compute: float | None = None) -> "Figure":
+    """N*(C) and D*(C) with their 90 % and 50 % bands, the runs, and 20 tokens per parameter for comparison.
+
+    The bands take the law to be exactly right; beyond the largest run they pale.
+
+    Parameters
+    ----------
+    fit : what :func:`bayescale.fit` returns, of a law of N and D
+    compute : budget to which it is drawn [FLOP]; a hundred times the largest run's by default
+    """
+    import matplotlib.pyplot as plt
+
+    data = fit["constant_data"]
+    low, largest = float(data["compute"].min()), float(data["compute"].max())
+    end = max(BEYOND * largest, 2 * (compute or 0.0))
+    budgets = np.sort(np.append(np.geomspace(low, end, 50), largest))
+    split = allocate(fit, budgets)
+    thumb = np.sqrt(budgets / (FLOPS_PER_PARAM_TOKEN * RULE_OF_THUMB))
+    with style():
+        figure, panels = plt.subplots(1, 2, figsize=(WIDE[0] * 1.1, 3.9), sharex=True)
+        for axes, name, column, rule, label in zip(
+            panels, "ND", ("params", "tokens"), (thumb, RULE_OF_THUMB * thumb), ("N*", "D*"), strict=True
+        ):
+            band = quantiles(split[name])
+            fading_band(axes, budgets, band["q05"], band["q95"], largest, f"{label}: 90 % band")
+            fading_band(axes, budgets, band["q25"], band["q75"], largest, None, 0.35)
+            axes.plot(budgets, band["q50"], color=BAND, lw=1.4, label="median")
+            axes.plot(budgets, rule, color=TRUTH, lw=1.2, ls="--", label="20 tokens per parameter")
+            axes.scatter(data["compute"], data[column], s=9, c=POINT, lw=0, alpha=0.6, label="runs")
+            axes.set_xscale("log")
+            axes.set_yscale("log")
+            axes.set_xlim(*widened(budgets, 0.02))
+            compute_axis(axes.xaxis, most=5)
+            size_axis(axes.yaxis, {"N": "parameters", "D": "tokens"}[name])
+            mark_edge(axes, largest)
+            if compute:
+                axes.axvline(compute, color=TRUTH, lw=0.9)
+        panels[0].legend(loc="upper left", bbox_to_anchor=(0.0, 0.94))
+        if not bool(split["identified"].all()):
+            figure.suptitle("NOT IDENTIFIED by these runs: the bands come from the prior", color=TRUTH, fontsize=10.5)
+    return figure
+
+
+def plot_surface(fit: xr.DataTree, compute: float | None = None) -> "Figure":
+    """The median loss of the law over N and D, the runs, lines of equal compute, and the posterior of the optimum.
+
+    Parameters
+    ----------
+    fit : what :func:`bayescale.fit` returns, of a law of N and D
+    compute : budget whose optimum is shown [FLOP]; ten times the largest run's by default
+    """
+    import matplotlib.pyplot as plt
+    from matplotlib import patheffects
+
+    data = fit["constant_data"]
+    problem, _ = problem_of(fit)
+    budget = compute or 10 * float(data["compute"].max())
+    split = allocate(fit, budget)
+    clouds = [split[name].values.ravel() for name in ("N", "D")]
+    step = max(1, len(clouds[0]) // 400)
+    known = bool(split["identified"].all())
+    centres = [float(np.median(cloud)) for cloud in clouds]
+    spans = [
+        np.quantile(cloud, [0.02, 0.98]) if known else [centre] for cloud, centre in zip(clouds, centres, strict=True)
+    ]
+    ends = [widened([*data[name].values, *span], 0.08) for name, span in zip(("params", "tokens"), spans, strict=True)]
+    N, D = (np.geomspace(*end, 70) for end in ends)
+    thin = problem.surface
+    loss = np.stack([np.median(loss_at(thin, N[None, :], tokens), axis=0) for tokens in D])
+    with style():
+        figure, axes = plt.subplots(figsize=(WIDE[0], 5.2))
+        # levels equally apart in logarithm above the floor, where the surface is steep and where it is flat alike
+        floor = loss.min() - 0.08 * (np.median(loss) - loss.min())
+        steps = np.geomspace(loss.min() - floor, loss.max() - floor, 15)
+        digits = int(np.clip(2 - np.floor(np.log10(np.ptp(loss))), 2, 4))
+        levels = np.unique(np.round(floor + steps, digits))
+        shade = axes.contourf(N, D, loss, levels=levels, cmap="cividis_r", extend="both", alpha=0.9)
+        shade.set_rasterized(True)
+        lines = axes.contour(N, D, loss, levels=levels[1:-1:2], colors="white", linewidths=0.7)
+        axes.clabel(lines, fontsize=8, fmt=lambda value: f"{value:.{digits}f}".rstrip("0"), colors="black")
+        budgets = log_ticks(6 * N[0] * D[0], 6 * N[-1] * D[-1], 6)
+        for amount in budgets:
+            tokens = amount / (FLOPS_PER_PARAM_TOKEN * N)
+            inside = (tokens > D[0]) & (tokens < D[-1])
+            if inside.sum() < 12:
+                continue
+            axes.plot(N[inside], tokens[inside], color="black", lw=0.7, ls=(0, (4, 3)), alpha=0.7)
+            at = np.flatnonzero(inside)[4]
+            axes.annotate(
+                f"{amount:.0e}".replace("e+", "e"),
+                (N[at], tokens[at]),
+                fontsize=8,
+                path_effects=[patheffects.withStroke(linewidth=2.2, foreground="white")],
+            )
+        axes.scatter(
+            data["params"], data["tokens"], s=15, c="white", edgecolors="black", lw=0.6, label="runs", zorder=4
+        )
+        text = f"{budget:.2g}".replace("e+", "e")
+        if known:
+            axes.scatter(
+                *(cloud[::step] for cloud in clouds),
+                s=5,
+                color=TRUTH,
+                alpha=0.45,
+                lw=0,
+                zorder=5,
+                label=f"best split of {text} FLOP, draws",
+            )
+            axes.plot(*centres, "D", ms=6, color=TRUTH, mec="white", zorder=6, label="its median")
+        axes.set(xscale="log", yscale="log", xlim=ends[0], ylim=ends[1])
+        size_axis(axes.xaxis, "parameters N")
+        size_axis(axes.yaxis, "tokens D")
+        title = "Loss of the law (median, nats per token); dashed: equal compute [FLOP]"
+        axes.set_title(title if known else f"{title}\nThe best split of {text} FLOP is not identified by these runs")
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3)
+    return figure
+
+
+def plot_landmarks(fit: xr.DataTree) -> "Figure":
+    """Well-known models on the plane of N and D, with the best splits by this fit: median and 90 % band.
+
+    A landmark above the band was trained on more tokens than its compute asks for by this law, below it on fewer. The
+    law is that of the runs of the fit: other data and recipes have other laws.
+
+    Parameters
+    ----------
+    fit : what :func:`bayescale.fit` returns, of a law of N and D
+    """
+    import matplotlib.pyplot as plt
+
+    table = landmark_table(fit)
+    data = fit["constant_data"]
+    largest = float(data["compute"].max())
+    low = min(float(data["compute"].min()), table["compute"].min()) / 2
+    budgets = np.sort(np.append(np.geomspace(low, 3 * table["compute"].max(), 60), largest))
+    split = allocate(fit, budgets)
+    with style():
+        figure, axes = plt.subplots(figsize=(WIDE[0], 5.2))
+        # along a line of equal compute a band of N is a band of D: drawn as the polygon between both edges
+        band = quantiles(split["N"])
+        for edge, alpha in ((budgets <= largest, 0.32), (budgets >= largest, 0.14)):
+            sizes = np.concatenate([band["q05"][edge], band["q95"][edge][::-1]])
+            spent = np.concatenate([budgets[edge], budgets[edge][::-1]])
+            axes.fill(sizes, spent / FLOPS_PER_PARAM_TOKEN / sizes, color=BAND, alpha=alpha, lw=0)
+        axes.fill([], [], color=BAND, alpha=0.32, label="best splits: 90 % band, paler beyond the runs")
+        axes.plot(band["q50"], budgets / FLOPS_PER_PARAM_TOKEN / band["q50"], color=BAND, lw=1.4, label="median")
+        axes.scatter(data["params"], data["tokens"], s=9, c=POINT, lw=0, alpha=0.6, label="runs fitted")
+        axes.scatter(table["params"], table["tokens"], s=30, marker="s", color=TRUTH, edgecolors="white", zorder=5)
+        axes.set(xscale="log", yscale="log")
+        axes.set_xlim(*widened([*data["params"].values, *table["params"]], 0.1))
+        axes.set_ylim(*widened([*data["tokens"].values, *table["tokens"]], 0.1))
+        size_axis(axes.xaxis, "parameters N")
+        size_axis(axes.yaxis, "tokens D")
+        _name_landmarks(axes, table)
+        axes.legend(loc="upper left")
+        warn = "" if bool(table["identified"].all()) else "; NOT IDENTIFIED by these runs"
+        axes.set_title(f"Well-known models and the best splits by this fit{warn}")
+    return figure
+
+
+# where the name stands, so that none covers another: (side, up) in points
+PLACES = {
+    "GPT-2": (0, 7, "center"),
+    "GPT-3": (0, -13, "center"),
+    "Gopher": (6, 4, "left"),
+    "Chinchilla": (6, 6, "left"),
+    "LLaMA 7B": (-6, 4, "right"),
+    "LLaMA 13B": (-3, -13, "center"),
+    "LLaMA 33B": (-6, 5, "right"),
+    "LLaMA 65B": (4, -13, "center"),
+    "Llama 3 8B": (0, -13, "center"),
+    "Llama 3 70B": (0, 7, "center"),
+    "Llama 3 405B": (0, 7, "center"),
+}
+
+
+def _name_landmarks(axes: "Axes", table: Any) -> None:
+    from matplotlib import patheffects
+
+    for row in table.itertuples():
+        side, up, align = PLACES.get(row.model, (6, 0, "left"))
+        axes.annotate(
+            row.model,
+            (row.params, row.tokens),
+            xytext=(side, up),
+            textcoords="offset points",
+            ha=align,
+            fontsize=8,
+            zorder=6,
+            path_effects=[patheffects.withStroke(linewidth=2.2, foreground="white")],
+        )
+
+
+def plot_regret(decision: xr.Dataset, budget: int = 0) -> "Figure":
+    """What another size costs: expected loss above the least along one budget, the flat region, and the choices.
+
+    Parameters
+    ----------
+    decision : what :func:`bayescale.decide` returns
+    budget : which of its budgets, by position
+    """
+    import matplotlib.pyplot as plt
+
+    one = decision.isel(budget=budget)
+    N, curve = one["curve_N"].values, one["curve_loss"].values
+    best = float(one["expected_loss"].values[0])
+    known = np.isfinite(N) & np.isfinite(curve)
+    excess = 100 * (curve[known] / best - 1)
+    N = N[known]
+    tolerance = 100 * decision.attrs["tolerance"]
+    low, high = float(one["flat_low"]), float(one["flat_high"])
+    with style():
+        figure, axes = plt.subplots(figsize=WIDE)
+        top = float(np.clip(np.max(excess, initial=0.0), 5 * tolerance, 30 * tolerance))
+        axes.axvspan(low, high, color=LAW, alpha=0.18, lw=0, label=f"less than {tolerance:g} % above the least")
+        axes.plot(N, np.maximum(excess, 0.0), color=BAND, lw=1.8, marker="o" if len(N) < 12 else None)
+        shown = excess <= top
+        ends = widened([*N[shown], low, high], 0.05)
+        markers = zip(("D", "s", "^", "v", "P", "X"), (TRUTH, *HORIZONS[1:]), strict=False)
+        for name, size, loss, (marker, colour) in zip(
+            one["choice"].values, one["N"].values, one["expected_loss"].values, markers, strict=False
+        ):
+            if not np.isfinite(size):
+                continue
+            value = max(100 * (float(loss) / best - 1), 0.0)
+            inside = value <= top and ends[0] <= size <= ends[1]
+            label = f"{name}: {size_text(float(size))}" + ("" if inside else f", {value:.2g} % (outside)")
+            axes.plot(
+                [size] if inside else [], [value] if inside else [], marker, ms=7, color=colour, mec="white",
+                label=label, zorder=5, ls="none",
+            )  # fmt: skip
+        axes.set(xscale="log", ylim=(-0.03 * top, 1.05 * top), xlim=ends)
+        size_axis(axes.xaxis, "parameters N, on the tokens that the budget buys")
+        axes.set_ylabel("expected loss above the least [%]")
+        axes.set_title(f"What another size costs at {float(one['compute']):.3g} FLOP".replace("e+", "e"))
+        axes.legend(loc="upper center")
+    return figure
+
+
+def plot_next_run(plan: xr.Dataset, fit: xr.DataTree | None = None) -> "Figure":
+    """Which affordable runs tell most: the share of the target's variance that each alone would remove, and the plan.
+
+    Parameters
+    ----------
+    plan : what :func:`bayescale.next_run` returns
+    fit : the fit it was made from, whose runs are then shown too
+    """
+    import matplotlib.pyplot as plt
+
+    with style():
+        figure, axes = plt.subplots(figsize=(WIDE[0], 5.0))
+        N, D = plan["candidate_params"].values, plan["candidate_tokens"].values
+        gain = 100 * plan["gain"].values
+        shade = axes.scatter(
+            N, D, c=gain, s=46, marker="s", cmap="viridis", vmin=0, lw=0, label="candidates within the budget"
+        )
+        figure.colorbar(shade, ax=axes, label="variance of the target removed by this run alone [%]", pad=0.02)
+        xs, ys = [*N, *plan["params"].values], [*D, *plan["tokens"].values]
+        if fit is not None:
+            data = fit["constant_data"]
+            axes.scatter(data["params"], data["tokens"], s=13, c="white", edgecolors="black", lw=0.7, label="runs made")
+            xs, ys = [*xs, *data["params"].values], [*ys, *data["tokens"].values]
+        sizes: dict[tuple[float, float], list[int]] = {}
+        for i, pair in enumerate(zip(plan["params"].values, plan["tokens"].values, strict=True), start=1):
+            sizes.setdefault((float(pair[0]), float(pair[1])), []).append(i)
+        for number, (pair, turns) in enumerate(sizes.items()):
+            axes.plot(
+                *pair, "o", ms=13, mfc="none", mec=TRUTH, mew=2.2, ls="none",
+                label="taken, in this order" if number == 0 else None,
+            )  # fmt: skip
+            if len(plan["params"]) > 1:
+                axes.annotate(
+                    ", ".join(map(str, turns[:3])) + ("..." if len(turns) > 3 else ""), pair, xytext=(9, 6),
+                    textcoords="offset points", color=TRUTH, fontsize=9, fontweight="bold",
+                )  # fmt: skip
+        axes.set(xscale="log", yscale="log", xlim=widened(xs), ylim=widened(ys))
+        size_axis(axes.xaxis, "parameters N")
+        size_axis(axes.yaxis, "tokens D")
+        now, after = plan.attrs["width_now"], plan.attrs["width_after"]
+        axes.set_title(f"What to run next for {plan.attrs['target']}\n90 % band {now:.3g} wide now, {after:.3g} after")
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3)
+    return figure

@@ -1,0 +1,230 @@
+"""The parts of a report as plain sentences and tables: what the page says, before it is a page."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bayescale.allocate import allocation_table, allocation_warnings
+from bayescale.approaches import approaches
+from bayescale.decide import decision_statement, decision_table, decision_warnings
+from bayescale.diagnostics import diagnostics, trust_warnings
+from bayescale.display import band_text, number_band_text, size_band_text, size_text
+from bayescale.fit import FitError, law_of
+from bayescale.forecast import FAR_DECADES, forecast_table, forecast_warnings
+from bayescale.landmarks import landmark_table
+from bayescale.sensitivity import has_split, prior_sensitivity, sensitivity_warnings
+
+Part = dict[str, Any]
+SPOKEN = {"params": "parameters"}
+SIGNS = {"stop": "✕", "care": "!", "fine": "✓"}
+TITLES = {
+    "stop": "Read this first: these numbers, or some of them, must not be acted on",
+    "care": "Read this first",
+    "fine": "Nothing is known against these numbers",
+}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a report is to answer.
+
+    Attributes
+    ----------
+    budgets : to be split [FLOP]; empty for a law that does not split
+    chosen : whether the user named them
+    planned : sizes of planned runs, by column, or None
+    at : further inputs of a law of N and D, by column
+    target : a loss to reach, or None
+    """
+
+    budgets: np.ndarray
+    chosen: bool
+    planned: Mapping[str, np.ndarray] | None
+    at: Mapping[str, float]
+    target: float | None
+    seed: int
+
+
+def or_none(make: Callable[[], Any]) -> Any:
+    """What a function makes, or None where the law has no value that far: a page leaves such a part out."""
+    try:
+        return make()
+    except FitError:
+        return None
+
+
+def sensitivity(fit: xr.DataTree, asked: Asked) -> Any:
+    """How much the prior moves what is decided, :func:`prior_sensitivity`; None where there is no split to decide."""
+    law = law_of(fit)
+    known = has_split(law) and not law.no_split and "log_likelihood" in fit.children
+    return prior_sensitivity(fit, compute=float(asked.budgets[0])) if known else None
+
+
+def verdict(fit: xr.DataTree, splits, decision, forecasts, sensitive: Any) -> Part:
+    """How far to trust the page, for its head: stop, care or fine, and why."""
+    report = diagnostics(fit)
+    trees = [tree for _, tree in forecasts]
+    beyond = [float(tree["predictions_constant_data"]["decades_beyond"].max()) for tree in trees]
+    unknown = [reason for split in splits for reason in split["why_not"].values if reason]
+    stop = not report["converged"] or report["collinear"] or max(beyond, default=0.0) > FAR_DECADES or bool(unknown)
+    sentences = list(trust_warnings(report))
+    for tree in trees:
+        sentences += forecast_warnings(tree)
+    for split in splits:
+        sentences += allocation_warnings(split)
+    if decision is not None:
+        sentences += decision_warnings(decision)
+    if sensitive is not None and not report["collinear"]:
+        sentences += sensitivity_warnings(sensitive)
+    sentences += [note["text"] for note in json.loads(fit.attrs["notes"]) if note["severity"] == "warning"]
+    if report["collinear"]:  # the lint says it too, in other words
+        sentences = [text for text in sentences if not text.startswith("N and D move together (")]
+    said = list(dict.fromkeys(sentence[:1].upper() + sentence[1:].rstrip(".") + "." for sentence in sentences))
+    level = "stop" if stop else "care" if said else "fine"
+    if level == "fine":
+        said = [
+            "The sampler converged, the runs tell every parameter, and nothing asked for lies far from them. "
+            "What no band can know: curvature that the runs have not reached, a changed recipe, other data."
+        ]
+    return {"level": level, "sign": SIGNS[level], "title": TITLES[level], "sentences": said}
+
+
+def answer(fit: xr.DataTree, asked: Asked, splits, decision, forecasts) -> list[str]:
+    """The answer in plain words: what to train, and the loss it will show."""
+    observed = law_of(fit).observed.column
+    sentences = []
+    for name, tree in forecasts:
+        row = forecast_table(tree, target=asked.target).iloc[0]
+        band = f"{row[f'{observed}_q50']:.3f}, with 90 % probability between {row[f'{observed}_q05']:.3f} and "
+        band += f"{row[f'{observed}_q95']:.3f}"
+        if asked.target is not None:
+            band += f"; it reaches {asked.target:g} or less with probability {row['p_reach']:.2f}"
+        if name == "planned":
+            sizes = [key for key in (asked.planned or {})]
+            what = " and ".join(f"{number_text(row[key])} {SPOKEN.get(key, key)}" for key in sizes)
+            sentences.append(f"A run of {what} is forecast to end at a {observed} of {band}.")
+    lead = len(sentences)
+    for i, split in enumerate(splits):
+        row = forecast_table(forecasts[lead + i][1], target=asked.target).iloc[0]
+        budget = f"{float(split['compute'].values[0]):.3g} FLOP".replace("e+", "e")
+        loss = f"{row['loss_q50']:.3f}, with 90 % probability between {row['loss_q05']:.3f} and {row['loss_q95']:.3f}"
+        if asked.target is not None:
+            loss += f"; it reaches {asked.target:g} or less with probability {row['p_reach']:.2f}"
+        why = str(split["why_not"].values[0])
+        if why:
+            sentences.append(
+                f"For {budget} the best split is not known from these runs: {why}. A run shaped as they are, "
+                f"{size_text(row['params'])} parameters on {size_text(row['tokens'])} tokens, is forecast to end at a "
+                f"loss of {loss}."
+            )
+            continue
+        low, high = (float(decision[f"flat_{end}"].values[i]) for end in ("low", "high"))
+        alone = allocation_table(split).iloc[0]
+        sentences.append(
+            f"For {budget}, train {size_text(row['params'])} parameters on {size_text(row['tokens'])} tokens: the loss "
+            f"is forecast to end at {loss}. Any size between {size_text(low)} and {size_text(high)} costs less than "
+            f"{100 * decision.attrs['tolerance']:g} % of the loss. (This lets the law be wrong, as laws have been; if "
+            f"it were exactly right, the best size would be {size_band_text(alone, 'params')}.)"
+        )
+    return sentences or ["No planned run was given: this page says what the runs tell of the law."]
+
+
+def number_text(value: float) -> str:
+    return size_text(value) if value >= 1000 else f"{value:.4g}"
+
+
+def forecast_part(forecasts, asked: Asked) -> Part:
+    rows, notes = [], []
+    observed = forecasts[0][1].attrs["observed"] if forecasts else "loss"
+    for name, tree in forecasts:
+        row = forecast_table(tree, target=asked.target).iloc[0]
+        inputs = [key for key in tree["predictions_constant_data"].data_vars if key in row and key not in
+                  ("decades_beyond", "nearest_run", "elpd") and not str(key).startswith("share_")]  # fmt: skip
+        if {"params", "tokens"} <= set(inputs):
+            inputs = [key for key in inputs if key != "compute"]
+        symbols = {"params": "N", "tokens": "D"}
+        what = ", ".join(f"{symbols.get(key, key)} {number_text(row[key])}" for key in inputs)
+        half = f"{row[f'{observed}_q25']:.3f} to {row[f'{observed}_q75']:.3f}"
+        shares = " / ".join(f"{100 * row[f'share_{part}']:.0f}" for part in ("params", "drift", "noise"))
+        cells = [what, name, f"{row['decades_beyond']:.2f}", band_text(row, observed), half]
+        cells += [band_text(row, f"law_{observed}"), shares]
+        rows.append([*cells, *([f"{row['p_reach']:.2f}"] if asked.target is not None else [])])
+    header = ["run", "chosen as", "decades beyond", f"{observed}, 90 % band", "50 % band", "law alone, 90 %"]
+    header += ["parameters / drift / noise [%]"]
+    header += [f"P(≤ {asked.target:g})"] if asked.target is not None else []
+    return {
+        "caption": "Forecasts: median and bands; last, what the variance of the loss comes from",
+        "header": header,
+        "rows": rows,
+        "notes": notes,
+    }
+
+
+def split_part(fit: xr.DataTree, asked: Asked, splits, decision) -> Part:
+    rows = []
+    for split in splits:
+        row = allocation_table(split).iloc[0]
+        known = bool(row["identified"])
+        cells = [
+            size_band_text(row, "params"),
+            size_band_text(row, "tokens"),
+            number_band_text(row, "tokens_per_param"),
+        ]
+        cells += [number_band_text(row, "a") if "a_q50" in row else ""]
+        shown = cells if known else ["not identified"] * 3 + [""]
+        compute = f"{row['compute']:.3g}".replace("e+", "e")
+        rows.append([compute, *shown, band_text(row, "loss"), f"{row['decades_beyond']:.2f}"])
+    choices = []
+    for _, row in decision_table(decision).iterrows():
+        choices.append(
+            [
+                f"{row['compute']:.3g}".replace("e+", "e"),
+                row["choice"],
+                size_text(row["params"]),
+                size_text(row["tokens"]),
+                f"{row['tokens_per_param']:.3g}",
+                f"{row['expected_loss']:.4f}",
+                f"{row['regret_q50']:.2g} / {row['regret_q95']:.2g}",
+                f"{100 * row['compute_regret_q50']:.2g} / {100 * row['compute_regret_q95']:.2g}",
+            ]
+        )
+    part = {
+        "caption": "Best splits: median and 90 % band; N* and D* take the law to be exactly right",
+        "header": ["compute [FLOP]", "N*", "D*", "tokens per parameter", "exponent of N*", "loss there",
+                   "decades beyond"],
+        "rows": rows,
+        "notes": decision_statement(decision) if all(bool(split["identified"].all()) for split in splits) else [],
+        "choices": {
+            "caption": "What to train, and what other choices cost",
+            "header": ["compute", "choice", "N", "D", "D/N", "expected loss", "loss above the best, 50 / 95 %",
+                       "compute wasted, 50 / 95 % [%]"],
+            "rows": choices,
+        },
+        "approaches": "",
+        "landmarks": {"caption": "", "header": [], "rows": []},
+    }  # fmt: skip
+    if has_split(law_of(fit)):
+        ways = or_none(lambda: approaches(fit, float(asked.budgets[0]), seed=asked.seed))
+        part["approaches"] = "" if ways is None else ways.attrs["statement"]
+        part["landmarks"] = or_none(lambda: _landmarks_part(fit)) or part["landmarks"]
+    return part
+
+
+def _landmarks_part(fit: xr.DataTree) -> Part:
+    rows = []
+    for row in landmark_table(fit).itertuples():
+        times = (
+            f"{row.times_q50:.2g} [{row.times_q05:.2g}, {row.times_q95:.2g}]" if row.identified else "not identified"
+        )
+        rows.append([row.model, size_text(row.params), size_text(row.tokens), f"{row.compute:.2g}".replace("e+", "e"),
+                     times, f"{row.decades_beyond:.1f}", row.source])  # fmt: skip
+    return {
+        "caption": "Well-known models: how many times larger each is than the best size for its compute, if the law of "
+        "these runs held for it",
+        "header": ["model", "N", "D", "6 N D", "N over N*, 90 % band", "decades beyond", "source of N and D"],
+        "rows": rows,
+    }

@@ -1,0 +1,248 @@
+"use strict";
+// The page's own arithmetic, over the posterior's draws: the law exactly; law, drift and noise together from a grid.
+(() => {
+  const page = JSON.parse(document.getElementById("explorer-data").textContent);
+  const law = LAW_SCRIPT;
+  const $ = (id) => document.getElementById(id);
+
+  const floats = (text) => {
+    const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+    const view = new DataView(bytes.buffer);
+    return Float64Array.from({ length: bytes.length / 4 }, (_, i) => view.getFloat32(4 * i, true));
+  };
+  const draws = floats(page.draws), count = page.count, width = law.width;
+  const known = new Float64Array(count * width);
+  for (let i = 0; i < count; i += 1) {
+    known.set(law.prepare(...law.parameters.map((_, j) => draws[j * count + i])), i * width);
+  }
+  const loss = (i, logN, logC) => law.loss(known, i * width, Math.exp(logN), Math.exp(logC - logN) / page.perParamToken);
+
+  // Where the loss of draw i is least along a budget: a coarse search, then golden sections.
+  const GOLDEN = (Math.sqrt(5) - 1) / 2;
+  const section = (i, low, high, logC) => {
+    let a = low, b = high, c = b - GOLDEN * (b - a), d = a + GOLDEN * (b - a);
+    let atC = loss(i, c, logC), atD = loss(i, d, logC);
+    while (b - a > 2e-6) {
+      if (atC < atD) { b = d; d = c; atD = atC; c = b - GOLDEN * (b - a); atC = loss(i, c, logC); }
+      else { a = c; c = d; atC = atD; d = a + GOLDEN * (b - a); atD = loss(i, d, logC); }
+    }
+    return (a + b) / 2;
+  };
+  const STEPS = 24;
+  const optimum = (logC) => {
+    const high = logC - Math.log(page.perParamToken), step = high / STEPS;
+    const best = new Float64Array(count);
+    for (let i = 0; i < count; i += 1) {
+      let at = 0, least = Infinity;
+      for (let j = 0; j <= STEPS; j += 1) {
+        const value = loss(i, j * step, logC);
+        if (value < least) { least = value; at = j; }
+      }
+      best[i] = section(i, Math.max(at - 1, 0) * step, Math.min(at + 1, STEPS) * step, logC);
+    }
+    return best;
+  };
+
+  const quantile = (sorted, share) => {
+    const place = share * (sorted.length - 1), below = Math.floor(place);
+    const above = Math.min(below + 1, sorted.length - 1);
+    return sorted[below] + (place - below) * (sorted[above] - sorted[below]);
+  };
+  const SHARES = { q05: 0.05, q25: 0.25, q50: 0.5, q75: 0.75, q95: 0.95 };
+  const band = (values) => {
+    const sorted = Float64Array.from(values).sort();
+    return Object.fromEntries(Object.entries(SHARES).map(([name, share]) => [name, quantile(sorted, share)]));
+  };
+
+  // What a new run shows above the law's median, between the nodes of the grid; null outside it.
+  const { rows, columns, names, rank } = page.grid, table = floats(page.grid.values);
+  const weights = floats(page.grid.weights), shapes = floats(page.grid.shapes);
+  const place = (nodes, x) => {
+    if (!(x >= nodes[0] - 1e-9 && x <= nodes[nodes.length - 1] + 1e-9)) return null;
+    let i = 0;
+    while (i < nodes.length - 2 && nodes[i + 1] <= x) i += 1;
+    return [i, (x - nodes[i]) / (nodes[i + 1] - nodes[i])];
+  };
+  const beyondLaw = (log10C, log10Ratio) => {
+    const row = place(rows, log10C), column = place(columns, log10Ratio);
+    if (!row || !column) return null;
+    const [i, s] = row, [j, t] = column, size = columns.length;
+    const between = (values, k) => {
+      const at = (a, b) => values[(k * rows.length + a) * size + b];
+      return (1 - s) * ((1 - t) * at(i, j) + t * at(i, j + 1)) + s * ((1 - t) * at(i + 1, j) + t * at(i + 1, j + 1));
+    };
+    const here = Array.from({ length: rank }, (_, k) => between(shapes, k));
+    const logs = Float64Array.from({ length: count }, (_, d) => {
+      let sum = 0;
+      for (let k = 0; k < rank; k += 1) sum += weights[d * rank + k] * here[k];
+      return sum;
+    });
+    return { logs, ...Object.fromEntries(names.map((name, k) => [name, between(table, k)])) };
+  };
+  const forecast = (N, D) => {
+    const C = page.perParamToken * N * D, logN = Math.log(N), logC = Math.log(C);
+    const lawLoss = band(Array.from({ length: count }, (_, i) => loss(i, logN, logC)));
+    const more = beyondLaw(Math.log10(C), Math.log10(D / N));
+    const draws = more && more.logs.map((value) => lawLoss.q50 * Math.exp(value));
+    return { C, lawLoss, draws, loss: draws && band(draws), more, beyond: Math.max(0, Math.log10(C) - page.last) };
+  };
+
+  // What a split costs against each draw's own best: in loss, and as the share of the budget that it wastes.
+  const regret = (N, D) => {
+    const logN = Math.log(N), logC = Math.log(page.perParamToken * N * D), best = optimum(logC);
+    const lost = new Float64Array(count), wasted = new Float64Array(count);
+    for (let i = 0; i < count; i += 1) {
+      const here = loss(i, logN, logC);
+      lost[i] = Math.max(here - loss(i, best[i], logC), 0);
+      let c = logC, n = best[i];
+      for (let round = 0; round < 8; round += 1) {
+        const value = loss(i, n, c), h = 1e-4;
+        const slope = (Math.log(loss(i, n, c + h)) - Math.log(loss(i, n, c - h))) / (2 * h);
+        const step = Math.max(-2, Math.min(2, -(Math.log(value) - Math.log(here)) / slope));
+        if (!Number.isFinite(step) || Math.abs(step) < 1e-7) break;
+        n = section(i, n + Math.min(step, 0) - 0.1, n + Math.max(step, 0) + 0.1, c + step);
+        c = Math.min(c + step, logC);
+      }
+      wasted[i] = 1 - Math.exp(c - logC);
+    }
+    return { lost: band(lost), wasted: band(wasted) };
+  };
+
+  const size = (value) => {
+    for (const [suffix, factor] of [["T", 1e12], ["B", 1e9], ["M", 1e6], ["K", 1e3]]) {
+      if (value >= factor) return `${Number((value / factor).toPrecision(4))}${suffix}`;
+    }
+    return String(Number(value.toPrecision(4)));
+  };
+  const command = (value) => Number(value.toPrecision(6)).toExponential().replace("e+", "e");
+  const flop = (value) => `${value.toExponential(2).replace("e+", "e")} FLOP`;
+  const percent = (value) => `${Number((100 * value).toPrecision(3))} %`;
+  const nats = (value) => value.toFixed(4);
+  const show = (id, value, text) => {
+    const at = $(id);
+    at.value = Number.isFinite(value) ? String(value) : "";
+    at.textContent = Number.isFinite(value) ? text(value) : "not known";
+  };
+  const showBand = (id, values, text) => {
+    for (const q of ["q05", "q50", "q95"]) show(`${id}-${q}`, values ? values[q] : NaN, text);
+    $(`${id}-range`).hidden = !values;
+  };
+  const say = (id, sentences) => $(id).replaceChildren(...sentences.map((sentence) => {
+    const item = document.createElement("li");
+    item.textContent = sentence;
+    return item;
+  }));
+  const doubts = (result) => {
+    const found = [];
+    if (!page.converged) found.push("The chains did not converge: these numbers must not be trusted.");
+    if (result.beyond > page.farDecades) {
+      found.push(`${result.beyond.toFixed(1)} decades of compute beyond the largest run; bands were checked up to 1.5.`);
+    } else if (result.more && result.more.nearest_run > page.farFromRuns) {
+      found.push(`${result.more.nearest_run.toFixed(1)} decades of N and D from the nearest run: bands were not checked there.`);
+    }
+    if (!result.loss) found.push("Outside what this page holds: only the law alone is known here; ask bayescale forecast.");
+    return found;
+  };
+
+  const parse = (text) => {
+    const found = /^\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([kmbt]?)\s*$/i.exec(text.replaceAll(",", ""));
+    const value = found ? Number(found[1]) * { "": 1, k: 1e3, m: 1e6, b: 1e9, t: 1e12 }[found[2].toLowerCase()] : NaN;
+    return Number.isFinite(value) && value > 0 ? value : NaN;
+  };
+  const accept = (input, least, most, optional = false) => {
+    const value = parse(input.value), fine = (value >= least && value <= most) || (input.value.trim() === "" && optional);
+    input.setAttribute("aria-invalid", String(!fine));
+    $(`${input.id}-error`).textContent = fine ? "" : `A number from ${least.toExponential(1)} to ${most.toExponential(1)}, such as ${input.dataset.example}.`;
+    return fine ? value : NaN;
+  };
+
+  let chosen = { N: NaN, D: NaN };
+  const showBudget = (C) => {
+    const logC = Math.log(C), log10C = Math.log10(C), best = optimum(logC).map(Math.exp);
+    const tokens = best.map((N) => C / page.perParamToken / N), ratio = best.map((N, i) => tokens[i] / N);
+    const sorted = Float64Array.from(best, Math.log).sort(), N = Math.exp(quantile(sorted, 0.5));
+    chosen = { N, D: C / page.perParamToken / N };
+    const result = forecast(chosen.N, chosen.D);
+    const nearest = page.budgets.reduce((a, b, i) => (Math.abs(b - log10C) < Math.abs(page.budgets[a] - log10C) ? i : a), 0);
+    const why = page.whyNot[nearest];
+    showBand("best-n", why ? null : band(best), size);
+    showBand("best-d", why ? null : band(tokens), size);
+    showBand("best-ratio", why ? null : band(ratio), (value) => String(Number(value.toPrecision(4))));
+    showBand("best-loss", result.loss, nats);
+    show("budget", C, flop);
+    say("budget-doubts", [...(why ? [`The best split is not known: ${why}.`] : []), ...doubts(result)]);
+    $("budget-said").textContent = `${flop(C)}: ${why ? "best split not known" : `${size(chosen.N)} parameters on ${size(chosen.D)} tokens`}`
+      + (result.loss ? `, loss ${nats(result.loss.q50)}, 90 % band ${nats(result.loss.q05)} to ${nats(result.loss.q95)}` : "");
+    $("budget-command").textContent = `bayescale allocate FIT.nc -C ${command(C)}`;
+    mark(log10C, result.loss);
+  };
+  const showRun = () => {
+    const N = accept($("run-n"), 1e3, 1e18), D = accept($("run-d"), 1e3, 1e20);
+    if (!(N > 0 && D > 0)) return;
+    const result = forecast(N, D), cost = regret(N, D);
+    $("run-shown").textContent = `${size(N)} parameters on ${size(D)} tokens`;
+    showBand("run-loss", result.loss, nats);
+    showBand("run-law", result.lawLoss, nats);
+    showBand("run-regret", cost.lost, nats);
+    showBand("run-wasted", cost.wasted, percent);
+    const target = accept($("run-target"), 1e-3, 1e3, true);
+    const reached = result.draws && target > 0 ? result.draws.filter((value) => value <= target).length / count : NaN;
+    show("run-reach", reached, (value) => value.toFixed(3));
+    if (!(target > 0)) $("run-reach").textContent = "no target given";
+    show("run-compute", result.C, flop);
+    show("run-beyond", result.beyond, (value) => `${value.toFixed(2)} decades`);
+    const share = result.more || {};
+    for (const name of ["params", "drift", "noise"]) show(`run-share-${name}`, share[name], percent);
+    say("run-doubts", doubts(result));
+    $("run-said").textContent = `${size(N)} parameters on ${size(D)} tokens: `
+      + (result.loss ? `loss ${nats(result.loss.q50)}, 90 % band ${nats(result.loss.q05)} to ${nats(result.loss.q95)}` : "outside this page");
+    $("run-command").textContent = `bayescale forecast FIT.nc -N ${command(N)} -D ${command(D)}`;
+  };
+
+  // The small chart: the band along the best splits, and the budget that is chosen.
+  const chart = page.chart, BOX = { left: 46, right: 372, top: 12, bottom: 150 };
+  const x = (log10C) => BOX.left + (BOX.right - BOX.left) * (log10C - chart.low) / (chart.high - chart.low);
+  const y = (value) => BOX.bottom - (BOX.bottom - BOX.top) * (value - chart.least) / (chart.most - chart.least);
+  const mark = (log10C, values) => {
+    const shown = Boolean(values);
+    $("chart-mark").toggleAttribute("hidden", !shown);
+    if (!shown) return;
+    const clamp = (value) => Math.max(BOX.top, Math.min(BOX.bottom, y(value)));
+    const line = $("chart-band"), dot = $("chart-dot");
+    for (const [name, value] of [["x1", x(log10C)], ["x2", x(log10C)], ["y1", clamp(values.q05)], ["y2", clamp(values.q95)]]) line.setAttribute(name, value);
+    dot.setAttribute("cx", x(log10C));
+    dot.setAttribute("cy", clamp(values.q50));
+  };
+
+  const slider = $("budget-slider"), typed = $("budget-typed");
+  let waiting = 0;
+  const later = (work) => { cancelAnimationFrame(waiting); waiting = requestAnimationFrame(work); };
+  const slide = () => {
+    const C = 10 ** Number(slider.value);
+    slider.setAttribute("aria-valuetext", flop(C));
+    typed.value = C.toExponential(2).replace("e+", "e");
+    typed.setAttribute("aria-invalid", "false");
+    $("budget-typed-error").textContent = "";
+    later(() => showBudget(C));
+  };
+  slider.addEventListener("input", slide);
+  typed.addEventListener("change", () => {
+    const C = accept(typed, 10 ** Number(slider.min), 10 ** Number(slider.max));
+    if (C > 0) {
+      slider.value = String(Math.log10(C));
+      slider.setAttribute("aria-valuetext", flop(C));
+      showBudget(C);
+    }
+  });
+  for (const id of ["run-n", "run-d", "run-target"]) $(id).addEventListener("change", showRun);
+  $("run-best").addEventListener("click", () => {
+    $("run-n").value = size(chosen.N);
+    $("run-d").value = size(chosen.D);
+    showRun();
+  });
+  document.getElementById("explorer").hidden = false;
+  const start = 10 ** Number(slider.dataset.start);
+  slider.setAttribute("aria-valuetext", flop(start));
+  showBudget(start);
+  showRun();
+})();
