@@ -1,9 +1,10 @@
 # make demo, make test and the rest set everything up by themselves, in .venv
 SHELL := /bin/bash
 STAMP := .venv/.installed
+DOCS := .venv/.installed-docs
 RUN := .venv/bin
 
-.PHONY: demo test lint slow bench ci clean
+.PHONY: demo test lint slow bench docs ci clean
 
 demo: $(STAMP)
 	$(RUN)/bayescale demo
@@ -21,10 +22,15 @@ lint: $(STAMP)
 bench: $(STAMP)
 	$(RUN)/python -m benchmarks.speed
 
-ci: lint test slow
+# the site, in site/; the notebooks and the commands of the tutorial are run for it
+docs: $(DOCS)
+	NO_MKDOCS_2_WARNING=1 $(RUN)/mkdocs build --strict --quiet
+	@echo "built: site/index.html"
+
+ci: lint docs test slow
 
 clean:
-	rm -rf .venv demo
+	rm -rf .venv .cache demo site
 
 # the newest Python of 3.12 and later that is here: the one of .python-version, then versioned names, then uv
 $(STAMP): pyproject.toml
@@ -39,3 +45,7 @@ $(STAMP): pyproject.toml
 	fi
 	$(RUN)/python -m pip install -q --disable-pip-version-check -e ".[test]"
 	touch $(STAMP)
+
+$(DOCS): $(STAMP)
+	$(RUN)/python -m pip install -q --disable-pip-version-check -e ".[docs]"
+	touch $(DOCS)

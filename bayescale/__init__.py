@@ -1,6 +1,7 @@
 """bayescale: Bayesian scaling laws. Credible bands for the loss of training runs not yet made."""
 
 import importlib
+import importlib.util
 import sys
 import types
 from typing import Any
@@ -34,6 +35,7 @@ _PUBLIC = {
     "report": ["report", "save_report"],
     "runs": ["RunsError", "read_runs"],
     "sensitivity": ["prior_sensitivity", "sensitivity_warnings"],
+    "show": ["show"],
     "store": ["open_fit", "save_fit"],
     "target": ["compute_gain", "gain_table", "least_compute", "least_compute_table"],
     "verdict": ["comparison_table", "comparison_verdict", "comparison_warnings", "driving_runs"],
@@ -44,9 +46,12 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name in _HOME:
+        value = getattr(importlib.import_module(f"bayescale.{_HOME[name]}"), name)
+    elif not name.startswith("_") and importlib.util.find_spec(f"bayescale.{name}") is not None:
+        value = importlib.import_module(f"bayescale.{name}")
+    else:
         raise AttributeError(f"module 'bayescale' has no attribute '{name}'")
-    value = getattr(importlib.import_module(f"bayescale.{_HOME[name]}"), name)
     globals()[name] = value
     return value
 

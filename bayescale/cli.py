@@ -8,27 +8,30 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bayescale.display import range_text
 from bayescale.law import DEFAULT_LAW, TRAINING
+from bayescale.tables import (
+    allocation_cells,
+    approaches_cells,
+    backtest_cells,
+    count_cells,
+    decision_cells,
+    forecast_cells,
+    gain_cells,
+    least_compute_cells,
+    plan_cells,
+)
 from bayescale.terminal import (
     card,
-    print_allocation,
-    print_approaches,
-    print_backtest,
     print_card,
     print_comparison,
-    print_count_of_runs,
-    print_decision,
     print_fit,
-    print_forecast,
-    print_gain,
     print_json,
     print_law_line,
-    print_least_compute,
-    print_plan_of_runs,
     print_published,
+    print_table,
     print_warnings,
     progress_bar,
-    range_text,
     working,
 )
 
@@ -262,7 +265,7 @@ def forecast(
     if as_json:
         print_json(forecast_summary(tree, target=goal))
     elif not quiet:
-        print_forecast(table, goal)
+        print_table(forecast_cells(table, goal))
         print_warnings(forecast_warnings(tree))
 
 
@@ -305,8 +308,9 @@ def allocate(
     if as_json:
         print_json(allocation_summary(result) | {"decision": decision_summary(decision)})
     elif not quiet:
-        print_allocation(table)
-        print_decision(decision_table(decision), decision_statement(decision))
+        print_table(allocation_cells(table))
+        print_table(decision_cells(decision_table(decision)))
+        print("\n".join(decision_statement(decision)))
         print_warnings(list(dict.fromkeys([*allocation_warnings(result), *decision_warnings(decision)])))
 
 
@@ -335,7 +339,7 @@ def reach(
     if as_json:
         print_json(least_compute_summary(result))
     elif not quiet:
-        print_least_compute(least_compute_table(result))
+        print_table(least_compute_cells(least_compute_table(result)))
         print_warnings(least_compute_warnings(result))
 
 
@@ -364,7 +368,7 @@ def gain(
     if as_json:
         print_json(gain_summary(result))
     elif not quiet:
-        print_gain(gain_table(result))
+        print_table(gain_cells(gain_table(result)))
         print_warnings(gain_warnings(result))
 
 
@@ -386,7 +390,8 @@ def approaches(
     if as_json:
         print_json(approaches_summary(result))
     elif not quiet:
-        print_approaches(approaches_table(result), result.attrs["statement"])
+        print_table(approaches_cells(approaches_table(result)))
+        print(result.attrs["statement"])
         print_warnings(approaches_warnings(result))
 
 
@@ -434,7 +439,8 @@ def next_(
     if as_json:
         print_json(next_summary(result))
     elif not quiet:
-        print_plan_of_runs(table, next_statement(result))
+        print_table(plan_cells(table))
+        print(next_statement(result))
         print_warnings(next_warnings(result))
 
 
@@ -459,7 +465,8 @@ def plan(
     if as_json:
         print_json(plan_summary(table))
     elif not quiet:
-        print_count_of_runs(table, plan_statement(table))
+        print_table(count_cells(table))
+        print(plan_statement(table))
 
 
 @app.command()
@@ -507,7 +514,7 @@ def backtest(
         failed = {name: backtest_failures(result, name) for name in map(str, result["law"].values)}
         print_json({"backtest": table.to_dict("records"), "statement": statement, "failed": failed})
     elif not quiet:
-        print_backtest(table)
+        print_table(backtest_cells(table))
         print(statement)
 
 
@@ -598,12 +605,12 @@ def compare(
         if mixed is not None:
             from bayescale.forecast import forecast_table, forecast_warnings
 
-            print_forecast(forecast_table(mixed), None)
+            print_table(forecast_cells(forecast_table(mixed), None))
             print_warnings(forecast_warnings(mixed))
         if split is not None:
             from bayescale.allocate import allocation_table, allocation_warnings
 
-            print_allocation(allocation_table(split))
+            print_table(allocation_cells(allocation_table(split)))
             print_warnings(allocation_warnings(split))
 
 
@@ -696,11 +703,11 @@ def demo(
         print_json(result.summary)
     elif not quiet:
         print(f"Fitted {result.fitted} runs below 1e22 FLOP with the law '{result.fit.attrs['law']}'.")
-        print_forecast(result.forecasts, None)
+        print_table(forecast_cells(result.forecasts, None))
         print(result.verdict)
-        print_backtest(result.backtest)
+        print_table(backtest_cells(result.backtest))
         print(result.statement)
-        print_allocation(result.allocation)
+        print_table(allocation_cells(result.allocation))
         print_warnings(result.warnings)
         print("Written: " + ", ".join(str(path) for path in result.files))
 

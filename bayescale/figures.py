@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayescale.display import size_text
 from bayescale.files import FileError, write_whole
-from bayescale.terminal import size_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from bayescale.allocate import allocate
+from bayescale.display import size_text
 from bayescale.figures import (
     BAND,
     HORIZONS,
@@ -26,7 +27,6 @@ from bayescale.landmarks import landmark_table
 from bayescale.problem import problem_of
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN
 from bayescale.surface import loss_at
-from bayescale.terminal import size_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from bayescale.decide import decide
+from bayescale.display import size_text
 from bayescale.explorer import BEYOND, can_explore, explorer
 from bayescale.figures import figure_source
 from bayescale.files import FileError, write_whole
@@ -33,7 +34,7 @@ from bayescale.report_evidence import (
 from bayescale.report_parts import Asked, answer, forecast_part, or_none, sensitivity, split_part, verdict
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN
 from bayescale.sensitivity import has_split
-from bayescale.terminal import plain, size_text
+from bayescale.terminal import plain
 
 TIMES = 10.0  # the largest run's compute: the budget that is answered for when none is given
 METHOD_TEXT = (

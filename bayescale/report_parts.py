@@ -12,11 +12,11 @@ from bayescale.allocate import allocation_table, allocation_warnings
 from bayescale.approaches import approaches
 from bayescale.decide import decision_statement, decision_table, decision_warnings
 from bayescale.diagnostics import diagnostics, trust_warnings
+from bayescale.display import band_text, number_band_text, size_band_text, size_text
 from bayescale.fit import FitError, law_of
 from bayescale.forecast import FAR_DECADES, forecast_table, forecast_warnings
 from bayescale.landmarks import landmark_table
 from bayescale.sensitivity import has_split, prior_sensitivity, sensitivity_warnings
-from bayescale.terminal import band_text, number_band_text, size_band_text, size_text
 
 Part = dict[str, Any]
 SPOKEN = {"params": "parameters"}

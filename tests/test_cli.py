@@ -533,13 +533,6 @@ def test_numbers_as_people_write_them(text, value):
     assert cli._number("--params", text) == value
 
 
-@pytest.mark.parametrize(
-    ("value", "text"), [(7e9, "7B"), (1.4e12, "1.4T"), (3.5e8, "350M"), (1234.0, "1.23K"), (5, "5")]
-)
-def test_sizes_as_people_write_them(value, text):
-    assert terminal.size_text(value) == text
-
-
 def test_json_has_no_nan():
     plain = terminal.plain({"a": np.float64("nan"), "b": [np.inf, np.int64(2)], "c": (np.bool_(True), "x"), "d": None})
     assert plain == {"a": None, "b": [None, 2], "c": [True, "x"], "d": None}

@@ -1,0 +1,223 @@
+"""Any result -> the table that a person reads, with its units, what it rests on and what speaks against it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayescale.allocate import allocation_table, allocation_warnings
+from bayescale.approaches import approaches_table, approaches_warnings
+from bayescale.backtest import backtest_statement, backtest_table
+from bayescale.cost import TRAINING
+from bayescale.decide import decision_statement, decision_table, decision_warnings
+from bayescale.design import next_statement, next_table, next_warnings
+from bayescale.diagnostics import fit_summary, trust_warnings
+from bayescale.display import Table, size_text, table
+from bayescale.fit import FitError
+from bayescale.forecast import forecast_table, forecast_warnings
+from bayescale.lawfile import Law
+from bayescale.lint import check_runs
+from bayescale.planning import plan_statement
+from bayescale.tables import (
+    allocation_cells,
+    approaches_cells,
+    backtest_cells,
+    comparison_cells,
+    count_cells,
+    decision_cells,
+    fit_cells,
+    fit_sentences,
+    forecast_cells,
+    gain_cells,
+    least_compute_cells,
+    plan_cells,
+    priors_cells,
+)
+from bayescale.target import gain_table, gain_warnings, least_compute_table, least_compute_warnings
+from bayescale.verdict import comparison_table, comparison_verdict, comparison_warnings
+
+NATS = "Losses are in nats per token."
+SIZES = "N in parameters, D in tokens (7B is 7e9)"
+
+
+def show(result: Any, *, target: float | None = None) -> Table:
+    """A result as a table to look at: HTML in a notebook, text when printed.
+
+    It is made of what the ``..._table``, ``..._statement`` and ``..._warnings`` functions return, rounded, with units;
+    to compute with numbers take those.
+
+    Parameters
+    ----------
+    result : runs, a law, a fit, or what ``forecast``, ``allocate``, ``decide``, ``least_compute``, ``compute_gain``,
+        ``approaches``, ``next_run``, ``plan_runs``, ``backtest`` or ``compare`` returns
+    target : of a forecast: also show the probability to reach this loss
+
+    Raises
+    ------
+    FitError
+        If it is none of these.
+
+    Examples
+    --------
+    >>> import bayescale
+    >>> print(bayescale.show(bayescale.load_law("power_compute")).rows[0][0])
+    level
+    """
+    kind = _kind(result)
+    if kind is None:
+        raise FitError(
+            f"a {type(result).__name__} cannot be shown: give runs, a law, a fit, or what forecast, allocate, decide, "
+            "least_compute, compute_gain, approaches, next_run, plan_runs, backtest or compare returned"
+        )
+    if target is not None and kind != "forecast":
+        raise FitError("target goes with a forecast; other results have no probability to reach a loss")
+    return _forecast(result, target) if kind == "forecast" else SHOWN[kind](result)
+
+
+def _kind(result: Any) -> str | None:
+    """Which result it is, told by what it holds."""
+    if isinstance(result, xr.DataTree):
+        return next((name for group, name in GROUPS.items() if group in result.children), None)
+    if isinstance(result, Law):
+        return "law"
+    if isinstance(result, pd.DataFrame):
+        return "plan_runs" if "p_enough" in result else None
+    if isinstance(result, xr.Dataset):
+        if set(result.dims) == {"run"} and "source" in result.attrs:
+            return "runs"
+        return next((name for variable, name in VARIABLES.items() if variable in result.variables), None)
+    return None
+
+
+def _runs(runs: xr.Dataset) -> Table:
+    numeric = [str(name) for name in runs.data_vars if runs[name].dtype.kind in "fiu" and runs[name].dims == ("run",)]
+    rows = []
+    for name in numeric:
+        values = runs[name].values
+        text = size_text if np.nanmax(np.abs(values)) >= 1000 and name != "compute" else "{:.4g}".format
+        unit = {"params": "parameters", "tokens": "tokens", "compute": "FLOP", "loss": "nats per token"}.get(name, "")
+        rows.append((name, unit, *(text(q) for q in np.nanquantile(values, [0, 0.5, 1]))))
+    notes = check_runs(runs)
+    return replace(
+        table(
+            f"{runs.attrs['source']}: {runs.sizes['run']} runs",
+            ("column", "meaning", "smallest", "median", "largest"),
+            rows,
+        ),
+        notes=tuple(note.text for note in notes if note.severity != "warning"),
+        warnings=tuple(note.text for note in notes if note.severity == "warning"),
+    )
+
+
+def _law(law: Law) -> Table:
+    shown = replace(priors_cells(law), title=f"{law.name}: {law.title}")
+    formula = f"As sampled: {law.observed.symbol} = {law.formula}"
+    where = [f"where {name} = {text}" for name, text in law.where_texts.items()]
+    return replace(shown, notes=(law.about, formula, *where, f"Source: {law.cite}"), warnings=law.traps)
+
+
+def _fit(fit: xr.DataTree) -> Table:
+    summary = fit_summary(fit)
+    report = summary["diagnostics"]
+    said = {"collinear_sizes"} if report["collinear"] else set()  # the diagnostics say it too
+    notes = [note["text"] for note in summary["notes"] if note["severity"] == "warning" and note["code"] not in said]
+    return replace(fit_cells(summary), notes=tuple(fit_sentences(summary)), warnings=(*notes, *trust_warnings(report)))
+
+
+def _forecast(tree: xr.DataTree, target: float | None) -> Table:
+    units = [NATS] if tree.attrs["observed"] == "loss" else []
+    if {"params", "tokens"} <= set(tree["predictions_constant_data"].data_vars):
+        units.append(f"{SIZES}; beyond: decades of compute (FLOP) past the largest run.")
+    return replace(
+        forecast_cells(forecast_table(tree, target=target), target),
+        notes=tuple(units),
+        warnings=tuple(forecast_warnings(tree)),
+    )
+
+
+def _allocation(result: xr.Dataset) -> Table:
+    return replace(
+        allocation_cells(allocation_table(result)),
+        notes=(f"{NATS} {_cost(result)}",),
+        warnings=tuple(allocation_warnings(result)),
+    )
+
+
+def _cost(result: xr.Dataset) -> str:
+    cost = result.attrs.get("cost", TRAINING)
+    return f"{SIZES}; compute in FLOP." if cost == TRAINING else f"{SIZES}; compute in the unit of the cost {cost}."
+
+
+def _decision(result: xr.Dataset) -> Table:
+    notes = (*decision_statement(result), f"{NATS} {_cost(result)}")
+    return replace(
+        decision_cells(decision_table(result)), notes=notes, warnings=tuple(dict.fromkeys(decision_warnings(result)))
+    )
+
+
+def _least_compute(result: xr.Dataset) -> Table:
+    notes = (f"{NATS} {_cost(result)}",)
+    cells = least_compute_cells(least_compute_table(result))
+    return replace(cells, notes=notes, warnings=tuple(least_compute_warnings(result)))
+
+
+def _gain(result: xr.Dataset) -> Table:
+    notes = (f"{NATS} {_cost(result)}",)
+    return replace(gain_cells(gain_table(result)), notes=notes, warnings=tuple(gain_warnings(result)))
+
+
+def _approaches(result: xr.Dataset) -> Table:
+    notes = (result.attrs["statement"], f"At a budget of {result.attrs['compute']:.3g} FLOP; {SIZES}.")
+    return replace(approaches_cells(approaches_table(result)), notes=notes, warnings=tuple(approaches_warnings(result)))
+
+
+def _next_run(result: xr.Dataset) -> Table:
+    notes = (next_statement(result), _cost(result).replace("compute", "cost"))
+    return replace(plan_cells(next_table(result)), notes=notes, warnings=tuple(next_warnings(result)))
+
+
+def _plan_runs(result: pd.DataFrame) -> Table:
+    return replace(count_cells(result), notes=(plan_statement(result), "Compute in FLOP, of all runs together."))
+
+
+def _backtest(result: xr.Dataset) -> Table:
+    units = (
+        "Bias, error, width and scores are of log loss: 1 % is 1 % of the loss; distances are in decades of compute."
+    )
+    return replace(backtest_cells(backtest_table(result)), notes=(backtest_statement(result), units))
+
+
+def _comparison(result: xr.Dataset) -> Table:
+    cells = comparison_cells(comparison_table(result), runs=result.attrs["runs"], unit=result.attrs["unit"])
+    return replace(cells, notes=(comparison_verdict(result),), warnings=tuple(comparison_warnings(result)))
+
+
+GROUPS = {"predictions": "forecast", "posterior": "fit"}
+# a variable that only this result holds; the first found tells
+VARIABLES = {
+    "elpd_i": "compare",
+    "learnt_from": "backtest",
+    "expected_regret": "decide",
+    "p_reached": "least_compute",
+    "p_better": "compute_gain",
+    "approach": "approaches",
+    "candidate_sd": "next_run",
+    "why_not": "allocate",
+}
+SHOWN: dict[str, Callable[[Any], Table]] = {
+    "runs": _runs,
+    "law": _law,
+    "fit": _fit,
+    "allocate": _allocation,
+    "decide": _decision,
+    "least_compute": _least_compute,
+    "compute_gain": _gain,
+    "approaches": _approaches,
+    "next_run": _next_run,
+    "plan_runs": _plan_runs,
+    "backtest": _backtest,
+    "compare": _comparison,
+}
