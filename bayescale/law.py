@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr
 
-from bayescale.formula import evaluate, names, parse
+from bayescale.formula import evaluate, parse
 from bayescale.lawfile import MAX_BYTES, Law, LawError, column, parse_law
 from bayescale.priors import DISTRIBUTIONS
 
@@ -98,7 +98,7 @@ def with_where(law: Law, values: Mapping[str, Any]) -> dict[str, Any]:
     """``values`` (parameters, inputs, constants) and, if not among them, the sub-expressions that they determine."""
     values = dict(values)
     for key, tree in law.where.items():
-        if key not in values and set(names(tree)) <= set(values):
+        if key not in values and law.where_names[key] <= values.keys():
             values[key] = evaluate(tree, values)
     return values
 

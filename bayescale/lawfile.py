@@ -94,7 +94,7 @@ class Law:
     name : what the law is called on the command line (the stem of its file)
     text : the law file itself; it travels inside a saved fit, so that opening one needs no file
     formula : the loss, or whatever ``observed`` names, as text; ``tree`` is the same, parsed
-    where : named sub-expressions, in order; ``where_texts`` are the same as written
+    where : named sub-expressions, in order; ``where_texts`` are the same as written, ``where_names`` what each uses
     priors : a prior for every parameter
     inputs : columns of the runs that the formula uses, as symbols (N, D, ...)
     constants : reference constants that the formula uses (N_ref: geometric mean of N; L_ref: smallest loss)
@@ -116,6 +116,7 @@ class Law:
     tree: Node
     where: Mapping[str, Node]
     where_texts: Mapping[str, str]
+    where_names: Mapping[str, frozenset[str]]
     priors: Mapping[str, Prior]
     derived: Mapping[str, Derived]
     inputs: tuple[str, ...]
@@ -250,6 +251,7 @@ def parse_law(text: str, name: str) -> Law:
         tree=tree,
         where=trees,
         where_texts=dict(table.get("where", {})),
+        where_names={key: frozenset(names(tree)) for key, tree in trees.items()},
         priors=priors,
         derived=derived,
         inputs=inputs,

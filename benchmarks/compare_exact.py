@@ -36,7 +36,7 @@ def main() -> None:
         if len(done) == runs.sizes["run"]:
             continue
         sampling.SETTINGS = usual
-        fit = bayescale.fit(runs, law)
+        fit = bayescale.fit(runs, law, draws=2000)  # as fit_laws does
         estimate = loo(fit)
         sampling.SETTINGS = SETTINGS
         for run in sorted(set(range(runs.sizes["run"])) - done):
