@@ -1,11 +1,10 @@
 """A table as people see it: round numbers with their bands; text in a terminal, HTML in a notebook."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
-
-import numpy as np
 
 WORDS = {"prior", "meaning", "choice", "held by"}  # columns of words; all others but the first hold numbers
 
@@ -93,8 +92,8 @@ def band_text(row: Any, name: str, digits: int = 3) -> str:
     """Median and band with as many decimals as the width of the band calls for, ``digits`` at least."""
     middle, low, high = (row[f"{name}_{label}"] for label in ("q50", "q05", "q95"))
     width = high - low
-    if np.isfinite(width) and width > 0:
-        digits = min(12, max(digits, 1 - int(np.floor(np.log10(width)))))
+    if math.isfinite(width) and width > 0:
+        digits = min(12, max(digits, 1 - math.floor(math.log10(width))))
     return f"{middle:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
