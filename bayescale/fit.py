@@ -340,8 +340,11 @@ def _assemble(law, noise, runs, constants, posterior, stats) -> xr.DataTree:
     return xr.DataTree.from_dict(groups)
 
 
-def _log_likelihood(law, noise, runs, constants, draws) -> np.ndarray:
-    """Log density of every run [draw, run], of the quantity that is observed; ``draws`` are [draw, 1]."""
+def _log_likelihood(law, noise, runs, constants, draws, span: float | None = None) -> np.ndarray:
+    """Log density of every run [draw, run], of the quantity that is observed; ``draws`` are [draw, 1].
+
+    ``span`` is the range of the observed values, where ``runs`` are some of the runs of a fit.
+    """
     values = draws | dict(constants)
     predicted = law_loss(law, values | {symbol: runs[column(symbol)].values for symbol in law.inputs})
     observed = observed_values(law, runs).values
@@ -353,9 +356,35 @@ def _log_likelihood(law, noise, runs, constants, draws) -> np.ndarray:
         if law.observed.scale == "log":
             density = log_density(NOISES[noise], observed - np.log(predicted), scale, values)
         else:
-            unit = float(np.ptp(observed))
+            unit = float(np.ptp(observed)) if span is None else span
             density = log_density(NOISES[noise], (observed - predicted) / unit, scale, values) - np.log(unit)
     return np.broadcast_to(density, (len(next(iter(draws.values()))), observed.size))
+
+
+def part_of(tree: xr.DataTree, some: np.ndarray) -> xr.DataTree:
+    """A fit, of whose runs only ``some`` (indices) are looked at, with their pointwise log likelihood.
+
+    For fits of so many runs that the log likelihood of all is not kept. Its attribute ``span`` is the range of all the
+    observed values, in whose units a quantity that may be negative scatters.
+    """
+    law, observed = law_of(tree), tree["observed_data"].to_dataset()
+    constants = {name: float(tree["constant_data"][name]) for name in (*law.constants, "C_ref")}
+    posterior = tree["posterior"].to_dataset()
+    names = (*law.priors, *NOISES[tree.attrs["noise"]].priors)
+    span = float(np.ptp(observed[law.observed.variable].values))
+    runs = runs_of(tree).isel(run=some)
+    chains = [{name: posterior[name].values[i][:, None] for name in names} for i in range(posterior.sizes["chain"])]
+    density = np.stack([_log_likelihood(law, tree.attrs["noise"], runs, constants, chain, span) for chain in chains])
+    data = tree["constant_data"].to_dataset()
+    return xr.DataTree.from_dict(
+        {
+            "/": xr.Dataset(attrs=tree.attrs | {"span": span}),
+            "posterior": posterior,
+            "observed_data": observed.isel(run=some),
+            "constant_data": data.isel(run=some),
+            "log_likelihood": xr.Dataset({law.observed.variable: (("chain", "draw", "run"), density)}),
+        }
+    )
 
 
 def data_hash(runs: xr.Dataset, law: Law) -> str:

@@ -11,10 +11,11 @@ from scipy.special import logsumexp
 
 from bayescale.batch import Failure, run_batch
 from bayescale.diagnostics import PARETO_K_MAX, diagnostics
-from bayescale.fit import FitError, draws_of, law_of, refit
+from bayescale.fit import FitError, draws_of, law_of, part_of, refit
 from bayescale.law import column, law_loss, size_column
 from bayescale.noise import NOISES, beta_binomial_parameters, cumulative, noise_scale
 
+CHUNK = 8_000_000  # draws x runs looked at together, where there are too many runs to keep the log likelihood of all
 REFIT_DRAWS = 500  # of each of 4 chains: Monte Carlo error of a log density of some .01
 GROUP_GAP = 0.05  # numbers within this of their neighbour are one group: budgets of an isoFLOP sweep are rarely equal
 MIN_GROUPS = 3
@@ -40,7 +41,8 @@ def loo(
     fit : what :func:`bayescale.fit` or :func:`bayescale.open_fit` returns
     groups : leave out whole groups of correlated runs: a column of the runs (``"family"``; of numbers, those within 5 %
         of their neighbour are one group: ``"params"``, ``"compute"``), or a label for every run [run]
-    mend : refit where k is too large; with False those k are returned as they are
+    mend : refit where k is too large; with False those k are returned as they are, as they are for a fit of so many
+        runs that it keeps no pointwise log likelihood
     seed : of the refits
     executor : what refits: None (this process), a number of worker processes, a Dask scheduler or another
         executor, see :func:`bayescale.open_executor`; the numbers are the same
@@ -55,7 +57,7 @@ def loo(
     Raises
     ------
     FitError
-        If the fit holds no pointwise log likelihood, or the groups are not some of its runs.
+        If groups are asked for of a fit that keeps no pointwise log likelihood, or they are not some of its runs.
 
     Notes
     -----
@@ -63,6 +65,8 @@ def loo(
     """
     import arviz_stats  # noqa: F401, registers the accessor
 
+    if "log_likelihood" not in fit.children and groups is None:
+        return _by_chunks(fit, progress)
     pointwise = log_likelihood(fit)
     labels, members = group_runs(fit, groups)
     joint = sum_groups(pointwise, members)
@@ -134,6 +138,18 @@ def _without(task: _LeftOut) -> tuple[float, np.ndarray]:
     left_out = log_likelihood(again).isel(run=task.out).sum("run").values.ravel()
     pit = _pit(again).isel(run=task.out).mean(("chain", "draw")).values
     return logsumexp(left_out) - np.log(left_out.size), pit
+
+
+def _by_chunks(fit: xr.DataTree, progress: Callable[[int, int], None] | None) -> xr.Dataset:
+    """LOO of a fit of very many runs, some of them at a time; nothing is refitted."""
+    count, sizes = fit["observed_data"].sizes["run"], fit["posterior"].sizes
+    chunks = np.array_split(np.arange(count), -(-count * sizes["chain"] * sizes["draw"] // CHUNK))
+    parts = []
+    for some in chunks:
+        parts.append(loo(part_of(fit, some), mend=False))
+        if progress is not None:
+            progress(len(parts), len(chunks))
+    return xr.concat(parts, dim="run", combine_attrs="override")
 
 
 def log_likelihood(fit: xr.DataTree) -> xr.DataArray:
@@ -209,6 +225,7 @@ def _pit(fit: xr.DataTree) -> xr.DataArray:
         below = xr.apply_ufunc(lambda k, n, a, b: betabinom.cdf(k, n, a, b) - betabinom.pmf(k, n, a, b) / 2, *spread)
     else:
         scale = noise_scale(values, np.log(data[size_column(law)] / data["C_ref"]))
-        residual = seen - np.log(predicted) if law.observed.scale == "log" else (seen - predicted) / np.ptp(seen.values)
+        span = fit.attrs.get("span", float(np.ptp(seen.values)))
+        residual = seen - np.log(predicted) if law.observed.scale == "log" else (seen - predicted) / span
         below = xr.DataArray(cumulative(noise, residual, scale, values))
     return below.transpose("chain", "draw", "run")

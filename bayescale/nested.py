@@ -168,7 +168,7 @@ def _says(answer: Mapping[str, Any], prior: str) -> str:
     if np.isfinite(answer["bayes_factor"]):
         parts[0] += f", P({name} < {value:g}) = {answer['below']:.3f}"
         parts.append(
-            f"Bayes factor for {name} = {value:g} {'about ' if answer['bound'] else ''}{answer['bayes_factor']:.2g} "
+            f"Bayes factor for {name} = {value:g}: {'about ' if answer['bound'] else ''}{answer['bayes_factor']:.2g} "
             f"(with the prior {prior})"
         )
     else:

@@ -197,6 +197,17 @@ def test_groups_of_no_use(near, groups, message):
         loo(near, groups=groups)
 
 
-def test_fit_without_log_likelihood(near):
+def test_groups_of_a_fit_without_log_likelihood(near):
     with pytest.raises(FitError, match="keeps no pointwise log likelihood"):
-        loo(near.copy().drop_nodes("log_likelihood"))
+        loo(near.copy().drop_nodes("log_likelihood"), groups=["a", "b", "c"] * 8)
+
+
+def test_runs_by_chunks_are_as_all_at_once(sampled, monkeypatch):
+    """A fit of very many runs keeps no log likelihood: what is computed again for some runs at a time is the same."""
+    whole = loo(sampled, mend=False)
+    monkeypatch.setattr(module, "CHUNK", 5 * 4000)
+    seen = []
+    chunks = loo(sampled.copy().drop_nodes("log_likelihood"), progress=lambda done, total: seen.append((done, total)))
+    for name in ("elpd_loo", "p_loo", "pareto_k", "pit"):
+        np.testing.assert_allclose(chunks[name], whole[name], rtol=1e-9, err_msg=name)
+    assert seen[-1] == (5, 5)
