@@ -48,7 +48,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         value = getattr(importlib.import_module(f"bayescale.{_HOME[name]}"), name)
-    elif not name.startswith("_") and importlib.util.find_spec(f"bayescale.{name}") is not None:
+    elif name.isidentifier() and not name.startswith("_") and importlib.util.find_spec(f"bayescale.{name}") is not None:
         value = importlib.import_module(f"bayescale.{name}")
     else:
         raise AttributeError(f"module 'bayescale' has no attribute '{name}'")

@@ -1,6 +1,7 @@
 """How far to trust a fit: convergence of the chains, and which parameters the runs tell apart."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -157,6 +158,7 @@ def fit_summary(tree: xr.DataTree) -> dict[str, Any]:
     r_hat, ess = arviz_stats.rhat(posterior), arviz_stats.ess(posterior, method="bulk")
     low, middle, high = (posterior.quantile(q, dim=("chain", "draw")) for q in (0.05, 0.5, 0.95))
     report = diagnostics(tree)
+    chains = report.get("method") != "importance"
     return {
         "law": tree.attrs["law"],
         "source": tree.attrs["source"],
@@ -166,8 +168,9 @@ def fit_summary(tree: xr.DataTree) -> dict[str, Any]:
                 "median": float(middle[name]),
                 "q05": float(low[name]),
                 "q95": float(high[name]),
-                "r_hat": float(r_hat[name]),
-                "ess_bulk": float(ess[name]),
+                # of a quick answer the weights say what the draws are worth; there are no chains to compare
+                "r_hat": float(r_hat[name]) if chains else math.nan,
+                "ess_bulk": float(ess[name]) if chains else min(float(ess[name]), report["ess_min"]),
                 "identified": name not in report["not_identified"],
             }
             for name in posterior.data_vars

@@ -30,7 +30,7 @@ from bayescale.lawfile import COLUMNS
 from bayescale.lint import check_runs
 from bayescale.model import Model, build_model, compiled_model, inputs_of, model_data, observed_values
 from bayescale.noise import NOISES, default_noise, log_density, log_mass, noise_scale
-from bayescale.priors import DISTRIBUTIONS
+from bayescale.priors import DISTRIBUTIONS, Prior
 from bayescale.quick import NotTrusted, approximate
 from bayescale.runs import read_runs
 from bayescale.sampling import SamplerError, as_dataset, best_attempt
@@ -79,8 +79,9 @@ def fit(
     Returns
     -------
     DataTree with the ArviZ groups ``posterior`` (parameters, noise and derived quantities [chain, draw]),
-    ``sample_stats``, ``log_likelihood`` (``log_loss`` [chain, draw, run]), ``observed_data`` (``log_loss`` [run];
-    another observed quantity under the name of its column),
+    ``sample_stats``, ``log_likelihood`` (``log_loss`` [chain, draw, run]; not kept where draws times runs are above
+    5e7: LOO then computes it by chunks), ``observed_data`` (``log_loss`` [run]; another observed quantity under the
+    name of its column),
     ``constant_data`` (columns of the runs [run] and reference constants). Its attributes hold the text of the law,
     noise, seed, versions and, as JSON, ``diagnostics`` (see :mod:`bayescale.diagnostics`) and ``notes`` of the lint.
 
@@ -94,22 +95,20 @@ def fit(
     law, runs, noise, constants = _prepared(runs, law, noise)
     for name, number, least in (("draws", draws, 100), ("chains", chains, 2), ("seed", seed, 0)):
         check_whole(name, number, least)
+    draws, chains, seed = int(draws), int(chains), int(seed)  # NumPy's whole numbers are not JSON's
+    if seed >= 2**63:
+        raise FitError(f"seed = {seed} (a whole number below 2**63 is expected)")
     if draws * chains <= ESS_MIN:
         raise FitError(
             f"{chains} chains of {draws} draws: {draws * chains} draws cannot give the {ESS_MIN:.0f} effective ones "
             "that a fit must have; 4 chains of 1000 are the default"
         )
     model = _model(law, noise, runs, constants, seed)
-    priors, not_quick = law.priors | NOISES[noise].priors, {}
-    try:
-        if not quick:
-            raise NotTrusted
-        convergence, posterior, stats, setting = approximate(model, priors, draws, chains, seed)
-    except NotTrusted as reason:
-        not_quick = {"not_quick": str(reason)} if quick else {}
-        convergence, posterior, stats, setting = _sampled(
-            model, priors, draws, chains, seed, enough="clean", progress=progress
-        )
+    priors = law.priors | NOISES[noise].priors
+    found, not_quick = _quick(model, priors, draws, chains, seed) if quick else (None, {})
+    if found is None:
+        found = _sampled(model, priors, draws, chains, seed, enough="clean", progress=progress)
+    convergence, posterior, stats, setting = found
     tree = _assemble(law, noise, runs, constants, posterior, stats)
     report = convergence | not_quick | check_identification(law, runs, tree["posterior"].to_dataset())
     tree.attrs = {
@@ -159,6 +158,8 @@ def pymc_model(runs: Any, law: "str | os.PathLike[str] | Law | None" = None, *, 
 def _prepared(runs: Any, law: Any, noise: str | None) -> tuple[Law, xr.Dataset, str, dict[str, float]]:
     """Law, runs, noise and reference constants, checked against each other."""
     law = load_law(DEFAULT_LAW if law is None else law)
+    if _parsed(law.text, law.name) != law:
+        raise FitError(f"law '{law.name}' is not what its text says; change the text, and load that")
     runs = read_runs(runs, law)
     noise = default_noise(law.observed.scale) if noise is None else noise
     if noise not in NOISES:
@@ -193,7 +194,7 @@ def refit(tree: xr.DataTree, kept: np.ndarray, *, draws: int = 500, chains: int 
     law, noise, runs = law_of(tree), tree.attrs["noise"], runs_of(tree)
     constants = {name: float(tree["constant_data"][name]) for name in (*law.constants, "C_ref")}
     learnt = runs.isel(run=np.asarray(kept, dtype=bool))
-    model = _model(law, noise, learnt, constants, seed)
+    model = _model(law, noise, learnt, constants, seed, float(np.ptp(observed_values(law, runs).values)))
     report, posterior, stats, _ = _sampled(
         model, law.priors | NOISES[noise].priors, draws, chains, seed, enough="converged"
     )
@@ -211,6 +212,14 @@ def runs_of(tree: xr.DataTree) -> xr.Dataset:
     seen = tree["observed_data"][law.observed.variable]
     seen = np.exp(seen) if law.observed.scale == "log" else seen
     return runs.assign({law.observed.column: seen}).assign_attrs(source=tree.attrs["source"])
+
+
+def _quick(model: Model, priors: Mapping[str, Prior], draws: int, chains: int, seed: int) -> tuple[Any, dict[str, str]]:
+    """The quick answer, or None and why there is none."""
+    try:
+        return approximate(model, priors, draws, chains, seed), {}
+    except NotTrusted as reason:
+        return None, {"not_quick": str(reason)}
 
 
 def _sampled(model: Any, *args: Any, **options: Any) -> Any:
@@ -276,23 +285,28 @@ def _check_finite(law: Law, runs: xr.Dataset, constants: Mapping[str, float]) ->
         )
 
 
-def _check_data(law: Law, runs: xr.Dataset, constants: Mapping[str, float]) -> dict[str, np.ndarray]:
+def _check_data(
+    law: Law, runs: xr.Dataset, constants: Mapping[str, float], span: float | None = None
+) -> dict[str, np.ndarray]:
     try:
-        return model_data(law, runs, constants)
+        return model_data(law, runs, constants, span)
     except ValueError as error:
         raise FitError(str(error)) from None
 
 
-def _model(law: Law, noise: str, runs: xr.Dataset, constants: Mapping[str, float], seed: int) -> Model:
+def _model(
+    law: Law, noise: str, runs: xr.Dataset, constants: Mapping[str, float], seed: int, span: float | None = None
+) -> Model:
     """The compiled model on these runs, with chains that start at good places (see :mod:`bayescale.starts`)."""
-    data = _check_data(law, runs, constants)
-    return compiled_model(law, noise, data, _positions(law, noise, runs, constants, seed))
+    span = float(np.ptp(observed_values(law, runs).values)) if span is None else span
+    data = _check_data(law, runs, constants, span)
+    return compiled_model(law, noise, data, _positions(law, noise, runs, constants, seed, span))
 
 
-def _positions(law: Law, noise: str, runs: xr.Dataset, constants: Mapping[str, float], seed: int) -> np.ndarray:
+def _positions(law: Law, noise: str, runs: xr.Dataset, constants: Mapping[str, float], seed: int, span: float):
     """Where chains may start, as the sampler counts [start, parameter]."""
     seen = observed_values(law, runs).values
-    unit = {"log": 0.0, "proportion": 1.0, "linear": float(np.ptp(seen))}[law.observed.scale]
+    unit = {"log": 0.0, "proportion": 1.0, "linear": span}[law.observed.scale]
     # an even selection over the sizes of many runs is enough to start from
     order = np.argsort(runs[size_column(law)].values, kind="stable")
     some = order[np.linspace(0, len(order) - 1, min(len(order), START_RUNS)).astype(int)]
@@ -398,7 +412,7 @@ def data_hash(runs: xr.Dataset, law: Law) -> str:
 
 @functools.cache
 def versions() -> dict[str, str]:
-    packages = ("bayescale", "pymc", "pytensor", "nutpie", "arviz-stats", "numpy", "xarray")
+    packages = ("bayescale", "nutpie", "numba", "llvmlite", "arviz-stats", "numpy", "scipy", "xarray", "pymc")
     return {"python": platform.python_version()} | {package: version(package) for package in packages}
 
 

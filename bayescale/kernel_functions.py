@@ -4,7 +4,7 @@ Loaded by the source that :mod:`bayescale.kernel` generates, by nothing else: im
 runs is vectorised because these are inlined and neither branch nor call the C library.
 """
 
-from math import inf, nan
+from math import floor, inf, nan, pi, tan
 
 import numba
 from llvmlite import ir
@@ -28,7 +28,7 @@ def double(typing_context, x):
     )
 
 
-# exp, log and log1p without branches or calls, so that the loop over runs is vectorised; within two units of the last
+# without branches or calls, so that the loop over runs is vectorised; of normal numbers, within two units of the last
 # place of the C library's (Cody and Waite's reductions; the polynomial of log is that of fdlibm's e_log.c)
 @inline
 def exp(x):
@@ -107,13 +107,18 @@ def sigmoid(x):
 
 @inline
 def logaddexp(a, b):
-    return max(a, b) + log1p(exp(-abs(a - b)))
+    return max(a, b) + (log1p(exp(-abs(a - b))) if a != b else 0.6931471805599453)
 
 
 @numba.njit(error_model="numpy")
 def digamma(x):
     """By recurrence up to x >= 10, then the asymptotic series (Abramowitz and Stegun 6.3.18), to 1e-14."""
+    if not abs(x) < 1e15:
+        return log(x)
     below = 0.0
+    if x < 0.0:  # reflection
+        below = -pi / tan(pi * (x - floor(x)))
+        x = 1.0 - x
     while x < 10.0:
         below -= 1.0 / x
         x += 1.0

@@ -34,8 +34,13 @@ def observed_values(law: Law, runs: xr.Dataset) -> xr.DataArray:
     return (np.log(seen) if law.observed.scale == "log" else seen).rename(law.observed.variable).drop_attrs()
 
 
-def model_data(law: Law, runs: xr.Dataset, constants: Mapping[str, float]) -> dict[str, np.ndarray]:
+def model_data(
+    law: Law, runs: xr.Dataset, constants: Mapping[str, float], span: float | None = None
+) -> dict[str, np.ndarray]:
     """Everything of the runs that enters the model: parts of the formula that are data, and what was observed.
+
+    ``span`` is the unit in which a quantity that may be negative scatters: the range of the observed values, of all the
+    runs of a fit where these are some of them.
 
     Raises
     ------
@@ -54,7 +59,7 @@ def model_data(law: Law, runs: xr.Dataset, constants: Mapping[str, float]) -> di
         return data | {"count": count, "successes": np.round(seen * count)}
     data["log_compute"] = np.log(runs[size_column(law)].values / constants["C_ref"])
     if law.observed.scale == "linear":
-        data["unit"] = np.asarray(np.ptp(seen))
+        data["unit"] = np.asarray(np.ptp(seen) if span is None else span)
         seen = seen / data["unit"]
     return data | {"seen": seen}
 
@@ -73,21 +78,28 @@ def log_posterior(law: Law, noise: str) -> Function:
         known = {key: Number(value) for key, value in prior.params.items()} | {"u": Name(_real(name)), "x": Name(name)}
         definitions[name] = substitute(DISTRIBUTIONS[prior.dist].value, known)
         once = Binary("+", once, substitute(DISTRIBUTIONS[prior.dist].log_density, known))
-    definitions |= trees
-    predicted = {"predicted": Name(PREDICTED), "share": Name(PREDICTED), "scale": SCALE}
+    definitions |= {name: substitute(tree, {part: Name(_data(part)) for part in parts}) for name, tree in trees.items()}
+    seen = {name: Name(_data(name)) for name in ("seen", "unit", "log_compute", "count", "successes")}
+    seen |= {"predicted": Name(PREDICTED), "share": Name(PREDICTED)}
+    seen["scale"] = substitute(SCALE, seen)
     if law.observed.scale in RESIDUAL:
-        predicted["residual"] = substitute(RESIDUAL[law.observed.scale], predicted)
-    each = substitute(NOISES[noise].log_density, predicted)
+        seen["residual"] = substitute(RESIDUAL[law.observed.scale], seen)
+    each = substitute(NOISES[noise].log_density, seen)
     known = {"proportion": ("count", "successes"), "log": ("log_compute", "seen"), "linear": ("log_compute", "seen")}
     scalars, columns = [], list(known[law.observed.scale])
     for name, part in parts.items():
         (columns if _by_run(law, part) else scalars).append(name)
     scalars += ["unit"] if law.observed.scale == "linear" else []
-    return Function(tuple(map(_real, priors)), tuple(scalars), tuple(columns), definitions, once, each)
+    data = (tuple(map(_data, names)) for names in (scalars, columns))
+    return Function(tuple(map(_real, priors)), *data, definitions, once, each)
 
 
 def _real(name: str) -> str:
     return f"real {name}"  # no name of a formula has a space
+
+
+def _data(name: str) -> str:
+    return f"data {name}"
 
 
 def _by_run(law: Law, part: Node) -> bool:
@@ -118,7 +130,12 @@ def compiled_model(law: Law, noise: str, data: Mapping[str, np.ndarray], start: 
     """The compiled log posterior of a law and noise on the runs of ``data`` (see :func:`model_data`)."""
     function = _log_posterior(law.text, law.name, noise)
     names = (*law.priors, *NOISES[noise].priors)
-    return Model(names, compiled(function), block(function, data), start)
+    return Model(names, compiled(function), model_block(function, data), start)
+
+
+def model_block(function: Function, data: Mapping[str, np.ndarray]) -> np.ndarray:
+    """What :func:`model_data` returns as the compiled function reads it."""
+    return block(function, {_data(name): value for name, value in data.items()})
 
 
 def nutpie_model(model: Model) -> Any:

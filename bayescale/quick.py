@@ -1,13 +1,12 @@
 """Compiled model -> draws without Markov chains: importance sampling from a Student-t that is fitted to the posterior.
 
-The optima of the log posterior and the curvature there give the first proposal (Laplace); three rounds of sampling
-move its mean and covariance to those of the weighted draws (adaptive importance sampling); a last, larger round is
-weighed, its largest weights are smoothed (PSIS), and the draws are resampled from it. The shape k of the tail of the
-weights says whether that can be trusted: see Vehtari, Simpson, Gelman, Yao, Gabry 2024, arXiv:1507.02646.
+The optima of the log posterior and the curvature there give the first proposal (Laplace); up to three rounds of
+sampling move its mean and covariance to those of the weighted draws (adaptive importance sampling); a last, larger
+round is weighed, its largest weights are smoothed (PSIS), and the draws are resampled from it. The shape k of the tail
+of the weights says whether that can be trusted: see Vehtari, Simpson, Gelman, Yao, Gabry 2024, arXiv:1507.02646.
 """
 
 import ctypes
-import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -19,16 +18,17 @@ from scipy.special import logsumexp
 from bayescale.diagnostics import ESS_MIN, PARETO_K_MAX, check_convergence
 from bayescale.model import Model
 from bayescale.priors import Prior, from_real
-from bayescale.sampling import as_dataset
+from bayescale.sampling import as_dataset, cores
 
 NU = 8.0  # degrees of freedom of the proposal: tails heavier than a posterior's
 ROUNDS = (2000, 2000, 4000)  # draws that adapt the proposal
 GOOD = 0.7  # no more rounds once this share of the draws counts
 FINAL = 16_000
-CLIMBS = 6  # starts that are followed to their optimum
+CLIMBS = 10  # starts, at most, that are followed to their optimum
+NEAR = 9.0  # a start within this many posterior widths (squared, a parameter) of an optimum leads there
 MANY = 20_000  # runs; with more of them the posterior is nearer to normal and a density dearer, so fewer are asked for
 NEWTON = 20  # steps at most
-RIVAL = 10.0  # another optimum counts if its log density is less than this below the best
+RIVAL = 10.0  # another optimum counts if the log of its mass (Laplace) is less than this below the best
 PARALLEL = 10**7  # numbers to read above which threads pay
 STEP = 1e-4  # of the differences of gradients that give the curvature
 
@@ -49,12 +49,20 @@ def approximate(
     Raises
     ------
     NotTrusted
-        If Pareto k is above its limit, or too few of the weighted draws count.
+        If the log posterior has no curvature at its optimum or is not finite around it, if the first guess is too far
+        from it, if Pareto k is above its limit, or if too few of the weighted draws count.
     """
+    try:
+        return _approximate(model, priors, draws, chains, seed)
+    except np.linalg.LinAlgError:
+        raise NotTrusted("the curvature at the optimum is singular") from None
+
+
+def _approximate(model: Model, priors: Mapping[str, Prior], draws: int, chains: int, seed: int):
     rng = np.random.default_rng([seed, 103])
     rows = int(model.data[0])
     fewer = min(1.0, MANY / rows) ** 0.5
-    proposal = _laplace(_density(model), model.start[: max(2, round(CLIMBS * fewer))])
+    proposal = _laplace(_density(model), model.start)
     for count in ROUNDS:
         position, log_weight, _ = _weighed(model, proposal, round(count * fewer), rng)
         if _effective(log_weight) > GOOD * len(log_weight):
@@ -65,7 +73,7 @@ def approximate(
     weight = np.exp(log_weight - logsumexp(log_weight))
     ess = _effective(log_weight)
     if not pareto_k <= PARETO_K_MAX:
-        raise NotTrusted(f"Pareto k of the importance weights is {pareto_k:.2f} (at most {PARETO_K_MAX})")
+        raise NotTrusted(f"Pareto k of the importance weights is {pareto_k:.3f} (at most {PARETO_K_MAX})")
     if ess < max(ESS_MIN, draws * chains / 2 * fewer):
         raise NotTrusted(f"of {count} weighted draws {ess:.0f} count")
     # systematic resampling: every draw as often as its weight says, to within one
@@ -75,7 +83,11 @@ def approximate(
     posterior = as_dataset({name: from_real(prior, kept[..., i]) for i, (name, prior) in enumerate(priors.items())})
     stats = as_dataset({"diverging": np.zeros((chains, draws), dtype=bool)})
     convergence = check_convergence(posterior, stats)
-    convergence |= {"method": "importance", "pareto_k": pareto_k, "ess_min": min(convergence["ess_min"], ess)}
+    if not convergence["converged"]:
+        raise NotTrusted(convergence["why"])
+    # what was resampled looks independent whatever the weights were: they say how much it is worth
+    bulk = {name: min(value, ess) for name, value in convergence["ess_bulk"].items()}
+    convergence |= {"method": "importance", "pareto_k": pareto_k, "ess_bulk": bulk, "ess_min": min(bulk.values())}
     return convergence, posterior, stats, {"proposals": count}
 
 
@@ -87,11 +99,11 @@ def _density(model: Model) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
     )
     dim = len(model.names)
     at, gradient, value = np.zeros(dim), np.zeros(dim), np.zeros(1)
-    addresses = [array.ctypes.data for array in (at, gradient, value, model.data)]
+    addresses = [array.ctypes.data for array in (at, gradient, value)]
 
     def density(position: np.ndarray) -> tuple[float, np.ndarray]:
         at[:] = position
-        status = call(dim, *addresses)
+        status = call(dim, *addresses, model.data.ctypes.data)  # names the model, so that its memory stays
         return (float(value[0]) if status == 0 else -np.inf), gradient.copy()
 
     return density
@@ -99,7 +111,7 @@ def _density(model: Model) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
 
 def _log_densities(model: Model, position: np.ndarray) -> np.ndarray:
     """Log density at every position [draw, parameter]: on all cores, for the compiled function holds no lock."""
-    workers = os.cpu_count() or 1
+    workers = cores()
     parts = np.array_split(position, workers)
     if len(position) * model.data.size < PARALLEL:
         return _in_a_row(_density(model), position)
@@ -112,24 +124,32 @@ def _in_a_row(density: Callable, position: np.ndarray) -> np.ndarray:
 
 
 def _laplace(density: Callable, start: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Mean and covariance at every optimum that climbs from several starts reach and that counts."""
-    found = sorted((_climbed(density, x) for x in start), key=lambda climb: -climb[0])
-    optima: list[tuple[np.ndarray, np.ndarray]] = []
-    precisions: list[np.ndarray] = []
-    for value, x in found:
-        near = any((x - at) @ p @ (x - at) < len(x) for (at, _), p in zip(optima, precisions, strict=True))
-        if near or value < found[0][0] - RIVAL:
-            continue
+    """Mean and covariance at every optimum that starts lead to and that has some of the posterior's mass.
+
+    The next start to climb is the one farthest from all optima found, until none is far from all of them.
+    """
+    found: list[tuple[float, np.ndarray, np.ndarray]] = []  # log mass, optimum, precision
+    left = start
+    for _ in range(CLIMBS):
+        value, x = _climbed(density, left[0])
         precision = _precision(density, x)
-        try:
-            np.linalg.cholesky(precision)
-        except np.linalg.LinAlgError:
-            continue  # a saddle, or a ridge
-        optima.append((x, np.linalg.inv(precision)))
-        precisions.append(precision)
-    if not optima:
-        raise NotTrusted("the posterior has no curvature at its optimum")
-    return optima
+        if not np.isfinite(precision).all():
+            raise NotTrusted("the posterior is not finite around its optimum")
+        eigenvalues = np.linalg.eigvalsh(precision)
+        if not eigenvalues[0] > 0:
+            raise NotTrusted("the posterior has no curvature at its optimum")
+        near = any((x - at) @ p @ (x - at) < len(x) for _, at, p in found)
+        if not near:
+            found.append((value - 0.5 * np.log(eigenvalues).sum(), x, precision))
+        left = left[1:]
+        if not len(left):
+            break
+        apart = np.min([np.einsum("si,ij,sj->s", left - at, p, left - at) for _, at, p in found], axis=0)
+        left = left[np.argsort(-apart)]
+        if apart.max() < NEAR * len(x):
+            break
+    most = max(mass for mass, _, _ in found)
+    return [(x, np.linalg.inv(precision)) for mass, x, precision in found if mass > most - RIVAL]
 
 
 def _climbed(density: Callable, start: np.ndarray) -> tuple[float, np.ndarray]:

@@ -54,7 +54,12 @@ def best_attempt(
     """
     attempts = []
     for tune, target_accept, thin in SETTINGS:
-        position, stats = sample(model, draws * thin, tune, chains, seed, target_accept, progress)
+        try:
+            position, stats = sample(model, draws * thin, tune, chains, seed, target_accept, progress)
+        except SamplerError:
+            if not attempts:
+                raise
+            break  # what there is, is better than nothing
         position, stats = ({name: x[:, thin - 1 :: thin] for name, x in part.items()} for part in (position, stats))
         posterior = as_dataset({name: from_real(prior, position[name]) for name, prior in priors.items()})
         stats = as_dataset(stats)
@@ -77,6 +82,11 @@ def as_dataset(arrays: Mapping[str, np.ndarray]) -> xr.Dataset:
     return xr.Dataset({name: (("chain", "draw"), x) for name, x in arrays.items()}, coords)
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def sample(
     model: Model, draws: int, tune: int, chains: int, seed: int, target_accept: float, progress: bool
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -92,7 +102,7 @@ def sample(
                 draws=draws,
                 tune=tune,
                 chains=chains,
-                cores=min(chains, os.cpu_count() or 1),
+                cores=min(chains, cores()),
                 seed=seed,
                 target_accept=target_accept,
                 adaptation="low_rank",

@@ -11,7 +11,7 @@ def fit_cells(summary: Any) -> Table:
         (
             name,
             *(f"{row[key]:.4g}" for key in ("median", "q05", "q95")),
-            f"{row['r_hat']:.3f}",
+            f"{row['r_hat']:.3f}" if row["r_hat"] == row["r_hat"] else "",  # a quick answer has no chains
             f"{row['ess_bulk']:.0f}",
         )
         for name, row in summary["parameters"].items()

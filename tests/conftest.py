@@ -172,7 +172,7 @@ def caller():
     doubles = ctypes.POINTER(ctypes.c_double)
     interface = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, doubles, doubles, doubles, ctypes.c_void_p)
 
-    def make(function, data):
+    def make(function, data, block=block):
         density, values = interface(compiled(function).density.address), block(function, data)
 
         def call(position):

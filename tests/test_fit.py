@@ -1,3 +1,4 @@
+import dataclasses
 import importlib
 import json
 import warnings
@@ -12,6 +13,7 @@ from bayescale import sampling
 from bayescale.diagnostics import diagnostics, fit_summary, trust_warnings
 from bayescale.fit import FitError, draws_of, fit, law_of, pymc_model, refit, runs_of
 from bayescale.law import law_derived, law_loss, load_law
+from bayescale.lawfile import parse_law
 from bayescale.noise import NOISES
 
 fit_module = importlib.import_module("bayescale.fit")  # bayescale.fit is the function of that name
@@ -310,3 +312,48 @@ def test_refit_learns_from_the_kept_runs_and_scores_all(sampled, pile):
 def test_runs_of_a_fit_are_the_runs(sampled, pile):
     for name in ("params", "tokens", "compute", "loss"):
         np.testing.assert_allclose(runs_of(sampled)[name], pile[name], rtol=1e-12)
+
+
+@pytest.mark.parametrize("draws", [150.0, "many"])
+def test_draws_of_no_use(draws, pile):
+    with pytest.raises(FitError, match="a whole number"):
+        fit(pile, "chinchilla", draws=draws)
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers(pile):
+    assert fit(pile, "chinchilla", quick=True, draws=np.int64(300), seed=np.int32(2)).attrs["seed"] == 2
+
+
+def test_law_that_is_not_its_text(pile):
+    law = load_law("chinchilla")
+    changed = dataclasses.replace(law, priors=law.priors | {"lean": law.priors["slope"]})
+    with pytest.raises(FitError, match="law 'chinchilla' is not what its text says"):
+        fit(pile, changed)
+
+
+def test_refit_of_a_quantity_that_may_be_negative_keeps_its_unit(rng):
+    """The left-out run has the extreme value: sampling and scoring must measure the scatter in one unit."""
+    text = """title = "A line"
+cite = "tests"
+formula = "level + slope*log(N/N_ref)"
+[observed]
+column = "gap"
+symbol = "G"
+scale = "linear"
+[priors]
+level = { dist = "Normal", mu = 0.0, sigma = 1.0, about = "level" }
+slope = { dist = "Normal", mu = 0.0, sigma = 1.0, about = "slope" }
+"""
+    N = np.logspace(7, 9, 16)
+    gap = 0.1 * np.log(N / 1e8) + 0.01 * rng.standard_normal(16)
+    gap[0] = 3.0
+    tree = fit({"params": N, "gap": gap}, parse_law(text, "line"), draws=300)
+    again = refit(tree, np.arange(16) > 0, draws=300)
+    values = {name: again["posterior"][name].values for name in ("level", "slope", "sigma", "tilt", "nu_minus_2")}
+    unit = np.ptp(gap)
+    scale = 1e-4 + values["sigma"] * np.exp(values["tilt"] * np.log(N[5] / float(tree["constant_data"]["C_ref"])))
+    mean = values["level"] + values["slope"] * np.log(N[5] / float(tree["constant_data"]["N_ref"]))
+    expected = stats.t.logpdf(gap[5] / unit, 2 + values["nu_minus_2"], mean / unit, scale) - np.log(unit)
+    np.testing.assert_allclose(again["log_likelihood"]["gap"].values[:, :, 5], expected, rtol=1e-9)
+    # and the scatter that was sampled is of that unit: .01 in units of .42 would be .024, in units of 3.5 it is .003
+    assert float(np.median(values["sigma"])) < 0.01

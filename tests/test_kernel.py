@@ -89,9 +89,22 @@ def test_digamma_is_scipys(caller):
     """Through the derivative of gammaln."""
     function = Function(("u",), (), ("c",), {}, parse("0"), parse("gammaln(u*c)"))
     call = caller(function, {"c": np.ones(1)})
-    grid = np.geomspace(0.01, 1e5, 200)
+    grid = np.concatenate([np.geomspace(0.01, 1e5, 200), [-0.5, -1.3, -1e6 - 0.3]])
     slopes = np.array([call([u])[2][0] for u in grid])
     np.testing.assert_allclose(slopes, special.digamma(grid), rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("text", ["gammaln(u*c)", "minimum(maximum(log(u*c), 1e-9), 1 - 1e-9)", "maximum(2*c, log(u))"])
+@pytest.mark.parametrize("position", [[-np.inf], [np.nan], [-1e300]])
+def test_no_number_stays_no_number(text, position, caller):
+    """And comes back at once: none of these may hang or be taken for a density."""
+    function = Function(("u",), (), ("c",), {}, parse("0"), parse(text))
+    assert caller(function, {"c": np.ones(2)})(position)[0] in (3, 4)
+
+
+def test_name_of_the_data_cannot_be_defined_again():
+    with pytest.raises(ValueError, match="'c' is defined twice"):
+        source(Function(("u",), (), ("c",), {"c": parse("u")}, parse("u"), parse("c")))
 
 
 @pytest.mark.parametrize("position", [[-1.0], [0.0], [np.nan], [800.0], [np.inf]])
@@ -141,9 +154,16 @@ def test_damaged_cache_does_no_harm(tmp_path):
         if path.suffix in (".nbc", ".nbi"):
             path.write_bytes(b"not what Numba left here")
     run(tmp_path)
+    assert any(path.suffix == ".nbc" and path.stat().st_size > 100 for path in tmp_path.rglob("*")), "made anew"
     for path in tmp_path.glob("*.py"):
-        path.write_text("raise SystemExit(7)")
+        path.write_bytes(b"\xff\xfe\x00 raise SystemExit(7)")
     assert run(tmp_path) == "True", "a file that is not the source is written anew"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
+def test_folder_of_others_is_not_trusted(tmp_path):
+    tmp_path.chmod(0o777)
+    assert run(tmp_path) == "False"
 
 
 def test_nowhere_to_keep_it(tmp_path):

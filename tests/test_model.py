@@ -7,7 +7,7 @@ from scipy import special, stats
 
 from bayescale.formula import evaluate
 from bayescale.law import column, law_loss, laws, load_law, reference_constants, sample_priors, size_column
-from bayescale.model import build_model, log_posterior, model_data
+from bayescale.model import build_model, log_posterior, model_block, model_data
 from bayescale.noise import NOISES, default_noise
 from bayescale.priors import DISTRIBUTIONS, Prior, from_real, to_real
 from bayescale.runs import read_runs
@@ -23,7 +23,7 @@ def prepared(caller):
     def make(law, noise, runs):
         constants = reference_constants(law, runs) | {"C_ref": float(np.exp(np.log(runs[size_column(law)]).mean()))}
         data = model_data(law, runs, constants)
-        return constants, data, caller(log_posterior(law, noise), data)
+        return constants, data, caller(log_posterior(law, noise), data, model_block)
 
     return make
 

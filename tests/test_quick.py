@@ -51,6 +51,29 @@ def test_two_optima_are_both_met(sharp):
     assert float((posterior["x"] < 0).mean()) == pytest.approx(0.75, abs=0.02)
 
 
+def test_no_optimum_of_weight_is_left_out():
+    """One whose starts come late among many, and a broad one whose peak is far lower than that of a narrow one."""
+    start = np.concatenate([np.full(6, 4.1), np.full(58, -4.1)])[:, None]
+    log_density = "logaddexp(-50*(x - 4)**2 + log(0.4), -50*(x + 4)**2 + log(0.6))"
+    _, posterior, _, _ = approximate(model_of(log_density, ("x",), start), {"x": NORMAL}, 2000, 4, seed=1)
+    assert float((posterior["x"] < 0).mean()) == pytest.approx(0.6, abs=0.03)
+
+    names = tuple("pqrtuv")
+    narrow = " - ".join(f"5000*({name} - 3)**2" for name in names)
+    broad = " - ".join(f"0.5*({name} + 3)**2" for name in names)
+    start = [[3.0] * 6, [-3.0] * 6]
+    model = model_of(f"logaddexp(12 - {narrow}, -{broad})", names, start)
+    _, posterior, _, _ = approximate(model, dict.fromkeys(names, NORMAL), 2000, 4, seed=1)
+    # masses: exp(12) * 100**-6 against 1
+    assert float((posterior["p"] < 1).mean()) > 0.999
+
+
+@pytest.mark.parametrize(("draws", "chains"), [(101, 4), (210, 2)])
+def test_few_draws_of_a_quick_answer_are_chains_or_enough(pile, draws, chains):
+    report = diagnostics(fit(pile, "chinchilla", quick=True, draws=draws, chains=chains, allow_unconverged=True))
+    assert report["method"] == "nuts" or report["converged"]
+
+
 @pytest.mark.parametrize(
     ("log_density", "start", "reason"),
     [
