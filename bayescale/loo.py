@@ -16,6 +16,7 @@ from bayescale.law import column, law_loss, size_column
 from bayescale.noise import NOISES, beta_binomial_parameters, cumulative, noise_scale
 
 CHUNK = 8_000_000  # draws x runs looked at together, where there are too many runs to keep the log likelihood of all
+PIT_DRAWS = 1000  # are enough for a probability that is looked at by eye
 REFIT_DRAWS = 500  # of each of 4 chains: Monte Carlo error of a log density of some .01
 GROUP_GAP = 0.05  # numbers within this of their neighbour are one group: budgets of an isoFLOP sweep are rarely equal
 MIN_GROUPS = 3
@@ -77,8 +78,7 @@ def loo(
     weights = log_weights.stack(sample=("chain", "draw")).transpose("group", "sample").values
     k = pareto_k.values.copy()
     elpd = logsumexp(flat + weights, axis=1)
-    below = _pit(fit).stack(sample=("chain", "draw")).transpose("run", "sample").values
-    pit = (below * np.exp(weights - logsumexp(weights, axis=1, keepdims=True))[members]).sum(axis=1)
+    pit = _weighted_pit(fit, weights, members, max(1, draws // PIT_DRAWS))
 
     mended = np.zeros(len(labels), dtype=bool)
     bad = np.flatnonzero(~(k <= good_k)) if mend else np.array([], dtype=int)
@@ -211,11 +211,22 @@ def relative_efficiency(fit: xr.DataTree) -> float:
     return min(1.0, float(np.mean(ess)) / (sizes["chain"] * sizes["draw"])) if ess else 1.0
 
 
-def _pit(fit: xr.DataTree) -> xr.DataArray:
+def _weighted_pit(fit: xr.DataTree, log_weights: np.ndarray, members: np.ndarray, every: int) -> np.ndarray:
+    """P(a run shows no more than it did) [run] under weighted draws, of which every so manieth is looked at."""
+    below = _pit(fit, every).stack(sample=("chain", "draw")).transpose("run", "sample").values
+    sizes = fit["posterior"].sizes
+    kept = log_weights.reshape(len(log_weights), sizes["chain"], sizes["draw"])[..., ::every]
+    kept = kept.reshape(len(log_weights), -1)
+    return (below * np.exp(kept - logsumexp(kept, axis=1, keepdims=True))[members]).sum(axis=1)
+
+
+def _pit(fit: xr.DataTree, every: int = 1) -> xr.DataArray:
     """P(a run shows no more than it did) at every draw [chain, draw, run]; of a count, with half of its own mass."""
     from scipy.stats import betabinom
 
-    law, data, values = law_of(fit), fit["constant_data"], draws_of(fit)
+    law, data = law_of(fit), fit["constant_data"]
+    some = slice(None, None, every)
+    values = {name: x.isel(draw=some) if "draw" in x.dims else x for name, x in draws_of(fit).items()}
     predicted = law_loss(law, values | {symbol: data[column(symbol)] for symbol in law.inputs})
     seen, noise = fit["observed_data"][law.observed.variable], NOISES[fit.attrs["noise"]]
     if law.observed.scale == "proportion":

@@ -7,13 +7,15 @@ import pandas as pd
 import xarray as xr
 from scipy.special import ndtr
 
-from bayescale.allocate import allocate
+from bayescale.allocate import labelled
 from bayescale.diagnostics import diagnostics, trust_warnings
 from bayescale.fit import FitError, draws_of, law_of
 from bayescale.forecast import planned_runs
-from bayescale.law import Law, column, law_loss
+from bayescale.law import TRAINING, Law, column, law_loss
 from bayescale.loo import PARETO_K_MAX, log_likelihood
+from bayescale.optimum import best_split
 from bayescale.priors import DISTRIBUTIONS, Prior
+from bayescale.problem import budgets_of, problem_of
 
 SENSITIVE = 0.05  # of the distance per doubling of the prior's power (Kallioinen et al. 2024)
 FARTHEST = 7.0  # prior standard deviations; beyond them the quantile function has no digits left
@@ -98,10 +100,12 @@ def _quantities(fit: xr.DataTree, compute: Any, params: Any, tokens: Any) -> xr.
         compute = BEYOND * float(fit["constant_data"]["compute"].max())
     quantities = {}
     if compute is not None:
-        split = allocate(fit, compute)
-        for i, budget in enumerate(split["compute"].values):
-            quantities[f"N* at {budget:.3g} FLOP"] = split["N"].isel(budget=i)
-            quantities[f"law loss at the optimum of {budget:.3g} FLOP"] = split["law_loss"].isel(budget=i)
+        budgets = budgets_of(compute, TRAINING)
+        split = best_split(problem_of(fit)[0], budgets[None, :])
+        N, loss = (labelled(fit, values, "budget") for values in (split.N, split.loss))
+        for i, budget in enumerate(budgets):
+            quantities[f"N* at {budget:.3g} FLOP"] = N.isel(budget=i)
+            quantities[f"law loss at the optimum of {budget:.3g} FLOP"] = loss.isel(budget=i)
     if params is not None or tokens is not None:
         points = planned_runs(fit, params, tokens, {})
         values = draws_of(fit) | {symbol: points[column(symbol)] for symbol in law.inputs}

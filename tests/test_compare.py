@@ -267,16 +267,8 @@ def test_tie_is_below_four_or_two_standard_errors(d_elpd, d_se, tied):
 # ---- the command ----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def split(fits):
-    from bayescale.allocate import allocate
-
-    return allocate(fits["chinchilla"], 1e22)
-
-
 @pytest.fixture
-def command(monkeypatch, capsys, fits, forecasts, split, tmp_path):
-    monkeypatch.setattr("bayescale.sensitivity.allocate", lambda fit, compute: split)  # done once for all tests
+def command(monkeypatch, capsys, fits, forecasts, tmp_path):
     monkeypatch.setattr(module, "fit_laws", lambda runs, laws, *, seed, executor, progress: fits)
     path = tmp_path / "runs.csv"
     runs = runs_of(fits["chinchilla"])
