@@ -18,7 +18,7 @@ MAX_ENTRIES = 100  # of one table: sub-expressions, priors, derived quantities, 
 # what a fit calls things of its own; N_ref, L_span, data_0 and their like are taken too
 RESERVED = {
     *(*COLUMNS, *COLUMNS.values(), *FUNCTIONS, PREDICTED, "sigma", "tilt", "nu_minus_2", "overdispersion"),
-    *("observed", "log_loss", "log_compute", "count", "seen", "successes", "unit"),
+    *("observed", "log_loss", "log_compute", "count"),
 }
 OBSERVED_SCALES = {
     "log": "the logarithm of a positive quantity, such as the loss",

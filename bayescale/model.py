@@ -182,7 +182,8 @@ def build_model(law: Law, noise: str, data: Mapping[str, np.ndarray]) -> Any:
 
     trees, _ = _split(law)
     with pm.Model() as model:
-        values = {name: pm.Data(name, value) for name, value in data.items()}
+        given = {name: pm.Data(name, value) for name, value in data.items()}
+        values = dict(given)  # where a law has a name like one of these, 'given' keeps what it is
         for name, prior in (law.priors | NOISES[noise].priors).items():
             # PyMC leaves a LogitNormal on (0, 1), where chains run into its walls; on the logit scale there are none
             options = {"default_transform": logodds} if prior.dist == "LogitNormal" else {}
@@ -192,12 +193,12 @@ def build_model(law: Law, noise: str, data: Mapping[str, np.ndarray]) -> Any:
         mu = values[PREDICTED]
         if law.observed.scale == "proportion":
             alpha, beta = beta_binomial_parameters(mu, values["overdispersion"])
-            pm.BetaBinomial("observed", n=values["count"], alpha=alpha, beta=beta, observed=values["successes"])
+            pm.BetaBinomial("observed", n=given["count"], alpha=alpha, beta=beta, observed=given["successes"])
             return model
-        mu = pt.log(mu) if law.observed.scale == "log" else mu / values["unit"]
-        scale = noise_scale(values, values["log_compute"])
+        mu = pt.log(mu) if law.observed.scale == "log" else mu / given["unit"]
+        scale = noise_scale(values, given["log_compute"])
         if NOISES[noise].robust:
-            pm.StudentT("observed", nu=2 + values["nu_minus_2"], mu=mu, sigma=scale, observed=values["seen"])
+            pm.StudentT("observed", nu=2 + values["nu_minus_2"], mu=mu, sigma=scale, observed=given["seen"])
         else:
-            pm.Normal("observed", mu=mu, sigma=scale, observed=values["seen"])
+            pm.Normal("observed", mu=mu, sigma=scale, observed=given["seen"])
     return model

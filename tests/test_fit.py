@@ -1,6 +1,7 @@
 import dataclasses
 import importlib
 import json
+import re
 import warnings
 
 import numpy as np
@@ -357,3 +358,11 @@ slope = { dist = "Normal", mu = 0.0, sigma = 1.0, about = "slope" }
     np.testing.assert_allclose(again["log_likelihood"]["gap"].values[:, :, 5], expected, rtol=1e-9)
     # and the scatter that was sampled is of that unit: .01 in units of .42 would be .024, in units of 3.5 it is .003
     assert float(np.median(values["sigma"])) < 0.01
+
+
+def test_names_of_a_law_do_not_reach_the_data(crossed_runs):
+    """'seen' is what the engine calls the measured losses; a law may still use the word."""
+    text = load_law("shared_exponent").text
+    renamed = re.sub(r"\blevel\b", "seen", text)
+    one, other = (fit(crossed_runs(), parse_law(t, "mine"), quick=True, draws=300) for t in (text, renamed))
+    np.testing.assert_allclose(one["posterior"]["level"], other["posterior"]["seen"], rtol=1e-9)
