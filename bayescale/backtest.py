@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescale.batch import Failure, run_batch
+from bayescale.batch import Failure, run_missing
 from bayescale.drift import has_drift, shipped_prior
 from bayescale.files import make_folder, write_table
 from bayescale.fit import FitError, data_hash, fit, versions
@@ -146,25 +146,13 @@ def _tables(
 ) -> list[pd.DataFrame | Failure]:
     """Scores of every cut; those in the folder are taken from there, the others are put there as they come in."""
     paths = [_path(cut, folder) for cut in tasks]
-    tables = [_kept(path) for path in paths]
-    missing = [i for i, table in enumerate(tables) if table is None]
-    done = len(tasks) - len(missing)
-    if progress is not None and done:
-        progress(done, len(tasks))
+    found = [_kept(path) for path in paths]
 
-    def arrived(k: int, table: pd.DataFrame | Failure) -> None:
-        nonlocal done
-        done += 1
-        path = paths[missing[k]]
-        if path is not None and not isinstance(table, Failure):
-            write_table(table, path)
-        if progress is not None:
-            progress(done, len(tasks))
+    def put(i: int, table: pd.DataFrame) -> None:
+        if paths[i] is not None:
+            write_table(table, paths[i])
 
-    made = run_batch(_one_cut, [tasks[i] for i in missing], executor=executor, arrived=arrived)
-    for i, table in zip(missing, made, strict=True):
-        tables[i] = table
-    return tables
+    return run_missing(_one_cut, tasks, found, put=put, executor=executor, progress=progress)
 
 
 def _path(cut: _Cut, folder: Any) -> Path | None:

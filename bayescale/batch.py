@@ -96,6 +96,42 @@ def run_batch(
     return [results[i] for i in range(len(tasks))]
 
 
+def run_missing(
+    function: Callable[[Any], Any],
+    tasks: Sequence[Any],
+    found: Sequence[Any],
+    *,
+    put: Callable[[int, Any], None] | None = None,
+    executor: Any = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Any]:
+    """:func:`run_batch` of those tasks whose result is not among ``found`` (None there), with what was found.
+
+    Parameters
+    ----------
+    put : called with (index, result) for every new result that is no :class:`Failure`, to keep it
+    progress : called with (results there, results in all)
+    """
+    results = list(found)
+    missing = [i for i, result in enumerate(results) if result is None]
+    done = len(results) - len(missing)
+    if progress is not None and done:
+        progress(done, len(results))
+
+    def arrived(k: int, result: Any) -> None:
+        nonlocal done
+        done += 1
+        if put is not None and not isinstance(result, Failure):
+            put(missing[k], result)
+        if progress is not None:
+            progress(done, len(results))
+
+    made = run_batch(function, [tasks[i] for i in missing], executor=executor, arrived=arrived)
+    for i, result in zip(missing, made, strict=True):
+        results[i] = result
+    return results
+
+
 def _one_thread() -> Any:
     from threadpoolctl import threadpool_limits
 

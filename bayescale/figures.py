@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayescale.display import size_text
-from bayescale.files import FileError, write_whole
+from bayescale.files import write_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -178,8 +178,6 @@ def save_figure(figure: Any, path: Path) -> Path:
     kind = Path(path).suffix.lower().lstrip(".")
     kind = kind if kind in ("svg", "pdf") else "png"
     try:
-        return write_whole(path, lambda temporary: figure.savefig(temporary, format=kind, dpi=150))
-    except OSError as error:
-        raise FileError(f"{path}: cannot be written: {error.strerror or error}") from None
+        return write_file(path, lambda temporary: figure.savefig(temporary, format=kind, dpi=150))
     finally:
         plt.close(figure)

@@ -57,6 +57,20 @@ def _umask() -> int:
     return mask
 
 
+def write_file(path: "str | os.PathLike[str]", write: Callable[[Path], object]) -> Path:
+    """:func:`write_whole`, with one sentence where it fails.
+
+    Raises
+    ------
+    FileError
+        If it cannot be written; an older file of that name is then untouched.
+    """
+    try:
+        return write_whole(path, write)
+    except OSError as error:
+        raise FileError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
 def write_table(table: Any, path: "str | os.PathLike[str]") -> Path:
     """Write a data frame as CSV, whole or not at all.
 
@@ -65,7 +79,4 @@ def write_table(table: Any, path: "str | os.PathLike[str]") -> Path:
     FileError
         If it cannot be written; an older file of that name is then untouched.
     """
-    try:
-        return write_whole(path, lambda temporary: table.to_csv(temporary, index=False))
-    except OSError as error:
-        raise FileError(f"{path}: cannot be written: {error.strerror or error}") from None
+    return write_file(path, lambda temporary: table.to_csv(temporary, index=False))

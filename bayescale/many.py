@@ -10,7 +10,7 @@ from typing import Any
 
 import xarray as xr
 
-from bayescale.batch import Failure, run_batch
+from bayescale.batch import Failure, run_missing
 from bayescale.files import make_folder
 from bayescale.fit import FitError, data_hash, fit, versions
 from bayescale.formula import FormulaError
@@ -67,24 +67,13 @@ def fit_many(
     settings = {"noise": noise, "draws": draws, "chains": chains, "seed": seed, "quick": quick}
     settings["allow_unconverged"] = allow_unconverged
     prepared = [_read(runs, law, settings) for runs, law in studies]
-    results: list[Any] = [_kept(study, folder) for study in prepared]
-    missing = [i for i, result in enumerate(results) if result is None]
-    done = len(results) - len(missing)
-    if progress is not None and done:
-        progress(done, len(results))
+    found = [_kept(study, folder) for study in prepared]
 
-    def arrived(k: int, result: Any) -> None:
-        nonlocal done
-        done += 1
-        if folder is not None and not isinstance(result, Failure):
-            save_fit(result, _path(prepared[missing[k]], folder))
-        if progress is not None:
-            progress(done, len(results))
+    def put(i: int, result: Any) -> None:
+        if folder is not None:
+            save_fit(result, _path(prepared[i], folder))
 
-    made = run_batch(_fit, [prepared[i] for i in missing], executor=executor, arrived=arrived)
-    for i, result in zip(missing, made, strict=True):
-        results[i] = result
-    return results
+    return run_missing(_fit, prepared, found, put=put, executor=executor, progress=progress)
 
 
 def _read(runs: Any, law: Any, settings: dict[str, Any]) -> "_Study | Failure":

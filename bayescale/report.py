@@ -14,7 +14,7 @@ from bayescale.decide import decide
 from bayescale.display import size_text
 from bayescale.explorer import BEYOND, can_explore, explorer
 from bayescale.figures import figure_source
-from bayescale.files import FileError, write_whole
+from bayescale.files import write_file
 from bayescale.fit import FitError, law_of
 from bayescale.forecast import forecast
 from bayescale.law import column
@@ -109,10 +109,7 @@ def save_report(html: str, path: "str | os.PathLike[str]") -> Path:
     FileError
         If it cannot be written; an older file of that name is then untouched.
     """
-    try:
-        return write_whole(path, lambda temporary: temporary.write_text(html, encoding="utf-8"))
-    except OSError as error:
-        raise FileError(f"{path}: cannot be written: {error.strerror or error}") from None
+    return write_file(path, lambda temporary: temporary.write_text(html, encoding="utf-8"))
 
 
 def _asked(fit: xr.DataTree, compute, params, tokens, at, target, seed: int) -> Asked:

@@ -8,11 +8,11 @@ import xarray as xr
 from scipy.special import ndtr
 
 from bayescale.allocate import labelled
-from bayescale.diagnostics import diagnostics, trust_warnings
+from bayescale.diagnostics import PARETO_K_MAX, diagnostics, trust_warnings
 from bayescale.fit import FitError, draws_of, law_of
 from bayescale.forecast import planned_runs
 from bayescale.law import TRAINING, Law, column, law_loss
-from bayescale.loo import PARETO_K_MAX, log_likelihood
+from bayescale.loo import log_likelihood
 from bayescale.optimum import best_split
 from bayescale.priors import DISTRIBUTIONS, Prior
 from bayescale.problem import budgets_of, problem_of
