@@ -7,6 +7,7 @@ import numbers
 import os
 import platform
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from typing import Any
 
@@ -33,7 +34,7 @@ from bayescale.noise import NOISES, default_noise, log_density, log_mass, noise_
 from bayescale.priors import DISTRIBUTIONS, Prior
 from bayescale.quick import NotTrusted, approximate
 from bayescale.runs import read_runs
-from bayescale.sampling import SamplerError, as_dataset, best_attempt
+from bayescale.sampling import SamplerError, as_dataset, best_attempt, cores
 from bayescale.starts import STARTS, start_points, unbounded
 
 FORMAT = 1  # of a saved fit; a later bayescale reads earlier ones
@@ -342,13 +343,12 @@ def _assemble(law, noise, runs, constants, posterior, stats) -> xr.DataTree:
         "constant_data": constant_data.drop_attrs(),
     }
     if stats["diverging"].size * observed.size <= LOG_LIKELIHOOD_MAX:
-        # a chain at a time, so that what is computed on the way stays small
-        density = np.stack(
-            [
-                _log_likelihood(law, noise, runs, constants, {k: x[i, :, None] for k, x in draws.items()})
-                for i in range(shape[0])
-            ]
-        )
+        # a chain at a time, so that what is computed on the way stays small; NumPy works in threads side by side
+        chains = [{name: x[i, :, None] for name, x in draws.items()} for i in range(shape[0])]
+        with ThreadPoolExecutor(cores()) as pool:
+            density = np.stack(
+                list(pool.map(lambda chain: _log_likelihood(law, noise, runs, constants, chain), chains))
+            )
         coords = {"chain": posterior["chain"], "draw": posterior["draw"], **observed.coords}
         groups["log_likelihood"] = xr.Dataset({law.observed.variable: (("chain", "draw", "run"), density)}, coords)
     return xr.DataTree.from_dict(groups)
