@@ -260,6 +260,18 @@ def names(node: Node) -> Iterator[str]:
                 yield from names(arg)
 
 
+def parts(node: Node) -> int:
+    """How many numbers, names and operations a tree has."""
+    match node:
+        case Negative(of=of):
+            return 1 + parts(of)
+        case Binary(left=left, right=right):
+            return 1 + parts(left) + parts(right)
+        case Call(args=args):
+            return 1 + sum(map(parts, args))
+    return 1
+
+
 def substitute(node: Node, trees: Mapping[str, Node]) -> Node:
     """The tree with other trees in the place of some of its names."""
     match node:

@@ -56,7 +56,7 @@ def load_law(law: "str | os.PathLike[str] | Law") -> Law:
     if len(content) > MAX_BYTES:
         raise LawError(f"law file {path} is larger than {MAX_BYTES} bytes: this is not a law file")
     try:
-        text = content.decode("utf-8")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise LawError(f"law file {path} is not UTF-8 text") from None
     return parse_law(text, name=path.stem)

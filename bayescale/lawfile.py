@@ -1,25 +1,30 @@
 """The text of a law file -> Law, checked: every name has a meaning, every number is finite, nothing is executed."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from bayescale.formula import FUNCTIONS, FormulaError, Node, names, parse
+from bayescale.formula import FUNCTIONS, FormulaError, Node, names, parse, parts
 from bayescale.priors import DISTRIBUTIONS, Prior
 
 # symbol of the field -> column of the runs
 COLUMNS = {"N": "params", "D": "tokens", "C": "compute", "L": "loss"}
 PREDICTED = "predicted"  # what the formula gives, among the names of its parts
 MAX_BYTES = 64_000
+MAX_DOTS = 200  # in one line: the time that TOML takes for a dotted key grows with the square of its parts
 MAX_ENTRIES = 100  # of one table: sub-expressions, priors, derived quantities, presets
+MAX_NAME = 60  # characters
+MAX_PARTS = 2000  # numbers, names and operations of all formulas together: what is compiled for a sampler
 # what a fit calls things of its own; N_ref, L_span, data_0 and their like are taken too
 RESERVED = {
     *(*COLUMNS, *COLUMNS.values(), *FUNCTIONS, PREDICTED, "sigma", "tilt", "nu_minus_2", "overdispersion"),
-    *("observed", "log_loss", "log_compute", "count"),
+    *("observed", "log_loss", "log_compute", "count", "chain", "draw", "run", "point"),
 }
+# what forecasts say of a point besides its inputs, and the dimensions of fits and forecasts
+TAKEN_COLUMNS = {"chain", "draw", "run", "point", "kept", "decades_beyond", "nearest_run", "elpd"}
 OBSERVED_SCALES = {
     "log": "the logarithm of a positive quantity, such as the loss",
     "linear": "a quantity that may be negative",
@@ -145,11 +150,8 @@ def parse_law(text: str, name: str) -> Law:
     LawError
         Naming the law, the key or name at fault, and what was expected.
     """
-    where = f"law '{name}'"
-    try:
-        table = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError; so is that of a huge integer
-        raise LawError(f"{where}: not valid TOML: {error}") from None
+    where = f"law '{clipped(name)}'"
+    table = _toml(text, where)
 
     _known_keys(table, TOP_KEYS, where)
     for key in ("title", "cite", "formula"):
@@ -168,20 +170,23 @@ def parse_law(text: str, name: str) -> Law:
     for key in (*trees, *priors, *derived):
         if key in RESERVED or key.endswith(("_ref", "_span")) or key.startswith("data_"):
             raise LawError(f"{where}: '{key}' has a meaning of its own and cannot be defined here; choose another name")
+    _check_size((tree, *trees.values(), *(quantity.tree for quantity in derived.values())), where)
     used = _check_order(tree, trees, set(priors), where)
     constants = tuple(sorted(name for name in used if name.endswith(("_ref", "_span"))))
     free = used - set(constants) - set(priors) - set(trees)
     inputs = (*(symbol for symbol in COLUMNS if symbol in free), *sorted(free - set(COLUMNS)))
-    unused = sorted(set(priors) - used)
+    unused = set(priors) - used
     if unused:  # a name that is neither prior nor symbol may be a column of the runs, or the other half of a typo
-        lone = sorted(free - set(COLUMNS))
-        other = f"no prior for {lone}; " if lone else ""
-        raise LawError(f"{where}: {other}priors not in the formula {unused}")
+        lone = free - set(COLUMNS)
+        other = f"no prior for {listed(lone)}; " if lone else ""
+        raise LawError(f"{where}: {other}priors not in the formula {listed(unused)}")
     if not priors:
         raise LawError(f"{where}: no [priors]; every parameter of the formula needs one")
     if not inputs:
         raise LawError(f"{where}: the formula uses no column of the runs such as N or D")
     own = {f"{observed.symbol}_ref", f"{observed.symbol}_span"}
+    if taken := TAKEN_COLUMNS & {*inputs, observed.column, observed.count}:
+        raise LawError(f"{where}: {listed(taken)} cannot be a column of the runs here; rename it in both")
     for symbol in inputs:
         if column(symbol) in (observed.column, observed.count):
             raise LawError(
@@ -222,20 +227,22 @@ def parse_law(text: str, name: str) -> Law:
             presets[key] = preset = _preset(value, theirs, set(inputs), f"{where}, preset '{key}'")
             if set(preset.values) != set(names(theirs)) - set(inputs):
                 raise LawError(
-                    f"{where}, preset '{key}' gives {sorted(preset.values)}, "
-                    f"the published formula needs {sorted(set(names(theirs)) - set(inputs))}"
+                    f"{where}, preset '{key}' gives {listed(preset.values)}, "
+                    f"the published formula needs {listed(set(names(theirs)) - set(inputs))}"
                 )
     traps = table.get("traps", [])
     if not isinstance(traps, list) or not all(isinstance(trap, str) and trap.isprintable() for trap in traps):
         raise LawError(f"{where}: 'traps' must be a list of sentences")
+    if len(traps) > MAX_ENTRIES:
+        raise LawError(f"{where}: {len(traps)} 'traps'; at most {MAX_ENTRIES} are allowed")
 
     falls_with, rises_with = (_inputs_of(table, key, inputs, where) for key in ("falls_with", "rises_with"))
     size = _text(table, "size", where)
     if size and size not in inputs:
-        raise LawError(f"{where}: 'size' must be one of the inputs {list(inputs)}, not {_shown(size)}")
+        raise LawError(f"{where}: 'size' must be one of the inputs {listed(inputs)}, not {_shown(size)}")
     exponents = _table(table, "exponents", where)
     for key, value in exponents.items():
-        if key not in QUANTITIES or key not in inputs or value not in derived:
+        if key not in QUANTITIES or key not in inputs or not isinstance(value, str) or value not in derived:
             raise LawError(
                 f"{where}: [exponents] names, for N and D, the derived quantity that is its exponent, "
                 f"not {key} = {_shown(value)}"
@@ -281,10 +288,46 @@ def column(symbol: str) -> str:
     return COLUMNS.get(symbol, symbol)
 
 
+def _toml(text: str, where: str) -> dict[str, Any]:
+    """The table of a law file, after a look at what would make reading it long."""
+    if len(text) > MAX_BYTES:
+        raise LawError(f"{where}: larger than {MAX_BYTES} bytes: this is not a law file")
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.count(".") > MAX_DOTS:
+            raise LawError(f"{where}: line {number} has {line.count('.')} dots; at most {MAX_DOTS} are allowed in one")
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise LawError(f"{where}: not valid TOML: lists or tables nested too deep") from None
+    except ValueError as error:  # TOMLDecodeError is one; so is that of a huge integer
+        raise LawError(f"{where}: not valid TOML: {clipped(error, 200)}") from None
+
+
+def clipped(value: object, most: int = 60) -> str:
+    """Text fit for a message: on one line, and not too long."""
+    text = str(value)
+    text = text if text.isprintable() else repr(text)
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def listed(found: Iterable[str]) -> str:
+    """Names fit for a message: sorted, as a list, not too many."""
+    shown = [clipped(name) for name in sorted(found)]
+    return f"{shown[:12]}{f' and {len(shown) - 12} more' if len(shown) > 12 else ''}"
+
+
+def _check_size(trees: Iterable[Node], where: str) -> None:
+    count = sum(map(parts, trees))
+    if count > MAX_PARTS:
+        raise LawError(
+            f"{where}: its formulas have {count} numbers, names and operations together; at most {MAX_PARTS} are allowed"
+        )
+
+
 def _known_keys(table: Mapping[str, Any], allowed: set[str], where: str) -> None:
-    unknown = sorted(set(table) - allowed)
+    unknown = set(table) - allowed
     if unknown:
-        raise LawError(f"{where}: unknown keys {unknown}; the keys are {sorted(allowed)}")
+        raise LawError(f"{where}: unknown keys {listed(unknown)}; the keys are {sorted(allowed)}")
 
 
 def _table(table: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:
@@ -295,7 +338,9 @@ def _table(table: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:
         raise LawError(f"{where}: {len(value)} entries in [{key}]; at most {MAX_ENTRIES} are allowed")
     for name in value:
         if not (name.isascii() and name.isidentifier()):
-            raise LawError(f"{where}: {name!r} in [{key}] is not a name (letters, digits and _ only)")
+            raise LawError(f"{where}: {clipped(repr(name))} in [{key}] is not a name (letters, digits and _ only)")
+        if len(name) > MAX_NAME:
+            raise LawError(f"{where}: {clipped(name)} in [{key}] has {len(name)} characters; {MAX_NAME} are allowed")
     return value
 
 
@@ -329,7 +374,7 @@ def _number(value: Any, what: str) -> float:
 
 def _shown(value: Any) -> str:
     try:
-        return repr(value)[:60]
+        return clipped(repr(value))
     except ValueError:  # Python does not write out integers of more than 4300 digits
         return "a huge integer"
 
@@ -341,11 +386,11 @@ def _prior(table: Any, where: str) -> Prior:
         )
     dist, about = _text(table, "dist", where), _text(table, "about", where)
     if dist not in DISTRIBUTIONS:
-        raise LawError(f"{where}: unknown distribution '{dist}'; allowed are {', '.join(DISTRIBUTIONS)}")
+        raise LawError(f"{where}: unknown distribution '{clipped(dist)}'; allowed are {', '.join(DISTRIBUTIONS)}")
     params = {key: value for key, value in table.items() if key not in ("dist", "about")}
     needed = DISTRIBUTIONS[dist].params
     if set(params) != set(needed):
-        raise LawError(f"{where}: {dist} takes {list(needed)}, given {sorted(params)}")
+        raise LawError(f"{where}: {dist} takes {list(needed)}, given {listed(params)}")
     numbers = {key: _number(params[key], f"{where}: {key}") for key in needed}
     for key in DISTRIBUTIONS[dist].positive:
         if numbers[key] <= 0:
@@ -371,7 +416,7 @@ def _observed(table: Mapping[str, Any], where: str) -> Observed:
     symbol = "L" if given.get("column", "loss") == "loss" else "Y"
     observed = Observed(**({"symbol": symbol} | given))
     if observed.scale not in OBSERVED_SCALES:
-        raise LawError(f"{where}: unknown scale '{observed.scale}'; the scales are {', '.join(OBSERVED_SCALES)}")
+        raise LawError(f"{where}: unknown scale '{clipped(observed.scale)}'; the scales are {', '.join(OBSERVED_SCALES)}")
     if (observed.scale == "proportion") != bool(observed.count):
         raise LawError(
             f"{where}: a proportion, and nothing else, names its 'count', the column with the number of items"
@@ -381,7 +426,7 @@ def _observed(table: Mapping[str, Any], where: str) -> Observed:
 
 def _range(value: Any, key: str, inputs: tuple[str, ...], where: str) -> tuple[float, float]:
     if key not in inputs:
-        raise LawError(f"{where}: [range] gives '{key}', which is not an input; the inputs are {list(inputs)}")
+        raise LawError(f"{where}: [range] gives '{key}', which is not an input; the inputs are {listed(inputs)}")
     if not isinstance(value, list) or len(value) != 2:
         raise LawError(f"{where}: range.{key} must be a pair [low, high], not {_shown(value)}")
     low, high = (_number(edge, f"{where}: range.{key}") for edge in value)
@@ -392,8 +437,8 @@ def _range(value: Any, key: str, inputs: tuple[str, ...], where: str) -> tuple[f
 
 def _inputs_of(table: Mapping[str, Any], key: str, inputs: tuple[str, ...], where: str) -> tuple[str, ...]:
     value = table.get(key, [])
-    if not isinstance(value, list) or not set(map(str, value)) <= set(inputs):
-        raise LawError(f"{where}: '{key}' must be a list of inputs out of {list(inputs)}, not {_shown(value)}")
+    if not isinstance(value, list) or not all(isinstance(name, str) and name in inputs for name in value):
+        raise LawError(f"{where}: '{key}' must be a list of inputs out of {listed(inputs)}, not {_shown(value)}")
     return tuple(value)
 
 
@@ -427,26 +472,26 @@ def _answer(table: Any, formula: Node, values: Mapping[str, float], inputs: set[
 
 def _check_order(tree: Node, trees: Mapping[str, Node], priors: set[str], where: str) -> set[str]:
     """Names that the formula needs, through its sub-expressions, which may use only those above them."""
-    both = sorted(set(trees) & priors)
+    both = set(trees) & priors
     if both:
-        raise LawError(f"{where}: {both} stand both in [where] and in [priors]")
+        raise LawError(f"{where}: {listed(both)} stand both in [where] and in [priors]")
     seen: set[str] = set()
     used = set(names(tree))
     for key, sub in trees.items():
-        late = sorted((set(names(sub)) & set(trees)) - seen)
+        late = (set(names(sub)) & set(trees)) - seen
         if late:
-            raise LawError(f"{where}: where.{key} uses {late}, which must stand above it")
+            raise LawError(f"{where}: where.{key} uses {listed(late)}, which must stand above it")
         seen.add(key)
     for key in reversed(list(trees)):
         if key in used:
             used |= set(names(trees[key]))
-    unused = sorted(set(trees) - used)
+    unused = set(trees) - used
     if unused:
-        raise LawError(f"{where}: {unused} in [where] are not used by the formula")
+        raise LawError(f"{where}: {listed(unused)} in [where] are not used by the formula")
     return used
 
 
 def _only(tree: Node, known: set[str], where: str) -> None:
-    unknown = sorted(set(names(tree)) - known)
+    unknown = set(names(tree)) - known
     if unknown:
-        raise LawError(f"{where} uses {unknown}; known here are {sorted(known)}")
+        raise LawError(f"{where} uses {listed(unknown)}; known here are {listed(known)}")

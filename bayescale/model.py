@@ -87,8 +87,11 @@ def log_posterior(law: Law, noise: str) -> Function:
     each = substitute(NOISES[noise].log_density, seen)
     known = {"proportion": ("count", "successes"), "log": ("log_compute", "seen"), "linear": ("log_compute", "seen")}
     scalars, columns = [], list(known[law.observed.scale])
+    by_run = set(law.inputs)
+    for name, tree in law.where.items():  # in order: each may use those before it
+        by_run |= {name} if set(names(tree)) & by_run else set()
     for name, part in parts.items():
-        (columns if _by_run(law, part) else scalars).append(name)
+        (columns if set(names(part)) & by_run else scalars).append(name)
     scalars += ["unit"] if law.observed.scale == "linear" else []
     data = (tuple(map(_data, names)) for names in (scalars, columns))
     return Function(tuple(map(_real, priors)), *data, definitions, once, each)
@@ -100,12 +103,6 @@ def _real(name: str) -> str:
 
 def _data(name: str) -> str:
     return f"data {name}"
-
-
-def _by_run(law: Law, part: Node) -> bool:
-    """Whether a part of the formula that is data differs between runs."""
-    free = set(names(part))
-    return bool(free & set(law.inputs)) or any(_by_run(law, law.where[name]) for name in free & set(law.where))
 
 
 @dataclass(frozen=True)
