@@ -22,8 +22,9 @@ class Note:
 
 def spread_of_ratio(runs: xr.Dataset) -> float:
     """How many times the largest tokens per parameter is the smallest: what tells N and D apart."""
-    ratio = (runs.tokens / runs.params).values
-    return float(ratio.max() / ratio.min())
+    ratio = np.log(runs.tokens.values) - np.log(runs.params.values)  # by logarithms: ratios overflow
+    with np.errstate(over="ignore"):
+        return float(np.exp(np.ptp(ratio)))
 
 
 def off_diagonal(runs: xr.Dataset) -> float:
@@ -61,8 +62,8 @@ def check_runs(runs: xr.Dataset) -> list[Note]:
             f"N and D move together (tokens per parameter vary {spread_of_ratio(runs):.3g} times, 3 or more are "
             "wanted): the runs do not tell the effects of N and D apart; vary D at fixed N",
         )
-    ratio = c / (FLOPS_PER_PARAM_TOKEN * n * d)
-    odd = np.flatnonzero(np.abs(np.log(ratio)) > np.log(1.5))
+    ratio = np.log(c) - np.log(FLOPS_PER_PARAM_TOKEN) - np.log(n) - np.log(d)
+    odd = np.flatnonzero(np.abs(ratio) > np.log(1.5))
     if odd.size:
         add(
             "compute_differs",
@@ -71,7 +72,7 @@ def check_runs(runs: xr.Dataset) -> list[Note]:
             "N may exclude embeddings, or compute may include attention",
             odd,
         )
-    if np.median(d / n) < 0.1 or np.median(n) < 1e3 or np.median(d) < 1e4:
+    if np.median(np.log(d) - np.log(n)) < np.log(0.1) or np.median(n) < 1e3 or np.median(d) < 1e4:
         add(
             "units",
             "warning",

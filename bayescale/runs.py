@@ -2,8 +2,10 @@
 
 import collections
 import csv
+import io
 import itertools
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,7 +43,12 @@ UNITS = {
     "compute": {"FLOP": 1.0, "PF-days": 8.64e19},
     "loss": {"nats": 1.0, "bits": float(np.log(2.0))},
 }
-MAX_ROWS = 2_000_000
+# how much is read: checked before the work, so that no file takes long or all the memory
+MAX_BYTES = 32_000_000
+MAX_ROWS = 200_000
+MAX_COLUMNS = 200
+MAX_CELLS = 1_000_000
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # never in a table; some of them command terminals
 KEPT_AS = {"run": "run_name"}  # run is the dimension
 
 
@@ -80,8 +87,10 @@ def read_runs(
         Naming the line (of a file) or row, the value and what is allowed.
     """
     frame, where, place = _as_frame(source)
-    if len(frame) > MAX_ROWS:
-        raise RunsError(f"{where}: more than {MAX_ROWS} rows; at most so many are read")
+    _check_size(len(frame), len(frame.columns), where)
+    for name in frame.columns:
+        if CONTROL.search(str(name)):
+            raise RunsError(f"{where}: the column {_plain(name)} has a control character in its name; rename it")
     needs = _needs(law)
     roles = _roles(list(frame.columns), dict(columns or {}), needs, where, law.name if law else "")
     multipliers = _multipliers(dict(units or {}), roles, where)
@@ -99,17 +108,23 @@ def read_runs(
         if bad.size:
             at = f"{where}, {place} {frame.index[bad[0]]}"
             raise RunsError(f"{at}: {role} comes out as {value[bad[0]]:g}, by the units and C = 6 N D: check the sizes")
-    runs = xr.Dataset({role: ("run", values[role]) for role in (*SIZES, "loss") if role in values})
-    runs = runs.assign({role: ("run", value) for role, value in values.items()})
-    for name in frame.columns:
-        kept = KEPT_AS.get(str(name), str(name).replace("/", "_"))
-        if kept not in runs and (name not in roles.values() or str(name) in SPELLINGS):
-            runs[kept] = ("run", _other(frame[name]))
+    columns_read = {role: values[role] for role in (*SIZES, "loss") if role in values} | values
+    for position, name in enumerate(frame.columns, start=1):
+        kept = _kept_as(str(name), position)
+        if kept not in columns_read and (name not in roles.values() or str(name) in SPELLINGS):
+            columns_read[kept] = _other(frame[name], name, where, place)
+    runs = xr.Dataset({name: ("run", value) for name, value in columns_read.items()})
     runs = runs.assign_coords(run=np.arange(len(frame)))
     if "loss" in runs:
         runs["loss"].attrs["units"] = "nats"
     runs.attrs["source"] = where
     return runs
+
+
+def _kept_as(name: str, position: int) -> str:
+    """The name of a column in a Dataset, and in a file of it: NetCDF forbids /, nothing, and names of folders."""
+    name = KEPT_AS.get(name, name.replace("/", "_"))
+    return f"column_{position}" if not name.strip() else name.replace(".", "_") if not name.strip(". ") else name
 
 
 def _needs(law: Law | None) -> tuple[str, ...]:
@@ -147,14 +162,16 @@ def _as_frame(source: Any) -> tuple[pd.DataFrame, str, str]:
     if isinstance(source, xr.Dataset):
         if len(source.dims) != 1:
             raise RunsError(f"runs: a Dataset with one dimension is expected, this one has {tuple(source.dims)}")
-        frame, where = source.to_dataframe(), source.attrs.get("source", "runs")
+        _check_size(next(iter(source.sizes.values())), len(source.variables), where)
+        frame, where = source.to_dataframe(), _plain(source.attrs.get("source", "runs"))
     elif isinstance(source, pd.DataFrame):
         frame = source
     elif isinstance(source, Mapping):
+        _check_size(max((len(v) for v in source.values() if hasattr(v, "__len__")), default=0), len(source), where)
         try:
             frame = pd.DataFrame(dict(source))
-        except ValueError as error:
-            raise RunsError(f"runs: the columns do not make a table: {error}") from None
+        except (ValueError, TypeError) as error:
+            raise RunsError(f"runs: the columns do not make a table: {_plain(error)}") from None
     elif hasattr(source, "to_dict") and hasattr(source, "columns"):  # polars, without importing it
         frame = pd.DataFrame(source.to_dict(as_series=False))
     else:
@@ -174,37 +191,89 @@ def _read_file(path: Path) -> tuple[pd.DataFrame, str, str]:
         raise RunsError(f"{_plain(path, end=True)}: no such file; a CSV or parquet file of runs is expected")
     if path.suffix.lower() not in (".parquet", ".pq"):
         return _read_csv(path, where), where, "line"
-    try:
-        frame = pd.read_parquet(path)
-    except ImportError:
-        raise RunsError(f"{where}: reading parquet needs pyarrow: pip install 'bayescale[parquet]'") from None
-    except Exception:  # pyarrow and pandas each raise their own kinds on a damaged file
-        raise RunsError(f"{where}: not a readable parquet file; it may be truncated or of another format") from None
+    frame = _read_parquet(path, where)
     _no_repeats(list(frame.columns), where)
     return frame.reset_index(drop=True), where, "row"
 
 
+def _check_size(rows: int, columns: int, where: str) -> None:
+    if rows > MAX_ROWS or columns > MAX_COLUMNS or rows * columns > MAX_CELLS:
+        raise RunsError(
+            f"{where}: {rows} rows of {columns} columns; at most {MAX_ROWS} rows, {MAX_COLUMNS} columns and {MAX_CELLS} "
+            "cells are read"
+        )
+
+
+def _read_parquet(path: Path, where: str) -> pd.DataFrame:
+    """Sizes are looked at first, texts stay in their dictionaries; lists and records are no columns of runs."""
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise RunsError(f"{where}: reading parquet needs pyarrow: pip install 'bayescale[parquet]'") from None
+    if os.path.getsize(path) > MAX_BYTES:
+        raise RunsError(f"{where}: larger than {MAX_BYTES // 1_000_000} MB; at most so much is read")
+    try:
+        with pq.ParquetFile(path) as file:
+            about, schema = file.metadata, file.schema_arrow
+            _check_size(about.num_rows, len(schema), where)
+            if sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups)) > 2 * MAX_BYTES:
+                raise RunsError(f"{where}: unpacks to more than {2 * MAX_BYTES // 1_000_000} MB; at most so much is read")
+            flat = [field.name for field in schema if not pa.types.is_nested(field.type)]
+            texts = [name for name in flat if pa.types.is_string(schema.types[schema.names.index(name)])]
+        flat = [name for name in flat if not name.startswith("__index_level_")]
+        batches, size = [], 0
+        with pq.ParquetFile(path, read_dictionary=texts) as file:
+            for batch in file.iter_batches(batch_size=10_000, columns=flat):
+                batches.append(batch)
+                size += batch.nbytes
+                if size > 2 * MAX_BYTES:
+                    raise RunsError(f"{where}: unpacks to more than {2 * MAX_BYTES // 1_000_000} MB")
+            names = [field.name for field in file.schema_arrow if field.name in flat]
+        if not batches:
+            return pd.DataFrame({name: [] for name in names})
+        return pa.Table.from_batches(batches).to_pandas(ignore_metadata=True)
+    except RunsError:
+        raise
+    except Exception:  # pyarrow and pandas each raise their own kinds on a damaged file
+        raise RunsError(f"{where}: not a readable parquet file; it may be truncated or of another format") from None
+
+
 def _read_csv(path: Path, where: str) -> pd.DataFrame:
     """All cells as text, so that a bad one can be shown as it was written; the index is the line each run starts on."""
-    records: list[list[str]] = []
-    lines: list[int] = []
-    reader, last = None, 0
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            for cells in reader:
-                if any(cell.strip() for cell in cells):
-                    records.append([cell.strip() for cell in cells])
-                    lines.append(last + 1)
-                if len(records) > MAX_ROWS + 1:
-                    break
-                last = reader.line_num
-    except UnicodeDecodeError:
-        raise RunsError(f"{where} is not UTF-8 text; save it as CSV in UTF-8, or give a .parquet file") from None
-    except csv.Error as error:
-        raise RunsError(f"{where}, line {last + 1}: not CSV: {error}") from None
+        with open(path, "rb") as file:
+            content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise RunsError(f"{where}: {error.strerror or error}") from None
+    if len(content) > MAX_BYTES:
+        raise RunsError(f"{where}: larger than {MAX_BYTES // 1_000_000} MB; at most so much is read")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise RunsError(f"{where} is not UTF-8 text; save it as CSV in UTF-8, or give a .parquet file") from None
+    if found := CONTROL.search(text):
+        line = text.count("\n", 0, found.start()) + 1
+        raise RunsError(f"{where}, line {line}: the control character {found[0]!r}; a table in plain text is expected")
+    records: list[list[str]] = []
+    lines: list[int] = []
+    reader, last, cells_read = csv.reader(io.StringIO(text, newline=""), strict=True), 0, 0
+    try:
+        for cells in reader:
+            cells_read += len(cells)
+            cells = [cell.strip() for cell in cells]
+            if any(cells):
+                records.append(cells)
+                lines.append(last + 1)
+            if cells_read > MAX_CELLS or len(records) > MAX_ROWS + 1 or len(cells) > MAX_COLUMNS:
+                break
+            last = reader.line_num
+    except csv.Error as error:
+        raise RunsError(f"{where}, line {last + 1}: not CSV: {error}") from None
+    if records:
+        _check_size(len(records) - 1, max(len(records[0]), len(records[-1])), where)
+    if cells_read > MAX_CELLS:
+        raise RunsError(f"{where}: more than {MAX_CELLS} cells; at most so many are read")
     if not records:
         raise RunsError(f"{where} is empty; a header line and one line for each run are expected")
     header, first = records.pop(0), f"{where}, line {lines.pop(0)}"
@@ -217,26 +286,39 @@ def _read_csv(path: Path, where: str) -> pd.DataFrame:
     for line, cells in zip(lines, records, strict=True):
         if len(cells) != len(header):
             raise RunsError(f"{where}, line {line}: {len(cells)} field(s), the header has {len(header)}")
-    return pd.DataFrame(records, columns=header, index=lines, dtype=str)
+    columns = zip(*records, strict=True) if records else [()] * len(header)
+    return pd.DataFrame(dict(zip(header, columns, strict=True)), index=lines, dtype=object)
 
 
 def _no_repeats(names: Sequence[Any], where: str) -> None:
     repeated = sorted(_plain(name) for name, count in collections.Counter(names).items() if count > 1)
     if repeated:
-        raise RunsError(f"{where}: columns {repeated} stand twice; rename or drop one of each")
+        shown = f"{repeated[:5]}{' and more' if len(repeated) > 5 else ''}"
+        raise RunsError(f"{where}: columns {shown} stand twice; rename or drop one of each")
 
 
-def _plain(text: Any, end: bool = False) -> str:
+def _plain(text: Any, end: bool = False, most: int = 80) -> str:
     """Fit for a message: on one line, and not too long; of a path the end says most."""
-    text = str(text)
+    text = _text(text)
     text = text if text.isprintable() else repr(text)
-    if len(text) <= 80:
+    if len(text) <= most:
         return text
-    return "..." + text[-77:] if end else text[:77] + "..."
+    return "..." + text[3 - most :] if end else text[: most - 3] + "..."
+
+
+def _texts(column: pd.Series) -> list[str]:
+    return [(value if type(value) is str else _text(value)).strip() for value in column]
+
+
+def _text(value: Any) -> str:
+    try:
+        return str(value)
+    except Exception:  # what a cell holds may be anything; integers of more than 4300 digits are not written out
+        return f"a value of type {type(value).__name__}"
 
 
 def _listed(names: Sequence[Any]) -> str:
-    shown = [_plain(name) for name in itertools.islice(names, 20)]
+    shown = [_plain(name, most=40) for name in itertools.islice(names, 20)]
     return (", ".join(shown) or "no columns") + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
 
@@ -245,12 +327,14 @@ def _roles(names: Sequence[Any], given: dict[str, str], needs: Sequence[str], wh
     known = list(dict.fromkeys((*SPELLINGS, *needs)))
     for role, name in given.items():
         if role not in known:
-            raise RunsError(f"{where}: unknown role '{role}' for column '{name}'; the roles are {', '.join(known)}")
+            raise RunsError(
+                f"{where}: unknown role '{_plain(role)}' for column '{_plain(name)}'; the roles are {', '.join(known)}"
+            )
         if name not in names:
-            raise RunsError(f"{where}: no column '{name}' for {role}; the columns are {_listed(names)}")
+            raise RunsError(f"{where}: no column '{_plain(name)}' for {role}; the columns are {_listed(names)}")
         others = [other for other in given if other != role and given[other] == name]
         if others:
-            raise RunsError(f"{where}: column '{name}' is given for both {role} and {others[0]}")
+            raise RunsError(f"{where}: column '{_plain(name)}' is given for both {role} and {others[0]}")
     roles = dict(given)
     plain = {str(name).strip().lower().replace(" ", "_").replace("-", "_"): name for name in reversed(list(names))}
     for role in known:
@@ -282,9 +366,9 @@ def _multipliers(units: dict[str, str], roles: Mapping[str, Any], where: str) ->
     """What to multiply the column of each role by."""
     for role, unit in units.items():
         if role not in UNITS:
-            raise RunsError(f"{where}: a unit is given for '{role}'; units go with {', '.join(UNITS)}")
+            raise RunsError(f"{where}: a unit is given for '{_plain(role)}'; units go with {', '.join(UNITS)}")
         if unit not in UNITS[role]:
-            raise RunsError(f"{where}: unknown unit '{unit}' for {role}; allowed are {', '.join(UNITS[role])}")
+            raise RunsError(f"{where}: unknown unit '{_plain(unit)}' for {role}; allowed are {', '.join(UNITS[role])}")
         if role not in roles:
             raise RunsError(
                 f"{where}: a unit is given for {role}, but no column; the columns read are {_listed(roles)}"
@@ -292,17 +376,40 @@ def _multipliers(units: dict[str, str], roles: Mapping[str, Any], where: str) ->
     return {role: UNITS[role][units[role]] if role in units else 1.0 for role in roles}
 
 
+def _as_numbers(column: pd.Series) -> np.ndarray:
+    """The column as floats, NaN where a cell is not a number."""
+    try:
+        found = pd.to_numeric(column, errors="coerce")
+    except (TypeError, ValueError, OverflowError):  # lists, records, integers too large for a float
+        return np.full(len(column), np.nan)
+    if found.dtype.kind == "c":
+        return np.full(len(column), np.nan)
+    try:
+        return found.to_numpy(dtype=float, na_value=np.nan)
+    except (TypeError, ValueError, OverflowError):
+        return np.array([_number(value) for value in found], dtype=float)
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return np.nan
+    except OverflowError:
+        return np.inf
+
+
 def _numbers(column: pd.Series) -> np.ndarray | None:
     """The column as floats, or None if one of them is not a number above 0."""
-    numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+    numbers = _as_numbers(column)
     return numbers if (np.isfinite(numbers) & (numbers > 0)).all() else None
 
 
 def _checked(column: pd.Series, name: Any, allowed: str, where: str, place: str) -> np.ndarray:
     """The column as floats that are all allowed, or an error that shows the first offender and counts the rest."""
     if column.dtype.kind not in "iuf":  # text; and booleans, dates and complex numbers, which are not to pass for sizes
-        column = column.astype(str).str.strip()
-    numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+        column = pd.Series(_texts(column), index=column.index, dtype=object)
+    numbers = _as_numbers(column)
     within = {"positive": numbers > 0, "finite": np.isfinite(numbers), "proportion": (numbers >= 0) & (numbers <= 1)}
     bad = np.flatnonzero(~np.isfinite(numbers) | ~within[allowed])
     if not bad.size:
@@ -323,8 +430,15 @@ def _checked(column: pd.Series, name: Any, allowed: str, where: str, place: str)
     raise RunsError(f"{where}, {place} {column.index[bad[0]]}: {problem}{more}")
 
 
-def _other(column: pd.Series) -> np.ndarray:
-    numbers = pd.to_numeric(column, errors="coerce")
-    if column.notna().all() and numbers.notna().all() and not pd.api.types.is_bool_dtype(column):
-        return numbers.to_numpy(dtype=float)
-    return column.astype(str).to_numpy(dtype=object)
+def _other(column: pd.Series, name: Any, where: str, place: str) -> np.ndarray:
+    """A column that no role claims: numbers where all are, else text."""
+    head = _as_numbers(column.iloc[:10])  # of most texts the first cells tell
+    if np.isfinite(head).all() and column.notna().all() and not pd.api.types.is_bool_dtype(column):
+        numbers = _as_numbers(column)
+        if np.isfinite(numbers).all():
+            return numbers
+    texts = _texts(column)
+    for line, text in zip(column.index, texts, strict=True):
+        if not text.isprintable() and CONTROL.search(text):
+            raise RunsError(f"{where}, {place} {line}: a control character in the column {_plain(name)}; take it out")
+    return np.array(texts, dtype=object)

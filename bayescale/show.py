@@ -97,6 +97,8 @@ def _runs(runs: xr.Dataset) -> Table:
     rows = []
     for name in numeric:
         values = runs[name].values
+        if not np.isfinite(values).any():
+            continue
         text = size_text if np.nanmax(np.abs(values)) >= 1000 and name != "compute" else "{:.4g}".format
         unit = {"params": "parameters", "tokens": "tokens", "compute": "FLOP", "loss": "nats per token"}.get(name, "")
         rows.append((name, unit, *(text(q) for q in np.nanquantile(values, [0, 0.5, 1]))))
