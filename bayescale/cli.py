@@ -1,6 +1,7 @@
 """The command line, thin: every command is one function of the package, and imports what it needs when it runs."""
 
 import math
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ import typer
 
 from bayescale.display import range_text
 from bayescale.law import DEFAULT_LAW, TRAINING
+from bayescale.lawfile import clipped
 from bayescale.tables import (
     allocation_cells,
     approaches_cells,
@@ -96,7 +98,7 @@ def main() -> None:
         message = _message(error)
         if message is None:
             raise
-        print(f"error: {message}", file=sys.stderr)
+        print(f"error: {clipped(message, 2000)}", file=sys.stderr)
         raise SystemExit(1) from None
     raise SystemExit(status if isinstance(status, int) else 0)
 
@@ -747,7 +749,7 @@ def _runs(
     from bayescale.datasets import DATASETS, fetch_dataset
     from bayescale.runs import read_runs
 
-    named = given in DATASETS and not Path(given).exists()
+    named = given in DATASETS and not os.path.exists(given)
     source = fetch_dataset(given) if named else given
     return read_runs(source, law, columns=_pairs("--column", column), units=_pairs("--unit", unit))
 
@@ -783,7 +785,7 @@ def _pairs(
     for text in given or ():
         key, equals, value = text.partition("=")
         if not (key and equals and value):
-            raise InputError(f"{option} {text}: {form} is expected, such as {option} {example}")
+            raise InputError(f"{option} {clipped(text)}: {form} is expected, such as {option} {example}")
         pairs[key] = value
     return pairs
 
@@ -823,21 +825,19 @@ def _limit(option: str, text: str | None) -> Any:
 
 
 def _menu(text: str) -> Any:
-    if Path(text).exists() or text.endswith(".csv"):
+    if os.path.exists(text) or text.endswith(".csv"):
         return _columns("--menu", text)
     return [_number("--menu", size) for size in text.split(",") if size]
 
 
 def _columns(option: str, path: str) -> dict[str, Any]:
     """Columns of numbers of a CSV file."""
-    import pandas as pd
+    from bayescale.runs import RunsError, read_columns
 
     try:
-        table = pd.read_csv(path)
-    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
-        reason = getattr(error, "strerror", None) or "it is not a CSV file"
-        raise InputError(f"{option} {path}: {reason}") from None
-    return {str(name): table[name].to_numpy() for name in table.columns}
+        return read_columns(path)
+    except RunsError as error:
+        raise InputError(f"{option} {error}") from None
 
 
 def _numbers(option: str, given: Sequence[str] | None) -> dict[str, float]:
@@ -850,9 +850,9 @@ def _number(option: str, text: str, positive: bool = True) -> float:
     try:
         value = float(text[:-1] if factor != 1.0 else text) * factor
     except ValueError:
-        raise InputError(f"{option} {text}: not a number (write 70e9 or 70B)") from None
+        raise InputError(f"{option} {clipped(text)}: not a number (write 70e9 or 70B)") from None
     if not (math.isfinite(value) and (value > 0 or not positive)):
-        raise InputError(f"{option} {text}: a finite number{' above 0' if positive else ''} is expected")
+        raise InputError(f"{option} {clipped(text)}: a finite number{' above 0' if positive else ''} is expected")
     return value
 
 

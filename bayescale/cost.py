@@ -1,6 +1,7 @@
 """What a run costs: a formula over N and D in the law language, and the tokens that a budget buys at a size."""
 
 import ast
+import warnings
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,11 +11,13 @@ import numpy as np
 from bayescale.fit import FitError
 from bayescale.formula import Binary, FormulaError, Name, Negative, Node, Number, evaluate, names, parse
 from bayescale.law import TRAINING
+from bayescale.lawfile import clipped, listed
 from bayescale.priors import DISTRIBUTIONS, Prior
 from bayescale.slope import value_and_slope
 
 LARGEST = 1e40  # parameters or tokens: where the search for a size that a budget buys ends
 BISECTIONS = 55  # of 92 e-folds: to 3e-15 of the logarithm
+MAX_LENGTH = 200  # characters of a range or a prior
 BAND = 1.6448536269514722  # a range low..high is the central 90 % of a log-normal
 
 _TRAINING_TREE = parse(TRAINING)
@@ -65,10 +68,13 @@ def parse_cost(text: str, given: Mapping[str, Any], columns: Collection[str] = (
         raise FitError(f"cost: {error}") from None
     used = set(names(tree))
     if not {"N", "D"} <= used:
-        raise FitError(f"cost '{text}' uses {sorted(used)}; what a run costs must depend on both N and D, as in 6*N*D")
-    missing = sorted(used - {"N", "D"} - set(given) - set(columns))
+        raise FitError(f"cost '{clipped(text)}' uses {listed(used)}; what a run costs must depend on both N and D, as in 6*N*D")
+    missing = used - {"N", "D"} - set(given) - set(columns)
     if missing:
-        raise FitError(f"cost '{text}': no value for {missing}; give them by name (given={{'{missing[0]}': ...}})")
+        example = clipped(min(missing))
+        raise FitError(
+            f"cost '{clipped(text)}': no value for {listed(missing)}; give them by name (given={{'{example}': ...}})"
+        )
     parts = linear_in(tree, "D")
     fixed, per_token = parts if parts is not None else (None, None)
     values = {name: quantity(name, given[name]) for name in sorted(used & set(given))}
@@ -108,11 +114,13 @@ def quantity(name: str, value: Any) -> "float | Prior":
     """
     if isinstance(value, Prior):
         return value
-    what = f"{name} = {value!r}"
+    what = f"{clipped(name)} = {_shown(value)}"
     if isinstance(value, str):
+        if len(value) > MAX_LENGTH:
+            raise FitError(f"{what}: {len(value)} characters; at most {MAX_LENGTH} are allowed")
         low, dots, high = value.partition("..")
         if dots:
-            edges = quantity(name, low), quantity(name, high)
+            edges = (None, None) if ".." in high else (quantity(name, low), quantity(name, high))
             if not (all(isinstance(edge, float) for edge in edges) and 0 < edges[0] < edges[1]):  # type: ignore[operator]
                 raise FitError(f"{what}: a range LOW..HIGH with 0 < LOW < HIGH is expected")
             ends = np.log(np.array(edges, dtype=float))
@@ -121,7 +129,7 @@ def quantity(name: str, value: Any) -> "float | Prior":
             return _prior(what, value)
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise FitError(
             f"{what}: a number, a range such as 0.35..0.5, or a prior such as Beta(alpha=40, beta=60) is expected"
         ) from None
@@ -130,13 +138,21 @@ def quantity(name: str, value: Any) -> "float | Prior":
     return number
 
 
+def _shown(value: Any) -> str:
+    try:
+        return clipped(repr(value), 80)
+    except ValueError:  # Python does not write out integers of more than 4300 digits
+        return "a huge integer"
+
+
 def _prior(what: str, text: str) -> Prior:
     try:
-        call = ast.parse(text.strip(), mode="eval").body
+        with warnings.catch_warnings(action="ignore"):  # of odd literals
+            call = ast.parse(text.strip(), mode="eval").body
         dist = call.func.id  # type: ignore[attr-defined]
-        params = {key.arg: float(ast.literal_eval(key.value)) for key in call.keywords}  # type: ignore[attr-defined]
+        params = {key.arg: _literal(key.value) for key in call.keywords}  # type: ignore[attr-defined]
         positional = call.args  # type: ignore[attr-defined]
-    except (SyntaxError, AttributeError, ValueError, TypeError, MemoryError, RecursionError):
+    except (SyntaxError, AttributeError, ValueError, TypeError, OverflowError, MemoryError, RecursionError):
         raise FitError(f"{what}: not a prior; Beta(alpha=40, beta=60) is one") from None
     needed = DISTRIBUTIONS[dist].params if dist in DISTRIBUTIONS else ()
     if dist not in DISTRIBUTIONS or positional or set(params) != set(needed):
@@ -146,7 +162,16 @@ def _prior(what: str, text: str) -> Prior:
         raise FitError(f"{what}: {takes}")
     if not all(np.isfinite(list(params.values()))) or any(params[key] <= 0 for key in DISTRIBUTIONS[dist].positive):
         raise FitError(f"{what}: {', '.join(DISTRIBUTIONS[dist].positive)} must be finite and above 0")
+    if "lower" in params and not params["lower"] < params["upper"]:
+        raise FitError(f"{what}: lower must be below upper")
     return Prior(dist, {str(key): value for key, value in params.items()})
+
+
+def _literal(node: ast.expr) -> float:
+    value = ast.literal_eval(node)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError("a number is expected")
+    return float(value)
 
 
 def draw_quantities(
@@ -162,7 +187,8 @@ def draw_quantities(
     values: dict[str, float | np.ndarray] = {}
     for name, value in given.items():
         if isinstance(value, Prior):
-            values[name] = DISTRIBUTIONS[value.dist].quantile(rng.uniform(size=(count, 1)), **value.params)
+            with np.errstate(all="ignore"):
+                values[name] = DISTRIBUTIONS[value.dist].quantile(rng.uniform(size=(count, 1)), **value.params)
             if not (np.isfinite(values[name]) & (values[name] >= 0)).all():
                 raise FitError(
                     f"{name} ~ {value}: some of its draws are below 0 or not finite; take a LogNormal or Beta"
@@ -223,9 +249,9 @@ def check_rises(cost: Cost, values: Mapping[str, Any]) -> None:
         value, slope = value_and_slope(cost.tree, here, {name: here[name]})
         if not (np.isfinite(value).all() and np.all(np.asarray(value) > 0)):
             raise FitError(
-                f"cost '{cost.text}' is not a finite number above 0 at every size; check the formula and its values"
+                f"cost '{clipped(cost.text)}' is not a finite number above 0 at every size; check the formula and its values"
             )
         if not np.all(np.asarray(slope) > 0):
             raise FitError(
-                f"cost '{cost.text}' does not rise with {name} everywhere; a run must cost more the larger it is"
+                f"cost '{clipped(cost.text)}' does not rise with {name} everywhere; a run must cost more the larger it is"
             )

@@ -11,9 +11,13 @@ from bayescale.cost import check_rises, draw_quantities, parse_cost, quantity, t
 from bayescale.drift import has_drift
 from bayescale.fit import FitError, draws_of, law_of
 from bayescale.law import TRAINING, Law, column
+from bayescale.lawfile import clipped, listed
 from bayescale.optimum import Limits, Problem
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN
 from bayescale.surface import UNIQUE, loss_surface
+
+
+MAX_MENU = 1000  # architectures
 
 
 class SplitOptions(TypedDict, total=False):
@@ -87,9 +91,9 @@ def problem_of(
                 f"{name} = {given[name]!r}: an input of the law '{law.name}' is one number of at least 0 here"
             )
         symbols[name] = value
-    unused = sorted(set(given) - set(parsed.given) - others)
+    unused = set(given) - set(parsed.given) - others
     if unused:
-        raise FitError(f"{unused} given, but neither the cost '{cost}' nor the law '{law.name}' uses them")
+        raise FitError(f"{listed(unused)} given, but neither the cost '{clipped(cost)}' nor the law '{law.name}' uses them")
     values = problem_values(fit, law, symbols)
     drawn = draw_quantities(parsed.given, len(_first(values)), np.random.default_rng(seed))
     if items is None:
@@ -188,7 +192,7 @@ def _menu(menu: Any) -> dict[str, np.ndarray] | None:
     else:
         table = {"params": menu}
     if "params" not in table:
-        raise FitError(f"a menu needs the column 'params'; its columns are {sorted(table)}")
+        raise FitError(f"a menu needs the column 'params'; its columns are {listed(table)}")
     try:
         columns = {name: np.atleast_1d(np.asarray(values, dtype=float)) for name, values in table.items()}
     except (TypeError, ValueError):
@@ -197,10 +201,12 @@ def _menu(menu: Any) -> dict[str, np.ndarray] | None:
         raise FitError("the columns of a menu must be flat and of one length")
     if not columns["params"].size:
         raise FitError("the menu is empty: nothing can be chosen; list at least one architecture")
+    if columns["params"].size > MAX_MENU:
+        raise FitError(f"a menu of {columns['params'].size} architectures: at most {MAX_MENU} are allowed")
     for name, values in columns.items():
         bad = values[~(np.isfinite(values) & (values > 0))]
         if bad.size:
-            raise FitError(f"menu: {name} = {bad[0]:g}: a finite number above 0 is expected")
+            raise FitError(f"menu: {clipped(name)} = {bad[0]:g}: a finite number above 0 is expected")
     order = np.argsort(columns["params"], kind="stable")
     return {name: values[order] for name, values in columns.items()}
 

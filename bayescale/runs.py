@@ -239,6 +239,20 @@ def _read_parquet(path: Path, where: str) -> pd.DataFrame:
         raise RunsError(f"{where}: not a readable parquet file; it may be truncated or of another format") from None
 
 
+def read_columns(path: "str | os.PathLike[str]") -> dict[str, np.ndarray]:
+    """Columns of any CSV file, with the limits of a file of runs: numbers where all are numbers, else text.
+
+    Raises
+    ------
+    RunsError
+        If it cannot be read; the message names the line.
+    """
+    path = Path(path)
+    where = _plain(path.name)
+    frame = _read_csv(path, where)
+    return {str(name): _other(frame[name], name, where, "line") for name in frame.columns}
+
+
 def _read_csv(path: Path, where: str) -> pd.DataFrame:
     """All cells as text, so that a bad one can be shown as it was written; the index is the line each run starts on."""
     try:
@@ -307,7 +321,8 @@ def _plain(text: Any, end: bool = False, most: int = 80) -> str:
 
 
 def _texts(column: pd.Series) -> list[str]:
-    return [(value if type(value) is str else _text(value)).strip() for value in column]
+    values = column if column.dtype == object else column.astype(str)  # dates as they are usually written
+    return [(value if type(value) is str else _text(value)).strip() for value in values]
 
 
 def _text(value: Any) -> str:

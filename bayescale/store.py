@@ -1,18 +1,14 @@
 """A fit in a file: NetCDF, written whole or not at all, opened without running anything that is in it."""
 
-import json
-import numbers
 import os
+import warnings
 from pathlib import Path
 
 import xarray as xr
 
-from bayescale.diagnostics import trust_warnings
 from bayescale.files import write_whole
-from bayescale.fit import FORMAT, FitError, law_of
-from bayescale.formula import FormulaError
-from bayescale.law import LawError, column, size_column
-from bayescale.noise import NOISES
+from bayescale.fit import FitError
+from bayescale.saved import damage_of, objection_to
 
 
 def save_fit(tree: xr.DataTree, path: "str | os.PathLike[str]") -> Path:
@@ -27,63 +23,38 @@ def save_fit(tree: xr.DataTree, path: "str | os.PathLike[str]") -> Path:
         return write_whole(path, lambda temporary: tree.to_netcdf(temporary, engine="h5netcdf"))
     except OSError as error:
         raise FitError(f"{path}: the fit cannot be written: {error.strerror or error}") from None
+    except (ValueError, TypeError) as error:  # a name or a text of the runs that NetCDF has no room for
+        raise FitError(f"{path}: the fit cannot be written: {' '.join(str(error).split())[:200]}") from None
 
 
 def open_fit(path: "str | os.PathLike[str]") -> xr.DataTree:
     """Open a saved fit; nothing in the file is executed, and it is read into memory whole.
 
+    What the file says of its sizes is looked at before anything of it is read, then whether it is a fit: groups,
+    dimensions, kinds and ranges of numbers, law and diagnostics.
+
     Raises
     ------
     FitError
-        If there is no such file, it is truncated or not a fit, or a later version of bayescale wrote it.
+        If there is no such file, it is truncated, too large or not a fit, or a later version of bayescale wrote it.
     """
-    path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         raise FitError(f"{path} is a folder; a fit saved by bayescale (fit.nc) is expected")
-    if not path.exists():
+    if not os.path.exists(path):
         raise FitError(f"{path}: no such file; 'bayescale fit RUNS -o {path}' makes one")
+    if not os.path.isfile(path):
+        raise FitError(f"{path} is a device or a pipe; a fit saved by bayescale (fit.nc) is expected")
     try:
-        with xr.open_datatree(path, engine="h5netcdf") as opened:
-            tree = opened.load()
+        objection = objection_to(path)
+        if not objection:
+            with (
+                warnings.catch_warnings(action="ignore"),
+                xr.open_datatree(path, engine="h5netcdf", decode_times=False, decode_timedelta=False) as opened,
+            ):
+                tree = opened.load()
     except Exception:  # h5py, h5netcdf and xarray each raise their own kinds on a damaged file
         raise FitError(f"{path}: not a readable NetCDF file; it may be truncated or of another kind") from None
-    if "law_text" not in tree.attrs or "posterior" not in tree.children:
-        raise FitError(f"{path}: NetCDF, but not a fit saved by bayescale (no law or no posterior in it)")
-    saved_in = tree.attrs.get("bayescale_format")
-    if not isinstance(saved_in, numbers.Integral) or saved_in > FORMAT:
-        raise FitError(f"{path}: saved in format {saved_in}, this bayescale reads up to {FORMAT}; upgrade bayescale")
-    try:
-        damage = _damage(tree)
-    except (LawError, FormulaError) as error:
-        damage = str(error)
-    except KeyError as error:
-        damage = f"{error.args[0]} is missing from it"
-    except (TypeError, ValueError):
-        damage = "its diagnostics cannot be read"
-    if damage:
-        raise FitError(f"{path}: damaged: {damage}; make the fit again (bayescale fit)")
+    objection = objection or damage_of(tree)
+    if objection:
+        raise FitError(f"{path}: {objection}")
     return tree
-
-
-def _damage(tree: xr.DataTree) -> str:
-    """What a fit lacks that a forecast needs, or an empty text."""
-    needed_attributes = {"law", "noise", "source", "seed", "notes", "diagnostics"}
-    missing = sorted(needed_attributes - set(tree.attrs))
-    if missing:
-        return f"no {missing} among its attributes"
-    if tree.attrs["noise"] not in NOISES:
-        return f"unknown noise '{tree.attrs['noise']}'"
-    trust_warnings(json.loads(tree.attrs["diagnostics"]))
-    law = law_of(tree)
-    needed = {
-        "posterior": {*law.priors, *NOISES[tree.attrs["noise"]].priors},
-        "constant_data": {*law.constants, *map(column, law.inputs), size_column(law), "C_ref"},
-        "observed_data": {law.observed.variable},
-    }
-    for group, names in needed.items():
-        present = set(tree[group].data_vars) if group in tree.children else set()
-        if names - present:
-            return f"no {sorted(names - present)} in its {group}"
-    if any(tree["posterior"][name].dims != ("chain", "draw") for name in needed["posterior"]):
-        return "its posterior is not [chain, draw]"
-    return ""

@@ -502,6 +502,310 @@ def bear_frame(raw: bytes) -> bool:
     return borne(lambda: use_runs(bayescale.read_runs(given), keep=sum(raw) % 8 == 0))
 
 
+# ---- saved fits: bytes, and what is in them -------------------------------------------------------------------------
+
+
+@functools.cache
+def a_fit() -> Any:
+    """A small fit, real but for its number of draws."""
+    import xarray as xr
+
+    rng = np.random.default_rng(0)
+    N, D = (grid.ravel() for grid in np.meshgrid(np.logspace(7.5, 9.5, 3), np.logspace(9, 11, 3)))
+    loss = (1.8 + 480 / N**0.35 + 2085 / D**0.366) * np.exp(0.003 * rng.standard_normal(9))
+    runs = bayescale.read_runs({"params": N, "tokens": D, "loss": loss, "family": ["a", "b", "c"] * 3})
+    fit = bayescale.fit(runs, "chinchilla", draws=300, chains=2, quick=True, allow_unconverged=True)
+    groups = {name: group.to_dataset() for name, group in fit.children.items()}
+    thin = {name: group.isel(draw=slice(6)) if "draw" in group.dims else group for name, group in groups.items()}
+    tree = xr.DataTree.from_dict(thin)
+    tree.attrs = fit.attrs
+    return tree
+
+
+@functools.cache
+def fit_bytes() -> bytes:
+    path = bayescale.save_fit(a_fit(), scratch("base.nc"))
+    return path.read_bytes()
+
+
+def make_fit_bytes(rng: random.Random) -> bytes:
+    return fit_bytes() if rng.random() < 0.01 else flipped(rng, fit_bytes())
+
+
+def bear_fit_bytes(raw: bytes) -> bool:
+    path = scratch("fit.nc")
+    path.write_bytes(raw)
+    return borne(lambda: use_fit(bayescale.open_fit(path), sum(raw)))
+
+
+def use_fit(fit: Any, salt: int) -> None:
+    """What is asked of an opened fit: its table and JSON, and now and then a forecast, a split, a page."""
+    from bayescale import drift
+    from bayescale.cli import print_json
+    from bayescale.diagnostics import fit_summary
+    from bayescale.terminal import print_fit
+
+    with silent():
+        print_json(fit_summary(fit))
+        print_fit(fit)
+    str(bayescale.show(fit))
+    kind = salt % 40
+    if kind < 4:
+        kept, drift.LOG_SCALES = drift.LOG_SCALES, drift.LOG_SCALES[::6]  # a coarse grid of scales: time
+        try:
+            if kind == 0:
+                forecast = bayescale.forecast(fit, 1e10, 1e12)
+                str(bayescale.show(forecast, target=1.5))
+            elif kind == 1:
+                str(bayescale.show(bayescale.allocate(fit, 1e21)))
+            elif kind == 2:
+                str(bayescale.show(bayescale.loo(fit))) if False else bayescale.loo(fit)
+            else:
+                bayescale.plot_forecast(fit) if False else bayescale.decide(fit, 1e21)
+        finally:
+            drift.LOG_SCALES = kept
+
+
+# changes of a fit are written down as JSON: [[what, where, value], ...]
+GROUPS = ["posterior", "sample_stats", "observed_data", "constant_data", "log_likelihood"]
+FIT_NAMES = [
+    *("level", "slope", "floor", "share", "sigma", "nu_minus_2", "alpha", "E", "params", "tokens", "compute", "family"),
+    *("D_ref", "L_ref", "C_ref", "log_loss", "diverging", "chain", "draw", "run"),
+]
+ATTRIBUTES = ["law", "law_text", "noise", "seed", "source", "data_hash", "settings", "diagnostics", "notes", "versions"]
+TEXTS = [
+    *("", "x", "\x1b[2J", "[/]", "</script><script>alert(1)</script>", "a\nb", "y" * 5000, "[" * 5000, "{}", "[]", "[1]"),
+    *("null", "NaN", '{"converged": true}', '{"converged": {"a": 1}}', "9" * 5000, "normal", "beta_binomial", "\ud7ff"),
+    *("[[[]]]", '[{"code": 1}]', '[{"code": "a", "severity": "warning", "text": "\\u001b"}]', "inf", "-1", "1e400"),
+]
+NUMERIC = [0.0, -1.0, 1e300, -1e300, 1e-300, float("nan"), float("inf"), 5.0, 1.0]
+
+
+def make_fit_changes(rng: random.Random) -> bytes:
+    changes = []
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        group, name = rng.choice(GROUPS), rng.choice(FIT_NAMES)
+        kind = rng.randrange(12)
+        if kind == 0:
+            changes.append(["attribute", rng.choice(ATTRIBUTES), rng.choice([*TEXTS, 1, -5, 2.5, 2**70, [1.0, 2.0], None])])
+        elif kind == 1:
+            text = rng.choice(law_texts()) if rng.random() < 0.3 else a_law(rng) if rng.random() < 0.3 else SMALL_LAW
+            changes.append(["attribute", "law_text", text])
+        elif kind in (2, 3):
+            changes.append(["report", rng.choice(sorted(json.loads(a_fit().attrs["diagnostics"]))), _report_value(rng)])
+        elif kind in (4, 5, 6):
+            changes.append(["values", [group, name], [rng.randrange(100), rng.choice(NUMERIC)]])
+        elif kind == 7:
+            changes.append(["fill", [group, name], rng.choice(NUMERIC)])
+        elif kind == 8:
+            changes.append(["dtype", [group, name], rng.choice(("f4", "i8", "i1", "U", "bool", "S5", "u8"))])
+        elif kind == 9:
+            changes.append(["dims", [group, name], rng.choice(("scalar", "first", "transpose", "extra", "empty", "one"))])
+        elif kind == 10:
+            changes.append(["drop", [group, rng.choice((name, ""))], None])
+        else:
+            changes.append(["odd", [group, name], rng.choice(ODDITIES)])
+    return json.dumps(changes).encode()
+
+
+def _report_value(rng: random.Random) -> Any:
+    return rng.choice([*TEXTS, *NUMERIC, None, True, {}, [], {"E": None}, {"E": "x"}, ["E"], [1], {"a": {"b": []}}, 10**30])
+
+
+ODDITIES = [
+    *("huge", "huge chunked", "huge compact rows", "loop", "external link", "soft link", "external data", "virtual"),
+    *("many groups", "deep groups", "big attribute", "text attribute", "scale_factor", "units", "coordinates", "compound"),
+    *("reference", "vlen", "enum", "fill value", "shared texts", "dimension list", "filter", "dtype attribute", "opaque"),
+]
+
+
+def bear_fit_changes(raw: bytes) -> bool:
+    path = scratch("fit.nc")
+    path.write_bytes(fit_bytes())
+    for what, where, value in json.loads(raw):
+        try:
+            change_file(path, what, where, value)
+        except (KeyError, ValueError, TypeError, OSError, OverflowError, RuntimeError, UnicodeError):
+            pass  # the library of the format does not let this be written
+    return borne(lambda: use_fit(bayescale.open_fit(path), sum(raw)))
+
+
+def change_file(path: Path, what: str, where: Any, value: Any) -> None:
+    import h5py
+
+    with h5py.File(path, "r+") as file:
+        if what == "attribute":
+            del file.attrs[where]
+            if value is not None:
+                file.attrs[where] = value
+            return
+        if what == "report":
+            report = json.loads(file.attrs["diagnostics"])
+            report[where] = value
+            file.attrs["diagnostics"] = json.dumps(report)
+            return
+        group, name = where
+        place = file[group]
+        if what == "drop":
+            del file[f"{group}/{name}".rstrip("/")]
+        elif what == "odd":
+            make_odd(file, place, name, value)
+        elif what == "values":
+            flat = place[name][...].ravel()
+            flat[value[0] % flat.size] = value[1]
+            place[name][...] = flat.reshape(place[name].shape)
+        elif what == "fill":
+            place[name][...] = value
+        else:
+            data, dims = place[name][...], [list(dim.keys()) for dim in place[name].dims]
+            if what == "dtype":
+                data = data.astype(object).astype(str).astype(h5py.string_dtype()) if value == "U" else data.astype(value)
+            else:
+                data = {
+                    "scalar": lambda: data.ravel()[0],
+                    "first": lambda: data[0],
+                    "transpose": lambda: data.T,
+                    "extra": lambda: data[..., None],
+                    "empty": lambda: data[:0],
+                    "one": lambda: data[:1],
+                }[value]()
+            del place[name], dims
+            place[name] = data
+
+
+def make_odd(file: Any, place: Any, name: str, odd: str) -> None:
+    """Things that HDF5 can and a fit never does."""
+    import h5py
+
+    if odd in ("huge", "huge chunked", "huge compact rows", "external data", "virtual", "compound", "reference", "vlen"):
+        dims = place[name].shape if name in place else (9,)
+        if name in place:
+            del place[name]
+        kinds: dict[str, Callable[[], Any]] = {
+            "huge": lambda: place.create_dataset(name, (10**12,), "f8"),
+            "huge chunked": lambda: place.create_dataset(name, (10**9,), "f8", chunks=(2**20,), compression="gzip"),
+            "huge compact rows": lambda: place.create_dataset(name, (2, 10**8), "f8", chunks=(2, 1000)),
+            "external data": lambda: place.create_dataset(name, (9,), "u1", external=[("/etc/hostname", 0, 9)]),
+            "virtual": lambda: place.create_virtual_dataset(name, _virtual()),
+            "compound": lambda: place.create_dataset(name, data=np.zeros(9, dtype=[("a", "f8"), ("b", "i4")])),
+            "reference": lambda: place.create_dataset(name, data=np.array([file.ref] * 9, dtype=h5py.ref_dtype)),
+            "vlen": lambda: place.create_dataset(name, dims, dtype=h5py.vlen_dtype(np.float64)),
+        }
+        kinds[odd]()
+    elif odd == "loop":
+        place["again"] = file["/"]
+    elif odd == "external link":
+        place["other"] = h5py.ExternalLink("/etc/hostname", "/")
+    elif odd == "soft link":
+        place["soft"] = h5py.SoftLink("/posterior")
+    elif odd == "many groups":
+        for i in range(3100):
+            place.create_group(f"g{i}")
+    elif odd == "deep groups":
+        place.create_group("/".join("g" * 60))
+    elif odd == "big attribute":
+        place.attrs.create("big", np.zeros(7000))
+        for i in range(150):
+            place.attrs[f"a{i}"] = i
+    elif odd == "text attribute":
+        place.attrs["texts"] = ["x" * 1000] * 40
+    elif odd == "scale_factor":
+        place[name].attrs["scale_factor"] = 1e300 if len(name) % 2 else "x"
+    elif odd == "units":
+        place[name].attrs["units"] = "days since 0001-01-01"
+    elif odd == "coordinates":
+        place[name].attrs["coordinates"] = "chain draw run level nothing"
+    elif odd == "fill value":
+        place[name].attrs["_FillValue"] = place[name][...].ravel()[0]
+    elif odd == "dtype attribute":
+        place[name].attrs["dtype"] = "bool" if len(name) % 2 else "O"
+    elif odd == "enum":
+        place.create_dataset("enum", (9,), dtype=h5py.enum_dtype({"a": 0, "b": 1}))
+    elif odd == "opaque":
+        place.create_dataset("opaque", data=np.array([b"abc"] * 3, dtype="V3"))
+    elif odd == "shared texts":
+        place.create_dataset("texts", data=np.array(["x" * 10_000] * 500, dtype=object), dtype=h5py.string_dtype())
+    elif odd == "dimension list":
+        place[name].attrs["DIMENSION_LIST"] = np.zeros(3)
+    elif odd == "filter":
+        place.create_dataset("packed", data=np.arange(1000), chunks=(100,), compression="lzf")
+
+
+def _virtual() -> Any:
+    import h5py
+
+    layout = h5py.VirtualLayout((9,), "f8")
+    layout[:] = h5py.VirtualSource("/etc/hostname", "x", (9,))
+    return layout
+
+
+# ---- options of the command line -----------------------------------------------------------------------------------
+
+QUANTITIES = [
+    *("2T", "1e12", "0.35..0.5", "..", "0.5..", "..0.5", "0.5..0.2", "0.1..0.2..0.3", "." * 4000, "Beta(alpha=40, beta=60)"),
+    *("Beta(alpha=40)", "Beta(40, 60)", "Normal(mu=0, sigma=1)", "Uniform(lower=2, upper=1)", "Gamma(alpha=1e300, beta=1e-300)"),
+    *("TruncatedNormal(mu=1, sigma=1, lower=5, upper=1)", "Beta(**{})", "Beta(alpha=" + "9" * 500 + ", beta=1)", "f(x)", "(" * 300),
+    *("Beta(alpha=1, alpha=2)", "LogNormal(mu=800, sigma=1)", "HalfNormal(sigma=1if)", "Beta(alpha=" + "-" * 2000 + "1, beta=1)"),
+    *("os.system('x')", "Exponential(lam=1e-320)", "LogNormal(mu=0, sigma=True)", "LogNormal(mu=0, sigma='1')", "0", "-1", "1e400"),
+]
+COSTS = [
+    *("6*N*D", "6*N*D + 2*N*T", "6*N*D/(mfu*989e12*3600)*price", "N", "N*D**2", "N*D + exp(D)", "6*N*D*0", "-N*D", "N**N*D"),
+    *("6*N*D + minimum(N, D)", "N*D*price**price", "log(N)*D", "N*D/0", "N*D*q", "6*N*D" + "*1" * 400, "N+D", "sqrt(N*D)"),
+]
+LIMITS = ["7B..70B", "..70B", "7B..", "70B", "..", "70B..7B", "x", "1e400", "-1", "0", "5" * 500, "1..2..3", "nan"]
+MENUS = ["1B,3B,7B", "", ",", "x", "1B,,3B", "0", "1e9," * 300, "nowhere.csv", "http://127.0.0.1:9/x.csv", "MENU", "/", "\x00"]
+MENU_TEXTS = [
+    *("params,price\n1e9,1\n2e9,2\n", "params\n", "", "a,b\n1,2\n", "params,params\n1,2\n", "params\nx\n", "params\n-1\n"),
+    *("params,layers\n1e9\n", "\x00", '"', "params\n" + "1e9\n" * 3000, "params" + ",x" * 500 + "\n", "params\n1e400\n"),
+]
+PAIRS = ["", "=", "a=", "=b", "a=b=c", "loss=loss", "params=tokens", "x" * 3000 + "=1", "loss=\x1b[2J", "params=M", "loss=bits"]
+
+
+def make_options(rng: random.Random) -> bytes:
+    def some(values: list[str], odd: float = 0.1) -> str:
+        value = rng.choice(values)
+        return mutated(rng, value, TRICKS)[:6000] if rng.random() < odd else value
+
+    names = ["T", "mfu", "price", "q", "unique_tokens", "N", "D", "C", "x"]
+    cost = some(COSTS[:3] if rng.random() < 0.6 else COSTS) if rng.random() < 0.9 else mixed(0.5, a_formula, TRICKS)(rng)
+    wanted = [name for name in names if name in cost and name not in "NDC"] if rng.random() < 0.8 else []
+    wanted += rng.sample(names, rng.choice((0, 0, 0, 0, 1, 2)))
+    given = [f"{name}={some(QUANTITIES[:3] if rng.random() < 0.6 else QUANTITIES)}" for name in wanted]
+    options = {"cost": cost, "given": given, "menu_text": some(MENU_TEXTS)}
+    for name in ("params", "tokens", "ratio", "unique_tokens"):
+        options[name] = some(LIMITS) if rng.random() < 0.1 else None
+    options["menu"] = some(MENUS) if rng.random() < 0.2 else None
+    options["column"] = [some(PAIRS) for _ in range(rng.choice((0, 0, 0, 0, 1, 2)))]
+    options["unit"] = [some(PAIRS) for _ in range(rng.choice((0, 0, 0, 0, 1, 2)))]
+    return json.dumps(options).encode()
+
+
+def bear_options(raw: bytes) -> bool:
+    """The options as the command line gives them, through to the problem that is then solved."""
+    from bayescale import cli
+    from bayescale.problem import problem_of
+
+    options = json.loads(raw)
+    runs = scratch("few.csv")
+    runs.write_text("params,tokens,loss,C\n1e7,1e9,3,1\n2e7,3e9,2,2\n")
+    menu = scratch("menu.csv")
+    menu.write_text(options.pop("menu_text"), encoding="utf-8", errors="surrogatepass")
+    options["menu"] = str(menu) if options["menu"] == "MENU" else options["menu"]
+    column, unit = options.pop("column"), options.pop("unit")
+    used = borne(lambda: _told(lambda: cli._runs(str(runs), column, unit)))
+    return borne(lambda: _told(lambda: problem_of(a_fit(), **cli._split_options(**options)))) and used
+
+
+def _told(use: Callable[[], Any]) -> None:
+    """A mistake as the command line tells it."""
+    from bayescale import cli
+
+    try:
+        use()
+    except cli.InputError as error:
+        raise FitError(str(error)) from error
+
+
 # ---- small things --------------------------------------------------------------------------------------------------
 
 
@@ -537,4 +841,7 @@ TARGETS = {
     "runs": Target(make_table, bear_table, change_text, "csv"),
     "parquet": Target(make_parquet, bear_parquet, flipped, "parquet"),
     "frames": Target(make_frame, bear_frame, lambda rng, raw: make_frame(rng), "json"),
+    "fits": Target(make_fit_bytes, bear_fit_bytes, flipped, "nc"),
+    "fit contents": Target(make_fit_changes, bear_fit_changes, lambda rng, raw: make_fit_changes(rng), "json"),
+    "options": Target(make_options, bear_options, lambda rng, raw: make_options(rng), "json"),
 }
