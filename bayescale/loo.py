@@ -16,6 +16,7 @@ from bayescale.law import column, law_loss, size_column
 from bayescale.noise import NOISES, beta_binomial_parameters, cumulative, noise_scale
 
 CHUNK = 8_000_000  # draws x runs looked at together, where there are too many runs to keep the log likelihood of all
+MIN_DRAWS = 25  # below it no tail of the weights can be smoothed
 PIT_DRAWS = 1000  # are enough for a probability that is looked at by eye
 REFIT_DRAWS = 500  # of each of 4 chains: Monte Carlo error of a log density of some .01
 GROUP_GAP = 0.05  # numbers within this of their neighbour are one group: budgets of an isoFLOP sweep are rarely equal
@@ -72,6 +73,8 @@ def loo(
     labels, members = group_runs(fit, groups)
     joint = sum_groups(pointwise, members)
     draws = pointwise.sizes["chain"] * pointwise.sizes["draw"]
+    if draws < MIN_DRAWS:
+        raise FitError(f"a fit of {draws} draws: leaving runs out by importance needs at least {MIN_DRAWS}; fit again")
     good_k = min(PARETO_K_MAX, 1 - 1 / np.log10(draws))
     log_weights, pareto_k = joint.azstats.psislw(r_eff=relative_efficiency(fit), dim=["chain", "draw"])
     flat = joint.stack(sample=("chain", "draw")).transpose("group", "sample").values

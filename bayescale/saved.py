@@ -172,14 +172,17 @@ def _damage(tree: xr.DataTree) -> str:
 def _texts_damage(report: Any, notes: Any) -> str:
     """Diagnostics and notes are shown as they are: whatever they say must be plain text and numbers."""
     trust_warnings(report)  # KeyError where something is missing
-    kinds = {"converged": bool, "clean": bool, "collinear": bool, "why": str, "divergences": numbers.Real}
+    kinds = {"converged": bool, "clean": bool, "collinear": bool, "why": str}
     kinds |= {"r_hat": dict, "ess_bulk": dict, "prior_share": dict, "not_identified": list}
     for name, kind in kinds.items():
         if not isinstance(report[name], kind):
             return f"'{name}' of its diagnostics is not what it should be"
-    for name in ("r_hat_max", "ess_min"):
-        if not isinstance(report[name], numbers.Real):
-            return f"'{name}' of its diagnostics is not a number"
+    by_name = [*report["r_hat"].values(), *report["ess_bulk"].values(), *report["prior_share"].values()]
+    quick = [report.get("pareto_k")] if report.get("method") == "importance" else []
+    if not all(map(_is_number, (report["r_hat_max"], report["ess_min"], report["divergences"], *by_name, *quick))):
+        return "a number of its diagnostics is none"
+    if not all(isinstance(report.get(name, ""), str) for name in ("method", "not_quick")):
+        return "a text of its diagnostics is none"
     for note in notes if isinstance(notes, list) else [None]:
         if not (isinstance(note, Mapping) and all(isinstance(note[key], str) for key in ("code", "severity", "text"))):
             return "its notes cannot be read"
@@ -188,6 +191,10 @@ def _texts_damage(report: Any, notes: Any) -> str:
     if not all(isinstance(name, str) for name in report["not_identified"]):
         return "'not_identified' of its diagnostics is not a list of names"
     return ""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and abs(value) < 1e300 or value != value
 
 
 def _all_texts(value: Any) -> Iterator[str]:
