@@ -6,8 +6,8 @@ model that is sampled, the forecast and the allocation cannot disagree.
 """
 
 import ast
-import operator
 import math
+import operator
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
