@@ -7,6 +7,7 @@ model that is sampled, the forecast and the allocation cannot disagree.
 
 import ast
 import math
+import operator
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import special
+import scipy
 
 MAX_LENGTH = 2000
 MAX_NODES = 600
@@ -81,8 +82,8 @@ def _saturation(log_z: Any, alpha: Any) -> Any:
     """r in (0, 1) with r / (1 - r)**alpha = z, by Newton on the logit of r, where the equation is monotone."""
     s = np.minimum(log_z, log_z / np.maximum(alpha, 1e-3))
     for _ in range(SATURATION_STEPS):
-        s = _saturation_step(s, log_z, alpha, np.logaddexp, special.expit)
-    return special.expit(s)
+        s = _saturation_step(s, log_z, alpha, np.logaddexp, scipy.special.expit)
+    return scipy.special.expit(s)
 
 
 def _saturation_step(s: Any, log_z: Any, alpha: Any, logaddexp: Callable, sigmoid: Callable) -> Any:
@@ -112,8 +113,8 @@ FUNCTIONS = {
     "sqrt": Function(1, np.sqrt, "sqrt", r"\sqrt{{{0}}}"),
     "abs": Function(1, np.abs, "abs", r"\left|{0}\right|"),
     "tanh": Function(1, np.tanh, "tanh", r"\tanh\left({0}\right)"),
-    "sigmoid": Function(1, special.expit, "sigmoid", r"\sigma\left({0}\right)"),
-    "gammaln": Function(1, special.gammaln, "gammaln", r"\log\Gamma\left({0}\right)"),
+    "sigmoid": Function(1, lambda x: scipy.special.expit(x), "sigmoid", r"\sigma\left({0}\right)"),
+    "gammaln": Function(1, lambda x: scipy.special.gammaln(x), "gammaln", r"\log\Gamma\left({0}\right)"),
     "minimum": Function(2, np.minimum, "minimum", r"\min\left({0}, {1}\right)"),
     "maximum": Function(2, np.maximum, "maximum", r"\max\left({0}, {1}\right)"),
     "logaddexp": Function(2, np.logaddexp, _logaddexp_pytensor, r"\log\left(e^{{{0}}} + e^{{{1}}}\right)"),
@@ -121,12 +122,13 @@ FUNCTIONS = {
 }
 OPERATORS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.Pow: "**"}
 ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
-    "+": lambda a, b: a + b,
-    "-": lambda a, b: a - b,
-    "*": lambda a, b: a * b,
-    "/": lambda a, b: a / b,
-    "**": lambda a, b: a**b,
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "**": operator.pow,
 }
+NUMBER = (int, float)
 
 
 def parse(text: str) -> Node:
@@ -297,24 +299,25 @@ def evaluate(node: Node, values: Mapping[str, Any]) -> Any:
 
 
 def _evaluate(node: Node, values: Mapping[str, Any]) -> Any:
-    match node:
-        case Number(value=value):
-            return value
-        case Name(id=name):
-            try:
-                return values[name]
-            except KeyError:
-                raise FormulaError(f"no value for '{name}'; values were given for {sorted(values)}") from None
-        case Negative(of=of):
-            return -_evaluate(of, values)
-        case Binary(op=op, left=left, right=right):
-            a, b = _evaluate(left, values), _evaluate(right, values)
-            if isinstance(a, int | float) and isinstance(b, int | float):
-                # Python numbers raise where NumPy gives inf or NaN, and a power of two large integers never ends
-                a = np.float64(a)
-            return ARITHMETIC[op](a, b)
-        case Call(function=function, args=args):
-            return _apply(function, [_evaluate(arg, values) for arg in args])
+    # called millions of times for small arrays: plain tests of the type take a third of the time of a match statement
+    kind = type(node)
+    if kind is Binary:
+        a, b = _evaluate(node.left, values), _evaluate(node.right, values)
+        if isinstance(a, NUMBER) and isinstance(b, NUMBER):
+            # Python numbers raise where NumPy gives inf or NaN, and a power of two large integers never ends
+            a = np.float64(a)
+        return ARITHMETIC[node.op](a, b)
+    if kind is Name:
+        try:
+            return values[node.id]
+        except KeyError:
+            raise FormulaError(f"no value for '{node.id}'; values were given for {sorted(values)}") from None
+    if kind is Number:
+        return node.value
+    if kind is Call:
+        return _apply(node.function, [_evaluate(arg, values) for arg in node.args])
+    if kind is Negative:
+        return -_evaluate(node.of, values)
     raise TypeError(f"not a formula tree: {node!r}")
 
 

@@ -2,15 +2,15 @@
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtr
+import scipy
 
-from bayescale.formula import evaluate, parse
-from bayescale.lawfile import MAX_BYTES, Law, LawError, column, parse_law
+from bayescale.formula import evaluate, parse, split_data
+from bayescale.lawfile import MAX_BYTES, PREDICTED, Law, LawError, column, parse_law
 from bayescale.priors import DISTRIBUTIONS
 
 DEFAULT_LAW = "coupled"
@@ -109,6 +109,24 @@ def law_loss(law: Law, values: Mapping[str, Any]) -> Any:
     return evaluate(law.tree, with_where(law, values))
 
 
+def loss_at(law: Law, inputs: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], Any]:
+    """The loss at fixed ``inputs`` (inputs and constants), as a function of the parameters alone.
+
+    For those who ask many times: what depends on the inputs alone is computed once, and powers of it are exponentials.
+    """
+    trees, parts = split_data({**law.where, PREDICTED: law.tree}, set(inputs))
+    known = with_where(law, inputs)
+    data = {name: evaluate(part, known) for name, part in parts.items()}
+
+    def loss(params: Mapping[str, Any]) -> Any:
+        values = data | dict(params)
+        for name, tree in trees.items():
+            values[name] = evaluate(tree, values)
+        return values[PREDICTED]
+
+    return loss
+
+
 def law_derived(law: Law, values: Mapping[str, Any]) -> dict[str, Any]:
     """Derived quantities of the law from its parameters and constants."""
     values = with_where(law, values)
@@ -153,7 +171,7 @@ def _range_text(law: Law) -> str:
 
 def standard_parameters(law: Law, z: np.ndarray) -> dict[str, np.ndarray]:
     """Parameters [draw] from z [draw, parameter], on the scale where each prior is a standard normal."""
-    u = ndtr(z)
+    u = scipy.special.ndtr(z)
     return {
         name: DISTRIBUTIONS[prior.dist].quantile(u[:, i], **prior.params)
         for i, (name, prior) in enumerate(law.priors.items())
