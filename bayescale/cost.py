@@ -68,7 +68,9 @@ def parse_cost(text: str, given: Mapping[str, Any], columns: Collection[str] = (
         raise FitError(f"cost: {error}") from None
     used = set(names(tree))
     if not {"N", "D"} <= used:
-        raise FitError(f"cost '{clipped(text)}' uses {listed(used)}; what a run costs must depend on both N and D, as in 6*N*D")
+        raise FitError(
+            f"cost '{clipped(text)}' uses {listed(used)}; what a run costs must depend on both N and D, as in 6*N*D"
+        )
     missing = used - {"N", "D"} - set(given) - set(columns)
     if missing:
         example = clipped(min(missing))
@@ -249,9 +251,11 @@ def check_rises(cost: Cost, values: Mapping[str, Any]) -> None:
         value, slope = value_and_slope(cost.tree, here, {name: here[name]})
         if not (np.isfinite(value).all() and np.all(np.asarray(value) > 0)):
             raise FitError(
-                f"cost '{clipped(cost.text)}' is not a finite number above 0 at every size; check the formula and its values"
+                f"cost '{clipped(cost.text)}' is not a finite number above 0 at every size; "
+                "check the formula and its values"
             )
         if not np.all(np.asarray(slope) > 0):
             raise FitError(
-                f"cost '{clipped(cost.text)}' does not rise with {name} everywhere; a run must cost more the larger it is"
+                f"cost '{clipped(cost.text)}' does not rise with {name} everywhere; "
+                "a run must cost more the larger it is"
             )

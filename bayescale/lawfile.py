@@ -320,7 +320,8 @@ def _check_size(trees: Iterable[Node], where: str) -> None:
     count = sum(map(parts, trees))
     if count > MAX_PARTS:
         raise LawError(
-            f"{where}: its formulas have {count} numbers, names and operations together; at most {MAX_PARTS} are allowed"
+            f"{where}: its formulas have {count} numbers, names and operations together; "
+            f"at most {MAX_PARTS} are allowed"
         )
 
 
@@ -416,7 +417,9 @@ def _observed(table: Mapping[str, Any], where: str) -> Observed:
     symbol = "L" if given.get("column", "loss") == "loss" else "Y"
     observed = Observed(**({"symbol": symbol} | given))
     if observed.scale not in OBSERVED_SCALES:
-        raise LawError(f"{where}: unknown scale '{clipped(observed.scale)}'; the scales are {', '.join(OBSERVED_SCALES)}")
+        raise LawError(
+            f"{where}: unknown scale '{clipped(observed.scale)}'; the scales are {', '.join(OBSERVED_SCALES)}"
+        )
     if (observed.scale == "proportion") != bool(observed.count):
         raise LawError(
             f"{where}: a proportion, and nothing else, names its 'count', the column with the number of items"

@@ -16,7 +16,6 @@ from bayescale.optimum import Limits, Problem
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN
 from bayescale.surface import UNIQUE, loss_surface
 
-
 MAX_MENU = 1000  # architectures
 
 
@@ -93,7 +92,9 @@ def problem_of(
         symbols[name] = value
     unused = set(given) - set(parsed.given) - others
     if unused:
-        raise FitError(f"{listed(unused)} given, but neither the cost '{clipped(cost)}' nor the law '{law.name}' uses them")
+        raise FitError(
+            f"{listed(unused)} given, but neither the cost '{clipped(cost)}' nor the law '{law.name}' uses them"
+        )
     values = problem_values(fit, law, symbols)
     drawn = draw_quantities(parsed.given, len(_first(values)), np.random.default_rng(seed))
     if items is None:

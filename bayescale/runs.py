@@ -199,8 +199,8 @@ def _read_file(path: Path) -> tuple[pd.DataFrame, str, str]:
 def _check_size(rows: int, columns: int, where: str) -> None:
     if rows > MAX_ROWS or columns > MAX_COLUMNS or rows * columns > MAX_CELLS:
         raise RunsError(
-            f"{where}: {rows} rows of {columns} columns; at most {MAX_ROWS} rows, {MAX_COLUMNS} columns and {MAX_CELLS} "
-            "cells are read"
+            f"{where}: {rows} rows of {columns} columns; at most {MAX_ROWS} rows, {MAX_COLUMNS} columns "
+            f"and {MAX_CELLS} cells are read"
         )
 
 
@@ -218,7 +218,9 @@ def _read_parquet(path: Path, where: str) -> pd.DataFrame:
             about, schema = file.metadata, file.schema_arrow
             _check_size(about.num_rows, len(schema), where)
             if sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups)) > 2 * MAX_BYTES:
-                raise RunsError(f"{where}: unpacks to more than {2 * MAX_BYTES // 1_000_000} MB; at most so much is read")
+                raise RunsError(
+                    f"{where}: unpacks to more than {2 * MAX_BYTES // 1_000_000} MB; at most so much is read"
+                )
             flat = [field.name for field in schema if not pa.types.is_nested(field.type)]
             texts = [name for name in flat if pa.types.is_string(schema.types[schema.names.index(name)])]
         flat = [name for name in flat if not name.startswith("__index_level_")]

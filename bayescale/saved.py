@@ -194,7 +194,7 @@ def _texts_damage(report: Any, notes: Any) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and abs(value) < 1e300 or value != value
+    return (isinstance(value, numbers.Real) and not isinstance(value, bool) and abs(value) < 1e300) or value != value
 
 
 def _all_texts(value: Any) -> Iterator[str]:

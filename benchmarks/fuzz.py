@@ -5,8 +5,9 @@
 
 Every parser works in a process of its own, under an audit hook that turns into a crash whatever would run a program,
 open a connection, unpickle, or execute text. A crash is also: any exception but the package's own, a refusal that is
-not one plain sentence, a warning, more than 2 s of CPU for one input, 20 s by the clock, or the death of the process. Printed is a table:
-inputs, accepted, refused, crashes, the slowest input, the peak memory of the process, and what it has without inputs.
+not one plain sentence, a warning, more than 2 s of CPU for one input or 20 s by the clock, or the death of the process.
+Printed is a table: inputs, accepted, refused, crashes, the slowest input, the peak memory of the process, and what it
+has without inputs.
 """
 
 import argparse
