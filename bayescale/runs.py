@@ -323,7 +323,7 @@ def _plain(text: Any, end: bool = False, most: int = 80) -> str:
 
 
 def _texts(column: pd.Series) -> list[str]:
-    values = column if column.dtype == object else column.astype(str)  # dates as they are usually written
+    values = column.astype(str if column.dtype.kind in "mM" else object)  # dates as they are usually written
     return [(value if type(value) is str else _text(value)).strip() for value in values]
 
 
@@ -455,6 +455,8 @@ def _other(column: pd.Series, name: Any, where: str, place: str) -> np.ndarray:
         if np.isfinite(numbers).all():
             return numbers
     texts = _texts(column)
+    if sum(map(len, texts)) > MAX_BYTES:  # in a dictionary many cells may share one long text
+        raise RunsError(f"{where}: the texts of {_plain(name)} come to more than {MAX_BYTES // 1_000_000} MB; drop it")
     for line, text in zip(column.index, texts, strict=True):
         if not text.isprintable() and CONTROL.search(text):
             raise RunsError(f"{where}, {place} {line}: a control character in the column {_plain(name)}; take it out")

@@ -265,7 +265,7 @@ def make_odd(file: Any, place: Any, name: str, odd: str) -> None:
         place.create_group("/".join("g" * 60))
     elif odd == "big attribute":
         place.attrs.create("big", np.zeros(7000))
-        for i in range(150):
+        for i in range(101):
             place.attrs[f"a{i}"] = i
     elif odd == "text attribute":
         place.attrs["texts"] = ["x" * 1000] * 40

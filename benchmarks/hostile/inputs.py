@@ -5,10 +5,12 @@ it is either used as its owner would use it, or refused with one plain sentence.
 ``benchmarks/fuzz.py`` drives targets by the thousand, ``tests/test_hostile.py`` by the hundred and over a kept corpus.
 """
 
+import atexit
 import functools
 import io
 import os
 import random
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -146,12 +148,14 @@ def change_text(rng: random.Random, raw: bytes) -> bytes:
 
 
 @functools.cache
-def _folder() -> tempfile.TemporaryDirectory:
-    return tempfile.TemporaryDirectory(prefix="bayescale-fuzz-")
+def _folder() -> str:
+    folder = tempfile.mkdtemp(prefix="bayescale-fuzz-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def scratch(name: str) -> Path:
-    return Path(_folder().name) / name
+    return Path(_folder()) / name
 
 
 class silent:

@@ -1,0 +1,289 @@
+"""Nobody's file makes bayescale crash, hang, eat memory or run code (see benchmarks/fuzz.py)."""
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import xarray as xr
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bayescale import formula, lawfile, problem, runs, saved
+from bayescale.fit import FitError
+from bayescale.lawfile import LawError, parse_law
+from bayescale.loo import loo
+from bayescale.problem import problem_of
+from bayescale.runs import RunsError, read_columns, read_runs
+from bayescale.store import open_fit, save_fit
+from benchmarks.fuzz import drive
+from benchmarks.hostile import MEGABYTES, SECONDS, TARGETS
+
+HERE = Path(__file__).parent
+CORPUS = sorted((HERE / "corpus").glob("*/*"))
+ROOT = HERE.parent
+
+
+def mildly(examples):
+    return settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+
+
+# ---- every input that once did harm, and tricks that never may ------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", CORPUS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_corpus(path):
+    """Those whose names begin with ok_ are used, all others refused with one plain sentence."""
+    start = time.process_time()
+    accepted = TARGETS[path.parent.name].bear(path.read_bytes())
+    assert accepted == path.name.startswith("ok_")
+    assert time.process_time() - start < 2 * SECONDS  # twice, as the first of a kind also imports
+
+
+def test_the_corpus_has_every_parser_that_ever_failed():
+    assert {path.parent.name for path in CORPUS} == set(TARGETS) - {"fits"}
+
+
+# ---- a few inputs of every kind, each time others ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("parser", ["formulas", "laws", "runs", "parquet", "frames", "options"])
+def test_made_inputs(parser):
+    target = TARGETS[parser]
+
+    @mildly(12)
+    @given(st.randoms(use_true_random=False))
+    def bears(rng):
+        target.bear(target.make(rng))
+
+    bears()
+
+
+@pytest.mark.parametrize("parser", ["fits", "contents"])
+def test_made_fits(parser):
+    target = TARGETS[parser]
+
+    @mildly(2)
+    @given(st.randoms(use_true_random=False))
+    def bears(rng):
+        target.bear(target.make(rng))
+
+    bears()
+
+
+@pytest.mark.parametrize("parser", ["formulas", "laws", "runs", "parquet", "fits"])
+def test_any_bytes(parser):
+    @mildly(15)
+    @given(st.binary(max_size=300) | st.text(max_size=100).map(lambda text: text.encode("utf-8", "surrogatepass")))
+    def bears(raw):
+        TARGETS[parser].bear(raw)
+
+    bears()
+
+
+NAMES = st.sampled_from(["N", "D", "alpha", "E"])
+FORMULAS = st.recursive(
+    NAMES | st.floats(0, 1e3).map(repr) | st.integers(0, 99).map(str),
+    lambda part: (
+        st.tuples(part, st.sampled_from("+-*/"), part).map("({0[0]} {0[1]} {0[2]})".format)
+        | st.tuples(st.sampled_from(["exp", "log1p", "tanh", "sigmoid", "abs"]), part).map("{0[0]}({0[1]})".format)
+    ),
+    max_leaves=25,
+)
+
+
+@mildly(30)
+@given(FORMULAS, st.tuples(*[st.floats(0.1, 10)] * 4))
+def test_every_formula_of_the_language_means_what_python_says(text, numbers):
+    names = {"exp": np.exp, "log1p": np.log1p, "tanh": np.tanh, "sigmoid": lambda x: 1 / (1 + np.exp(-x)), "abs": np.abs}
+    values = dict(zip(("N", "D", "alpha", "E"), map(np.float64, numbers), strict=True))
+    with np.errstate(all="ignore"):
+        expected = eval(re.sub(r"(?<![\w.])(\d+(\.\d+)?(e[+-]?\d+)?)", r"F(\1)", text), names | values | {"F": np.float64})
+    found = float(formula.evaluate(formula.parse(text), values))
+    assert np.isclose(found, float(expected), rtol=1e-9, atol=1e-12, equal_nan=True)
+
+
+# ---- limits: enforced before the work, and said --------------------------------------------------------------------
+
+
+def megabytes_of(script, *args):
+    """Peak memory of a process that runs a script, and what it printed."""
+    code = f"import resource\n{script}\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+    done = subprocess.run([sys.executable, "-c", code, *map(str, args)], capture_output=True, text=True, check=True)
+    *said, memory = done.stdout.strip().splitlines()
+    return int(memory), " ".join(said)
+
+
+def test_a_kilobyte_that_declares_a_terabyte_is_not_read(tmp_path):
+    with h5py.File(tmp_path / "fit.nc", "w") as file:
+        file.create_dataset("posterior/level", (10**6, 10**6), "f8", chunks=(1000, 1000), compression="gzip")
+    assert (tmp_path / "fit.nc").stat().st_size < 10_000
+    with pytest.raises(FitError, match="unpacks to more than 600 MB: not a fit saved by bayescale"):
+        open_fit(tmp_path / "fit.nc")
+
+
+def test_many_cells_that_share_one_long_text_are_counted_before_they_are_read(tmp_path):
+    text, cells = "x" * 1_000_000, 2000  # 2 GB out of 1 MB
+    with h5py.File(tmp_path / "fit.nc", "w") as file:
+        place = file.create_dataset("posterior/family", (cells,), h5py.string_dtype())
+        place[0] = text
+    raw = bytearray((tmp_path / "fit.nc").read_bytes())
+    with h5py.File(tmp_path / "fit.nc") as file:
+        start = file["posterior/family"].id.get_offset()
+    raw[start : start + 16 * cells] = bytes(raw[start : start + 16]) * cells
+    (tmp_path / "fit.nc").write_bytes(bytes(raw))
+    script = (
+        "import sys, bayescale\ntry:\n    bayescale.open_fit(sys.argv[1])\n"
+        "except bayescale.FitError as error:\n    print(str(error).partition(': ')[2])"
+    )
+    memory, said = megabytes_of(script, tmp_path / "fit.nc")
+    assert said == "its texts unpack to more than 150 MB: not a fit saved by bayescale"
+    assert memory < MEGABYTES
+
+
+def test_a_file_of_another_kind_in_a_fit_is_not_read(tmp_path):
+    (tmp_path / "secret").write_text("not yours")
+    with h5py.File(tmp_path / "fit.nc", "w") as file:
+        file.create_dataset("posterior/level", (9,), "u1", external=[(str(tmp_path / "secret"), 0, 9)])
+    with pytest.raises(FitError, match="refers to other places or files; a fit holds all its data itself"):
+        open_fit(tmp_path / "fit.nc")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_rows_out_of_nothing(tmp_path, suffix):
+    rows, path = runs.MAX_ROWS + 1, tmp_path / f"runs.{suffix}"
+    if suffix == "csv":
+        path.write_text("params,tokens,loss\n" + "1e9,1e9,3\n" * rows)
+    else:
+        pq.write_table(pa.table({name: pa.array([1e9] * rows) for name in ("params", "tokens", "loss")}), path)
+    with pytest.raises(RunsError, match=rf"{rows} rows of 3 columns; at most 200000 rows, 200 columns and 1000000 cells"):
+        read_runs(path)
+
+
+def test_a_file_larger_than_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "MAX_BYTES", 1_000_000)
+    for suffix in ("csv", "parquet"):
+        path = tmp_path / f"runs.{suffix}"
+        path.write_bytes(b"x" * 1_000_001)
+        with pytest.raises(RunsError, match=rf"runs\.{suffix}: larger than 1 MB; at most so much is read"):
+            read_runs(path)
+
+
+def test_texts_that_unpack_without_end_are_refused(tmp_path):
+    # a dictionary of one long text and many references to it: 4 GB out of less than a MB
+    columns = {name: pa.array([1e9] * 40_000) for name in ("params", "tokens", "loss")}
+    table = pa.table(columns | {"text": pa.DictionaryArray.from_arrays(pa.array([0] * 40_000), ["x" * 100_000])})
+    pq.write_table(table, tmp_path / "runs.parquet", store_schema=False, compression="zstd")
+    script = "import sys, bayescale\nprint(bayescale.read_runs(sys.argv[1]).sizes['run'])"
+    memory, _ = megabytes_of(script, tmp_path / "runs.parquet")
+    assert memory < MEGABYTES
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("#" * (lawfile.MAX_BYTES + 1), "larger than 64000 bytes: this is not a law file"),
+        ("a" + ".a" * 201 + " = 1", "line 1 has 201 dots; at most 200 are allowed in one"),
+        ("x = " + "[" * 3000, "not valid TOML: lists or tables nested too deep"),
+        ("[priors]\n" + "".join(f"p{i} = 1\n" for i in range(101)), "101 entries in|'title' is missing"),
+    ],
+)
+def test_limits_of_a_law(text, message):
+    with pytest.raises(LawError, match=message):
+        parse_law(text, "mine")
+
+
+def test_limits_are_told_in_the_documentation():
+    page = (ROOT / "docs/faq.md").read_text()
+    section = page.partition("### How large may my files be?")[2].partition("\n### ")[0]
+    for limit in (
+        *(formula.MAX_LENGTH, formula.MAX_DEPTH, lawfile.MAX_BYTES, lawfile.MAX_PARTS, lawfile.MAX_ENTRIES),
+        *(runs.MAX_ROWS, runs.MAX_COLUMNS, runs.MAX_CELLS, problem.MAX_MENU),
+    ):
+        assert f"{limit:,}".replace(",", " ") in section, limit
+    for megabytes in (runs.MAX_BYTES, saved.MAX_BYTES):
+        assert f"{megabytes // 1_000_000} MB" in section
+
+
+def test_a_menu_is_not_fetched_and_not_endless(tmp_path, true_fit):
+    with pytest.raises(RunsError, match="No such file or directory"):
+        read_columns("http://127.0.0.1:9/menu.csv")
+    with pytest.raises(FitError, match="a menu of 1001 architectures: at most 1000 are allowed"):
+        problem_of(true_fit(draws=20), menu=np.geomspace(1e8, 1e9, 1001))
+
+
+def test_a_column_that_netcdf_cannot_hold_is_no_traceback(true_fit, tmp_path):
+    fit = true_fit(draws=20)
+    data = fit["constant_data"].to_dataset().assign({"family": ("run", np.array(["a\x00b"] * 24, dtype=object))})
+    fit["constant_data"] = xr.DataTree(data)
+    with pytest.raises(FitError, match=r"fit\.nc: the fit cannot be written: .*NUL"):
+        save_fit(fit, tmp_path / "fit.nc")
+    assert not (tmp_path / "fit.nc").exists()
+
+
+def test_leaving_out_needs_draws(true_fit):
+    with pytest.raises(FitError, match="a fit of 20 draws: leaving runs out by importance needs at least 25"):
+        loo(true_fit(draws=20))
+
+
+# ---- by the thousand ------------------------------------------------------------------------------------------------
+
+THOUSANDS = {"formulas": 10_000, "laws": 5_000, "runs": 10_000, "parquet": 5_000, "frames": 5_000, "options": 10_000}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parser", TARGETS)
+def test_by_the_thousand(parser):
+    """In a process of its own in which running code is forbidden; a fit takes a tenth of a second to open."""
+    tally = drive(parser, THOUSANDS.get(parser, 400), 20260101, None)
+    assert tally["crashes"] == []
+    assert tally["accepted"] > 0 and tally["refused"] > 0
+    assert tally["peak_mb"] < MEGABYTES
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parser", ["formulas", "laws", "runs", "options"])
+def test_guided_by_coverage(parser, tmp_path):
+    pytest.importorskip("atheris", reason="Atheris is not to be had for this Python or machine")
+    command = [sys.executable, "-m", "benchmarks.fuzz", "--parser", parser, "--atheris", "20"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert re.search(r"Done \d{2,} runs", done.stderr)
+
+
+@pytest.mark.slow
+def test_accepted_formulas_compile_to_what_they_mean(caller):
+    """Of ten grammatical formulas, the density that Numba makes of a law with it, against NumPy."""
+    import random
+
+    from bayescale.kernel import Function
+    from bayescale.formula import Binary, Call, Name, Number, evaluate, names, parse, split_data
+    from benchmarks.hostile.laws import grammatical
+
+    checked, rng = 0, random.Random(5)
+    while checked < 10:
+        try:
+            tree = parse(grammatical(rng, 4))
+        except formula.FormulaError:
+            continue
+        free = sorted(set(names(tree)))
+        at = {name: 0.5 + 0.1 * i for i, name in enumerate(free)}
+        with np.errstate(all="ignore"):
+            expected = float(np.asarray(evaluate(tree, at)))
+        if len(free) < 2 or not abs(expected) < 1e6:
+            continue
+        trees, _ = split_data({"predicted": Binary("+", tree, Number(0.0))}, set())
+        once = Binary("-", Call("abs", (Name(free[0]),)), Call("abs", (Name(free[0]),)))
+        each = Binary("+", Name("predicted"), Binary("*", Number(0.0), Name("k")))
+        function = Function(tuple(free), (), ("k",), trees, once, each)
+        call = caller(function, {"k": np.ones(3)})
+        status, value, _ = call(np.array([at[name] for name in free]))
+        if status == 0:
+            assert np.isclose(value, 3 * expected, rtol=1e-8, atol=1e-9)
+            checked += 1
