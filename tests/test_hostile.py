@@ -159,9 +159,7 @@ def test_rows_out_of_nothing(tmp_path, suffix):
         path.write_text("params,tokens,loss\n" + "1e9,1e9,3\n" * rows)
     else:
         pq.write_table(pa.table({name: pa.array([1e9] * rows) for name in ("params", "tokens", "loss")}), path)
-    with pytest.raises(
-        RunsError, match=rf"{rows} rows of 3 columns; at most 200000 rows, 200 columns and 1000000 cells"
-    ):
+    with pytest.raises(RunsError, match=rf"{rows} rows of 3 columns; at most 200000 rows, 200 columns and"):
         read_runs(path)
 
 
