@@ -2,6 +2,7 @@
 
 import json
 import math
+import mmap
 import numbers
 import os
 from collections.abc import Iterator, Mapping
@@ -26,11 +27,14 @@ MAX_ATTRIBUTE_BYTES = 1_000_000
 MAX_TEXT = 4000  # characters of one text of the diagnostics and notes
 MAX_NAME = 300
 FILTERS = {1, 2, 3}  # of HDF5: deflate, shuffle, fletcher32; others may load a program
+HEAP_HEAD = 16  # bytes of the head of a collection of texts, and of each of its entries
 AGAIN = "make the fit again (bayescale fit)"
 
 
 def objection_to(path: "str | os.PathLike[str]") -> str:
     """What speaks against reading a NetCDF file into memory, or an empty text; only its structure is looked at.
+
+    An exception of whatever kind where it is no such file.
 
     HDF5 lets a file of a kilobyte declare a terabyte, take its data out of another file, hold itself as a group of its
     own, or ask for a plugin: none of this is in a fit.
@@ -39,6 +43,13 @@ def objection_to(path: "str | os.PathLike[str]") -> str:
 
     if os.path.getsize(path) > MAX_BYTES:
         return f"larger than {MAX_BYTES // 1_000_000} MB: not a fit saved by bayescale"
+    with open(path, "rb") as file:
+        head = file.read(16)
+    sizes = head[13:15] if head[8:9] < b"\x02" else head[9:11]
+    if not head.startswith(b"\x89HDF\r\n\x1a\n") or sizes != b"\x08\x08":  # bytes of an address, and of a length
+        raise ValueError("not an HDF5 file as bayescale writes them")
+    if not _heaps_end(path):
+        return "damaged: the place where its texts are kept makes no sense"
     with h5py.File(path, "r") as file:
         seen, declared = set(), 0
         for place in _objects(file, 0):
@@ -59,6 +70,31 @@ def objection_to(path: "str | os.PathLike[str]") -> str:
                 if declared > MAX_BYTES:
                     return f"unpacks to more than {MAX_BYTES // 1_000_000} MB: not a fit saved by bayescale"
         return _long_texts(file, os.path.getsize(path))
+
+
+def _heaps_end(path: "str | os.PathLike[str]") -> bool:
+    """Whether HDF5 will come to an end of each collection of texts (a "global heap").
+
+    It walks from entry to entry by the sizes that they state, and where one states 0, or so much that the sum wraps
+    round, it never arrives. No call of the library can be stopped then, so it is walked here first.
+    """
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        at = content.find(b"GCOL\x01")
+        while at >= 0:
+            head = content[at + 8 : at + HEAP_HEAD]
+            end = at + int.from_bytes(head, "little")
+            if len(head) < 8 or end > len(content):
+                return False
+            here = at + HEAP_HEAD
+            while end - here >= HEAP_HEAD:
+                entry = content[here : here + HEAP_HEAD]
+                index, size = int.from_bytes(entry[:2], "little"), int.from_bytes(entry[8:], "little")
+                step = size if index == 0 else HEAP_HEAD + -(-size // 8) * 8
+                if not 0 < step <= end - here:
+                    return False
+                here += step
+            at = content.find(b"GCOL\x01", at + 1)
+    return True
 
 
 def _objects(group: Any, depth: int) -> Iterator[Any]:
