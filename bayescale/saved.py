@@ -49,7 +49,7 @@ def objection_to(path: "str | os.PathLike[str]") -> str:
     if not head.startswith(b"\x89HDF\r\n\x1a\n") or sizes != b"\x08\x08":  # bytes of an address, and of a length
         raise ValueError("not an HDF5 file as bayescale writes them")
     if not _heaps_end(path):
-        return "damaged: the place where its texts are kept makes no sense"
+        raise ValueError("the place where its texts are kept makes no sense, or ends after the file")
     with h5py.File(path, "r") as file:
         seen, declared = set(), 0
         for place in _objects(file, 0):
@@ -215,9 +215,12 @@ def _texts_damage(report: Any, notes: Any) -> str:
             return f"'{name}' of its diagnostics is not what it should be"
     by_name = [*report["r_hat"].values(), *report["ess_bulk"].values(), *report["prior_share"].values()]
     quick = [report.get("pareto_k")] if report.get("method") == "importance" else []
-    if not all(map(_is_number, (report["r_hat_max"], report["ess_min"], report["divergences"], *by_name, *quick))):
+    maybe = [report[name] for name in ("scatter", "ess_tail_min", "e_bfmi") if report.get(name) is not None]
+    if not all(
+        map(_is_number, (report["r_hat_max"], report["ess_min"], report["divergences"], *by_name, *quick, *maybe))
+    ):
         return "a number of its diagnostics is none"
-    if not all(isinstance(report.get(name, ""), str) for name in ("method", "not_quick")):
+    if not all(isinstance(report.get(name, ""), str) for name in ("method", "not_quick", "remedy", "line")):
         return "a text of its diagnostics is none"
     for note in notes if isinstance(notes, list) else [None]:
         if not (isinstance(note, Mapping) and all(isinstance(note[key], str) for key in ("code", "severity", "text"))):

@@ -150,7 +150,10 @@ def test_texts_kept_in_a_ring_are_not_walked(tmp_path):
     first = raw.index(b"GCOL") + 16
     raw[first : first + 2], raw[first + 8 : first + 16] = bytes(2), bytes(8)
     (tmp_path / "fit.nc").write_bytes(bytes(raw))
-    assert saved.objection_to(tmp_path / "fit.nc") == "damaged: the place where its texts are kept makes no sense"
+    with pytest.raises(ValueError, match="the place where its texts are kept makes no sense"):
+        saved.objection_to(tmp_path / "fit.nc")
+    with pytest.raises(FitError, match="not a readable NetCDF file; it may be truncated or of another kind"):
+        open_fit(tmp_path / "fit.nc")
 
 
 def test_a_file_of_another_kind_in_a_fit_is_not_read(tmp_path):
