@@ -22,6 +22,7 @@ import numpy as np
 import xarray as xr
 
 from bayescale.batch import Failure, run_missing
+from bayescale.diagnostics import ESS_MIN
 from bayescale.files import make_folder, write_file
 from bayescale.fit import FitError, check_whole, data_hash, draws_of, fit, law_of, refit, runs_of, versions
 from bayescale.law import (
@@ -97,7 +98,8 @@ def calibrate(
         An option is wrong, or no simulation could be fitted.
     """
     law = load_law(DEFAULT_LAW if law is None else law)
-    for name, number, least in (("simulations", simulations, 10), ("draws", draws, 100), ("seed", seed, 0)):
+    enough = int(ESS_MIN / CHAINS) + 1
+    for name, number, least in (("simulations", simulations, 10), ("draws", draws, enough), ("seed", seed, 0)):
         check_whole(name, number, least)
     if law.observed.scale == "linear":
         raise FitError(

@@ -116,9 +116,9 @@ def plot_calibration(result: xr.Dataset, law: str | None = None) -> "Figure":
 def plot_ranks(result: xr.Dataset, *, level: float = LEVEL) -> "Figure":
     """Calibration: how the ranks of every quantity are distributed, less what uniform ranks would be.
 
-    Shaded is the simultaneous band: the lines of a right machine stay within all of them with probability 1 - level. A
-    line that rises and then falls below is a posterior too high, one that falls first one too low; humps on both sides of
-    the middle, first up and then down, are bands too narrow.
+    Shaded is the simultaneous band: all lines of a right machine stay within theirs with probability 1 - level. A line
+    above zero throughout is a posterior too high, one below it a posterior too low; a line that is above zero first and
+    below it then comes from bands too narrow, the other way round from bands too wide.
 
     Parameters
     ----------
