@@ -1,6 +1,6 @@
 """The same posteriors from another engine: emcee's ensembles on densities written by hand.
 
-    python -m benchmarks.independent [RUNS.csv ...] [--draws 4000] [--steps 40000] [--table docs/independent.csv]
+    python -m benchmarks.independent [RUNS.csv ...] [--draws 4000] [--steps 20000] [--table docs/independent.csv]
 
 Laws chinchilla, kaplan and coupled on each file (by default the embedded runs of the Pile). What is written here shares
 no code with the package: columns are read by NumPy, reference constants, priors, noise, laws and derived constants are
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("runs", nargs="*", type=Path, default=[embedded])
     parser.add_argument("--laws", default="chinchilla,kaplan,coupled")
     parser.add_argument("--draws", type=int, default=4000)
-    parser.add_argument("--steps", type=int, default=40_000)
+    parser.add_argument("--steps", type=int, default=20_000)
     parser.add_argument("--table", type=Path)
     given = parser.parse_args()
     tables = []
@@ -103,15 +103,17 @@ def from_emcee(path: Path, law: str, steps: int) -> tuple[dict[str, np.ndarray],
 
     density, constants, count = by_hand(path, law)
     rng = np.random.default_rng(5)
-    tries = [
-        minimize(lambda x: -density(x[None])[0], 0.5 * rng.standard_normal(count), method="BFGS") for _ in range(8)
-    ]
+    places = 0.5 * rng.standard_normal((8, count))
+    with np.errstate(all="ignore"):
+        tries = [minimize(lambda x: -density(x[None])[0], place, method="BFGS") for place in places]
     best = min((one for one in tries if np.isfinite(one.fun)), key=lambda one: one.fun)
     start = (
         best.x
         + 0.3 * rng.standard_normal((WALKERS, count)) @ np.linalg.cholesky(best.hess_inv + 1e-8 * np.eye(count)).T
     )
-    moves = [(emcee.moves.DEMove(), 0.8), (emcee.moves.DESnookerMove(), 0.1), (emcee.moves.StretchMove(), 0.1)]
+    # without the snooker move: as written in emcee 3.1.6 its step grows with the distance from the third walker, the
+    # factor that should account for it does not, and bands come out some 2 % too narrow when it is a tenth of the moves
+    moves = [(emcee.moves.DEMove(), 0.9), (emcee.moves.StretchMove(), 0.1)]
     sampler = emcee.EnsembleSampler(WALKERS, count, density, vectorize=True, moves=moves)
     np.random.seed(7)  # emcee draws from NumPy's global state
     sampler.run_mcmc(start, steps)
