@@ -59,6 +59,7 @@ def calibrate(
     noise: str | None = None,
     simulations: int = 300,
     draws: int = 1000,
+    once: bool = False,
     seed: int = 0,
     folder: "str | Path | None" = None,
     executor: Any = None,
@@ -76,6 +77,8 @@ def calibrate(
     noise : as in :func:`bayescale.fit`
     simulations : how many
     draws : kept draws of each of 4 chains; 100 of them all are what a rank is among
+    once : try no slower settings of the sampler: quicker for laws whose hard fits take minutes; what fails the first
+        counts as unconverged
     seed : of everything drawn
     folder : where the result of each simulation is kept, so that a killed calibration goes on where it was
     executor : what fits: None (this process), a number of worker processes, a Dask scheduler or another executor, see
@@ -121,9 +124,13 @@ def calibrate(
         law, noise, runs, old = law_of(tree), tree.attrs["noise"], runs_of(tree), runs_of(tree)
         constants = {name: float(tree["constant_data"][name]) for name in (*law.constants, "C_ref")}
         truths = _posterior_draws(tree, law, noise, simulations)
-    tasks = [_Simulation(law, noise, runs, constants, truth, old, draws, seed, i) for i, truth in enumerate(truths)]
+    tasks = [
+        _Simulation(law, noise, runs, constants, truth, old, draws, once, seed, i) for i, truth in enumerate(truths)
+    ]
     found = _results(tasks, folder, executor, progress)
-    return _gathered(law, noise, runs, found, draws=draws, seed=seed, kind="prior" if old is None else "posterior")
+    return _gathered(
+        law, noise, runs, found, draws=draws, once=int(once), seed=seed, kind="prior" if old is None else "posterior"
+    )
 
 
 # ---- where the parameters come from ---------------------------------------------------------------------------------
@@ -199,6 +206,7 @@ class _Simulation:
     truth: Mapping[str, float]
     old: xr.Dataset | None
     draws: int
+    once: bool
     seed: int
     index: int
 
@@ -330,7 +338,7 @@ def _path(task: _Simulation, folder: Any) -> Path | None:
     if folder is None:
         return None
     about = [task.law.text, task.noise, data_hash(task.design, task.law), dict(task.constants), dict(task.truth)]
-    about += [task.old is None, task.draws, task.seed, task.index, MOST, CHAINS, versions()]
+    about += [task.old is None, task.draws, task.seed, task.index, MOST, CHAINS, versions(), *["once"] * task.once]
     key = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
     return make_folder(folder) / f"{task.law.name}-{task.index:05d}-{key}.json"
 

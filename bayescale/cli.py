@@ -533,6 +533,9 @@ def calibrate(
     noise: Annotated[
         str | None, typer.Option(help="student_t (default) or normal; beta_binomial for proportions.")
     ] = None,
+    once: Annotated[
+        bool, typer.Option("--once", help="Try no slower sampler settings: quicker for hard laws.")
+    ] = False,
     resume: Annotated[Path | None, typer.Option(help="Folder of finished simulations: a killed run goes on.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Save the table here (CSV).")] = None,
     figure: Annotated[Path | None, typer.Option(help="Draw the ranks here (PNG).")] = None,
@@ -572,7 +575,8 @@ def calibrate(
         open_executor(_executor(workers, scheduler)) as executor,
         progress_bar("fitting simulated runs", quiet or as_json) as step,
     ):
-        options = {"noise": noise, "simulations": simulations, "draws": draws, "seed": seed, "folder": resume}
+        options = {"noise": noise, "simulations": simulations, "draws": draws, "once": once}
+        options |= {"seed": seed, "folder": resume}
         result = run_calibration(chosen, **given, **options, executor=executor, progress=step)
     table = calibration_table(result)
     if output is not None:

@@ -193,7 +193,8 @@ def refit(
     tree : what :func:`fit` returns
     kept : which of its runs to learn from, booleans [run]
     draws, chains, seed : as in :func:`fit`
-    enough : when slower settings of the sampler are tried no more: "converged", or "clean" as in :func:`fit`
+    enough : when slower settings of the sampler are tried no more: "converged", "clean" as in :func:`fit`, or "first",
+        which tries none
 
     Returns
     -------

@@ -128,7 +128,9 @@ def simulation(law="kaplan", noise="student_t", *, truth=None, old=None, **chang
     law = load_law(law)
     design = module._default_design(law)
     drawn = module._prior_draw(law, noise, np.random.default_rng(4)) | (truth or {})
-    return module._Simulation(law, noise, design, module._constants(law, design), drawn, old, 200, 0, 0, **changed)
+    return module._Simulation(
+        law, noise, design, module._constants(law, design), drawn, old, 200, False, 0, 0, **changed
+    )
 
 
 @pytest.mark.parametrize("name", bayescale.laws())
