@@ -112,7 +112,7 @@ def from_emcee(path: Path, law: str, steps: int) -> tuple[dict[str, np.ndarray],
         + 0.3 * rng.standard_normal((WALKERS, count)) @ np.linalg.cholesky(best.hess_inv + 1e-8 * np.eye(count)).T
     )
     # without the snooker move: as written in emcee 3.1.6 its step grows with the distance from the third walker, the
-    # factor that should account for it does not, and bands come out some 2 % too narrow when it is a tenth of the moves
+    # factor that should account for it does not, and bands come out some 4 % too narrow when it is a tenth of the moves
     moves = [(emcee.moves.DEMove(), 0.9), (emcee.moves.StretchMove(), 0.1)]
     sampler = emcee.EnsembleSampler(WALKERS, count, density, vectorize=True, moves=moves)
     np.random.seed(7)  # emcee draws from NumPy's global state
