@@ -1,6 +1,7 @@
 """The command line, thin: every command is one function of the package, and imports what it needs when it runs."""
 
 import math
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -208,8 +209,7 @@ def fit(
     data = _runs(runs, column, unit, chosen)
     if below is not None:
         data = _below(data, size_column(chosen), _number("--below", below))
-    if output is not None:
-        _check_output(output, "fit.nc")
+    _check_output(output, "fit.nc")
     with working("compiling and sampling", quiet or as_json):
         from bayescale.diagnostics import fit_summary
         from bayescale.fit import fit as fit_law  # 'fit' is this command
@@ -251,6 +251,7 @@ def forecast(
     from bayescale.forecast import forecast_summary, forecast_table, forecast_warnings
     from bayescale.store import open_fit
 
+    _check_output(output, "forecast.csv")
     goal = None if target is None else _number("--target", target)
     tree = forecast_runs(
         open_fit(fit),
@@ -295,6 +296,7 @@ def allocate(
     from bayescale.files import write_table
     from bayescale.store import open_fit
 
+    _check_output(output, "split.csv")
     options = _split_options(cost, given, params, tokens, ratio, unique_tokens, menu)
     budgets = [_number("--compute", value) for value in compute]
     sizes = [_number("--candidate", value) for value in candidate or ()] or None
@@ -418,6 +420,7 @@ def next_(
     from bayescale.files import write_table
     from bayescale.store import open_fit
 
+    _check_output(output, "plan.csv")
     aim = {"params": params, "tokens": tokens, "compute": compute}
     numbers = {name: None if value is None else _number(f"--{name}", value) for name, value in aim.items()}
     with working("weighing candidate runs", quiet or as_json):
@@ -490,6 +493,8 @@ def backtest(
     """Forecast your larger runs from your smaller ones, and see how often the bands hold."""
     from bayescale.law import load_law
 
+    _check_output(output, "backtest.csv")
+    _check_output(figure, "backtest.png")
     data = _runs(runs, column, unit, load_law(law[0]) if law else None)
     from bayescale.backtest import backtest as run_backtest
     from bayescale.backtest import backtest_failures, backtest_statement, backtest_table
@@ -549,6 +554,7 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Which law? Left-out runs, larger runs forecast from smaller ones, weights, and an averaged forecast."""
+    _check_output(output, "compare.csv")
     if bool(params) != bool(tokens):
         raise InputError("--params and --tokens go together: one of each for every planned run")
     sizes = [[_number("--params", one) for one in params or ()], [_number("--tokens", one) for one in tokens or ()]]
@@ -752,12 +758,19 @@ def _runs(
     return read_runs(source, law, columns=_pairs("--column", column), units=_pairs("--unit", unit))
 
 
-def _check_output(path: Path, example: str) -> None:
+def _check_output(path: Path | None, example: str) -> None:
     """Before the work: can the file be where it was asked for?"""
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: the folder {path.parent} does not exist; make it first, or give another path")
+    if path is None:
+        return
+    folder = path.parent
+    if not folder.is_dir():
+        raise InputError(f"{path}: the folder {folder} does not exist; make it first, or give another path")
     if path.is_dir():
         raise InputError(f"{path} is a folder; the name of a file in it is expected, such as {path / example}")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is a device or a pipe; the name of a file is expected, such as {example}")
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"{path}: nothing can be written in the folder {folder}; give another path")
 
 
 def _executor(workers: int | None, scheduler: str | None) -> int | str | None:

@@ -205,7 +205,7 @@ def test_hostile_formula_runs_nothing(command, runs, tmp_path, hostile):
         (["forecast", "{fit}", "-N", "nan", "-D", "1T"], "--params nan: a finite number above 0 is expected"),
         (["forecast", "{fit}", "-N", "1B", "-N", "2B", "-D", "1", "-D", "2", "-D", "3"], "or sequences of one length"),
         (["forecast", "{fit}", "-N", "7B", "-D", "1T", "--target", "low"], "--target low: not a number"),
-        (["forecast", "{fit}", "-N", "7B", "-D", "1T", "-o", "{folder}/no/x.csv"], "x.csv: cannot be written: No such"),
+        (["forecast", "{fit}", "-N", "7B", "-D", "1T", "-o", "{folder}/no/x.csv"], "/no does not exist; make it"),
         (["allocate", "{fit}", "--compute", "-1e22"], "--compute -1e22: a finite number above 0 is expected"),
         (["allocate", "{fit}", "--compute", "1"], "compute = 1: a budget must be finite and above 6 FLOP"),
         (["allocate", "{fit}"], "missing option '--compute' / '-C'"),
