@@ -1,7 +1,6 @@
 """The command line, thin: every command is one function of the package, and imports what it needs when it runs."""
 
 import math
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from bayescale.tables import (
     gain_cells,
     least_compute_cells,
     plan_cells,
+    reproduction_cells,
 )
 from bayescale.terminal import (
     card,
@@ -217,6 +217,8 @@ def fit(
 
         options = {"noise": noise, "draws": draws, "chains": chains, "seed": seed, "quick": quick}
         tree = fit_law(data, chosen, **options, allow_unconverged=allow_unconverged)
+    if below is not None:
+        tree.attrs["below"] = _number("--below", below)
     if output is not None:
         save_fit(tree, output)
     if as_json:
@@ -621,6 +623,38 @@ def compare(
 
 
 @app.command()
+def reproduce(
+    fit: FitFile,
+    runs: Runs,
+    below: Annotated[
+        str | None, typer.Option("--below", help="Only the runs below this compute; default: as the fit was made.")
+    ] = None,
+    column: Columns = None,
+    unit: Units = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make a fit again from its runs: same bits, same within Monte Carlo error (status 0), or not (status 1)."""
+    from bayescale.fit import law_of
+    from bayescale.reproduce import REPRODUCED, reproduction_summary, reproduction_table
+    from bayescale.reproduce import reproduce as fit_again  # 'reproduce' is this command
+    from bayescale.store import open_fit
+
+    opened = open_fit(fit)
+    data = _runs(runs, column, unit, law_of(opened))
+    with working("fitting again", quiet or as_json):
+        result = fit_again(opened, data, below=None if below is None else _number("--below", below))
+    if as_json:
+        print_json(reproduction_summary(result))
+    elif not quiet:
+        if result.sizes["quantity"]:
+            print_table(reproduction_cells(reproduction_table(result)))
+        print(result.attrs["statement"])
+    if result.attrs["verdict"] not in REPRODUCED:
+        raise typer.Exit(1)
+
+
+@app.command()
 def report(
     fit: FitFile,
     output: Annotated[Path, typer.Option("--output", "-o", help="The page, one HTML file.")] = Path("report.html"),
@@ -769,8 +803,15 @@ def _check_output(path: Path | None, example: str) -> None:
         raise InputError(f"{path} is a folder; the name of a file in it is expected, such as {path / example}")
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is a device or a pipe; the name of a file is expected, such as {example}")
-    if not os.access(folder, os.W_OK):
-        raise InputError(f"{path}: nothing can be written in the folder {folder}; give another path")
+    import tempfile
+
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(
+            f"{path}: nothing can be written in the folder {folder} ({reason}); give another path"
+        ) from None
 
 
 def _executor(workers: int | None, scheduler: str | None) -> int | str | None:

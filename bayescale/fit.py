@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 
 from bayescale.diagnostics import ESS_MIN, check_identification
+from bayescale.kernel import machine
 from bayescale.law import (
     DEFAULT_LAW,
     Law,
@@ -124,6 +125,7 @@ def fit(
         "diagnostics": json.dumps(report),
         "notes": json.dumps([vars(note) for note in check_runs(runs)]),
         "versions": json.dumps(versions()),
+        "machine": machine(),
     }
     if not report["converged"] and not allow_unconverged:
         tried = f"{setting.get('attempts', 1)} attempt(s)"

@@ -256,12 +256,12 @@ def source(function: Function) -> str:
         "return 0 if abs(total) < LARGEST else 4",
     ]
     body = "\n".join(f"    {line}" for line in lines)
-    return f"{HEADER.format(functions=_functions_hash(), machine=_machine())}\n\n{SIGNATURE}{body}\n"
+    return f"{HEADER.format(functions=_functions_hash(), machine=machine())}\n\n{SIGNATURE}{body}\n"
 
 
 @functools.cache
-def _machine() -> str:
-    """Machine code kept for another processor, or by another version of the compiler, is another file."""
+def machine() -> str:
+    """Processor and compiler, by which compiled code, and the last digits of what it computes, differ."""
     import llvmlite.binding as llvm
 
     features = hashlib.sha256(llvm.get_host_cpu_features().flatten().encode()).hexdigest()[:8]

@@ -188,6 +188,16 @@ def test_hostile_formula_runs_nothing(command, runs, tmp_path, hostile):
         (["fit", "{one_size}"], "all 4 runs have params = 1e+07; law 'coupled' needs at least two different values"),
         (["fit", "{constant}"], "all 4 losses are 3; there is nothing to learn from"),
         (["fit", "{runs}", "-o", "{folder}/absent/fit.nc"], "absent does not exist; make it"),
+        (
+            ["fit", "{runs}", "-o", "/dev/null"],
+            "/dev/null is a device or a pipe; the name of a file is expected, such as",
+        ),
+        (["fit", "{runs}", "-o", "/proc/fit.nc"], "nothing can be written in the folder /proc (No such"),
+        (["backtest", "{runs}", "-o", "{folder}/no/x.csv"], "/no does not exist"),
+        (["backtest", "{runs}", "--figure", "{folder}/no/x.png"], "/no does not exist"),
+        (["compare", "{runs}", "-o", "{folder}/no/x.csv"], "/no does not exist"),
+        (["allocate", "{fit}", "-C", "1e22", "-o", "{folder}/no/x.csv"], "/no does not exist"),
+        (["next", "{fit}", "-B", "1e21", "-o", "{folder}/no/x.csv"], "/no does not exist"),
         (["fit", "{runs}", "-o", "{folder}"], "is a folder; the name of a file in it is expected, such as"),
         (["fit", "{runs}", "--colour", "red"], "no such option: --colour"),
         (["fit"], "missing argument 'RUNS'"),
@@ -234,6 +244,9 @@ def test_hostile_formula_runs_nothing(command, runs, tmp_path, hostile):
         (["backtest", "{one_size}"], "no cut leaves 12 runs of 4 sizes"),
         (["report", "{fit}", "-o", "{folder}/no/report.html"], "/no does not exist"),
         (["report", "{fit}", "-o", "{folder}"], "is a folder; the name of a file in it is expected"),
+        (["reproduce", "{truncated}", "{runs}"], "not a readable NetCDF file"),
+        (["reproduce", "{fit}", "{folder}/absent.csv"], "absent.csv: no such file"),
+        (["reproduce", "{fit}"], "missing argument 'RUNS'"),
         (["report", "{truncated}"], "not a readable NetCDF file"),
         (["report", "{fit}", "-o", "{folder}/report.html", "-N", "7B"], "params and tokens go together"),
         (["report", "{fit}", "-o", "{folder}/report.html", "-C", "much"], "--compute much: not a number"),
@@ -250,6 +263,14 @@ def test_mistakes(command, args, message, runs, saved, tmp_path):
     files = {"folder": tmp_path, "runs": runs, "fit": saved, "truncated": tmp_path / "truncated.nc"}
     files |= {"one_size": tmp_path / "one_size.csv", "constant": tmp_path / "constant.csv"}
     complains(command, message, *(arg.format(**files) for arg in args))
+
+
+def test_read_only_folder_is_found_before_the_work(command, runs, saved, tmp_path, read_only):
+    (tmp_path / "locked").mkdir()
+    read_only(tmp_path / "locked")
+    complains(command, "nothing can be written in the folder", "fit", runs, "-o", tmp_path / "locked" / "fit.nc")
+    kept = ("--resume", tmp_path / "locked" / "kept")
+    complains(command, "kept: cannot be made: ", "backtest", "pile", "--law", "chinchilla", *kept)
 
 
 def test_unconverged_fit_is_one_sentence_too(command, runs, tmp_path, monkeypatch):
@@ -381,6 +402,19 @@ def test_fit_prints_a_table(command, sampled):
     status, out, _ = command("fit", "pile", "--law", "chinchilla", "--below", "1e22")
     assert status == 0
     assert "law 'chinchilla' on 23 runs: posterior median and 90 % band" in out and ": converged" in out
+
+
+def test_reproduce(command, parsed, sampled, tmp_path):
+    fit = tmp_path / "fit.nc"
+    assert command("fit", "pile", "--law", "chinchilla", "--below", "1e22", "--seed", "3", "-o", fit)[0] == 0
+    assert open_fit(fit).attrs["below"] == 1e22
+    status, out, _ = command("reproduce", fit, "pile")
+    assert status == 0 and "Same bits: every draw of all" in out and "made again" in out
+    summary = parsed("reproduce", fit, "pile")
+    assert summary["verdict"] == "same_bits" and {row["apart"] for row in summary["quantities"]} == {0}
+    status, out, _ = command("reproduce", fit, "pile", "--below", "1e21")
+    assert status == 1 and "Other runs: " in out and "Nothing was fitted" in out
+    assert command("reproduce", fit, "pile", "--below", "1e21", "--quiet") == (1, "", "")
 
 
 def test_forecast(command, parsed, saved, tmp_path):

@@ -53,7 +53,18 @@ def results(learnt, make_fit, true_fit, crossed_runs):
         "plan_runs": bayescale.plan_runs(quantity="alpha", sd=0.05),
         "backtest": _backtest(),
         "compare": bayescale.compare(fits, mend=False),
+        "reproduce": _reproduction(fits["chinchilla"], crossed_runs()),
     }
+
+
+def _reproduction(fit, runs):
+    """The same fit, as if made again by other draws."""
+    again = fit.map_over_datasets(
+        lambda group: group.isel(draw=slice(None, None, -1)) if "draw" in group.dims else group
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importlib.import_module("bayescale.reproduce"), "fit", lambda *args, **options: again)
+        return bayescale.reproduce(fit, runs)
 
 
 def _backtest():
@@ -73,7 +84,7 @@ def _backtest():
 
 
 KINDS = """runs law fit forecast allocate decide least_compute compute_gain approaches next_run plan_runs backtest
-compare""".split()
+compare reproduce""".split()
 HOLDS = {  # in the header or the text of each
     "runs": "nats per token",
     "law": "90 % of it",
@@ -88,6 +99,7 @@ HOLDS = {  # in the header or the text of each
     "plan_runs": "P(sd < 0.05)",
     "backtest": "IS 90 %",
     "compare": "weight LOO",
+    "reproduce": "Monte Carlo error",
 }
 
 
