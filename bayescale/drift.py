@@ -18,7 +18,7 @@ law's own parameters are reported from the fit without drift, which is what the 
 
 import functools
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from scipy.linalg import solve_triangular
 from scipy.special import logsumexp, ndtr
 
 from bayescale.fit import law_of
-from bayescale.law import Law, column, law_loss, size_column, standard_parameters
+from bayescale.law import Law, column, loss_at, size_column, standard_parameters
 from bayescale.noise import FINEST, NOISES, log_density, noise_scale, sample_noise
 from bayescale.priors import DISTRIBUTIONS
 
@@ -213,6 +213,7 @@ def _sample_curve(fit, points, rng, prior, by_scale, apart=False) -> tuple[dict[
     new_inputs = {symbol: points[column(symbol)].values for symbol in law.inputs}
     new = coordinates(fit, points)
     constants = _constants(law, fit)
+    seen_law, new_law = _log_law(law, cells.inputs, constants), _log_law(law, new_inputs, constants)
     beyond = _beyond(fit, points)
     spread = 1 + beyond * (prior.spread - 1)
     parts: dict[str, list[np.ndarray]] = {"law": [], "bend": [], "drift": [], "sigma": []}
@@ -222,7 +223,7 @@ def _sample_curve(fit, points, rng, prior, by_scale, apart=False) -> tuple[dict[
         z = at.draws[rng.choice(len(at.draws), count, p=at.weights)]
         variance = np.exp(2 * log_scale)
         across = variance * correlation(cells.where, new, prior.length)  # [cell, point]
-        residual = cells.log_loss - _log_law(law, z, cells.inputs, constants)  # [count, cell]
+        residual = cells.log_loss - seen_law(z)  # [count, cell]
         solved = at.covariance.solve(across)
         if apart:
             sd = np.sqrt(np.maximum(variance - (across * solved).sum(axis=0), 0.0))
@@ -233,7 +234,7 @@ def _sample_curve(fit, points, rng, prior, by_scale, apart=False) -> tuple[dict[
             root = vectors * np.sqrt(np.maximum(values, 0.0))
             sd = np.sqrt((root**2).sum(axis=1))
             open_drift = rng.standard_normal((count, len(sd))) @ root.T
-        parts["law"].append(_log_law(law, z, new_inputs, constants))
+        parts["law"].append(new_law(z))
         parts["bend"].append(residual @ solved)
         parts["drift"].append(spread * (open_drift - beyond * prior.optimism * sd))
         parts["sigma"].append(at.sigma * np.exp(at.log_sigma_sd * rng.standard_normal(count)))
@@ -260,15 +261,15 @@ def posterior_by_scale(fit: xr.DataTree, length: float) -> list[AtScale]:
     law = law_of(fit)
     cells = cells_of(law, fit)
     rng = np.random.default_rng(int(fit.attrs["seed"]))
-    constants = _constants(law, fit)
+    log_law = _log_law(law, cells.inputs, _constants(law, fit))
     basis = _basis(cells.where, length)
     nu = _degrees_of_freedom(fit)
     z, sigma, inflation = _start(law, fit), float(fit["posterior"]["sigma"].median()), np.ones(len(cells.log_loss))
     results = []
     for log_scale in LOG_SCALES:
         scaled = np.exp(log_scale) * basis
-        z, sigma, inflation = _mode(law, cells, constants, scaled, z, sigma, inflation, nu, _sigma_prior(fit))
-        results.append(_weighted_draws(law, cells, constants, scaled, z, sigma, inflation, nu, _sigma_prior(fit), rng))
+        z, sigma, inflation = _mode(log_law, cells, scaled, z, sigma, inflation, nu, _sigma_prior(fit))
+        results.append(_weighted_draws(log_law, cells, scaled, z, sigma, inflation, nu, _sigma_prior(fit), rng))
     return results
 
 
@@ -331,14 +332,20 @@ def _constants(law: Law, fit: xr.DataTree) -> dict[str, float]:
     return {name: float(fit["constant_data"][name]) for name in law.constants}
 
 
-def _log_law(law: Law, z: np.ndarray, inputs: Mapping[str, np.ndarray], constants: Mapping[str, float]) -> np.ndarray:
+def _log_law(
+    law: Law, inputs: Mapping[str, np.ndarray], constants: Mapping[str, float]
+) -> Callable[[np.ndarray], np.ndarray]:
     """log L [draw, run] of standardised parameters z [draw, parameter]: each prior's quantile of ndtr(z)."""
-    z = np.atleast_2d(z)
-    standard = standard_parameters(law, np.clip(z, -7.5, 7.5))
-    params = {name: value[:, None] for name, value in standard.items()}
-    loss = np.broadcast_to(law_loss(law, params | dict(inputs) | dict(constants)), (len(z), _length(inputs)))
-    with np.errstate(all="ignore"):
-        return np.nan_to_num(np.log(loss), nan=50.0, posinf=50.0, neginf=-50.0)
+    loss_of, count = loss_at(law, {**inputs, **constants}), _length(inputs)
+
+    def log_law(z: np.ndarray) -> np.ndarray:
+        z = np.atleast_2d(z)
+        params = {name: value[:, None] for name, value in standard_parameters(law, np.clip(z, -7.5, 7.5)).items()}
+        loss = np.broadcast_to(loss_of(params), (len(z), count))
+        with np.errstate(all="ignore"):
+            return np.nan_to_num(np.log(loss), nan=50.0, posinf=50.0, neginf=-50.0)
+
+    return log_law
 
 
 def _length(inputs: Mapping[str, np.ndarray]) -> int:
@@ -370,19 +377,18 @@ def _basis(where: np.ndarray, length: float) -> np.ndarray:
     return correlation(where, places, length) @ (vectors[:, kept] / np.sqrt(values[kept]))
 
 
-def _mode(law, cells, constants, basis, z, sigma, inflation, nu, sigma_prior):
+def _mode(log_law, cells, basis, z, sigma, inflation, nu, sigma_prior):
     """EM over the Student-t's scale mixture and sigma, with Gauss-Newton steps of the parameters inside."""
+    residual = (cells.log_loss - log_law(z)).T  # [cell, 1]
     for step in range(EM_STEPS):
         noise = sigma**2 * cells.variance * inflation
         covariance = Covariance.of(basis, noise)
         for _ in range(GAUSS_NEWTON_STEPS):
-            residual = (cells.log_loss - _log_law(law, z, cells.inputs, constants)).T  # [cell, 1]
-            solved, hessian = _curvature(law, cells, constants, covariance, z)
+            solved, hessian = _curvature(log_law, covariance, z)
             move = np.linalg.solve(hessian, solved.T @ residual[:, 0] - z)
-            z, moved = _line_search(law, cells, constants, covariance, z, move, residual)
+            z, residual, moved = _line_search(log_law, cells, covariance, z, move, residual)
             if not moved:
                 break
-        residual = (cells.log_loss - _log_law(law, z, cells.inputs, constants)).T
         # posterior mean and variance of each run's noise, from which its inflation and sigma follow
         mean = noise * covariance.solve(residual)[:, 0]
         leverage = noise[:, None] * solved
@@ -402,29 +408,30 @@ def _mode(law, cells, constants, basis, z, sigma, inflation, nu, sigma_prior):
     return z, sigma, inflation
 
 
-def _curvature(law, cells, constants, covariance, z, step=1e-4):
+def _curvature(log_law, covariance, z, step=1e-4):
     """covariance**-1 @ J [cell, parameter] and the Gauss-Newton Hessian, J by central differences of one evaluation."""
     shifts = step * np.eye(len(z))
-    values = _log_law(law, np.concatenate([z + shifts, z - shifts]), cells.inputs, constants)
+    values = log_law(np.concatenate([z + shifts, z - shifts]))
     jacobian = ((values[: len(z)] - values[len(z) :]) / (2 * step)).T
     solved = covariance.solve(jacobian)
     return solved, jacobian.T @ solved + np.eye(len(z))
 
 
-def _line_search(law, cells, constants, covariance, z, move, residual):
+def _line_search(log_law, cells, covariance, z, move, residual):
+    """The parameters after the longest step that gains, their residual, and whether that step was worth another."""
     now = covariance.squares(residual)[0] + z @ z
     for length in (1.0, 0.5, 0.25, 0.1, 0.02):
         candidate = z + length * move
-        residual = (cells.log_loss - _log_law(law, candidate, cells.inputs, constants)).T
-        if covariance.squares(residual)[0] + candidate @ candidate < now:
-            return candidate, length * np.abs(move).max() > 1e-3
-    return z, False
+        tried = (cells.log_loss - log_law(candidate)).T
+        if covariance.squares(tried)[0] + candidate @ candidate < now:
+            return candidate, tried, length * np.abs(move).max() > 1e-3
+    return z, residual, False
 
 
-def _weighted_draws(law, cells, constants, basis, z, sigma, inflation, nu, sigma_prior, rng) -> AtScale:
+def _weighted_draws(log_law, cells, basis, z, sigma, inflation, nu, sigma_prior, rng) -> AtScale:
     """Student-t proposals at the mode with importance weights; the evidence of this scale of the drift."""
     covariance = Covariance.of(basis, sigma**2 * cells.variance * inflation)
-    _, hessian = _curvature(law, cells, constants, covariance, z)
+    _, hessian = _curvature(log_law, covariance, z)
     size = len(z)
     spread = np.linalg.cholesky(np.linalg.inv(hessian)) * PROPOSAL_WIDTH
     centre = z
@@ -432,7 +439,7 @@ def _weighted_draws(law, cells, constants, basis, z, sigma, inflation, nu, sigma
         proposal = rng.standard_normal((PROPOSALS, size))
         proposal /= np.sqrt(rng.chisquare(PROPOSAL_DF, (PROPOSALS, 1)) / PROPOSAL_DF)
         draws = centre + proposal @ spread.T
-        squares = covariance.squares((cells.log_loss - _log_law(law, draws, cells.inputs, constants)).T)
+        squares = covariance.squares((cells.log_loss - log_law(draws)).T)
         log_target = -0.5 * squares - covariance.half_log_determinant() - 0.5 * (draws**2).sum(axis=1)
         log_proposal = -(PROPOSAL_DF + size) / 2 * np.log1p((proposal**2).sum(axis=1) / PROPOSAL_DF)
         log_weights = log_target - log_proposal + np.log(np.diag(spread)).sum()
@@ -446,7 +453,7 @@ def _weighted_draws(law, cells, constants, basis, z, sigma, inflation, nu, sigma
         apart = draws - centre
         moments = (share[:, None] * apart).T @ apart + 0.01 * spread @ spread.T
         spread = np.linalg.cholesky(moments) * PROPOSAL_WIDTH
-    sigma_sd = _log_sigma_sd(law, cells, constants, basis, z, sigma, inflation, sigma_prior)
+    sigma_sd = _log_sigma_sd(log_law, cells, basis, z, sigma, inflation, sigma_prior)
     evidence = largest + np.log(weights.mean()) + np.log(sigma_sd)  # sigma integrated out by Laplace
     evidence -= 0.5 * ((np.log(sigma) - sigma_prior[0]) / sigma_prior[1]) ** 2
     if np.isfinite(nu):  # density of the mixture's scales at their values
@@ -454,9 +461,9 @@ def _weighted_draws(law, cells, constants, basis, z, sigma, inflation, nu, sigma
     return AtScale(float(evidence), sigma, sigma_sd, covariance, draws, share)
 
 
-def _log_sigma_sd(law, cells, constants, basis, z, sigma, inflation, sigma_prior, step=0.1) -> float:
+def _log_sigma_sd(log_law, cells, basis, z, sigma, inflation, sigma_prior, step=0.1) -> float:
     """Laplace sd of log sigma at the mode of everything else, never wider than its prior."""
-    residual = (cells.log_loss - _log_law(law, z, cells.inputs, constants)).T
+    residual = (cells.log_loss - log_law(z)).T
 
     def log_density(shift: float) -> float:
         covariance = Covariance.of(basis, (sigma * np.exp(shift)) ** 2 * cells.variance * inflation)

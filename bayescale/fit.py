@@ -40,7 +40,7 @@ from bayescale.starts import STARTS, start_points, unbounded
 
 FORMAT = 1  # of a saved fit; a later bayescale reads earlier ones
 MIN_RUNS = 4
-START_RUNS = 1000  # runs that the search for starts looks at
+START_RUNS = 120  # runs that the search for starts looks at
 LOG_LIKELIHOOD_MAX = 50_000_000  # draws x runs above which the pointwise log likelihood is not kept (400 MB)
 
 

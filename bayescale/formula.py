@@ -7,6 +7,7 @@ model that is sampled, the forecast and the allocation cannot disagree.
 
 import ast
 import math
+import operator
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -121,12 +122,13 @@ FUNCTIONS = {
 }
 OPERATORS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.Pow: "**"}
 ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
-    "+": lambda a, b: a + b,
-    "-": lambda a, b: a - b,
-    "*": lambda a, b: a * b,
-    "/": lambda a, b: a / b,
-    "**": lambda a, b: a**b,
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "**": operator.pow,
 }
+NUMBER = (int, float)
 
 
 def parse(text: str) -> Node:
@@ -285,24 +287,25 @@ def evaluate(node: Node, values: Mapping[str, Any]) -> Any:
 
 
 def _evaluate(node: Node, values: Mapping[str, Any]) -> Any:
-    match node:
-        case Number(value=value):
-            return value
-        case Name(id=name):
-            try:
-                return values[name]
-            except KeyError:
-                raise FormulaError(f"no value for '{name}'; values were given for {sorted(values)}") from None
-        case Negative(of=of):
-            return -_evaluate(of, values)
-        case Binary(op=op, left=left, right=right):
-            a, b = _evaluate(left, values), _evaluate(right, values)
-            if isinstance(a, int | float) and isinstance(b, int | float):
-                # Python numbers raise where NumPy gives inf or NaN, and a power of two large integers never ends
-                a = np.float64(a)
-            return ARITHMETIC[op](a, b)
-        case Call(function=function, args=args):
-            return _apply(function, [_evaluate(arg, values) for arg in args])
+    # called millions of times for small arrays: plain tests of the type take a third of the time of a match statement
+    kind = type(node)
+    if kind is Binary:
+        a, b = _evaluate(node.left, values), _evaluate(node.right, values)
+        if isinstance(a, NUMBER) and isinstance(b, NUMBER):
+            # Python numbers raise where NumPy gives inf or NaN, and a power of two large integers never ends
+            a = np.float64(a)
+        return ARITHMETIC[node.op](a, b)
+    if kind is Name:
+        try:
+            return values[node.id]
+        except KeyError:
+            raise FormulaError(f"no value for '{node.id}'; values were given for {sorted(values)}") from None
+    if kind is Number:
+        return node.value
+    if kind is Call:
+        return _apply(node.function, [_evaluate(arg, values) for arg in node.args])
+    if kind is Negative:
+        return -_evaluate(node.of, values)
     raise TypeError(f"not a formula tree: {node!r}")
 
 

@@ -2,15 +2,15 @@
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.special import ndtr
 
-from bayescale.formula import evaluate, parse
-from bayescale.lawfile import MAX_BYTES, Law, LawError, column, parse_law
+from bayescale.formula import evaluate, parse, split_data
+from bayescale.lawfile import MAX_BYTES, PREDICTED, Law, LawError, column, parse_law
 from bayescale.priors import DISTRIBUTIONS
 
 DEFAULT_LAW = "coupled"
@@ -107,6 +107,24 @@ def with_where(law: Law, values: Mapping[str, Any]) -> dict[str, Any]:
 def law_loss(law: Law, values: Mapping[str, Any]) -> Any:
     """Loss of the law; ``values`` gives every parameter, input and constant, of any shapes that broadcast."""
     return evaluate(law.tree, with_where(law, values))
+
+
+def loss_at(law: Law, inputs: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], Any]:
+    """The loss at fixed ``inputs`` (inputs and constants), as a function of the parameters alone.
+
+    For those who ask many times: what depends on the inputs alone is computed once, and powers of it are exponentials.
+    """
+    trees, parts = split_data({**law.where, PREDICTED: law.tree}, set(inputs))
+    known = with_where(law, inputs)
+    data = {name: evaluate(part, known) for name, part in parts.items()}
+
+    def loss(params: Mapping[str, Any]) -> Any:
+        values = data | dict(params)
+        for name, tree in trees.items():
+            values[name] = evaluate(tree, values)
+        return values[PREDICTED]
+
+    return loss
 
 
 def law_derived(law: Law, values: Mapping[str, Any]) -> dict[str, Any]:
