@@ -236,3 +236,25 @@ def test_threads_get_the_permissions_of_the_umask(tmp_path):
         thread.join()
         os.umask(before)
     assert seen == {0o600}
+
+
+def test_full_disk(full_disk):
+    """Tables, figures and reports too: one sentence, the older file, nothing beside it."""
+    from matplotlib.figure import Figure
+
+    from bayescale.figures import save_figure
+    from bayescale.report import save_report
+
+    figure = Figure()
+    figure.add_subplot().plot(range(50), marker="o")
+    writers = {
+        "a.csv": lambda path: write_table(pd.DataFrame({"N": range(99_999)}), path),
+        "a.png": lambda path: save_figure(figure, path),
+        "a.pdf": lambda path: save_figure(figure, path),
+        "a.html": lambda path: save_report("x" * 99_999, path),
+    }
+    for name, write in writers.items():
+        (full_disk / name).write_bytes(b"")
+        with pytest.raises(FileError, match=f"{name}: cannot be written: No space left on device$"):
+            write(full_disk / name)
+    assert sorted(os.listdir(full_disk)) == [*sorted(writers), "others"]
