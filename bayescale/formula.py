@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import special
+import scipy
 
 MAX_LENGTH = 2000
 MAX_NODES = 600
@@ -82,8 +82,8 @@ def _saturation(log_z: Any, alpha: Any) -> Any:
     """r in (0, 1) with r / (1 - r)**alpha = z, by Newton on the logit of r, where the equation is monotone."""
     s = np.minimum(log_z, log_z / np.maximum(alpha, 1e-3))
     for _ in range(SATURATION_STEPS):
-        s = _saturation_step(s, log_z, alpha, np.logaddexp, special.expit)
-    return special.expit(s)
+        s = _saturation_step(s, log_z, alpha, np.logaddexp, scipy.special.expit)
+    return scipy.special.expit(s)
 
 
 def _saturation_step(s: Any, log_z: Any, alpha: Any, logaddexp: Callable, sigmoid: Callable) -> Any:
@@ -113,8 +113,8 @@ FUNCTIONS = {
     "sqrt": Function(1, np.sqrt, "sqrt", r"\sqrt{{{0}}}"),
     "abs": Function(1, np.abs, "abs", r"\left|{0}\right|"),
     "tanh": Function(1, np.tanh, "tanh", r"\tanh\left({0}\right)"),
-    "sigmoid": Function(1, special.expit, "sigmoid", r"\sigma\left({0}\right)"),
-    "gammaln": Function(1, special.gammaln, "gammaln", r"\log\Gamma\left({0}\right)"),
+    "sigmoid": Function(1, lambda x: scipy.special.expit(x), "sigmoid", r"\sigma\left({0}\right)"),
+    "gammaln": Function(1, lambda x: scipy.special.gammaln(x), "gammaln", r"\log\Gamma\left({0}\right)"),
     "minimum": Function(2, np.minimum, "minimum", r"\min\left({0}, {1}\right)"),
     "maximum": Function(2, np.maximum, "maximum", r"\max\left({0}, {1}\right)"),
     "logaddexp": Function(2, np.logaddexp, _logaddexp_pytensor, r"\log\left(e^{{{0}}} + e^{{{1}}}\right)"),

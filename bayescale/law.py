@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtr
+import scipy
 
 from bayescale.formula import evaluate, parse, split_data
 from bayescale.lawfile import MAX_BYTES, PREDICTED, Law, LawError, column, parse_law
@@ -171,7 +171,7 @@ def _range_text(law: Law) -> str:
 
 def standard_parameters(law: Law, z: np.ndarray) -> dict[str, np.ndarray]:
     """Parameters [draw] from z [draw, parameter], on the scale where each prior is a standard normal."""
-    u = ndtr(z)
+    u = scipy.special.ndtr(z)
     return {
         name: DISTRIBUTIONS[prior.dist].quantile(u[:, i], **prior.params)
         for i, (name, prior) in enumerate(law.priors.items())

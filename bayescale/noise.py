@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import special
+import scipy
 
 from bayescale.formula import Node, evaluate, parse, substitute
 from bayescale.priors import Prior
@@ -95,7 +95,7 @@ def log_density(noise: Noise, residual: Any, scale: Any, values: Mapping[str, An
 def cumulative(noise: Noise, residual: Any, scale: Any, values: Mapping[str, Any]) -> Any:
     """P(scatter <= ``residual``), the distribution function of :func:`log_density`."""
     z = residual / scale
-    return special.stdtr(2 + values["nu_minus_2"], z) if noise.robust else special.ndtr(z)
+    return scipy.special.stdtr(2 + values["nu_minus_2"], z) if noise.robust else scipy.special.ndtr(z)
 
 
 def sample_noise(noise: Noise, scale: Any, values: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import special
+import scipy
 
 from bayescale.formula import Node, evaluate, parse
 
@@ -30,8 +30,8 @@ class Distribution:
 
 
 def _truncated_normal(u, mu, sigma, lower, upper):
-    low, high = special.ndtr((lower - mu) / sigma), special.ndtr((upper - mu) / sigma)
-    return mu + sigma * special.ndtri(low + u * (high - low))
+    low, high = scipy.special.ndtr((lower - mu) / sigma), scipy.special.ndtr((upper - mu) / sigma)
+    return mu + sigma * scipy.special.ndtri(low + u * (high - low))
 
 
 REAL = parse("u"), parse("x")
@@ -43,18 +43,22 @@ NORMAL = parse("-0.5*((u - mu)/sigma)**2")
 # names and parameters are PyMC's, so that a prior reads the same in a law file and in a model
 DISTRIBUTIONS = {
     "Normal": Distribution(
-        ("mu", "sigma"), ("sigma",), lambda u, mu, sigma: mu + sigma * special.ndtri(u), *REAL, NORMAL
+        ("mu", "sigma"), ("sigma",), lambda u, mu, sigma: mu + sigma * scipy.special.ndtri(u), *REAL, NORMAL
     ),
     "LogNormal": Distribution(
-        ("mu", "sigma"), ("sigma",), lambda u, mu, sigma: np.exp(mu + sigma * special.ndtri(u)), *POSITIVE, NORMAL
+        ("mu", "sigma"), ("sigma",), lambda u, mu, sigma: np.exp(mu + sigma * scipy.special.ndtri(u)), *POSITIVE, NORMAL
     ),
     "LogitNormal": Distribution(
-        ("mu", "sigma"), ("sigma",), lambda u, mu, sigma: special.expit(mu + sigma * special.ndtri(u)), *SHARE, NORMAL
+        ("mu", "sigma"),
+        ("sigma",),
+        lambda u, mu, sigma: scipy.special.expit(mu + sigma * scipy.special.ndtri(u)),
+        *SHARE,
+        NORMAL,
     ),
     "HalfNormal": Distribution(
         ("sigma",),
         ("sigma",),
-        lambda u, sigma: sigma * special.ndtri((1 + u) / 2),
+        lambda u, sigma: sigma * scipy.special.ndtri((1 + u) / 2),
         *POSITIVE,
         parse("u - 0.5*(x/sigma)**2"),
     ),
@@ -69,14 +73,14 @@ DISTRIBUTIONS = {
     "Gamma": Distribution(
         ("alpha", "beta"),
         ("alpha", "beta"),
-        lambda u, alpha, beta: special.gammaincinv(alpha, u) / beta,
+        lambda u, alpha, beta: scipy.special.gammaincinv(alpha, u) / beta,
         *POSITIVE,
         parse("alpha*u - beta*x"),
     ),
     "Beta": Distribution(
         ("alpha", "beta"),
         ("alpha", "beta"),
-        lambda u, alpha, beta: special.betaincinv(alpha, beta, u),
+        lambda u, alpha, beta: scipy.special.betaincinv(alpha, beta, u),
         *SHARE,
         parse("-alpha*logaddexp(0, -u) - beta*logaddexp(0, u)"),
     ),

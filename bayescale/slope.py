@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from scipy import special
+import scipy
 
 from bayescale.formula import ARITHMETIC, FUNCTIONS, Binary, Call, Name, Negative, Node, Number
 
@@ -23,7 +23,7 @@ SLOPES: dict[str, Callable[[Any, Any], Any]] = {
     "abs": lambda x, value: np.sign(x),
     "tanh": lambda x, value: 1 - value**2,
     "sigmoid": lambda x, value: value * (1 - value),
-    "gammaln": lambda x, value: special.digamma(x),
+    "gammaln": lambda x, value: scipy.special.digamma(x),
 }
 STEP = 1e-5  # of the central difference for a function that the table does not know
 
@@ -83,7 +83,7 @@ def _call(name: str, args: list[tuple[Any, Any]]) -> tuple[Any, Any]:
         first = a <= b if name == "minimum" else a >= b
         return value, np.where(first, 0.0 if da is None else da, 0.0 if db is None else db)
     if name == "logaddexp":
-        by_a, by_b = special.expit(a - b), special.expit(b - a)
+        by_a, by_b = scipy.special.expit(a - b), scipy.special.expit(b - a)
         return value, _add(_times(da, lambda: by_a), _times(db, lambda: by_b))
     parts = [_times(d, lambda i=i: _difference(name, [a, b], i)) for i, d in enumerate((da, db))]
     return value, _add(*parts)
