@@ -37,6 +37,7 @@ from bayescale.quick import NotTrusted, approximate
 from bayescale.runs import read_runs
 from bayescale.sampling import SamplerError, as_dataset, best_attempt, cores
 from bayescale.starts import STARTS, start_points, unbounded
+from bayescale.threads import one_blas_thread
 
 FORMAT = 1  # of a saved fit; a later bayescale reads earlier ones
 MIN_RUNS = 4
@@ -48,6 +49,7 @@ class FitError(ValueError):
     """A fit that cannot be made, trusted, saved or opened; the message says which and what to do."""
 
 
+@one_blas_thread()
 def fit(
     runs: Any,
     law: "str | os.PathLike[str] | Law | None" = None,
@@ -179,6 +181,7 @@ def _prepared(runs: Any, law: Any, noise: str | None) -> tuple[Law, xr.Dataset, 
     return law, runs, noise, constants
 
 
+@one_blas_thread()
 def refit(tree: xr.DataTree, kept: np.ndarray, *, draws: int = 500, chains: int = 4, seed: int = 0) -> xr.DataTree:
     """Sample the law of a fit again on some of its runs, with the reference constants, and so the priors, of the fit.
 

@@ -6,7 +6,7 @@ last digits; random draws amplify them. For matrices of this package's size thre
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ class _Limit:
     inside: int = 0
     set: Any = None
     lock: Any = field(default_factory=threading.Lock)
+    of_thread: Any = field(default_factory=threading.local)
 
 
 _LIMIT = _Limit()
@@ -25,18 +26,36 @@ _LIMIT = _Limit()
 
 @contextlib.contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """While it is entered, or for every call of a function that it decorates, BLAS runs in the thread that calls it."""
-    import scipy.linalg  # noqa: F401  its own BLAS is limited too, if it is there by now
+    """While it is entered, or for every call of a function that it decorates, BLAS runs in the thread that calls it.
+
+    That is NumPy's, and SciPy's where ``scipy.linalg`` is loaded by then: modules that use it import it at their top.
+    """
     from threadpoolctl import threadpool_limits
 
+    if getattr(_LIMIT.of_thread, "inside", False):
+        yield
+        return
     with _LIMIT.lock:
         if not _LIMIT.inside:
-            _LIMIT.set = threadpool_limits(1, user_api="blas")
+            _LIMIT.set = _elsewhere(lambda: threadpool_limits(1, user_api="blas"))
         _LIMIT.inside += 1
+    _LIMIT.of_thread.inside = True
     try:
-        yield
+        with threadpool_limits(1, user_api="blas"):  # of BLAS whose limits belong to threads, which OpenMP's do
+            yield
     finally:
+        _LIMIT.of_thread.inside = False
         with _LIMIT.lock:
             _LIMIT.inside -= 1
             if not _LIMIT.inside:
-                _LIMIT.set.restore_original_limits()
+                _elsewhere(_LIMIT.set.restore_original_limits)
+
+
+def _elsewhere(function: Callable[[], Any]) -> Any:
+    """What a function returns, called in a thread that ends: threadpoolctl lets only the thread that has set a limit of
+    the process take it away, as long as it lives, and the first to come need not be the last to go."""
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(function()))
+    thread.start()
+    thread.join()
+    return results[0]
