@@ -84,6 +84,7 @@ def arrays(value):
     return np.asarray(value).tobytes()
 
 
+@pytest.mark.slow
 def test_bits_of_the_drift_do_not_depend_on_threads(true_fit, crossed_runs):
     """Products of matrices with a few hundred rows, which differ on two threads if they are let."""
     tree = true_fit(draws=400, runs=crossed_runs(20, 20))
