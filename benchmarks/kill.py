@@ -5,7 +5,7 @@
 Every job runs undisturbed once; its files are the reference. Then it is started again and again in another folder and
 killed (SIGKILL to all of its processes), at moments drawn evenly over its whole life and, every second time, over the
 time in which it writes one of its files. After every kill each file under a name that is not hidden must be there
-byte for byte as in the reference, or not at all; every other kill the job is run to its end in what the killed ones
+byte for byte as in the reference, or not at all; every third kill the job is run to its end in what the killed ones
 have left, and its files must be all there and the same. The cache of compiled laws begins empty, so that compiling is
 killed too.
 """
@@ -37,21 +37,29 @@ CLI = (sys.executable, "-m", "bayescale.cli")
 
 @dataclass(frozen=True)
 class Job:
-    """A command that leaves files in {folder}; ``before`` makes what it needs, in {given}."""
+    """A command that leaves files in {folder}; ``before`` makes what it needs, in {given}.
+
+    Of all kills it gets so large a share.
+    """
 
     name: str
     command: Sequence[str]
+    share: float
     before: Sequence[str] = ()
 
 
 FIT = "fit pile --law chinchilla --below 1e22 --seed 3 --quiet -o"
 BACKTEST = "backtest pile --law chinchilla --law kaplan --horizon 0.5 --seed 3 --quiet --resume {folder}/kept"
-REPORT = "report {given}/fit.nc -C 1e23 -N 20B -D 400B --seed 3 --quiet -o {folder}/report.html"
+REPORT = "report {given}/fit.nc --seed 3 --quiet -o {folder}/report.html"
 JOBS = (
-    Job("fit", (*CLI, *FIT.split(), "{folder}/fit.nc")),
-    Job("backtest", (*CLI, *BACKTEST.split(), "-o", "{folder}/table.csv", "--figure", "{folder}/backtest.png")),
-    Job("fit_many", (sys.executable, "-c", BATCH, "{folder}")),
-    Job("report", (*CLI, *REPORT.split()), before=(*CLI, *FIT.split(), "{given}/fit.nc")),
+    Job("fit", (*CLI, *FIT.split(), "{folder}/fit.nc"), 0.3),
+    Job(
+        "backtest",
+        (*CLI, *BACKTEST.split(), "-o", "{folder}/table.csv", "--figure", "{folder}/backtest.png"),
+        0.3,
+    ),
+    Job("fit_many", (sys.executable, "-c", BATCH, "{folder}"), 0.25),
+    Job("report", (*CLI, *REPORT.split()), 0.15, before=(*CLI, *FIT.split(), "{given}/fit.nc")),
 )
 
 
@@ -100,25 +108,20 @@ def _ended(process: subprocess.Popen) -> None:
 
 
 def undisturbed(job: Job, base: Path, given: Path) -> Life:
-    folder, kernels = base / "reference", base / "kernels of the reference"
+    folder = base / "reference"
     folder.mkdir()
-    for _ in range(2):  # the second time is as warm as those that are killed
-        begin, seen, gone = time.monotonic(), {}, {}
-        process = _start(job.command, kernels, folder=folder, given=given)
-        while process.poll() is None:
-            now, parts = time.monotonic(), _parts(folder)
-            for name in parts:
-                seen.setdefault(name, now)
-            for name in set(seen) - parts:
-                gone.setdefault(name, now)
-            time.sleep(POLL_SECONDS)
-        _ended(process)
-        seconds = time.monotonic() - begin
-        left = files(folder)
-        if job.name in ("backtest", "fit_many"):  # what is kept would leave nothing to do
-            break
+    begin, seen, gone = time.monotonic(), {}, {}
+    process = _start(job.command, base / "kernels of the reference", folder=folder, given=given)
+    while process.poll() is None:
+        now, parts = time.monotonic(), _parts(folder)
+        for name in parts:
+            seen.setdefault(name, now)
+        for name in set(seen) - parts:
+            gone.setdefault(name, now)
+        time.sleep(POLL_SECONDS)
+    _ended(process)
     writing = max((gone.get(name, now) - at for name, at in seen.items()), default=0.01)
-    return Life(seconds, left, writing)
+    return Life(time.monotonic() - begin, files(folder), writing)
 
 
 def killed(
@@ -175,7 +178,7 @@ def try_job(
         row["half_written"] += half > 0
         row["wrong"] += sum(content != life.files.get(name) for name, content in found.items())
         say(f"{job.name}: killed after {when}; {len(found)} of {len(life.files)} files there, {half} half written")
-        if row["kills"] % 2 == 0 or row["kills"] == kills:
+        if row["kills"] % 3 == 0 or row["kills"] == kills:
             finish()
     return row
 
@@ -183,7 +186,8 @@ def try_job(
 def run(kills: int, seed: int, say: Callable[[str], None] = lambda text: None) -> list[dict[str, Any]]:
     """A row a job: kills, half-written and wrong files seen after them, runs that went on and what they left."""
     rng, rows = np.random.default_rng(seed), []
-    for job, count in zip(JOBS, np.diff(np.linspace(0, kills, len(JOBS) + 1).astype(int)), strict=True):
+    edges = np.round(kills * np.cumsum([0.0, *(job.share for job in JOBS)])).astype(int)
+    for job, count in zip(JOBS, np.diff(edges), strict=True):
         with tempfile.TemporaryDirectory() as base:
             rows.append(try_job(job, Path(base), int(count), rng, say))
     return rows
