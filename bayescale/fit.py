@@ -29,7 +29,7 @@ from bayescale.law import (
     size_column,
 )
 from bayescale.lawfile import COLUMNS
-from bayescale.lint import check_runs
+from bayescale.lint import check_runs, far_off
 from bayescale.model import Model, build_model, compiled_model, inputs_of, model_data, observed_values
 from bayescale.noise import NOISES, default_noise, log_density, log_mass, noise_scale
 from bayescale.priors import DISTRIBUTIONS, Prior
@@ -114,7 +114,7 @@ def fit(
         found = _sampled(model, priors, draws, chains, seed, enough="clean", progress=progress)
     convergence, posterior, stats, setting = found
     tree = _assemble(law, noise, runs, constants, posterior, stats)
-    report = convergence | not_quick | check_identification(law, runs, tree["posterior"].to_dataset())
+    report = convergence | not_quick | check_identification(law, runs, tree["posterior"].to_dataset(), constants)
     tree.attrs = {
         "bayescale_format": FORMAT,
         "law": law.name,
@@ -133,7 +133,7 @@ def fit(
         tried = f"{setting.get('attempts', 1)} attempt(s)"
         raise FitError(
             f"law '{law.name}' on {runs.attrs.get('source', 'runs')} did not converge after {tried}: "
-            f"{report['why']}; try another law, check the runs (bayescale check), "
+            f"{report['why']}; try {report['remedy']}; check the runs (bayescale check); "
             "or look at it all the same with allow_unconverged=True (--allow-unconverged)"
         )
     return tree
@@ -176,7 +176,9 @@ def _prepared(runs: Any, law: Any, noise: str | None) -> tuple[Law, xr.Dataset, 
             f"{law.observed.scale}); allowed are {', '.join(allowed)}"
         )
     _check_fits(runs, law)
-    constants = reference_constants(law, runs) | {"C_ref": _centre(runs[size_column(law)].values)}
+    # the priors of a law stand on the smallest loss: one that is plainly wrong must not move them
+    right = runs.isel(run=~far_off(runs))
+    constants = reference_constants(law, right) | {"C_ref": _centre(right[size_column(law)].values)}
     _check_finite(law, runs, constants)
     return law, runs, noise, constants
 

@@ -9,6 +9,9 @@ import xarray as xr
 
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN, SIZES
 
+SURFACE_RUNS = 12  # a surface of six numbers needs some
+SURPRISING_SD = 6
+
 
 @dataclass(frozen=True)
 class Note:
@@ -35,6 +38,28 @@ def off_diagonal(runs: xr.Dataset) -> float:
     return float(np.sqrt(max(0.0, (d @ d - (n @ d) ** 2 / (n @ n)) / len(d))))
 
 
+def line_of_sizes(runs: xr.Dataset) -> str:
+    """The line that N and D move along, in words: ``D = 20 N``, ``D ~ N^1.1`` or ``N D = 1.7e+19``."""
+    n, d = runs.params.values, runs.tokens.values
+    if not np.ptp(n) or not np.ptp(d):
+        return f"N = {n[0]:.3g}" if np.ptp(d) else f"D = {d[0]:.3g}"
+    power = _slope(np.log(n), np.log(d))
+    middle = np.exp(np.mean(np.log(d) - np.log(n)))
+    if abs(power - 1) < 0.02:
+        return f"D = {middle:.3g} N"
+    if abs(power + 1) < 0.02:
+        return f"N D = {np.exp(np.mean(np.log(d) + np.log(n))):.3g}"
+    return f"D ~ N^{power:.2f}"
+
+
+def far_off(runs: xr.Dataset) -> np.ndarray:
+    """Which runs have a loss more than twice, or less than half, what a smooth surface through all says [run]."""
+    if {*SIZES, "loss"} - set(runs.data_vars) or (runs["loss"] <= 0).any():
+        return np.zeros(runs.sizes["run"], dtype=bool)
+    residual, scale = _from_surface(*(runs[name].values for name in ("params", "tokens", "loss")))
+    return (np.abs(residual) > SURPRISING_SD * scale) & (np.abs(residual) > np.log(2))
+
+
 def check_runs(runs: xr.Dataset) -> list[Note]:
     """What a careful reader would object to in these runs; an empty list when nothing."""
     notes = []
@@ -58,8 +83,8 @@ def check_runs(runs: xr.Dataset) -> list[Note]:
         add(
             "collinear_sizes",
             "warning",
-            f"N and D move together (tokens per parameter vary {spread_of_ratio(runs):.3g} times, 3 or more are "
-            "wanted): the runs do not tell the effects of N and D apart; vary D at fixed N",
+            f"N and D move together, along {line_of_sizes(runs)}: the runs do not tell the effects of N and D apart; "
+            "vary D at fixed N (so that tokens per parameter vary 3 times or more)",
         )
     ratio = c / (FLOPS_PER_PARAM_TOKEN * n * d)
     odd = np.flatnonzero(np.abs(np.log(ratio)) > np.log(1.5))
@@ -95,28 +120,36 @@ def _slope(x: np.ndarray, y: np.ndarray) -> float:
     return float(x @ y / (x @ x)) if x.any() else 0.0
 
 
-def _surprising_losses(n: np.ndarray, d: np.ndarray, loss: np.ndarray) -> list[Note]:
-    """Runs far from a smooth surface through all of them: quadratic in log N and log D, fitted robustly."""
+def _from_surface(n: np.ndarray, d: np.ndarray, loss: np.ndarray) -> tuple[np.ndarray, float]:
+    """Log loss less a smooth surface through all runs, quadratic in log N and log D and fitted robustly; its scale."""
     x, y = np.log(n) - np.log(n).mean(), np.log(d) - np.log(d).mean()
     design = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1)
-    if len(loss) < 12:
-        return []
     target, weight = np.log(loss), np.ones_like(loss)
+    if len(loss) < SURFACE_RUNS:
+        return np.zeros_like(target), 1.0
     for _ in range(30):
         coefficients = np.linalg.lstsq(design * weight[:, None], target * weight, rcond=None)[0]
         residual = target - design @ coefficients
         scale = max(1.4826 * np.median(np.abs(residual)), 1e-12)
         weight = 1 / np.sqrt(1 + (residual / (2 * scale)) ** 2)
-    rows = np.flatnonzero((np.abs(residual) > 6 * scale) & (np.abs(residual) > 0.02))
+    return residual, scale
+
+
+def _surprising_losses(n: np.ndarray, d: np.ndarray, loss: np.ndarray) -> list[Note]:
+    """Runs far from a smooth surface through all of them."""
+    residual, scale = _from_surface(n, d, loss)
+    rows = np.flatnonzero((np.abs(residual) > SURPRISING_SD * scale) & (np.abs(residual) > 0.02))
     if not rows.size:
         return []
     worst = rows[np.argmax(np.abs(residual[rows]))]
+    severe = bool(np.abs(residual[worst]) > np.log(2))
     return [
         Note(
             "surprising_loss",
-            "info",
-            f"{rows.size} run(s) lie more than 2 % and 6 robust sd off a smooth surface, the worst is row {worst} "
-            f"(N {n[worst]:.3g}, D {d[worst]:.3g}, loss {loss[worst]:.4g}, {100 * residual[worst]:+.1f} %): "
+            "warning" if severe else "info",
+            f"{rows.size} run(s) lie more than 2 % and {SURPRISING_SD} robust sd off a smooth surface, the worst is "
+            f"row {worst} (N {n[worst]:.3g}, D {d[worst]:.3g}, loss {loss[worst]:.4g}, where the others say about "
+            f"{loss[worst] * np.exp(-residual[worst]):.3g}): "
             "check for divergence or a typing error; the noise model allows for some",
             tuple(int(row) for row in rows),
         )

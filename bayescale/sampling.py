@@ -54,9 +54,11 @@ def best_attempt(
         If no chain finds a place to start.
     """
     attempts = []
-    for tune, target_accept, thin in SETTINGS:
+    for i, (tune, target_accept, thin) in enumerate(SETTINGS):
+        # a new seed is a new start: the last attempt's chains may have begun in a bad place
+        start = seed if i == 0 else int(np.random.SeedSequence([seed, i]).generate_state(1)[0])
         try:
-            position, stats = sample(model, draws * thin, tune, chains, seed, target_accept, progress)
+            position, stats = sample(model, draws * thin, tune, chains, start, target_accept, progress)
         except SamplerError:
             if not attempts:
                 raise

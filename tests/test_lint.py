@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bayescale.lint import Note, check_runs, off_diagonal, spread_of_ratio
+from bayescale.lint import Note, check_runs, far_off, off_diagonal, spread_of_ratio
 from bayescale.runs import read_runs
 
 
@@ -34,9 +34,13 @@ def test_three_runs_are_few(code):
 def test_collinear_sizes(rng):
     table = chinchilla_runs(rng)
     table["tokens"] = 20 * table["params"]
-    assert "vary 1 times, 3 or more are wanted" in codes(table)["collinear_sizes"].text
+    assert "N and D move together, along D = 20 N:" in codes(table)["collinear_sizes"].text
     table["tokens"] = table["params"] ** 0.7 * 1e4  # the ratio varies, along one line
-    assert "collinear_sizes" in codes(table)
+    assert "along D ~ N^0.70:" in codes(table)["collinear_sizes"].text
+    table["tokens"] = 1e19 / table["params"]  # one isoFLOP curve
+    assert "along N D = 1e+19:" in codes(table)["collinear_sizes"].text
+    table["tokens"] = np.full_like(table["params"], 1e10)
+    assert "along D = 1e+10:" in codes(table)["collinear_sizes"].text
 
 
 def test_measures_of_a_design():
@@ -81,6 +85,17 @@ def test_a_typing_error_in_a_loss_is_found(rng):
     table["loss"][7] *= 1.2
     note = codes(table)["surprising_loss"]
     assert note.rows == (7,) and "the worst is row 7" in note.text and "check for divergence" in note.text
+
+
+def test_runs_far_off_are_named(rng):
+    table = chinchilla_runs(rng)
+    table["loss"][[3, 9]] = 80.0, 0.01
+    runs = read_runs(table)
+    note = codes(table)["surprising_loss"]
+    assert note.severity == "warning" and note.rows == (3, 9) and "where the others say about" in note.text
+    assert np.flatnonzero(far_off(runs)).tolist() == [3, 9]
+    assert not far_off(read_runs(chinchilla_runs(rng))).any()
+    assert not far_off(read_runs({"N": [1e7, 1e8, 1e9], "D": [2e8, 2e9, 2e10], "loss": [4.0, 3.5, 0.01]})).any()
 
 
 def test_losses_that_say_nothing(rng):
