@@ -15,6 +15,7 @@ from bayescale.tables import (
     allocation_cells,
     approaches_cells,
     backtest_cells,
+    calibration_cells,
     count_cells,
     decision_cells,
     forecast_cells,
@@ -525,6 +526,81 @@ def backtest(
     elif not quiet:
         print_table(backtest_cells(table))
         print(statement)
+
+
+@app.command()
+def calibrate(
+    law: Annotated[str, typer.Argument(metavar="LAW", help="Name or path of a law.")] = DEFAULT_LAW,
+    design: Annotated[
+        str | None, typer.Option(help="Runs whose sizes are simulated; default: a grid over the law's range.")
+    ] = None,
+    posterior: Annotated[
+        str | None, typer.Option(metavar="RUNS", help="Draw the parameters from the posterior of these runs.")
+    ] = None,
+    simulations: Annotated[int, typer.Option(help="Simulated sets of runs.")] = 300,
+    draws: Annotated[int, typer.Option(help="Kept draws of each of 4 chains.")] = 1000,
+    noise: Annotated[
+        str | None, typer.Option(help="student_t (default) or normal; beta_binomial for proportions.")
+    ] = None,
+    once: Annotated[
+        bool, typer.Option("--once", help="Try no slower sampler settings: quicker for hard laws.")
+    ] = False,
+    resume: Annotated[Path | None, typer.Option(help="Folder of finished simulations: a killed run goes on.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Save the table here (CSV).")] = None,
+    figure: Annotated[Path | None, typer.Option(help="Draw the ranks here (PNG).")] = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    column: Columns = None,
+    unit: Units = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Is the machinery right? Fit simulated runs, rank what they were simulated from (simulation-based calibration)."""
+    if design is not None and posterior is not None:
+        raise InputError("--posterior takes the sizes of its runs: give it or --design")
+    for path, example in ((output, "ranks.csv"), (figure, "ranks.png")):
+        if path is not None:
+            _check_output(path, example)
+    from bayescale.law import load_law
+
+    chosen = load_law(law)
+    given = {
+        name: _runs(source, column, unit, chosen)
+        for name, source in (("design", design), ("posterior", posterior))
+        if source is not None
+    }
+    from bayescale.batch import open_executor
+    from bayescale.calibrate import calibrate as run_calibration  # 'calibrate' is this command
+    from bayescale.calibration import (
+        calibration_statement,
+        calibration_summary,
+        calibration_table,
+        calibration_warnings,
+    )
+    from bayescale.files import write_table
+
+    with (
+        open_executor(_executor(workers, scheduler)) as executor,
+        progress_bar("fitting simulated runs", quiet or as_json) as step,
+    ):
+        options = {"noise": noise, "simulations": simulations, "draws": draws, "once": once}
+        options |= {"seed": seed, "folder": resume}
+        result = run_calibration(chosen, **given, **options, executor=executor, progress=step)
+    table = calibration_table(result)
+    if output is not None:
+        write_table(table, output)
+    if figure is not None:
+        from bayescale.figures import save_figure
+        from bayescale.plots_trust import plot_ranks
+
+        save_figure(plot_ranks(result), figure)
+    if as_json:
+        print_json(calibration_summary(result))
+    elif not quiet:
+        print_table(calibration_cells(table))
+        print(calibration_statement(result))
+        print_warnings(calibration_warnings(result))
 
 
 @app.command()

@@ -184,7 +184,15 @@ def _prepared(runs: Any, law: Any, noise: str | None) -> tuple[Law, xr.Dataset, 
 
 
 @one_blas_thread()
-def refit(tree: xr.DataTree, kept: np.ndarray, *, draws: int = 500, chains: int = 4, seed: int = 0) -> xr.DataTree:
+def refit(
+    tree: xr.DataTree,
+    kept: np.ndarray,
+    *,
+    draws: int = 500,
+    chains: int = 4,
+    seed: int = 0,
+    enough: str = "converged",
+) -> xr.DataTree:
     """Sample the law of a fit again on some of its runs, with the reference constants, and so the priors, of the fit.
 
     Parameters
@@ -192,6 +200,8 @@ def refit(tree: xr.DataTree, kept: np.ndarray, *, draws: int = 500, chains: int 
     tree : what :func:`fit` returns
     kept : which of its runs to learn from, booleans [run]
     draws, chains, seed : as in :func:`fit`
+    enough : when slower settings of the sampler are tried no more: "converged", "clean" as in :func:`fit`, or "first",
+        which tries none
 
     Returns
     -------
@@ -203,9 +213,7 @@ def refit(tree: xr.DataTree, kept: np.ndarray, *, draws: int = 500, chains: int 
     constants = {name: float(tree["constant_data"][name]) for name in (*law.constants, "C_ref")}
     learnt = runs.isel(run=np.asarray(kept, dtype=bool))
     model = _model(law, noise, learnt, constants, seed, float(np.ptp(observed_values(law, runs).values)))
-    report, posterior, stats, _ = _sampled(
-        model, law.priors | NOISES[noise].priors, draws, chains, seed, enough="converged"
-    )
+    report, posterior, stats, _ = _sampled(model, law.priors | NOISES[noise].priors, draws, chains, seed, enough=enough)
     result = _assemble(law, noise, runs, constants, posterior, stats)
     result["constant_data"] = result["constant_data"].to_dataset().assign(kept=("run", np.asarray(kept, dtype=bool)))
     result.attrs = {name: tree.attrs[name] for name in ("law", "law_text", "noise", "source")}

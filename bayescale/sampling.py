@@ -46,7 +46,7 @@ def best_attempt(
     Parameters
     ----------
     model : over the real line of each of ``priors``
-    enough : "clean" or "converged", see :func:`bayescale.diagnostics.check_convergence`
+    enough : "clean" or "converged", see :func:`bayescale.diagnostics.check_convergence`; "first" is one attempt
 
     Raises
     ------
@@ -68,7 +68,7 @@ def best_attempt(
         stats = as_dataset(stats)
         setting = {"tune": tune, "target_accept": target_accept, "thin": thin}
         attempts.append((check_convergence(posterior, stats), posterior, stats, setting))
-        if attempts[-1][0][enough]:
+        if enough == "first" or attempts[-1][0][enough]:
             break
     convergence, posterior, stats, setting = max(attempts, key=lambda attempt: _quality(attempt[0]))
     return convergence | {"method": "nuts"}, posterior, stats, setting | {"attempts": len(attempts)}

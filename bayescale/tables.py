@@ -228,6 +228,23 @@ def backtest_cells(frame: Any) -> Table:
     return table("Backtest: how often the bands held, by distance beyond the runs learnt from", header, rows)
 
 
+def calibration_cells(frame: Any) -> Table:
+    """Ranks of a calibration, from :func:`bayescale.calibration_table`."""
+    rows = [
+        (
+            row["quantity"],
+            row["kind"],
+            str(row["simulations"]),
+            f"{row['p']:.2g}",
+            "yes" if row["inside"] else "NO",
+            *(f"{100 * row[f'cover{level}']:.1f} %" for level in (50, 80, 90)),
+        )
+        for row in frame.to_dict("records")
+    ]
+    header = ("quantity", "kind", "simulations", "p of ranks", "in band", "50 %", "80 %", "90 %")
+    return table("Ranks of the truth among posterior draws, and how often the posterior's bands held it", header, rows)
+
+
 def comparison_cells(frame: Any, *, runs: int, unit: str) -> Table:
     """Laws side by side, from :func:`bayescale.comparison_table`; each ``unit`` was left out in turn."""
     forward = "elpd_forward" in frame

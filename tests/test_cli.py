@@ -242,6 +242,13 @@ def test_hostile_formula_runs_nothing(command, runs, tmp_path, hostile):
         (["backtest", "{runs}", "--workers", "2", "--scheduler", "tcp://a:1"], "give one of them"),
         (["compare", "{runs}", "--scheduler", "nowhere"], "executor = 'nowhere': None, a number of worker processes"),
         (["backtest", "{one_size}"], "no cut leaves 12 runs of 4 sizes"),
+        (["calibrate", "nosuch"], "unknown law 'nosuch'"),
+        (["calibrate", "coupled", "--simulations", "3"], "simulations = 3 (a whole number of at least 10 is expected)"),
+        (["calibrate", "coupled", "--design", "{runs}", "--posterior", "{runs}"], "give it or --design"),
+        (["calibrate", "coupled", "--design", "{folder}"], "is a folder; a CSV or parquet file is expected"),
+        (["calibrate", "vocabulary"], "its noise is in units of the range of the observed values"),
+        (["calibrate", "coupled", "-o", "{folder}/no/x.csv"], "/no does not exist"),
+        (["calibrate", "coupled", "--workers", "0"], "a number of worker processes of at least 1 is expected"),
         (["report", "{fit}", "-o", "{folder}/no/report.html"], "/no does not exist"),
         (["report", "{fit}", "-o", "{folder}"], "is a folder; the name of a file in it is expected"),
         (["reproduce", "{truncated}", "{runs}"], "not a readable NetCDF file"),
@@ -521,6 +528,23 @@ def test_backtest(parsed, tmp_path, crossed_runs, sampled):
     assert row["forecasts"] >= 2 and 0 <= row["cover90"] <= 1 and row["crps"] > 0
     assert parsed(*args) == summary and list((tmp_path / "kept").iterdir())
     assert parsed(*args, "--workers", "1") == summary and summary["failed"] == {"chinchilla": []}
+
+
+def test_calibrate(command, parsed, tmp_path, crossed_runs):
+    crossed_runs(4, 3).to_dataframe().to_csv(tmp_path / "runs.csv", index=False)
+    args = ["calibrate", "power_compute", "--design", tmp_path / "runs.csv", "--simulations", "10", "--draws", "300"]
+    args += ["--resume", tmp_path / "kept", "-o", tmp_path / "ranks.csv", "--figure", tmp_path / "ranks.png"]
+    summary = parsed(*args)
+    assert summary["law"] == "power_compute" and summary["runs"] == 12 and summary["kind"] == "prior"
+    assert sum(summary["status"].values()) == 10 and summary["statement"].startswith("Law 'power_compute', parameters")
+    rows = {row["quantity"]: row for row in summary["rows"]}
+    assert {"level", "sigma", "log_likelihood", "loss_beyond"} <= set(rows)
+    assert all(0 < row["p"] <= 1 and 0 <= row["cover90"] <= 1 for row in rows.values())
+    assert (tmp_path / "ranks.png").read_bytes().startswith(b"\x89PNG")
+    with open(tmp_path / "ranks.csv", newline="") as file:
+        assert {row["quantity"] for row in csv.DictReader(file)} == set(rows)
+    status, out, _ = command(*args)  # from the folder
+    assert status == 0 and "p of ranks" in out and summary["statement"] in out
 
 
 def test_datasets(command, parsed):
