@@ -35,6 +35,7 @@ _PUBLIC = {
     "plots_split": ["plot_frontier", "plot_landmarks", "plot_next_run", "plot_regret", "plot_surface"],
     "plots_trust": ["plot_calibration", "plot_comparison", "plot_priors", "plot_ranks"],
     "report": ["report", "save_report"],
+    "reproduce": ["reproduce", "reproduction_table"],
     "runs": ["RunsError", "read_runs"],
     "sensitivity": ["prior_sensitivity", "sensitivity_warnings"],
     "show": ["show"],

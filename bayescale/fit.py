@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 
 from bayescale.diagnostics import ESS_MIN, check_identification
+from bayescale.kernel import machine
 from bayescale.law import (
     DEFAULT_LAW,
     Law,
@@ -36,6 +37,7 @@ from bayescale.quick import NotTrusted, approximate
 from bayescale.runs import read_runs
 from bayescale.sampling import SamplerError, as_dataset, best_attempt, cores
 from bayescale.starts import STARTS, start_points, unbounded
+from bayescale.threads import one_blas_thread
 
 FORMAT = 1  # of a saved fit; a later bayescale reads earlier ones
 MIN_RUNS = 4
@@ -47,6 +49,7 @@ class FitError(ValueError):
     """A fit that cannot be made, trusted, saved or opened; the message says which and what to do."""
 
 
+@one_blas_thread()
 def fit(
     runs: Any,
     law: "str | os.PathLike[str] | Law | None" = None,
@@ -124,6 +127,7 @@ def fit(
         "diagnostics": json.dumps(report),
         "notes": json.dumps([vars(note) for note in check_runs(runs)]),
         "versions": json.dumps(versions()),
+        "machine": machine(),
     }
     if not report["converged"] and not allow_unconverged:
         tried = f"{setting.get('attempts', 1)} attempt(s)"
@@ -179,6 +183,7 @@ def _prepared(runs: Any, law: Any, noise: str | None) -> tuple[Law, xr.Dataset, 
     return law, runs, noise, constants
 
 
+@one_blas_thread()
 def refit(
     tree: xr.DataTree,
     kept: np.ndarray,

@@ -22,6 +22,7 @@ from bayescale.forecast import forecast_table, forecast_warnings
 from bayescale.lawfile import Law
 from bayescale.lint import check_runs
 from bayescale.planning import plan_statement
+from bayescale.reproduce import reproduction_table
 from bayescale.tables import (
     allocation_cells,
     approaches_cells,
@@ -37,6 +38,7 @@ from bayescale.tables import (
     least_compute_cells,
     plan_cells,
     priors_cells,
+    reproduction_cells,
 )
 from bayescale.target import gain_table, gain_warnings, least_compute_table, least_compute_warnings
 from bayescale.verdict import comparison_table, comparison_verdict, comparison_warnings
@@ -72,7 +74,8 @@ def show(result: Any, *, target: float | None = None) -> Table:
     if kind is None:
         raise FitError(
             f"a {type(result).__name__} cannot be shown: give runs, a law, a fit, or what forecast, allocate, decide, "
-            "least_compute, compute_gain, approaches, next_run, plan_runs, backtest, calibrate or compare returned"
+            "least_compute, compute_gain, approaches, next_run, plan_runs, backtest, calibrate, compare or reproduce "
+            "returned"
         )
     if target is not None and kind != "forecast":
         raise FitError("target goes with a forecast; other results have no probability to reach a loss")
@@ -202,6 +205,11 @@ def _comparison(result: xr.Dataset) -> Table:
     return replace(cells, notes=(comparison_verdict(result),), warnings=tuple(comparison_warnings(result)))
 
 
+def _reproduction(result: xr.Dataset) -> Table:
+    units = "Apart: in Monte Carlo errors, the largest of mean, median and both ends."
+    return replace(reproduction_cells(reproduction_table(result)), notes=(result.attrs["statement"], units))
+
+
 GROUPS = {"predictions": "forecast", "posterior": "fit"}
 # a variable that only this result holds; the first found tells
 VARIABLES = {
@@ -214,6 +222,7 @@ VARIABLES = {
     "approach": "approaches",
     "candidate_sd": "next_run",
     "why_not": "allocate",
+    "apart": "reproduce",
 }
 SHOWN: dict[str, Callable[[Any], Table]] = {
     "runs": _runs,
@@ -229,4 +238,5 @@ SHOWN: dict[str, Callable[[Any], Table]] = {
     "backtest": _backtest,
     "calibrate": _calibration,
     "compare": _comparison,
+    "reproduce": _reproduction,
 }

@@ -46,6 +46,15 @@ def fit_sentences(summary: Any) -> list[str]:
     return sentences
 
 
+def reproduction_cells(frame: Any) -> Table:
+    """A fit and the one made again, from :func:`bayescale.reproduction_table`."""
+    rows = [
+        (row["quantity"], number_band_text(row, "then"), number_band_text(row, "now"), f"{row['apart']:.2g}")
+        for _, row in frame.iterrows()
+    ]
+    return table("median and 90 % band", ("", "as it was", "made again", "apart"), rows)
+
+
 def forecast_cells(frame: Any, target: float | None) -> Table:
     names = [str(name) for name in frame.columns]
     observed = next(name[:-4] for name in names if name.endswith("_q50") and not name.startswith("law_"))

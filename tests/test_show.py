@@ -54,7 +54,18 @@ def results(learnt, make_fit, true_fit, crossed_runs):
         "backtest": _backtest(),
         "calibrate": _calibration(),
         "compare": bayescale.compare(fits, mend=False),
+        "reproduce": _reproduction(fits["chinchilla"], crossed_runs()),
     }
+
+
+def _reproduction(fit, runs):
+    """The same fit, as if made again by other draws."""
+    again = fit.map_over_datasets(
+        lambda group: group.isel(draw=slice(None, None, -1)) if "draw" in group.dims else group
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importlib.import_module("bayescale.reproduce"), "fit", lambda *args, **options: again)
+        return bayescale.reproduce(fit, runs)
 
 
 def _backtest():
@@ -88,7 +99,7 @@ def _calibration():
 
 
 KINDS = """runs law fit forecast allocate decide least_compute compute_gain approaches next_run plan_runs backtest
-calibrate compare""".split()
+calibrate compare reproduce""".split()
 HOLDS = {  # in the header or the text of each
     "runs": "nats per token",
     "law": "90 % of it",
@@ -104,6 +115,7 @@ HOLDS = {  # in the header or the text of each
     "backtest": "IS 90 %",
     "calibrate": "p of ranks",
     "compare": "weight LOO",
+    "reproduce": "Monte Carlo error",
 }
 
 
