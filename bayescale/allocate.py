@@ -19,6 +19,7 @@ from bayescale.optimum import EDGE, Limits, Problem, Split, best_split
 from bayescale.problem import SplitOptions, bought_tokens, budgets_of, forecast_inputs, problem_of, problem_values
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN
 from bayescale.surface import loss_at, loss_slope, loss_surface
+from bayescale.threads import one_blas_thread
 
 CLOSED_FORM_TOLERANCE = 1e-3  # of log N*, between a law file's [optimum] and the numeric one
 NARROWER_THAN_PRIOR = 0.6  # a band of log N* wider than this share of the prior's own band is not learnt from runs
@@ -27,6 +28,7 @@ PRIOR_DRAWS = 1000
 NO_WIDTH = 1e-9  # relative width below which a band is none: the number is set by a limit
 
 
+@one_blas_thread()
 def allocate(
     fit: xr.DataTree,
     compute: Any,

@@ -13,10 +13,12 @@ from bayescale.diagnostics import diagnostics
 from bayescale.drift import has_drift
 from bayescale.fit import FitError, check_whole, law_of
 from bayescale.forecast import forecast, squared_width
+from bayescale.threads import one_blas_thread
 
 SMALLEST_WEIGHT = 0.005  # laws below it are left out: not one draw in two hundred would come from them
 
 
+@one_blas_thread()
 def average_forecast(
     fits: Mapping[str, xr.DataTree],
     weights: Any,
@@ -74,6 +76,7 @@ def average_forecast(
     return tree
 
 
+@one_blas_thread()
 def average_allocation(fits: Mapping[str, xr.DataTree], weights: Any, compute: Any, *, seed: int = 0) -> xr.Dataset:
     """The compute-optimal split under several laws: draws of N* and D* mixed by weights.
 

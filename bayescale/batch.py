@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bayescale.fit import FitError, versions
+from bayescale.threads import one_blas_thread
 
 DEATHS_MAX = 2  # of a task that ran alone when its worker died: then it is the task
 CONNECT_SECONDS = 10.0
@@ -87,7 +88,7 @@ def run_batch(
         if arrived is not None:
             arrived(i, result)
 
-    with _one_thread(), open_executor(executor if tasks else None) as workers:
+    with one_blas_thread(), open_executor(executor if tasks else None) as workers:
         if workers is None:
             for i, task in enumerate(tasks):
                 keep(i, _result(function, task, versions()))
@@ -132,12 +133,6 @@ def run_missing(
     return results
 
 
-def _one_thread() -> Any:
-    from threadpoolctl import threadpool_limits
-
-    return threadpool_limits(1, user_api="blas")
-
-
 def _result(function: Callable[[Any], Any], task: Any, expected: dict[str, str]) -> Any:
     """What a worker sends back; an error as text, since not every exception can be pickled."""
     here = versions()
@@ -146,7 +141,7 @@ def _result(function: Callable[[Any], Any], task: Any, expected: dict[str, str])
         why = f"the worker has {name} {here.get(name)}, the sender {expected[name]}; results would not be the same"
         return Failure("VersionError", f"{why}, give both the same versions")
     try:
-        with _one_thread():
+        with one_blas_thread():
             return function(task)
     except Exception as error:
         return Failure(type(error).__name__, _text(error), traceback.format_exc())

@@ -17,12 +17,14 @@ from bayescale.tables import (
     allocation_cells,
     approaches_cells,
     backtest_cells,
+    calibration_cells,
     count_cells,
     decision_cells,
     forecast_cells,
     gain_cells,
     least_compute_cells,
     plan_cells,
+    reproduction_cells,
 )
 from bayescale.terminal import (
     card,
@@ -212,8 +214,7 @@ def fit(
     data = _runs(runs, column, unit, chosen)
     if below is not None:
         data = _below(data, size_column(chosen), _number("--below", below))
-    if output is not None:
-        _check_output(output, "fit.nc")
+    _check_output(output, "fit.nc")
     with working("compiling and sampling", quiet or as_json):
         from bayescale.diagnostics import fit_summary
         from bayescale.fit import fit as fit_law  # 'fit' is this command
@@ -221,6 +222,8 @@ def fit(
 
         options = {"noise": noise, "draws": draws, "chains": chains, "seed": seed, "quick": quick}
         tree = fit_law(data, chosen, **options, allow_unconverged=allow_unconverged)
+    if below is not None:
+        tree.attrs["below"] = _number("--below", below)
     if output is not None:
         save_fit(tree, output)
     if as_json:
@@ -255,6 +258,7 @@ def forecast(
     from bayescale.forecast import forecast_summary, forecast_table, forecast_warnings
     from bayescale.store import open_fit
 
+    _check_output(output, "forecast.csv")
     goal = None if target is None else _number("--target", target)
     tree = forecast_runs(
         open_fit(fit),
@@ -299,6 +303,7 @@ def allocate(
     from bayescale.files import write_table
     from bayescale.store import open_fit
 
+    _check_output(output, "split.csv")
     options = _split_options(cost, given, params, tokens, ratio, unique_tokens, menu)
     budgets = [_number("--compute", value) for value in compute]
     sizes = [_number("--candidate", value) for value in candidate or ()] or None
@@ -422,6 +427,7 @@ def next_(
     from bayescale.files import write_table
     from bayescale.store import open_fit
 
+    _check_output(output, "plan.csv")
     aim = {"params": params, "tokens": tokens, "compute": compute}
     numbers = {name: None if value is None else _number(f"--{name}", value) for name, value in aim.items()}
     with working("weighing candidate runs", quiet or as_json):
@@ -494,6 +500,8 @@ def backtest(
     """Forecast your larger runs from your smaller ones, and see how often the bands hold."""
     from bayescale.law import load_law
 
+    _check_output(output, "backtest.csv")
+    _check_output(figure, "backtest.png")
     data = _runs(runs, column, unit, load_law(law[0]) if law else None)
     from bayescale.backtest import backtest as run_backtest
     from bayescale.backtest import backtest_failures, backtest_statement, backtest_table
@@ -520,6 +528,81 @@ def backtest(
     elif not quiet:
         print_table(backtest_cells(table))
         print(statement)
+
+
+@app.command()
+def calibrate(
+    law: Annotated[str, typer.Argument(metavar="LAW", help="Name or path of a law.")] = DEFAULT_LAW,
+    design: Annotated[
+        str | None, typer.Option(help="Runs whose sizes are simulated; default: a grid over the law's range.")
+    ] = None,
+    posterior: Annotated[
+        str | None, typer.Option(metavar="RUNS", help="Draw the parameters from the posterior of these runs.")
+    ] = None,
+    simulations: Annotated[int, typer.Option(help="Simulated sets of runs.")] = 300,
+    draws: Annotated[int, typer.Option(help="Kept draws of each of 4 chains.")] = 1000,
+    noise: Annotated[
+        str | None, typer.Option(help="student_t (default) or normal; beta_binomial for proportions.")
+    ] = None,
+    once: Annotated[
+        bool, typer.Option("--once", help="Try no slower sampler settings: quicker for hard laws.")
+    ] = False,
+    resume: Annotated[Path | None, typer.Option(help="Folder of finished simulations: a killed run goes on.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Save the table here (CSV).")] = None,
+    figure: Annotated[Path | None, typer.Option(help="Draw the ranks here (PNG).")] = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    column: Columns = None,
+    unit: Units = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Is the machinery right? Fit simulated runs, rank what they were simulated from (simulation-based calibration)."""
+    if design is not None and posterior is not None:
+        raise InputError("--posterior takes the sizes of its runs: give it or --design")
+    for path, example in ((output, "ranks.csv"), (figure, "ranks.png")):
+        if path is not None:
+            _check_output(path, example)
+    from bayescale.law import load_law
+
+    chosen = load_law(law)
+    given = {
+        name: _runs(source, column, unit, chosen)
+        for name, source in (("design", design), ("posterior", posterior))
+        if source is not None
+    }
+    from bayescale.batch import open_executor
+    from bayescale.calibrate import calibrate as run_calibration  # 'calibrate' is this command
+    from bayescale.calibration import (
+        calibration_statement,
+        calibration_summary,
+        calibration_table,
+        calibration_warnings,
+    )
+    from bayescale.files import write_table
+
+    with (
+        open_executor(_executor(workers, scheduler)) as executor,
+        progress_bar("fitting simulated runs", quiet or as_json) as step,
+    ):
+        options = {"noise": noise, "simulations": simulations, "draws": draws, "once": once}
+        options |= {"seed": seed, "folder": resume}
+        result = run_calibration(chosen, **given, **options, executor=executor, progress=step)
+    table = calibration_table(result)
+    if output is not None:
+        write_table(table, output)
+    if figure is not None:
+        from bayescale.figures import save_figure
+        from bayescale.plots_trust import plot_ranks
+
+        save_figure(plot_ranks(result), figure)
+    if as_json:
+        print_json(calibration_summary(result))
+    elif not quiet:
+        print_table(calibration_cells(table))
+        print(calibration_statement(result))
+        print_warnings(calibration_warnings(result))
 
 
 @app.command()
@@ -553,6 +636,7 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Which law? Left-out runs, larger runs forecast from smaller ones, weights, and an averaged forecast."""
+    _check_output(output, "compare.csv")
     if bool(params) != bool(tokens):
         raise InputError("--params and --tokens go together: one of each for every planned run")
     sizes = [[_number("--params", one) for one in params or ()], [_number("--tokens", one) for one in tokens or ()]]
@@ -616,6 +700,38 @@ def compare(
 
             print_table(allocation_cells(allocation_table(split)))
             print_warnings(allocation_warnings(split))
+
+
+@app.command()
+def reproduce(
+    fit: FitFile,
+    runs: Runs,
+    below: Annotated[
+        str | None, typer.Option("--below", help="Only the runs below this compute; default: as the fit was made.")
+    ] = None,
+    column: Columns = None,
+    unit: Units = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make a fit again from its runs: same bits, same within Monte Carlo error (status 0), or not (status 1)."""
+    from bayescale.fit import law_of
+    from bayescale.reproduce import REPRODUCED, reproduction_summary, reproduction_table
+    from bayescale.reproduce import reproduce as fit_again  # 'reproduce' is this command
+    from bayescale.store import open_fit
+
+    opened = open_fit(fit)
+    data = _runs(runs, column, unit, law_of(opened))
+    with working("fitting again", quiet or as_json):
+        result = fit_again(opened, data, below=None if below is None else _number("--below", below))
+    if as_json:
+        print_json(reproduction_summary(result))
+    elif not quiet:
+        if result.sizes["quantity"]:
+            print_table(reproduction_cells(reproduction_table(result)))
+        print(result.attrs["statement"])
+    if result.attrs["verdict"] not in REPRODUCED:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -756,12 +872,26 @@ def _runs(
     return read_runs(source, law, columns=_pairs("--column", column), units=_pairs("--unit", unit))
 
 
-def _check_output(path: Path, example: str) -> None:
+def _check_output(path: Path | None, example: str) -> None:
     """Before the work: can the file be where it was asked for?"""
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: the folder {path.parent} does not exist; make it first, or give another path")
+    if path is None:
+        return
+    folder = path.parent
+    if not folder.is_dir():
+        raise InputError(f"{path}: the folder {folder} does not exist; make it first, or give another path")
     if path.is_dir():
         raise InputError(f"{path} is a folder; the name of a file in it is expected, such as {path / example}")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is a device or a pipe; the name of a file is expected, such as {example}")
+    import tempfile
+
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(
+            f"{path}: nothing can be written in the folder {folder} ({reason}); give another path"
+        ) from None
 
 
 def _executor(workers: int | None, scheduler: str | None) -> int | str | None:

@@ -16,6 +16,7 @@ from bayescale.loo import loo
 from bayescale.many import fit_many
 from bayescale.noise import default_noise
 from bayescale.runs import read_runs
+from bayescale.threads import one_blas_thread
 from bayescale.weights import forward_weights, stacking
 
 
@@ -64,6 +65,7 @@ def fit_laws(
     return dict(zip(names, fits, strict=True))
 
 
+@one_blas_thread()
 def compare(
     fits: Mapping[str, xr.DataTree],
     *,

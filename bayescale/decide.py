@@ -18,6 +18,7 @@ from bayescale.law import TRAINING
 from bayescale.optimum import Problem, Split, best_split, log_range
 from bayescale.problem import SplitOptions, budgets_of, forecast_inputs, numbers, problem_of
 from bayescale.surface import loss_at
+from bayescale.threads import one_blas_thread
 
 CHOICES = ("least expected loss", "median of N*", "20 tokens per parameter")
 RULE_OF_THUMB = 20.0  # tokens per parameter that many read out of Hoffmann et al. 2022
@@ -29,6 +30,7 @@ COST_STRATA = 9  # quantiles of an uncertain cost at which the drift is drawn
 SHARES = np.concatenate([np.geomspace(1e-3, 0.5, 8), [0.65, 0.8, 0.9, 0.97, 1.0]])
 
 
+@one_blas_thread()
 def decide(
     fit: xr.DataTree,
     compute: Any,

@@ -28,6 +28,7 @@ from bayescale.optimum import Problem, best_split
 from bayescale.problem import problem_values
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN
 from bayescale.surface import loss_at, loss_surface
+from bayescale.threads import one_blas_thread
 
 TARGETS = ("loss", "params", "regret")
 GRID = 14  # sizes, and lengths, of the candidates that are made when none are given
@@ -50,6 +51,7 @@ class Beliefs:
     scatter: np.ndarray  # scale of the noise of each, as informative as a normal one of that scale [candidate]
 
 
+@one_blas_thread()
 def next_run(
     fit: xr.DataTree,
     budget: float,

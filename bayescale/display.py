@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-WORDS = {"prior", "meaning", "choice", "held by"}  # columns of words; all others but the first hold numbers
+WORDS = {"prior", "meaning", "choice", "held by", "kind"}  # columns of words; all others but the first hold numbers
 
 
 @dataclass(frozen=True)

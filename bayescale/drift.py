@@ -31,6 +31,7 @@ from bayescale.fit import law_of
 from bayescale.law import Law, column, loss_at, size_column, standard_parameters
 from bayescale.noise import FINEST, NOISES, log_density, noise_scale, sample_noise
 from bayescale.priors import DISTRIBUTIONS
+from bayescale.threads import one_blas_thread
 
 LOG_SCALES = np.arange(-6.5, -0.4, 0.5)  # grid of the drift's scale: 0.15 % to 60 % of the loss
 MAX_CELLS = 5000  # more runs than this are pooled into as many small cells of log N x log D
@@ -142,6 +143,7 @@ def coordinates(fit: xr.DataTree, data: xr.Dataset) -> np.ndarray:
     return np.stack(values, axis=1)
 
 
+@one_blas_thread()
 def sample_log_loss(
     fit: xr.DataTree,
     points: xr.Dataset,
@@ -177,6 +179,7 @@ def sample_log_loss(
     }
 
 
+@one_blas_thread()
 def log_predictive_density(
     fit: xr.DataTree,
     points: xr.Dataset,
@@ -256,6 +259,7 @@ def _beyond(fit: xr.DataTree, points: xr.Dataset) -> np.ndarray:
     return np.clip(decades / BEYOND_DECADES, 0.0, 1.0)
 
 
+@one_blas_thread()
 def posterior_by_scale(fit: xr.DataTree, length: float) -> list[AtScale]:
     """For every scale of LOG_SCALES the posterior of the law's parameters, drift integrated out, and its evidence."""
     law = law_of(fit)

@@ -24,6 +24,7 @@ from bayescale.law import law_loss
 from bayescale.lawfile import Law, column
 from bayescale.pointwise import SHARES, draw_each, flat, summed
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN
+from bayescale.threads import one_blas_thread
 
 STEP = 0.15  # decades between nodes of the grid, at most
 STEP_AT_EDGE = 0.04  # where compute passes the largest run and the drift's spread and optimism come in, bent
@@ -42,6 +43,7 @@ def can_explore(law: Law) -> bool:
     return {"N", "D"} <= set(law.inputs) and has_drift(law) and not law.no_split
 
 
+@one_blas_thread()
 def explorer(fit: xr.DataTree, *, at: Mapping[str, float] | None = None, seed: int = 0) -> dict[str, Any]:
     """Everything that the page's own computations read, as plain JSON; arrays are base64 of little-endian float32.
 

@@ -1,10 +1,25 @@
-"""Files appear whole or not at all: written beside the target, flushed to disk, then renamed over it."""
+"""Files appear whole or not at all: written beside the target, flushed to disk, then renamed over it.
 
+What is being written stands in a folder of its own, ``.NAME.xxxxxxxx.part``, which its writer holds locked. The system
+lets go of the lock however the writer ends, so that what a killed process left is told from what another is writing:
+the first is swept away by the next write of that name, the second is left alone.
+"""
+
+import contextlib
+import errno
 import os
+import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+try:
+    import fcntl
+except ImportError:  # no POSIX: nothing is locked, and nothing swept
+    fcntl = None  # type: ignore[assignment]
+
+TRIES = 20  # a folder that another process swept before it was locked is made again
 
 
 class FileError(ValueError):
@@ -14,26 +29,90 @@ class FileError(ValueError):
 def write_whole(path: "str | os.PathLike[str]", write: Callable[[Path], object]) -> Path:
     """Have ``write`` fill a temporary file beside ``path`` and, only when it is complete, put it in place.
 
+    A link stays a link: what it points to is written.
+
     Raises
     ------
     OSError
-        If the folder is missing or read-only, or the disk is full; the target is then as it was before.
+        If the folder is missing or read-only, the disk is full, or ``path`` is neither new nor a plain file; what is
+        there is then as it was before.
     """
-    target = Path(path)
+    target = Path(os.path.realpath(path))
     if target.is_dir():
-        raise IsADirectoryError(21, "is a folder, a file name is expected", str(target))
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        write(temporary)
-        with open(temporary, "rb+") as file:
+        raise IsADirectoryError(errno.EISDIR, "is a folder, a file name is expected", str(path))
+    if target.exists() and not target.is_file():  # a file put in the place of /dev/null would be there for everybody
+        raise OSError(errno.EINVAL, "is a device or a pipe, a file name is expected", str(path))
+    _sweep(target)
+    with _draft(target) as draft:
+        write(draft)
+        with open(draft, "rb+") as file:
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, target)
+        os.replace(draft, target)
+        _flush(target.parent)
+    return Path(path)
+
+
+@contextlib.contextmanager
+def _draft(target: Path) -> Iterator[Path]:
+    """An empty file of the name of the target, alone in a locked folder beside it."""
+    folder, lock = _locked_folder(target)
+    try:
+        draft = folder / target.name
+        draft.touch()
+        yield draft
     finally:
-        temporary.unlink(missing_ok=True)
-    return target
+        _remove(folder, target.name)
+        if lock is not None:
+            os.close(lock)
+
+
+def _locked_folder(target: Path) -> tuple[Path, int | None]:
+    for _ in range(TRIES):
+        folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part"))
+        if fcntl is None:
+            return folder, None
+        with contextlib.suppress(FileNotFoundError):  # swept before it was locked
+            lock = os.open(folder, os.O_RDONLY)
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if folder.exists():
+                return folder, lock
+            os.close(lock)
+    raise OSError(errno.EAGAIN, "other processes keep removing what is written here", str(target))
+
+
+def _sweep(target: Path) -> None:
+    """Remove what killed writers of this target have left: the folders that nobody holds locked."""
+    if fcntl is None:
+        return
+    name = re.compile(re.escape(f".{target.name}.") + r"[a-z0-9_]{8}\.part")
+    with contextlib.suppress(OSError):  # a folder that cannot be listed: writing may still work, or says why not
+        for entry in os.scandir(target.parent):
+            if name.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
+                with contextlib.suppress(OSError):  # locked, or gone
+                    lock = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW)
+                    try:
+                        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        _remove(Path(entry.path), target.name)
+                    finally:
+                        os.close(lock)
+
+
+def _remove(folder: Path, name: str) -> None:
+    """Remove a folder of this module; one that holds anything else than the file of that name stays."""
+    with contextlib.suppress(OSError):
+        (folder / name).unlink(missing_ok=True)
+        folder.rmdir()
+
+
+def _flush(folder: Path) -> None:
+    """Have the disk keep the new name too; not every system can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def make_folder(path: "str | os.PathLike[str]") -> Path:
@@ -49,12 +128,6 @@ def make_folder(path: "str | os.PathLike[str]") -> Path:
     except OSError as error:
         raise FileError(f"{path}: cannot be made: {error.strerror or error}; a folder is expected") from None
     return Path(path)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def write_file(path: "str | os.PathLike[str]", write: Callable[[Path], object]) -> Path:

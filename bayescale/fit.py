@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 
 from bayescale.diagnostics import ESS_MIN, check_identification
+from bayescale.kernel import machine
 from bayescale.law import (
     DEFAULT_LAW,
     Law,
@@ -36,6 +37,7 @@ from bayescale.quick import NotTrusted, approximate
 from bayescale.runs import read_runs
 from bayescale.sampling import SamplerError, as_dataset, best_attempt, cores
 from bayescale.starts import STARTS, start_points, unbounded
+from bayescale.threads import one_blas_thread
 
 FORMAT = 1  # of a saved fit; a later bayescale reads earlier ones
 MIN_RUNS = 4
@@ -47,6 +49,7 @@ class FitError(ValueError):
     """A fit that cannot be made, trusted, saved or opened; the message says which and what to do."""
 
 
+@one_blas_thread()
 def fit(
     runs: Any,
     law: "str | os.PathLike[str] | Law | None" = None,
@@ -124,6 +127,7 @@ def fit(
         "diagnostics": json.dumps(report),
         "notes": json.dumps([vars(note) for note in check_runs(runs)]),
         "versions": json.dumps(versions()),
+        "machine": machine(),
     }
     if not report["converged"] and not allow_unconverged:
         tried = f"{setting.get('attempts', 1)} attempt(s)"
@@ -179,7 +183,16 @@ def _prepared(runs: Any, law: Any, noise: str | None) -> tuple[Law, xr.Dataset, 
     return law, runs, noise, constants
 
 
-def refit(tree: xr.DataTree, kept: np.ndarray, *, draws: int = 500, chains: int = 4, seed: int = 0) -> xr.DataTree:
+@one_blas_thread()
+def refit(
+    tree: xr.DataTree,
+    kept: np.ndarray,
+    *,
+    draws: int = 500,
+    chains: int = 4,
+    seed: int = 0,
+    enough: str = "converged",
+) -> xr.DataTree:
     """Sample the law of a fit again on some of its runs, with the reference constants, and so the priors, of the fit.
 
     Parameters
@@ -187,6 +200,8 @@ def refit(tree: xr.DataTree, kept: np.ndarray, *, draws: int = 500, chains: int 
     tree : what :func:`fit` returns
     kept : which of its runs to learn from, booleans [run]
     draws, chains, seed : as in :func:`fit`
+    enough : when slower settings of the sampler are tried no more: "converged", "clean" as in :func:`fit`, or "first",
+        which tries none
 
     Returns
     -------
@@ -198,9 +213,7 @@ def refit(tree: xr.DataTree, kept: np.ndarray, *, draws: int = 500, chains: int 
     constants = {name: float(tree["constant_data"][name]) for name in (*law.constants, "C_ref")}
     learnt = runs.isel(run=np.asarray(kept, dtype=bool))
     model = _model(law, noise, learnt, constants, seed, float(np.ptp(observed_values(law, runs).values)))
-    report, posterior, stats, _ = _sampled(
-        model, law.priors | NOISES[noise].priors, draws, chains, seed, enough="converged"
-    )
+    report, posterior, stats, _ = _sampled(model, law.priors | NOISES[noise].priors, draws, chains, seed, enough=enough)
     result = _assemble(law, noise, runs, constants, posterior, stats)
     result["constant_data"] = result["constant_data"].to_dataset().assign(kept=("run", np.asarray(kept, dtype=bool)))
     result.attrs = {name: tree.attrs[name] for name in ("law", "law_text", "noise", "source")}

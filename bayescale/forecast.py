@@ -22,6 +22,7 @@ from bayescale.law import Law, column, law_loss, size_column
 from bayescale.lawfile import COLUMNS
 from bayescale.noise import NOISES, noise_scale, sample_noise, sample_share
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN
+from bayescale.threads import one_blas_thread
 
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}  # the 90 % and 50 % equal-tailed bands
 FAR_DECADES = 2.0  # of compute beyond the data; the calibration was checked up to 1.5
@@ -30,6 +31,7 @@ DRIFT_ESS_MIN = 150.0
 MAX_POINTS = 2000
 
 
+@one_blas_thread()
 def forecast(
     fit: xr.DataTree,
     params: Any = None,

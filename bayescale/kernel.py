@@ -4,7 +4,7 @@ What a sampler asks for thousands of times a second is the log posterior and its
 straight-line Python source, once through the trees forward and once backward (reverse differentiation), the part that
 depends on a run inside one loop over the runs; Numba compiles it. Nothing is allocated, and the cost is that of the
 exponentials and logarithms in the formula. Source and machine code are kept in the user's cache folder under the hash
-of the source, so the next process starts without compiling.
+of the source (see :mod:`bayescale.kernel_cache`), so the next process starts without compiling.
 
 The C interface is nutpie's: ``density(dim, position, gradient, value, data)``. ``data`` is one block of doubles: the
 number of runs, the scalars, then the columns, one after the other.
@@ -12,11 +12,8 @@ number of runs, the scalars, then the columns, one after the other.
 
 import functools
 import hashlib
-import importlib.util
-import logging
 import math
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -26,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from bayescale.files import write_whole
 from bayescale.formula import Binary, Call, Name, Negative, Node, Number, evaluate
+from bayescale.kernel_cache import compiled_module
 
 # value of each operation, and its derivative by each argument times {d}; {v} is the value, {a} and {b} the arguments
 RULES: dict[str, tuple[str, ...]] = {
@@ -259,12 +256,12 @@ def source(function: Function) -> str:
         "return 0 if abs(total) < LARGEST else 4",
     ]
     body = "\n".join(f"    {line}" for line in lines)
-    return f"{HEADER.format(functions=_functions_hash(), machine=_machine())}\n\n{SIGNATURE}{body}\n"
+    return f"{HEADER.format(functions=_functions_hash(), machine=machine())}\n\n{SIGNATURE}{body}\n"
 
 
 @functools.cache
-def _machine() -> str:
-    """Machine code kept for another processor, or by another version of the compiler, is another file."""
+def machine() -> str:
+    """Processor and compiler, by which compiled code, and the last digits of what it computes, differ."""
     import llvmlite.binding as llvm
 
     features = hashlib.sha256(llvm.get_host_cpu_features().flatten().encode()).hexdigest()[:8]
@@ -313,53 +310,13 @@ def compiled(function: Function) -> ModuleType:
 
 @functools.lru_cache(maxsize=128)
 def _compiled(text: str, folder: str) -> ModuleType:
-    path = _kept(text, Path(folder) if folder else _default_folder())
-    if path is not None:
-        for attempt in range(2):
-            try:
-                return _imported(path)
-            except Exception:  # what Numba keeps beside it is damaged: without it, and then without any cache
-                logging.getLogger("bayescale").debug("kernel %s cannot be taken from the cache", path, exc_info=True)
-                if attempt == 0:
-                    _forget(path)
-    module = ModuleType("bayescale_kernel")
-    exec(compile(text.replace("CACHE = True", "CACHE = False"), "<bayescale kernel>", "exec"), module.__dict__)
-    return module
-
-
-def _forget(path: Path) -> None:
-    for kept in (path.parent / "__pycache__").glob(f"{path.stem}*"):
-        kept.unlink(missing_ok=True)
-
-
-def _imported(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"bayescale_{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # machine code that Numba finds in its cache is bound to the module's name
-    spec.loader.exec_module(module)
-    return module
+    return compiled_module(text, folder or _default_folder())
 
 
 def _default_folder() -> Path:
     import pooch
 
     return Path(pooch.os_cache("bayescale")) / "kernels"
-
-
-def _kept(text: str, folder: Path) -> Path | None:
-    """The file of this source in the cache, written whole if need be; None if it cannot be."""
-    path = folder / f"kernel_{hashlib.sha256(text.encode()).hexdigest()[:24]}.py"
-    try:
-        # an unchanged file keeps its date, by which Numba knows that its machine code is still good
-        if not path.exists() or path.read_bytes() != text.encode():
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_whole(path, lambda temporary: temporary.write_bytes(text.encode()))
-        about = folder.stat()
-        if hasattr(os, "getuid") and (about.st_uid != os.getuid() or about.st_mode & 0o022):
-            return None  # where others may write, machine code is not taken from
-    except OSError:
-        return None
-    return path
 
 
 def block(function: Function, data: Mapping[str, Any]) -> np.ndarray:

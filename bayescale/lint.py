@@ -150,7 +150,7 @@ def _surprising_losses(n: np.ndarray, d: np.ndarray, loss: np.ndarray) -> list[N
             "warning" if severe else "info",
             f"{rows.size} run(s) lie more than 2 % and {SURPRISING_SD} robust sd off a smooth surface, the worst is "
             f"row {worst} (N {n[worst]:.3g}, D {d[worst]:.3g}, loss {loss[worst]:.4g}, where the others say about "
-            f"{loss[worst] * np.exp(-residual[worst]):.3g}): "
+            f"{np.exp(min(np.log(loss[worst]) - residual[worst], 700.0)):.3g}): "
             "check for divergence or a typing error; the noise model allows for some",
             tuple(int(row) for row in rows),
         )

@@ -14,6 +14,7 @@ from bayescale.diagnostics import PARETO_K_MAX, diagnostics
 from bayescale.fit import FitError, draws_of, law_of, part_of, refit
 from bayescale.law import column, law_loss, size_column
 from bayescale.noise import NOISES, beta_binomial_parameters, cumulative, noise_scale
+from bayescale.threads import one_blas_thread
 
 CHUNK = 8_000_000  # draws x runs looked at together, where there are too many runs to keep the log likelihood of all
 MIN_DRAWS = 25  # below it no tail of the weights can be smoothed
@@ -23,6 +24,7 @@ GROUP_GAP = 0.05  # numbers within this of their neighbour are one group: budget
 MIN_GROUPS = 3
 
 
+@one_blas_thread()
 def loo(
     fit: xr.DataTree,
     *,

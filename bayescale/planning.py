@@ -19,12 +19,14 @@ from bayescale.lawfile import Law
 from bayescale.priors import DISTRIBUTIONS
 from bayescale.problem import numbers
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN
+from bayescale.threads import one_blas_thread
 
 COUNTS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 TRUTHS = 300
 STEP = 1e-4  # of the central differences, on the scale where priors are standard normal
 
 
+@one_blas_thread()
 def plan_runs(
     law: "str | os.PathLike[str] | Law | None" = None,
     *,

@@ -1,4 +1,4 @@
-"""Figures of trust: priors against posteriors, backtests, comparisons of laws."""
+"""Figures of trust: priors against posteriors, backtests, calibrations, comparisons of laws."""
 
 from typing import TYPE_CHECKING
 
@@ -6,10 +6,12 @@ import numpy as np
 import xarray as xr
 
 from bayescale.backtest import HORIZON_BINS
+from bayescale.calibration import LEVEL, calibration_table
 from bayescale.diagnostics import diagnostics
 from bayescale.figures import BAND, HORIZONS, LAW, POINT, TRUTH, WIDE, style
 from bayescale.fit import draws_of, law_of
 from bayescale.law import law_derived, sample_priors
+from bayescale.ranks import rank_counts, simultaneous_band
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -108,6 +110,48 @@ def plot_calibration(result: xr.Dataset, law: str | None = None) -> "Figure":
         right.set(xlim=(0, 100), ylim=(0, 102), xlabel="band says [%]", ylabel="band held [%]")
         right.set_title("Coverage, by distance and forecasts")
         right.legend(loc="lower right", fontsize=8.5)
+    return figure
+
+
+def plot_ranks(result: xr.Dataset, *, level: float = LEVEL) -> "Figure":
+    """Calibration: how the ranks of every quantity are distributed, less what uniform ranks would be.
+
+    Shaded is the simultaneous band: all lines of a right machine stay within theirs with probability 1 - level. A line
+    above zero throughout is a posterior too high, one below it a posterior too low; a line that is above zero first and
+    below it then comes from bands too narrow, the other way round from bands too wide.
+
+    Parameters
+    ----------
+    result : what :func:`bayescale.calibrate` returns
+    level : as in :func:`bayescale.calibration_table`
+    """
+    import matplotlib.pyplot as plt
+
+    most, table = result.attrs["most"], calibration_table(result, level=level)
+    fitted = result["status"].values == "fitted"
+    columns = min(4, len(table))
+    count = -(-len(table) // columns)
+    at = np.arange(most + 2) / (most + 1)
+    with style():
+        figure, grid = plt.subplots(
+            count, columns, figsize=(WIDE[0] * 1.1, 1.45 * count + 0.7), squeeze=False, sharex=True, sharey=True
+        )
+        for axes, row in zip(grid.ravel(), table.itertuples(), strict=False):
+            ranks = result["rank"].sel(quantity=row.quantity).values[fitted]
+            ranks = ranks[np.isfinite(ranks)]
+            low, high = (np.pad(edge, (1, 1), constant_values=(0, len(ranks)))
+                         for edge in simultaneous_band(len(ranks), most, level / len(table)))  # fmt: skip
+            axes.fill_between(at, low / len(ranks) - at, high / len(ranks) - at, color=POINT, alpha=0.25, lw=0)
+            counts = np.pad(rank_counts(ranks, most), (1, 1), constant_values=(0, len(ranks)))
+            axes.plot(at, counts / len(ranks) - at, color=BAND if row.inside else TRUTH, lw=1.3)
+            axes.axhline(0, color="0.5", lw=0.8, ls=":")
+            axes.set_title(f"{row.quantity}, p = {row.p:.2g}", fontsize=9.5, color="black" if row.inside else TRUTH)
+            axes.set(xlim=(0, 1), xticks=[0, 0.5, 1])
+            axes.tick_params(labelsize=8.5)
+        for axes in grid.ravel()[len(table) :]:
+            axes.set_visible(False)
+        figure.supxlabel("rank of the truth among posterior draws, as a share", fontsize=9.5)
+        figure.supylabel("share of ranks below, less uniform", fontsize=9.5)
     return figure
 
 

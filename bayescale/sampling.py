@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescale.diagnostics import check_convergence
+from bayescale.diagnostics import R_HAT_APART, check_convergence
 from bayescale.model import Model, nutpie_model
 from bayescale.priors import Prior, from_real
 
@@ -46,7 +46,7 @@ def best_attempt(
     Parameters
     ----------
     model : over the real line of each of ``priors``
-    enough : "clean" or "converged", see :func:`bayescale.diagnostics.check_convergence`
+    enough : "clean" or "converged", see :func:`bayescale.diagnostics.check_convergence`; "first" is one attempt
 
     Raises
     ------
@@ -54,11 +54,10 @@ def best_attempt(
         If no chain finds a place to start.
     """
     attempts = []
-    for i, (tune, target_accept, thin) in enumerate(SETTINGS):
-        # a new seed is a new start: the last attempt's chains may have begun in a bad place
-        start = seed if i == 0 else int(np.random.SeedSequence([seed, i]).generate_state(1)[0])
+    for tune, target_accept, thin in SETTINGS:
+        # from the same starts: new ones might all be in one of several modes, and the others would go unseen
         try:
-            position, stats = sample(model, draws * thin, tune, chains, start, target_accept, progress)
+            position, stats = sample(model, draws * thin, tune, chains, seed, target_accept, progress)
         except SamplerError:
             if not attempts:
                 raise
@@ -68,8 +67,10 @@ def best_attempt(
         stats = as_dataset(stats)
         setting = {"tune": tune, "target_accept": target_accept, "thin": thin}
         attempts.append((check_convergence(posterior, stats), posterior, stats, setting))
-        if attempts[-1][0][enough]:
+        if enough == "first" or attempts[-1][0][enough]:
             break
+        if len(attempts) > 1 and all(found["r_hat_max"] > R_HAT_APART for found, *_ in attempts):
+            break  # apart twice: the posterior has several modes, which slower settings do not join
     convergence, posterior, stats, setting = max(attempts, key=lambda attempt: _quality(attempt[0]))
     return convergence | {"method": "nuts"}, posterior, stats, setting | {"attempts": len(attempts)}
 

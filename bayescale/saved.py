@@ -165,10 +165,12 @@ def _long_texts(file: Any, size: int) -> str:
 
 def damage_of(tree: xr.DataTree) -> str:
     """Why a tree is not a fit that can be asked, or an empty text."""
+    saved_in = tree.attrs.get("bayescale_format")
+    if isinstance(saved_in, numbers.Integral) and saved_in > FORMAT:  # first, for who knows what a later format holds
+        return f"saved in format {saved_in}, this bayescale reads up to {FORMAT}; upgrade bayescale"
     if "law_text" not in tree.attrs or "posterior" not in tree.children:
         return "NetCDF, but not a fit saved by bayescale (no law or no posterior in it)"
-    saved_in = tree.attrs.get("bayescale_format")
-    if not isinstance(saved_in, numbers.Integral) or saved_in > FORMAT:
+    if not isinstance(saved_in, numbers.Integral):
         return f"saved in format {str(saved_in)[:20]!s}, this bayescale reads up to {FORMAT}; upgrade bayescale"
     try:
         damage = _damage(tree)

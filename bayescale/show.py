@@ -11,6 +11,7 @@ import xarray as xr
 from bayescale.allocate import allocation_table, allocation_warnings
 from bayescale.approaches import approaches_table, approaches_warnings
 from bayescale.backtest import backtest_statement, backtest_table
+from bayescale.calibration import calibration_statement, calibration_table, calibration_warnings
 from bayescale.cost import TRAINING
 from bayescale.decide import decision_statement, decision_table, decision_warnings
 from bayescale.design import next_statement, next_table, next_warnings
@@ -21,10 +22,12 @@ from bayescale.forecast import forecast_table, forecast_warnings
 from bayescale.lawfile import Law
 from bayescale.lint import check_runs
 from bayescale.planning import plan_statement
+from bayescale.reproduce import reproduction_table
 from bayescale.tables import (
     allocation_cells,
     approaches_cells,
     backtest_cells,
+    calibration_cells,
     comparison_cells,
     count_cells,
     decision_cells,
@@ -35,6 +38,7 @@ from bayescale.tables import (
     least_compute_cells,
     plan_cells,
     priors_cells,
+    reproduction_cells,
 )
 from bayescale.target import gain_table, gain_warnings, least_compute_table, least_compute_warnings
 from bayescale.verdict import comparison_table, comparison_verdict, comparison_warnings
@@ -52,7 +56,7 @@ def show(result: Any, *, target: float | None = None) -> Table:
     Parameters
     ----------
     result : runs, a law, a fit, or what ``forecast``, ``allocate``, ``decide``, ``least_compute``, ``compute_gain``,
-        ``approaches``, ``next_run``, ``plan_runs``, ``backtest`` or ``compare`` returns
+        ``approaches``, ``next_run``, ``plan_runs``, ``backtest``, ``calibrate`` or ``compare`` returns
     target : of a forecast: also show the probability to reach this loss
 
     Raises
@@ -70,7 +74,8 @@ def show(result: Any, *, target: float | None = None) -> Table:
     if kind is None:
         raise FitError(
             f"a {type(result).__name__} cannot be shown: give runs, a law, a fit, or what forecast, allocate, decide, "
-            "least_compute, compute_gain, approaches, next_run, plan_runs, backtest or compare returned"
+            "least_compute, compute_gain, approaches, next_run, plan_runs, backtest, calibrate, compare or reproduce "
+            "returned"
         )
     if target is not None and kind != "forecast":
         raise FitError("target goes with a forecast; other results have no probability to reach a loss")
@@ -192,9 +197,19 @@ def _backtest(result: xr.Dataset) -> Table:
     return replace(backtest_cells(backtest_table(result)), notes=(backtest_statement(result), units))
 
 
+def _calibration(result: xr.Dataset) -> Table:
+    cells = calibration_cells(calibration_table(result))
+    return replace(cells, notes=(calibration_statement(result),), warnings=tuple(calibration_warnings(result)))
+
+
 def _comparison(result: xr.Dataset) -> Table:
     cells = comparison_cells(comparison_table(result), runs=result.attrs["runs"], unit=result.attrs["unit"])
     return replace(cells, notes=(comparison_verdict(result),), warnings=tuple(comparison_warnings(result)))
+
+
+def _reproduction(result: xr.Dataset) -> Table:
+    units = "Apart: in Monte Carlo errors, the largest of mean, median and both ends."
+    return replace(reproduction_cells(reproduction_table(result)), notes=(result.attrs["statement"], units))
 
 
 GROUPS = {"predictions": "forecast", "posterior": "fit"}
@@ -202,12 +217,14 @@ GROUPS = {"predictions": "forecast", "posterior": "fit"}
 VARIABLES = {
     "elpd_i": "compare",
     "learnt_from": "backtest",
+    "rank": "calibrate",
     "expected_regret": "decide",
     "p_reached": "least_compute",
     "p_better": "compute_gain",
     "approach": "approaches",
     "candidate_sd": "next_run",
     "why_not": "allocate",
+    "apart": "reproduce",
 }
 SHOWN: dict[str, Callable[[Any], Table]] = {
     "runs": _runs,
@@ -221,5 +238,7 @@ SHOWN: dict[str, Callable[[Any], Table]] = {
     "next_run": _next_run,
     "plan_runs": _plan_runs,
     "backtest": _backtest,
+    "calibrate": _calibration,
     "compare": _comparison,
+    "reproduce": _reproduction,
 }

@@ -1,6 +1,13 @@
-"""A fit in a file: NetCDF, written whole or not at all, opened without running anything that is in it."""
+"""A fit in a file: NetCDF, written whole or not at all, opened without running anything that is in it.
 
+
+Behind what NetCDF counts as the file stands one line with the checksum of all before it, so that a bit that a disk or a
+copy has changed is noticed. Other programs do not see the line, and drop it when they write the file anew.
+"""
+
+import hashlib
 import os
+import re
 import warnings
 from pathlib import Path
 
@@ -8,7 +15,10 @@ import xarray as xr
 
 from bayescale.files import write_whole
 from bayescale.fit import FitError
-from bayescale.saved import damage_of, objection_to
+from bayescale.saved import MAX_BYTES, damage_of, objection_to
+
+SEAL = "\nbayescale: sha256 of all before this line is {}\n"
+SEAL_BYTES = len(SEAL.format("0" * 64))
 
 
 def save_fit(tree: xr.DataTree, path: "str | os.PathLike[str]") -> Path:
@@ -19,8 +29,16 @@ def save_fit(tree: xr.DataTree, path: "str | os.PathLike[str]") -> Path:
     FitError
         If the file cannot be written; an older file of that name is then untouched.
     """
+
+    def write(draft: Path) -> None:
+        # by way of memory: where a disk is full, HDF5 cannot close its file and takes the process down later
+        content = tree.to_netcdf(engine="h5netcdf")
+        with open(draft, "wb") as file:
+            file.write(content)
+            file.write(SEAL.format(hashlib.sha256(content).hexdigest()).encode())
+
     try:
-        return write_whole(path, lambda temporary: tree.to_netcdf(temporary, engine="h5netcdf"))
+        return write_whole(path, write)
     except OSError as error:
         raise FitError(f"{path}: the fit cannot be written: {error.strerror or error}") from None
     except (ValueError, TypeError) as error:  # a name or a text of the runs that NetCDF has no room for
@@ -36,14 +54,24 @@ def open_fit(path: "str | os.PathLike[str]") -> xr.DataTree:
     Raises
     ------
     FitError
-        If there is no such file, it is truncated, too large or not a fit, or a later version of bayescale wrote it.
+        If there is no such file, it is truncated, changed, too large or not a fit, or a later version of bayescale
+        wrote it.
     """
     if os.path.isdir(path):
         raise FitError(f"{path} is a folder; a fit saved by bayescale (fit.nc) is expected")
     if not os.path.exists(path):
         raise FitError(f"{path}: no such file; 'bayescale fit RUNS -o {path}' makes one")
-    if not os.path.isfile(path):
+    if not os.path.isfile(path):  # a pipe would be waited for, for ever
         raise FitError(f"{path} is a device or a pipe; a fit saved by bayescale (fit.nc) is expected")
+    try:
+        changed = os.path.getsize(path) <= MAX_BYTES and _changed(path)
+    except OSError as error:
+        raise FitError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if changed:
+        raise FitError(
+            f"{path}: damaged: it is not as it was when it was saved (its SHA-256 differs); copy it again from where "
+            "it came, or make the fit again (bayescale fit)"
+        )
     try:
         objection = objection_to(path)
         if not objection:
@@ -58,3 +86,21 @@ def open_fit(path: "str | os.PathLike[str]") -> xr.DataTree:
     if objection:
         raise FitError(f"{path}: {objection}")
     return tree
+
+
+def _changed(path: "str | os.PathLike[str]") -> bool:
+    """Whether a file has its line with the checksum, and is not what it says."""
+    with open(path, "rb") as file:
+        size = file.seek(0, os.SEEK_END) - SEAL_BYTES
+        if size < 0:
+            return False
+        file.seek(size)
+        seal = re.fullmatch(re.escape(SEAL).replace(r"\{\}", "([0-9a-f]{64})").encode(), file.read())
+        if seal is None:
+            return False
+        file.seek(0)
+        digest, left = hashlib.sha256(), size
+        while left and (part := file.read(min(left, 1 << 20))):
+            digest.update(part)
+            left -= len(part)
+        return digest.hexdigest() != seal[1].decode()

@@ -46,6 +46,15 @@ def fit_sentences(summary: Any) -> list[str]:
     return sentences
 
 
+def reproduction_cells(frame: Any) -> Table:
+    """A fit and the one made again, from :func:`bayescale.reproduction_table`."""
+    rows = [
+        (row["quantity"], number_band_text(row, "then"), number_band_text(row, "now"), f"{row['apart']:.2g}")
+        for _, row in frame.iterrows()
+    ]
+    return table("median and 90 % band", ("", "as it was", "made again", "apart"), rows)
+
+
 def forecast_cells(frame: Any, target: float | None) -> Table:
     names = [str(name) for name in frame.columns]
     observed = next(name[:-4] for name in names if name.endswith("_q50") and not name.startswith("law_"))
@@ -217,6 +226,23 @@ def backtest_cells(frame: Any) -> Table:
     header = ("law", "decades beyond", "forecasts in cuts", "50 %", "80 %", "90 %")
     header += ("bias", "error", "width 90 %", "CRPS", "IS 90 %")
     return table("Backtest: how often the bands held, by distance beyond the runs learnt from", header, rows)
+
+
+def calibration_cells(frame: Any) -> Table:
+    """Ranks of a calibration, from :func:`bayescale.calibration_table`."""
+    rows = [
+        (
+            row["quantity"],
+            row["kind"],
+            str(row["simulations"]),
+            f"{row['p']:.2g}",
+            "yes" if row["inside"] else "NO",
+            *(f"{100 * row[f'cover{level}']:.1f} %" for level in (50, 80, 90)),
+        )
+        for row in frame.to_dict("records")
+    ]
+    header = ("quantity", "kind", "simulations", "p of ranks", "in band", "50 %", "80 %", "90 %")
+    return table("Ranks of the truth among posterior draws, and how often the posterior's bands held it", header, rows)
 
 
 def comparison_cells(frame: Any, *, runs: int, unit: str) -> Table:

@@ -3,6 +3,8 @@
 import ctypes
 import importlib
 import json
+import os
+import subprocess
 
 import matplotlib
 import numpy as np
@@ -185,3 +187,50 @@ def caller():
         return call
 
     return make
+
+
+# ---- disks that fail ------------------------------------------------------------------------------------------------
+
+
+def mounted(folder, options):
+    """A tiny disk in the memory at this folder; taken away again by what is yielded to."""
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, text=True)
+    if made.returncode:
+        pytest.skip(f"this user may not mount a disk ({made.stderr.strip()})")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+@pytest.fixture
+def full_disk(tmp_path):
+    """A folder on a disk of 16 kB with 12 kB in use: file names still find a place, what is in them does not."""
+    (tmp_path / "full").mkdir()
+    for folder in mounted(tmp_path / "full", "size=16k,mode=755"):
+        (folder / "others").write_bytes(bytes(12_000))
+        yield folder
+
+
+@pytest.fixture
+def read_only(tmp_path):
+    """A function that makes a folder and all in it read-only, also for the superuser."""
+    undo = []
+
+    def make(folder):
+        if os.geteuid() == 0:
+            flags = ["mount", "--bind"], ["mount", "-o", "remount,ro,bind"]
+            for command in ([*flags[0], folder, folder], [*flags[1], folder]):
+                done = subprocess.run(command, capture_output=True, text=True)
+                if done.returncode:
+                    pytest.skip(f"the superuser may write anywhere, and no disk can be mounted ({done.stderr.strip()})")
+                if command[1] == "--bind":
+                    undo.append(lambda: subprocess.run(["umount", "-l", folder], check=True))
+        else:
+            folder.chmod(0o500)
+            undo.append(lambda: folder.chmod(0o700))
+        return folder
+
+    yield make
+    for one in undo:
+        one()

@@ -142,6 +142,18 @@ def test_goes_on_where_it_was_killed(runs, quick, tmp_path, monkeypatch):
     assert quick == []
 
 
+@pytest.mark.parametrize(
+    "damage", [lambda b: b"", lambda b: b[:-1500], lambda b: b.replace(b"7", b"8", 1), lambda b: b"\xff" * 99]
+)
+def test_what_was_kept_and_is_damaged_is_computed_again(runs, quick, tmp_path, damage):
+    whole = backtest(runs, "chinchilla", horizon=0.5, folder=tmp_path)
+    quick.clear()
+    kept = sorted(tmp_path.iterdir())[0]
+    kept.write_bytes(damage(kept.read_bytes()))
+    xr.testing.assert_identical(backtest(runs, "chinchilla", horizon=0.5, folder=tmp_path), whole)
+    assert len(quick) == 1
+
+
 def test_a_folder_that_cannot_be_made_is_said_before_anything_is_fitted(runs, quick, tmp_path):
     (tmp_path / "taken").write_text("")
     with pytest.raises(FileError, match="taken: cannot be made: File exists; a folder is expected"):

@@ -188,6 +188,16 @@ def test_hostile_formula_runs_nothing(command, runs, tmp_path, hostile):
         (["fit", "{one_size}"], "all 4 runs have params = 1e+07; law 'coupled' needs at least two different values"),
         (["fit", "{constant}"], "all 4 losses are 3; there is nothing to learn from"),
         (["fit", "{runs}", "-o", "{folder}/absent/fit.nc"], "absent does not exist; make it"),
+        (
+            ["fit", "{runs}", "-o", "/dev/null"],
+            "/dev/null is a device or a pipe; the name of a file is expected, such as",
+        ),
+        (["fit", "{runs}", "-o", "/proc/fit.nc"], "nothing can be written in the folder /proc (No such"),
+        (["backtest", "{runs}", "-o", "{folder}/no/x.csv"], "/no does not exist"),
+        (["backtest", "{runs}", "--figure", "{folder}/no/x.png"], "/no does not exist"),
+        (["compare", "{runs}", "-o", "{folder}/no/x.csv"], "/no does not exist"),
+        (["allocate", "{fit}", "-C", "1e22", "-o", "{folder}/no/x.csv"], "/no does not exist"),
+        (["next", "{fit}", "-B", "1e21", "-o", "{folder}/no/x.csv"], "/no does not exist"),
         (["fit", "{runs}", "-o", "{folder}"], "is a folder; the name of a file in it is expected, such as"),
         (["fit", "{runs}", "--colour", "red"], "no such option: --colour"),
         (["fit"], "missing argument 'RUNS'"),
@@ -205,7 +215,7 @@ def test_hostile_formula_runs_nothing(command, runs, tmp_path, hostile):
         (["forecast", "{fit}", "-N", "nan", "-D", "1T"], "--params nan: a finite number above 0 is expected"),
         (["forecast", "{fit}", "-N", "1B", "-N", "2B", "-D", "1", "-D", "2", "-D", "3"], "or sequences of one length"),
         (["forecast", "{fit}", "-N", "7B", "-D", "1T", "--target", "low"], "--target low: not a number"),
-        (["forecast", "{fit}", "-N", "7B", "-D", "1T", "-o", "{folder}/no/x.csv"], "x.csv: cannot be written: No such"),
+        (["forecast", "{fit}", "-N", "7B", "-D", "1T", "-o", "{folder}/no/x.csv"], "/no does not exist; make it"),
         (["allocate", "{fit}", "--compute", "-1e22"], "--compute -1e22: a finite number above 0 is expected"),
         (["allocate", "{fit}", "--compute", "1"], "compute = 1: a budget must be finite and above 6 FLOP"),
         (["allocate", "{fit}"], "missing option '--compute' / '-C'"),
@@ -232,8 +242,18 @@ def test_hostile_formula_runs_nothing(command, runs, tmp_path, hostile):
         (["backtest", "{runs}", "--workers", "2", "--scheduler", "tcp://a:1"], "give one of them"),
         (["compare", "{runs}", "--scheduler", "nowhere"], "executor = 'nowhere': None, a number of worker processes"),
         (["backtest", "{one_size}"], "no cut leaves 12 runs of 4 sizes"),
+        (["calibrate", "nosuch"], "unknown law 'nosuch'"),
+        (["calibrate", "coupled", "--simulations", "3"], "simulations = 3 (a whole number of at least 10 is expected)"),
+        (["calibrate", "coupled", "--design", "{runs}", "--posterior", "{runs}"], "give it or --design"),
+        (["calibrate", "coupled", "--design", "{folder}"], "is a folder; a CSV or parquet file is expected"),
+        (["calibrate", "vocabulary"], "its noise is in units of the range of the observed values"),
+        (["calibrate", "coupled", "-o", "{folder}/no/x.csv"], "/no does not exist"),
+        (["calibrate", "coupled", "--workers", "0"], "a number of worker processes of at least 1 is expected"),
         (["report", "{fit}", "-o", "{folder}/no/report.html"], "/no does not exist"),
         (["report", "{fit}", "-o", "{folder}"], "is a folder; the name of a file in it is expected"),
+        (["reproduce", "{truncated}", "{runs}"], "not a readable NetCDF file"),
+        (["reproduce", "{fit}", "{folder}/absent.csv"], "absent.csv: no such file"),
+        (["reproduce", "{fit}"], "missing argument 'RUNS'"),
         (["report", "{truncated}"], "not a readable NetCDF file"),
         (["report", "{fit}", "-o", "{folder}/report.html", "-N", "7B"], "params and tokens go together"),
         (["report", "{fit}", "-o", "{folder}/report.html", "-C", "much"], "--compute much: not a number"),
@@ -250,6 +270,14 @@ def test_mistakes(command, args, message, runs, saved, tmp_path):
     files = {"folder": tmp_path, "runs": runs, "fit": saved, "truncated": tmp_path / "truncated.nc"}
     files |= {"one_size": tmp_path / "one_size.csv", "constant": tmp_path / "constant.csv"}
     complains(command, message, *(arg.format(**files) for arg in args))
+
+
+def test_read_only_folder_is_found_before_the_work(command, runs, saved, tmp_path, read_only):
+    (tmp_path / "locked").mkdir()
+    read_only(tmp_path / "locked")
+    complains(command, "nothing can be written in the folder", "fit", runs, "-o", tmp_path / "locked" / "fit.nc")
+    kept = ("--resume", tmp_path / "locked" / "kept")
+    complains(command, "kept: cannot be made: ", "backtest", "pile", "--law", "chinchilla", *kept)
 
 
 def test_unconverged_fit_is_one_sentence_too(command, runs, tmp_path, monkeypatch):
@@ -383,6 +411,19 @@ def test_fit_prints_a_table(command, sampled):
     assert "law 'chinchilla' on 23 runs: posterior median and 90 % band" in out and ": converged" in out
 
 
+def test_reproduce(command, parsed, sampled, tmp_path):
+    fit = tmp_path / "fit.nc"
+    assert command("fit", "pile", "--law", "chinchilla", "--below", "1e22", "--seed", "3", "-o", fit)[0] == 0
+    assert open_fit(fit).attrs["below"] == 1e22
+    status, out, _ = command("reproduce", fit, "pile")
+    assert status == 0 and "Same bits: every draw of all" in out and "made again" in out
+    summary = parsed("reproduce", fit, "pile")
+    assert summary["verdict"] == "same_bits" and {row["apart"] for row in summary["quantities"]} == {0}
+    status, out, _ = command("reproduce", fit, "pile", "--below", "1e21")
+    assert status == 1 and "Other runs: " in out and "Nothing was fitted" in out
+    assert command("reproduce", fit, "pile", "--below", "1e21", "--quiet") == (1, "", "")
+
+
 def test_forecast(command, parsed, saved, tmp_path):
     summary = parsed("forecast", saved, "--params", "70e9", "--tokens", "1.4T")
     (point,) = summary["points"]
@@ -487,6 +528,23 @@ def test_backtest(parsed, tmp_path, crossed_runs, sampled):
     assert row["forecasts"] >= 2 and 0 <= row["cover90"] <= 1 and row["crps"] > 0
     assert parsed(*args) == summary and list((tmp_path / "kept").iterdir())
     assert parsed(*args, "--workers", "1") == summary and summary["failed"] == {"chinchilla": []}
+
+
+def test_calibrate(command, parsed, tmp_path, crossed_runs):
+    crossed_runs(4, 3).to_dataframe().to_csv(tmp_path / "runs.csv", index=False)
+    args = ["calibrate", "power_compute", "--design", tmp_path / "runs.csv", "--simulations", "10", "--draws", "300"]
+    args += ["--resume", tmp_path / "kept", "-o", tmp_path / "ranks.csv", "--figure", tmp_path / "ranks.png"]
+    summary = parsed(*args)
+    assert summary["law"] == "power_compute" and summary["runs"] == 12 and summary["kind"] == "prior"
+    assert sum(summary["status"].values()) == 10 and summary["statement"].startswith("Law 'power_compute', parameters")
+    rows = {row["quantity"]: row for row in summary["rows"]}
+    assert {"level", "sigma", "log_likelihood", "loss_beyond"} <= set(rows)
+    assert all(0 < row["p"] <= 1 and 0 <= row["cover90"] <= 1 for row in rows.values())
+    assert (tmp_path / "ranks.png").read_bytes().startswith(b"\x89PNG")
+    with open(tmp_path / "ranks.csv", newline="") as file:
+        assert {row["quantity"] for row in csv.DictReader(file)} == set(rows)
+    status, out, _ = command(*args)  # from the folder
+    assert status == 0 and "p of ranks" in out and summary["statement"] in out
 
 
 def test_datasets(command, parsed):

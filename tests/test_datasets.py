@@ -21,11 +21,11 @@ def server():
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             asked.append(self.path)
-            found = self.path == "/runs.csv"
+            found = self.path in ("/runs.csv", "/half.csv")
             self.send_response(200 if found else 404)
             self.send_header("Content-Length", str(len(CONTENT) if found else 0))
             self.end_headers()
-            self.wfile.write(CONTENT if found else b"")
+            self.wfile.write(CONTENT[: 20 if self.path == "/half.csv" else None] if found else b"")
 
         def log_message(self, *args):
             pass
@@ -114,6 +114,51 @@ def test_file_that_was_changed_on_disk_is_fetched_again(server, source, tmp_path
     source(f"{server.url}/runs.csv")
     fetch_file("chinchilla", tmp_path).write_bytes(b"changed")
     assert fetch_file("chinchilla", tmp_path).read_bytes() == CONTENT and len(server.asked) == 2
+
+
+@pytest.mark.parametrize("damage", [b"", CONTENT[:20], CONTENT[:-1], CONTENT.replace(b"3.1", b"3.2"), b"\xff" * 100])
+def test_damaged_file_in_the_cache(server, source, tmp_path, damage):
+    source(f"{server.url}/runs.csv")
+    (tmp_path / "chinchilla.csv").write_bytes(damage)
+    assert list(fetch_dataset("chinchilla", tmp_path)["loss"].values) == [3.1, 2.8] and len(server.asked) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["chinchilla.csv"]
+
+
+def test_interrupted_download(server, source, tmp_path):
+    """What is already there, damaged as it may be, stays; half a file is never put in its place."""
+    source(f"{server.url}/half.csv")
+    refused("data set 'chinchilla': .* cannot be downloaded: ", tmp_path)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "chinchilla.csv").write_bytes(b"older")
+    refused("data set 'chinchilla': .* cannot be downloaded: ", tmp_path)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"older"]
+
+
+def test_folder_in_the_place_of_the_file(server, source, tmp_path):
+    source(f"{server.url}/runs.csv")
+    (tmp_path / "chinchilla.csv").mkdir()
+    refused("data set 'chinchilla': cannot be kept in .*: Is a directory", tmp_path)
+
+
+def test_disk_that_is_full(server, source, full_disk):
+    source(f"{server.url}/runs.csv")
+    (full_disk / "more").write_bytes(bytes(4096))
+    refused("data set 'chinchilla': cannot be kept in .*: No space left on device", full_disk)
+    assert sorted(path.name for path in full_disk.iterdir()) == ["more", "others"]
+
+
+def test_read_only_folder_with_and_without_the_file(server, source, tmp_path, read_only):
+    source(f"{server.url}/runs.csv")
+    for name, content in (("good", CONTENT), ("bad", b"damaged"), ("empty", None)):
+        (tmp_path / name).mkdir()
+        if content is not None:
+            (tmp_path / name / "chinchilla.csv").write_bytes(content)
+        read_only(tmp_path / name)
+    assert fetch_dataset("chinchilla", tmp_path / "good").sizes["run"] == 2 and not server.asked
+    for name in ("bad", "empty"):
+        refused(
+            "data set 'chinchilla': cannot be kept in .*: (Read-only file system|Permission denied)", tmp_path / name
+        )
 
 
 def refused(message, folder):

@@ -1,8 +1,4 @@
-"""Compiled densities: values and gradients against NumPy, accuracy, and what is kept in the cache."""
-
-import os
-import subprocess
-import sys
+"""Compiled densities: values and gradients against NumPy, and accuracy."""
 
 import numpy as np
 import pytest
@@ -118,54 +114,3 @@ def test_no_text_of_a_law_reaches_the_source():
     function = Function(("evil__import__",), ("os_system",), ("c",), {}, parse("evil__import__"), parse("c*os_system"))
     text = source(function)
     assert "evil" not in text and "os_system" not in text
-
-
-# ---- the cache ------------------------------------------------------------------------------------------------------
-
-SCRIPT = """
-import numpy as np
-from bayescale.formula import parse
-from bayescale.kernel import Function, compiled
-compiled(Function(("u",), (), ("c",), {}, parse("0"), parse("exp(u*c) + 17*u")))
-import sys
-print(any(name.startswith("bayescale_kernel_") for name in sys.modules))
-"""
-
-
-def run(folder):
-    environment = os.environ | {"BAYESCALE_KERNELS": str(folder)}
-    done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
-def test_machine_code_is_kept_and_used_again(tmp_path):
-    assert run(tmp_path) == "True"
-    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
-    assert any(path.suffix == ".nbc" for path in files)
-    assert run(tmp_path) == "True"
-    again = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
-    assert again == files, "the second process wrote nothing: all was there"
-
-
-def test_damaged_cache_does_no_harm(tmp_path):
-    run(tmp_path)
-    for path in tmp_path.rglob("*"):
-        if path.suffix in (".nbc", ".nbi"):
-            path.write_bytes(b"not what Numba left here")
-    run(tmp_path)
-    assert any(path.suffix == ".nbc" and path.stat().st_size > 100 for path in tmp_path.rglob("*")), "made anew"
-    for path in tmp_path.glob("*.py"):
-        path.write_bytes(b"\xff\xfe\x00 raise SystemExit(7)")
-    assert run(tmp_path) == "True", "a file that is not the source is written anew"
-
-
-@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
-def test_folder_of_others_is_not_trusted(tmp_path):
-    tmp_path.chmod(0o777)
-    assert run(tmp_path) == "False"
-
-
-def test_nowhere_to_keep_it(tmp_path):
-    (tmp_path / "file").write_text("")
-    assert run(tmp_path / "file" / "kernels") == "False"

@@ -52,8 +52,20 @@ def results(learnt, make_fit, true_fit, crossed_runs):
         "next_run": bayescale.next_run(learnt, 1e21, params=70e9, tokens=1.4e12),
         "plan_runs": bayescale.plan_runs(quantity="alpha", sd=0.05),
         "backtest": _backtest(),
+        "calibrate": _calibration(),
         "compare": bayescale.compare(fits, mend=False),
+        "reproduce": _reproduction(fits["chinchilla"], crossed_runs()),
     }
+
+
+def _reproduction(fit, runs):
+    """The same fit, as if made again by other draws."""
+    again = fit.map_over_datasets(
+        lambda group: group.isel(draw=slice(None, None, -1)) if "draw" in group.dims else group
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importlib.import_module("bayescale.reproduce"), "fit", lambda *args, **options: again)
+        return bayescale.reproduce(fit, runs)
 
 
 def _backtest():
@@ -72,8 +84,22 @@ def _backtest():
     return dataset.assign_attrs(source="mine", seed=0, horizon=1.0)
 
 
+def _calibration():
+    """Ten simulations, two quantities, put together by hand."""
+    values = np.linspace(0.05, 0.95, 10) * np.ones((2, 1))
+    arrays = {"truth": values, "rank": np.round(100 * values), "pit": values}
+    dataset = xr.Dataset(
+        {name: (("quantity", "simulation"), array) for name, array in arrays.items()},
+        coords={"quantity": ["alpha", "sigma"]},
+    )
+    dataset["kind"] = ("quantity", ["parameter", "noise"])
+    dataset["status"] = ("simulation", ["unconverged"] + 9 * ["fitted"])
+    dataset["why"] = ("simulation", ["r-hat of 'alpha' is 1.2"] + 9 * [""])
+    return dataset.assign_attrs(law="chinchilla", source="mine", runs=36, most=100, kind="prior")
+
+
 KINDS = """runs law fit forecast allocate decide least_compute compute_gain approaches next_run plan_runs backtest
-compare""".split()
+calibrate compare reproduce""".split()
 HOLDS = {  # in the header or the text of each
     "runs": "nats per token",
     "law": "90 % of it",
@@ -87,7 +113,9 @@ HOLDS = {  # in the header or the text of each
     "next_run": "sd left",
     "plan_runs": "P(sd < 0.05)",
     "backtest": "IS 90 %",
+    "calibrate": "p of ranks",
     "compare": "weight LOO",
+    "reproduce": "Monte Carlo error",
 }
 
 

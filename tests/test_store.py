@@ -2,7 +2,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import arviz
 import numpy as np
@@ -11,7 +10,7 @@ import xarray as xr
 
 from bayescale.fit import FitError, law_of
 from bayescale.forecast import forecast
-from bayescale.store import open_fit, save_fit
+from bayescale.store import SEAL_BYTES, open_fit, save_fit
 
 SIZES = [7e9, 20e9], [3e11, 5e11]
 
@@ -122,12 +121,65 @@ def test_folder(tmp_path):
     refused(tmp_path, r"is a folder; a fit saved by bayescale \(fit.nc\) is expected")
 
 
-@pytest.mark.parametrize("kept", [0, 10, 0.3, 0.9])
-def test_truncated_file(saved, tmp_path, kept):
-    content = saved.read_bytes()
-    path = tmp_path / "fit.nc"
-    path.write_bytes(content[: int(kept * len(content)) if kept < 1 else int(kept)])
-    refused(path, r"fit\.nc: not a readable NetCDF file; it may be truncated or of another kind")
+@pytest.mark.parametrize("sealed", [True, False])
+def test_truncated_file(small, tmp_path, sealed):
+    """At every twentieth of its length, and at the ends; also those that another program wrote, without our line."""
+    path = save_fit(small, tmp_path / "fit.nc")
+    content = path.read_bytes() if sealed else path.read_bytes()[:-SEAL_BYTES]
+    path.write_bytes(content)
+    assert open_fit(path).attrs["law"] == "chinchilla"
+    for kept in (0, 1, 7, 8, 10, 100, *(len(content) * k // 20 for k in range(1, 20)), len(content) - SEAL_BYTES - 1):
+        path.write_bytes(content[:kept])
+        refused(path, r"fit\.nc: not a readable NetCDF file; it may be truncated or of another kind")
+
+
+def test_one_bit_anywhere(small, tmp_path):
+    """Of the numbers too, where NetCDF itself would not notice."""
+    path = save_fit(small, tmp_path / "fit.nc")
+    content = path.read_bytes()
+    for at in np.linspace(0, len(content) - SEAL_BYTES - 1, 40).astype(int):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 4]) + content[at + 1 :])
+        refused(path, r"fit\.nc: damaged: it is not as it was when it was saved \(its SHA-256 differs\); copy it again")
+
+
+def test_what_other_programs_have_written_anew_is_not_damaged(small, tmp_path):
+    save_fit(small, tmp_path / "fit.nc")
+    changed = xr.load_datatree(tmp_path / "fit.nc", engine="h5netcdf")
+    changed.attrs["notes"] = '["mine"]'
+    changed.to_netcdf(tmp_path / "mine.nc", engine="h5netcdf")
+    assert open_fit(tmp_path / "mine.nc").attrs["notes"] == '["mine"]'
+    import h5py
+
+    with h5py.File(tmp_path / "fit.nc", "a") as file:  # in place
+        file.attrs["notes"] = '["mine too, and longer than before"]'
+    assert open_fit(tmp_path / "fit.nc").attrs["notes"] == '["mine too, and longer than before"]'
+
+
+def test_pipe_or_device_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "fit.nc")
+    refused(tmp_path / "fit.nc", r"fit\.nc is a device or a pipe; a fit saved by bayescale \(fit.nc\) is expected")
+    refused("/dev/zero", "is a device or a pipe")
+
+
+def test_file_that_may_not_be_read(tmp_path, monkeypatch):
+    def forbidden(*args):
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "fit.nc").write_bytes(b"")
+    monkeypatch.setattr("builtins.open", forbidden)
+    refused(tmp_path / "fit.nc", r"fit\.nc: cannot be read: Permission denied")
+
+
+def test_samples_of_another_program(tmp_path):
+    trace = {"posterior": {"alpha": np.zeros((2, 10))}, "observed_data": {"y": np.zeros(3)}}
+    arviz.from_dict(trace).to_netcdf(tmp_path / "trace.nc", engine="h5netcdf")
+    refused(tmp_path / "trace.nc", "NetCDF, but not a fit saved by bayescale")
+
+
+def test_later_format_says_so_whatever_else_is_in_it(tmp_path):
+    tree = xr.DataTree.from_dict({"/": xr.Dataset(attrs={"bayescale_format": 7}), "draws": xr.Dataset({"a": 1.0})})
+    save_fit(tree, tmp_path / "fit.nc")
+    refused(tmp_path / "fit.nc", "saved in format 7, this bayescale reads up to 1; upgrade bayescale")
 
 
 @pytest.mark.parametrize("content", [b"N,D,loss\n1,2,3\n", b"\x00" * 4096, b"\x89HDF\r\n\x1a\n" + b"\xff" * 4096])
@@ -227,14 +279,36 @@ def test_folder_in_the_place_of_the_file(true_fit, tmp_path):
         save_fit(true_fit(draws=20), tmp_path)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write into a read-only folder")
-def test_read_only_folder(true_fit, tmp_path):
-    tmp_path.chmod(0o500)
-    try:
-        with pytest.raises(FitError, match="the fit cannot be written: Permission denied"):
-            save_fit(true_fit(draws=20), tmp_path / "fit.nc")
-    finally:
-        tmp_path.chmod(0o700)
+def test_read_only_folder(true_fit, tmp_path, read_only):
+    (tmp_path / "folder").mkdir()
+    save_fit(true_fit(draws=20), tmp_path / "folder" / "fit.nc")
+    before = (tmp_path / "folder" / "fit.nc").read_bytes()
+    read_only(tmp_path / "folder")
+    with pytest.raises(FitError, match=r"the fit cannot be written: (Permission denied|Read-only file system)$"):
+        save_fit(true_fit(draws=20, seed=7), tmp_path / "folder" / "fit.nc")
+    assert (tmp_path / "folder" / "fit.nc").read_bytes() == before
+
+
+def test_full_disk(true_fit, full_disk):
+    (full_disk / "fit.nc").write_bytes(b"older")
+    with pytest.raises(FitError, match=r"fit\.nc: the fit cannot be written: No space left on device$"):
+        save_fit(true_fit(draws=20), full_disk / "fit.nc")
+    assert (full_disk / "fit.nc").read_bytes() == b"older" and sorted(os.listdir(full_disk)) == ["fit.nc", "others"]
+
+
+def test_file_that_may_not_grow(true_fit, tmp_path):
+    """A limit of the system, in a process of its own: nothing may die of it, at once or when it ends."""
+    fit = save_fit(true_fit(draws=20), tmp_path / "fit.nc")
+    script = (
+        "import resource, signal, sys, bayescale; tree = bayescale.open_fit(sys.argv[1]);"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))\n"
+        "try: bayescale.save_fit(tree, sys.argv[2])\n"
+        "except bayescale.FitError as error: print(error)"
+    )
+    command = [sys.executable, "-c", script, fit, tmp_path / "new.nc"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("new.nc: the fit cannot be written: File too large\n") and not done.stderr
+    assert os.listdir(tmp_path) == ["fit.nc"]
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), PermissionError(13, "Permission denied")])
@@ -242,11 +316,10 @@ def test_a_failing_write_leaves_the_older_fit(true_fit, tmp_path, monkeypatch, e
     path = save_fit(true_fit(draws=20), tmp_path / "fit.nc")
     before = path.read_bytes()
 
-    def half(self, target, **options):
-        Path(target).write_bytes(b"half a file")
+    def fail(handle):
         raise error
 
-    monkeypatch.setattr(xr.DataTree, "to_netcdf", half)
+    monkeypatch.setattr("os.fsync", fail)
     with pytest.raises(FitError, match=f"the fit cannot be written: {error.strerror}"):
         save_fit(true_fit(draws=20, seed=7), path)
     assert path.read_bytes() == before and os.listdir(tmp_path) == ["fit.nc"]

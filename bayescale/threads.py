@@ -1,0 +1,61 @@
+"""One thread for linear algebra, so that sums do not depend on the number of cores.
+
+A product of matrices that is split over threads adds up in another order on another number of cores, and differs in its
+last digits; random draws amplify them. For matrices of this package's size threads cost more than they give.
+"""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class _Limit:
+    """Who is inside: the limit is the whole process's, so the first sets it and the last to leave takes it away."""
+
+    inside: int = 0
+    set: Any = None
+    lock: Any = field(default_factory=threading.Lock)
+    of_thread: Any = field(default_factory=threading.local)
+
+
+_LIMIT = _Limit()
+
+
+@contextlib.contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """While it is entered, or for every call of a function that it decorates, BLAS runs in the thread that calls it.
+
+    That is NumPy's, and SciPy's where ``scipy.linalg`` is loaded by then: modules that use it import it at their top.
+    """
+    from threadpoolctl import threadpool_limits
+
+    if getattr(_LIMIT.of_thread, "inside", False):
+        yield
+        return
+    with _LIMIT.lock:
+        if not _LIMIT.inside:
+            _LIMIT.set = _elsewhere(lambda: threadpool_limits(1, user_api="blas"))
+        _LIMIT.inside += 1
+    _LIMIT.of_thread.inside = True
+    try:
+        with threadpool_limits(1, user_api="blas"):  # of BLAS whose limits belong to threads, which OpenMP's do
+            yield
+    finally:
+        _LIMIT.of_thread.inside = False
+        with _LIMIT.lock:
+            _LIMIT.inside -= 1
+            if not _LIMIT.inside:
+                _elsewhere(_LIMIT.set.restore_original_limits)
+
+
+def _elsewhere(function: Callable[[], Any]) -> Any:
+    """What a function returns, called in a thread that ends: threadpoolctl lets only the thread that has set a limit of
+    the process take it away, as long as it lives, and the first to come need not be the last to go."""
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(function()))
+    thread.start()
+    thread.join()
+    return results[0]
