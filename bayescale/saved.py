@@ -61,7 +61,7 @@ def objection_to(path: "str | os.PathLike[str]") -> str:
             seen.add(address)
             if len(seen) > MAX_OBJECTS:
                 return f"more than {MAX_OBJECTS} groups and variables: not a fit saved by bayescale"
-            if objection := _attributes(place):
+            if objection := _attributes(place, os.path.getsize(path)):
                 return objection
             if isinstance(place, h5py.Dataset):
                 if objection := _stored_oddly(place):
@@ -116,7 +116,8 @@ def _objects(group: Any, depth: int) -> Iterator[Any]:
             yield child
 
 
-def _attributes(place: Any) -> str:
+def _attributes(place: Any, size: int) -> str:
+    """``size`` is that of the file: several texts may be one and the same, of almost all of it."""
     import h5py
 
     if len(place.attrs) > MAX_ATTRIBUTES:
@@ -124,7 +125,9 @@ def _attributes(place: Any) -> str:
     for name in place.attrs:
         about = place.attrs.get_id(name)
         texts = h5py.check_string_dtype(about.dtype) is not None
-        if about.get_storage_size() > MAX_ATTRIBUTE_BYTES or (texts and math.prod(about.shape) > 1):
+        if about.get_storage_size() > MAX_ATTRIBUTE_BYTES or (
+            texts and math.prod(about.shape) > max(1, min(1000, MAX_BYTES // 4 // size))
+        ):
             return f"the attribute {name[:60]!r} is larger than a fit saved by bayescale has any"
     return ""
 

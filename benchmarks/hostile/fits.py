@@ -270,7 +270,7 @@ def make_odd(file: Any, place: Any, name: str, odd: str) -> None:
         for i in range(101):
             place.attrs[f"a{i}"] = i
     elif odd == "text attribute":
-        place.attrs["texts"] = ["x" * 1000] * 40
+        place.attrs["texts"] = ["x"] * 1200
     elif odd == "scale_factor":
         place[name].attrs["scale_factor"] = 1e300 if len(name) % 2 else "x"
     elif odd == "units":
