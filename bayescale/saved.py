@@ -124,10 +124,10 @@ def _attributes(place: Any, size: int) -> str:
         return f"more than {MAX_ATTRIBUTES} attributes at one place: not a fit saved by bayescale"
     for name in place.attrs:
         about = place.attrs.get_id(name)
+        count = math.prod(about.shape or ())
         texts = h5py.check_string_dtype(about.dtype) is not None
-        if about.get_storage_size() > MAX_ATTRIBUTE_BYTES or (
-            texts and math.prod(about.shape) > max(1, min(1000, MAX_BYTES // 4 // size))
-        ):
+        most = max(1, min(1000, MAX_BYTES // 4 // size)) if texts else MAX_ATTRIBUTE_BYTES // about.dtype.itemsize
+        if count > most:
             return f"the attribute {name[:60]!r} is larger than a fit saved by bayescale has any"
     return ""
 
