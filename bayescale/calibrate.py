@@ -40,6 +40,7 @@ from bayescale.model import inputs_of, observed_values
 from bayescale.noise import NOISES, default_noise, log_density, log_mass, noise_scale, sample_noise, sample_share
 from bayescale.priors import DISTRIBUTIONS
 from bayescale.runs import RunsError, read_runs
+from bayescale.threads import one_blas_thread
 
 MOST = 100  # posterior draws that a rank is among: so few of so many that they are next to independent
 CHAINS = 4
@@ -51,6 +52,7 @@ LIKELIHOOD, BEYOND = "log_likelihood", "loss_beyond"
 FURTHER = 10.0  # times the largest run: where the loss beyond the runs is looked at
 
 
+@one_blas_thread()
 def calibrate(
     law: Any = None,
     *,
