@@ -36,12 +36,11 @@ from bayescale.priors import DISTRIBUTIONS, Prior
 from bayescale.quick import NotTrusted, approximate
 from bayescale.runs import read_runs
 from bayescale.sampling import SamplerError, as_dataset, best_attempt, cores
-from bayescale.starts import STARTS, start_points, unbounded
+from bayescale.starts import START_RUNS, STARTS, start_points, unbounded
 from bayescale.threads import one_blas_thread
 
 FORMAT = 1  # of a saved fit; a later bayescale reads earlier ones
 MIN_RUNS = 4
-START_RUNS = 120  # runs that the search for starts looks at
 LOG_LIKELIHOOD_MAX = 50_000_000  # draws x runs above which the pointwise log likelihood is not kept (400 MB)
 
 

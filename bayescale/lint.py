@@ -10,6 +10,7 @@ import xarray as xr
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN, SIZES
 
 SURFACE_RUNS = 12  # a surface of six numbers needs some
+SURFACE_RUNS_MAX = 10_000  # and no more than that
 SURPRISING_SD = 6
 
 
@@ -125,15 +126,17 @@ def _from_surface(n: np.ndarray, d: np.ndarray, loss: np.ndarray) -> tuple[np.nd
     """Log loss less a smooth surface through all runs, quadratic in log N and log D and fitted robustly; its scale."""
     x, y = np.log(n) - np.log(n).mean(), np.log(d) - np.log(d).mean()
     design = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1)
-    target, weight = np.log(loss), np.ones_like(loss)
+    target = np.log(loss)
     if len(loss) < SURFACE_RUNS:
         return np.zeros_like(target), 1.0
+    some = np.unique(np.linspace(0, len(loss) - 1, SURFACE_RUNS_MAX).astype(int))
+    weight = np.ones(len(some))
     for _ in range(30):
-        coefficients = np.linalg.lstsq(design * weight[:, None], target * weight, rcond=None)[0]
-        residual = target - design @ coefficients
+        coefficients = np.linalg.lstsq(design[some] * weight[:, None], target[some] * weight, rcond=None)[0]
+        residual = target[some] - design[some] @ coefficients
         scale = max(1.4826 * np.median(np.abs(residual)), 1e-12)
         weight = 1 / np.sqrt(1 + (residual / (2 * scale)) ** 2)
-    return residual, scale
+    return target - design @ coefficients, scale
 
 
 def _surprising_losses(n: np.ndarray, d: np.ndarray, loss: np.ndarray) -> list[Note]:

@@ -19,11 +19,15 @@ from bayescale.diagnostics import ESS_MIN, PARETO_K_MAX, check_convergence
 from bayescale.model import Model
 from bayescale.priors import Prior, from_real
 from bayescale.sampling import as_dataset, cores
+from bayescale.starts import START_RUNS
 
 NU = 8.0  # degrees of freedom of the proposal: tails heavier than a posterior's
 ROUNDS = (2000, 2000, 4000)  # draws that adapt the proposal
 GOOD = 0.7  # no more rounds once this share of the draws counts
 FINAL = 16_000
+TRIES = (
+    2  # rounds that may be the last: k has an error of its own, and the first proposal may be the guess at the optimum
+)
 CLIMBS = 10  # starts, at most, that are followed to their optimum
 NEAR = 9.0  # a start within this many posterior widths (squared, a parameter) of an optimum leads there
 MANY = 20_000  # runs; with more of them the posterior is nearer to normal and a density dearer, so fewer are asked for
@@ -61,15 +65,19 @@ def approximate(
 def _approximate(model: Model, priors: Mapping[str, Prior], draws: int, chains: int, seed: int):
     rng = np.random.default_rng([seed, 103])
     rows = int(model.data[0])
-    fewer = min(1.0, MANY / rows) ** 0.5
-    proposal = _laplace(_density(model), model.start)
+    fewer = min(1.0, MANY / rows) ** (2 / 3)
+    proposal = _laplace(_density(model), model.start, rows)
     for count in ROUNDS:
         position, log_weight, _ = _weighed(model, proposal, round(count * fewer), rng)
         if _effective(log_weight) > GOOD * len(log_weight):
             break
         proposal = _moments(position, log_weight)
     count = round(max(FINAL, 4 * draws * chains) * fewer)
-    position, log_weight, pareto_k = _weighed(model, proposal, count, rng)
+    for _ in range(TRIES):
+        position, log_weight, pareto_k = _weighed(model, proposal, count, rng)
+        if pareto_k <= PARETO_K_MAX:
+            break
+        proposal = _moments(position, log_weight)
     weight = np.exp(log_weight - logsumexp(log_weight))
     ess = _effective(log_weight)
     if not pareto_k <= PARETO_K_MAX:
@@ -123,37 +131,39 @@ def _in_a_row(density: Callable, position: np.ndarray) -> np.ndarray:
     return np.array([density(x)[0] for x in position])
 
 
-def _laplace(density: Callable, start: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+def _laplace(density: Callable, start: np.ndarray, rows: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Mean and covariance at every optimum that starts lead to and that has some of the posterior's mass.
 
-    The next start to climb is the one farthest from all optima found, until none is far from all of them.
+    The next start to climb is the one farthest from all optima found, until none is far from all of them. The starts
+    come from START_RUNS of the runs: of many they are as far from the optimum as so few runs can tell.
     """
+    near = NEAR * max(1.0, rows / START_RUNS)
     found: list[tuple[float, np.ndarray, np.ndarray]] = []  # log mass, optimum, precision
     left = start
     for _ in range(CLIMBS):
-        value, x = _climbed(density, left[0])
+        value, x = _climbed(density, left[0], rows)
         precision = _precision(density, x)
         if not np.isfinite(precision).all():
             raise NotTrusted("the posterior is not finite around its optimum")
         eigenvalues = np.linalg.eigvalsh(precision)
         if not eigenvalues[0] > 0:
             raise NotTrusted("the posterior has no curvature at its optimum")
-        near = any((x - at) @ p @ (x - at) < len(x) for _, at, p in found)
-        if not near:
+        if not any((x - at) @ p @ (x - at) < len(x) for _, at, p in found):
             found.append((value - 0.5 * np.log(eigenvalues).sum(), x, precision))
         left = left[1:]
         if not len(left):
             break
         apart = np.min([np.einsum("si,ij,sj->s", left - at, p, left - at) for _, at, p in found], axis=0)
         left = left[np.argsort(-apart)]
-        if apart.max() < NEAR * len(x):
+        if apart.max() < near * len(x):
             break
     most = max(mass for mass, _, _ in found)
     return [(x, np.linalg.inv(precision)) for mass, x, precision in found if mass > most - RIVAL]
 
 
-def _climbed(density: Callable, start: np.ndarray) -> tuple[float, np.ndarray]:
-    """Log density and position of the optimum that a start leads to: quasi-Newton, then Newton's own steps."""
+def _climbed(density: Callable, start: np.ndarray, rows: int) -> tuple[float, np.ndarray]:
+    """Log density and position of the optimum that a start leads to: quasi-Newton, then Newton's own steps, which alone
+    are enough from the good starts of many runs, where every step is dear."""
 
     from scipy.optimize import minimize
 
@@ -161,8 +171,10 @@ def _climbed(density: Callable, start: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = density(x)
         return (-value, -gradient) if np.isfinite(value) else (1e300, np.zeros_like(x))
 
-    found = minimize(downhill, start, jac=True, method="L-BFGS-B", options={"maxiter": 500, "ftol": 1e-13})
-    x, value = found.x, -found.fun
+    x, value = start, density(start)[0]
+    if rows < MANY or not np.isfinite(value):
+        found = minimize(downhill, start, jac=True, method="L-BFGS-B", options={"maxiter": 500, "ftol": 1e-13})
+        x, value = found.x, -found.fun
     for _ in range(NEWTON):
         eigenvalues, vectors = np.linalg.eigh(_precision(density, x))
         # along a direction without curvature: at most as far as the prior's own scale

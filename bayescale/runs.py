@@ -43,11 +43,12 @@ UNITS = {
     "compute": {"FLOP": 1.0, "PF-days": 8.64e19},
     "loss": {"nats": 1.0, "bits": float(np.log(2.0))},
 }
-# how much is read: checked before the work, so that no file takes long or all the memory
-MAX_BYTES = 32_000_000
-MAX_ROWS = 200_000
+# how much is read, a million checkpoints and a little more: checked before the work, so that no file takes all the
+# memory
+MAX_BYTES = 128_000_000
+MAX_ROWS = 1_500_000
 MAX_COLUMNS = 200
-MAX_CELLS = 1_000_000
+MAX_CELLS = 5_000_000
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # never in a table; some of them command terminals
 KEPT_AS = {"run": "run_name"}  # run is the dimension
 

@@ -15,6 +15,7 @@ import numpy as np
 from bayescale.law import Law, law_loss, standard_parameters
 from bayescale.priors import Prior, to_real
 
+START_RUNS = 120  # runs that the search looks at, where there are more
 CLIMBERS = 32  # prior draws that climb
 PRIOR_DRAWS = 512  # of which they are the best
 STEPS = 40  # at most
