@@ -360,6 +360,7 @@ def test_a_law_of_something_else_is_refused(prior_of):
         allocate(prior_of("power_params"), 1e22)
 
 
+@pytest.mark.slow
 def test_decisions_and_targets_with_further_inputs(prior_of):
     from bayescale.decide import decide
     from bayescale.target import least_compute

@@ -99,6 +99,7 @@ def test_weights_of_no_use(fits, weights, message):
         average_forecast(fits, weights, 1e10, 2e11)
 
 
+@pytest.mark.slow
 def test_allocation(fits):
     weights = {"chinchilla": 0.75, "kaplan": 0.25}
     result = average_allocation(fits, weights, [1e21, 1e23])

@@ -142,6 +142,7 @@ def test_goes_on_where_it_was_killed(runs, quick, tmp_path, monkeypatch):
     assert quick == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage", [lambda b: b"", lambda b: b[:-1500], lambda b: b.replace(b"7", b"8", 1), lambda b: b"\xff" * 99]
 )
@@ -161,6 +162,7 @@ def test_a_folder_that_cannot_be_made_is_said_before_anything_is_fitted(runs, qu
     assert quick == []
 
 
+@pytest.mark.slow
 def test_what_was_kept_of_other_runs_is_not_used(runs, crossed_runs, quick, tmp_path):
     backtest(runs, "chinchilla", horizon=0.5, folder=tmp_path)
     before = len(quick)

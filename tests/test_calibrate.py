@@ -62,6 +62,7 @@ def test_the_right_posterior_passes(rng):
     assert table.cover90_se.tolist() == pytest.approx([0.015, 0.015])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", [{"shift": 0.4}, {"shift": -0.4}, {"stretch": 0.7}, {"stretch": 1.4}])
 def test_a_wrong_posterior_fails(rng, wrong):
     result = conjugate(rng, **wrong)

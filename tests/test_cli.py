@@ -411,6 +411,7 @@ def test_fit_prints_a_table(command, sampled):
     assert "law 'chinchilla' on 23 runs: posterior median and 90 % band" in out and ": converged" in out
 
 
+@pytest.mark.slow
 def test_reproduce(command, parsed, sampled, tmp_path):
     fit = tmp_path / "fit.nc"
     assert command("fit", "pile", "--law", "chinchilla", "--below", "1e22", "--seed", "3", "-o", fit)[0] == 0
@@ -456,6 +457,7 @@ def test_allocate(command, parsed, saved, tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_allocate_with_costs_and_limits(command, parsed, saved, tmp_path):
     (tmp_path / "menu.csv").write_text("params,layers\n1e9,16\n7e9,32\n")
     args = ["allocate", saved, "-C", "1e22", "--law-only"]
@@ -530,6 +532,7 @@ def test_backtest(parsed, tmp_path, crossed_runs, sampled):
     assert parsed(*args, "--workers", "1") == summary and summary["failed"] == {"chinchilla": []}
 
 
+@pytest.mark.slow
 def test_calibrate(command, parsed, tmp_path, crossed_runs):
     crossed_runs(4, 3).to_dataframe().to_csv(tmp_path / "runs.csv", index=False)
     args = ["calibrate", "power_compute", "--design", tmp_path / "runs.csv", "--simulations", "10", "--draws", "300"]

@@ -115,6 +115,7 @@ def repeated(runs, times, jitter, rng):
     return many.assign(compute=6 * many["params"] * many["tokens"])
 
 
+@pytest.mark.slow
 def test_pooled_runs_give_the_same_forecast(crossed_runs, true_fit, rng, monkeypatch):
     monkeypatch.setattr(drift_module, "MAX_CELLS", 400)
     few = crossed_runs(sizes=20, lengths=15)
@@ -129,6 +130,7 @@ def test_pooled_runs_give_the_same_forecast(crossed_runs, true_fit, rng, monkeyp
     assert (from_many.std(axis=0) < 1.3 * from_few.std(axis=0)).all()
 
 
+@pytest.mark.slow
 def test_many_runs_need_no_pooling(crossed_runs, true_fit, rng):
     """More runs than the basis has centres: the drift is carried to them, and says what fewer runs say."""
     few = crossed_runs(sizes=20, lengths=15)
@@ -197,6 +199,7 @@ def mean_log_scale(runs, true_fit):
     return scale_weights(by_scale, shipped_prior()) @ LOG_SCALES
 
 
+@pytest.mark.slow
 def test_runs_that_follow_the_law_shrink_the_drift(crossed_runs, true_fit):
     few, many = (
         np.mean([mean_log_scale(crossed_runs(size, size, 0.002, seed), true_fit) for seed in range(3)])

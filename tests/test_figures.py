@@ -178,6 +178,7 @@ def test_landmarks_against_the_best_split(fit):
     assert (table["times_q05"] <= table["times_q50"]).all() and (table["times_q50"] <= table["times_q95"]).all()
 
 
+@pytest.mark.slow
 def test_same_figure_same_file(fit, tmp_path):
     sources = [figure_source(bayescale.plot_residuals(fit)) for _ in range(2)]
     assert sources[0] == sources[1] and sources[0]["source"].startswith("data:image/svg+xml;base64,")

@@ -62,6 +62,7 @@ def test_derived_quantities_follow_from_the_parameters(sampled, pile):
     xr.testing.assert_allclose(printed.transpose(*ours.dims), ours, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_log_likelihood_is_left_out_when_it_would_fill_the_memory(sampled, pile, monkeypatch):
     monkeypatch.setattr(fit_module, "LOG_LIKELIHOOD_MAX", 1000)
     tree = fit(pile, "chinchilla", draws=300, allow_unconverged=True)

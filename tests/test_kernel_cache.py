@@ -197,6 +197,7 @@ def start(folder):
     return subprocess.Popen([sys.executable, "-c", SCRIPT, folder, TEXT], stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_of_two_processes_one_compiles(tmp_path):
     processes = [start(tmp_path / "kernels") for _ in range(2)]
     assert sorted(process.communicate(timeout=120)[0].strip() for process in processes) == ["0", "1"]

@@ -48,6 +48,7 @@ def test_order_settings_and_failures(crossed_runs, quick, tmp_path):
     assert seen == [(2, 5), (3, 5), (4, 5), (5, 5)]
 
 
+@pytest.mark.slow
 def test_goes_on_where_it_was_killed(crossed_runs, quick, tmp_path):
     studies = [(crossed_runs(size, 4), "chinchilla") for size in (4, 6, 7)]
 

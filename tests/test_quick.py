@@ -68,6 +68,7 @@ def test_no_optimum_of_weight_is_left_out():
     assert float((posterior["p"] < 1).mean()) > 0.999
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("draws", "chains"), [(101, 4), (210, 2)])
 def test_few_draws_of_a_quick_answer_are_chains_or_enough(pile, draws, chains):
     report = diagnostics(fit(pile, "chinchilla", quick=True, draws=draws, chains=chains, allow_unconverged=True))

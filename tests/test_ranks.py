@@ -40,6 +40,7 @@ def test_band_keeps_its_level(level):
     assert 0 < outside / (most + 1) ** simulations <= level
 
 
+@pytest.mark.slow
 def test_like_the_bands_that_arviz_simulates(rng):
     from arviz_stats.ecdf_utils import ecdf_pit
 

@@ -113,6 +113,7 @@ def test_the_answer_comes_first_and_is_that_of_the_functions(fit, html):
     assert "--backtest" in text and "--compare" in text  # what is left out is said, and how to add it
 
 
+@pytest.mark.slow
 def test_same_fit_same_page(fit, undrawn):
     assert report(fit, compute=1e22) == report(fit, compute=1e22)
 

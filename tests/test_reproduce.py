@@ -191,6 +191,7 @@ def test_a_fit_that_is_refused_now(true_fit, crossed_runs):
 # ---- really ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_sampled_fit_from_its_file(sampled, pile, tmp_path):
     opened = open_fit(save_fit(sampled, tmp_path / "fit.nc"))
     result = reproduce(opened, pile)

@@ -296,6 +296,7 @@ def test_full_disk(true_fit, full_disk):
     assert (full_disk / "fit.nc").read_bytes() == b"older" and sorted(os.listdir(full_disk)) == ["fit.nc", "others"]
 
 
+@pytest.mark.slow
 def test_file_that_may_not_grow(true_fit, tmp_path):
     """A limit of the system, in a process of its own: nothing may die of it, at once or when it ends."""
     fit = save_fit(true_fit(draws=20), tmp_path / "fit.nc")
