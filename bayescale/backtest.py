@@ -14,7 +14,7 @@ import xarray as xr
 
 from bayescale.batch import Failure, run_missing
 from bayescale.drift import has_drift, shipped_prior
-from bayescale.files import make_folder, write_file
+from bayescale.files import keep_text, kept_text, make_folder
 from bayescale.fit import FitError, data_hash, fit, versions
 from bayescale.forecast import forecast
 from bayescale.law import DEFAULT_LAW, Law, column, load_law, size_column
@@ -151,7 +151,7 @@ def _tables(
 
     def put(i: int, table: pd.DataFrame) -> None:
         if paths[i] is not None:
-            _keep(table, paths[i])
+            keep_text(table.to_csv(index=False), paths[i])
 
     return run_missing(_one_cut, tasks, found, put=put, executor=executor, progress=progress)
 
@@ -164,24 +164,10 @@ def _path(cut: _Cut, folder: Any) -> Path | None:
     return make_folder(folder) / f"{cut.law.name}-{cut.edge:.3e}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.csv"
 
 
-SEAL = "# sha256 "  # the last line of a kept table: what a disk or an editor has changed is computed again
-
-
-def _keep(table: pd.DataFrame, path: Path) -> None:
-    text = table.to_csv(index=False)
-    sealed = f"{text}{SEAL}{hashlib.sha256(text.encode()).hexdigest()}\n"
-    write_file(path, lambda draft: draft.write_text(sealed, encoding="utf-8"))
-
-
 def _kept(path: Path | None) -> pd.DataFrame | None:
     """The table of a cut as it was kept, or None: not there yet, or damaged."""
-    if path is None:
-        return None
-    try:
-        text, _, digest = path.read_text(encoding="utf-8").rpartition(SEAL)
-    except (OSError, ValueError):
-        return None
-    if hashlib.sha256(text.encode()).hexdigest() != digest.strip():
+    text = None if path is None else kept_text(path)
+    if text is None:
         return None
     return pd.read_csv(io.StringIO(text), dtype=str).astype(float)  # as text: bit-equal in every version of pandas
 

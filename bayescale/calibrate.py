@@ -23,7 +23,7 @@ import xarray as xr
 
 from bayescale.batch import Failure, run_missing
 from bayescale.diagnostics import ESS_MIN
-from bayescale.files import make_folder, write_file
+from bayescale.files import keep_text, kept_text, make_folder
 from bayescale.fit import FitError, check_whole, data_hash, draws_of, fit, law_of, refit, runs_of, versions
 from bayescale.law import (
     DEFAULT_LAW,
@@ -113,7 +113,7 @@ def calibrate(
         )
     if design is not None and posterior is not None:
         raise FitError("give a design or runs for a posterior: the sizes of the latter are the design there")
-    noise = default_noise(law.observed.scale) if noise is None else noise
+    asked, noise = noise, default_noise(law.observed.scale) if noise is None else noise
     if noise not in NOISES or law.observed.scale not in NOISES[noise].observed:
         allowed = [name for name in NOISES if law.observed.scale in NOISES[name].observed]
         raise FitError(f"noise '{noise}' is not for law '{law.name}'; allowed are {', '.join(allowed)}")
@@ -124,6 +124,8 @@ def calibrate(
     else:
         tree = _fit_of(posterior, law, noise, draws, seed)
         law, noise, runs, old = law_of(tree), tree.attrs["noise"], runs_of(tree), runs_of(tree)
+        if asked is not None and asked != noise:
+            raise FitError(f"noise '{asked}', but the fit was made with '{noise}'; leave the noise out")
         constants = {name: float(tree["constant_data"][name]) for name in (*law.constants, "C_ref")}
         truths = _posterior_draws(tree, law, noise, simulations)
     tasks = [
@@ -226,7 +228,7 @@ def _simulate(task: _Simulation) -> dict[str, Any]:
     try:
         tree = refit(
             _unfitted(task, runs), np.ones(runs.sizes["run"], dtype=bool), draws=task.draws, chains=CHAINS,
-            seed=int(rng.integers(2**62)), enough="clean",
+            seed=int(rng.integers(2**62)), enough="first" if task.once else "clean",
         )  # fmt: skip
     except FitError as error:
         return {"status": "failed", "why": str(error)}
@@ -330,7 +332,7 @@ def _results(
 
     def put(i: int, result: dict[str, Any]) -> None:
         if paths[i] is not None:
-            write_file(paths[i], lambda temporary: temporary.write_text(json.dumps(result), encoding="utf-8"))
+            keep_text(json.dumps(result) + "\n", paths[i])
 
     found = [_kept(path) for path in paths]
     return run_missing(_simulate, tasks, found, put=put, executor=executor, progress=progress)
@@ -340,18 +342,15 @@ def _path(task: _Simulation, folder: Any) -> Path | None:
     if folder is None:
         return None
     about = [task.law.text, task.noise, data_hash(task.design, task.law), dict(task.constants), dict(task.truth)]
-    about += [task.old is None, task.draws, task.seed, task.index, MOST, CHAINS, versions(), *["once"] * task.once]
+    about += [task.old is None, task.draws, task.seed, task.index, MOST, CHAINS, versions(), *["first"] * task.once]
     key = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
     return make_folder(folder) / f"{task.law.name}-{task.index:05d}-{key}.json"
 
 
 def _kept(path: Path | None) -> dict[str, Any] | None:
-    """A simulation of an earlier call; what cannot be read is simulated again."""
-    try:
-        found = None if path is None else json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) and "status" in found else None
+    """A simulation of an earlier call; what was damaged since is simulated again."""
+    text = None if path is None else kept_text(path)
+    return None if text is None else json.loads(text)
 
 
 def _gathered(law: Law, noise: str, runs: xr.Dataset, found: list[Any], **attrs: Any) -> xr.Dataset:

@@ -52,6 +52,8 @@ def calibration_statement(result: xr.Dataset, *, level: float = LEVEL) -> str:
     """What a calibration says, in two or three sentences."""
     table = calibration_table(result, level=level)
     attrs, used = result.attrs, table[table.simulations > 0]
+    if used.empty:
+        return f"Law '{attrs['law']}': no fit of a simulation converged, so that nothing can be said."
     inside, worst = int(used.inside.sum()), used.loc[used.p.idxmin()]
     where = "the law's priors" if attrs["kind"] == "prior" else f"the posterior of {attrs['source']}"
     said = (

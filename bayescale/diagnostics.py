@@ -158,9 +158,11 @@ def regimes(law: Law, posterior: xr.Dataset, not_identified: Sequence[str] = ())
 
 
 def diagnostics(tree: xr.DataTree | xr.Dataset) -> dict[str, Any]:
-    """How far to trust a fit: ``converged``, ``why`` not, ``divergences``, ``r_hat_max``, ``ess_min``,
-    ``r_hat`` and ``ess_bulk`` by parameter, ``not_identified``, ``collinear``, ``prior_share``, ``method`` ("nuts", or
-    "importance" with its ``pareto_k``) and, where a quick answer was asked for and not given, ``not_quick``: why."""
+    """How far to trust a fit: ``converged``, ``clean`` (hardly any divergences too), ``why`` not and ``remedy``,
+    ``divergences``, ``e_bfmi``, ``r_hat_max``, ``ess_min``, ``ess_tail_min``, ``r_hat`` and ``ess_bulk`` by parameter,
+    ``not_identified``, ``collinear`` and the ``line``, ``scatter`` around the law, ``prior_share``, ``method``
+    ("nuts", or "importance" with its ``pareto_k``) and, where a quick answer was asked for and not given,
+    ``not_quick``: why."""
     return json.loads(tree.attrs["diagnostics"])
 
 

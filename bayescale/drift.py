@@ -28,7 +28,7 @@ from scipy.linalg import solve_triangular
 from scipy.special import logsumexp, ndtr
 
 from bayescale.fit import law_of
-from bayescale.law import Law, column, loss_at, size_column, standard_parameters
+from bayescale.law import Law, column, loss_given, size_column, standard_parameters
 from bayescale.noise import FINEST, NOISES, log_density, noise_scale, sample_noise
 from bayescale.priors import DISTRIBUTIONS
 from bayescale.threads import one_blas_thread
@@ -340,7 +340,7 @@ def _log_law(
     law: Law, inputs: Mapping[str, np.ndarray], constants: Mapping[str, float]
 ) -> Callable[[np.ndarray], np.ndarray]:
     """log L [draw, run] of standardised parameters z [draw, parameter]: each prior's quantile of ndtr(z)."""
-    loss_of, count = loss_at(law, {**inputs, **constants}), _length(inputs)
+    loss_of, count = loss_given(law, {**inputs, **constants}), _length(inputs)
 
     def log_law(z: np.ndarray) -> np.ndarray:
         z = np.atleast_2d(z)

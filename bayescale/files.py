@@ -7,6 +7,7 @@ the first is swept away by the next write of that name, the second is left alone
 
 import contextlib
 import errno
+import hashlib
 import os
 import re
 import tempfile
@@ -142,6 +143,24 @@ def write_file(path: "str | os.PathLike[str]", write: Callable[[Path], object]) 
         return write_whole(path, write)
     except OSError as error:
         raise FileError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+SEAL = "# sha256 "  # the last line of a kept text: what a disk or an editor has changed is computed again
+
+
+def keep_text(text: str, path: "str | os.PathLike[str]") -> Path:
+    """Write a text that ends a line, and under it its checksum, for :func:`kept_text` to find it as it was."""
+    sealed = f"{text}{SEAL}{hashlib.sha256(text.encode()).hexdigest()}\n"
+    return write_file(path, lambda draft: draft.write_text(sealed, encoding="utf-8"))
+
+
+def kept_text(path: "str | os.PathLike[str]") -> str | None:
+    """What :func:`keep_text` wrote, or None: not there, or damaged."""
+    try:
+        text, _, digest = Path(path).read_text(encoding="utf-8").rpartition(SEAL)
+    except (OSError, ValueError):
+        return None
+    return text if hashlib.sha256(text.encode()).hexdigest() == digest.strip() else None
 
 
 def write_table(table: Any, path: "str | os.PathLike[str]") -> Path:

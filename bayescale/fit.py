@@ -176,7 +176,7 @@ def _prepared(runs: Any, law: Any, noise: str | None) -> tuple[Law, xr.Dataset, 
         )
     _check_fits(runs, law)
     # the priors of a law stand on the smallest loss: one that is plainly wrong must not move them
-    right = runs.isel(run=~far_off(runs))
+    right = runs.isel(run=~far_off(runs)) if law.observed.column == "loss" else runs
     constants = reference_constants(law, right) | {"C_ref": _centre(right[size_column(law)].values)}
     _check_finite(law, runs, constants)
     return law, runs, noise, constants

@@ -76,7 +76,8 @@ def reference_constants(law: Law, runs: Mapping[str, Any]) -> dict[str, float]:
     """Reference constants of a law for these runs.
 
     ``N_ref`` and its like are geometric means of the inputs (means where an input is not positive everywhere),
-    ``L_ref`` is the smallest observed value, ``L_span`` the range of the observed values.
+    ``L_ref`` is the smallest observed value, ``L_span`` the range of the observed values. (:func:`bayescale.fit` leaves
+    out runs that lie far off all others, see :func:`bayescale.lint.far_off`.)
 
     Parameters
     ----------
@@ -109,7 +110,7 @@ def law_loss(law: Law, values: Mapping[str, Any]) -> Any:
     return evaluate(law.tree, with_where(law, values))
 
 
-def loss_at(law: Law, inputs: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], Any]:
+def loss_given(law: Law, inputs: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], Any]:
     """The loss at fixed ``inputs`` (inputs and constants), as a function of the parameters alone.
 
     For those who ask many times: what depends on the inputs alone is computed once, and powers of it are exponentials.

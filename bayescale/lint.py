@@ -129,7 +129,9 @@ def _from_surface(n: np.ndarray, d: np.ndarray, loss: np.ndarray) -> tuple[np.nd
     target = np.log(loss)
     if len(loss) < SURFACE_RUNS:
         return np.zeros_like(target), 1.0
-    some = np.unique(np.linspace(0, len(loss) - 1, SURFACE_RUNS_MAX).astype(int))
+    # in an order of the runs' own, and by lot: neither the order of a file nor a grid in it may decide
+    order = np.lexsort((loss, d, n))
+    some = order[np.random.default_rng(0).permutation(len(order))[:SURFACE_RUNS_MAX]]
     weight = np.ones(len(some))
     for _ in range(30):
         coefficients = np.linalg.lstsq(design[some] * weight[:, None], target[some] * weight, rcond=None)[0]

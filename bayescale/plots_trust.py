@@ -139,13 +139,15 @@ def plot_ranks(result: xr.Dataset, *, level: float = LEVEL) -> "Figure":
         for axes, row in zip(grid.ravel(), table.itertuples(), strict=False):
             ranks = result["rank"].sel(quantity=row.quantity).values[fitted]
             ranks = ranks[np.isfinite(ranks)]
+            axes.set_title(f"{row.quantity}, p = {row.p:.2g}", fontsize=9.5, color="black" if row.inside else TRUTH)
+            if not len(ranks):
+                continue  # no fit converged: an empty panel
             low, high = (np.pad(edge, (1, 1), constant_values=(0, len(ranks)))
                          for edge in simultaneous_band(len(ranks), most, level / len(table)))  # fmt: skip
             axes.fill_between(at, low / len(ranks) - at, high / len(ranks) - at, color=POINT, alpha=0.25, lw=0)
             counts = np.pad(rank_counts(ranks, most), (1, 1), constant_values=(0, len(ranks)))
             axes.plot(at, counts / len(ranks) - at, color=BAND if row.inside else TRUTH, lw=1.3)
             axes.axhline(0, color="0.5", lw=0.8, ls=":")
-            axes.set_title(f"{row.quantity}, p = {row.p:.2g}", fontsize=9.5, color="black" if row.inside else TRUTH)
             axes.set(xlim=(0, 1), xticks=[0, 0.5, 1])
             axes.tick_params(labelsize=8.5)
         for axes in grid.ravel()[len(table) :]:

@@ -25,9 +25,8 @@ NU = 8.0  # degrees of freedom of the proposal: tails heavier than a posterior's
 ROUNDS = (2000, 2000, 4000)  # draws that adapt the proposal
 GOOD = 0.7  # no more rounds once this share of the draws counts
 FINAL = 16_000
-TRIES = (
-    2  # rounds that may be the last: k has an error of its own, and the first proposal may be the guess at the optimum
-)
+# rounds that may be the last: k has an error of its own, and the first proposal may be a guess
+TRIES = 2
 CLIMBS = 10  # starts, at most, that are followed to their optimum
 NEAR = 9.0  # a start within this many posterior widths (squared, a parameter) of an optimum leads there
 MANY = 20_000  # runs; with more of them the posterior is nearer to normal and a density dearer, so fewer are asked for
@@ -73,11 +72,12 @@ def _approximate(model: Model, priors: Mapping[str, Prior], draws: int, chains: 
             break
         proposal = _moments(position, log_weight)
     count = round(max(FINAL, 4 * draws * chains) * fewer)
-    for _ in range(TRIES):
+    for i in range(TRIES):
         position, log_weight, pareto_k = _weighed(model, proposal, count, rng)
         if pareto_k <= PARETO_K_MAX:
             break
-        proposal = _moments(position, log_weight)
+        if i < TRIES - 1:
+            proposal = _moments(position, log_weight)
     weight = np.exp(log_weight - logsumexp(log_weight))
     ess = _effective(log_weight)
     if not pareto_k <= PARETO_K_MAX:
@@ -96,6 +96,7 @@ def _approximate(model: Model, priors: Mapping[str, Prior], draws: int, chains: 
     # what was resampled looks independent whatever the weights were: they say how much it is worth
     bulk = {name: min(value, ess) for name, value in convergence["ess_bulk"].items()}
     convergence |= {"method": "importance", "pareto_k": pareto_k, "ess_bulk": bulk, "ess_min": min(bulk.values())}
+    convergence["ess_tail_min"] = min(convergence["ess_tail_min"], ess)
     return convergence, posterior, stats, {"proposals": count}
 
 

@@ -110,8 +110,13 @@ def read_runs(
             at = f"{where}, {place} {frame.index[bad[0]]}"
             raise RunsError(f"{at}: {role} comes out as {value[bad[0]]:g}, by the units and C = 6 N D: check the sizes")
     columns_read = {role: values[role] for role in (*SIZES, "loss") if role in values} | values
+    names: dict[str, str] = {}
     for position, name in enumerate(frame.columns, start=1):
         kept = _kept_as(str(name), position)
+        if (other := names.setdefault(kept, str(name))) != str(name):
+            raise RunsError(
+                f"{where}: the columns {_plain(other)} and {_plain(name)} would both be kept as {kept}; rename one"
+            )
         if kept not in columns_read and (name not in roles.values() or str(name) in SPELLINGS):
             columns_read[kept] = _other(frame[name], name, where, place)
     runs = xr.Dataset({name: ("run", value) for name, value in columns_read.items()})
@@ -168,7 +173,10 @@ def _as_frame(source: Any) -> tuple[pd.DataFrame, str, str]:
     elif isinstance(source, pd.DataFrame):
         frame = source
     elif isinstance(source, Mapping):
-        _check_size(max((len(v) for v in source.values() if hasattr(v, "__len__")), default=0), len(source), where)
+        lengths = (
+            np.size(v) if isinstance(v, np.ndarray) else len(v) for v in source.values() if hasattr(v, "__len__")
+        )
+        _check_size(max(lengths, default=0), len(source), where)
         try:
             frame = pd.DataFrame(dict(source))
         except (ValueError, TypeError) as error:

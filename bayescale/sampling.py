@@ -62,11 +62,12 @@ def best_attempt(
             if not attempts:
                 raise
             break  # what there is, is better than nothing
-        position, stats = ({name: x[:, thin - 1 :: thin] for name, x in part.items()} for part in (position, stats))
-        posterior = as_dataset({name: from_real(prior, position[name]) for name, prior in priors.items()})
-        stats = as_dataset(stats)
+        kept, kept_stats = ({name: x[:, thin - 1 :: thin] for name, x in part.items()} for part in (position, stats))
+        posterior = as_dataset({name: from_real(prior, kept[name]) for name, prior in priors.items()})
         setting = {"tune": tune, "target_accept": target_accept, "thin": thin}
-        attempts.append((check_convergence(posterior, stats), posterior, stats, setting))
+        # divergences and energy are those of all draws: between every fourth one energies differ more than they should
+        convergence = check_convergence(posterior, as_dataset(stats))
+        attempts.append((convergence, posterior, as_dataset(kept_stats), setting))
         if enough == "first" or attempts[-1][0][enough]:
             break
         if len(attempts) > 1 and all(found["r_hat_max"] > R_HAT_APART for found, *_ in attempts):

@@ -79,7 +79,7 @@ def _heaps_end(path: "str | os.PathLike[str]") -> bool:
     round, it never arrives. No call of the library can be stopped then, so it is walked here first.
     """
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        at = content.find(b"GCOL\x01")
+        at, left = content.find(b"GCOL\x01"), len(content) // HEAP_HEAD + 1  # entries, of collections that lie apart
         while at >= 0:
             head = content[at + 8 : at + HEAP_HEAD]
             end = at + int.from_bytes(head, "little")
@@ -90,7 +90,8 @@ def _heaps_end(path: "str | os.PathLike[str]") -> bool:
                 entry = content[here : here + HEAP_HEAD]
                 index, size = int.from_bytes(entry[:2], "little"), int.from_bytes(entry[8:], "little")
                 step = size if index == 0 else HEAP_HEAD + -(-size // 8) * 8
-                if not 0 < step <= end - here:
+                left -= 1
+                if not (0 < step <= end - here and left >= 0):
                     return False
                 here += step
             at = content.find(b"GCOL\x01", at + 1)
@@ -200,6 +201,8 @@ def _damage(tree: xr.DataTree) -> str:
         return f"unknown noise '{tree.attrs['noise'][:40]}'"
     if not isinstance(tree.attrs["seed"], numbers.Integral) or tree.attrs["seed"] < 0:
         return "its seed is not a whole number of at least 0"
+    if beside := _optional_damage(tree.attrs):
+        return beside
     if texts := _texts_damage(json.loads(tree.attrs["diagnostics"]), json.loads(tree.attrs["notes"])):
         return texts
     law = law_of(tree)
@@ -208,6 +211,26 @@ def _damage(tree: xr.DataTree) -> str:
     if tree.to_dataset(inherit=False).variables:
         return "variables outside its groups"
     return _posterior_damage(law, tree) or _data_damage(law, tree)
+
+
+def _optional_damage(attrs: Mapping[str, Any]) -> str:
+    """What a fit may say of itself besides: where and from what it was made."""
+    for name in ("versions", "settings"):
+        found = json.loads(attrs.get(name, "{}"))
+        short = isinstance(found, dict) and all(
+            isinstance(value, bool) or _is_number(value) or (isinstance(value, str) and len(value) <= MAX_NAME)
+            for value in found.values()
+        )
+        if not short or not all(text.isprintable() for text in _all_texts(found)):
+            return f"its {name} cannot be read"
+    for name in ("machine", "data_hash"):
+        text = attrs.get(name, "")
+        if not (isinstance(text, str) and text.isprintable() and len(text) <= MAX_NAME):
+            return f"its attribute '{name}' is not a name"
+    below = attrs.get("below", 1.0)
+    if not (isinstance(below, numbers.Real) and 0 < below < math.inf):
+        return "its attribute 'below' is not a number above 0"
+    return ""
 
 
 def _texts_damage(report: Any, notes: Any) -> str:

@@ -1,6 +1,5 @@
 """A fit in a file: NetCDF, written whole or not at all, opened without running anything that is in it.
 
-
 Behind what NetCDF counts as the file stands one line with the checksum of all before it, so that a bit that a disk or a
 copy has changed is noticed. Other programs do not see the line, and drop it when they write the file anew.
 """
@@ -29,6 +28,12 @@ def save_fit(tree: xr.DataTree, path: "str | os.PathLike[str]") -> Path:
     FitError
         If the file cannot be written; an older file of that name is then untouched.
     """
+
+    if tree.nbytes > MAX_BYTES:
+        raise FitError(
+            f"{path}: {tree.nbytes / 1e6:.0f} MB of draws; a saved fit may have {MAX_BYTES // 1_000_000} MB, "
+            "make it with fewer draws"
+        )
 
     def write(draft: Path) -> None:
         # by way of memory: where a disk is full, HDF5 cannot close its file and takes the process down later

@@ -1,5 +1,6 @@
 """Calibration: right posteriors pass and wrong ones fail, nothing drops out in silence, a killed one goes on."""
 
+import dataclasses
 import importlib
 import json
 
@@ -211,6 +212,23 @@ def test_a_small_one(small):
     assert np.abs(result["rank"] / 100 - result["pit"]).max() < 0.25
     kinds = dict(zip(result["quantity"].values, result["kind"].values, strict=True))
     assert kinds["level"] == "parameter" and kinds["sigma"] == "noise" and kinds["log_likelihood"] == "data"
+
+
+def test_once_is_one_attempt(monkeypatch):
+    asked = []
+    monkeypatch.setattr(module, "refit", lambda *args, **options: asked.append(options["enough"]) or 1 / 0)
+    for once in (True, False):
+        with pytest.raises(ZeroDivisionError):
+            module._simulate(dataclasses.replace(simulation(), once=once))
+    assert asked == ["first", "clean"]
+
+
+def test_nothing_converged(small):
+    nothing = small[0].copy()
+    nothing["status"] = ("simulation", np.full(nothing.sizes["simulation"], "unconverged", dtype=object))
+    assert "nothing can be said" in calibration_statement(nothing)
+    assert "did not converge" in " ".join(calibration_warnings(nothing))
+    bayescale.plot_ranks(nothing)
 
 
 def test_a_killed_one_goes_on(small, monkeypatch):

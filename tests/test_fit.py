@@ -251,6 +251,42 @@ def test_slower_settings_are_tried_before_a_fit_is_given_up(pile, monkeypatch):
     assert tried == [(200, 0.8), (300, 0.9)]
 
 
+def test_energy_and_divergences_are_looked_at_in_all_draws(pile, monkeypatch):
+    """Every fourth energy of slow chains is nearly a new one: their E-BFMI would look good."""
+    original, rng = sampling.sample, np.random.default_rng(0)
+
+    def sample(*args, **options):
+        position, stats = original(*args, **options)
+        energy = np.zeros_like(stats["energy"])
+        for i in range(1, energy.shape[1]):
+            energy[:, i] = 0.9 * energy[:, i - 1] + rng.standard_normal(len(energy))
+        stats["diverging"][:, 0] = True
+        return position, stats | {"energy": energy}
+
+    monkeypatch.setattr(sampling, "sample", sample)
+    monkeypatch.setattr(sampling, "SETTINGS", ((300, 0.9, 4),))
+    report = diagnostics(fit(pile, "chinchilla", draws=200, allow_unconverged=True))
+    assert 0.15 < report["e_bfmi"] < 0.25 and "E-BFMI is 0." in report["why"] and not report["converged"]
+    assert report["divergences"] == 4
+
+
+def test_chains_that_are_apart_twice_are_not_run_again(pile, monkeypatch):
+    tried = []
+    original = sampling.sample
+
+    def sample(model, draws, tune, *args):
+        tried.append(tune)
+        position, stats = original(model, draws, 200, *args)
+        for values in position.values():
+            values[0] += 1.0  # one chain in another place
+        return position, stats
+
+    monkeypatch.setattr(sampling, "sample", sample)
+    with pytest.raises(FitError, match=r"did not converge after 2 attempt.*a law with fewer parameters"):
+        fit(pile, "chinchilla", draws=150)
+    assert tried == [400, 1000]
+
+
 def test_sampler_that_cannot_start(pile, monkeypatch):
     import nutpie
 

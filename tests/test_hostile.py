@@ -184,6 +184,39 @@ def test_a_file_larger_than_is_read(tmp_path, monkeypatch):
             read_runs(path)
 
 
+def test_heaps_that_lie_in_each_other_are_refused_at_once(tmp_path):
+    """Entries that are heads of further collections: walked one by one, to the end of the file, they take ages."""
+    size = 200_000
+    raw = bytearray(b"\x89HDF\r\n\x1a\n".ljust(size, b"\0"))
+    for at in range(64, size - 64, 32):
+        raw[at : at + 16] = (1).to_bytes(2, "little") + bytes(6) + (16).to_bytes(8, "little")
+        raw[at + 16 : at + 32] = b"GCOL\x01\0\0\0" + (size - at - 16).to_bytes(8, "little")
+    (tmp_path / "fit.nc").write_bytes(raw)
+    began = time.process_time()
+    assert not saved._heaps_end(tmp_path / "fit.nc")
+    assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("versions", "[1]"),
+        ("versions", "x"),
+        ("versions", '{"numpy": "\\u001b[2J"}'),
+        ("settings", "[1]"),
+        ("below", "abc"),
+        ("below", -1.0),
+        ("machine", "\x1b]0;x"),
+    ],
+)
+def test_what_a_fit_says_besides_is_looked_at_too(true_fit, name, value):
+    tree = true_fit(draws=40)
+    tree.attrs |= {"versions": "{}", "settings": "{}", "machine": "x86_64", "below": 1e22}
+    assert saved.damage_of(tree) == ""
+    tree.attrs[name] = value
+    assert saved.damage_of(tree).startswith("damaged: ")
+
+
 def test_texts_that_unpack_without_end_are_refused(tmp_path):
     # a dictionary of one long text and many references to it: 4 GB out of less than a MB
     columns = {name: pa.array([1e9] * 40_000) for name in ("params", "tokens", "loss")}

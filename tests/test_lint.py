@@ -98,6 +98,16 @@ def test_runs_far_off_are_named(rng):
     assert not far_off(read_runs({"N": [1e7, 1e8, 1e9], "D": [2e8, 2e9, 2e10], "loss": [4.0, 3.5, 0.01]})).any()
 
 
+def test_which_runs_are_far_off_does_not_depend_on_their_order(rng):
+    """20 000 runs, every second three times too high: more than the surface is fitted to."""
+    n, d = 10 ** rng.uniform(7, 9, 20_000), 10 ** rng.uniform(9, 11, 20_000)
+    loss = (1.8 + 480 / n**0.35 + 2000 / d**0.366) * np.where(np.arange(20_000) % 2, 1.0, 3.0)
+    order = rng.permutation(20_000)
+    plain = far_off(read_runs({"N": n, "D": d, "loss": loss}))
+    shuffled = far_off(read_runs({"N": n[order], "D": d[order], "loss": loss[order]}))
+    np.testing.assert_array_equal(plain[order], shuffled)
+
+
 def test_losses_that_say_nothing(rng):
     table = chinchilla_runs(rng)
     assert "constant_loss" in codes(table | {"loss": np.full(24, 2.5)})

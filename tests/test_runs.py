@@ -321,3 +321,14 @@ def test_messages_do_not_show_where_a_file_lies(csv, tmp_path):
     with pytest.raises(RunsError) as error:
         read_runs(csv("N,D\n1,2\n"))
     assert not re.search(re.escape(str(tmp_path)), str(error.value))
+
+
+def test_two_columns_of_one_name_are_not_mixed():
+    table = {"N": [1e7, 1e8], "D": [1e9, 1e10], "loss": [3.0, 2.5], "a/b": [1.0, 2.0], "a_b": [3.0, 4.0]}
+    with pytest.raises(RunsError, match=r"would both be kept as a_b; rename one"):
+        read_runs(table)
+
+
+def test_numbers_where_columns_should_be():
+    with pytest.raises(RunsError):
+        read_runs({name: np.array(1e9) for name in ("params", "tokens", "loss")})

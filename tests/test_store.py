@@ -145,14 +145,14 @@ def test_one_bit_anywhere(small, tmp_path):
 def test_what_other_programs_have_written_anew_is_not_damaged(small, tmp_path):
     save_fit(small, tmp_path / "fit.nc")
     changed = xr.load_datatree(tmp_path / "fit.nc", engine="h5netcdf")
-    changed.attrs["versions"] = '["mine"]'
+    changed.attrs["versions"] = '{"mine": "1"}'
     changed.to_netcdf(tmp_path / "mine.nc", engine="h5netcdf")
-    assert open_fit(tmp_path / "mine.nc").attrs["versions"] == '["mine"]'
+    assert open_fit(tmp_path / "mine.nc").attrs["versions"] == '{"mine": "1"}'
     import h5py
 
     with h5py.File(tmp_path / "fit.nc", "a") as file:  # in place
-        file.attrs["versions"] = '["mine too, and longer than before"]'
-    assert open_fit(tmp_path / "fit.nc").attrs["versions"] == '["mine too, and longer than before"]'
+        file.attrs["versions"] = '{"mine too, and longer": "than before"}'
+    assert open_fit(tmp_path / "fit.nc").attrs["versions"] == '{"mine too, and longer": "than before"}'
 
 
 def test_pipe_or_device_is_not_waited_for(tmp_path):

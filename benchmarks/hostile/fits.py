@@ -86,6 +86,7 @@ FIT_NAMES = [
     *("D_ref", "L_ref", "C_ref", "log_loss", "diverging", "chain", "draw", "run"),
 ]
 ATTRIBUTES = ["law", "law_text", "noise", "seed", "source", "data_hash", "settings", "diagnostics", "notes", "versions"]
+ATTRIBUTES += ["machine", "below"]
 TEXTS = [
     *(
         "",
