@@ -9,6 +9,7 @@ import xarray as xr
 from bayescale.fit import FitError
 from bayescale.ranks import uniformity
 
+FEW = 100  # simulations below which a pass says little
 LEVELS = (0.5, 0.8, 0.9)
 LEVEL = 0.01  # of all quantities of a law together
 MANY = 0.05  # share of simulations without a fit above which they are no detail
@@ -80,6 +81,8 @@ def calibration_warnings(result: xr.Dataset, *, level: float = LEVEL) -> list[st
         for row in table.itertuples()
         if row.simulations and not row.inside
     ]
+    if 0 < (status == "fitted").sum() < FEW:
+        warnings.append(f"{(status == 'fitted').sum()} simulations find gross faults only; 300 are usual")
     total = len(status)
     for kind, meaning in (
         ("unconverged", "did not converge; they are left out, as fit() would have raised an error"),

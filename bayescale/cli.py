@@ -95,6 +95,12 @@ def main() -> None:
     gc.set_threshold(100_000)  # what is imported stays: looking through it for garbage takes a twentieth of the start
     try:
         status = app(standalone_mode=False, prog_name="bayescale")
+    except KeyboardInterrupt:
+        kept = (
+            " (what is in the folder of --resume is kept, the same command goes on)" if "--resume" in sys.argv else ""
+        )
+        print(f"stopped{kept}", file=sys.stderr)
+        raise SystemExit(130) from None
     except BrokenPipeError:
         sys.stderr.close()
         raise SystemExit(1) from None
@@ -214,7 +220,7 @@ def fit(
     data = _runs(runs, column, unit, chosen)
     if below is not None:
         data = _below(data, size_column(chosen), _number("--below", below))
-    _check_output(output, "fit.nc")
+    _check_output(output, "fit.nc", runs, law)
     with working("compiling and sampling", quiet or as_json):
         from bayescale.diagnostics import fit_summary
         from bayescale.fit import fit as fit_law  # 'fit' is this command
@@ -258,7 +264,7 @@ def forecast(
     from bayescale.forecast import forecast_summary, forecast_table, forecast_warnings
     from bayescale.store import open_fit
 
-    _check_output(output, "forecast.csv")
+    _check_output(output, "forecast.csv", fit)
     goal = None if target is None else _number("--target", target)
     tree = forecast_runs(
         open_fit(fit),
@@ -303,7 +309,7 @@ def allocate(
     from bayescale.files import write_table
     from bayescale.store import open_fit
 
-    _check_output(output, "split.csv")
+    _check_output(output, "split.csv", fit)
     options = _split_options(cost, given, params, tokens, ratio, unique_tokens, menu)
     budgets = [_number("--compute", value) for value in compute]
     sizes = [_number("--candidate", value) for value in candidate or ()] or None
@@ -319,7 +325,8 @@ def allocate(
     elif not quiet:
         print_table(allocation_cells(table))
         print_table(decision_cells(decision_table(decision)))
-        print("\n".join(decision_statement(decision)))
+        if result["identified"].all():  # no advice from what the prior alone says
+            print("\n".join(decision_statement(decision)))
         print_warnings(list(dict.fromkeys([*allocation_warnings(result), *decision_warnings(decision)])))
 
 
@@ -427,7 +434,7 @@ def next_(
     from bayescale.files import write_table
     from bayescale.store import open_fit
 
-    _check_output(output, "plan.csv")
+    _check_output(output, "plan.csv", fit)
     aim = {"params": params, "tokens": tokens, "compute": compute}
     numbers = {name: None if value is None else _number(f"--{name}", value) for name, value in aim.items()}
     with working("weighing candidate runs", quiet or as_json):
@@ -500,8 +507,8 @@ def backtest(
     """Forecast your larger runs from your smaller ones, and see how often the bands hold."""
     from bayescale.law import load_law
 
-    _check_output(output, "backtest.csv")
-    _check_output(figure, "backtest.png")
+    _check_output(output, "backtest.csv", runs)
+    _check_output(figure, "backtest.png", runs)
     data = _runs(runs, column, unit, load_law(law[0]) if law else None)
     from bayescale.backtest import backtest as run_backtest
     from bayescale.backtest import backtest_failures, backtest_statement, backtest_table
@@ -563,7 +570,7 @@ def calibrate(
         raise InputError("--posterior takes the sizes of its runs: give it or --design")
     for path, example in ((output, "ranks.csv"), (figure, "ranks.png")):
         if path is not None:
-            _check_output(path, example)
+            _check_output(path, example, design, posterior)
     from bayescale.law import load_law
 
     chosen = load_law(law)
@@ -636,7 +643,7 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Which law? Left-out runs, larger runs forecast from smaller ones, weights, and an averaged forecast."""
-    _check_output(output, "compare.csv")
+    _check_output(output, "compare.csv", runs)
     if bool(params) != bool(tokens):
         raise InputError("--params and --tokens go together: one of each for every planned run")
     sizes = [[_number("--params", one) for one in params or ()], [_number("--tokens", one) for one in tokens or ()]]
@@ -769,7 +776,7 @@ def report(
     from bayescale.report import save_report
     from bayescale.store import open_fit
 
-    _check_output(output, "report.html")
+    _check_output(output, "report.html", fit)
     opened = open_fit(fit)
     runs, law = runs_of(opened), law_of(opened)
     tested = compared = None
@@ -872,10 +879,13 @@ def _runs(
     return read_runs(source, law, columns=_pairs("--column", column), units=_pairs("--unit", unit))
 
 
-def _check_output(path: Path | None, example: str) -> None:
-    """Before the work: can the file be where it was asked for?"""
+def _check_output(path: Path | None, example: str, *inputs: "str | Path | None") -> None:
+    """Before the work: can the file be where it was asked for, and is it none of those that are read?"""
     if path is None:
         return
+    for given in inputs:
+        if given is not None and path.exists() and Path(given).exists() and path.samefile(given):
+            raise InputError(f"{path} is what is read; give the result another name, such as {example}")
     folder = path.parent
     if not folder.is_dir():
         raise InputError(f"{path}: the folder {folder} does not exist; make it first, or give another path")

@@ -10,7 +10,7 @@ import xarray as xr
 
 from bayescale.law import Law, law_derived, sample_priors
 from bayescale.lawfile import parse_law
-from bayescale.lint import check_runs, line_of_sizes
+from bayescale.lint import SCATTER_MAX, check_runs, line_of_sizes
 
 # the gate: a fit past one of these is an error unless it is asked for
 R_HAT_MAX = 1.01
@@ -23,9 +23,6 @@ DIVERGENCES_MAX = 0.005  # share of draws (20 of 4 x 1000) above which the fit h
 # share of a prior's mass inside the posterior's 90 % band above which the parameter rests on its prior (0.9: wholly)
 PRIOR_SHARE_MAX = 0.6
 PRIOR_SHARE_MAX_COLLINEAR = 0.3
-# scatter of log loss around the law above which the law does not describe the runs: on 18 studies the default law
-# leaves .001 to .013, and laws that are known to be wrong up to .03
-SCATTER_MAX = 0.05
 
 
 def check_convergence(posterior: xr.Dataset, stats: xr.Dataset) -> dict[str, Any]:

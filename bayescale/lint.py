@@ -12,6 +12,11 @@ from bayescale.runs import FLOPS_PER_PARAM_TOKEN, SIZES
 SURFACE_RUNS = 12  # a surface of six numbers needs some
 SURFACE_RUNS_MAX = 10_000  # and no more than that
 SURPRISING_SD = 6
+TYPING_ERROR = 0.1  # of log loss: farther off a law's noise does not go
+# scatter of log loss above which a law, or a smooth surface, does not describe the runs: on 18 studies the default law
+# leaves .001 to .013, and laws that are known to be wrong up to .03
+SCATTER_MAX = 0.05
+PERPLEXITY = 12.0  # nats: the entropy of a vocabulary of 160 000 tokens, more than any model need lose
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,21 @@ def check_runs(runs: xr.Dataset) -> list[Note]:
             "N may exclude embeddings, or compute may include attention",
             odd,
         )
-    if np.median(np.log(d) - np.log(n)) < np.log(0.1) or np.median(n) < 1e3 or np.median(d) < 1e4:
+    if np.median(loss) > PERPLEXITY:
+        add(
+            "perplexity",
+            "warning",
+            f"a median loss of {np.median(loss):.3g} looks like a perplexity; a loss in nats is its natural logarithm",
+        )
+    few_tokens = np.median(np.log(d) - np.log(n)) < np.log(0.1)
+    if few_tokens and np.median(n) > 1e6 and np.median(d) > 1e6:
+        add(
+            "units",
+            "warning",
+            f"more parameters than tokens (median params {np.median(n):.3g}, tokens {np.median(d):.3g}): "
+            "are the columns swapped, or one of them in another unit (--unit tokens=B)?",
+        )
+    elif few_tokens or np.median(n) < 1e3 or np.median(d) < 1e4:
         add(
             "units",
             "warning",
@@ -110,6 +129,14 @@ def check_runs(runs: xr.Dataset) -> list[Note]:
     if exact.size:
         add("duplicates", "warning", f"{exact.size} run(s) repeat an earlier one exactly: drop copies", exact)
     notes += _surprising_losses(n, d, loss)
+    _, scale = _from_surface(n, d, loss)
+    if count >= SURFACE_RUNS and scale > SCATTER_MAX:
+        add(
+            "scatter",
+            "warning",
+            f"losses scatter by {100 * scale:.0f} % around a smooth surface through all runs, where runs of one recipe "
+            "scatter by 1 or 2 %: look for wrong losses, more than one recipe or wrong columns",
+        )
     if count and np.ptp(loss) < 1e-9 * np.max(loss):
         add("constant_loss", "warning", "all losses are equal: there is nothing to learn from")
     elif count >= 6 and _slope(np.log(c), np.log(loss)) > 0:
@@ -148,14 +175,14 @@ def _surprising_losses(n: np.ndarray, d: np.ndarray, loss: np.ndarray) -> list[N
     if not rows.size:
         return []
     worst = rows[np.argmax(np.abs(residual[rows]))]
-    severe = bool(np.abs(residual[worst]) > np.log(2))
+    severe = bool(np.abs(residual[worst]) > TYPING_ERROR)
     return [
         Note(
             "surprising_loss",
             "warning" if severe else "info",
             f"{rows.size} run(s) lie more than 2 % and {SURPRISING_SD} robust sd off a smooth surface, the worst is "
-            f"row {worst} (N {n[worst]:.3g}, D {d[worst]:.3g}, loss {loss[worst]:.4g}, where the others say about "
-            f"{np.exp(min(np.log(loss[worst]) - residual[worst], 700.0)):.3g}): "
+            f"run {worst}, counted from 0 (N {n[worst]:.3g}, D {d[worst]:.3g}, loss {loss[worst]:.4g}, where the "
+            f"others say about {np.exp(min(np.log(loss[worst]) - residual[worst], 700.0)):.3g}): "
             "check for divergence or a typing error; the noise model allows for some",
             tuple(int(row) for row in rows),
         )

@@ -117,7 +117,10 @@ def sample(
             )
     except RuntimeError as error:
         raise SamplerError(str(error).splitlines()[0]) from None
-    position, stats = (_arrays(batches, draws) for batches in trace.get_arrow_trace())
+    batches = trace.get_arrow_trace()
+    if any(chain.num_rows < tune + draws for part in batches for chain in part):
+        raise KeyboardInterrupt  # nutpie takes an interrupt for a wish to have what there is, tuning and all
+    position, stats = (_arrays(part, draws) for part in batches)
     return position, {new: stats[old] for old, new in STATS.items() if old in stats}
 
 

@@ -129,7 +129,7 @@ def _law(law: Law) -> Table:
 def _fit(fit: xr.DataTree) -> Table:
     summary = fit_summary(fit)
     report = summary["diagnostics"]
-    said = {"collinear_sizes"} if report["collinear"] else set()  # the diagnostics say it too
+    said = {"scatter"} | ({"collinear_sizes"} if report["collinear"] else set())  # the diagnostics say it too
     notes = [note["text"] for note in summary["notes"] if note["severity"] == "warning" and note["code"] not in said]
     return replace(fit_cells(summary), notes=tuple(fit_sentences(summary)), warnings=(*notes, *trust_warnings(report)))
 

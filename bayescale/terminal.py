@@ -83,7 +83,7 @@ def print_fit(tree: Any) -> None:
     print_table(fit_cells(summary))
     report = summary["diagnostics"]
     print("\n".join(fit_sentences(summary)))
-    said = {"collinear_sizes"} if report["collinear"] else set()  # the diagnostics say it too
+    said = {"scatter"} | ({"collinear_sizes"} if report["collinear"] else set())  # the diagnostics say it too
     notes = [note for note in summary["notes"] if note["severity"] == "warning" and note["code"] not in said]
     print_warnings([note["text"] for note in notes])
     print_warnings(trust_warnings(report))

@@ -688,3 +688,14 @@ def test_forecast_of_an_accuracy(command, parsed, make_fit, tmp_path):
     assert point["law_accuracy"]["q50"] < 1 and 0 <= point["p_reach"] <= 1 and point["items"] == 500
     status, out, err = command("forecast", saved, "--at", "loss=1.8")
     assert status == 0 and "accuracy, 90 % band" in out and "the law and its noise only" in err
+
+
+def test_what_is_read_is_not_overwritten(tmp_path):
+    path = tmp_path / "runs.csv"
+    path.write_text("params,tokens,loss\n1e7,1e9,4\n1e8,1e9,3.5\n1e7,1e10,3.6\n1e8,1e10,3\n")
+    before = path.read_bytes()
+    done = subprocess.run(
+        [sys.executable, "-m", "bayescale.cli", "fit", str(path), "-o", str(path)], capture_output=True, text=True
+    )
+    assert done.returncode == 1 and "is what is read; give the result another name, such as fit.nc" in done.stderr
+    assert path.read_bytes() == before

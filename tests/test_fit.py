@@ -270,6 +270,16 @@ def test_energy_and_divergences_are_looked_at_in_all_draws(pile, monkeypatch):
     assert report["divergences"] == 4
 
 
+def test_an_interrupted_sampler_is_an_interrupt(pile, monkeypatch):
+    """nutpie returns what it has by then, which may be tuning."""
+    import nutpie
+
+    original = nutpie.sample
+    monkeypatch.setattr(nutpie, "sample", lambda *args, tune, **options: original(*args, tune=tune - 50, **options))
+    with pytest.raises(KeyboardInterrupt):
+        fit(pile, "chinchilla", draws=200)
+
+
 def test_chains_that_are_apart_twice_are_not_run_again(pile, monkeypatch):
     tried = []
     original = sampling.sample

@@ -72,7 +72,7 @@ HOPELESS = {
     "N and D swapped": (
         {"params": crossed()["tokens"], "tokens": crossed()["params"], "loss": crossed()["loss"]},
         False,
-        "look like other units",
+        "are the columns swapped",
     ),
     "negative losses": (crossed(lambda n, d: -law(n, d)), True, "loss = -"),
 }

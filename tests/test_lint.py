@@ -84,7 +84,18 @@ def test_a_typing_error_in_a_loss_is_found(rng):
     table = chinchilla_runs(rng)
     table["loss"][7] *= 1.2
     note = codes(table)["surprising_loss"]
-    assert note.rows == (7,) and "the worst is row 7" in note.text and "check for divergence" in note.text
+    assert (
+        note.rows == (7,) and "the worst is run 7, counted from 0" in note.text and "check for divergence" in note.text
+    )
+
+
+def test_what_a_column_may_really_be(rng):
+    table = chinchilla_runs(rng)
+    assert "looks like a perplexity" in codes(table | {"loss": np.exp(table["loss"])})["perplexity"].text
+    swapped = table | {"params": table["tokens"], "tokens": table["params"] / 10}
+    assert "are the columns swapped" in codes(swapped)["units"].text
+    recipes = table["loss"] * np.where(np.arange(24) % 2, 1.0, 1.3)
+    assert "more than one recipe" in codes(table | {"loss": recipes})["scatter"].text
 
 
 def test_runs_far_off_are_named(rng):
