@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from bayescale.display import Table, band_text, number_band_text, size_band_text, size_text, table
 
 
@@ -268,7 +270,8 @@ def priors_cells(law: Any) -> Table:
 
     rows = []
     for name, prior in law.priors.items():
-        low, high = (DISTRIBUTIONS[prior.dist].quantile(u, **prior.params) for u in (0.05, 0.95))
+        with np.errstate(all="ignore"):  # a prior may be as wide as its file says
+            low, high = (DISTRIBUTIONS[prior.dist].quantile(u, **prior.params) for u in (0.05, 0.95))
         rows.append((name, str(prior), f"{low:.3g} to {high:.3g}", prior.about))
     return table("Parameters", ("", "prior", "90 % of it", "meaning"), rows)
 

@@ -211,9 +211,12 @@ def change_file(path: Path, what: str, where: Any, value: Any) -> None:
         else:
             data, dims = place[name][...], [list(dim.keys()) for dim in place[name].dims]
             if what == "dtype":
-                data = (
-                    data.astype(object).astype(str).astype(h5py.string_dtype()) if value == "U" else data.astype(value)
-                )
+                with np.errstate(invalid="ignore"):  # a number that the other kind has not
+                    data = (
+                        data.astype(object).astype(str).astype(h5py.string_dtype())
+                        if value == "U"
+                        else data.astype(value)
+                    )
             else:
                 data = {
                     "scalar": lambda: data.ravel()[0],
