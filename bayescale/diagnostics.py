@@ -196,7 +196,8 @@ def fit_summary(tree: xr.DataTree) -> dict[str, Any]:
     import arviz_stats
 
     posterior = tree["posterior"].to_dataset()
-    r_hat, ess = arviz_stats.rhat(posterior), arviz_stats.ess(posterior, method="bulk")
+    with np.errstate(all="ignore"):  # draws that are all the same have neither
+        r_hat, ess = arviz_stats.rhat(posterior), arviz_stats.ess(posterior, method="bulk")
     low, middle, high = (posterior.quantile(q, dim=("chain", "draw")) for q in (0.05, 0.5, 0.95))
     report = diagnostics(tree)
     chains = report.get("method") != "importance"

@@ -181,7 +181,8 @@ def standard_parameters(law: Law, z: np.ndarray) -> dict[str, np.ndarray]:
 
 def sample_priors(law: Law, draws: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Independent draws of every parameter from its prior, each [draw]."""
-    return {
-        key: DISTRIBUTIONS[prior.dist].quantile(rng.uniform(size=draws), **prior.params)
-        for key, prior in law.priors.items()
-    }
+    with np.errstate(over="ignore"):  # a prior may be as wide as its file says
+        return {
+            key: DISTRIBUTIONS[prior.dist].quantile(rng.uniform(size=draws), **prior.params)
+            for key, prior in law.priors.items()
+        }
