@@ -24,7 +24,18 @@ import xarray as xr
 from bayescale.batch import Failure, run_missing
 from bayescale.diagnostics import ESS_MIN
 from bayescale.files import keep_text, kept_text, make_folder
-from bayescale.fit import FitError, check_whole, data_hash, draws_of, fit, law_of, refit, runs_of, versions
+from bayescale.fit import (
+    FitError,
+    check_whole,
+    data_hash,
+    draws_of,
+    fit,
+    law_of,
+    pointwise_log_likelihood,
+    refit,
+    runs_of,
+    versions,
+)
 from bayescale.law import (
     DEFAULT_LAW,
     Law,
@@ -37,8 +48,8 @@ from bayescale.law import (
     size_column,
 )
 from bayescale.model import inputs_of, observed_values
-from bayescale.noise import NOISES, default_noise, log_density, log_mass, noise_scale, sample_noise, sample_share
-from bayescale.priors import DISTRIBUTIONS
+from bayescale.noise import NOISES, default_noise, noise_scale, sample_noise, sample_share
+from bayescale.priors import quantile
 from bayescale.runs import RunsError, read_runs
 from bayescale.threads import one_blas_thread
 
@@ -169,10 +180,7 @@ def _constants(law: Law, runs: xr.Dataset) -> dict[str, float]:
 
 
 def _prior_draw(law: Law, noise: str, rng: np.random.Generator) -> dict[str, float]:
-    scatter = {
-        name: DISTRIBUTIONS[prior.dist].quantile(rng.uniform(), **prior.params)
-        for name, prior in NOISES[noise].priors.items()
-    }
+    scatter = {name: quantile(prior, rng.uniform()) for name, prior in NOISES[noise].priors.items()}
     return {name: float(value[0]) for name, value in sample_priors(law, 1, rng).items()} | {
         name: float(value) for name, value in scatter.items()
     }
@@ -291,14 +299,8 @@ def _derived(law: Law, truth: Mapping[str, float], constants: Mapping[str, float
 
 def _log_likelihood(task: _Simulation, runs: xr.Dataset) -> float:
     """Of the runs that were fitted, at the truth."""
-    law, truth = task.law, dict(task.truth)
-    predicted = law_loss(law, truth | inputs_of(law, runs, task.constants))
-    seen = observed_values(law, runs).values
-    if law.observed.scale == "proportion":
-        count = np.round(runs[law.observed.count].values)
-        return float(np.sum(log_mass(np.round(seen * count), count, predicted, truth["overdispersion"])))
-    scale = noise_scale(truth, np.log(runs[size_column(law)].values / task.constants["C_ref"]))
-    return float(np.sum(log_density(NOISES[task.noise], seen - np.log(predicted), scale, truth)))
+    truth = {name: np.array([[value]]) for name, value in task.truth.items()}
+    return float(pointwise_log_likelihood(task.law, task.noise, runs, task.constants, truth).sum())
 
 
 def _beyond(law: Law, design: xr.Dataset) -> dict[str, float] | None:

@@ -218,8 +218,9 @@ def fit(
 
     chosen = load_law(DEFAULT_LAW if law is None else law)
     data = _runs(runs, column, unit, chosen)
-    if below is not None:
-        data = _below(data, size_column(chosen), _number("--below", below))
+    most = None if below is None else _number("--below", below)
+    if most is not None:
+        data = _below(data, size_column(chosen), most)
     _check_output(output, "fit.nc", runs, law)
     with working("compiling and sampling", quiet or as_json):
         from bayescale.diagnostics import fit_summary
@@ -228,8 +229,8 @@ def fit(
 
         options = {"noise": noise, "draws": draws, "chains": chains, "seed": seed, "quick": quick}
         tree = fit_law(data, chosen, **options, allow_unconverged=allow_unconverged)
-    if below is not None:
-        tree.attrs["below"] = _number("--below", below)
+    if most is not None:
+        tree.attrs["below"] = most
     if output is not None:
         save_fit(tree, output)
     if as_json:
@@ -568,9 +569,8 @@ def calibrate(
     """Is the machinery right? Fit simulated runs, rank what they were simulated from (simulation-based calibration)."""
     if design is not None and posterior is not None:
         raise InputError("--posterior takes the sizes of its runs: give it or --design")
-    for path, example in ((output, "ranks.csv"), (figure, "ranks.png")):
-        if path is not None:
-            _check_output(path, example, design, posterior)
+    _check_output(output, "ranks.csv", design, posterior)
+    _check_output(figure, "ranks.png", design, posterior)
     from bayescale.law import load_law
 
     chosen = load_law(law)

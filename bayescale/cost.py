@@ -11,8 +11,8 @@ import numpy as np
 from bayescale.fit import FitError
 from bayescale.formula import Binary, FormulaError, Name, Negative, Node, Number, evaluate, names, parse
 from bayescale.law import TRAINING
-from bayescale.lawfile import clipped, listed
-from bayescale.priors import DISTRIBUTIONS, Prior
+from bayescale.lawfile import clipped, listed, shown
+from bayescale.priors import DISTRIBUTIONS, Prior, quantile
 from bayescale.slope import value_and_slope
 
 LARGEST = 1e40  # parameters or tokens: where the search for a size that a budget buys ends
@@ -116,7 +116,7 @@ def quantity(name: str, value: Any) -> "float | Prior":
     """
     if isinstance(value, Prior):
         return value
-    what = f"{clipped(name)} = {_shown(value)}"
+    what = f"{clipped(name)} = {shown(value, 80)}"
     if isinstance(value, str):
         if len(value) > MAX_LENGTH:
             raise FitError(f"{what}: {len(value)} characters; at most {MAX_LENGTH} are allowed")
@@ -138,13 +138,6 @@ def quantity(name: str, value: Any) -> "float | Prior":
     if not (np.isfinite(number) and number >= 0):
         raise FitError(f"{what}: a finite number of at least 0 is expected")
     return number
-
-
-def _shown(value: Any) -> str:
-    try:
-        return clipped(repr(value), 80)
-    except ValueError:  # Python does not write out integers of more than 4300 digits
-        return "a huge integer"
 
 
 def _prior(what: str, text: str) -> Prior:
@@ -189,8 +182,7 @@ def draw_quantities(
     values: dict[str, float | np.ndarray] = {}
     for name, value in given.items():
         if isinstance(value, Prior):
-            with np.errstate(all="ignore"):
-                values[name] = DISTRIBUTIONS[value.dist].quantile(rng.uniform(size=(count, 1)), **value.params)
+            values[name] = quantile(value, rng.uniform(size=(count, 1)))
             if not (np.isfinite(values[name]) & (values[name] >= 0)).all():
                 raise FitError(
                     f"{name} ~ {value}: some of its draws are below 0 or not finite; take a LogNormal or Beta"

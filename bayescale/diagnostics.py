@@ -10,7 +10,7 @@ import xarray as xr
 
 from bayescale.law import Law, law_derived, sample_priors
 from bayescale.lawfile import parse_law
-from bayescale.lint import SCATTER_MAX, check_runs, line_of_sizes
+from bayescale.lint import SCATTER_MAX, line_of_sizes, move_together
 
 # the gate: a fit past one of these is an error unless it is asked for
 R_HAT_MAX = 1.01
@@ -34,7 +34,8 @@ def check_convergence(posterior: xr.Dataset, stats: xr.Dataset) -> dict[str, Any
     ess = {name: float(value) for name, value in arviz_stats.ess(posterior, method="bulk").items()}
     tail = {name: float(value) for name, value in arviz_stats.ess(posterior, method="tail").items()}
     divergences = int(stats["diverging"].sum())
-    e_bfmi = _e_bfmi(stats["energy"].values) if "energy" in stats else math.nan  # a quick answer has no energy
+    # a quick answer has no energy
+    e_bfmi = float(arviz_stats.bfmi(stats)["energy"].values.min()) if "energy" in stats else None
     worst_r, worst_e, worst_t = max(r_hat, key=r_hat.get), min(ess, key=ess.get), min(tail, key=tail.get)
     objections, remedies = [], []
     if not r_hat[worst_r] < R_HAT_MAX:
@@ -50,7 +51,7 @@ def check_convergence(posterior: xr.Dataset, stats: xr.Dataset) -> dict[str, Any
     if divergences > DIVERGENCES_MAX * stats["diverging"].size:
         objections.append(f"{divergences} divergences (at most {int(DIVERGENCES_MAX * stats['diverging'].size)})")
         remedies.append("a law with fewer parameters or narrower priors, for the posterior is too sharply bent")
-    if e_bfmi < E_BFMI_MIN:
+    if e_bfmi is not None and not e_bfmi > E_BFMI_MIN:
         objections.append(f"E-BFMI is {e_bfmi:.2f} (must be above {E_BFMI_MIN})")
         remedies.append("a law with narrower priors, for its tails are too heavy for the sampler")
     if objections and not remedies:
@@ -64,16 +65,10 @@ def check_convergence(posterior: xr.Dataset, stats: xr.Dataset) -> dict[str, Any
         "r_hat_max": r_hat[worst_r],
         "ess_min": ess[worst_e],
         "ess_tail_min": tail[worst_t],
-        "e_bfmi": e_bfmi if math.isfinite(e_bfmi) else None,
+        "e_bfmi": e_bfmi,
         "r_hat": r_hat,
         "ess_bulk": ess,
     }
-
-
-def _e_bfmi(energy: np.ndarray) -> float:
-    """Energy's Bayesian fraction of missing information of the worst chain; ``energy`` is [chain, draw]."""
-    spread = energy.var(axis=1)
-    return float(((np.diff(energy, axis=1) ** 2).mean(axis=1) / np.maximum(spread, 1e-300)).min())
 
 
 def check_identification(
@@ -90,7 +85,7 @@ def check_identification(
     for name in (*law.priors, *law.derived):
         low, high = np.quantile(posterior[name], [0.05, 0.95])
         shares[name] = float(np.mean((prior[name] > low) & (prior[name] < high)))
-    collinear = {"N", "D"} <= set(law.inputs) and any(note.code == "collinear_sizes" for note in check_runs(runs))
+    collinear = {"N", "D"} <= set(law.inputs) and move_together(runs)
     limit = PRIOR_SHARE_MAX_COLLINEAR if collinear else PRIOR_SHARE_MAX
     return {
         "prior_share": shares,
@@ -188,6 +183,13 @@ def trust_warnings(report: Mapping[str, Any]) -> list[str]:
         rest = f"; they do tell {', '.join(told)}" if told else ""
         warnings.append(f"the runs say next to nothing of {names}; the prior decides there{rest}")
     return warnings
+
+
+def note_warnings(report: Mapping[str, Any], notes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Warnings of the lint, but for those that :func:`trust_warnings` gives in words of its own."""
+    said = {"collinear_sizes"} if report["collinear"] else set()
+    said |= {"scatter"} if (report.get("scatter") or 0.0) > SCATTER_MAX else set()
+    return [note["text"] for note in notes if note["severity"] == "warning" and note["code"] not in said]
 
 
 def fit_summary(tree: xr.DataTree) -> dict[str, Any]:

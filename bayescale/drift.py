@@ -30,7 +30,7 @@ from scipy.special import logsumexp, ndtr
 from bayescale.fit import law_of
 from bayescale.law import Law, column, loss_given, size_column, standard_parameters
 from bayescale.noise import FINEST, NOISES, log_density, noise_scale, sample_noise
-from bayescale.priors import DISTRIBUTIONS
+from bayescale.priors import quantile
 from bayescale.threads import one_blas_thread
 
 LOG_SCALES = np.arange(-6.5, -0.4, 0.5)  # grid of the drift's scale: 0.15 % to 60 % of the loss
@@ -361,7 +361,7 @@ def _start(law: Law, fit: xr.DataTree) -> np.ndarray:
     grid = np.linspace(-6, 6, 2001)
     start = []
     for name, prior in law.priors.items():
-        quantiles = DISTRIBUTIONS[prior.dist].quantile(ndtr(grid), **prior.params)
+        quantiles = quantile(prior, ndtr(grid))
         start.append(np.interp(float(fit["posterior"][name].median()), quantiles, grid))
     return np.array(start)
 

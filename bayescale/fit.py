@@ -32,7 +32,7 @@ from bayescale.lawfile import COLUMNS
 from bayescale.lint import check_runs, far_off
 from bayescale.model import Model, build_model, compiled_model, inputs_of, model_data, observed_values
 from bayescale.noise import NOISES, default_noise, log_density, log_mass, noise_scale
-from bayescale.priors import DISTRIBUTIONS, Prior
+from bayescale.priors import Prior, quantile
 from bayescale.quick import NotTrusted, approximate
 from bayescale.runs import read_runs
 from bayescale.sampling import SamplerError, as_dataset, best_attempt, cores
@@ -289,7 +289,7 @@ def _check_fits(runs: xr.Dataset, law: Law) -> None:
 
 def _check_finite(law: Law, runs: xr.Dataset, constants: Mapping[str, float]) -> None:
     """A law that has no value at the middle of its priors, for some run, cannot be sampled."""
-    middle = {name: DISTRIBUTIONS[prior.dist].quantile(0.5, **prior.params) for name, prior in law.priors.items()}
+    middle = {name: quantile(prior, 0.5) for name, prior in law.priors.items()}
     predicted = np.broadcast_to(law_loss(law, middle | inputs_of(law, runs, constants)), runs.sizes["run"])
     bad = np.flatnonzero(~np.isfinite(predicted) | ((predicted <= 0) & (law.observed.scale == "log")))
     if bad.size:
@@ -361,14 +361,14 @@ def _assemble(law, noise, runs, constants, posterior, stats) -> xr.DataTree:
         chains = [{name: x[i, :, None] for name, x in draws.items()} for i in range(shape[0])]
         with ThreadPoolExecutor(cores()) as pool:
             density = np.stack(
-                list(pool.map(lambda chain: _log_likelihood(law, noise, runs, constants, chain), chains))
+                list(pool.map(lambda chain: pointwise_log_likelihood(law, noise, runs, constants, chain), chains))
             )
         coords = {"chain": posterior["chain"], "draw": posterior["draw"], **observed.coords}
         groups["log_likelihood"] = xr.Dataset({law.observed.variable: (("chain", "draw", "run"), density)}, coords)
     return xr.DataTree.from_dict(groups)
 
 
-def _log_likelihood(law, noise, runs, constants, draws, span: float | None = None) -> np.ndarray:
+def pointwise_log_likelihood(law, noise, runs, constants, draws, span: float | None = None) -> np.ndarray:
     """Log density of every run [draw, run], of the quantity that is observed; ``draws`` are [draw, 1].
 
     ``span`` is the range of the observed values, where ``runs`` are some of the runs of a fit.
@@ -402,7 +402,8 @@ def part_of(tree: xr.DataTree, some: np.ndarray) -> xr.DataTree:
     span = float(np.ptp(observed[law.observed.variable].values))
     runs = runs_of(tree).isel(run=some)
     chains = [{name: posterior[name].values[i][:, None] for name in names} for i in range(posterior.sizes["chain"])]
-    density = np.stack([_log_likelihood(law, tree.attrs["noise"], runs, constants, chain, span) for chain in chains])
+    noise = tree.attrs["noise"]
+    density = np.stack([pointwise_log_likelihood(law, noise, runs, constants, chain, span) for chain in chains])
     data = tree["constant_data"].to_dataset()
     return xr.DataTree.from_dict(
         {

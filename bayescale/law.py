@@ -11,7 +11,7 @@ import scipy
 
 from bayescale.formula import evaluate, parse, split_data
 from bayescale.lawfile import MAX_BYTES, PREDICTED, Law, LawError, column, parse_law
-from bayescale.priors import DISTRIBUTIONS
+from bayescale.priors import quantile
 
 DEFAULT_LAW = "coupled"
 TRAINING = "6*N*D"  # compute of a training run [FLOP]: forward and backward pass, no attention term
@@ -173,16 +173,9 @@ def _range_text(law: Law) -> str:
 def standard_parameters(law: Law, z: np.ndarray) -> dict[str, np.ndarray]:
     """Parameters [draw] from z [draw, parameter], on the scale where each prior is a standard normal."""
     u = scipy.special.ndtr(z)
-    return {
-        name: DISTRIBUTIONS[prior.dist].quantile(u[:, i], **prior.params)
-        for i, (name, prior) in enumerate(law.priors.items())
-    }
+    return {name: quantile(prior, u[:, i]) for i, (name, prior) in enumerate(law.priors.items())}
 
 
 def sample_priors(law: Law, draws: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Independent draws of every parameter from its prior, each [draw]."""
-    with np.errstate(over="ignore"):  # a prior may be as wide as its file says
-        return {
-            key: DISTRIBUTIONS[prior.dist].quantile(rng.uniform(size=draws), **prior.params)
-            for key, prior in law.priors.items()
-        }
+    return {key: quantile(prior, rng.uniform(size=draws)) for key, prior in law.priors.items()}

@@ -239,13 +239,13 @@ def parse_law(text: str, name: str) -> Law:
     falls_with, rises_with = (_inputs_of(table, key, inputs, where) for key in ("falls_with", "rises_with"))
     size = _text(table, "size", where)
     if size and size not in inputs:
-        raise LawError(f"{where}: 'size' must be one of the inputs {listed(inputs)}, not {_shown(size)}")
+        raise LawError(f"{where}: 'size' must be one of the inputs {listed(inputs)}, not {shown(size)}")
     exponents = _table(table, "exponents", where)
     for key, value in exponents.items():
         if key not in QUANTITIES or key not in inputs or not isinstance(value, str) or value not in derived:
             raise LawError(
                 f"{where}: [exponents] names, for N and D, the derived quantity that is its exponent, "
-                f"not {key} = {_shown(value)}"
+                f"not {key} = {shown(value)}"
             )
 
     return Law(
@@ -334,7 +334,7 @@ def _known_keys(table: Mapping[str, Any], allowed: set[str], where: str) -> None
 def _table(table: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:
     value = table.get(key, {})
     if not isinstance(value, dict):
-        raise LawError(f"{where}: '{key}' must be a table [{key}], not {_shown(value)}")
+        raise LawError(f"{where}: '{key}' must be a table [{key}], not {shown(value)}")
     if len(value) > MAX_ENTRIES:
         raise LawError(f"{where}: {len(value)} entries in [{key}]; at most {MAX_ENTRIES} are allowed")
     for name in value:
@@ -348,9 +348,9 @@ def _table(table: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:
 def _text(table: Mapping[str, Any], key: str, where: str) -> str:
     value = table.get(key, "")
     if not isinstance(value, str):
-        raise LawError(f"{where}: '{key}' must be text, not {_shown(value)}")
+        raise LawError(f"{where}: '{key}' must be text, not {shown(value)}")
     if not value.replace("\n", "").isprintable():
-        raise LawError(f"{where}: '{key}' has a control character in it: {_shown(value)}")
+        raise LawError(f"{where}: '{key}' has a control character in it: {shown(value)}")
     return value
 
 
@@ -363,7 +363,7 @@ def _parse(text: Any, where: str) -> Node:
 
 def _number(value: Any, what: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise LawError(f"{what} must be a finite number, not {_shown(value)}")
+        raise LawError(f"{what} must be a finite number, not {shown(value)}")
     try:
         number = float(value)
     except OverflowError:
@@ -373,9 +373,10 @@ def _number(value: Any, what: str) -> float:
     return number
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any, most: int = 60) -> str:
+    """A value fit for a message."""
     try:
-        return clipped(repr(value))
+        return clipped(repr(value), most)
     except ValueError:  # Python does not write out integers of more than 4300 digits
         return "a huge integer"
 
@@ -413,7 +414,7 @@ def _observed(table: Mapping[str, Any], where: str) -> Observed:
     given = {key: _text(table, key, where) for key in table}
     for key in ("column", "symbol", "count"):
         if key in given and not (given[key].isascii() and given[key].isidentifier()):
-            raise LawError(f"{where}: {key} = {_shown(given[key])} is not a name (letters, digits and _ only)")
+            raise LawError(f"{where}: {key} = {shown(given[key])} is not a name (letters, digits and _ only)")
     symbol = "L" if given.get("column", "loss") == "loss" else "Y"
     observed = Observed(**({"symbol": symbol} | given))
     if observed.scale not in OBSERVED_SCALES:
@@ -431,7 +432,7 @@ def _range(value: Any, key: str, inputs: tuple[str, ...], where: str) -> tuple[f
     if key not in inputs:
         raise LawError(f"{where}: [range] gives '{key}', which is not an input; the inputs are {listed(inputs)}")
     if not isinstance(value, list) or len(value) != 2:
-        raise LawError(f"{where}: range.{key} must be a pair [low, high], not {_shown(value)}")
+        raise LawError(f"{where}: range.{key} must be a pair [low, high], not {shown(value)}")
     low, high = (_number(edge, f"{where}: range.{key}") for edge in value)
     if not low < high:
         raise LawError(f"{where}: range.{key}: low = {low:g} must be below high = {high:g}")
@@ -441,7 +442,7 @@ def _range(value: Any, key: str, inputs: tuple[str, ...], where: str) -> tuple[f
 def _inputs_of(table: Mapping[str, Any], key: str, inputs: tuple[str, ...], where: str) -> tuple[str, ...]:
     value = table.get(key, [])
     if not isinstance(value, list) or not all(isinstance(name, str) and name in inputs for name in value):
-        raise LawError(f"{where}: '{key}' must be a list of inputs out of {listed(inputs)}, not {_shown(value)}")
+        raise LawError(f"{where}: '{key}' must be a list of inputs out of {listed(inputs)}, not {shown(value)}")
     return tuple(value)
 
 

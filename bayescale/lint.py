@@ -59,9 +59,21 @@ def line_of_sizes(runs: xr.Dataset) -> str:
     return f"D ~ N^{power:.2f}"
 
 
+def move_together(runs: xr.Dataset) -> bool:
+    """Whether runs of a loss are on one line of log N and log D, so that the effects of N and D look the same."""
+    if not _of_losses(runs) or runs.sizes["run"] < 3:
+        return False
+    return off_diagonal(runs) < 0.1 or spread_of_ratio(runs) < 3
+
+
+def _of_losses(runs: xr.Dataset) -> bool:
+    """Whether the runs have what L(N, D) is about; those for a law of other quantities need not."""
+    return {*SIZES, "loss"} <= set(runs.data_vars) and bool((runs["loss"] > 0).all())
+
+
 def far_off(runs: xr.Dataset) -> np.ndarray:
     """Which runs have a loss more than twice, or less than half, what a smooth surface through all says [run]."""
-    if {*SIZES, "loss"} - set(runs.data_vars) or (runs["loss"] <= 0).any():
+    if not _of_losses(runs):
         return np.zeros(runs.sizes["run"], dtype=bool)
     residual, scale = _from_surface(*(runs[name].values for name in ("params", "tokens", "loss")))
     return (np.abs(residual) > SURPRISING_SD * scale) & (np.abs(residual) > np.log(2))
@@ -77,8 +89,7 @@ def check_runs(runs: xr.Dataset) -> list[Note]:
     count = runs.sizes["run"]
     if count < 12:
         add("few_runs", "warning", f"{count} runs: bands will be wide and rest on the priors; 12 or more are wanted")
-    missing = {*SIZES, "loss"} - set(runs.data_vars)
-    if missing or (runs["loss"] <= 0).any():  # runs for a law of other quantities: the rest is about L(N, D)
+    if not _of_losses(runs):
         return notes
     n, d, c, loss = (runs[name].values for name in (*SIZES, "loss"))
     sizes = len(np.unique(n))
@@ -86,7 +97,7 @@ def check_runs(runs: xr.Dataset) -> list[Note]:
         add("few_sizes", "warning", f"{sizes} model size(s): the effect of N rests on the prior; 4 or more are wanted")
     if len(np.unique(d)) < 4:
         add("few_token_counts", "warning", f"{len(np.unique(d))} token count(s): the effect of D rests on the prior")
-    if count >= 3 and (off_diagonal(runs) < 0.1 or spread_of_ratio(runs) < 3):
+    if move_together(runs):
         add(
             "collinear_sizes",
             "warning",
@@ -128,8 +139,8 @@ def check_runs(runs: xr.Dataset) -> list[Note]:
     exact = np.flatnonzero(keys.duplicated(keep="first"))
     if exact.size:
         add("duplicates", "warning", f"{exact.size} run(s) repeat an earlier one exactly: drop copies", exact)
-    notes += _surprising_losses(n, d, loss)
-    _, scale = _from_surface(n, d, loss)
+    residual, scale = _from_surface(n, d, loss)
+    notes += _surprising_losses(n, d, loss, residual, scale)
     if count >= SURFACE_RUNS and scale > SCATTER_MAX:
         add(
             "scatter",
@@ -168,9 +179,10 @@ def _from_surface(n: np.ndarray, d: np.ndarray, loss: np.ndarray) -> tuple[np.nd
     return target - design @ coefficients, scale
 
 
-def _surprising_losses(n: np.ndarray, d: np.ndarray, loss: np.ndarray) -> list[Note]:
+def _surprising_losses(
+    n: np.ndarray, d: np.ndarray, loss: np.ndarray, residual: np.ndarray, scale: float
+) -> list[Note]:
     """Runs far from a smooth surface through all of them."""
-    residual, scale = _from_surface(n, d, loss)
     rows = np.flatnonzero((np.abs(residual) > SURPRISING_SD * scale) & (np.abs(residual) > 0.02))
     if not rows.size:
         return []

@@ -16,7 +16,7 @@ from scipy.special import ndtr
 from bayescale.fit import FitError, check_whole
 from bayescale.law import DEFAULT_LAW, law_derived, law_loss, load_law, reference_constants
 from bayescale.lawfile import Law
-from bayescale.priors import DISTRIBUTIONS
+from bayescale.priors import quantile
 from bayescale.problem import numbers
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN
 from bayescale.threads import one_blas_thread
@@ -112,7 +112,7 @@ def posterior_sd(law: Law, quantity: str, truths: np.ndarray, N: np.ndarray, D: 
 
     def values(z: np.ndarray) -> dict[str, Any]:
         drawn = {
-            name: DISTRIBUTIONS[prior.dist].quantile(ndtr(np.clip(z[:, [i]], -7.5, 7.5)), **prior.params)
+            name: quantile(prior, ndtr(np.clip(z[:, [i]], -7.5, 7.5)))
             for i, (name, prior) in enumerate(law.priors.items())
         }
         return drawn | constants

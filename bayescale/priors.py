@@ -104,6 +104,12 @@ class Prior:
         return f"{self.dist}({', '.join(f'{name} = {value:g}' for name, value in self.params.items())})"
 
 
+def quantile(prior: Prior, u: Any) -> Any:
+    """Values that a parameter is below with probability u; infinite, without a warning, where a prior is too wide."""
+    with np.errstate(all="ignore"):
+        return DISTRIBUTIONS[prior.dist].quantile(u, **prior.params)
+
+
 def from_real(prior: Prior, u: Any) -> Any:
     """Values x of a parameter from where the sampler stands on the real line."""
     return evaluate(DISTRIBUTIONS[prior.dist].value, {"u": u, **prior.params})

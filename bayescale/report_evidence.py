@@ -13,7 +13,7 @@ from bayescale.law import column
 from bayescale.loo import loo
 from bayescale.nested import nested_questions
 from bayescale.noise import NOISES
-from bayescale.priors import DISTRIBUTIONS
+from bayescale.priors import quantile
 from bayescale.report_parts import number_text
 from bayescale.verdict import comparison_table, comparison_verdict, comparison_warnings
 
@@ -156,7 +156,7 @@ def priors_part(fit: xr.DataTree, sensitive: Any) -> Part:
     law, shares = law_of(fit), diagnostics(fit).get("prior_share", {})
     rows = []
     for name, prior in {**law.priors, **NOISES[fit.attrs["noise"]].priors}.items():
-        ends = [DISTRIBUTIONS[prior.dist].quantile(u, **prior.params) for u in (0.05, 0.95)]
+        ends = [quantile(prior, u) for u in (0.05, 0.95)]
         after = np.quantile(fit["posterior"][name].values, [0.05, 0.95])
         share = f"{100 * shares[name]:.0f}" if name in shares else ""
         rows.append([name, str(prior), *(f"{a:.3g} to {b:.3g}" for a, b in (ends, after)), share])

@@ -14,7 +14,7 @@ from bayescale.forecast import planned_runs
 from bayescale.law import TRAINING, Law, column, law_loss
 from bayescale.loo import log_likelihood
 from bayescale.optimum import best_split
-from bayescale.priors import DISTRIBUTIONS, Prior
+from bayescale.priors import Prior, quantile
 from bayescale.problem import budgets_of, problem_of
 
 SENSITIVE = 0.05  # of the distance per doubling of the prior's power (Kallioinen et al. 2024)
@@ -158,14 +158,14 @@ def standardise(prior: Prior, value: Any) -> Any:
     On this scale every prior is a standard normal; 7 standard deviations at most.
     """
     grid = np.linspace(-FARTHEST, FARTHEST, 20_001)
-    quantiles = np.maximum.accumulate(DISTRIBUTIONS[prior.dist].quantile(ndtr(grid), **prior.params))
+    quantiles = np.maximum.accumulate(quantile(prior, ndtr(grid)))
     return xr.apply_ufunc(lambda x: np.interp(x, quantiles, grid), value)
 
 
 def log_prior(prior: Prior, value: Any) -> Any:
     """Log density of a prior, from its quantile function: log phi(z) - log dx/dz."""
     z, step = standardise(prior, value), 1e-3
-    ends = [DISTRIBUTIONS[prior.dist].quantile(ndtr(z + sign * step), **prior.params) for sign in (-1, 1)]
+    ends = [quantile(prior, ndtr(z + sign * step)) for sign in (-1, 1)]
     with np.errstate(divide="ignore"):
         slope = np.log((ends[1] - ends[0]) / (2 * step))
     return -0.5 * z**2 - 0.5 * np.log(2 * np.pi) - slope

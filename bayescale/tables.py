@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import numpy as np
-
 from bayescale.display import Table, band_text, number_band_text, size_band_text, size_text, table
 
 
@@ -266,12 +264,11 @@ def comparison_cells(frame: Any, *, runs: int, unit: str) -> Table:
 
 def priors_cells(law: Any) -> Table:
     """The parameters of a law with their priors and meaning."""
-    from bayescale.priors import DISTRIBUTIONS
+    from bayescale.priors import quantile
 
     rows = []
     for name, prior in law.priors.items():
-        with np.errstate(all="ignore"):  # a prior may be as wide as its file says
-            low, high = (DISTRIBUTIONS[prior.dist].quantile(u, **prior.params) for u in (0.05, 0.95))
+        low, high = (quantile(prior, u) for u in (0.05, 0.95))
         rows.append((name, str(prior), f"{low:.3g} to {high:.3g}", prior.about))
     return table("Parameters", ("", "prior", "90 % of it", "meaning"), rows)
 

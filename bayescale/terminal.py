@@ -77,15 +77,13 @@ def print_table(table: Table) -> None:
 
 
 def print_fit(tree: Any) -> None:
-    from bayescale.diagnostics import fit_summary, trust_warnings
+    from bayescale.diagnostics import fit_summary, note_warnings, trust_warnings
 
     summary = fit_summary(tree)
     print_table(fit_cells(summary))
     report = summary["diagnostics"]
     print("\n".join(fit_sentences(summary)))
-    said = {"scatter"} | ({"collinear_sizes"} if report["collinear"] else set())  # the diagnostics say it too
-    notes = [note for note in summary["notes"] if note["severity"] == "warning" and note["code"] not in said]
-    print_warnings([note["text"] for note in notes])
+    print_warnings(note_warnings(report, summary["notes"]))
     print_warnings(trust_warnings(report))
 
 

@@ -138,6 +138,27 @@ def test_collinear_runs_are_said_to_be_so(varied_fit, undrawn):
     assert "the best split is not known from these runs" in answer and "train " not in answer.partition("Bands")[0]
 
 
+def test_what_the_check_of_the_runs_saw_is_said_once(varied_fit, undrawn):
+    note = {"severity": "warning", "runs": []}
+    notes = [
+        note | {"code": "collinear_sizes", "text": "N and D move together, along D = 20 N: their effects are one"},
+        note | {"code": "scatter", "text": "losses scatter by 40 % around a smooth surface"},
+    ]
+    fit = varied_fit(collinear=True, not_identified=["lean"])
+    fit.attrs["notes"] = json.dumps(notes)
+    _, text = head(report(fit, compute=1e22))
+    assert "N and D move together in the runs" in text and "along D = 20 N" not in text and "scatter by 40 %" in text
+    fit = varied_fit()
+    fit.attrs["notes"] = json.dumps(notes)
+    fit.attrs["diagnostics"] = json.dumps(json.loads(fit.attrs["diagnostics"]) | {"scatter": 0.4})  # said in its words
+    _, text = head(report(fit, compute=1e22))
+    assert (
+        "N and D move together, along" in text
+        and "losses scatter by 40 %" not in text
+        and "runs scatter by 40 %" in text
+    )
+
+
 def test_four_decades_out_is_said_to_be_far(fit, undrawn):
     largest = float(fit["constant_data"]["compute"].max())
     level, text = head(report(fit, compute=1e4 * largest))
