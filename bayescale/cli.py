@@ -93,6 +93,9 @@ class InputError(ValueError):
 def main() -> None:
     """Entry point: a user's mistake is one plain sentence and status 1."""
     gc.set_threshold(100_000)  # what is imported stays: looking through it for garbage takes a twentieth of the start
+    if "xarray" not in sys.modules and not any(argument.split("=")[0] == "--scheduler" for argument in sys.argv):
+        # where it is installed xarray imports it, which takes a second; None says to xarray that it is not there
+        sys.modules.setdefault("dask", None)  # type: ignore[arg-type]
     try:
         status = app(standalone_mode=False, prog_name="bayescale")
     except KeyboardInterrupt:

@@ -1,8 +1,11 @@
 """Compiled model -> draws that passed their limits: nutpie's NUTS, tried again with slower settings if need be."""
 
+import importlib
 import os
+import sys
 import warnings
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -96,8 +99,7 @@ def sample(
     model: Model, draws: int, tune: int, chains: int, seed: int, target_accept: float, progress: bool
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Positions on the real line and sampler statistics, each [chain, draw]."""
-    import nutpie
-
+    nutpie = _nutpie()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -122,6 +124,21 @@ def sample(
         raise KeyboardInterrupt  # nutpie takes an interrupt for a wish to have what there is, tuning and all
     position, stats = (_arrays(part, draws) for part in batches)
     return position, {new: stats[old] for old, new in STATS.items() if old in stats}
+
+
+def _nutpie() -> ModuleType:
+    """nutpie, without all of ArviZ, and matplotlib with it, for a conversion that nobody asks for here: that is a
+    second of the start. Whoever does ask gets the real one."""
+    if "nutpie" in sys.modules or "arviz" in sys.modules:
+        return importlib.import_module("nutpie")
+    stand_in = ModuleType("arviz")
+    stand_in.__getattr__ = lambda name: getattr(importlib.import_module("arviz"), name)
+    sys.modules["arviz"] = stand_in
+    try:
+        return importlib.import_module("nutpie")
+    finally:
+        if sys.modules.get("arviz") is stand_in:
+            del sys.modules["arviz"]
 
 
 def _arrays(batches: list[Any], draws: int) -> dict[str, np.ndarray]:

@@ -330,18 +330,44 @@ def test_status_of_the_process(tmp_path):
     assert shell("laws", "--quiet").returncode == 0
 
 
-@pytest.mark.parametrize("args", [["fit", "--help"], ["laws", "chinchilla"], ["check", "pile"]])
-def test_light_commands_do_not_import_the_sampler(args):
+GRAPHS = {"pymc", "pytensor", "matplotlib", "arviz_plots", "dask", "distributed"}
+
+
+@pytest.mark.parametrize(
+    ("args", "heavy"),
+    [
+        (["fit", "--help"], GRAPHS | {"nutpie", "numba", "arviz_stats"}),
+        (["laws", "chinchilla"], GRAPHS | {"nutpie", "numba", "arviz_stats", "xarray"}),
+        (["check", "pile"], GRAPHS | {"nutpie", "numba", "arviz_stats"}),
+        (["fit", "pile"], GRAPHS),
+        (["fit", "pile", "--quick"], GRAPHS | {"nutpie"}),
+    ],
+)
+def test_commands_import_only_what_they_need(args, heavy):
     script = (
         "import sys; from bayescale.cli import main\n"
         "try: main()\n"
         "except SystemExit as exit: assert not exit.code\n"
-        "heavy = {'pymc', 'nutpie', 'pytensor', 'arviz_stats', 'matplotlib'} & set(sys.modules)\n"
-        "assert not heavy, heavy"
+        f"found = [name for name in {sorted(heavy)} if sys.modules.get(name) is not None]\n"
+        "assert not found, found"
     )
-    done = subprocess.run([sys.executable, "-c", script, *args], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", script, *args], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout
+
+
+def test_a_scheduler_brings_dask():
+    pytest.importorskip("distributed")
+    script = (
+        "import sys; from bayescale.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "assert 'distributed' in sys.modules"
+    )
+    args = ["backtest", "pile", "--scheduler=tcp://127.0.0.1:1"]
+    done = subprocess.run([sys.executable, "-c", script, *args], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "tcp://127.0.0.1:1" in done.stderr and "pip install" not in done.stderr
 
 
 def test_closed_pipe_is_no_traceback():

@@ -2,6 +2,8 @@ import dataclasses
 import importlib
 import json
 import re
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -414,3 +416,24 @@ def test_names_of_a_law_do_not_reach_the_data(crossed_runs):
     renamed = re.sub(r"\blevel\b", "seen", text)
     one, other = (fit(crossed_runs(), parse_law(t, "mine"), quick=True, draws=300) for t in (text, renamed))
     np.testing.assert_allclose(one["posterior"]["level"], other["posterior"]["seen"], rtol=1e-9)
+
+
+def test_others_have_all_of_nutpie_and_arviz():
+    """What is left out of the start is there for whoever asks for it later in the same process."""
+    script = (
+        "import sys, numpy as np, bayescale\n"
+        "from bayescale.datasets import load_dataset\n"
+        "bayescale.fit(load_dataset('pile'), 'kaplan', draws=200, allow_unconverged=True)\n"
+        "assert 'arviz' not in sys.modules and 'matplotlib' not in sys.modules\n"
+        "import nutpie\n"
+        "density = lambda: lambda x: (-(x @ x) / 2, -x)\n"
+        "start = lambda seed: np.zeros(2)\n"
+        "expand = lambda *_: lambda x: {'x': x}\n"
+        "model = nutpie.compiled_pyfunc.from_pyfunc(2, density, expand, [np.dtype('float64')], [(2,)], ['x'])\n"
+        "trace = nutpie.sample(model, draws=50, tune=50, chains=1, progress_bar=False)\n"
+        "assert trace['posterior'].sizes['draw'] == 50\n"
+        "import arviz\n"
+        "assert arviz.plot_compare and arviz.__spec__"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
