@@ -1,4 +1,4 @@
-"""What compiled densities call: exp, log and their like without branches, digamma, the saturation of data.
+"""What compiled densities call: exp, log and their like without branches, digamma, the saturation of data; memory.
 
 Loaded by the source that :mod:`bayescale.kernel` generates, by nothing else: importing it loads Numba. The loop over
 runs is vectorised because these are inlined and neither branch nor call the C library.
@@ -9,6 +9,7 @@ from math import floor, inf, nan, pi, tan
 import numba
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 inline = numba.njit(forceinline=True, error_model="numpy")  # no fastmath: the order of operations matters in these
@@ -26,6 +27,19 @@ def double(typing_context, x):
     return types.float64(types.int64), lambda context, builder, signature, args: builder.bitcast(
         args[0], ir.DoubleType()
     )
+
+
+BLOCK = 64  # runs at a time: what a density keeps of them, some twenty arrays, is in the nearest cache
+
+
+@intrinsic
+def memory(typing_context):
+    """BLOCK numbers on the stack, of which the compiler knows that nothing else is there."""
+
+    def address(context, builder, signature, args):
+        return cgutils.alloca_once(builder, ir.DoubleType(), size=BLOCK)
+
+    return types.CPointer(types.float64)(), address
 
 
 # without branches or calls, so that the loop over runs is vectorised; of normal numbers, within two units of the last
