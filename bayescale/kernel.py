@@ -97,7 +97,7 @@ def density(dim, position, gradient, value, data):
 """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # one is equal to itself alone, so that what is made of it can be kept
 class Function:
     """What to compile: log density = ``once`` + sum over runs of ``each``, and the gradient by ``position``.
 
@@ -203,6 +203,7 @@ class _Steps:
         return {letter: self.steps[k].text for letter, k in zip("ab", self.steps[i].args, strict=False)}
 
 
+@functools.lru_cache(maxsize=128)
 def source(function: Function) -> str:
     """The Python source of a module with ``density`` and ``expand``, to be compiled by Numba."""
     names = [*function.position, *function.scalars, *function.columns, *function.definitions]

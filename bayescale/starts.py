@@ -122,13 +122,13 @@ class _Climb:
 
     def _slope(self, z: np.ndarray, residual: np.ndarray, sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Slope [start, parameter] of the log posterior, and its Gauss-Newton precision."""
-        count, h = z.shape[1], 1e-4
-        jacobian = np.stack([(residual - self.residual(z + h * row)) / h for row in np.eye(count)], axis=2)
-        jacobian = np.nan_to_num(jacobian, nan=0.0, posinf=0.0, neginf=0.0)
-        weight = (NU + 1) / (NU + (residual / sigma[:, None]) ** 2) / sigma[:, None] ** 2
-        weighted = jacobian * weight[..., None] * self.worth
-        precision = np.einsum("sri,srj->sij", weighted, jacobian) + np.eye(count)
-        return np.einsum("sri,sr->si", weighted, residual) - z, precision
+        (starts, count), h = z.shape, 1e-4
+        moved = self.residual((z[:, None] + h * np.eye(count)).reshape(-1, count)).reshape(starts, count, -1)
+        jacobian = (residual[:, None] - moved) / h  # [start, parameter, run]
+        jacobian[~np.isfinite(jacobian)] = 0.0
+        weight = (NU + 1) / (NU + (residual / sigma[:, None]) ** 2) / sigma[:, None] ** 2 * self.worth
+        weighted = jacobian * weight[:, None]
+        return (weighted @ residual[..., None])[..., 0] - z, weighted @ jacobian.transpose(0, 2, 1) + np.eye(count)
 
 
 def _modes(z: np.ndarray, value: np.ndarray, precision: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

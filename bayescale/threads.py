@@ -5,6 +5,8 @@ last digits; random draws amplify them. For matrices of this package's size thre
 """
 
 import contextlib
+import functools
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -30,18 +32,18 @@ def one_blas_thread() -> Iterator[None]:
 
     That is NumPy's, and SciPy's where ``scipy.linalg`` is loaded by then: modules that use it import it at their top.
     """
-    from threadpoolctl import threadpool_limits
-
     if getattr(_LIMIT.of_thread, "inside", False):
         yield
         return
     with _LIMIT.lock:
         if not _LIMIT.inside:
-            _LIMIT.set = _elsewhere(lambda: threadpool_limits(1, user_api="blas"))
+            _LIMIT.set = _elsewhere(lambda: _libraries(len(sys.modules)).limit(limits=1, user_api="blas"))
         _LIMIT.inside += 1
     _LIMIT.of_thread.inside = True
     try:
-        with threadpool_limits(1, user_api="blas"):  # of BLAS whose limits belong to threads, which OpenMP's do
+        with _libraries(len(sys.modules)).limit(
+            limits=1, user_api="blas"
+        ):  # of BLAS whose limits belong to threads, which OpenMP's do
             yield
     finally:
         _LIMIT.of_thread.inside = False
@@ -49,6 +51,14 @@ def one_blas_thread() -> Iterator[None]:
             _LIMIT.inside -= 1
             if not _LIMIT.inside:
                 _elsewhere(_LIMIT.set.restore_original_limits)
+
+
+@functools.lru_cache(maxsize=1)
+def _libraries(modules: int) -> Any:
+    """The libraries that are loaded; looking for them takes milliseconds, and is done again where modules are new."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def _elsewhere(function: Callable[[], Any]) -> Any:
