@@ -85,7 +85,7 @@ def decide(
     split = best_split(problem, budgets[None, :])
     medians, _ = median_split(problem, split, budgets)
     names = [*CHOICES, *(f"N = {size:.4g}" for size in sizes)]
-    by_scale = posterior_by_scale(fit, shipped_prior().length) if drift else None
+    by_scale = posterior_by_scale(fit) if drift else None
     rows: list[dict[str, Any]] = []
     for i, budget in enumerate(budgets):
         chosen = np.array([medians[i], _rule_of_thumb(problem, budget), *sizes])

@@ -19,7 +19,7 @@ import xarray as xr
 
 from bayescale.cost import Cost, check_rises, draw_quantities, parse_cost, spend
 from bayescale.diagnostics import diagnostics, trust_warnings
-from bayescale.drift import posterior_by_scale, sample_log_loss, shipped_prior
+from bayescale.drift import posterior_by_scale, sample_log_loss
 from bayescale.fit import FitError, check_whole, law_of
 from bayescale.forecast import MAX_POINTS, distance_warnings, planned_runs
 from bayescale.law import TRAINING
@@ -255,7 +255,7 @@ def _beliefs(fit: xr.DataTree, points: xr.Dataset, aim: Aim, drift: bool, seed: 
         raise FitError(f"{count} candidate runs: at most {MAX_POINTS - AROUND} can be compared; thin them out")
     every = xr.concat([points, aim.points], dim="point")
     if drift:
-        by_scale = posterior_by_scale(fit, shipped_prior().length)
+        by_scale = posterior_by_scale(fit)
         parts = sample_log_loss(fit, every, np.random.default_rng(seed), by_scale=by_scale)
         losses = sum(parts[name] for name in ("law", "bend", "drift")).values.reshape(-1, every.sizes["point"])
     else:

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from scipy.linalg import solve_triangular
+from scipy.linalg.lapack import dtrtrs
 from scipy.special import logsumexp, ndtr
 
 from bayescale.fit import law_of
@@ -38,8 +38,10 @@ MAX_CELLS = 5000  # more runs than this are pooled into as many small cells of l
 MAX_CENTRES = 300  # the drift's basis is built on at most this many places: its cost grows with their cube
 BEYOND_DECADES = 0.2  # of compute beyond the largest run over which spread and optimism come in
 EIGENVALUE_MIN = 1e-6  # of the drift's correlation, relative to the largest; smaller ones were seen to change nothing
+NEGLIGIBLE = 14.0  # log of how much less probable than the best a scale is that is left out
 PROPOSALS = 800  # importance draws at each scale
 EM_STEPS = 30
+EM_STILL = 2  # steps in a row that move sigma by less than .5 % end it
 GAUSS_NEWTON_STEPS = 4
 PROPOSAL_ROUNDS = 3  # at most: proposals are renewed while they fit badly
 PROPOSAL_DF = 8.0  # of the Student-t proposal, a little wider than the Laplace approximation
@@ -83,20 +85,20 @@ class Covariance:
 
     basis: np.ndarray  # [cell, rank]
     noise: np.ndarray  # variance [cell]
-    inner: np.ndarray  # lower Cholesky factor of 1 + basis.T @ diag(1/noise) @ basis [rank, rank]
+    inner: np.ndarray  # lower Cholesky factor of 1 + basis.T @ diag(1/noise) @ basis [rank, rank], column by column
 
     @classmethod
     def of(cls, basis: np.ndarray, noise: np.ndarray) -> "Covariance":
         inner = np.linalg.cholesky(np.eye(basis.shape[1]) + (basis.T / noise) @ basis)
-        return cls(basis, noise, inner)
+        return cls(basis, noise, np.asfortranarray(inner))
 
     def whitened(self, vectors: np.ndarray) -> np.ndarray:
         """What the drift explains of ``vectors`` [cell, k]: inner**-1 @ basis.T @ diag(1/noise) @ vectors [rank, k]."""
-        return solve_triangular(self.inner, self.basis.T @ (vectors / self.noise[:, None]), lower=True)
+        return self._triangular(self.basis.T @ (vectors / self.noise[:, None]))
 
     def solve(self, vectors: np.ndarray) -> np.ndarray:
         """covariance**-1 @ vectors [cell, k]."""
-        back = solve_triangular(self.inner, self.whitened(vectors), lower=True, trans="T")
+        back = self._triangular(self.whitened(vectors), transposed=True)
         return (vectors - self.basis @ back) / self.noise[:, None]
 
     def squares(self, vectors: np.ndarray) -> np.ndarray:
@@ -104,8 +106,15 @@ class Covariance:
         return (vectors**2 / self.noise[:, None]).sum(axis=0) - (self.whitened(vectors) ** 2).sum(axis=0)
 
     def inverse_diagonal(self) -> np.ndarray:
-        explained = solve_triangular(self.inner, (self.basis / self.noise[:, None]).T, lower=True)
+        explained = self._triangular((self.basis / self.noise[:, None]).T)
         return 1 / self.noise - (explained**2).sum(axis=0)
+
+    def _triangular(self, vectors: np.ndarray, transposed: bool = False) -> np.ndarray:
+        """inner**-1 @ vectors: LAPACK's, without the checks of scipy.linalg, which take as long as the solution."""
+        solution, status = dtrtrs(self.inner, vectors, lower=1, trans=int(transposed))
+        if status:
+            raise np.linalg.LinAlgError("singular covariance")
+        return solution
 
     def half_log_determinant(self) -> float:
         return float(np.log(np.diag(self.inner)).sum() + 0.5 * np.log(self.noise).sum())
@@ -115,12 +124,27 @@ class Covariance:
 class AtScale:
     """The posterior given one scale of the drift."""
 
+    log_scale: float
     log_evidence: float
     sigma: float
     log_sigma_sd: float
     covariance: Covariance  # of the cells: drift and noise
     draws: np.ndarray  # standardised parameters [proposal, parameter]
     weights: np.ndarray  # importance weights [proposal]
+
+
+@dataclass(frozen=True)
+class _Peak:
+    """Where the posterior given one scale of the drift is highest."""
+
+    log_scale: float
+    log_evidence: float  # by Laplace's approximation
+    z: np.ndarray  # standardised parameters
+    hessian: np.ndarray  # of them
+    sigma: float
+    log_sigma_sd: float
+    of_noise: float  # the part of the log evidence that is due to sigma and to the mixture's scales
+    covariance: Covariance
 
 
 def has_drift(law: Law) -> bool:
@@ -141,6 +165,14 @@ def coordinates(fit: xr.DataTree, data: xr.Dataset) -> np.ndarray:
         logarithmic = seen.min() > 0 and law.range.get(symbol, (1.0, 1.0))[0] > 0
         values.append(np.log10(np.maximum(x, 1e-3 * seen.min())) if logarithmic else x)
     return np.stack(values, axis=1)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Draws of the law's curve at some points, and of the noise's sigma [draw]."""
+
+    parts: Mapping[str, np.ndarray]  # "law", "bend", "drift" [draw, point]
+    sigma: np.ndarray
 
 
 @one_blas_thread()
@@ -170,12 +202,18 @@ def sample_log_loss(
     loss. The parameters of the law are drawn anew here, from their posterior with the drift in the model; ``bend`` is
     what the runs say of the law's error at a point (the drift's mean given them), ``drift`` what they leave open.
     """
-    curve, sigma = _sample_curve(fit, points, rng, prior, by_scale, apart)
-    noise = _new_noise(fit, sigma, points, rng, apart)
+    return with_noise(fit, points, sample_curve(fit, points, rng, prior, by_scale, apart=apart), rng, apart=apart)
+
+
+def with_noise(
+    fit: xr.DataTree, points: xr.Dataset, curve: Curve, rng: np.random.Generator, *, apart: bool = False
+) -> dict[str, xr.DataArray]:
+    """The parts of a curve and, drawn here, the ``noise`` of new runs (see :func:`sample_log_loss`)."""
+    noise = _new_noise(fit, curve.sigma, points, rng, apart)
     chains, draws = (fit["posterior"].sizes[dim] for dim in ("chain", "draw"))
     return {
         name: xr.DataArray(part.reshape(chains, draws, -1), dims=("chain", "draw", "point"))
-        for name, part in (curve | {"noise": noise}).items()
+        for name, part in (dict(curve.parts) | {"noise": noise}).items()
     }
 
 
@@ -184,9 +222,7 @@ def log_predictive_density(
     fit: xr.DataTree,
     points: xr.Dataset,
     log_loss: np.ndarray,
-    rng: np.random.Generator,
-    prior: DriftPrior | None = None,
-    by_scale: list[AtScale] | None = None,
+    curve: Curve,
 ) -> np.ndarray:
     """log p(log loss of a new run | the runs of the fit), each point by itself [point].
 
@@ -195,21 +231,29 @@ def log_predictive_density(
     Parameters
     ----------
     points, log_loss : columns of the new runs, and what they showed, each [point]
-    rng, prior, by_scale : as in :func:`sample_log_loss`; the same generator gives the same curves
+    curve : what :func:`sample_curve` drew at these points
     """
-    curve, sigma = _sample_curve(fit, points, rng, prior, by_scale)
-    scale, values = _new_noise_scale(fit, sigma, points)
+    scale, values = _new_noise_scale(fit, curve.sigma, points)
     shape = {name: value[:, None] for name, value in values.items()}
-    density = log_density(NOISES[fit.attrs["noise"]], log_loss - sum(curve.values()), scale, shape)
+    density = log_density(NOISES[fit.attrs["noise"]], log_loss - sum(curve.parts.values()), scale, shape)
     return logsumexp(density, axis=0) - np.log(len(density))
 
 
-def _sample_curve(fit, points, rng, prior, by_scale, apart=False) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Draws of ``law``, ``bend`` and ``drift`` [draw, point], and of the noise's sigma [draw]."""
+@one_blas_thread()
+def sample_curve(
+    fit: xr.DataTree,
+    points: xr.Dataset,
+    rng: np.random.Generator,
+    prior: DriftPrior | None = None,
+    by_scale: list[AtScale] | None = None,
+    *,
+    apart: bool = False,
+) -> Curve:
+    """Draws of the curve at ``points``, parameters as in :func:`sample_log_loss`."""
     prior = prior or shipped_prior()
     law = law_of(fit)
     cells = cells_of(law, fit)
-    by_scale = by_scale or posterior_by_scale(fit, prior.length)
+    by_scale = by_scale or posterior_by_scale(fit, prior)
     chains, draws = (fit["posterior"].sizes[dim] for dim in ("chain", "draw"))
     counts = _allot(chains * draws, scale_weights(by_scale, prior), rng)
 
@@ -220,13 +264,14 @@ def _sample_curve(fit, points, rng, prior, by_scale, apart=False) -> tuple[dict[
     beyond = _beyond(fit, points)
     spread = 1 + beyond * (prior.spread - 1)
     parts: dict[str, list[np.ndarray]] = {"law": [], "bend": [], "drift": [], "sigma": []}
-    for log_scale, at, count in zip(LOG_SCALES, by_scale, counts, strict=True):
+    for at, count in zip(by_scale, counts, strict=True):
         if not count:
             continue
-        z = at.draws[rng.choice(len(at.draws), count, p=at.weights)]
-        variance = np.exp(2 * log_scale)
+        chosen, times = np.unique(rng.choice(len(at.draws), count, p=at.weights), return_inverse=True)
+        z = at.draws[chosen]
+        variance = np.exp(2 * at.log_scale)
         across = variance * correlation(cells.where, new, prior.length)  # [cell, point]
-        residual = cells.log_loss - seen_law(z)  # [count, cell]
+        residual = cells.log_loss - seen_law(z)  # [chosen, cell]
         solved = at.covariance.solve(across)
         if apart:
             sd = np.sqrt(np.maximum(variance - (across * solved).sum(axis=0), 0.0))
@@ -237,14 +282,14 @@ def _sample_curve(fit, points, rng, prior, by_scale, apart=False) -> tuple[dict[
             root = vectors * np.sqrt(np.maximum(values, 0.0))
             sd = np.sqrt((root**2).sum(axis=1))
             open_drift = rng.standard_normal((count, len(sd))) @ root.T
-        parts["law"].append(new_law(z))
-        parts["bend"].append(residual @ solved)
+        parts["law"].append(new_law(z)[times])
+        parts["bend"].append((residual @ solved)[times])
         parts["drift"].append(spread * (open_drift - beyond * prior.optimism * sd))
         parts["sigma"].append(at.sigma * np.exp(at.log_sigma_sd * rng.standard_normal(count)))
     order = rng.permutation(chains * draws)  # the grid's order must not show in chains and draws
     joined = {name: np.concatenate(part)[order] for name, part in parts.items()}
     sigma = joined.pop("sigma")
-    return joined, sigma
+    return Curve(joined, sigma)
 
 
 def _beyond(fit: xr.DataTree, points: xr.Dataset) -> np.ndarray:
@@ -260,21 +305,32 @@ def _beyond(fit: xr.DataTree, points: xr.Dataset) -> np.ndarray:
 
 
 @one_blas_thread()
-def posterior_by_scale(fit: xr.DataTree, length: float) -> list[AtScale]:
-    """For every scale of LOG_SCALES the posterior of the law's parameters, drift integrated out, and its evidence."""
+def posterior_by_scale(fit: xr.DataTree, prior: DriftPrior | None = None, *, every: bool = False) -> list[AtScale]:
+    """The posterior of the law's parameters, drift integrated out, at every scale of LOG_SCALES that counts.
+
+    Parameters
+    ----------
+    prior : of the drift; the shipped one by default
+    every : all scales of the grid, however improbable, as another prior would need them
+    """
+    prior = prior or shipped_prior()
     law = law_of(fit)
     cells = cells_of(law, fit)
-    rng = np.random.default_rng(int(fit.attrs["seed"]))
     log_law = _log_law(law, cells.inputs, _constants(law, fit))
-    basis = _basis(cells.where, length)
-    nu = _degrees_of_freedom(fit)
-    z, sigma, inflation = _start(law, fit), float(fit["posterior"]["sigma"].median()), np.ones(len(cells.log_loss))
-    results = []
+    basis = _basis(cells.where, prior.length)
+    nu, sigma_prior = _degrees_of_freedom(fit), _sigma_prior(fit)
+    mode = _start(law, fit), float(fit["posterior"]["sigma"].median()), np.ones(len(cells.log_loss))
+    peaks: list[_Peak] = []
     for log_scale in LOG_SCALES:
         scaled = np.exp(log_scale) * basis
-        z, sigma, inflation = _mode(log_law, cells, scaled, z, sigma, inflation, nu, _sigma_prior(fit))
-        results.append(_weighted_draws(log_law, cells, scaled, z, sigma, inflation, nu, _sigma_prior(fit), rng))
-    return results
+        mode = _mode(log_law, cells, scaled, *mode, nu, sigma_prior)
+        peaks.append(_peak(log_law, cells, scaled, *mode, nu, sigma_prior, float(log_scale)))
+        log_mass = np.array([peak.log_evidence for peak in peaks]) + prior.log_density(LOG_SCALES[: len(peaks)])
+        counts = (log_mass > log_mass.max() - NEGLIGIBLE) | every
+        if not counts[-1] and log_mass[-1] < log_mass[-2]:
+            break  # from here on the larger the scale, the less the runs allow it
+    rng = np.random.default_rng(int(fit.attrs["seed"]))
+    return [_weighted_draws(log_law, cells, peak, rng) for peak, kept in zip(peaks, counts, strict=True) if kept]
 
 
 def effective_draws(by_scale: Sequence[AtScale], prior: DriftPrior) -> float:
@@ -284,8 +340,9 @@ def effective_draws(by_scale: Sequence[AtScale], prior: DriftPrior) -> float:
 
 
 def scale_weights(by_scale: Sequence[AtScale], prior: DriftPrior) -> np.ndarray:
-    """Posterior probability of every scale of LOG_SCALES."""
-    log_weights = np.array([at.log_evidence for at in by_scale]) + prior.log_density(LOG_SCALES)
+    """Posterior probability of every scale."""
+    log_evidence, log_scales = np.array([(at.log_evidence, at.log_scale) for at in by_scale]).T
+    log_weights = log_evidence + prior.log_density(log_scales)
     weights = np.exp(log_weights - log_weights.max())
     return weights / weights.sum()
 
@@ -384,7 +441,8 @@ def _basis(where: np.ndarray, length: float) -> np.ndarray:
 def _mode(log_law, cells, basis, z, sigma, inflation, nu, sigma_prior):
     """EM over the Student-t's scale mixture and sigma, with Gauss-Newton steps of the parameters inside."""
     residual = (cells.log_loss - log_law(z)).T  # [cell, 1]
-    for step in range(EM_STEPS):
+    still = 0
+    for _ in range(EM_STEPS):
         noise = sigma**2 * cells.variance * inflation
         covariance = Covariance.of(basis, noise)
         for _ in range(GAUSS_NEWTON_STEPS):
@@ -405,9 +463,9 @@ def _mode(log_law, cells, basis, z, sigma, inflation, nu, sigma_prior):
         count, log_fit = len(noise), 0.5 * np.log(np.mean(square / inflation))
         new_sigma = np.exp((2 * count * log_fit + centre / width**2) / (2 * count + 1 / width**2))
         new_sigma = float(np.clip(new_sigma, *SIGMA_RANGE))
-        settled = abs(np.log(new_sigma / sigma)) < 0.005 and step > 3
+        still = still + 1 if abs(np.log(new_sigma / sigma)) < 0.005 else 0
         sigma = new_sigma
-        if settled:
+        if still == EM_STILL:
             break
     return z, sigma, inflation
 
@@ -432,19 +490,35 @@ def _line_search(log_law, cells, covariance, z, move, residual):
     return z, residual, False
 
 
-def _weighted_draws(log_law, cells, basis, z, sigma, inflation, nu, sigma_prior, rng) -> AtScale:
-    """Student-t proposals at the mode with importance weights; the evidence of this scale of the drift."""
+def _peak(log_law, cells, basis, z, sigma, inflation, nu, sigma_prior, log_scale) -> _Peak:
+    """The mode at one scale of the drift and the curvature there."""
     covariance = Covariance.of(basis, sigma**2 * cells.variance * inflation)
     _, hessian = _curvature(log_law, covariance, z)
-    size = len(z)
-    spread = np.linalg.cholesky(np.linalg.inv(hessian)) * PROPOSAL_WIDTH
-    centre = z
+    sigma_sd = _log_sigma_sd(log_law, cells, basis, z, sigma, inflation, sigma_prior)
+    of_noise = np.log(sigma_sd) - 0.5 * ((np.log(sigma) - sigma_prior[0]) / sigma_prior[1]) ** 2
+    if np.isfinite(nu):  # density of the mixture's scales at their values
+        of_noise += float((-nu / 2 * np.log(inflation) - nu / (2 * inflation)).sum())
+    there = _log_target(log_law, cells, covariance, z[None, :])[0]
+    log_evidence = there - 0.5 * np.linalg.slogdet(hessian)[1] + of_noise
+    return _Peak(log_scale, float(log_evidence), z, hessian, sigma, sigma_sd, float(of_noise), covariance)
+
+
+def _log_target(log_law, cells, covariance, z: np.ndarray) -> np.ndarray:
+    """Log posterior of standardised parameters z [draw, parameter], the noise given."""
+    squares = covariance.squares((cells.log_loss - log_law(z)).T)
+    return -0.5 * squares - covariance.half_log_determinant() - 0.5 * (z**2).sum(axis=1)
+
+
+def _weighted_draws(log_law, cells, peak: _Peak, rng: np.random.Generator) -> AtScale:
+    """Student-t proposals at the mode with importance weights; the evidence of this scale of the drift."""
+    size = len(peak.z)
+    spread = np.linalg.cholesky(np.linalg.inv(peak.hessian)) * PROPOSAL_WIDTH
+    centre = peak.z
     for _ in range(PROPOSAL_ROUNDS):
         proposal = rng.standard_normal((PROPOSALS, size))
         proposal /= np.sqrt(rng.chisquare(PROPOSAL_DF, (PROPOSALS, 1)) / PROPOSAL_DF)
         draws = centre + proposal @ spread.T
-        squares = covariance.squares((cells.log_loss - log_law(draws)).T)
-        log_target = -0.5 * squares - covariance.half_log_determinant() - 0.5 * (draws**2).sum(axis=1)
+        log_target = _log_target(log_law, cells, peak.covariance, draws)
         log_proposal = -(PROPOSAL_DF + size) / 2 * np.log1p((proposal**2).sum(axis=1) / PROPOSAL_DF)
         log_weights = log_target - log_proposal + np.log(np.diag(spread)).sum()
         largest = log_weights.max()
@@ -457,12 +531,8 @@ def _weighted_draws(log_law, cells, basis, z, sigma, inflation, nu, sigma_prior,
         apart = draws - centre
         moments = (share[:, None] * apart).T @ apart + 0.01 * spread @ spread.T
         spread = np.linalg.cholesky(moments) * PROPOSAL_WIDTH
-    sigma_sd = _log_sigma_sd(log_law, cells, basis, z, sigma, inflation, sigma_prior)
-    evidence = largest + np.log(weights.mean()) + np.log(sigma_sd)  # sigma integrated out by Laplace
-    evidence -= 0.5 * ((np.log(sigma) - sigma_prior[0]) / sigma_prior[1]) ** 2
-    if np.isfinite(nu):  # density of the mixture's scales at their values
-        evidence += float((-nu / 2 * np.log(inflation) - nu / (2 * inflation)).sum())
-    return AtScale(float(evidence), sigma, sigma_sd, covariance, draws, share)
+    evidence = float(largest + np.log(weights.mean())) + peak.of_noise  # sigma integrated out by Laplace
+    return AtScale(peak.log_scale, evidence, peak.sigma, peak.log_sigma_sd, peak.covariance, draws, share)
 
 
 def _log_sigma_sd(log_law, cells, basis, z, sigma, inflation, sigma_prior, step=0.1) -> float:

@@ -23,6 +23,7 @@ from bayescale.law import (
     law_derived,
     law_loss,
     load_law,
+    loss_given,
     parse_law,
     reference_constants,
     sample_priors,
@@ -347,14 +348,14 @@ def _assemble(law, noise, runs, constants, posterior, stats) -> xr.DataTree:
     arrays = draws | {name: value for name, value in derived.items() if name not in draws}
     shape = draws[next(iter(draws))].shape
     posterior = as_dataset({name: np.broadcast_to(value, shape).copy() for name, value in arrays.items()})
-    scalars = {name: xr.DataArray(value) for name, value in constants.items()}
-    constant_data = xr.Dataset({name: runs[name] for name in runs.data_vars if name != law.observed.column} | scalars)
+    columns = {name: (x.dims, x.values) for name, x in runs.data_vars.items() if name != law.observed.column}
+    constant_data = xr.Dataset(columns | dict(constants), {"run": runs["run"].values})  # and no attributes
     observed = observed_values(law, runs)
     groups = {
         "posterior": posterior,
         "sample_stats": stats,
         "observed_data": xr.Dataset({law.observed.variable: observed}),
-        "constant_data": constant_data.drop_attrs(),
+        "constant_data": constant_data,
     }
     if stats["diverging"].size * observed.size <= LOG_LIKELIHOOD_MAX:
         # a chain at a time, so that what is computed on the way stays small; NumPy works in threads side by side
@@ -374,7 +375,7 @@ def pointwise_log_likelihood(law, noise, runs, constants, draws, span: float | N
     ``span`` is the range of the observed values, where ``runs`` are some of the runs of a fit.
     """
     values = draws | dict(constants)
-    predicted = law_loss(law, values | {symbol: runs[column(symbol)].values for symbol in law.inputs})
+    predicted = loss_given(law, inputs_of(law, runs, constants))(draws)
     observed = observed_values(law, runs).values
     if law.observed.scale == "proportion":
         count = np.round(runs[law.observed.count].values)

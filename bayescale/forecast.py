@@ -14,11 +14,12 @@ from bayescale.drift import (
     has_drift,
     log_predictive_density,
     posterior_by_scale,
-    sample_log_loss,
+    sample_curve,
     shipped_prior,
+    with_noise,
 )
 from bayescale.fit import FitError, check_whole, draws_of, law_of
-from bayescale.law import Law, column, law_loss, size_column
+from bayescale.law import Law, column, loss_given, size_column
 from bayescale.lawfile import COLUMNS
 from bayescale.noise import NOISES, noise_scale, sample_noise, sample_share
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN
@@ -76,13 +77,13 @@ def forecast(
         raise FitError(f"a fit is expected, not a {type(fit).__name__}: make one with fit(runs), or open_fit(path)")
     law = law_of(fit)
     points = planned_runs(fit, params, tokens, covariates or {})
-    values = draws_of(fit) | {symbol: points[column(symbol)] for symbol in law.inputs}
-    certain = law_loss(law, values).transpose("chain", "draw", "point")
+    certain = _law_at(fit, law, points)
     rng, ess = np.random.default_rng(seed), np.inf
     if has_drift(law):
-        by_scale = posterior_by_scale(fit, shipped_prior().length)
+        by_scale = posterior_by_scale(fit)
         ess = effective_draws(by_scale, shipped_prior())
-        parts = sample_log_loss(fit, points, rng, by_scale=by_scale)
+        curve = sample_curve(fit, points, rng, by_scale=by_scale)
+        parts = with_noise(fit, points, curve, rng)
         shown, shares = np.exp(sum(parts.values())), _shares(parts)
     else:
         shown, shares = _without_drift(fit, law, points, certain, rng)
@@ -93,8 +94,7 @@ def forecast(
         )
     if measured is not None:
         losses = _measured(measured, points.sizes["point"], law)
-        generator = np.random.default_rng(seed)
-        points["elpd"] = ("point", log_predictive_density(fit, points, np.log(losses), generator, by_scale=by_scale))
+        points["elpd"] = ("point", log_predictive_density(fit, points, np.log(losses), curve))
     points = points.assign({f"share_{name}": share for name, share in shares.items()})
     tree = xr.DataTree.from_dict(
         {
@@ -111,6 +111,16 @@ def forecast(
         "drift_ess": ess,
     }
     return tree
+
+
+def _law_at(fit: xr.DataTree, law: Law, points: xr.Dataset) -> xr.DataArray:
+    """What the law says at the points, for every draw of its parameters [chain, draw, point]."""
+    posterior, constants = fit["posterior"], {name: float(fit["constant_data"][name]) for name in law.constants}
+    values = {name: posterior[name].transpose("chain", "draw").values[..., None] for name in law.priors}
+    loss = loss_given(law, {symbol: points[column(symbol)].values for symbol in law.inputs} | constants)(values)
+    shape = (posterior.sizes["chain"], posterior.sizes["draw"], points.sizes["point"])
+    coords = {name: posterior[name].values for name in ("chain", "draw")}
+    return xr.DataArray(np.broadcast_to(loss, shape), coords, ("chain", "draw", "point"))
 
 
 def _measured(measured: Any, count: int, law: Law) -> np.ndarray:
@@ -166,8 +176,9 @@ def _shares(parts: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:
 
 def squared_width(part: xr.DataArray) -> xr.DataArray:
     """Squared width of the 90 % band over chains and draws."""
-    low, high = part.quantile([0.05, 0.95], dim=("chain", "draw"))
-    return ((high - low) ** 2).drop_vars("quantile", errors="ignore")
+    drawn = part.transpose(..., "chain", "draw")
+    low, high = np.quantile(drawn.values.reshape(*drawn.shape[:-2], -1), [0.05, 0.95], axis=-1)
+    return drawn.isel(chain=0, draw=0, drop=True).copy(data=(high - low) ** 2)
 
 
 def planned_runs(fit: xr.DataTree, params: Any, tokens: Any, covariates: Mapping[str, Any]) -> xr.Dataset:

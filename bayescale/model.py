@@ -30,8 +30,9 @@ def inputs_of(law: Law, runs: Mapping[str, Any], constants: Mapping[str, float])
 
 def observed_values(law: Law, runs: xr.Dataset) -> xr.DataArray:
     """What the noise scatters [run]: the log of the loss, a value itself, or the share of items."""
-    seen = runs[law.observed.column]
-    return (np.log(seen) if law.observed.scale == "log" else seen).rename(law.observed.variable).drop_attrs()
+    seen = runs[law.observed.column].variable
+    values = np.log(seen.values) if law.observed.scale == "log" else seen.values
+    return xr.DataArray(values, {"run": runs["run"].values}, seen.dims, name=law.observed.variable)
 
 
 def model_data(

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import xarray as xr
 
-from bayescale.drift import has_drift, posterior_by_scale, sample_log_loss, shipped_prior
+from bayescale.drift import has_drift, posterior_by_scale, sample_log_loss
 from bayescale.fit import FitError, law_of
 from bayescale.forecast import QUANTILES, planned_runs, squared_width
 
@@ -22,7 +22,7 @@ def draw_each(
     """
     if not has_drift(law_of(fit)):
         raise FitError(f"law '{fit.attrs['law']}' explains {law_of(fit).observed.column}; this is for laws of a loss")
-    by_scale = posterior_by_scale(fit, shipped_prior().length)
+    by_scale = posterior_by_scale(fit)
     for start in range(0, len(params), AT_ONCE):
         part = slice(start, start + AT_ONCE)
         points = planned_runs(fit, params[part], tokens[part], covariates)

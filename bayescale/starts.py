@@ -7,12 +7,13 @@ starts at one of them with that probability, a posterior's width away from it. O
 chain; those that they do not are both visited, and r-hat sees it if chains cannot move between them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from bayescale.law import Law, law_loss, standard_parameters
+from bayescale.law import Law, loss_given, standard_parameters
 from bayescale.priors import Prior, to_real
 
 START_RUNS = 120  # runs that the search looks at, where there are more
@@ -40,7 +41,7 @@ def start_points(
     worth : how many runs each of these stands for, where they are some of many
     """
     rng = np.random.default_rng([seed, 101])
-    climb = _Climb(law, inputs, seen, unit, worth)
+    climb = _Climb(law, loss_given(law, inputs), seen, unit, worth)
     z = rng.standard_normal((PRIOR_DRAWS, len(law.priors)))
     with np.errstate(all="ignore"):
         residual = climb.residual(z)
@@ -68,7 +69,7 @@ class _Climb:
     """Log posterior of standardised parameters z [start, parameter], Student-t noise with its scale as another one."""
 
     law: Law
-    inputs: Mapping[str, np.ndarray]
+    loss: Callable[[Mapping[str, Any]], Any]  # of parameters, at the runs
     seen: np.ndarray
     unit: float
     worth: float
@@ -78,7 +79,7 @@ class _Climb:
 
     def residual(self, z: np.ndarray) -> np.ndarray:
         values = {name: value[:, None] for name, value in self.parameters(z).items()}
-        predicted = np.broadcast_to(law_loss(self.law, values | dict(self.inputs)), (len(z), len(self.seen)))
+        predicted = np.broadcast_to(self.loss(values), (len(z), len(self.seen)))
         return self.seen - (predicted / self.unit if self.unit else np.log(predicted))
 
     def objective(self, z: np.ndarray, residual: np.ndarray, sigma: np.ndarray) -> np.ndarray:

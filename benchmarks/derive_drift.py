@@ -129,7 +129,6 @@ def main() -> None:
     parser.add_argument("--table", type=Path, help="write the left-out scores of every split here (CSV)")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    length = drift.shipped_prior().length
     evidence, found = {}, []
     for path in sorted(args.studies.glob("*.csv")):
         runs = pd.read_csv(path)
@@ -137,11 +136,11 @@ def main() -> None:
         if not parts:
             continue
         whole = bayescale.fit(runs, seed=args.seed, allow_unconverged=True)
-        evidence[path.stem] = np.array([at.log_evidence for at in drift.posterior_by_scale(whole, length)])
+        evidence[path.stem] = np.array([at.log_evidence for at in drift.posterior_by_scale(whole, every=True)])
         for horizon, train, test in parts:
             fit = bayescale.fit(train, seed=args.seed, allow_unconverged=True)
             points = planned_runs(fit, test["params"], test["tokens"], {})
-            by_scale = drift.posterior_by_scale(fit, length)
+            by_scale = drift.posterior_by_scale(fit, every=True)
             found.append(Split(path.stem, horizon, fit, by_scale, points, np.log(test["loss"].to_numpy())))
         best = drift.LOG_SCALES[np.argmax(evidence[path.stem])]
         print(f"{path.stem:34s} likeliest scale {100 * np.exp(best):5.2f} %, {len(parts)} splits", flush=True)

@@ -140,9 +140,9 @@ def drift_once():
     about one fit it is computed once, on a coarser grid of scales."""
     real, kept = drift_module.posterior_by_scale, {}
 
-    def remembered(fit, length):
+    def remembered(fit):
         if id(fit) not in kept:
-            kept[id(fit)] = (fit, real(fit, length))  # the fit is kept too, so that no other gets its id
+            kept[id(fit)] = (fit, real(fit))  # the fit is kept too, so that no other gets its id
         return kept[id(fit)][1]
 
     with pytest.MonkeyPatch.context() as patch:

@@ -1,6 +1,7 @@
 """Imports go one way, ARCHITECTURE.md is true, and the wheel holds what the package needs."""
 
 import ast
+import pickle
 import re
 import shutil
 import subprocess
@@ -9,6 +10,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+import bayescale
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "bayescale"
@@ -66,6 +69,11 @@ def test_importing_loads_no_slow_package():
     slow += ["xarray", "pandas"]  # what is public is loaded when it is first used
     done = subprocess.run([sys.executable, "-c", script, *slow], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_package_can_be_sent_to_workers():
+    """A function of a notebook is sent with the modules that it names."""
+    assert pickle.loads(pickle.dumps(bayescale)) is bayescale
 
 
 def test_architecture_page_is_true():

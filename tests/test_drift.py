@@ -14,6 +14,7 @@ from bayescale.drift import (
     coordinates,
     log_predictive_density,
     posterior_by_scale,
+    sample_curve,
     sample_log_loss,
     scale_weights,
     shipped_prior,
@@ -176,7 +177,7 @@ def test_posterior_at_a_tiny_scale_is_that_of_the_sampler(sampled, monkeypatch):
     """Without drift to speak of, this approximation and NUTS must agree on the law's parameters."""
     monkeypatch.setattr(drift_module, "LOG_SCALES", np.array([-12.0]))
     monkeypatch.setattr(drift_module, "PROPOSALS", 4000)
-    (at,) = posterior_by_scale(sampled, shipped_prior().length)
+    (at,) = posterior_by_scale(sampled)
     for name, mean, sd in parameters_at(law_of(sampled), at):
         draws = sampled["posterior"][name]
         assert mean == pytest.approx(float(draws.mean()), abs=0.4 * float(draws.std())), name
@@ -186,17 +187,28 @@ def test_posterior_at_a_tiny_scale_is_that_of_the_sampler(sampled, monkeypatch):
 
 def test_weights_are_probabilities(true_fit):
     fit = true_fit(draws=20)
-    by_scale = posterior_by_scale(fit, shipped_prior().length)
+    by_scale = posterior_by_scale(fit)
     weights = scale_weights(by_scale, shipped_prior())
-    assert weights.shape == LOG_SCALES.shape and weights.sum() == pytest.approx(1) and (weights >= 0).all()
+    assert weights.shape == (len(by_scale),) and weights.sum() == pytest.approx(1) and (weights >= 0).all()
     for at in by_scale:
         assert at.weights.sum() == pytest.approx(1) and np.isfinite(at.log_evidence)
         assert 1 / (at.weights**2).sum() > 20, "the proposals cover the posterior"
 
 
+def test_scales_that_are_left_out_do_not_count(true_fit):
+    fit = true_fit(draws=20)
+    some, every = posterior_by_scale(fit), posterior_by_scale(fit, every=True)
+    assert [at.log_scale for at in every] == LOG_SCALES.tolist() and len(some) < len(every)
+    weights = dict(zip(LOG_SCALES.tolist(), scale_weights(every, shipped_prior()), strict=True))
+    kept = {at.log_scale for at in some}
+    assert sum(weight for log_scale, weight in weights.items() if log_scale not in kept) < 1e-4
+    # the draws are others, and the evidence is a mean over them
+    np.testing.assert_allclose(scale_weights(some, shipped_prior()), [weights[s] for s in sorted(kept)], atol=0.02)
+
+
 def mean_log_scale(runs, true_fit):
-    by_scale = posterior_by_scale(true_fit(draws=20, runs=runs), shipped_prior().length)
-    return scale_weights(by_scale, shipped_prior()) @ LOG_SCALES
+    by_scale = posterior_by_scale(true_fit(draws=20, runs=runs))
+    return scale_weights(by_scale, shipped_prior()) @ [at.log_scale for at in by_scale]
 
 
 @pytest.mark.slow
@@ -249,7 +261,7 @@ def test_chains_and_draws_do_not_show_the_grid(true_fit):
 
 def test_what_was_computed_before_can_be_given(true_fit):
     fit = true_fit(draws=200)
-    by_scale = posterior_by_scale(fit, shipped_prior().length)
+    by_scale = posterior_by_scale(fit)
     np.testing.assert_array_equal(forecast_log_loss(fit, by_scale=by_scale), forecast_log_loss(fit))
 
 
@@ -284,7 +296,7 @@ def test_log_predictive_density_is_that_of_the_draws(true_fit):
     for shift in (0.0, 0.8):
         at = draws.mean(axis=0) + shift * draws.std(axis=0)
         kernel = [stats.gaussian_kde(draws[:, i])(at[i])[0] for i in range(2)]
-        density = log_predictive_density(fit, points, at, np.random.default_rng(2))
+        density = log_predictive_density(fit, points, at, sample_curve(fit, points, np.random.default_rng(2)))
         np.testing.assert_allclose(density, np.log(kernel), atol=0.1)
 
 

@@ -91,8 +91,8 @@ def test_bits_of_the_drift_do_not_depend_on_threads(true_fit, crossed_runs):
     limited, free = [], []
     for threads in (1, 2):
         with threadpool_limits(threads, user_api="blas"):
-            limited.append(arrays(posterior_by_scale(tree, 1.0)))
-            free.append(arrays(posterior_by_scale.__wrapped__(tree, 1.0)))
+            limited.append(arrays(posterior_by_scale(tree)))
+            free.append(arrays(posterior_by_scale.__wrapped__(tree)))
     assert limited[0] == limited[1] == free[0] and len(free[0]) > 10**5
     if limited[0] == free[1]:
         pytest.skip("this BLAS gives the same bits on two threads")
