@@ -32,7 +32,7 @@ NEAR = 9.0  # a start within this many posterior widths (squared, a parameter) o
 MANY = 20_000  # runs; with more of them the posterior is nearer to normal and a density dearer, so fewer are asked for
 NEWTON = 20  # steps at most
 RIVAL = 10.0  # another optimum counts if the log of its mass (Laplace) is less than this below the best
-PARALLEL = 10**7  # numbers to read above which threads pay
+PARALLEL = 20_000  # numbers that a density reads above which threads pay: below, they wait for each other's calls
 STEP = 1e-4  # of the differences of gradients that give the curvature
 
 
@@ -100,13 +100,17 @@ def _approximate(model: Model, priors: Mapping[str, Prior], draws: int, chains: 
     return convergence, posterior, stats, {"proposals": count}
 
 
-def _density(model: Model) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
-    """Log density and gradient at a position, by the compiled function that the sampler calls; -inf where it fails."""
+def _compiled(model: Model) -> Callable[..., int]:
+    """The compiled function that the sampler calls, for addresses: of position, gradient, value and data."""
     pointer = ctypes.c_void_p
-    call = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, pointer, pointer, pointer, pointer)(
+    return ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, pointer, pointer, pointer, pointer)(
         model.code.density.address
     )
-    dim = len(model.names)
+
+
+def _density(model: Model) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
+    """Log density and gradient at a position; -inf where it fails."""
+    call, dim = _compiled(model), len(model.names)
     at, gradient, value = np.zeros(dim), np.zeros(dim), np.zeros(1)
     addresses = [array.ctypes.data for array in (at, gradient, value)]
 
@@ -119,17 +123,21 @@ def _density(model: Model) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
 
 
 def _log_densities(model: Model, position: np.ndarray) -> np.ndarray:
-    """Log density at every position [draw, parameter]: on all cores, for the compiled function holds no lock."""
-    workers = cores()
-    parts = np.array_split(position, workers)
-    if len(position) * model.data.size < PARALLEL:
-        return _in_a_row(_density(model), position)
-    with ThreadPoolExecutor(workers) as pool:
-        return np.concatenate(list(pool.map(lambda part: _in_a_row(_density(model), part), parts)))
+    """Log density at every position [draw, parameter]: on all cores where one takes long, for it holds no lock."""
+    if model.data.size < PARALLEL:
+        return _in_a_row(model, position)
+    with ThreadPoolExecutor(cores()) as pool:
+        parts = np.array_split(position, cores())
+        return np.concatenate(list(pool.map(lambda part: _in_a_row(model, part), parts)))
 
 
-def _in_a_row(density: Callable, position: np.ndarray) -> np.ndarray:
-    return np.array([density(x)[0] for x in position])
+def _in_a_row(model: Model, position: np.ndarray) -> np.ndarray:
+    call, dim = _compiled(model), position.shape[1]
+    position, gradient, values = np.ascontiguousarray(position), np.empty(dim), np.empty(len(position))
+    first, slope, value, data = (array.ctypes.data for array in (position, gradient, values, model.data))
+    failed = [i for i in range(len(values)) if call(dim, first + 8 * dim * i, slope, value + 8 * i, data)]
+    values[failed] = -np.inf
+    return values
 
 
 def _laplace(density: Callable, start: np.ndarray, rows: int) -> list[tuple[np.ndarray, np.ndarray]]:
