@@ -329,15 +329,23 @@ def process(runs: xr.Dataset, path: Path) -> list[dict]:
     return found
 
 
+# what a process has used at most counts what its parent held when it was started: the parent is a small one
+WATCH = """import json, os, subprocess, sys, time
+start = time.perf_counter()
+child = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(child.pid, 0)
+print(json.dumps([status, time.perf_counter() - start, usage.ru_maxrss / 1024]))
+"""
+
+
 def whole(arguments: list[str], environment: dict[str, str]) -> tuple[float, float]:
     """Seconds and peak memory [MB] of a process."""
-    start = time.perf_counter()
-    child = subprocess.Popen(arguments, env=environment, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = status
+    command = [sys.executable, "-c", WATCH, *arguments]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    status, seconds, memory = json.loads(done.stdout)
     if status:
         raise SystemExit(f"{' '.join(arguments)} ended with status {status}")
-    return time.perf_counter() - start, usage.ru_maxrss / 1024
+    return seconds, memory
 
 
 # ---- the cost of a gradient -----------------------------------------------------------------------------------------
