@@ -339,8 +339,8 @@ GRAPHS = {"pymc", "pytensor", "matplotlib", "arviz_plots", "dask", "distributed"
         (["fit", "--help"], GRAPHS | {"nutpie", "numba", "arviz_stats"}),
         (["laws", "chinchilla"], GRAPHS | {"nutpie", "numba", "arviz_stats", "xarray"}),
         (["check", "pile"], GRAPHS | {"nutpie", "numba", "arviz_stats"}),
-        (["fit", "pile"], GRAPHS),
-        (["fit", "pile", "--quick"], GRAPHS | {"nutpie"}),
+        pytest.param(["fit", "pile"], GRAPHS, marks=pytest.mark.slow),
+        pytest.param(["fit", "pile", "--quick"], GRAPHS | {"nutpie"}, marks=pytest.mark.slow),
     ],
 )
 def test_commands_import_only_what_they_need(args, heavy):
@@ -356,6 +356,7 @@ def test_commands_import_only_what_they_need(args, heavy):
     assert done.stdout
 
 
+@pytest.mark.slow
 def test_a_scheduler_brings_dask():
     pytest.importorskip("distributed")
     script = (

@@ -418,6 +418,7 @@ def test_names_of_a_law_do_not_reach_the_data(crossed_runs):
     np.testing.assert_allclose(one["posterior"]["level"], other["posterior"]["seen"], rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_others_have_all_of_nutpie_and_arviz():
     """What is left out of the start is there for whoever asks for it later in the same process."""
     script = (
