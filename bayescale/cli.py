@@ -1,5 +1,6 @@
 """The command line, thin: every command is one function of the package, and imports what it needs when it runs."""
 
+import difflib
 import gc
 import math
 import os
@@ -877,8 +878,10 @@ def _runs(
     from bayescale.datasets import DATASETS, fetch_dataset
     from bayescale.runs import read_runs
 
-    named = given in DATASETS and not os.path.exists(given)
-    source = fetch_dataset(given) if named else given
+    # a name without a folder or an ending may be that of a data set; fetch_dataset knows which is meant, or says so
+    plain = given.replace("-", "_").isidentifier() and not os.path.exists(given)
+    meant = plain and difflib.get_close_matches(given, DATASETS, n=1)
+    source = fetch_dataset(given) if meant else given
     return read_runs(source, law, columns=_pairs("--column", column), units=_pairs("--unit", unit))
 
 

@@ -323,6 +323,19 @@ def shell(*args, **options):
     )
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("pille", "no data set 'pille'; there are pile, "),
+        ("pile.cvs", "pile.cvs: no such file"),
+        ("mine", "mine: no such"),
+    ],
+)
+def test_runs_that_are_not_there(command, given, message):
+    status, _, err = command("check", given)
+    assert status == 1 and err.startswith(f"error: {message}") and ("did you mean 'pile'" in err) == (given == "pille")
+
+
 def test_status_of_the_process(tmp_path):
     done = shell("check", tmp_path / "absent.csv")
     assert (done.returncode, done.stdout) == (1, "")
