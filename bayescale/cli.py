@@ -94,9 +94,10 @@ class InputError(ValueError):
 def main() -> None:
     """Entry point: a user's mistake is one plain sentence and status 1."""
     gc.set_threshold(100_000)  # what is imported stays: looking through it for garbage takes a twentieth of the start
-    if "xarray" not in sys.modules and not any(argument.split("=")[0] == "--scheduler" for argument in sys.argv):
-        # where it is installed xarray imports it, which takes a second; None says to xarray that it is not there
-        sys.modules.setdefault("dask", None)  # type: ignore[arg-type]
+    needed = any(argument.split("=")[0] == "--scheduler" for argument in sys.argv)
+    hidden = not (needed or {"dask", "xarray"} & sys.modules.keys())
+    if hidden:  # xarray imports Dask where it is installed, which takes a second; None says that it is not there
+        sys.modules["dask"] = None  # type: ignore[assignment]
     try:
         status = app(standalone_mode=False, prog_name="bayescale")
     except KeyboardInterrupt:
@@ -114,6 +115,9 @@ def main() -> None:
             raise
         print(f"error: {clipped(message, 2000)}", file=sys.stderr)
         raise SystemExit(1) from None
+    finally:
+        if hidden:
+            del sys.modules["dask"]
     raise SystemExit(status if isinstance(status, int) else 0)
 
 

@@ -34,8 +34,10 @@ def check_convergence(posterior: xr.Dataset, stats: xr.Dataset) -> dict[str, Any
     ess = {name: float(value) for name, value in arviz_stats.ess(posterior, method="bulk").items()}
     tail = {name: float(value) for name, value in arviz_stats.ess(posterior, method="tail").items()}
     divergences = int(stats["diverging"].sum())
-    # a quick answer has no energy
-    e_bfmi = float(arviz_stats.bfmi(stats)["energy"].values.min()) if "energy" in stats else None
+    e_bfmi = None  # a quick answer has no energy
+    if "energy" in stats:
+        with np.errstate(all="ignore"):  # energies that are all the same, or not finite
+            e_bfmi = float(arviz_stats.bfmi(stats)["energy"].values.min())
     worst_r, worst_e, worst_t = max(r_hat, key=r_hat.get), min(ess, key=ess.get), min(tail, key=tail.get)
     objections, remedies = [], []
     if not r_hat[worst_r] < R_HAT_MAX:
@@ -65,7 +67,7 @@ def check_convergence(posterior: xr.Dataset, stats: xr.Dataset) -> dict[str, Any
         "r_hat_max": r_hat[worst_r],
         "ess_min": ess[worst_e],
         "ess_tail_min": tail[worst_t],
-        "e_bfmi": e_bfmi,
+        "e_bfmi": e_bfmi if e_bfmi is not None and math.isfinite(e_bfmi) else None,
         "r_hat": r_hat,
         "ess_bulk": ess,
     }

@@ -192,7 +192,8 @@ def sample_log_loss(
     fit : what :func:`bayescale.fit` returns
     points : columns of the planned runs [point]
     prior : of the drift; the shipped one by default
-    by_scale : what :func:`posterior_by_scale` returned for this fit, to save computing it again
+    by_scale : what :func:`posterior_by_scale` returned for this fit and a prior of the same scale, to save computing it
+        again
     apart : every point for itself: what a call with that point alone and the same state of the generator would give.
         The points then share their random numbers, and what they have in common beyond that is not drawn
 
@@ -328,7 +329,7 @@ def posterior_by_scale(fit: xr.DataTree, prior: DriftPrior | None = None, *, eve
         log_mass = np.array([peak.log_evidence for peak in peaks]) + prior.log_density(LOG_SCALES[: len(peaks)])
         counts = (log_mass > log_mass.max() - NEGLIGIBLE) | every
         if not counts[-1] and log_mass[-1] < log_mass[-2]:
-            break  # from here on the larger the scale, the less the runs allow it
+            break  # a rule of thumb: larger scales have been seen to be less probable still
     rng = np.random.default_rng(int(fit.attrs["seed"]))
     return [_weighted_draws(log_law, cells, peak, rng) for peak, kept in zip(peaks, counts, strict=True) if kept]
 

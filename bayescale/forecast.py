@@ -120,7 +120,7 @@ def _law_at(fit: xr.DataTree, law: Law, points: xr.Dataset) -> xr.DataArray:
     loss = loss_given(law, {symbol: points[column(symbol)].values for symbol in law.inputs} | constants)(values)
     shape = (posterior.sizes["chain"], posterior.sizes["draw"], points.sizes["point"])
     coords = {name: posterior[name].values for name in ("chain", "draw")}
-    return xr.DataArray(np.broadcast_to(loss, shape), coords, ("chain", "draw", "point"))
+    return xr.DataArray(np.broadcast_to(loss, shape).copy(), coords, ("chain", "draw", "point"))
 
 
 def _measured(measured: Any, count: int, law: Law) -> np.ndarray:

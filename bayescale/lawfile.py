@@ -1,6 +1,5 @@
 """The text of a law file -> Law, checked: every name has a meaning, every number is finite, nothing is executed."""
 
-import functools
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -143,7 +142,6 @@ class Law:
         return f"Law({self.name!r}: {self.formula})"
 
 
-@functools.lru_cache(maxsize=128)
 def parse_law(text: str, name: str) -> Law:
     """The law in the text of a law file, checked.
 

@@ -132,7 +132,13 @@ def _nutpie() -> ModuleType:
     if "nutpie" in sys.modules or "arviz" in sys.modules:
         return importlib.import_module("nutpie")
     stand_in = ModuleType("arviz")
-    stand_in.__getattr__ = lambda name: getattr(importlib.import_module("arviz"), name)
+
+    def of_the_real_one(name: str) -> Any:
+        if sys.modules.get("arviz") is stand_in:
+            del sys.modules["arviz"]
+        return getattr(importlib.import_module("arviz"), name)
+
+    stand_in.__getattr__ = of_the_real_one
     sys.modules["arviz"] = stand_in
     try:
         return importlib.import_module("nutpie")

@@ -37,13 +37,11 @@ def one_blas_thread() -> Iterator[None]:
         return
     with _LIMIT.lock:
         if not _LIMIT.inside:
-            _LIMIT.set = _elsewhere(lambda: _libraries(len(sys.modules)).limit(limits=1, user_api="blas"))
+            _LIMIT.set = _elsewhere(_set_limit)
         _LIMIT.inside += 1
     _LIMIT.of_thread.inside = True
     try:
-        with _libraries(len(sys.modules)).limit(
-            limits=1, user_api="blas"
-        ):  # of BLAS whose limits belong to threads, which OpenMP's do
+        with _set_limit():  # once more, for BLAS whose limits belong to threads, which OpenMP's do
             yield
     finally:
         _LIMIT.of_thread.inside = False
@@ -53,9 +51,14 @@ def one_blas_thread() -> Iterator[None]:
                 _elsewhere(_LIMIT.set.restore_original_limits)
 
 
+def _set_limit() -> Any:
+    """Sets the limit; leaving what is returned, as a context, takes it away."""
+    return _libraries(len(sys.modules)).limit(limits=1, user_api="blas")
+
+
 @functools.lru_cache(maxsize=1)
-def _libraries(modules: int) -> Any:
-    """The libraries that are loaded; looking for them takes milliseconds, and is done again where modules are new."""
+def _libraries(modules_loaded: int) -> Any:
+    """The BLAS libraries that are loaded. To look for them takes milliseconds: only where there are more modules."""
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()

@@ -1,10 +1,12 @@
 """Which regime an exponent points to, at even odds before the runs."""
 
+import json
+
 import numpy as np
 import pytest
 import xarray as xr
 
-from bayescale.diagnostics import regimes
+from bayescale.diagnostics import check_convergence, regimes
 from bayescale.law import law_derived, load_law, sample_priors
 
 
@@ -34,3 +36,12 @@ def test_plain_cases(beta, variance, rng):
     assert found["data"]["exponent"] == pytest.approx(beta, rel=0.02)
     assert set(regimes(law, posterior(alpha=0.3 * spread, beta=spread), ["beta"])) == {"model"}
     assert regimes(load_law("m3"), posterior(c=spread)) == {}
+
+
+@pytest.mark.parametrize("energy", [0.0, np.nan, np.inf])
+def test_energies_that_say_nothing_are_objected_to(energy, rng):
+    draws = xr.Dataset({"floor": (("chain", "draw"), rng.standard_normal((4, 500)))})
+    stats = xr.Dataset({"diverging": draws["floor"] > 10, "energy": xr.full_like(draws["floor"], energy)})
+    report = check_convergence(draws, stats)
+    assert not report["converged"] and "E-BFMI is nan" in report["why"]
+    assert json.loads(json.dumps(report, allow_nan=False))["e_bfmi"] is None

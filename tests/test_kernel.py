@@ -7,6 +7,7 @@ from scipy.optimize import approx_fprime
 
 from bayescale.formula import FUNCTIONS, evaluate, parse
 from bayescale.kernel import RULES, Function, source
+from bayescale.kernel_functions import BLOCK
 
 
 def straight(function, data, position):
@@ -37,7 +38,8 @@ def test_every_function_of_the_language_is_here():
     assert all(len(RULES[name]) == 1 + function.arity for name, function in FUNCTIONS.items())
 
 
-def test_every_function_and_operation(caller):
+@pytest.mark.parametrize("rows", [1, 13, BLOCK, 2 * BLOCK + 22])
+def test_every_function_and_operation(caller, rows):
     """All of them in one density, of the runs and of the parameters alone."""
     each = [f"{name}(0.3 + x*c + y**2)" for name in ONE] + [f"{name}(x*c, y + s)" for name in set(FUNCTIONS) - ONE]
     once = [f"{name}(0.2 + x*y)" for name in ONE] + [f"{name}(x, y)" for name in set(FUNCTIONS) - ONE]
@@ -45,7 +47,18 @@ def test_every_function_and_operation(caller):
     function = Function(
         ("x", "y"), ("s",), ("c",), {"a": parse("x*y - s")}, parse(" + ".join(once)), parse(" + ".join([*each, "a*c"]))
     )
-    check(caller, function, DATA, [0.7, 1.3])
+    check(caller, function, DATA | {"c": np.linspace(0.2, 2.0, rows)}, [0.7, 1.3])
+
+
+def test_one_loop_where_the_arrays_between_loops_would_be_many(caller, monkeypatch):
+    def nested():
+        return Function(("x", "y"), (), ("c",), {}, parse("0"), parse("log(c + exp(x*c))*exp(y*log(c)) + tanh(y*c)"))
+
+    data = {"c": np.linspace(0.2, 2.0, 2 * BLOCK + 22)}
+    assert source(nested()).count("for i in range(size)") > 2
+    monkeypatch.setattr("bayescale.kernel.ARRAYS_MAX", 1)
+    assert source(nested()).count("for i in range(size)") == 1
+    check(caller, nested(), data, [0.7, 1.3])
 
 
 def test_saturation_over_its_range(caller):
