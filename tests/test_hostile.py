@@ -152,7 +152,7 @@ def test_a_file_of_another_kind_in_a_fit_is_not_read(tmp_path):
         open_fit(tmp_path / "fit.nc")
 
 
-@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("suffix", [pytest.param("csv", marks=pytest.mark.slow), "parquet"])
 def test_rows_out_of_nothing(tmp_path, suffix):
     rows, path = runs.MAX_ROWS + 1, tmp_path / f"runs.{suffix}"
     if suffix == "csv":

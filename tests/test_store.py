@@ -67,6 +67,7 @@ def test_opened_fit_needs_its_file_no_more(true_fit, tmp_path):
     assert forecast(opened, 1e10, 1e12)["predictions"]["loss"].shape == (2, 10, 1)
 
 
+@pytest.mark.slow
 def test_a_new_process_gives_the_same_forecast_to_the_last_bit(sampled, saved, tmp_path):
     script = (
         "import sys, bayescale; tree = bayescale.forecast(bayescale.open_fit(sys.argv[1]), "
@@ -220,28 +221,32 @@ def with_posterior_of_one_chain(tree):
     tree["posterior"] = xr.DataTree(tree["posterior"].to_dataset().isel(chain=0))
 
 
+DAMAGES = [
+    (with_attribute("bayescale_format", 2), "saved in format 2, this bayescale reads up to 1; upgrade bayescale"),
+    (with_attribute("bayescale_format", "new"), "saved in format new, this bayescale reads up to 1"),
+    (without_attribute("bayescale_format"), "saved in format None, this bayescale reads up to 1"),
+    (without_attribute("law_text"), "not a fit saved by bayescale"),
+    (without_attribute("noise"), r"damaged: no \['noise'\] among its attributes; make the fit again"),
+    (without_attribute("seed"), r"damaged: no \['seed'\] among its attributes"),
+    (with_attribute("noise", "cauchy"), "damaged: unknown noise 'cauchy'"),
+    (with_attribute("diagnostics", "{"), "damaged: its diagnostics cannot be read"),
+    (with_attribute("diagnostics", "{}"), "damaged: converged is missing from it"),
+    (with_attribute("law_text", "title = 1"), "damaged: law 'chinchilla': 'title' must be text, not 1"),
+    (without("posterior", "slope"), r"damaged: no \['slope'\] in its posterior"),
+    (without("posterior", ["level", "sigma"]), r"damaged: no \['level', 'sigma'\] in its posterior"),
+    (without("constant_data", "N_ref"), r"damaged: no \['N_ref'\] in its constant_data"),
+    (without("constant_data", "tokens"), r"damaged: no \['tokens'\] in its constant_data"),
+    (without("observed_data", "log_loss"), r"damaged: no \['log_loss'\] in its observed_data"),
+    (lambda tree: tree.drop_nodes("posterior"), "not a fit saved by bayescale"),
+    (lambda tree: tree.drop_nodes("constant_data"), "damaged: no .*'params', 'tokens'.* in its constant_data"),
+    (with_posterior_of_one_chain, r"its posterior is not \[chain, draw\]"),
+]
+
+
+# all of them take a quarter of a minute
 @pytest.mark.parametrize(
     ("change", "message"),
-    [
-        (with_attribute("bayescale_format", 2), "saved in format 2, this bayescale reads up to 1; upgrade bayescale"),
-        (with_attribute("bayescale_format", "new"), "saved in format new, this bayescale reads up to 1"),
-        (without_attribute("bayescale_format"), "saved in format None, this bayescale reads up to 1"),
-        (without_attribute("law_text"), "not a fit saved by bayescale"),
-        (without_attribute("noise"), r"damaged: no \['noise'\] among its attributes; make the fit again"),
-        (without_attribute("seed"), r"damaged: no \['seed'\] among its attributes"),
-        (with_attribute("noise", "cauchy"), "damaged: unknown noise 'cauchy'"),
-        (with_attribute("diagnostics", "{"), "damaged: its diagnostics cannot be read"),
-        (with_attribute("diagnostics", "{}"), "damaged: converged is missing from it"),
-        (with_attribute("law_text", "title = 1"), "damaged: law 'chinchilla': 'title' must be text, not 1"),
-        (without("posterior", "slope"), r"damaged: no \['slope'\] in its posterior"),
-        (without("posterior", ["level", "sigma"]), r"damaged: no \['level', 'sigma'\] in its posterior"),
-        (without("constant_data", "N_ref"), r"damaged: no \['N_ref'\] in its constant_data"),
-        (without("constant_data", "tokens"), r"damaged: no \['tokens'\] in its constant_data"),
-        (without("observed_data", "log_loss"), r"damaged: no \['log_loss'\] in its observed_data"),
-        (lambda tree: tree.drop_nodes("posterior"), "not a fit saved by bayescale"),
-        (lambda tree: tree.drop_nodes("constant_data"), "damaged: no .*'params', 'tokens'.* in its constant_data"),
-        (with_posterior_of_one_chain, r"its posterior is not \[chain, draw\]"),
-    ],
+    [pytest.param(*damage, marks=pytest.mark.slow if i % 3 else ()) for i, damage in enumerate(DAMAGES)],
 )
 def test_damaged_fit(tampered, change, message):
     refused(tampered(change), message)
