@@ -81,43 +81,36 @@ class Cells:
 
 @dataclass(frozen=True)
 class Covariance:
-    """drift + noise of the cells, basis @ basis.T + diag(noise), kept in a form that is cheap to solve (Woodbury)."""
+    """drift + noise of the cells, basis @ basis.T + diag(noise), by its inverse: diag(1/noise) - whitener.T @ whitener.
 
-    basis: np.ndarray  # [cell, rank]
+    (Woodbury's identity; the whitener is the inverse of a Cholesky factor of 1 + basis.T @ diag(1/noise) @ basis, times
+    basis.T @ diag(1/noise).)
+    """
+
     noise: np.ndarray  # variance [cell]
-    inner: np.ndarray  # lower Cholesky factor of 1 + basis.T @ diag(1/noise) @ basis [rank, rank], column by column
+    whitener: np.ndarray  # [rank, cell]
+    half_log_determinant: float
 
     @classmethod
     def of(cls, basis: np.ndarray, noise: np.ndarray) -> "Covariance":
-        inner = np.linalg.cholesky(np.eye(basis.shape[1]) + (basis.T / noise) @ basis)
-        return cls(basis, noise, np.asfortranarray(inner))
-
-    def whitened(self, vectors: np.ndarray) -> np.ndarray:
-        """What the drift explains of ``vectors`` [cell, k]: inner**-1 @ basis.T @ diag(1/noise) @ vectors [rank, k]."""
-        return self._triangular(self.basis.T @ (vectors / self.noise[:, None]))
+        weighted = (basis / noise[:, None]).T
+        inner = np.linalg.cholesky(np.eye(basis.shape[1]) + weighted @ basis)
+        # LAPACK's, without the checks of scipy.linalg, which take as long as the solution
+        whitener, status = dtrtrs(inner, weighted, lower=1)
+        if status:
+            raise np.linalg.LinAlgError("singular covariance")
+        return cls(noise, whitener, float(np.log(np.diag(inner)).sum() + 0.5 * np.log(noise).sum()))
 
     def solve(self, vectors: np.ndarray) -> np.ndarray:
         """covariance**-1 @ vectors [cell, k]."""
-        back = self._triangular(self.whitened(vectors), transposed=True)
-        return (vectors - self.basis @ back) / self.noise[:, None]
+        return vectors / self.noise[:, None] - self.whitener.T @ (self.whitener @ vectors)
 
     def squares(self, vectors: np.ndarray) -> np.ndarray:
         """v.T @ covariance**-1 @ v of every column of ``vectors`` [cell, k]."""
-        return (vectors**2 / self.noise[:, None]).sum(axis=0) - (self.whitened(vectors) ** 2).sum(axis=0)
+        return (1 / self.noise) @ vectors**2 - ((self.whitener @ vectors) ** 2).sum(axis=0)
 
     def inverse_diagonal(self) -> np.ndarray:
-        explained = self._triangular((self.basis / self.noise[:, None]).T)
-        return 1 / self.noise - (explained**2).sum(axis=0)
-
-    def _triangular(self, vectors: np.ndarray, transposed: bool = False) -> np.ndarray:
-        """inner**-1 @ vectors: LAPACK's, without the checks of scipy.linalg, which take as long as the solution."""
-        solution, status = dtrtrs(self.inner, vectors, lower=1, trans=int(transposed))
-        if status:
-            raise np.linalg.LinAlgError("singular covariance")
-        return solution
-
-    def half_log_determinant(self) -> float:
-        return float(np.log(np.diag(self.inner)).sum() + 0.5 * np.log(self.noise).sum())
+        return 1 / self.noise - (self.whitener**2).sum(axis=0)
 
 
 @dataclass(frozen=True)
@@ -507,7 +500,7 @@ def _peak(log_law, cells, basis, z, sigma, inflation, nu, sigma_prior, log_scale
 def _log_target(log_law, cells, covariance, z: np.ndarray) -> np.ndarray:
     """Log posterior of standardised parameters z [draw, parameter], the noise given."""
     squares = covariance.squares((cells.log_loss - log_law(z)).T)
-    return -0.5 * squares - covariance.half_log_determinant() - 0.5 * (z**2).sum(axis=1)
+    return -0.5 * squares - covariance.half_log_determinant - 0.5 * (z**2).sum(axis=1)
 
 
 def _weighted_draws(log_law, cells, peak: _Peak, rng: np.random.Generator) -> AtScale:
@@ -542,7 +535,7 @@ def _log_sigma_sd(log_law, cells, basis, z, sigma, inflation, sigma_prior, step=
 
     def log_density(shift: float) -> float:
         covariance = Covariance.of(basis, (sigma * np.exp(shift)) ** 2 * cells.variance * inflation)
-        return -0.5 * covariance.squares(residual)[0] - covariance.half_log_determinant()
+        return -0.5 * covariance.squares(residual)[0] - covariance.half_log_determinant
 
     curvature = (2 * log_density(0.0) - log_density(step) - log_density(-step)) / step**2
     return float(1 / np.sqrt(max(curvature, 0.0) + 1 / sigma_prior[1] ** 2))
