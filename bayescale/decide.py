@@ -11,7 +11,7 @@ import xarray as xr
 from bayescale.allocate import held_text, labelled, median_split
 from bayescale.cost import increasing_root, spend, tokens_at
 from bayescale.diagnostics import diagnostics, trust_warnings
-from bayescale.drift import posterior_by_scale, sample_log_loss, shipped_prior
+from bayescale.drift import posterior_by_scale, sample_curve, shipped_prior
 from bayescale.fit import FitError
 from bayescale.forecast import distance_warnings, planned_runs
 from bayescale.law import TRAINING
@@ -172,8 +172,7 @@ def _drawer(fit, problem: Problem, covariates, budget: float, by_scale, seed: in
         known = np.isfinite(D)
         size = np.broadcast_to(N, D.shape)
         points = planned_runs(fit, size[known], D[known], forecast_inputs(problem, covariates, D[known]))
-        parts = sample_log_loss(fit, points, np.random.default_rng(seed), prior=prior, by_scale=by_scale)
-        drawn = sum(parts[name] for name in ("law", "bend", "drift")).values.reshape(-1, known.sum())
+        drawn = sample_curve(fit, points, np.random.default_rng(seed), prior=prior, by_scale=by_scale).log_loss
         table = np.full((len(drawn), *D.shape), np.nan)
         table[:, known] = np.exp(drawn)
         return table[np.arange(len(drawn)), np.arange(len(drawn)) % len(D)]

@@ -19,7 +19,7 @@ import xarray as xr
 
 from bayescale.cost import Cost, check_rises, draw_quantities, parse_cost, spend
 from bayescale.diagnostics import diagnostics, trust_warnings
-from bayescale.drift import posterior_by_scale, sample_log_loss
+from bayescale.drift import posterior_by_scale, sample_curve
 from bayescale.fit import FitError, check_whole, law_of
 from bayescale.forecast import MAX_POINTS, distance_warnings, planned_runs
 from bayescale.law import TRAINING
@@ -256,8 +256,7 @@ def _beliefs(fit: xr.DataTree, points: xr.Dataset, aim: Aim, drift: bool, seed: 
     every = xr.concat([points, aim.points], dim="point")
     if drift:
         by_scale = posterior_by_scale(fit)
-        parts = sample_log_loss(fit, every, np.random.default_rng(seed), by_scale=by_scale)
-        losses = sum(parts[name] for name in ("law", "bend", "drift")).values.reshape(-1, every.sizes["point"])
+        losses = sample_curve(fit, every, np.random.default_rng(seed), by_scale=by_scale).log_loss
     else:
         law = law_of(fit)
         surface = loss_surface(law, problem_values(fit, law, {}))

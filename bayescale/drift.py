@@ -21,6 +21,7 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -47,6 +48,7 @@ PROPOSAL_ROUNDS = 3  # at most: proposals are renewed while they fit badly
 PROPOSAL_DF = 8.0  # of the Student-t proposal, a little wider than the Laplace approximation
 PROPOSAL_WIDTH = 1.15
 SIGMA_RANGE = (1e-4, 0.3)
+SIGMA_STEP = 0.1  # of log sigma: of the differences that give its curvature
 
 
 @dataclass(frozen=True)
@@ -162,48 +164,36 @@ def coordinates(fit: xr.DataTree, data: xr.Dataset) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Curve:
-    """Draws of the law's curve at some points, and of the noise's sigma [draw]."""
+    """Draws of the law's curve at some points, and of the noise's sigma [draw].
+
+    The parameters of the law are drawn anew, from their posterior with the drift in the model; ``bend`` is what the
+    runs say of the law's error at a point (the drift's mean given them), ``drift`` what they leave open.
+    """
 
     parts: Mapping[str, np.ndarray]  # "law", "bend", "drift" [draw, point]
     sigma: np.ndarray
+    apart: bool  # see sample_curve
+
+    @property
+    def log_loss(self) -> np.ndarray:
+        """Of the curve, without noise [draw, point]."""
+        return sum(self.parts.values())
 
 
-@one_blas_thread()
 def sample_log_loss(
-    fit: xr.DataTree,
-    points: xr.Dataset,
-    rng: np.random.Generator,
-    prior: DriftPrior | None = None,
-    by_scale: list[AtScale] | None = None,
-    *,
-    apart: bool = False,
+    fit: xr.DataTree, points: xr.Dataset, rng: np.random.Generator, **options: Any
 ) -> dict[str, xr.DataArray]:
-    """Draws of the four parts of the log loss that new runs would show.
+    """Draws of the four parts of the log loss that new runs would show: ``law``, ``bend``, ``drift`` and ``noise``.
 
-    Parameters
-    ----------
-    fit : what :func:`bayescale.fit` returns
-    points : columns of the planned runs [point]
-    prior : of the drift; the shipped one by default
-    by_scale : what :func:`posterior_by_scale` returned for this fit and a prior of the same scale, to save computing it
-        again
-    apart : every point for itself: what a call with that point alone and the same state of the generator would give.
-        The points then share their random numbers, and what they have in common beyond that is not drawn
-
-    Returns
-    -------
-    ``law``, ``bend``, ``drift`` and ``noise``, each [chain, draw, point], as many as the fit has; their sum is the log
-    loss. The parameters of the law are drawn anew here, from their posterior with the drift in the model; ``bend`` is
-    what the runs say of the law's error at a point (the drift's mean given them), ``drift`` what they leave open.
+    Each is [chain, draw, point], as many as the fit has; their sum is the log loss. Parameters are those of
+    :func:`sample_curve`.
     """
-    return with_noise(fit, points, sample_curve(fit, points, rng, prior, by_scale, apart=apart), rng, apart=apart)
+    return with_noise(fit, points, sample_curve(fit, points, rng, **options), rng)
 
 
-def with_noise(
-    fit: xr.DataTree, points: xr.Dataset, curve: Curve, rng: np.random.Generator, *, apart: bool = False
-) -> dict[str, xr.DataArray]:
+def with_noise(fit: xr.DataTree, points: xr.Dataset, curve: Curve, rng: np.random.Generator) -> dict[str, xr.DataArray]:
     """The parts of a curve and, drawn here, the ``noise`` of new runs (see :func:`sample_log_loss`)."""
-    noise = _new_noise(fit, curve.sigma, points, rng, apart)
+    noise = _new_noise(fit, curve.sigma, points, rng, curve.apart)
     chains, draws = (fit["posterior"].sizes[dim] for dim in ("chain", "draw"))
     return {
         name: xr.DataArray(part.reshape(chains, draws, -1), dims=("chain", "draw", "point"))
@@ -229,7 +219,7 @@ def log_predictive_density(
     """
     scale, values = _new_noise_scale(fit, curve.sigma, points)
     shape = {name: value[:, None] for name, value in values.items()}
-    density = log_density(NOISES[fit.attrs["noise"]], log_loss - sum(curve.parts.values()), scale, shape)
+    density = log_density(NOISES[fit.attrs["noise"]], log_loss - curve.log_loss, scale, shape)
     return logsumexp(density, axis=0) - np.log(len(density))
 
 
@@ -243,7 +233,18 @@ def sample_curve(
     *,
     apart: bool = False,
 ) -> Curve:
-    """Draws of the curve at ``points``, parameters as in :func:`sample_log_loss`."""
+    """Draws of the log loss at ``points`` but for the noise, as many as the fit has.
+
+    Parameters
+    ----------
+    fit : what :func:`bayescale.fit` returns
+    points : columns of the planned runs [point]
+    prior : of the drift; the shipped one by default
+    by_scale : what :func:`posterior_by_scale` returned for this fit and a prior of the same scale, to save computing it
+        again
+    apart : every point for itself: what a call with that point alone and the same state of the generator would give.
+        The points then share their random numbers, and what they have in common beyond that is not drawn
+    """
     prior = prior or shipped_prior()
     law = law_of(fit)
     cells = cells_of(law, fit)
@@ -283,7 +284,7 @@ def sample_curve(
     order = rng.permutation(chains * draws)  # the grid's order must not show in chains and draws
     joined = {name: np.concatenate(part)[order] for name, part in parts.items()}
     sigma = joined.pop("sigma")
-    return Curve(joined, sigma)
+    return Curve(joined, sigma, apart)
 
 
 def _beyond(fit: xr.DataTree, points: xr.Dataset) -> np.ndarray:
@@ -488,12 +489,22 @@ def _peak(log_law, cells, basis, z, sigma, inflation, nu, sigma_prior, log_scale
     """The mode at one scale of the drift and the curvature there."""
     covariance = Covariance.of(basis, sigma**2 * cells.variance * inflation)
     _, hessian = _curvature(log_law, covariance, z)
-    sigma_sd = _log_sigma_sd(log_law, cells, basis, z, sigma, inflation, sigma_prior)
+    residual = (cells.log_loss - log_law(z)).T
+
+    def log_density(at: Covariance) -> float:
+        return -0.5 * at.squares(residual)[0] - at.half_log_determinant
+
+    def moved(shift: float) -> Covariance:
+        return Covariance.of(basis, (sigma * np.exp(shift)) ** 2 * cells.variance * inflation)
+
+    there, step = log_density(covariance), SIGMA_STEP
+    curvature = (2 * there - log_density(moved(step)) - log_density(moved(-step))) / step**2
+    # sd of log sigma, by Laplace at the mode of everything else, never wider than its prior
+    sigma_sd = float(1 / np.sqrt(max(curvature, 0.0) + 1 / sigma_prior[1] ** 2))
     of_noise = np.log(sigma_sd) - 0.5 * ((np.log(sigma) - sigma_prior[0]) / sigma_prior[1]) ** 2
     if np.isfinite(nu):  # density of the mixture's scales at their values
         of_noise += float((-nu / 2 * np.log(inflation) - nu / (2 * inflation)).sum())
-    there = _log_target(log_law, cells, covariance, z[None, :])[0]
-    log_evidence = there - 0.5 * np.linalg.slogdet(hessian)[1] + of_noise
+    log_evidence = there - 0.5 * z @ z - 0.5 * np.linalg.slogdet(hessian)[1] + of_noise
     return _Peak(log_scale, float(log_evidence), z, hessian, sigma, sigma_sd, float(of_noise), covariance)
 
 
@@ -527,18 +538,6 @@ def _weighted_draws(log_law, cells, peak: _Peak, rng: np.random.Generator) -> At
         spread = np.linalg.cholesky(moments) * PROPOSAL_WIDTH
     evidence = float(largest + np.log(weights.mean())) + peak.of_noise  # sigma integrated out by Laplace
     return AtScale(peak.log_scale, evidence, peak.sigma, peak.log_sigma_sd, peak.covariance, draws, share)
-
-
-def _log_sigma_sd(log_law, cells, basis, z, sigma, inflation, sigma_prior, step=0.1) -> float:
-    """Laplace sd of log sigma at the mode of everything else, never wider than its prior."""
-    residual = (cells.log_loss - log_law(z)).T
-
-    def log_density(shift: float) -> float:
-        covariance = Covariance.of(basis, (sigma * np.exp(shift)) ** 2 * cells.variance * inflation)
-        return -0.5 * covariance.squares(residual)[0] - covariance.half_log_determinant
-
-    curvature = (2 * log_density(0.0) - log_density(step) - log_density(-step)) / step**2
-    return float(1 / np.sqrt(max(curvature, 0.0) + 1 / sigma_prior[1] ** 2))
 
 
 def _sigma_prior(fit: xr.DataTree) -> tuple[float, float]:

@@ -92,7 +92,9 @@ def draw(split: Split, log_scale: float, log_scale_sd: float, seed: int) -> tupl
 
     def total(spread: float, optimism: float) -> np.ndarray:
         prior = drift.DriftPrior(drift.shipped_prior().length, log_scale, log_scale_sd, spread, optimism)
-        parts = drift.sample_log_loss(split.fit, split.points, np.random.default_rng(seed), prior, split.by_scale)
+        parts = drift.sample_log_loss(
+            split.fit, split.points, np.random.default_rng(seed), prior=prior, by_scale=split.by_scale
+        )
         return sum(parts.values()).stack(sample=("chain", "draw")).transpose("sample", "point").values
 
     without, with_it, shifted, half = total(0.0, 0.0), total(1.0, 0.0), total(1.0, 1.0), total(0.0, 1.0)

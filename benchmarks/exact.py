@@ -75,7 +75,7 @@ def main() -> None:
     fit = bayescale.fit(runs[~large], allow_unconverged=True)
     points = planned_runs(fit, runs["params"][large], runs["tokens"][large], {})
     prior = dataclasses.replace(drift.shipped_prior(), spread=1.0, optimism=0.0)
-    parts = drift.sample_log_loss(fit, points, np.random.default_rng(1), prior)
+    parts = drift.sample_log_loss(fit, points, np.random.default_rng(1), prior=prior)
     fast = (parts["law"] + parts["bend"] + parts["drift"]).stack(sample=("chain", "draw")).transpose("sample", "point")
     levels = [0.05, 0.25, 0.5, 0.75, 0.95]
     a = np.quantile(fast.values, levels, axis=0)

@@ -26,7 +26,7 @@ import xarray as xr
 
 from bayescale import sampling
 from bayescale.design import next_run
-from bayescale.drift import posterior_by_scale, sample_log_loss
+from bayescale.drift import posterior_by_scale, sample_curve
 from bayescale.fit import draws_of, fit, law_of
 from bayescale.forecast import planned_runs
 from bayescale.law import law_loss
@@ -53,8 +53,7 @@ def width(draws: np.ndarray) -> float:
 def width_with_drift(tree: xr.DataTree, aim: tuple[float, float, float]) -> float:
     by_scale = posterior_by_scale(tree)
     points = planned_runs(tree, aim[0], aim[1], {})
-    parts = sample_log_loss(tree, points, np.random.default_rng(0), by_scale=by_scale)
-    return width(sum(parts[name] for name in ("law", "bend", "drift")).values)
+    return width(sample_curve(tree, points, np.random.default_rng(0), by_scale=by_scale).log_loss)
 
 
 def with_runs(tree: xr.DataTree, runs: xr.Dataset) -> xr.DataTree:

@@ -155,7 +155,7 @@ def test_optimism_and_spread_are_for_points_beyond_the_runs(true_fit):
     assert float(inside["compute"][0]) < largest
     plain = drift_module.DriftPrior(3.0, -3.0, 0.7, 1.0, 0.0)
     bold = drift_module.DriftPrior(3.0, -3.0, 0.7, 0.5, 1.0)
-    a, b = (drift_module.sample_log_loss(fit, inside, np.random.default_rng(1), prior) for prior in (plain, bold))
+    a, b = (drift_module.sample_log_loss(fit, inside, np.random.default_rng(1), prior=prior) for prior in (plain, bold))
     for name in a:
         np.testing.assert_array_equal(a[name], b[name])
 
