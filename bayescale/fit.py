@@ -7,7 +7,6 @@ import numbers
 import os
 import platform
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from typing import Any
 
@@ -31,14 +30,14 @@ from bayescale.law import (
 )
 from bayescale.lawfile import COLUMNS
 from bayescale.lint import check_runs, far_off
-from bayescale.model import Model, build_model, compiled_model, inputs_of, model_data, observed_values
+from bayescale.model import Model, build_model, inputs_of, model_data, model_of_runs, observed_values
 from bayescale.noise import NOISES, default_noise, log_density, log_mass, noise_scale
 from bayescale.priors import Prior, quantile
 from bayescale.quick import NotTrusted, approximate
 from bayescale.runs import read_runs
-from bayescale.sampling import SamplerError, as_dataset, best_attempt, cores
+from bayescale.sampling import SamplerError, as_dataset, best_attempt
 from bayescale.starts import START_RUNS, STARTS, start_points, unbounded
-from bayescale.threads import one_blas_thread
+from bayescale.threads import in_threads, one_blas_thread
 
 FORMAT = 1  # of a saved fit; a later bayescale reads earlier ones
 MIN_RUNS = 4
@@ -313,10 +312,10 @@ def _check_data(
 def _model(
     law: Law, noise: str, runs: xr.Dataset, constants: Mapping[str, float], seed: int, span: float | None = None
 ) -> Model:
-    """The compiled model on these runs, with chains that start at good places (see :mod:`bayescale.starts`)."""
+    """The log posterior on these runs, with chains that start at good places (see :mod:`bayescale.starts`)."""
     span = float(np.ptp(observed_values(law, runs).values)) if span is None else span
     data = _check_data(law, runs, constants, span)
-    return compiled_model(law, noise, data, _positions(law, noise, runs, constants, seed, span))
+    return model_of_runs(law, noise, data, _positions(law, noise, runs, constants, seed, span))
 
 
 def _positions(law: Law, noise: str, runs: xr.Dataset, constants: Mapping[str, float], seed: int, span: float):
@@ -360,10 +359,9 @@ def _assemble(law, noise, runs, constants, posterior, stats) -> xr.DataTree:
     if stats["diverging"].size * observed.size <= LOG_LIKELIHOOD_MAX:
         # a chain at a time, so that what is computed on the way stays small; NumPy works in threads side by side
         chains = [{name: x[i, :, None] for name, x in draws.items()} for i in range(shape[0])]
-        with ThreadPoolExecutor(cores()) as pool:
-            density = np.stack(
-                list(pool.map(lambda chain: pointwise_log_likelihood(law, noise, runs, constants, chain), chains))
-            )
+        density = np.stack(
+            in_threads(lambda chain: pointwise_log_likelihood(law, noise, runs, constants, chain), chains)
+        )
         coords = {"chain": posterior["chain"], "draw": posterior["draw"], **observed.coords}
         groups["log_likelihood"] = xr.Dataset({law.observed.variable: (("chain", "draw", "run"), density)}, coords)
     return xr.DataTree.from_dict(groups)

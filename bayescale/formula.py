@@ -156,12 +156,10 @@ def parse(text: str) -> Node:
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         reason = getattr(error, "msg", None) or "it cannot be parsed"
         raise FormulaError(f"formula {_short(text)} is not an expression: {reason}") from None
-    count = sum(1 for _ in ast.walk(body))
-    if count > 3 * MAX_NODES:
-        raise FormulaError(
-            f"formula has {count} parts: give parts of it names of their own (about {MAX_NODES} allowed)"
-        )
-    return _convert(body, text, depth=0)
+    tree = _convert(body, text, depth=0)
+    if (count := parts(tree)) > MAX_NODES:
+        raise FormulaError(f"formula has {count} parts: give parts of it names of their own ({MAX_NODES} are allowed)")
+    return tree
 
 
 def _deepest_bracket(text: str) -> int:

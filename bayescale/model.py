@@ -82,9 +82,10 @@ def log_posterior(law: Law, noise: str) -> Function:
     definitions |= {name: substitute(tree, {part: Name(_data(part)) for part in parts}) for name, tree in trees.items()}
     seen = {name: Name(_data(name)) for name in ("seen", "unit", "log_compute", "count", "successes")}
     seen |= {"predicted": Name(PREDICTED), "share": Name(PREDICTED)}
-    seen["scale"] = substitute(SCALE, seen)
     if law.observed.scale in RESIDUAL:
-        seen["residual"] = substitute(RESIDUAL[law.observed.scale], seen)
+        definitions[_data("scale")] = substitute(SCALE, seen)
+        definitions[_data("residual")] = substitute(RESIDUAL[law.observed.scale], seen)
+    seen |= {name: Name(_data(name)) for name in ("scale", "residual")}
     each = substitute(NOISES[noise].log_density, seen)
     known = {"proportion": ("count", "successes"), "log": ("log_compute", "seen"), "linear": ("log_compute", "seen")}
     scalars, columns = [], list(known[law.observed.scale])
@@ -108,31 +109,31 @@ def _data(name: str) -> str:
 
 @dataclass(frozen=True)
 class Model:
-    """A compiled log posterior on given runs, over the real line of each parameter.
+    """A log posterior on given runs, over the real line of each parameter.
 
     Attributes
     ----------
     names : of the parameters, of law and noise, in the order of a position
-    code : the compiled module: ``density`` and ``expand``
-    data : what ``density`` reads of the runs
+    function : the log posterior, to be compiled (:func:`bayescale.kernel.compiled`) or not
+    data : what it reads of the runs
     start : where chains may start [start, parameter]
     """
 
     names: tuple[str, ...]
-    code: Any
+    function: Function
     data: np.ndarray
     start: np.ndarray
 
 
-def compiled_model(law: Law, noise: str, data: Mapping[str, np.ndarray], start: np.ndarray) -> Model:
-    """The compiled log posterior of a law and noise on the runs of ``data`` (see :func:`model_data`)."""
+def model_of_runs(law: Law, noise: str, data: Mapping[str, np.ndarray], start: np.ndarray) -> Model:
+    """The log posterior of a law and noise on the runs of ``data`` (see :func:`model_data`)."""
     function = _log_posterior(law.text, law.name, noise)
     names = (*law.priors, *NOISES[noise].priors)
-    return Model(names, compiled(function), model_block(function, data), start)
+    return Model(names, function, model_block(function, data), start)
 
 
 def model_block(function: Function, data: Mapping[str, np.ndarray]) -> np.ndarray:
-    """What :func:`model_data` returns as the compiled function reads it."""
+    """What :func:`model_data` returns as the function reads it."""
     return block(function, {_data(name): value for name, value in data.items()})
 
 
@@ -143,14 +144,14 @@ def nutpie_model(model: Model) -> Any:
     def initial_point(chain_seed: Any) -> np.ndarray:
         return model.start[zlib.crc32(np.asarray(chain_seed).tobytes()) % len(model.start)]
 
-    count = len(model.names)
+    count, code = len(model.names), compiled(model.function)
     return CompiledPyMCModel(
         dims={},
         _coords={},
         _n_dim=count,
         _shapes={name: () for name in model.names},
-        compiled_logp_func=model.code.density,
-        compiled_expand_func=model.code.expand,
+        compiled_logp_func=code.density,
+        compiled_expand_func=code.expand,
         initial_point_func=initial_point,
         shared_data={},
         shared_var_keys={},

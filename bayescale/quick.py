@@ -1,4 +1,4 @@
-"""Compiled model -> draws without Markov chains: importance sampling from a Student-t that is fitted to the posterior.
+"""Model -> draws without Markov chains: importance sampling from a Student-t that is fitted to the posterior.
 
 The optima of the log posterior and the curvature there give the first proposal (Laplace); up to three rounds of
 sampling move its mean and covariance to those of the weighted draws (adaptive importance sampling); a last, larger
@@ -7,8 +7,8 @@ of the weights says whether that can be trusted: see Vehtari, Simpson, Gelman, Y
 """
 
 import ctypes
+import functools
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,13 @@ import xarray as xr
 from scipy.special import logsumexp
 
 from bayescale.diagnostics import ESS_MIN, PARETO_K_MAX, check_convergence
+from bayescale.interpreted import gradients, log_densities
+from bayescale.kernel import compiled
 from bayescale.model import Model
 from bayescale.priors import Prior, from_real
-from bayescale.sampling import as_dataset, cores
+from bayescale.sampling import as_dataset
 from bayescale.starts import START_RUNS
+from bayescale.threads import cores, in_threads
 
 NU = 8.0  # degrees of freedom of the proposal: tails heavier than a posterior's
 ROUNDS = (2000, 2000, 4000)  # draws that adapt the proposal
@@ -30,9 +33,11 @@ TRIES = 2
 CLIMBS = 10  # starts, at most, that are followed to their optimum
 NEAR = 9.0  # a start within this many posterior widths (squared, a parameter) of an optimum leads there
 MANY = 20_000  # runs; with more of them the posterior is nearer to normal and a density dearer, so fewer are asked for
-NEWTON = 20  # steps at most
+NEWTON = 60  # steps at most
+HALVINGS = 12  # of a step that does not gain, at most
+# runs up to which NumPy answers: it takes up to twice as long as compiled code does, and compiling takes seconds
+INTERPRETED = 2000
 RIVAL = 10.0  # another optimum counts if the log of its mass (Laplace) is less than this below the best
-PARALLEL = 20_000  # numbers that a density reads above which threads pay: below, they wait for each other's calls
 STEP = 1e-4  # of the differences of gradients that give the curvature
 
 
@@ -65,7 +70,7 @@ def _approximate(model: Model, priors: Mapping[str, Prior], draws: int, chains: 
     rng = np.random.default_rng([seed, 103])
     rows = int(model.data[0])
     fewer = min(1.0, MANY / rows) ** (2 / 3)
-    proposal = _laplace(_density(model), model.start, rows)
+    proposal = _laplace(_gradients(model), model.start, rows)
     for count in ROUNDS:
         position, log_weight, _ = _weighed(model, proposal, round(count * fewer), rng)
         if _effective(log_weight) > GOOD * len(log_weight):
@@ -100,16 +105,36 @@ def _approximate(model: Model, priors: Mapping[str, Prior], draws: int, chains: 
     return convergence, posterior, stats, {"proposals": count}
 
 
+def _gradients(model: Model) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Log density [draw], -inf where it fails, and gradient [draw, parameter] at positions [draw, parameter]."""
+    if model.data[0] <= INTERPRETED:
+        return functools.partial(gradients, model.function, model.data)
+    density = compiled_density(model)
+
+    def one_by_one(position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        found = [density(x) for x in position]
+        return np.array([value for value, _ in found]), np.stack([gradient for _, gradient in found])
+
+    return one_by_one
+
+
+def _log_densities(model: Model, position: np.ndarray) -> np.ndarray:
+    """Log density at every position [draw, parameter]: on all cores where one takes long, for it holds no lock."""
+    if model.data[0] <= INTERPRETED:
+        return log_densities(model.function, model.data, position)
+    return np.concatenate(in_threads(lambda part: _in_a_row(model, part), np.array_split(position, cores())))
+
+
 def _compiled(model: Model) -> Callable[..., int]:
     """The compiled function that the sampler calls, for addresses: of position, gradient, value and data."""
     pointer = ctypes.c_void_p
     return ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, pointer, pointer, pointer, pointer)(
-        model.code.density.address
+        compiled(model.function).density.address
     )
 
 
-def _density(model: Model) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
-    """Log density and gradient at a position; -inf where it fails."""
+def compiled_density(model: Model) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
+    """Log density and gradient at a position, as the sampler sees them; -inf where it fails."""
     call, dim = _compiled(model), len(model.names)
     at, gradient, value = np.zeros(dim), np.zeros(dim), np.zeros(1)
     addresses = [array.ctypes.data for array in (at, gradient, value)]
@@ -122,15 +147,6 @@ def _density(model: Model) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
     return density
 
 
-def _log_densities(model: Model, position: np.ndarray) -> np.ndarray:
-    """Log density at every position [draw, parameter]: on all cores where one takes long, for it holds no lock."""
-    if model.data.size < PARALLEL:
-        return _in_a_row(model, position)
-    with ThreadPoolExecutor(cores()) as pool:
-        parts = np.array_split(position, cores())
-        return np.concatenate(list(pool.map(lambda part: _in_a_row(model, part), parts)))
-
-
 def _in_a_row(model: Model, position: np.ndarray) -> np.ndarray:
     call, dim = _compiled(model), position.shape[1]
     position, gradient, values = np.ascontiguousarray(position), np.empty(dim), np.empty(len(position))
@@ -140,7 +156,7 @@ def _in_a_row(model: Model, position: np.ndarray) -> np.ndarray:
     return values
 
 
-def _laplace(density: Callable, start: np.ndarray, rows: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def _laplace(gradients: Callable, start: np.ndarray, rows: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Mean and covariance at every optimum that starts lead to and that has some of the posterior's mass.
 
     The next start to climb is the one farthest from all optima found, until none is far from all of them. The starts
@@ -150,8 +166,8 @@ def _laplace(density: Callable, start: np.ndarray, rows: int) -> list[tuple[np.n
     found: list[tuple[float, np.ndarray, np.ndarray]] = []  # log mass, optimum, precision
     left = start
     for _ in range(CLIMBS):
-        value, x = _climbed(density, left[0], rows)
-        precision = _precision(density, x)
+        value, x = _climbed(gradients, left[0])
+        precision = _precision(gradients, x)
         if not np.isfinite(precision).all():
             raise NotTrusted("the posterior is not finite around its optimum")
         eigenvalues = np.linalg.eigvalsh(precision)
@@ -170,35 +186,32 @@ def _laplace(density: Callable, start: np.ndarray, rows: int) -> list[tuple[np.n
     return [(x, np.linalg.inv(precision)) for mass, x, precision in found if mass > most - RIVAL]
 
 
-def _climbed(density: Callable, start: np.ndarray, rows: int) -> tuple[float, np.ndarray]:
-    """Log density and position of the optimum that a start leads to: quasi-Newton, then Newton's own steps, which alone
-    are enough from the good starts of many runs, where every step is dear."""
+def _climbed(gradients: Callable, start: np.ndarray) -> tuple[float, np.ndarray]:
+    """Log density and position of the optimum that a start leads to, by Newton's steps: starts are good ones."""
 
-    from scipy.optimize import minimize
+    def density(x: np.ndarray) -> tuple[float, np.ndarray]:
+        value, gradient = gradients(x[None])
+        return value[0], gradient[0]
 
-    def downhill(x: np.ndarray) -> tuple[float, np.ndarray]:
-        value, gradient = density(x)
-        return (-value, -gradient) if np.isfinite(value) else (1e300, np.zeros_like(x))
-
-    x, value = start, density(start)[0]
-    if rows < MANY or not np.isfinite(value):
-        found = minimize(downhill, start, jac=True, method="L-BFGS-B", options={"maxiter": 500, "ftol": 1e-13})
-        x, value = found.x, -found.fun
+    x, (value, gradient) = start, density(start)
     for _ in range(NEWTON):
-        eigenvalues, vectors = np.linalg.eigh(_precision(density, x))
+        eigenvalues, vectors = np.linalg.eigh(_precision(gradients, x))
         # along a direction without curvature: at most as far as the prior's own scale
-        step = vectors @ ((vectors.T @ density(x)[1]) / np.maximum(np.abs(eigenvalues), 1.0))
-        tried = next((x + step * 0.5**k for k in range(8) if density(x + step * 0.5**k)[0] > value + 1e-9), None)
-        if tried is None:
+        step = vectors @ ((vectors.T @ gradient) / np.maximum(np.abs(eigenvalues), 1.0))
+        tries = (x + step * 0.5**k for k in range(HALVINGS))
+        found = next(((tried, at) for tried in tries if (at := density(tried))[0] > value + 1e-9), None)
+        if found is None:
             break
-        x, value = tried, density(tried)[0]
+        x, (value, gradient) = found
     return value, x
 
 
-def _precision(density: Callable, x: np.ndarray) -> np.ndarray:
+def _precision(gradients: Callable, x: np.ndarray) -> np.ndarray:
     """Minus the Hessian, from central differences of the gradient."""
-    rows = [(density(x - step)[1] - density(x + step)[1]) / (2 * STEP) for step in STEP * np.eye(len(x))]
-    return (np.array(rows) + np.array(rows).T) / 2
+    steps = STEP * np.eye(len(x))
+    before, after = np.split(gradients(np.concatenate([x - steps, x + steps]))[1], 2)
+    rows = (before - after) / (2 * STEP)
+    return (rows + rows.T) / 2
 
 
 def _weighed(model: Model, proposal: list[tuple[np.ndarray, np.ndarray]], count: int, rng: np.random.Generator):

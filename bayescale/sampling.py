@@ -1,7 +1,6 @@
 """Compiled model -> draws that passed their limits: nutpie's NUTS, tried again with slower settings if need be."""
 
 import importlib
-import os
 import sys
 import warnings
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ import xarray as xr
 from bayescale.diagnostics import R_HAT_APART, check_convergence
 from bayescale.model import Model, nutpie_model
 from bayescale.priors import Prior, from_real
+from bayescale.threads import cores
 
 # (tune, target_accept, thin): when a fit fails its limits the next, slower, setting is tried before it is given up; the
 # last also draws several times as many and keeps every so manieth, for posteriors that chains cross slowly. The first
@@ -88,11 +88,6 @@ def as_dataset(arrays: Mapping[str, np.ndarray]) -> xr.Dataset:
     chains, draws = next(iter(arrays.values())).shape
     coords = {"chain": np.arange(chains), "draw": np.arange(draws)}
     return xr.Dataset({name: (("chain", "draw"), x) for name, x in arrays.items()}, coords)
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def sample(

@@ -354,7 +354,7 @@ def whole(arguments: list[str], environment: dict[str, str]) -> tuple[float, flo
 def rows(runs: xr.Dataset, path: Path) -> list[dict]:
     import numba
 
-    from bayescale.quick import _density
+    from bayescale.quick import compiled_density
 
     law, data, noise, constants = _prepared(runs, "chinchilla", None)
     model = _model(law, noise, data, constants, 0)
@@ -365,7 +365,7 @@ def rows(runs: xr.Dataset, path: Path) -> list[dict]:
     for count in ROWS:
         columns = np.ascontiguousarray(table[:, np.arange(count) % table.shape[1]])
         block = np.concatenate([[float(count)], head, columns.ravel()])
-        ours = _density(type(model)(model.names, model.code, block, model.start))
+        ours = compiled_density(type(model)(model.names, model.function, block, model.start))
         gradient = ours(x)[1]
         theirs = scalar(x, head[0], *columns)
         difference = float(np.abs(theirs - gradient_of_likelihood(gradient, x)).max() / np.abs(gradient).max())

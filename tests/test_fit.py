@@ -127,7 +127,7 @@ def nothing_is_compiled(monkeypatch):
     def compile(*args):
         raise AssertionError("compiled before the runs and the law were checked")
 
-    monkeypatch.setattr(fit_module, "compiled_model", compile)
+    monkeypatch.setattr(fit_module, "model_of_runs", compile)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from bayescale.fit import FitError, fit
 from bayescale.law import column, laws, load_law
-from bayescale.model import compiled_model
-from bayescale.quick import _density
+from bayescale.model import model_of_runs
+from bayescale.quick import compiled_density
 from bayescale.runs import RunsError, read_runs
 
 fit_module = importlib.import_module("bayescale.fit")
@@ -32,7 +32,7 @@ def density_of(table, law):
     law, runs, noise, constants = fit_module._prepared(table, law, None)
     data = fit_module._check_data(law, runs, constants, float(np.ptp(np.log(runs["loss"].values))))
     names = len(law.priors) + len(fit_module.NOISES[noise].priors)
-    return _density(compiled_model(law, noise, data, np.zeros((1, names)))), names
+    return compiled_density(model_of_runs(law, noise, data, np.zeros((1, names)))), names
 
 
 def assert_same_density(one, other, law, seed):

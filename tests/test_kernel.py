@@ -6,7 +6,8 @@ from scipy import special
 from scipy.optimize import approx_fprime
 
 from bayescale.formula import FUNCTIONS, evaluate, parse
-from bayescale.kernel import RULES, Function, source
+from bayescale.interpreted import gradients
+from bayescale.kernel import RULES, Function, block, source
 from bayescale.kernel_functions import BLOCK
 
 
@@ -27,6 +28,11 @@ def check(caller, function, data, position, rtol=1e-6):
     assert value == pytest.approx(straight(function, data, position), rel=1e-12)
     expected = approx_fprime(np.asarray(position, float), lambda x: straight(function, data, x), 1e-7)
     np.testing.assert_allclose(gradient, expected, rtol=rtol * 100, atol=1e-5)
+    # and by NumPy, at more than one position
+    values, slopes = gradients(function, block(function, data), np.stack([position, np.add(position, 0.1)]))
+    assert values[0] == pytest.approx(value, rel=1e-12)
+    np.testing.assert_allclose(slopes[0], gradient, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(values[1], straight(function, data, np.add(position, 0.1)), rtol=1e-12)
 
 
 DATA = {"s": 1.7, "c": np.linspace(0.2, 2.0, 13)}

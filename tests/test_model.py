@@ -6,6 +6,7 @@ from pytensor.compile import Mode
 from scipy import special, stats
 
 from bayescale.formula import evaluate
+from bayescale.interpreted import gradients, log_densities
 from bayescale.law import column, law_loss, laws, load_law, reference_constants, sample_priors, size_column
 from bayescale.model import build_model, log_posterior, model_block, model_data
 from bayescale.noise import NOISES, default_noise
@@ -112,6 +113,8 @@ def check_against_pymc(law, noise, runs, rng, prepared, points=3):
     names = [variable.name for variable in model.value_vars]
     value, slope = (make(mode=PYTHON) for make in (model.compile_logp, model.compile_dlogp))
     differences = []
+    function = log_posterior(law, noise)
+    check_interpreted(function, model_block(function, data), real, call, law.name)
     for position in real:
         at = {name: np.asarray(x) for name, x in zip(names, position, strict=True)}
         theirs, gradient = float(value(at)), slope(at)
@@ -124,6 +127,21 @@ def check_against_pymc(law, noise, runs, rng, prepared, points=3):
         np.testing.assert_allclose(ours_gradient, gradient, rtol=1e-6, atol=1e-9 * size, err_msg=law.name)
     assert differences, "no point where PyMC's density is finite"
     np.testing.assert_allclose(differences, differences[0], rtol=1e-7, atol=1e-6, err_msg=law.name)
+
+
+def check_interpreted(function, data, real, call, name):
+    """NumPy's values and gradients are those of the compiled code, and what is not finite is so in both."""
+    far = np.concatenate([real, 40 * real])
+    values, slopes = gradients(function, data, far)
+    found = [call(position) for position in far]
+    expected = [value if status == 0 else -np.inf for status, value, _ in found]
+    np.testing.assert_allclose(values, expected, rtol=1e-10, err_msg=name)
+    together = log_densities(function, data, far)
+    finite = np.isfinite(values)
+    np.testing.assert_allclose(together[finite], values[finite], rtol=1e-12, err_msg=name)
+    for i in range(len(real)):  # far out what is left of a gradient may be rounding errors, in both
+        size = np.abs(slopes[i]).max()
+        np.testing.assert_allclose(slopes[i], found[i][2], rtol=1e-7, atol=1e-9 * size, err_msg=name)
 
 
 @pytest.mark.parametrize("law", ["coupled", "coverage"])
