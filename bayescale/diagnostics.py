@@ -28,14 +28,12 @@ PRIOR_SHARE_MAX_COLLINEAR = 0.3
 def check_convergence(posterior: xr.Dataset, stats: xr.Dataset) -> dict[str, Any]:
     """r-hat, effective draws, divergences and E-BFMI against their limits; ``why`` names the worst offender and
     ``remedy`` says what to try."""
-    import arviz_stats
-
-    r_hat = {name: float(value) for name, value in arviz_stats.rhat(posterior).items()}
-    ess = {name: float(value) for name, value in arviz_stats.ess(posterior, method="bulk").items()}
-    tail = {name: float(value) for name, value in arviz_stats.ess(posterior, method="tail").items()}
+    r_hat, ess, tail = chain_statistics(posterior)
     divergences = int(stats["diverging"].sum())
     e_bfmi = None  # a quick answer has no energy
     if "energy" in stats:
+        import arviz_stats
+
         with np.errstate(all="ignore"):  # energies that are all the same, or not finite
             e_bfmi = float(arviz_stats.bfmi(stats)["energy"].values.min())
     worst_r, worst_e, worst_t = max(r_hat, key=r_hat.get), min(ess, key=ess.get), min(tail, key=tail.get)
@@ -71,6 +69,24 @@ def check_convergence(posterior: xr.Dataset, stats: xr.Dataset) -> dict[str, Any
         "r_hat": r_hat,
         "ess_bulk": ess,
     }
+
+
+def chain_statistics(posterior: xr.Dataset) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
+    """r-hat, and effective draws in the bulk and of the tails, of every variable [chain, draw]; NaN where all draws are
+    the same."""
+    from arviz_stats.base import array_stats
+
+    # of all together: going through xarray once for each takes as long again
+    draws = np.stack([posterior[name].transpose("chain", "draw").values for name in posterior.data_vars])
+    axes = {"chain_axis": 1, "draw_axis": 2}
+    with np.errstate(all="ignore"):
+        found = (
+            array_stats.rhat(draws, **axes),
+            array_stats.ess(draws, method="bulk", **axes),
+            array_stats.ess(draws, method="tail", prob=(0.05, 0.95), **axes),
+        )
+    r_hat, bulk, tail = (dict(zip(map(str, posterior.data_vars), map(float, values), strict=True)) for values in found)
+    return r_hat, bulk, tail
 
 
 def check_identification(
@@ -197,11 +213,8 @@ def note_warnings(report: Mapping[str, Any], notes: Sequence[Mapping[str, Any]])
 def fit_summary(tree: xr.DataTree) -> dict[str, Any]:
     """A fit for machines: ``law``, ``source``, ``runs``, ``parameters`` (median, q05, q95, r_hat, ess_bulk of each
     parameter and derived quantity), ``regimes``, ``diagnostics`` and ``notes`` of the lint."""
-    import arviz_stats
-
     posterior = tree["posterior"].to_dataset()
-    with np.errstate(all="ignore"):  # draws that are all the same have neither
-        r_hat, ess = arviz_stats.rhat(posterior), arviz_stats.ess(posterior, method="bulk")
+    r_hat, ess, _ = chain_statistics(posterior)
     low, middle, high = (posterior.quantile(q, dim=("chain", "draw")) for q in (0.05, 0.5, 0.95))
     report = diagnostics(tree)
     chains = report.get("method") != "importance"
@@ -215,8 +228,8 @@ def fit_summary(tree: xr.DataTree) -> dict[str, Any]:
                 "q05": float(low[name]),
                 "q95": float(high[name]),
                 # of a quick answer the weights say what the draws are worth; there are no chains to compare
-                "r_hat": float(r_hat[name]) if chains else math.nan,
-                "ess_bulk": float(ess[name]) if chains else min(float(ess[name]), report["ess_min"]),
+                "r_hat": r_hat[name] if chains else math.nan,
+                "ess_bulk": ess[name] if chains else min(ess[name], report["ess_min"]),
                 "identified": name not in report["not_identified"],
             }
             for name in posterior.data_vars

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from scipy.linalg.lapack import dtrtrs
+from scipy.linalg.lapack import dtrtri
 from scipy.special import logsumexp, ndtr
 
 from bayescale.fit import law_of
@@ -48,7 +48,6 @@ PROPOSAL_ROUNDS = 3  # at most: proposals are renewed while they fit badly
 PROPOSAL_DF = 8.0  # of the Student-t proposal, a little wider than the Laplace approximation
 PROPOSAL_WIDTH = 1.15
 SIGMA_RANGE = (1e-4, 0.3)
-SIGMA_STEP = 0.1  # of log sigma: of the differences that give its curvature
 
 
 @dataclass(frozen=True)
@@ -97,11 +96,11 @@ class Covariance:
     def of(cls, basis: np.ndarray, noise: np.ndarray) -> "Covariance":
         weighted = (basis / noise[:, None]).T
         inner = np.linalg.cholesky(np.eye(basis.shape[1]) + weighted @ basis)
-        # LAPACK's, without the checks of scipy.linalg, which take as long as the solution
-        whitener, status = dtrtrs(inner, weighted, lower=1)
+        # LAPACK's, without the checks of scipy.linalg; the inverse and a product are quicker than solving for as many
+        inverse, status = dtrtri(inner.T, lower=0)
         if status:
             raise np.linalg.LinAlgError("singular covariance")
-        return cls(noise, whitener, float(np.log(np.diag(inner)).sum() + 0.5 * np.log(noise).sum()))
+        return cls(noise, inverse.T @ weighted, float(np.log(np.diag(inner)).sum() + 0.5 * np.log(noise).sum()))
 
     def solve(self, vectors: np.ndarray) -> np.ndarray:
         """covariance**-1 @ vectors [cell, k]."""
@@ -113,6 +112,22 @@ class Covariance:
 
     def inverse_diagonal(self) -> np.ndarray:
         return 1 / self.noise - (self.whitener**2).sum(axis=0)
+
+    def log_density(self, residual: np.ndarray) -> float:
+        """Of residuals [cell] with this covariance, up to a constant."""
+        return -0.5 * float(self.squares(residual[:, None])[0]) - self.half_log_determinant
+
+    def curvature(self, residual: np.ndarray) -> float:
+        """Minus the second derivative of :meth:`log_density` by the logarithm of the noise's sd, all cells' together.
+
+        With K the covariance, N the noise and a = K**-1 r:  4 (N a).T K**-1 (N a) - 2 a.T N a
+        + 2 tr(K**-1 N) - 2 tr((K**-1 N)**2), where K**-1 N = 1 - W.T W N, of which the traces follow.
+        """
+        solved = self.solve(residual[:, None])[:, 0]
+        pulled = self.noise * solved
+        inner = (self.whitener * self.noise) @ self.whitener.T
+        traces = 2 * (np.trace(inner) - (inner**2).sum())
+        return float(4 * self.squares(pulled[:, None])[0] - 2 * solved @ pulled + traces)
 
 
 @dataclass(frozen=True)
@@ -153,7 +168,7 @@ def coordinates(fit: xr.DataTree, data: xr.Dataset) -> np.ndarray:
     Itself where the runs are not all above 0, or the law's published range starts at 0 (a sparsity): the runs and the
     law decide, never the points. A point at 0 or below then counts as a thousandth of the smallest run.
     """
-    law, runs = law_of(fit), fit["constant_data"]
+    law, runs = law_of(fit), fit["constant_data"].to_dataset()  # once: looking into a tree takes long
     values = []
     for symbol in law.inputs:
         x, seen = data[column(symbol)].values, runs[column(symbol)].values
@@ -344,9 +359,9 @@ def scale_weights(by_scale: Sequence[AtScale], prior: DriftPrior) -> np.ndarray:
 
 def cells_of(law: Law, fit: xr.DataTree) -> Cells:
     """The runs of a fit; beyond MAX_CELLS they are pooled into cells small enough for the law to be linear in them."""
-    data = fit["constant_data"]
+    data = fit["constant_data"].to_dataset()
     inputs = {symbol: data[column(symbol)].values for symbol in law.inputs}
-    where = coordinates(fit, data.to_dataset())
+    where = coordinates(fit, data)
     log_loss = fit["observed_data"][law.observed.variable].values
     spread = np.exp(2 * _tilt(fit) * np.log(data[size_column(law)].values / float(data["C_ref"])))
     if len(log_loss) <= MAX_CELLS:
@@ -410,12 +425,10 @@ def _length(inputs: Mapping[str, np.ndarray]) -> int:
 
 def _start(law: Law, fit: xr.DataTree) -> np.ndarray:
     """Standardised parameters at the posterior median of the fit, found by bisection on each prior's quantiles."""
-    grid = np.linspace(-6, 6, 2001)
-    start = []
-    for name, prior in law.priors.items():
-        quantiles = quantile(prior, ndtr(grid))
-        start.append(np.interp(float(fit["posterior"][name].median()), quantiles, grid))
-    return np.array(start)
+    grid, posterior = np.linspace(-6, 6, 2001), fit["posterior"].to_dataset()
+    u = ndtr(grid)
+    medians = {name: np.median(posterior[name].values) for name in law.priors}
+    return np.array([np.interp(medians[name], quantile(prior, u), grid) for name, prior in law.priors.items()])
 
 
 def _basis(where: np.ndarray, length: float) -> np.ndarray:
@@ -489,16 +502,8 @@ def _peak(log_law, cells, basis, z, sigma, inflation, nu, sigma_prior, log_scale
     """The mode at one scale of the drift and the curvature there."""
     covariance = Covariance.of(basis, sigma**2 * cells.variance * inflation)
     _, hessian = _curvature(log_law, covariance, z)
-    residual = (cells.log_loss - log_law(z)).T
-
-    def log_density(at: Covariance) -> float:
-        return -0.5 * at.squares(residual)[0] - at.half_log_determinant
-
-    def moved(shift: float) -> Covariance:
-        return Covariance.of(basis, (sigma * np.exp(shift)) ** 2 * cells.variance * inflation)
-
-    there, step = log_density(covariance), SIGMA_STEP
-    curvature = (2 * there - log_density(moved(step)) - log_density(moved(-step))) / step**2
+    residual = (cells.log_loss - log_law(z))[0]
+    there, curvature = covariance.log_density(residual), covariance.curvature(residual)
     # sd of log sigma, by Laplace at the mode of everything else, never wider than its prior
     sigma_sd = float(1 / np.sqrt(max(curvature, 0.0) + 1 / sigma_prior[1] ** 2))
     of_noise = np.log(sigma_sd) - 0.5 * ((np.log(sigma) - sigma_prior[0]) / sigma_prior[1]) ** 2

@@ -161,8 +161,8 @@ def pymc_model(runs: Any, law: "str | os.PathLike[str] | Law | None" = None, *, 
 
 def _prepared(runs: Any, law: Any, noise: str | None) -> tuple[Law, xr.Dataset, str, dict[str, float]]:
     """Law, runs, noise and reference constants, checked against each other."""
-    law = load_law(DEFAULT_LAW if law is None else law)
-    if parse_law(law.text, law.name) != law:  # anew: what is kept could have been changed
+    given, law = law, load_law(DEFAULT_LAW if law is None else law)
+    if isinstance(given, Law) and parse_law(law.text, law.name) != law:  # anew: what is kept could have been changed
         raise FitError(f"law '{law.name}' is not what its text says; change the text, and load that")
     runs = read_runs(runs, law)
     noise = default_noise(law.observed.scale) if noise is None else noise

@@ -115,7 +115,8 @@ def forecast(
 
 def _law_at(fit: xr.DataTree, law: Law, points: xr.Dataset) -> xr.DataArray:
     """What the law says at the points, for every draw of its parameters [chain, draw, point]."""
-    posterior, constants = fit["posterior"], {name: float(fit["constant_data"][name]) for name in law.constants}
+    posterior, data = fit["posterior"].to_dataset(), fit["constant_data"].to_dataset()
+    constants = {name: float(data[name]) for name in law.constants}
     values = {name: posterior[name].transpose("chain", "draw").values[..., None] for name in law.priors}
     loss = loss_given(law, {symbol: points[column(symbol)].values for symbol in law.inputs} | constants)(values)
     shape = (posterior.sizes["chain"], posterior.sizes["draw"], points.sizes["point"])

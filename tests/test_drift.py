@@ -66,6 +66,19 @@ def test_determinant_is_the_dense_one(covariance):
     assert low_rank.half_log_determinant == pytest.approx(0.5 * np.linalg.slogdet(dense)[1])
 
 
+def test_density_and_its_curvature_are_the_dense_ones(rng):
+    basis, noise, residual = rng.standard_normal((30, 12)), rng.uniform(0.1, 2.0, 30), rng.standard_normal(30)
+
+    def dense(log_sigma):
+        normal = stats.multivariate_normal(cov=basis @ basis.T + np.diag(noise * np.exp(2 * log_sigma)))
+        return normal.logpdf(residual) + 15 * np.log(2 * np.pi)
+
+    covariance, step = Covariance.of(basis, noise), 1e-3
+    assert covariance.log_density(residual) == pytest.approx(dense(0.0))
+    differences = (2 * dense(0.0) - dense(step) - dense(-step)) / step**2
+    assert covariance.curvature(residual) == pytest.approx(differences, rel=1e-4)
+
+
 def test_correlation_of_the_drift(rng):
     where = rng.uniform(7, 12, (40, 2))
     correlation = drift_module.correlation(where, where, 3.0)
