@@ -37,7 +37,7 @@ from bayescale.quick import NotTrusted, approximate
 from bayescale.runs import read_runs
 from bayescale.sampling import SamplerError, as_dataset, best_attempt
 from bayescale.starts import START_RUNS, STARTS, start_points, unbounded
-from bayescale.threads import in_threads, one_blas_thread
+from bayescale.threads import blocks, in_threads, one_blas_thread
 
 FORMAT = 1  # of a saved fit; a later bayescale reads earlier ones
 MIN_RUNS = 4
@@ -357,35 +357,44 @@ def _assemble(law, noise, runs, constants, posterior, stats) -> xr.DataTree:
         "constant_data": constant_data,
     }
     if stats["diverging"].size * observed.size <= LOG_LIKELIHOOD_MAX:
-        # a chain at a time, so that what is computed on the way stays small; NumPy works in threads side by side
-        chains = [{name: x[i, :, None] for name, x in draws.items()} for i in range(shape[0])]
-        density = np.stack(
-            in_threads(lambda chain: pointwise_log_likelihood(law, noise, runs, constants, chain), chains)
-        )
+        density = pointwise_log_likelihood(law, noise, runs, constants, draws)
         coords = {"chain": posterior["chain"], "draw": posterior["draw"], **observed.coords}
         groups["log_likelihood"] = xr.Dataset({law.observed.variable: (("chain", "draw", "run"), density)}, coords)
     return xr.DataTree.from_dict(groups)
 
 
 def pointwise_log_likelihood(law, noise, runs, constants, draws, span: float | None = None) -> np.ndarray:
-    """Log density of every run [draw, run], of the quantity that is observed; ``draws`` are [draw, 1].
+    """Log density of every run [..., run], of the quantity that is observed; ``draws`` are [...], by parameter.
 
     ``span`` is the range of the observed values, where ``runs`` are some of the runs of a fit.
     """
-    values = draws | dict(constants)
-    predicted = loss_given(law, inputs_of(law, runs, constants))(draws)
+    loss = loss_given(law, inputs_of(law, runs, constants))
     observed = observed_values(law, runs).values
     if law.observed.scale == "proportion":
         count = np.round(runs[law.observed.count].values)
-        density = log_mass(np.round(observed * count), count, predicted, values["overdispersion"])
+        successes = np.round(observed * count)
     else:
-        scale = noise_scale(values, np.log(runs[size_column(law)].values / constants["C_ref"]))
+        log_size = np.log(runs[size_column(law)].values / constants["C_ref"])
+        unit = float(np.ptp(observed)) if span is None else span
+
+    def density_of(values: dict[str, np.ndarray]) -> np.ndarray:
+        predicted = loss(values)
+        if law.observed.scale == "proportion":
+            return log_mass(successes, count, predicted, values["overdispersion"])
+        scale = noise_scale(values, log_size)
         if law.observed.scale == "log":
-            density = log_density(NOISES[noise], observed - np.log(predicted), scale, values)
-        else:
-            unit = float(np.ptp(observed)) if span is None else span
-            density = log_density(NOISES[noise], (observed - predicted) / unit, scale, values) - np.log(unit)
-    return np.broadcast_to(density, (len(next(iter(draws.values()))), observed.size))
+            return log_density(NOISES[noise], observed - np.log(predicted), scale, values)
+        return log_density(NOISES[noise], (observed - predicted) / unit, scale, values) - np.log(unit)
+
+    shape = next(iter(draws.values())).shape
+    flat = {name: np.reshape(value, (-1, 1)) for name, value in draws.items()}
+    density = np.empty((len(next(iter(flat.values()))), observed.size))
+
+    def fill(some: slice) -> None:
+        density[some] = density_of({name: value[some] for name, value in flat.items()})
+
+    in_threads(fill, blocks(*density.shape))
+    return density.reshape(*shape, observed.size)
 
 
 def part_of(tree: xr.DataTree, some: np.ndarray) -> xr.DataTree:
@@ -400,9 +409,8 @@ def part_of(tree: xr.DataTree, some: np.ndarray) -> xr.DataTree:
     names = (*law.priors, *NOISES[tree.attrs["noise"]].priors)
     span = float(np.ptp(observed[law.observed.variable].values))
     runs = runs_of(tree).isel(run=some)
-    chains = [{name: posterior[name].values[i][:, None] for name in names} for i in range(posterior.sizes["chain"])]
-    noise = tree.attrs["noise"]
-    density = np.stack([pointwise_log_likelihood(law, noise, runs, constants, chain, span) for chain in chains])
+    draws = {name: posterior[name].values for name in names}
+    density = pointwise_log_likelihood(law, tree.attrs["noise"], runs, constants, draws, span)
     data = tree["constant_data"].to_dataset()
     return xr.DataTree.from_dict(
         {

@@ -9,9 +9,7 @@ import numpy as np
 from bayescale.formula import Node, evaluate
 from bayescale.kernel import LARGEST, Function, unblock
 from bayescale.slope import value_and_slope
-from bayescale.threads import in_threads
-
-NUMBERS = 2**16  # positions times runs that are looked at together: the arrays on the way stay in the nearest caches
+from bayescale.threads import blocks, in_threads
 
 
 def log_densities(function: Function, data: np.ndarray, position: np.ndarray) -> np.ndarray:
@@ -22,8 +20,8 @@ def log_densities(function: Function, data: np.ndarray, position: np.ndarray) ->
     data : what :func:`bayescale.kernel.block` returns
     """
     known = unblock(function, data)
-    parts = np.array_split(position, -(-len(position) * int(data[0]) // NUMBERS))
-    return np.concatenate(in_threads(lambda part: _sum(function, known, part), parts))
+    parts = blocks(len(position), int(data[0]))
+    return np.concatenate(in_threads(lambda part: _sum(function, known, position[part]), parts))
 
 
 def _sum(function: Function, known: dict[str, Any], position: np.ndarray) -> np.ndarray:

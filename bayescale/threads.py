@@ -26,6 +26,7 @@ class _Limit:
 
 
 _LIMIT = _Limit()
+NUMBERS = 2**16  # that are looked at together: arrays of so many stay in the nearest caches
 
 
 @contextlib.contextmanager
@@ -86,3 +87,9 @@ def in_threads[Part, Result](work: Callable[[Part], Result], parts: Iterable[Par
     holds no lock, as NumPy's loops over many numbers do."""
     with ThreadPoolExecutor(cores()) as pool:
         return list(pool.map(work, parts))
+
+
+def blocks(rows: int, columns: int) -> list[slice]:
+    """The rows of a table as slices of about NUMBERS numbers each, the same on any number of cores."""
+    step = max(1, NUMBERS // columns)
+    return [slice(first, first + step) for first in range(0, rows, step)]
