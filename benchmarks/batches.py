@@ -3,11 +3,12 @@
 python -m benchmarks.batches [RUNS.csv] [--refits 100] [--workers 2] [--json]
 
 As in a backtest, every refit learns from some of the runs and forecasts the larger ones; 240 runs are simulated when no
-file is given. What is started (processes, the cluster) and compiled counts: each way is timed from its start, and a
-second time with its workers up. Ratios are to the same batch in this process, warm, in the same run.
+file is given. Each way is timed from its start (of processes, of the cluster), and a second time with its workers up;
+they take turns, a fifth of the batch each. Ratios are to the same batch in this process in the second round.
 """
 
 import argparse
+import contextlib
 import functools
 import json
 import os
@@ -25,6 +26,7 @@ from bayescale.backtest import scores
 from bayescale.batch import Failure
 
 TRUTH = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3659}  # Besiroglu et al. 2024
+TURNS = 5  # that the ways take
 SHARE = 0.9  # of the runs below the cut that each refit learns from
 
 
@@ -85,27 +87,40 @@ def measure(tasks: list[Task], workers: int) -> list[dict[str, Any]]:
     """A row a way of running the batch."""
     from distributed import LocalCluster
 
-    batch = functools.partial(bayescale.run_batch, refit, tasks)
     bayescale.run_batch(refit, tasks[:1])  # compiled, and in the cache of kernels
-    here, expected = timed(batch, None)
-    rows = [{"how": "in process", "cold_seconds": None, "seconds": here, "ratio": 1.0, "differing": 0}]
+    with contextlib.ExitStack() as stack:
+        pool = stack.enter_context(bayescale.open_executor(workers))
+        start = time.perf_counter()
+        cluster = stack.enter_context(LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None))
+        client = stack.enter_context(bayescale.open_executor(cluster.scheduler_address))
+        started = time.perf_counter() - start
+        ways = {"in process": None, f"{workers} worker processes": pool, f"Dask cluster of {workers}": client}
+        first, expected = in_turns(ways, tasks)
+        again, repeated = in_turns(ways, tasks)
+    here = expected["in process"]
+    return [
+        {
+            "how": how,
+            "cold_seconds": None if executor is None else first[how] + started * (executor is client),
+            "seconds": again[how],
+            "ratio": again[how] / again["in process"],
+            "differing": differing(here, expected[how]) + differing(here, repeated[how]),
+            "failed": sum(isinstance(result, Failure) for result in expected[how]),
+        }
+        for how, executor in ways.items()
+    ]
 
-    def add(how: str, started: float, executor: Any) -> None:
-        first, results = timed(batch, executor)
-        again, repeated = timed(batch, executor)
-        row = {"how": how, "cold_seconds": started + first, "seconds": again, "ratio": again / here}
-        rows.append(row | {"differing": differing(expected, results) + differing(expected, repeated)})
 
-    with bayescale.open_executor(workers) as pool:
-        add(f"{workers} worker processes", 0.0, pool)
-    start = time.perf_counter()
-    with (
-        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster,
-        bayescale.open_executor(cluster.scheduler_address) as client,
-    ):
-        add(f"Dask cluster of {workers}", time.perf_counter() - start, client)
-    failed = sum(isinstance(result, Failure) for result in expected)
-    return [row | {"failed": failed} for row in rows]
+def in_turns(ways: dict[str, Any], tasks: list[Task]) -> tuple[dict[str, float], dict[str, list[Any]]]:
+    """Seconds and results of every way, some of the tasks at a time: a machine's speed may change within minutes."""
+    seconds, results = dict.fromkeys(ways, 0.0), {how: [] for how in ways}
+    for some in np.array_split(np.arange(len(tasks)), TURNS):
+        batch = functools.partial(bayescale.run_batch, refit, [tasks[i] for i in some])
+        for how, executor in ways.items():
+            took, found = timed(batch, executor)
+            seconds[how] += took
+            results[how] += found
+    return seconds, results
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """How fast, against what else: everything on the same runs, in one go, as ratios.
 
-    python -m benchmarks.speed [RUNS.csv] [--json] [--only fits,boot,process,rows]
+    python -m benchmarks.speed [RUNS.csv] [--json] [--only fits,boot,process,rows,jax]
 
 Without a file 240 runs are simulated from published constants. Whoever is not installed (emcee, simple-scaling-laws,
 chinchilla: `pip install -e ".[bench]"`) is left out, and that is said. Run it on a machine that does nothing else.
@@ -11,6 +11,7 @@ chinchilla: `pip install -e ".[bench]"`) is left out, and that is said. Run it o
 - boot: seconds to a 90 % band of the parameters: a warm fit, a quick one, 4000 bootstraps of the Huber fit, the peers.
 - process: whole processes, imports and all: the first fit, later ones, --quick, `laws`; peak memory.
 - rows: time of a gradient by number of runs, against the same likelihood written by hand in NumPy and in Numba.
+- jax: `bayescale.pymc_model`, the same posterior, under nutpie's JAX backend (`pip install jax`), and its gradient.
 """
 
 import argparse
@@ -45,7 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="?", type=Path)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--only", default="fits,boot,process,rows")
+    parser.add_argument("--only", default="fits,boot,process,rows,jax")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:
@@ -53,7 +54,7 @@ def main() -> None:
         runs = bayescale.read_runs(args.runs) if args.runs else simulated(240)
         columns = ["params", "tokens", "loss"]
         runs[columns].to_dataframe()[columns].to_csv(path, index=False)
-        parts = {"fits": fits, "boot": boot, "process": process, "rows": rows}
+        parts = {"fits": fits, "boot": boot, "process": process, "rows": rows, "jax": jax}
         chosen = args.only.split(",")
         result = {"runs": runs.sizes["run"], "cores": os.cpu_count()}
         result |= {name: part(runs, path) for name, part in parts.items() if name in chosen}
@@ -384,6 +385,48 @@ def rows(runs: xr.Dataset, path: Path) -> list[dict]:
                 "difference": difference,
             }
         )
+    return found
+
+
+def jax(runs: xr.Dataset, path: Path) -> list[dict]:
+    """The same posterior through JAX, on the device that it finds; compiling not counted."""
+    try:
+        from jax import block_until_ready, config, devices, jit, value_and_grad
+    except ImportError:
+        return [{"who": "JAX", "left out": "not installed"}]
+    import nutpie
+    from pymc.sampling.jax import get_jaxified_logp
+
+    from bayescale.quick import compiled_density
+
+    config.update("jax_enable_x64", True)
+    device = devices()[0].platform
+    options = {"target_accept": 0.9, "adaptation": "low_rank", "progress_bar": False, "cores": os.cpu_count()}
+    compiled = nutpie.compile_pymc_model(
+        bayescale.pymc_model(runs, "chinchilla"), backend="jax", gradient_backend="jax"
+    )
+    nutpie.sample(compiled, draws=100, tune=100, chains=4, seed=0, **options)
+    theirs, trace = timed(lambda: nutpie.sample(compiled, draws=1000, tune=400, chains=4, seed=1, **options))
+    bayescale.fit(runs, "chinchilla", draws=200, allow_unconverged=True)
+    ours, fit = timed(lambda: bayescale.fit(runs, "chinchilla", seed=1))
+    names = load_law("chinchilla").priors
+    rates = [smallest_ess(tree["posterior"], names) / t for tree, t in ((trace, theirs), (fit, ours))]
+    who = f"nutpie's JAX backend, {device}"
+    found = [{"who": who, "ess_per_s": rates[0], "seconds": theirs, "ours": rates[1] / rates[0]}]
+    for count in (240, 20_000, 1_000_000):
+        many = simulated(count)
+        model = bayescale.pymc_model(many, "chinchilla")
+        gradient = jit(value_and_grad(get_jaxified_logp(model, negative_logp=False)))
+        start = model.initial_point()
+        x = [np.asarray(start[variable.name], dtype=float) for variable in model.value_vars]
+        law, data, noise, constants = _prepared(many, "chinchilla", None)
+        ours_model = _model(law, noise, data, constants, 0)
+        density = compiled_density(ours_model)
+        block_until_ready(gradient(x))
+        repeats = max(5, 3_000_000 // count)
+        by_jax = best_of(repeats, lambda g=gradient, x=x: block_until_ready(g(x)))
+        here = best_of(repeats, density, ours_model.start[0])
+        found.append({"rows": count, "jax_ns_per_row": 1e9 * by_jax / count, "of_jax": here / by_jax})
     return found
 
 
