@@ -66,7 +66,7 @@ def parse_cost(text: str, given: Mapping[str, Any], columns: Collection[str] = (
         tree = parse(text)
     except FormulaError as error:
         raise FitError(f"cost: {error}") from None
-    used = set(names(tree))
+    used = names(tree)
     if not {"N", "D"} <= used:
         raise FitError(
             f"cost '{clipped(text)}' uses {listed(used)}; what a run costs must depend on both N and D, as in 6*N*D"
@@ -85,7 +85,7 @@ def parse_cost(text: str, given: Mapping[str, Any], columns: Collection[str] = (
 
 def linear_in(node: Node, name: str) -> tuple[Node, Node] | None:
     """Trees a and b, free of ``name``, with node = a + b * name; None where there are none."""
-    if name not in set(names(node)):
+    if name not in names(node):
         return node, Number(0.0)
     match node:
         case Name():
@@ -98,9 +98,9 @@ def linear_in(node: Node, name: str) -> tuple[Node, Node] | None:
                 return Binary(op, a[0], b[0]), Binary(op, a[1], b[1])
         case Binary(op="*", left=left, right=right):
             for one, other in ((left, right), (right, left)):
-                if name not in set(names(one)) and (parts := linear_in(other, name)):
+                if name not in names(one) and (parts := linear_in(other, name)):
                     return Binary("*", one, parts[0]), Binary("*", one, parts[1])
-        case Binary(op="/", left=left, right=right) if name not in set(names(right)):
+        case Binary(op="/", left=left, right=right) if name not in names(right):
             if parts := linear_in(left, name):
                 return Binary("/", parts[0], right), Binary("/", parts[1], right)
     return None

@@ -235,7 +235,7 @@ def _describe(node: ast.expr) -> str:
 
 def _check_exponent(node: Node, text: str) -> None:
     """Refuse constant exponents that can only overflow (9**9**9), before anything is computed."""
-    if any(True for _ in names(node)):
+    if names(node):
         return
     try:
         value = float(evaluate(node, {}))
@@ -245,31 +245,29 @@ def _check_exponent(node: Node, text: str) -> None:
         raise FormulaError(f"exponent {value:g} in formula {_short(text)}: at most {MAX_EXPONENT:g} in size is allowed")
 
 
-def names(node: Node) -> Iterator[str]:
-    """The free names of a tree, in order of appearance, with repeats."""
-    match node:
-        case Name(id=name):
-            yield name
-        case Negative(of=of):
-            yield from names(of)
-        case Binary(left=left, right=right):
-            yield from names(left)
-            yield from names(right)
-        case Call(args=args):
-            for arg in args:
-                yield from names(arg)
+def names(node: Node) -> set[str]:
+    """The free names of a tree."""
+    return {part.id for part in nodes(node) if type(part) is Name}
 
 
 def parts(node: Node) -> int:
     """How many numbers, names and operations a tree has."""
-    match node:
-        case Negative(of=of):
-            return 1 + parts(of)
-        case Binary(left=left, right=right):
-            return 1 + parts(left) + parts(right)
-        case Call(args=args):
-            return 1 + sum(map(parts, args))
-    return 1
+    return sum(1 for _ in nodes(node))
+
+
+def nodes(node: Node) -> Iterator[Node]:
+    """A tree and all its parts, in no order to rely on."""
+    waiting = [node]
+    while waiting:
+        part = waiting.pop()
+        yield part
+        kind = type(part)
+        if kind is Binary:
+            waiting += (part.left, part.right)
+        elif kind is Call:
+            waiting += part.args
+        elif kind is Negative:
+            waiting.append(part.of)
 
 
 def substitute(node: Node, trees: Mapping[str, Node]) -> Node:
@@ -338,13 +336,13 @@ def split_data(trees: Mapping[str, Node], known: set[str]) -> tuple[dict[str, No
     parts: dict[Node, str] = {}
 
     def walk(part: Node) -> Node:
-        free = set(names(part))
+        free = names(part)
         if free and free <= known:
             return Name(parts.setdefault(part, f"data_{len(parts)}"))
         match part:
             case Negative(of=of):
                 return Negative(walk(of))
-            case Binary(op="**", left=left, right=right) if set(names(right)):
+            case Binary(op="**", left=left, right=right) if names(right):
                 return Call("exp", (Binary("*", walk(right), walk(Call("log", (left,)))),))
             case Binary(op=op, left=left, right=right):
                 return Binary(op, walk(left), walk(right))
@@ -354,7 +352,7 @@ def split_data(trees: Mapping[str, Node], known: set[str]) -> tuple[dict[str, No
 
     split = {}
     for key, tree in trees.items():
-        if set(names(tree)) <= known:
+        if names(tree) <= known:
             known.add(key)
         else:
             split[key] = walk(tree)

@@ -83,7 +83,7 @@ def law_script(law: Law, fixed: Mapping[str, float]) -> str:
     trees, parts = split_data({**law.where, PREDICTED: law.tree}, known)
     before = {}
     for name, tree in law.where.items():
-        if set(names(tree)) <= known | set(before):
+        if names(tree) <= known | set(before):
             before[name] = tree
     lines = [f"  const ${name} = {value!r};" for name, value in fixed.items()]
     return "\n".join(

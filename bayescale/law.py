@@ -1,6 +1,7 @@
 """Laws by name, by path or as given, and their values: loss, derived quantities, reference constants, prior draws."""
 
 import difflib
+import functools
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ DEFAULT_LAW = "coupled"
 TRAINING = "6*N*D"  # compute of a training run [FLOP]: forward and backward pass, no attention term
 
 
+@functools.cache
 def models_folder() -> Path:
     """Where the law files are: inside an installed package, or beside it in a checkout."""
     here = Path(__file__).resolve().parent

@@ -203,7 +203,7 @@ def parse_law(text: str, name: str) -> Law:
             raise LawError(f"{where}: '{constant}' is the centre of {symbol}, which the formula does not use")
     known = {*priors, *own, *(f"{n}_ref" for n in inputs)}
     for key, sub in trees.items():  # what depends on N or D has no value of its own in a posterior
-        if set(names(sub)) <= known:
+        if names(sub) <= known:
             known.add(key)
     for key, quantity in derived.items():
         _only(quantity.tree, known, f"{where}, derived '{key}'")
@@ -214,7 +214,7 @@ def parse_law(text: str, name: str) -> Law:
         # inputs besides N and D (a number of experts) are given with the budget, and what follows from them
         given = known | {"C"} | set(inputs) - {"N", "D"}
         for key, sub in trees.items():
-            given |= {key} if set(names(sub)) <= given else set()
+            given |= {key} if names(sub) <= given else set()
         _only(optimum_tree, given, f"{where}, optimum.N")
 
     published = _table(table, "published", where)
@@ -225,10 +225,10 @@ def parse_law(text: str, name: str) -> Law:
         _only(theirs, {*priors, *derived, *inputs}, f"{where}, published.formula")
         for key, value in _table(published, "presets", f"{where}, [published]").items():
             presets[key] = preset = _preset(value, theirs, set(inputs), f"{where}, preset '{key}'")
-            if set(preset.values) != set(names(theirs)) - set(inputs):
+            if set(preset.values) != names(theirs) - set(inputs):
                 raise LawError(
                     f"{where}, preset '{key}' gives {listed(preset.values)}, "
-                    f"the published formula needs {listed(set(names(theirs)) - set(inputs))}"
+                    f"the published formula needs {listed(names(theirs) - set(inputs))}"
                 )
     traps = table.get("traps", [])
     if not isinstance(traps, list) or not all(isinstance(trap, str) and trap.isprintable() for trap in traps):
@@ -480,15 +480,15 @@ def _check_order(tree: Node, trees: Mapping[str, Node], priors: set[str], where:
     if both:
         raise LawError(f"{where}: {listed(both)} stand both in [where] and in [priors]")
     seen: set[str] = set()
-    used = set(names(tree))
+    used = names(tree)
     for key, sub in trees.items():
-        late = (set(names(sub)) & set(trees)) - seen
+        late = (names(sub) & set(trees)) - seen
         if late:
             raise LawError(f"{where}: where.{key} uses {listed(late)}, which must stand above it")
         seen.add(key)
     for key in reversed(list(trees)):
         if key in used:
-            used |= set(names(trees[key]))
+            used |= names(trees[key])
     unused = set(trees) - used
     if unused:
         raise LawError(f"{where}: {listed(unused)} in [where] are not used by the formula")
@@ -496,6 +496,6 @@ def _check_order(tree: Node, trees: Mapping[str, Node], priors: set[str], where:
 
 
 def _only(tree: Node, known: set[str], where: str) -> None:
-    unknown = set(names(tree)) - known
+    unknown = names(tree) - known
     if unknown:
         raise LawError(f"{where} uses {listed(unknown)}; known here are {listed(known)}")

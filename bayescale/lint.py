@@ -170,11 +170,13 @@ def _from_surface(n: np.ndarray, d: np.ndarray, loss: np.ndarray) -> tuple[np.nd
     # in an order of the runs' own, and by lot: neither the order of a file nor a grid in it may decide
     order = np.lexsort((loss, d, n))
     some = order[np.random.default_rng(0).permutation(len(order))[:SURFACE_RUNS_MAX]]
-    weight = np.ones(len(some))
+    weight, scale = np.ones(len(some)), np.inf
     for _ in range(30):
         coefficients = np.linalg.lstsq(design[some] * weight[:, None], target[some] * weight, rcond=None)[0]
         residual = target[some] - design[some] @ coefficients
-        scale = max(1.4826 * np.median(np.abs(residual)), 1e-12)
+        before, scale = scale, max(1.4826 * np.median(np.abs(residual)), 1e-12)
+        if abs(scale - before) < 1e-9 * scale:
+            break
         weight = 1 / np.sqrt(1 + (residual / (2 * scale)) ** 2)
     return target - design @ coefficients, scale
 

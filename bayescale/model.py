@@ -91,9 +91,9 @@ def log_posterior(law: Law, noise: str) -> Function:
     scalars, columns = [], list(known[law.observed.scale])
     by_run = set(law.inputs)
     for name, tree in law.where.items():  # in order: each may use those before it
-        by_run |= {name} if set(names(tree)) & by_run else set()
+        by_run |= {name} if names(tree) & by_run else set()
     for name, part in parts.items():
-        (columns if set(names(part)) & by_run else scalars).append(name)
+        (columns if names(part) & by_run else scalars).append(name)
     scalars += ["unit"] if law.observed.scale == "linear" else []
     data = (tuple(map(_data, names)) for names in (scalars, columns))
     return Function(tuple(map(_real, priors)), *data, definitions, once, each)
