@@ -18,7 +18,7 @@ import numpy as np
 import scipy
 
 MAX_LENGTH = 2000
-MAX_NODES = 600
+MAX_NODES = 1200
 MAX_DEPTH = 60
 MAX_EXPONENT = 64.0
 

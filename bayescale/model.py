@@ -1,7 +1,8 @@
-"""law + noise + runs -> log posterior: compiled for the sampler, and the same model in PyMC's words.
+"""law + noise + runs -> log posterior: as formulas, and the same model in PyMC's words.
 
-Both are put together from the same trees (the law's formula, the noise's density, the priors). The compiled one is
-what is sampled; the PyMC one is for whoever wants to read, extend or check it, and the tests compare the two.
+Both are put together from the same trees (the law's formula, the noise's density, the priors). The first is compiled
+and sampled, or, for quick answers from few runs, walked by NumPy; the PyMC one is for whoever wants to read, extend or
+check it, and the tests compare them.
 """
 
 import functools

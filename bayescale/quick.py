@@ -33,10 +33,10 @@ TRIES = 2
 CLIMBS = 10  # starts, at most, that are followed to their optimum
 NEAR = 9.0  # a start within this many posterior widths (squared, a parameter) of an optimum leads there
 MANY = 20_000  # runs; with more of them the posterior is nearer to normal and a density dearer, so fewer are asked for
-NEWTON = 60  # steps at most
+NEWTON = 30  # steps, before quasi-Newton ones and after them, which few climbs need
 HALVINGS = 12  # of a step that does not gain, at most
-# runs up to which NumPy answers: it takes up to twice as long as compiled code does, and compiling takes seconds
-INTERPRETED = 2000
+# runs times parameters squared up to which NumPy answers: no more work than compiling is, which takes seconds
+INTERPRETED = 64_000
 RIVAL = 10.0  # another optimum counts if the log of its mass (Laplace) is less than this below the best
 STEP = 1e-4  # of the differences of gradients that give the curvature
 
@@ -105,9 +105,14 @@ def _approximate(model: Model, priors: Mapping[str, Prior], draws: int, chains: 
     return convergence, posterior, stats, {"proposals": count}
 
 
+def _by_numpy(model: Model) -> bool:
+    """The work decides, and not what has been compiled before: the same fit gives the same bits in every process."""
+    return bool(model.data[0] * len(model.names) ** 2 <= INTERPRETED)
+
+
 def _gradients(model: Model) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """Log density [draw], -inf where it fails, and gradient [draw, parameter] at positions [draw, parameter]."""
-    if model.data[0] <= INTERPRETED:
+    if _by_numpy(model):
         return functools.partial(gradients, model.function, model.data)
     density = compiled_density(model)
 
@@ -120,7 +125,7 @@ def _gradients(model: Model) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndar
 
 def _log_densities(model: Model, position: np.ndarray) -> np.ndarray:
     """Log density at every position [draw, parameter]: on all cores where one takes long, for it holds no lock."""
-    if model.data[0] <= INTERPRETED:
+    if _by_numpy(model):
         return log_densities(model.function, model.data, position)
     return np.concatenate(in_threads(lambda part: _in_a_row(model, part), np.array_split(position, cores())))
 
@@ -187,7 +192,27 @@ def _laplace(gradients: Callable, start: np.ndarray, rows: int) -> list[tuple[np
 
 
 def _climbed(gradients: Callable, start: np.ndarray) -> tuple[float, np.ndarray]:
-    """Log density and position of the optimum that a start leads to, by Newton's steps: starts are good ones."""
+    """Log density and position of the optimum that a start leads to.
+
+    By Newton's steps, of which a good start needs few; from others, quasi-Newton ones come first.
+    """
+    value, x, there = _newton(gradients, start)
+    if not there:
+        from scipy.optimize import minimize
+
+        def downhill(x: np.ndarray) -> tuple[float, np.ndarray]:
+            value, gradient = gradients(x[None])
+            return (-value[0], -gradient[0]) if np.isfinite(value[0]) else (1e300, np.zeros_like(x))
+
+        found = minimize(downhill, x, jac=True, method="L-BFGS-B", options={"maxiter": 500, "ftol": 1e-13})
+        value, x, there = _newton(gradients, found.x)
+    if not there:
+        raise NotTrusted("an optimum of the posterior is not found")
+    return value, x
+
+
+def _newton(gradients: Callable, start: np.ndarray) -> tuple[float, np.ndarray, bool]:
+    """Log density, position, and whether it is an optimum: whether no step gains."""
 
     def density(x: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = gradients(x[None])
@@ -201,9 +226,9 @@ def _climbed(gradients: Callable, start: np.ndarray) -> tuple[float, np.ndarray]
         tries = (x + step * 0.5**k for k in range(HALVINGS))
         found = next(((tried, at) for tried in tries if (at := density(tried))[0] > value + 1e-9), None)
         if found is None:
-            break
+            return value, x, True
         x, (value, gradient) = found
-    return value, x
+    return value, x, False
 
 
 def _precision(gradients: Callable, x: np.ndarray) -> np.ndarray:

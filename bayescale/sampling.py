@@ -1,4 +1,4 @@
-"""Compiled model -> draws that passed their limits: nutpie's NUTS, tried again with slower settings if need be."""
+"""Model -> compiled, -> draws that passed their limits: nutpie's NUTS, tried again with slower settings if need be."""
 
 import importlib
 import sys

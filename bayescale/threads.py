@@ -5,11 +5,12 @@ last digits; random draws amplify them. For matrices of this package's size thre
 """
 
 import contextlib
+import contextvars
 import functools
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -82,11 +83,15 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def in_threads[Part, Result](work: Callable[[Part], Result], parts: Iterable[Part]) -> list[Result]:
+def in_threads[Part, Result](work: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
     """What ``work`` returns for every part, in order, on all cores: pays where it spends its time in compiled code that
     holds no lock, as NumPy's loops over many numbers do."""
+    if len(parts) == 1:
+        return [work(parts[0])]
     with ThreadPoolExecutor(cores()) as pool:
-        return list(pool.map(work, parts))
+        # with what the caller has set for NumPy's warnings, which threads do not inherit
+        contexts = [contextvars.copy_context() for _ in parts]
+        return list(pool.map(lambda context, part: context.run(work, part), contexts, parts))
 
 
 def blocks(rows: int, columns: int) -> list[slice]:

@@ -353,7 +353,7 @@ GRAPHS = {"pymc", "pytensor", "matplotlib", "arviz_plots", "dask", "distributed"
         (["laws", "chinchilla"], GRAPHS | {"nutpie", "numba", "arviz_stats", "xarray"}),
         (["check", "pile"], GRAPHS | {"nutpie", "numba", "arviz_stats"}),
         pytest.param(["fit", "pile"], GRAPHS, marks=pytest.mark.slow),
-        pytest.param(["fit", "pile", "--quick"], GRAPHS | {"nutpie"}, marks=pytest.mark.slow),
+        pytest.param(["fit", "pile", "--quick"], GRAPHS | {"nutpie", "numba"}, marks=pytest.mark.slow),
     ],
 )
 def test_commands_import_only_what_they_need(args, heavy):

@@ -119,15 +119,15 @@ def test_order_of_the_runs_does_not_matter(pile, sampled):
         assert float(a.median()) == pytest.approx(float(b.median()), abs=0.2 * float(b.std()))
 
 
-# ---- refusals, before anything is compiled --------------------------------------------------------------------------
+# ---- refusals, before a model is made -------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def nothing_is_compiled(monkeypatch):
-    def compile(*args):
-        raise AssertionError("compiled before the runs and the law were checked")
+def no_model_is_made(monkeypatch):
+    def make(*args):
+        raise AssertionError("a model before the runs and the law were checked")
 
-    monkeypatch.setattr(fit_module, "model_of_runs", compile)
+    monkeypatch.setattr(fit_module, "model_of_runs", make)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def nothing_is_compiled(monkeypatch):
         (CHINCHILLA_RUNS | {"loss": [2.5] * 5}, "runs: all 5 losses are 2.5; there is nothing to learn from"),
     ],
 )
-def test_runs_that_do_not_fit(change, message, nothing_is_compiled):
+def test_runs_that_do_not_fit(change, message, no_model_is_made):
     with pytest.raises(FitError, match=message):
         fit(change, "chinchilla")
 
@@ -169,7 +169,7 @@ def law_with_epochs(tmp_path):
     return path
 
 
-def test_missing_column(law_with_epochs, nothing_is_compiled):
+def test_missing_column(law_with_epochs, no_model_is_made):
     message = r"runs: no column for epochs among N, .* which law 'epochs' uses; say which it is \(columns="
     with pytest.raises(ValueError, match=message):
         fit(CHINCHILLA_RUNS, law_with_epochs)
@@ -185,7 +185,7 @@ def test_missing_column(law_with_epochs, nothing_is_compiled):
         ([2, 2, 2, 2, 2], "all 5 runs have epochs = 2"),
     ],
 )
-def test_column_of_no_use(law_with_epochs, epochs, message, nothing_is_compiled):
+def test_column_of_no_use(law_with_epochs, epochs, message, no_model_is_made):
     with pytest.raises(ValueError, match=message):
         fit(CHINCHILLA_RUNS | {"epochs": epochs}, law_with_epochs)
 
@@ -202,7 +202,7 @@ def test_column_of_no_use(law_with_epochs, epochs, message, nothing_is_compiled)
         ({"seed": 0.5}, r"seed = 0.5 \(a whole number of at least 0 is expected\)"),
     ],
 )
-def test_options_of_no_use(options, message, nothing_is_compiled):
+def test_options_of_no_use(options, message, no_model_is_made):
     with pytest.raises(FitError, match=message):
         fit(CHINCHILLA_RUNS, "chinchilla", **options)
 

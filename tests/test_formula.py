@@ -12,6 +12,7 @@ from bayescale.formula import (
     FUNCTIONS,
     MAX_DEPTH,
     MAX_LENGTH,
+    MAX_NODES,
     FormulaError,
     evaluate,
     latex,
@@ -72,6 +73,16 @@ def test_value(text, value):
 def test_python_integers_neither_raise_nor_run_forever():
     assert evaluate(parse("1/x"), {"x": 0}) == np.inf
     assert evaluate(parse("x**x"), {"x": 10**9}) == np.inf
+
+
+def test_parts_have_a_limit():
+    def wide(count):  # a balanced sum: no deeper than its logarithm
+        return "x" if count == 1 else f"({wide(count // 2)}+{wide(count - count // 2)})"
+
+    assert parts(parse(wide(MAX_NODES // 3))) <= MAX_NODES
+    text = "+".join(["(" + "+".join(["1"] * 25) + ")"] * 30)  # 750 numbers, 749 sums
+    with pytest.raises(FormulaError, match="formula has 1499 parts: give parts of it names"):
+        parse(text)
 
 
 def test_names_and_parts():

@@ -232,7 +232,14 @@ def test_limits_are_told_in_the_documentation():
     page = (ROOT / "docs/faq.md").read_text()
     section = page.partition("### How large may my files be?")[2].partition("\n### ")[0]
     for limit in (
-        *(formula.MAX_LENGTH, formula.MAX_DEPTH, lawfile.MAX_BYTES, lawfile.MAX_PARTS, lawfile.MAX_ENTRIES),
+        *(
+            formula.MAX_LENGTH,
+            formula.MAX_NODES,
+            formula.MAX_DEPTH,
+            lawfile.MAX_BYTES,
+            lawfile.MAX_PARTS,
+            lawfile.MAX_ENTRIES,
+        ),
         *(runs.MAX_ROWS, runs.MAX_COLUMNS, runs.MAX_CELLS, problem.MAX_MENU),
     ):
         assert f"{limit:,}".replace(",", " ") in section, limit

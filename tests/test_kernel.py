@@ -33,6 +33,7 @@ def check(caller, function, data, position, rtol=1e-6):
     assert values[0] == pytest.approx(value, rel=1e-12)
     np.testing.assert_allclose(slopes[0], gradient, rtol=1e-6, atol=1e-9)
     np.testing.assert_allclose(values[1], straight(function, data, np.add(position, 0.1)), rtol=1e-12)
+    np.testing.assert_allclose(slopes[1], caller(function, data)(np.add(position, 0.1))[2], rtol=1e-6, atol=1e-9)
 
 
 DATA = {"s": 1.7, "c": np.linspace(0.2, 2.0, 13)}

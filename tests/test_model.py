@@ -139,6 +139,8 @@ def check_interpreted(function, data, real, call, name):
     together = log_densities(function, data, far)
     finite = np.isfinite(values)
     np.testing.assert_allclose(together[finite], values[finite], rtol=1e-12, err_msg=name)
+    beyond = np.array([status == 4 for status, _, _ in found])  # the density itself is not finite
+    assert np.isneginf(together[beyond]).all(), name
     for i in range(len(real)):  # far out what is left of a gradient may be rounding errors, in both
         size = np.abs(slopes[i]).max()
         np.testing.assert_allclose(slopes[i], found[i][2], rtol=1e-7, atol=1e-9 * size, err_msg=name)

@@ -89,7 +89,9 @@ def test_what_is_not_to_be_trusted_is_refused(log_density, start, reason):
         approximate(model_of(log_density, ("x",), start), {"x": NORMAL}, 1000, 4, seed=1)
 
 
-def test_quick_fit_agrees_with_chains(pile, sampled):
+@pytest.mark.parametrize("interpreted", [10**9, 0], ids=["NumPy", "compiled"])
+def test_quick_fit_agrees_with_chains(pile, sampled, monkeypatch, interpreted):
+    monkeypatch.setattr(quick_module, "INTERPRETED", interpreted)
     tree = fit(pile, "chinchilla", quick=True, seed=1)
     report = diagnostics(tree)
     assert report["method"] == "importance" and report["pareto_k"] < 0.7 and "not_quick" not in report
@@ -101,6 +103,31 @@ def test_quick_fit_agrees_with_chains(pile, sampled):
             error = float(np.hypot(*(each[name] for each in errors)))  # Monte Carlo
             assert error < 0.2 * float(theirs[name].std())
             assert float(ours[name].quantile(q)) == pytest.approx(float(theirs[name].quantile(q)), abs=4 * error), name
+
+
+def test_compiled_code_says_what_numpy_says(pile, monkeypatch):
+    fit_module = importlib.import_module("bayescale.fit")
+    law, runs, noise, constants = fit_module._prepared(pile, "chinchilla", None)
+    model = fit_module._model(law, noise, runs, constants, 0)
+    found = []
+    for interpreted in (10**9, 0):
+        monkeypatch.setattr(quick_module, "INTERPRETED", interpreted)
+        found.append((quick_module._log_densities(model, model.start), *quick_module._gradients(model)(model.start)))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
+
+
+def test_a_climb_from_far_off_arrives_or_says_so():
+    def gradients(position):  # Rosenbrock's valley, whose floor is bent
+        x, y = position.T
+        value = -((1 - x) ** 2) - 100 * (y - x**2) ** 2
+        slope = np.stack([2 * (1 - x) + 400 * x * (y - x**2), -200 * (y - x**2)], axis=1)
+        return value, slope
+
+    value, x = quick_module._climbed(gradients, np.array([-3.0, 12.0]))
+    assert value == pytest.approx(0, abs=1e-8) and x == pytest.approx([1, 1], abs=1e-3)
+    with pytest.raises(NotTrusted, match="an optimum of the posterior is not found"):
+        quick_module._climbed(lambda position: (position[:, 0], np.ones_like(position)), np.zeros(1))
 
 
 def test_chains_are_sampled_where_the_weights_do_not_vouch(pile, monkeypatch):

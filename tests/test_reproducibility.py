@@ -53,6 +53,8 @@ for label, runs in (("few", pile), ("many", many)):
     found[f"sensitivity {label}"] = digest(bayescale.prior_sensitivity(fit))
     found[f"loo {label}"] = digest(loo(fit))
     found[f"report {label}"] = digest(bayescale.report(fit, compute=1e23, params=7e10, tokens=1.4e12, seed=5))
+tall = {name: np.tile(column, 4) * (1 + 1e-3 * np.arange(1600)) for name, column in many.items()}
+found["quick tall"] = digest(bayescale.fit(tall, "chinchilla", seed=5, quick=True))  # of compiled code
 fits = bayescale.fit_laws(pile, ["chinchilla", "kaplan"], seed=5)
 found["compare"] = digest(bayescale.compare(fits, forward=True, horizon=0.5, seed=5))
 found["backtest"] = digest(bayescale.backtest(many, "chinchilla", horizon=0.5, seed=5))
