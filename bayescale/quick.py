@@ -30,7 +30,9 @@ GOOD = 0.7  # no more rounds once this share of the draws counts
 FINAL = 16_000
 # rounds that may be the last: k has an error of its own, and the first proposal may be a guess
 TRIES = 2
+CLIMBS_FEWEST = 2  # of starts as far apart as they come: of few runs two optima may be near each other
 CLIMBS = 10  # starts, at most, that are followed to their optimum
+SAME = 0.01  # optima that are nearer than this (squared widths, a parameter) are one
 NEAR = 9.0  # a start within this many posterior widths (squared, a parameter) of an optimum leads there
 MANY = 20_000  # runs; with more of them the posterior is nearer to normal and a density dearer, so fewer are asked for
 NEWTON = 30  # steps, before quasi-Newton ones and after them, which few climbs need
@@ -167,10 +169,11 @@ def _laplace(gradients: Callable, start: np.ndarray, rows: int) -> list[tuple[np
     The next start to climb is the one farthest from all optima found, until none is far from all of them. The starts
     come from START_RUNS of the runs: of many they are as far from the optimum as so few runs can tell.
     """
+    least = CLIMBS_FEWEST if rows < MANY else 1
     near = NEAR * max(1.0, rows / START_RUNS)
     found: list[tuple[float, np.ndarray, np.ndarray]] = []  # log mass, optimum, precision
     left = start
-    for _ in range(CLIMBS):
+    for climb in range(1, CLIMBS + 1):
         value, x = _climbed(gradients, left[0])
         precision = _precision(gradients, x)
         if not np.isfinite(precision).all():
@@ -178,14 +181,14 @@ def _laplace(gradients: Callable, start: np.ndarray, rows: int) -> list[tuple[np
         eigenvalues = np.linalg.eigvalsh(precision)
         if not eigenvalues[0] > 0:
             raise NotTrusted("the posterior has no curvature at its optimum")
-        if not any((x - at) @ p @ (x - at) < len(x) for _, at, p in found):
+        if not any((x - at) @ p @ (x - at) < SAME * len(x) for _, at, p in found):
             found.append((value - 0.5 * np.log(eigenvalues).sum(), x, precision))
         left = left[1:]
         if not len(left):
             break
         apart = np.min([np.einsum("si,ij,sj->s", left - at, p, left - at) for _, at, p in found], axis=0)
         left = left[np.argsort(-apart)]
-        if apart.max() < near * len(x):
+        if apart.max() < near * len(x) and climb >= least:
             break
     most = max(mass for mass, _, _ in found)
     return [(x, np.linalg.inv(precision)) for mass, x, precision in found if mass > most - RIVAL]
