@@ -28,7 +28,9 @@ PRIOR_SHARE_MAX_COLLINEAR = 0.3
 def check_convergence(posterior: xr.Dataset, stats: xr.Dataset) -> dict[str, Any]:
     """r-hat, effective draws, divergences and E-BFMI against their limits; ``why`` names the worst offender and
     ``remedy`` says what to try."""
-    r_hat, ess, tail = chain_statistics(posterior)
+    r_hat = of_every_variable("rhat", posterior)
+    ess = of_every_variable("ess", posterior, method="bulk")
+    tail = of_every_variable("ess", posterior, method="tail", prob=(0.05, 0.95))  # the ends of the reported bands
     divergences = int(stats["diverging"].sum())
     e_bfmi = None  # a quick answer has no energy
     if "energy" in stats:
@@ -71,24 +73,15 @@ def check_convergence(posterior: xr.Dataset, stats: xr.Dataset) -> dict[str, Any
     }
 
 
-def chain_statistics(posterior: xr.Dataset) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
-    """r-hat, and effective draws in the bulk and of the tails, of every variable [chain, draw].
-
-    The tails are at 5 % and 95 %, the ends of the bands that are reported. Where all draws are the same, r-hat is NaN.
-    """
+def of_every_variable(statistic: str, posterior: xr.Dataset, **options: Any) -> dict[str, float]:
+    """``rhat`` or ``ess`` of ArviZ for every variable [chain, draw]; where all draws are the same, r-hat is NaN."""
     from arviz_stats.base import array_stats
 
     # of all together: going through xarray once for each takes a third longer
     draws = np.stack([posterior[name].transpose("chain", "draw").values for name in posterior.data_vars])
-    axes = {"chain_axis": 1, "draw_axis": 2}
     with np.errstate(all="ignore"):
-        found = (
-            array_stats.rhat(draws, **axes),
-            array_stats.ess(draws, method="bulk", **axes),
-            array_stats.ess(draws, method="tail", prob=(0.05, 0.95), **axes),
-        )
-    r_hat, bulk, tail = (dict(zip(map(str, posterior.data_vars), map(float, values), strict=True)) for values in found)
-    return r_hat, bulk, tail
+        found = getattr(array_stats, statistic)(draws, chain_axis=1, draw_axis=2, **options)
+    return dict(zip(map(str, posterior.data_vars), map(float, found), strict=True))
 
 
 def check_identification(
@@ -216,7 +209,7 @@ def fit_summary(tree: xr.DataTree) -> dict[str, Any]:
     """A fit for machines: ``law``, ``source``, ``runs``, ``parameters`` (median, q05, q95, r_hat, ess_bulk of each
     parameter and derived quantity), ``regimes``, ``diagnostics`` and ``notes`` of the lint."""
     posterior = tree["posterior"].to_dataset()
-    r_hat, ess, _ = chain_statistics(posterior)
+    r_hat, ess = of_every_variable("rhat", posterior), of_every_variable("ess", posterior, method="bulk")
     low, middle, high = (posterior.quantile(q, dim=("chain", "draw")) for q in (0.05, 0.5, 0.95))
     report = diagnostics(tree)
     chains = report.get("method") != "importance"

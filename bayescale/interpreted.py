@@ -1,5 +1,5 @@
 """The functions of :mod:`bayescale.kernel` by NumPy, at many positions at once: for some thousands of calls on few runs
-that is over before a compiler would have started."""
+that is over before a compiler would be done."""
 
 from typing import Any
 
@@ -45,9 +45,8 @@ def gradients(function: Function, data: np.ndarray, position: np.ndarray) -> tup
 
 def _gradients(function: Function, known: dict[str, Any], position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     draws, dim = position.shape
-    values, slopes = dict(known), {}
-    for i, name in enumerate(function.position):  # [draw, direction, run]
-        values[name], slopes[name] = position[:, i, None, None], np.eye(dim)[i][:, None]
+    values = known | {name: position[:, i, None, None] for i, name in enumerate(function.position)}
+    slopes = dict(zip(function.position, np.eye(dim)[..., None], strict=True))  # each [direction, run]
     for name, tree in function.definitions.items():
         values[name], slope = value_and_slope(tree, values, slopes)
         slopes |= {} if slope is None else {name: slope}
