@@ -21,6 +21,7 @@ MAX_LENGTH = 2000
 MAX_NODES = 1200
 MAX_DEPTH = 60
 MAX_EXPONENT = 64.0
+MAX_NAME = 60  # characters: names appear in messages, tables and figures
 
 
 class FormulaError(ValueError):
@@ -190,6 +191,10 @@ def _convert(node: ast.expr, text: str, depth: int) -> Node:
                 raise FormulaError(f"a number in formula {_short(text)} is too large for a float")
             return Number(number)
         case ast.Name(id=name):
+            if len(name) > MAX_NAME:
+                raise FormulaError(
+                    f"the name {_short(name)} in formula has {len(name)} characters; {MAX_NAME} are allowed"
+                )
             return Name(name)
         case ast.UnaryOp(op=ast.USub(), operand=operand):
             return Negative(_convert(operand, text, depth + 1))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bayescale.formula import FUNCTIONS, FormulaError, Node, names, parse, parts
+from bayescale.formula import FUNCTIONS, MAX_NAME, FormulaError, Node, names, parse, parts
 from bayescale.priors import DISTRIBUTIONS, Prior
 
 # symbol of the field -> column of the runs
@@ -16,7 +16,6 @@ PREDICTED = "predicted"  # what the formula gives, among the names of its parts
 MAX_BYTES = 64_000
 MAX_DOTS = 200  # in one line: the time that TOML takes for a dotted key grows with the square of its parts
 MAX_ENTRIES = 100  # of one table: sub-expressions, priors, derived quantities, presets
-MAX_NAME = 60  # characters
 MAX_PARTS = 2000  # numbers, names and operations of all formulas together: what is compiled for a sampler
 # what a fit calls things of its own; N_ref, L_span, data_0 and their like are taken too
 RESERVED = {
@@ -338,11 +337,15 @@ def _table(table: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:
     if len(value) > MAX_ENTRIES:
         raise LawError(f"{where}: {len(value)} entries in [{key}]; at most {MAX_ENTRIES} are allowed")
     for name in value:
-        if not (name.isascii() and name.isidentifier()):
-            raise LawError(f"{where}: {clipped(repr(name))} in [{key}] is not a name (letters, digits and _ only)")
-        if len(name) > MAX_NAME:
-            raise LawError(f"{where}: {clipped(name)} in [{key}] has {len(name)} characters; {MAX_NAME} are allowed")
+        _check_name(name, f"{where}: {clipped(repr(name))} in [{key}]")
     return value
+
+
+def _check_name(name: str, what: str) -> None:
+    if not (name.isascii() and name.isidentifier()):
+        raise LawError(f"{what} is not a name (letters, digits and _ only)")
+    if len(name) > MAX_NAME:
+        raise LawError(f"{what} has {len(name)} characters; {MAX_NAME} are allowed")
 
 
 def _text(table: Mapping[str, Any], key: str, where: str) -> str:
@@ -413,8 +416,8 @@ def _observed(table: Mapping[str, Any], where: str) -> Observed:
     _known_keys(table, {"column", "symbol", "scale", "count"}, where)
     given = {key: _text(table, key, where) for key in table}
     for key in ("column", "symbol", "count"):
-        if key in given and not (given[key].isascii() and given[key].isidentifier()):
-            raise LawError(f"{where}: {key} = {shown(given[key])} is not a name (letters, digits and _ only)")
+        if key in given:
+            _check_name(given[key], f"{where}: {key} = {shown(given[key])}")
     symbol = "L" if given.get("column", "loss") == "loss" else "Y"
     observed = Observed(**({"symbol": symbol} | given))
     if observed.scale not in OBSERVED_SCALES:
@@ -452,7 +455,7 @@ def _preset(table: Any, formula: Node, inputs: set[str], where: str) -> Preset:
         raise LawError(f"{where} needs 'source' and a table 'values', and may have 'answers'")
     if not _text(table, "source", where):
         raise LawError(f"{where}: 'source' is empty; say where the numbers are printed")
-    values = {key: _number(value, f"{where}: {key}") for key, value in table["values"].items()}
+    values = {key: _number(value, f"{where}: {key}") for key, value in _table(table, "values", where).items()}
     answers = table.get("answers", [])
     if not isinstance(answers, list) or len(answers) > MAX_ENTRIES:
         raise LawError(f"{where}: 'answers' must be a list of tables")
@@ -464,7 +467,7 @@ def _answer(table: Any, formula: Node, values: Mapping[str, float], inputs: set[
     if not isinstance(table, dict) or not isinstance(table.get("at", {}), dict):
         raise LawError(f"{where}: tables such as {{ at = {{ N = 70e9, D = 1.4e12 }}, value = 1.94, within = 0.01 }}")
     _known_keys(table, {"quantity", "at", "value", "within", "source"}, where)
-    at = {key: _number(value, f"{where}: at {key}") for key, value in table.get("at", {}).items()}
+    at = {key: _number(value, f"{where}: at {key}") for key, value in _table(table, "at", where).items()}
     quantity = _text(table, "quantity", where)
     value, within = (_number(table.get(key), f"{where}: {key}") for key in ("value", "within"))
     tree = _parse(quantity, where) if quantity else formula

@@ -70,8 +70,8 @@ def print_table(table: Table) -> None:
         shown.add_column(name, justify="left" if words else "right", no_wrap=True)
     for row in table.rows:
         shown.add_row(*row)
-    # numbers are never cut: on a narrow terminal a long line wraps
-    console = Console(highlight=False, width=400)
+    # numbers are never cut: on a narrow terminal a long line wraps; cells may hold a law file's words: never markup
+    console = Console(highlight=False, markup=False, emoji=False, width=400)
     print(table.title)
     console.print(shown)
 

@@ -181,7 +181,7 @@ def drive(name: str, inputs: int, seed: int, keep: Path | None) -> dict:
     return total
 
 
-def guided(name: str, seconds: int, seed: int) -> None:
+def guided(name: str, seconds: int, seed: int, keep: Path | None) -> None:
     """Atheris: inputs grown by what code they reach; half of the changes are those of the target's own maker."""
     import atheris
 
@@ -199,7 +199,8 @@ def guided(name: str, seconds: int, seed: int) -> None:
         if not isinstance(problem, str) and took > hostile.SECONDS * 4:  # instrumented code is slow
             problem = f"{took:.1f} s"
         if isinstance(problem, str):
-            raise RuntimeError(problem)
+            _keep(keep, name, target.suffix, raw)
+            raise RuntimeError(f"{problem}; the input: {raw!r}")
 
     def changed(raw: bytes, size: int, salt: int) -> bytes:
         rng = random.Random(salt)
@@ -232,7 +233,7 @@ def main() -> None:
     if given.atheris:
         if len(given.parser or ()) != 1:
             raise SystemExit("--atheris goes with one --parser")
-        return guided(given.parser[0], given.atheris, given.seed)
+        return guided(given.parser[0], given.atheris, given.seed, given.keep)
     from benchmarks.hostile import TARGETS
 
     print(f"{'parser':10} {'inputs':>7} {'accepted':>8} {'refused':>8} {'crashes':>7} {'slowest':>8} {'memory':>16}")
