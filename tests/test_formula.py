@@ -12,6 +12,7 @@ from bayescale.formula import (
     FUNCTIONS,
     MAX_DEPTH,
     MAX_LENGTH,
+    MAX_NAME,
     MAX_NODES,
     FormulaError,
     evaluate,
@@ -295,7 +296,8 @@ def test_not_text(value):
 
 def test_limits_leave_room():
     assert parse("(" * MAX_DEPTH + "x" + ")" * MAX_DEPTH) == parse("x")
-    assert names(parse("x" * MAX_LENGTH)) == {"x" * MAX_LENGTH}
+    assert names(parse("x" * MAX_NAME)) == {"x" * MAX_NAME}
+    assert names(parse("x" + " " * (MAX_LENGTH - 4) + "+ y")) == {"x", "y"}
     assert parts(parse("x" + " + x" * 50)) == 101
 
 

@@ -220,6 +220,14 @@ def test_texts_that_unpack_without_end_are_refused(tmp_path):
         ("#" * (lawfile.MAX_BYTES + 1), "larger than 64000 bytes: this is not a law file"),
         ("a" + ".a" * 201 + " = 1", "line 1 has 201 dots; at most 200 are allowed in one"),
         ("x = " + "[" * 60_000, "not valid TOML: lists or tables nested too deep"),
+        (
+            "title = 't'\ncite = 'c'\nformula = '" + "x" * 61 + "'",
+            "the name 'x{56}...' in formula has 61 ch",
+        ),
+        (
+            "title = 't'\ncite = 'c'\nformula = 'N'\n[where]\n" + "x" * 61 + " = 'N'",
+            "has 61 characters; 60 are allow",
+        ),
         ("[priors]\n" + "".join(f"p{i} = 1\n" for i in range(101)), "101 entries in|'title' is missing"),
     ],
 )
@@ -236,6 +244,7 @@ def test_limits_are_told_in_the_documentation():
             formula.MAX_LENGTH,
             formula.MAX_NODES,
             formula.MAX_DEPTH,
+            formula.MAX_NAME,
             lawfile.MAX_BYTES,
             lawfile.MAX_PARTS,
             lawfile.MAX_ENTRIES,
