@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayescale.chains import e_bfmi, ess_tail, r_hat_and_ess
 from bayescale.law import Law, law_derived, sample_priors
 from bayescale.lawfile import parse_law
 from bayescale.lint import SCATTER_MAX, line_of_sizes, move_together
@@ -28,16 +29,13 @@ PRIOR_SHARE_MAX_COLLINEAR = 0.3
 def check_convergence(posterior: xr.Dataset, stats: xr.Dataset) -> dict[str, Any]:
     """r-hat, effective draws, divergences and E-BFMI against their limits; ``why`` names the worst offender and
     ``remedy`` says what to try."""
-    r_hat = of_every_variable("rhat", posterior)
-    ess = of_every_variable("ess", posterior, method="bulk")
-    tail = of_every_variable("ess", posterior, method="tail", prob=(0.05, 0.95))  # the ends of the reported bands
+    names, draws = stacked(posterior)
+    r_hat, ess = ({name: float(x) for name, x in zip(names, found, strict=True)} for found in r_hat_and_ess(draws))
+    ends = ess_tail(draws, (0.05, 0.95))  # of the reported bands
+    tail = {name: float(x) for name, x in zip(names, ends, strict=True)}
     divergences = int(stats["diverging"].sum())
-    e_bfmi = None  # a quick answer has no energy
-    if "energy" in stats:
-        import arviz_stats
-
-        with np.errstate(all="ignore"):  # energies that are all the same, or not finite
-            e_bfmi = float(arviz_stats.bfmi(stats)["energy"].values.min())
+    # a quick answer has no energy
+    bfmi = float(e_bfmi(stats["energy"].transpose("chain", "draw").values).min()) if "energy" in stats else None
     worst_r, worst_e, worst_t = max(r_hat, key=r_hat.get), min(ess, key=ess.get), min(tail, key=tail.get)
     objections, remedies = [], []
     if not r_hat[worst_r] < R_HAT_MAX:
@@ -53,8 +51,8 @@ def check_convergence(posterior: xr.Dataset, stats: xr.Dataset) -> dict[str, Any
     if divergences > DIVERGENCES_MAX * stats["diverging"].size:
         objections.append(f"{divergences} divergences (at most {int(DIVERGENCES_MAX * stats['diverging'].size)})")
         remedies.append("a law with fewer parameters or narrower priors, for the posterior is too sharply bent")
-    if e_bfmi is not None and not e_bfmi > E_BFMI_MIN:
-        objections.append(f"E-BFMI is {e_bfmi:.2f} (must be above {E_BFMI_MIN})")
+    if bfmi is not None and not bfmi > E_BFMI_MIN:
+        objections.append(f"E-BFMI is {bfmi:.2f} (must be above {E_BFMI_MIN})")
         remedies.append("a law with narrower priors, for its tails are too heavy for the sampler")
     if objections and not remedies:
         remedies.append("more draws (draws=4000, --draws 4000)")
@@ -67,21 +65,16 @@ def check_convergence(posterior: xr.Dataset, stats: xr.Dataset) -> dict[str, Any
         "r_hat_max": r_hat[worst_r],
         "ess_min": ess[worst_e],
         "ess_tail_min": tail[worst_t],
-        "e_bfmi": e_bfmi if e_bfmi is not None and math.isfinite(e_bfmi) else None,
+        "e_bfmi": bfmi if bfmi is not None and math.isfinite(bfmi) else None,
         "r_hat": r_hat,
         "ess_bulk": ess,
     }
 
 
-def of_every_variable(statistic: str, posterior: xr.Dataset, **options: Any) -> dict[str, float]:
-    """``rhat`` or ``ess`` of ArviZ for every variable [chain, draw]; where all draws are the same, r-hat is NaN."""
-    from arviz_stats.base import array_stats
-
-    # of all together: going through xarray once for each takes a third longer
-    draws = np.stack([posterior[name].transpose("chain", "draw").values for name in posterior.data_vars])
-    with np.errstate(all="ignore"):
-        found = getattr(array_stats, statistic)(draws, chain_axis=1, draw_axis=2, **options)
-    return dict(zip(map(str, posterior.data_vars), map(float, found), strict=True))
+def stacked(posterior: xr.Dataset) -> tuple[list[str], np.ndarray]:
+    """Names of the variables of a posterior, and their draws as one array [variable, chain, draw]."""
+    names = [str(name) for name in posterior.data_vars]
+    return names, np.stack([posterior[name].transpose("chain", "draw").values for name in names])
 
 
 def check_identification(
@@ -139,8 +132,6 @@ def regimes(law: Law, posterior: xr.Dataset, not_identified: Sequence[str] = ())
     ----------
     Bahri, Dyer, Kaplan, Lee, Sharma 2021, arXiv:2102.06701
     """
-    from scipy import stats
-
     prior = sample_priors(law, 2 * KDE_POINTS, np.random.default_rng(0))
     prior |= law_derived(law, prior | dict.fromkeys(law.constants, 2.0))  # exponents do not depend on the constants
     found = {}
@@ -149,10 +140,10 @@ def regimes(law: Law, posterior: xr.Dataset, not_identified: Sequence[str] = ())
             continue
         before, after = (np.log(np.clip(np.ravel(values), 1e-6, None)) for values in (prior[name], posterior[name]))
         after = after[:: max(1, len(after) // KDE_POINTS)]  # a thousand are plenty for a probability
-        own = stats.gaussian_kde(before)(np.clip(after, *np.quantile(before, [0.001, 0.999])))
+        own = _kernel_density(before, np.clip(after, *np.quantile(before, [0.001, 0.999])))
         centres = {"variance": (np.log(VARIANCE_LIMITED[symbol]), VARIANCE_LIMITED_SD)}
         centres["resolution"] = (np.log(RESOLUTION_LIMITED[0]), RESOLUTION_LIMITED[1])
-        evidence = {kind: float(np.mean(stats.norm(*centre).pdf(after) / own)) for kind, centre in centres.items()}
+        evidence = {kind: float(np.mean(_normal(after, *centre) / own)) for kind, centre in centres.items()}
         share = evidence["variance"] / max(sum(evidence.values()), 1e-300)
         found["model" if symbol == "N" else "data"] = {
             "variance_limited": share,
@@ -160,6 +151,16 @@ def regimes(law: Law, posterior: xr.Dataset, not_identified: Sequence[str] = ())
             "exponent": float(np.exp(np.median(after))),
         }
     return found
+
+
+def _kernel_density(sample: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Density of a sample [draw] at some points, by normal kernels of Scott's width."""
+    width = sample.std(ddof=1) * len(sample) ** -0.2
+    return _normal(at[:, None], sample, width).mean(axis=1)
+
+
+def _normal(x: np.ndarray, mean: np.ndarray | float, sd: float) -> np.ndarray:
+    return np.exp(-(((x - mean) / sd) ** 2) / 2) / (sd * math.sqrt(2 * math.pi))
 
 
 def diagnostics(tree: xr.DataTree | xr.Dataset) -> dict[str, Any]:
@@ -209,8 +210,9 @@ def fit_summary(tree: xr.DataTree) -> dict[str, Any]:
     """A fit for machines: ``law``, ``source``, ``runs``, ``parameters`` (median, q05, q95, r_hat, ess_bulk of each
     parameter and derived quantity), ``regimes``, ``diagnostics`` and ``notes`` of the lint."""
     posterior = tree["posterior"].to_dataset()
-    r_hat, ess = of_every_variable("rhat", posterior), of_every_variable("ess", posterior, method="bulk")
-    low, middle, high = (posterior.quantile(q, dim=("chain", "draw")) for q in (0.05, 0.5, 0.95))
+    names, draws = stacked(posterior)
+    columns = (*r_hat_and_ess(draws), *np.quantile(draws, (0.5, 0.05, 0.95), axis=(1, 2)))
+    shown = dict(zip(names, zip(*columns, strict=True), strict=True))
     report = diagnostics(tree)
     chains = report.get("method") != "importance"
     return {
@@ -218,16 +220,16 @@ def fit_summary(tree: xr.DataTree) -> dict[str, Any]:
         "source": tree.attrs["source"],
         "runs": tree["observed_data"].sizes["run"],
         "parameters": {
-            str(name): {
-                "median": float(middle[name]),
-                "q05": float(low[name]),
-                "q95": float(high[name]),
+            name: {
+                "median": float(median),
+                "q05": float(low),
+                "q95": float(high),
                 # of a quick answer the weights say what the draws are worth; there are no chains to compare
-                "r_hat": r_hat[name] if chains else math.nan,
-                "ess_bulk": ess[name] if chains else min(ess[name], report["ess_min"]),
+                "r_hat": float(r_hat) if chains else math.nan,
+                "ess_bulk": float(ess if chains else min(ess, report["ess_min"])),
                 "identified": name not in report["not_identified"],
             }
-            for name in posterior.data_vars
+            for name, (r_hat, ess, median, low, high) in shown.items()
         },
         "regimes": regimes(parse_law(tree.attrs["law_text"], tree.attrs["law"]), posterior, report["not_identified"]),
         "diagnostics": report,

@@ -14,6 +14,7 @@ from bayescale.diagnostics import PARETO_K_MAX, diagnostics
 from bayescale.fit import FitError, draws_of, law_of, part_of, refit
 from bayescale.law import column, law_loss, size_column
 from bayescale.noise import NOISES, beta_binomial_parameters, cumulative, noise_scale
+from bayescale.pareto import smoothed_weights
 from bayescale.threads import one_blas_thread
 
 CHUNK = 8_000_000  # draws x runs looked at together, where there are too many runs to keep the log likelihood of all
@@ -67,8 +68,6 @@ def loo(
     -----
     Vehtari, Gelman and Gabry 2017, doi:10.1007/s11222-016-9696-4; Vehtari et al. 2024, arXiv:1507.02646.
     """
-    import arviz_stats  # noqa: F401, registers the accessor
-
     if "log_likelihood" not in fit.children and groups is None:
         return _by_chunks(fit, progress)
     pointwise = log_likelihood(fit)
@@ -78,10 +77,8 @@ def loo(
     if draws < MIN_DRAWS:
         raise FitError(f"a fit of {draws} draws: leaving runs out by importance needs at least {MIN_DRAWS}; fit again")
     good_k = min(PARETO_K_MAX, 1 - 1 / np.log10(draws))
-    log_weights, pareto_k = joint.azstats.psislw(r_eff=relative_efficiency(fit), dim=["chain", "draw"])
     flat = joint.stack(sample=("chain", "draw")).transpose("group", "sample").values
-    weights = log_weights.stack(sample=("chain", "draw")).transpose("group", "sample").values
-    k = pareto_k.values.copy()
+    weights, k = smoothed_weights(-flat, relative_efficiency(fit))
     elpd = logsumexp(flat + weights, axis=1)
     pit = _weighted_pit(fit, weights, members, max(1, draws // PIT_DRAWS))
 

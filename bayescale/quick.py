@@ -19,6 +19,7 @@ from bayescale.diagnostics import ESS_MIN, PARETO_K_MAX, check_convergence
 from bayescale.interpreted import gradients, log_densities
 from bayescale.kernel import compiled
 from bayescale.model import Model
+from bayescale.pareto import smoothed_weights
 from bayescale.priors import Prior, from_real
 from bayescale.sampling import as_dataset
 from bayescale.starts import START_RUNS
@@ -244,8 +245,6 @@ def _precision(gradients: Callable, x: np.ndarray) -> np.ndarray:
 
 def _weighed(model: Model, proposal: list[tuple[np.ndarray, np.ndarray]], count: int, rng: np.random.Generator):
     """Positions [draw, parameter] from an even mixture of Student-t's, smoothed log weights [draw] and Pareto k."""
-    from arviz_stats.base import array_stats
-
     dim = len(proposal[0][0])
     roots = [np.linalg.cholesky(covariance) for _, covariance in proposal]
     which = rng.integers(len(proposal), size=count)
@@ -261,8 +260,7 @@ def _weighed(model: Model, proposal: list[tuple[np.ndarray, np.ndarray]], count:
     if not np.isfinite(log_weight).any():
         raise NotTrusted("the posterior is not finite around its optimum")
     log_weight = np.maximum(log_weight, np.max(log_weight) - 700.0)  # no weight at all, but a number
-    with np.errstate(over="ignore"):
-        smoothed, pareto_k = array_stats.psislw(-log_weight)
+    smoothed, pareto_k = smoothed_weights(log_weight)
     return position, smoothed, float(pareto_k)
 
 

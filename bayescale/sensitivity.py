@@ -14,6 +14,7 @@ from bayescale.forecast import planned_runs
 from bayescale.law import TRAINING, Law, column, law_loss
 from bayescale.loo import log_likelihood
 from bayescale.optimum import best_split
+from bayescale.pareto import smoothed_weights
 from bayescale.priors import Prior, quantile
 from bayescale.problem import budgets_of, problem_of
 
@@ -120,14 +121,8 @@ def _quantities(fit: xr.DataTree, compute: Any, params: Any, tokens: Any) -> xr.
 
 def _powered(log_prior: xr.DataArray, power: float) -> np.ndarray | None:
     """Smoothed importance weights of prior**power against the prior [sample]; None when too few draws carry them."""
-    import arviz_stats  # noqa: F401, registers the accessor
-
-    # the accessor smooths the ratios exp(-x): those wanted here are prior**(power - 1)
-    log_weights, k = ((1 - power) * log_prior).azstats.psislw(dim=["chain", "draw"])
-    if not float(k) <= PARETO_K_MAX:
-        return None
-    weights = np.exp(log_weights.transpose("chain", "draw").values.ravel())
-    return weights / weights.sum()
+    log_weights, k = smoothed_weights((power - 1) * log_prior.transpose("chain", "draw").values.ravel())
+    return np.exp(log_weights) if k <= PARETO_K_MAX else None
 
 
 def _weighted_median(draws: xr.DataArray, weights: np.ndarray | None) -> float:

@@ -344,16 +344,17 @@ def test_status_of_the_process(tmp_path):
 
 
 GRAPHS = {"pymc", "pytensor", "matplotlib", "arviz_plots", "dask", "distributed"}
+STATISTICS = {"arviz_stats", "scipy.stats", "scipy.optimize"}  # a second of imports, and 40 MB
 
 
 @pytest.mark.parametrize(
     ("args", "heavy"),
     [
-        (["fit", "--help"], GRAPHS | {"nutpie", "numba", "arviz_stats"}),
-        (["laws", "chinchilla"], GRAPHS | {"nutpie", "numba", "arviz_stats", "xarray"}),
-        (["check", "pile"], GRAPHS | {"nutpie", "numba", "arviz_stats"}),
-        pytest.param(["fit", "pile"], GRAPHS, marks=pytest.mark.slow),
-        pytest.param(["fit", "pile", "--quick"], GRAPHS | {"nutpie", "numba"}, marks=pytest.mark.slow),
+        (["fit", "--help"], GRAPHS | STATISTICS | {"nutpie", "numba"}),
+        (["laws", "chinchilla"], GRAPHS | STATISTICS | {"nutpie", "numba", "xarray"}),
+        (["check", "pile"], GRAPHS | STATISTICS | {"nutpie", "numba"}),
+        pytest.param(["fit", "pile"], GRAPHS | STATISTICS, marks=pytest.mark.slow),
+        pytest.param(["fit", "pile", "--quick"], GRAPHS | STATISTICS | {"nutpie", "numba"}, marks=pytest.mark.slow),
     ],
 )
 def test_commands_import_only_what_they_need(args, heavy):
