@@ -15,45 +15,40 @@ from scipy.special import ndtri
 MIN_DRAWS = 4  # of a chain
 
 
-def r_hat_and_ess(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def r_hat_and_ess(draws: np.ndarray) -> tuple[float, float]:
     """Rank-normalised split r-hat, of bulk and tails the larger, and effective draws of the bulk.
 
     Parameters
     ----------
-    draws : [quantity, chain, draw]
+    draws : of one quantity [chain, draw]
 
     Returns
     -------
-    Two arrays [quantity]. Both are NaN where draws are NaN or fewer than 4 a chain; r-hat also where all draws are the
-    same or there is one chain alone.
+    Both are NaN where a draw is NaN or a chain has fewer than 4; r-hat also where all draws are the same or there is
+    one chain alone. Where more than half of the draws are infinite r-hat is that of the bulk.
     """
-    if draws.shape[2] < MIN_DRAWS:
-        return np.full(len(draws), np.nan), np.full(len(draws), np.nan)
+    if draws.shape[1] < MIN_DRAWS or np.isnan(draws).any():
+        return np.nan, np.nan
     with np.errstate(all="ignore"):  # draws that are infinite, or all the same
         halves = _halves(draws)
-        scores = np.array([_normal_scores(one) for one in halves])
+        scores = _normal_scores(halves)
         # chains in different places or, folded, of different widths
-        folded = np.abs(halves - np.median(halves, axis=(1, 2), keepdims=True))
-        r_hat = np.fmax(_r_hat(scores), _r_hat(np.array([_normal_scores(one) for one in folded])))
-        ess = _effective(scores)
-    unknown = np.isnan(draws).any(axis=(1, 2))
-    return np.where(unknown | (draws.shape[1] < 2), np.nan, r_hat), np.where(unknown, np.nan, ess)
+        r_hat = np.fmax(_r_hat(scores), _r_hat(_normal_scores(np.abs(halves - np.median(halves)))))
+        return float(r_hat) if len(draws) > 1 else np.nan, _effective(scores)
 
 
-def ess_tail(draws: np.ndarray, probabilities: tuple[float, float]) -> np.ndarray:
-    """Effective draws of the shares below two quantiles, the smaller of the two [quantity]; NaN as above.
+def ess_tail(draws: np.ndarray, probabilities: tuple[float, float]) -> float:
+    """Effective draws of the shares below two quantiles, the smaller of the two; NaN as above.
 
     Parameters
     ----------
-    draws : [quantity, chain, draw]
+    draws : of one quantity [chain, draw]
     probabilities : of the two quantiles, such as (.05, .95), the ends of a 90 % band
     """
-    if draws.shape[2] < MIN_DRAWS:
-        return np.full(len(draws), np.nan)
+    if draws.shape[1] < MIN_DRAWS or np.isnan(draws).any():
+        return np.nan
     with np.errstate(all="ignore"):
-        ends = np.quantile(draws, probabilities, axis=(1, 2), keepdims=True)
-        found = [_effective(_halves(draws <= end).astype(float)) for end in ends]
-    return np.where(np.isnan(draws).any(axis=(1, 2)), np.nan, np.minimum(*found))
+        return min(_effective(_halves(draws <= end).astype(float)) for end in np.quantile(draws, probabilities))
 
 
 def e_bfmi(energy: np.ndarray) -> np.ndarray:
@@ -64,38 +59,39 @@ def e_bfmi(energy: np.ndarray) -> np.ndarray:
 
 def _halves(draws: np.ndarray) -> np.ndarray:
     """Every chain as two, so that one that drifts disagrees with itself."""
-    half = draws.shape[2] // 2
-    return np.concatenate([draws[..., :half], draws[..., draws.shape[2] - half :]], axis=1)
+    half = draws.shape[1] // 2
+    return np.concatenate([draws[:, :half], draws[:, draws.shape[1] - half :]])
 
 
 def _normal_scores(draws: np.ndarray) -> np.ndarray:
     """Standard normal quantiles of the ranks among all draws [chain, draw], by Blom's offsets; ties share a rank."""
+    if np.isnan(draws).any():
+        return np.full_like(draws, np.nan)
     _, place, counts = np.unique(draws, return_inverse=True, return_counts=True)
     ranks = np.cumsum(counts) - (counts - 1) / 2
     return ndtri((ranks - 0.375) / (draws.size + 0.25))[place].reshape(draws.shape)
 
 
-def _r_hat(draws: np.ndarray) -> np.ndarray:
-    count = draws.shape[2]
-    between = count * np.var(draws.mean(axis=2), axis=1, ddof=1)
-    within = np.var(draws, axis=2, ddof=1).mean(axis=1)
+def _r_hat(draws: np.ndarray) -> float:
+    count = draws.shape[1]
+    between = count * np.var(draws.mean(axis=1), ddof=1)
+    within = np.var(draws, axis=1, ddof=1).mean()
     return np.sqrt((between / within + count - 1) / count)
 
 
-def _effective(draws: np.ndarray) -> np.ndarray:
-    """How many independent draws would give a mean as well [quantity]."""
-    _, chains, count = draws.shape
-    means = draws.mean(axis=2, keepdims=True)
-    spectrum = np.fft.rfft(draws - means, 1 << (2 * count - 1).bit_length(), axis=2)  # padded: nothing wraps around
-    power = (spectrum.real**2 + spectrum.imag**2).mean(axis=1)
-    covariance = np.fft.irfft(power, axis=1)[:, :count] / count  # [quantity, lag], mean over the chains
-    variance = covariance[:, :1] + (np.var(means, axis=1, ddof=1) if chains > 1 else 0.0)
-    correlation = 1.0 - (covariance[:, :1] * count / (count - 1) - covariance) / variance
-    correlation[:, 0] = 1.0
-    times = np.array([_correlation_time(one) for one in correlation])
-    size = chains * count
-    found = size / np.maximum(times, 1 / np.log10(size))
-    return np.where(np.ptp(draws, axis=(1, 2)) == 0, size, found)
+def _effective(draws: np.ndarray) -> float:
+    """How many independent draws would give a mean as well."""
+    chains, count = draws.shape
+    if np.ptp(draws) == 0:
+        return float(draws.size)
+    means = draws.mean(axis=1, keepdims=True)
+    spectrum = np.fft.rfft(draws - means, 1 << (2 * count - 1).bit_length())  # padded: nothing wraps around
+    power = (spectrum.real**2 + spectrum.imag**2).mean(axis=0)
+    covariance = np.fft.irfft(power)[:count] / count  # [lag], mean over the chains
+    variance = covariance[0] + (np.var(means, ddof=1) if chains > 1 else 0.0)
+    correlation = 1.0 - (covariance[0] * count / (count - 1) - covariance) / variance
+    correlation[0] = 1.0
+    return float(draws.size / max(_correlation_time(correlation), 1 / np.log10(draws.size)))
 
 
 def _correlation_time(correlation: np.ndarray) -> float:

@@ -29,10 +29,10 @@ PRIOR_SHARE_MAX_COLLINEAR = 0.3
 def check_convergence(posterior: xr.Dataset, stats: xr.Dataset) -> dict[str, Any]:
     """r-hat, effective draws, divergences and E-BFMI against their limits; ``why`` names the worst offender and
     ``remedy`` says what to try."""
-    names, draws = stacked(posterior)
-    r_hat, ess = ({name: float(x) for name, x in zip(names, found, strict=True)} for found in r_hat_and_ess(draws))
-    ends = ess_tail(draws, (0.05, 0.95))  # of the reported bands
-    tail = {name: float(x) for name, x in zip(names, ends, strict=True)}
+    draws = draws_by_name(posterior)
+    mixed = {name: r_hat_and_ess(values) for name, values in draws.items()}
+    r_hat, ess = ({name: pair[i] for name, pair in mixed.items()} for i in (0, 1))
+    tail = {name: ess_tail(values, (0.05, 0.95)) for name, values in draws.items()}  # the ends of the reported bands
     divergences = int(stats["diverging"].sum())
     # a quick answer has no energy
     bfmi = float(e_bfmi(stats["energy"].transpose("chain", "draw").values).min()) if "energy" in stats else None
@@ -71,10 +71,9 @@ def check_convergence(posterior: xr.Dataset, stats: xr.Dataset) -> dict[str, Any
     }
 
 
-def stacked(posterior: xr.Dataset) -> tuple[list[str], np.ndarray]:
-    """Names of the variables of a posterior, and their draws as one array [variable, chain, draw]."""
-    names = [str(name) for name in posterior.data_vars]
-    return names, np.stack([posterior[name].transpose("chain", "draw").values for name in names])
+def draws_by_name(posterior: xr.Dataset) -> dict[str, np.ndarray]:
+    """The draws [chain, draw] of every variable of a posterior."""
+    return {str(name): values.transpose("chain", "draw").values for name, values in posterior.data_vars.items()}
 
 
 def check_identification(
@@ -109,6 +108,7 @@ VARIANCE_LIMITED = {"N": 0.5, "D": 1.0}
 VARIANCE_LIMITED_SD = 0.15
 RESOLUTION_LIMITED = (0.24, 0.48)
 KDE_POINTS = 1000
+NO_SPREAD = 1e-6  # sd of log exponents below which they are one number
 
 
 def regimes(law: Law, posterior: xr.Dataset, not_identified: Sequence[str] = ()) -> dict[str, dict[str, float]]:
@@ -140,7 +140,9 @@ def regimes(law: Law, posterior: xr.Dataset, not_identified: Sequence[str] = ())
             continue
         before, after = (np.log(np.clip(np.ravel(values), 1e-6, None)) for values in (prior[name], posterior[name]))
         after = after[:: max(1, len(after) // KDE_POINTS)]  # a thousand are plenty for a probability
-        own = _kernel_density(before, np.clip(after, *np.quantile(before, [0.001, 0.999])))
+        if not before.std() > NO_SPREAD:
+            continue  # the prior has decided
+        own = kernel_density(before, np.clip(after, *np.quantile(before, [0.001, 0.999])))
         centres = {"variance": (np.log(VARIANCE_LIMITED[symbol]), VARIANCE_LIMITED_SD)}
         centres["resolution"] = (np.log(RESOLUTION_LIMITED[0]), RESOLUTION_LIMITED[1])
         evidence = {kind: float(np.mean(_normal(after, *centre) / own)) for kind, centre in centres.items()}
@@ -153,10 +155,11 @@ def regimes(law: Law, posterior: xr.Dataset, not_identified: Sequence[str] = ())
     return found
 
 
-def _kernel_density(sample: np.ndarray, at: np.ndarray) -> np.ndarray:
+def kernel_density(sample: np.ndarray, at: np.ndarray) -> np.ndarray:
     """Density of a sample [draw] at some points, by normal kernels of Scott's width."""
     width = sample.std(ddof=1) * len(sample) ** -0.2
-    return _normal(at[:, None], sample, width).mean(axis=1)
+    # some points at a time: all of them times all draws would be the largest array of a small fit
+    return np.concatenate([_normal(some[:, None], sample, width).mean(axis=1) for some in np.array_split(at, 32)])
 
 
 def _normal(x: np.ndarray, mean: np.ndarray | float, sd: float) -> np.ndarray:
@@ -206,30 +209,28 @@ def note_warnings(report: Mapping[str, Any], notes: Sequence[Mapping[str, Any]])
     return [note["text"] for note in notes if note["severity"] == "warning" and note["code"] not in said]
 
 
+def _row(values: np.ndarray, report: Mapping[str, Any]) -> dict[str, float]:
+    """What a summary says of one quantity, from its draws [chain, draw]."""
+    median, low, high = map(float, np.quantile(values, (0.5, 0.05, 0.95)))
+    r_hat, ess = r_hat_and_ess(values)
+    if report.get("method") == "importance":
+        # the weights say what the draws are worth; there are no chains to compare
+        r_hat, ess = math.nan, min(ess, report["ess_min"])
+    return {"median": median, "q05": low, "q95": high, "r_hat": r_hat, "ess_bulk": ess}
+
+
 def fit_summary(tree: xr.DataTree) -> dict[str, Any]:
     """A fit for machines: ``law``, ``source``, ``runs``, ``parameters`` (median, q05, q95, r_hat, ess_bulk of each
     parameter and derived quantity), ``regimes``, ``diagnostics`` and ``notes`` of the lint."""
     posterior = tree["posterior"].to_dataset()
-    names, draws = stacked(posterior)
-    columns = (*r_hat_and_ess(draws), *np.quantile(draws, (0.5, 0.05, 0.95), axis=(1, 2)))
-    shown = dict(zip(names, zip(*columns, strict=True), strict=True))
     report = diagnostics(tree)
-    chains = report.get("method") != "importance"
     return {
         "law": tree.attrs["law"],
         "source": tree.attrs["source"],
         "runs": tree["observed_data"].sizes["run"],
         "parameters": {
-            name: {
-                "median": float(median),
-                "q05": float(low),
-                "q95": float(high),
-                # of a quick answer the weights say what the draws are worth; there are no chains to compare
-                "r_hat": float(r_hat) if chains else math.nan,
-                "ess_bulk": float(ess if chains else min(ess, report["ess_min"])),
-                "identified": name not in report["not_identified"],
-            }
-            for name, (r_hat, ess, median, low, high) in shown.items()
+            name: _row(values, report) | {"identified": name not in report["not_identified"]}
+            for name, values in draws_by_name(posterior).items()
         },
         "regimes": regimes(parse_law(tree.attrs["law_text"], tree.attrs["law"]), posterior, report["not_identified"]),
         "diagnostics": report,

@@ -25,11 +25,12 @@ def smoothed_weights(log_ratios: np.ndarray, r_eff: float = 1.0) -> tuple[np.nda
     Returns
     -------
     log_weights : [..., draw]
-    pareto_k : [...]; above .7 the weights are not to be believed. Infinite where there is no tail to fit (fewer than 25
-        draws, or all of it the same), NaN where it is far from a Pareto; weights are not smoothed then
+    pareto_k : [...]; above .7 the weights are not to be believed. Infinite where no Pareto distribution can be fitted
+        to the tail (fewer than 25 draws, all of it the same, one draw above all): weights are not smoothed then
     """
-    rows = log_ratios.reshape(-1, log_ratios.shape[-1])
-    found = [_smoothed(row, r_eff) for row in rows]
+    rows = np.ascontiguousarray(log_ratios, dtype=float).reshape(-1, log_ratios.shape[-1])
+    with np.errstate(all="ignore"):  # ratios so far apart that the fit, and its k, is not finite
+        found = [_smoothed(row, r_eff) for row in rows]
     weights = np.array([weight for weight, _ in found]).reshape(log_ratios.shape)
     return weights, np.array([k for _, k in found]).reshape(log_ratios.shape[:-1])
 
@@ -37,28 +38,27 @@ def smoothed_weights(log_ratios: np.ndarray, r_eff: float = 1.0) -> tuple[np.nda
 def _smoothed(log_ratios: np.ndarray, r_eff: float) -> tuple[np.ndarray, float]:
     count = len(log_ratios)
     weights = log_ratios - log_ratios.max()
-    size = int(3 * np.sqrt(count / r_eff)) if count * r_eff > 225 else count // 5
+    size = int(min(count / 5, 3 * np.sqrt(count / r_eff)))
     k = np.inf
-    if MIN_TAIL <= size < count:
+    if size >= MIN_TAIL:
         order = np.argsort(weights)
         tail = order[-size:]
-        if weights[tail[-1]] > weights[tail[0]]:
-            threshold = np.exp(weights[order[-size - 1]])
-            k, scale = _pareto_fit(np.exp(weights[tail]) - threshold)
-            if np.isfinite(k) and scale > 0:
-                rest = -np.log1p(-(np.arange(size) + 0.5) / size)
-                excess = np.expm1(k * rest) / k if k != 0 else rest
-                weights[tail] = np.minimum(np.log(threshold + scale * excess), 0.0)
-    return weights - logsumexp(weights), float(k)
+        threshold = np.exp(weights[order[-size - 1]])
+        k, scale = _pareto_fit(np.exp(weights[tail]) - threshold)
+        if np.isfinite(k):
+            rest = -np.log1p(-(np.arange(size) + 0.5) / size)
+            excess = np.expm1(k * rest) / k if k != 0 else rest
+            weights[tail] = np.minimum(np.log(threshold + scale * excess), 0.0)
+    return weights - logsumexp(weights), k
 
 
 def _pareto_fit(excess: np.ndarray) -> tuple[float, float]:
     """Shape and scale of a generalized Pareto distribution for sorted values: the posterior mean of Zhang and Stephens,
-    the shape drawn to .5 by the weak prior."""
+    the shape drawn to .5 by the weak prior; an infinite shape where they are far from all such distributions."""
     count = len(excess)
     quartile = excess[int(count / 4 + 0.5) - 1]
     if not quartile > excess[0]:
-        return np.nan, np.nan
+        return np.inf, np.nan
     grid = 30 + int(np.sqrt(count))
     b = 1 / excess[-1] + (1 - np.sqrt(grid / (np.arange(grid) + 0.5))) / (3 * quartile)
     shape = np.log1p(-b[:, None] * excess).mean(axis=1)
@@ -67,6 +67,7 @@ def _pareto_fit(excess: np.ndarray) -> tuple[float, float]:
     weight = np.where(weight >= 10 * np.finfo(float).eps, weight, 0.0)
     b_mean = (b * weight).sum() / weight.sum()
     k = np.log1p(-b_mean * excess).mean()
-    if np.isnan(k):
+    scale = -k / b_mean
+    if not (np.isfinite(k) and scale > 0):
         return np.inf, np.nan
-    return (count * k + PRIOR_DRAWS * PRIOR_K) / (count + PRIOR_DRAWS), -k / b_mean
+    return float((count * k + PRIOR_DRAWS * PRIOR_K) / (count + PRIOR_DRAWS)), scale

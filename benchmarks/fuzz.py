@@ -200,7 +200,7 @@ def guided(name: str, seconds: int, seed: int, keep: Path | None) -> None:
             problem = f"{took:.1f} s"
         if isinstance(problem, str):
             _keep(keep, name, target.suffix, raw)
-            raise RuntimeError(f"{problem}; the input: {raw!r}")
+            raise RuntimeError(f"of the input {raw[:500]!r}: {problem}")
 
     def changed(raw: bytes, size: int, salt: int) -> bytes:
         rng = random.Random(salt)
@@ -209,11 +209,13 @@ def guided(name: str, seconds: int, seed: int, keep: Path | None) -> None:
             return target.make(rng)[:size]
         return target.change(rng, raw)[:size] if kind < 0.5 else atheris.Mutate(raw, size)
 
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         for i in range(50):
             Path(folder, f"{i}").write_bytes(target.make(random.Random(f"{seed} {i}")))
         options = [f"-max_total_time={seconds}", f"-seed={seed + 1}", "-timeout=20", "-rss_limit_mb=1500"]
-        options += ["-max_len=20000", "-verbosity=1", f"-artifact_prefix={folder}/"]
+        options += ["-max_len=20000", "-verbosity=1", f"-artifact_prefix={keep or folder}/"]  # of what hangs or dies
         atheris.Setup([sys.argv[0], *options, folder], one, custom_mutator=changed)
         atheris.Fuzz()
 

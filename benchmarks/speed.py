@@ -46,16 +46,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="?", type=Path)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--only", default="fits,boot,process,rows,jax")
+    parts = {"fits": fits, "boot": boot, "process": process, "rows": rows, "jax": jax}
+    parser.add_argument("--only", default=",".join(parts), help="parts, with commas between them")
     args = parser.parse_args()
+    chosen = args.only.split(",")
+    if unknown := set(chosen) - set(parts):
+        parser.error(f"--only: unknown {', '.join(sorted(unknown))}; the parts are {', '.join(parts)}")
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "runs.csv"
         runs = bayescale.read_runs(args.runs) if args.runs else simulated(240)
         columns = ["params", "tokens", "loss"]
         runs[columns].to_dataframe()[columns].to_csv(path, index=False)
-        parts = {"fits": fits, "boot": boot, "process": process, "rows": rows, "jax": jax}
-        chosen = args.only.split(",")
         result = {"runs": runs.sizes["run"], "cores": os.cpu_count()}
         result |= {name: part(runs, path) for name, part in parts.items() if name in chosen}
     if args.json:
@@ -309,24 +311,23 @@ def chinchilla_package(runs: xr.Dataset) -> Any:
 
 
 def process(runs: xr.Dataset, path: Path) -> list[dict]:
+    """As it is typed: the fit is saved, and its table printed."""
     command = [sys.executable, "-m", "bayescale.cli"]
-    fit = [*command, "fit", str(path), "--law", "chinchilla", "--quiet"]
     found = []
     with tempfile.TemporaryDirectory() as folder:
-        environment = os.environ | {"BAYESCALE_KERNELS": folder}
-        for who, arguments in (
-            ("bayescale fit, nothing in the cache", fit),
-            ("bayescale fit, again", fit),
-            ("bayescale fit --quick, again", [*fit, "--quick"]),
-            ("bayescale laws", [*command, "laws"]),
-            ("bayescale --help", [*command, "--help"]),
+        fit = [*command, "fit", str(path), "--law", "chinchilla", "--output", str(Path(folder) / "fit.nc")]
+        for who, arguments, cache in (
+            ("bayescale fit, nothing in the cache", fit, "used"),
+            ("bayescale fit, again", fit, "used"),
+            ("bayescale fit --quick, nothing in the cache", [*fit, "--quick"], "unused"),
+            ("bayescale fit --quick, again", [*fit, "--quick"], "used"),
+            ("bayescale laws", [*command, "laws"], "used"),
+            ("bayescale --help", [*command, "--help"], "used"),
         ):
+            environment = os.environ | {"BAYESCALE_KERNELS": str(Path(folder) / cache)}
             tries = [whole(arguments, environment) for _ in range(1 if "nothing" in who else 5)]
             seconds, memory = (float(np.median(values)) for values in zip(*tries, strict=True))
             found.append({"who": who, "seconds": seconds, "peak_MB": memory})
-    with tempfile.TemporaryDirectory() as folder:
-        seconds, memory = whole([*fit, "--quick"], os.environ | {"BAYESCALE_KERNELS": folder})
-        found.append({"who": "bayescale fit --quick, nothing in the cache", "seconds": seconds, "peak_MB": memory})
     return found
 
 
@@ -342,10 +343,10 @@ print(json.dumps([status, time.perf_counter() - start, usage.ru_maxrss / 1024]))
 def whole(arguments: list[str], environment: dict[str, str]) -> tuple[float, float]:
     """Seconds and peak memory [MB] of a process."""
     command = [sys.executable, "-c", WATCH, *arguments]
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     status, seconds, memory = json.loads(done.stdout)
     if status:
-        raise SystemExit(f"{' '.join(arguments)} ended with status {status}")
+        raise SystemExit(f"{' '.join(arguments)} ended with status {status}\n{done.stderr}")
     return seconds, memory
 
 

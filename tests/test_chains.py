@@ -16,7 +16,7 @@ ENDS = (0.05, 0.95)
 
 
 def chains(rng, shape, persistence):
-    """Autoregressive draws [quantity, chain, draw] of unit variance, from the start on."""
+    """Autoregressive draws [chain, draw] of unit variance, from the start on."""
     steps = rng.standard_normal(shape) * np.sqrt(1 - persistence**2)
     steps[..., 0] /= np.sqrt(1 - persistence**2)
     return lfilter([1.0], [1.0, -persistence], steps)
@@ -24,17 +24,18 @@ def chains(rng, shape, persistence):
 
 def shapes(draws):
     """What chains may look like when all is not well."""
-    apart = draws + np.arange(draws.shape[1])[:, None]
+    apart = draws + np.arange(len(draws))[:, None]
     return {
         "as they are": draws,
         "apart": apart,
         "heavy-tailed": np.exp(3 * draws),
         "with ties": np.round(draws),
         "of two values": np.sign(draws),
-        "one chain stuck": np.where(np.arange(draws.shape[1])[:, None] == 0, draws[..., :1], draws),
+        "one chain stuck": np.where(np.arange(len(draws))[:, None] == 0, draws[:, :1], draws),
         "constant": np.full_like(draws, 3.0),
-        "with a NaN": np.where(np.arange(draws.shape[2]) == 1, np.nan, draws),
-        "infinite": np.where(np.arange(draws.shape[2]) == 1, np.inf, draws),
+        "with a NaN": np.where(np.arange(draws.shape[1]) == 1, np.nan, draws),
+        "infinite": np.where(np.arange(draws.shape[1]) == 1, np.inf, draws),
+        "mostly infinite": np.where(draws > -0.5, np.inf, draws),
     }
 
 
@@ -44,22 +45,18 @@ def shapes(draws):
     st.integers(1, 6),
     st.sampled_from([3, 4, 5, 6, 7, 8, 9, 10, 13, 50, 101, 400]),
     st.sampled_from([-0.95, -0.3, 0.0, 0.5, 0.99]),
-    st.sampled_from(list(shapes(np.zeros((1, 1, 2))))),
+    st.sampled_from(list(shapes(np.zeros((1, 2))))),
 )
 def test_the_same_as_arviz(seed, count, draws, persistence, kind):
-    x = shapes(chains(np.random.default_rng(seed), (2, count, draws), persistence))[kind]
+    x = shapes(chains(np.random.default_rng(seed), (count, draws), persistence))[kind]
     logging.disable(logging.WARNING)  # of too few chains or draws, and of NaN
     try:
         with np.errstate(all="ignore"):
-            of = {"chain_axis": 1, "draw_axis": 2}
-            r_hat, bulk = array_stats.rhat(x, **of), array_stats.ess(x, method="bulk", **of)
-            tail = array_stats.ess(x, method="tail", prob=ENDS, **of)
+            expected = [array_stats.rhat(x), array_stats.ess(x, method="bulk")]
+            expected += [array_stats.ess(x, method="tail", prob=ENDS)]
     finally:
         logging.disable(logging.NOTSET)
-    ours = r_hat_and_ess(x)
-    assert_allclose(ours[0], r_hat, rtol=1e-10)
-    assert_allclose(ours[1], bulk, rtol=1e-10)
-    assert_allclose(ess_tail(x, ENDS), tail, rtol=1e-10)
+    assert_allclose([*r_hat_and_ess(x), ess_tail(x, ENDS)], expected, rtol=1e-10)
 
 
 def test_energy_as_arviz(rng):
@@ -70,12 +67,12 @@ def test_energy_as_arviz(rng):
 @pytest.mark.parametrize("persistence", [0.0, 0.5, 0.9])
 def test_effective_draws_of_a_known_process(persistence, rng):
     """The mean of n autoregressive draws is worth n (1 - rho) / (1 + rho) independent ones."""
-    x = chains(rng, (30, 4, 4000), persistence)
-    r_hat, ess = r_hat_and_ess(x)
+    found = [r_hat_and_ess(chains(rng, (4, 4000), persistence)) for _ in range(30)]
+    r_hat, ess = np.array(found).T
     assert np.mean(ess) == pytest.approx(16_000 * (1 - persistence) / (1 + persistence), rel=0.05)
     assert np.all(r_hat < 1.02)
 
 
 def test_chains_of_different_widths_are_seen(rng):
-    x = rng.standard_normal((1, 4, 1000)) * np.array([1.0, 1.0, 1.0, 3.0])[:, None]
+    x = rng.standard_normal((4, 1000)) * np.array([1.0, 1.0, 1.0, 3.0])[:, None]
     assert r_hat_and_ess(x)[0] > 1.05

@@ -2,6 +2,7 @@ import csv
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -417,6 +418,14 @@ def test_check_takes_columns_and_units(parsed, tmp_path):
     options = ["--column", "params=size_m", "--column", "tokens=seen", "--column", "loss=bits"]
     summary = parsed("check", tmp_path / "runs.csv", *options, "--unit", "params=M", "--unit", "loss=bits")
     assert summary["runs"] == 2 and "units" not in {note["code"] for note in summary["notes"]}
+
+
+def test_words_of_a_law_file_are_no_markup(command):
+    path = Path(__file__).parent / "corpus/laws/ok_words_that_are_markup_elsewhere.toml"
+    status, out, _ = command("laws", path)
+    assert status == 0
+    for words in ("[/] [bold]t[/bold] :smile:", "[/] :smile:\n", "[bold] ", "[/bold]", "amplitude [/]"):
+        assert words in out, words
 
 
 def test_laws(command, parsed):
