@@ -176,8 +176,9 @@ class _Steps:
 
     def power(self, base: int, exponent: float) -> int:
         """A power with a constant exponent; the others are exponentials by now (see formula.split_data)."""
-        if self.steps[base].number is not None:
-            return self.number(float(np.float64(self.steps[base].number) ** exponent))
+        number = self.steps[base].number
+        if number is not None:
+            return self.number(float(evaluate(Binary("**", Number(number), Number(exponent)), {})))
         if exponent in (2.0, 3.0, 4.0):
             half = self.add("*", base, base)
             return {2.0: lambda: half, 3.0: lambda: self.add("*", half, base), 4.0: lambda: self.add("*", half, half)}[
