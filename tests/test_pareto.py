@@ -16,7 +16,7 @@ from bayescale.pareto import smoothed_weights
     st.integers(0, 10**6),
     st.sampled_from([20, 24, 25, 30, 101, 224, 225, 226, 230, 500, 4000]),
     st.sampled_from([1e-4, 0.05, 0.053, 0.06, 0.3, 0.9, 1.0]),
-    st.sampled_from([0.01, 0.5, 2.0, 10.0, 300.0]),
+    st.sampled_from([0.01, 0.5, 2.0, 10.0, 30.0]),
     st.sampled_from(["normal", "student", "bounded", "shifted", "with ties", "one above all", "some at -inf"]),
 )
 def test_the_same_as_arviz(seed, count, r_eff, spread, kind):
@@ -55,7 +55,7 @@ def test_shape_of_a_known_tail(shape, rng):
 
 def test_smoothed_weights_find_a_mean_better(rng):
     """Of a normal by draws of a narrower one, whose weights have a tail of shape .36."""
-    x = 0.8 * rng.standard_normal((2000, 1000))
+    x = 0.8 * rng.standard_normal((1000, 1000))
     ratios = -(x**2) / 2 + (x / 0.8) ** 2 / 2
     plain = ratios - logsumexp(ratios, axis=1, keepdims=True)
     smoothed, _ = smoothed_weights(ratios)
