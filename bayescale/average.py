@@ -196,6 +196,7 @@ def _attributes(fits: Mapping[str, xr.DataTree], weights: np.ndarray, seed: int)
         "r_hat_max": max(report["r_hat_max"] for report in reports.values()),
         "ess_min": min(report["ess_min"] for report in reports.values()),
         "collinear": any(report["collinear"] for report in reports.values()),
+        "noted": list({note["code"]: note for report in reports.values() for note in report.get("noted", ())}.values()),
         "not_identified": [f"{one} ({name})" for name, report in reports.items() for one in report["not_identified"]],
     }
     return {

@@ -1,5 +1,6 @@
 """Laws side by side on the same runs: how each predicts runs left out, and how each forecasts larger runs."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -142,6 +143,7 @@ def compare(
         "runs": fits[order[0]]["observed_data"].sizes["run"],
         "unit": "run" if groups is None else f"group of {groups}" if isinstance(groups, str) else "group",
         "seed": seed,
+        "noted": json.dumps([note["text"] for note in diagnostics(fits[order[0]]).get("noted", ())]),
         "forward": "",
     }
     if forward:

@@ -169,14 +169,20 @@ def _normal(x: np.ndarray, mean: np.ndarray | float, sd: float) -> np.ndarray:
 def diagnostics(tree: xr.DataTree | xr.Dataset) -> dict[str, Any]:
     """How far to trust a fit: ``converged``, ``clean`` (hardly any divergences too), ``why`` not and ``remedy``,
     ``divergences``, ``e_bfmi``, ``r_hat_max``, ``ess_min``, ``ess_tail_min``, ``r_hat`` and ``ess_bulk`` by parameter,
-    ``not_identified``, ``collinear`` and the ``line``, ``scatter`` around the law, ``prior_share``, ``method``
-    ("nuts", or "importance" with its ``pareto_k``) and, where a quick answer was asked for and not given,
-    ``not_quick``: why."""
+    ``not_identified``, ``collinear`` and the ``line``, ``scatter`` around the law, ``prior_share``, ``noted``
+    (warnings of the lint), ``method`` ("nuts", or "importance" with its ``pareto_k``) and, where a quick answer was
+    asked for and not given, ``not_quick``: why."""
     return json.loads(tree.attrs["diagnostics"])
 
 
+def noted(notes: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """The warnings among notes of the lint, as the diagnostics of a fit carry them to all that is made of it."""
+    return [{name: note[name] for name in ("code", "text")} for note in notes if note["severity"] == "warning"]
+
+
 def trust_warnings(report: Mapping[str, Any]) -> list[str]:
-    """What the diagnostics of a fit say against it and everything derived from it; an empty list when nothing."""
+    """What speaks against a fit, and so against everything made of it: its diagnostics and the warnings that the lint
+    had of its runs, but for those that the diagnostics give in words of their own. An empty list when nothing."""
     warnings = []
     if not report["converged"]:
         warnings.append(f"the chains did not converge ({report['why']}): these numbers must not be trusted")
@@ -199,14 +205,9 @@ def trust_warnings(report: Mapping[str, Any]) -> list[str]:
         names = ", ".join(report["not_identified"])
         rest = f"; they do tell {', '.join(told)}" if told else ""
         warnings.append(f"the runs say next to nothing of {names}; the prior decides there{rest}")
-    return warnings
-
-
-def note_warnings(report: Mapping[str, Any], notes: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Warnings of the lint, but for those that :func:`trust_warnings` gives in words of its own."""
     said = {"collinear_sizes"} if report["collinear"] else set()
-    said |= {"scatter"} if (report.get("scatter") or 0.0) > SCATTER_MAX else set()
-    return [note["text"] for note in notes if note["severity"] == "warning" and note["code"] not in said]
+    said |= {"scatter"} if (scatter or 0.0) > SCATTER_MAX else set()
+    return warnings + [note["text"] for note in report.get("noted", ()) if note["code"] not in said]
 
 
 def _row(values: np.ndarray, report: Mapping[str, Any]) -> dict[str, float]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescale.diagnostics import ESS_MIN, check_identification
+from bayescale.diagnostics import ESS_MIN, check_identification, noted
 from bayescale.kernel import machine
 from bayescale.law import (
     DEFAULT_LAW,
@@ -114,6 +114,8 @@ def fit(
     convergence, posterior, stats, setting = found
     tree = _assemble(law, noise, runs, constants, posterior, stats)
     report = convergence | not_quick | check_identification(law, runs, tree["posterior"].to_dataset(), constants)
+    notes = [vars(note) for note in check_runs(runs)]
+    report |= {"noted": noted(notes)}
     tree.attrs = {
         "bayescale_format": FORMAT,
         "law": law.name,
@@ -124,7 +126,7 @@ def fit(
         "data_hash": data_hash(runs, law),
         "settings": json.dumps({"draws": draws, "chains": chains} | setting),
         "diagnostics": json.dumps(report),
-        "notes": json.dumps([vars(note) for note in check_runs(runs)]),
+        "notes": json.dumps(notes),
         "versions": json.dumps(versions()),
         "machine": machine(),
     }

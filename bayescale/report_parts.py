@@ -1,6 +1,5 @@
 """The parts of a report as plain sentences and tables: what the page says, before it is a page."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ import xarray as xr
 from bayescale.allocate import allocation_table, allocation_warnings
 from bayescale.approaches import approaches
 from bayescale.decide import decision_statement, decision_table, decision_warnings
-from bayescale.diagnostics import diagnostics, note_warnings, trust_warnings
+from bayescale.diagnostics import diagnostics, trust_warnings
 from bayescale.display import band_text, number_band_text, size_band_text, size_text
 from bayescale.fit import FitError, law_of
 from bayescale.forecast import FAR_DECADES, forecast_table, forecast_warnings
@@ -80,7 +79,6 @@ def verdict(fit: xr.DataTree, splits, decision, forecasts, sensitive: Any) -> Pa
         sentences += decision_warnings(decision)
     if sensitive is not None and not report["collinear"]:
         sentences += sensitivity_warnings(sensitive)
-    sentences += note_warnings(report, json.loads(fit.attrs["notes"]))
     said = list(dict.fromkeys(sentence[:1].upper() + sentence[1:].rstrip(".") + "." for sentence in sentences))
     level = "stop" if stop else "care" if said else "fine"
     if level == "fine":

@@ -253,6 +253,9 @@ def _texts_damage(report: Any, notes: Any) -> str:
     for note in notes if isinstance(notes, list) else [None]:
         if not (isinstance(note, Mapping) and all(isinstance(note[key], str) for key in ("code", "severity", "text"))):
             return "its notes cannot be read"
+    for note in report.get("noted", []):
+        if not all(isinstance(note[key], str) for key in ("code", "text")):
+            return "'noted' of its diagnostics cannot be read"
     if not all(text.isprintable() and len(text) <= MAX_TEXT for text in _all_texts([report, notes])):
         return "its diagnostics or notes hold something else than plain text"
     if not all(isinstance(name, str) for name in report["not_identified"]):

@@ -15,7 +15,7 @@ from bayescale.calibration import calibration_statement, calibration_table, cali
 from bayescale.cost import TRAINING
 from bayescale.decide import decision_statement, decision_table, decision_warnings
 from bayescale.design import next_statement, next_table, next_warnings
-from bayescale.diagnostics import fit_summary, note_warnings, trust_warnings
+from bayescale.diagnostics import fit_summary
 from bayescale.display import Table, size_text, table
 from bayescale.fit import FitError
 from bayescale.forecast import forecast_table, forecast_warnings
@@ -128,9 +128,7 @@ def _law(law: Law) -> Table:
 
 def _fit(fit: xr.DataTree) -> Table:
     summary = fit_summary(fit)
-    report = summary["diagnostics"]
-    notes = note_warnings(report, summary["notes"])
-    return replace(fit_cells(summary), notes=tuple(fit_sentences(summary)), warnings=(*notes, *trust_warnings(report)))
+    return replace(fit_cells(summary), notes=tuple(fit_sentences(summary)), warnings=tuple(summary["warnings"]))
 
 
 def _forecast(tree: xr.DataTree, target: float | None) -> Table:

@@ -5,6 +5,7 @@ copy has changed is noticed. Other programs do not see the line, and drop it whe
 """
 
 import hashlib
+import json
 import os
 import re
 import warnings
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import xarray as xr
 
+from bayescale.diagnostics import noted
 from bayescale.files import write_whole
 from bayescale.fit import FitError
 from bayescale.saved import MAX_BYTES, damage_of, objection_to
@@ -90,6 +92,10 @@ def open_fit(path: "str | os.PathLike[str]") -> xr.DataTree:
     objection = objection or damage_of(tree)
     if objection:
         raise FitError(f"{path}: {objection}")
+    report = json.loads(tree.attrs["diagnostics"])
+    if "noted" not in report:  # saved before the diagnostics carried the warnings of the lint
+        report["noted"] = noted(json.loads(tree.attrs["notes"]))
+        tree.attrs["diagnostics"] = json.dumps(report)
     return tree
 
 

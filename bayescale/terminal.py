@@ -77,14 +77,12 @@ def print_table(table: Table) -> None:
 
 
 def print_fit(tree: Any) -> None:
-    from bayescale.diagnostics import fit_summary, note_warnings, trust_warnings
+    from bayescale.diagnostics import fit_summary
 
     summary = fit_summary(tree)
     print_table(fit_cells(summary))
-    report = summary["diagnostics"]
     print("\n".join(fit_sentences(summary)))
-    print_warnings(note_warnings(report, summary["notes"]))
-    print_warnings(trust_warnings(report))
+    print_warnings(summary["warnings"])
 
 
 def print_comparison(result: Any, answers: Sequence[Any], sensitivity: Any) -> None:

@@ -1,5 +1,6 @@
 """What a comparison says: ranks, ties, the runs that drive the choice, and a verdict in plain sentences."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -141,7 +142,7 @@ def comparison_warnings(result: xr.Dataset) -> list[str]:
     """What speaks against a comparison; an empty list when nothing is known."""
     from scipy.stats import binomtest
 
-    warnings = []
+    warnings = json.loads(result.attrs.get("noted", "[]"))
     for name in result["law"].values[~result["converged"].values]:
         warnings.append(f"law '{name}' did not converge: it is left out of ranks and weights")
     for name in result["law"].values[(result["k_bad"] > 0).values]:

@@ -78,6 +78,14 @@ def test_the_laws_travel_with_the_average(mixed):
     assert "the runs say next to nothing of lean (kaplan)" in forecast_warnings(mixed)[0]
 
 
+def test_warnings_of_the_runs_travel_with_the_average_once(true_fit):
+    note = {"code": "units", "text": "tokens in billions?"}
+    fits = {name: true_fit(draws=100, noted=[note]) for name in ("one", "two")}
+    assert forecast_warnings(average_forecast(fits, {"one": 0.5, "two": 0.5}, 1e9, 2e10)).count(note["text"]) == 1
+    split = average_allocation(fits, {"one": 0.5, "two": 0.5}, 1e21)
+    assert allocation_summary(split)["warnings"].count(note["text"]) == 1
+
+
 def test_weights_from_a_comparison(fits):
     weights = xr.DataArray([0.003, 2.0], dims="law", coords={"law": ["kaplan", "chinchilla"]})
     chosen, values = average._weighted(fits, weights)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from bayescale.allocate import allocate, allocation_table
+from bayescale.diagnostics import noted
 from bayescale.explorer import explorer
 from bayescale.files import FileError
 from bayescale.fit import FitError
@@ -139,17 +140,16 @@ def test_collinear_runs_are_said_to_be_so(varied_fit, undrawn):
 
 
 def test_what_the_check_of_the_runs_saw_is_said_once(varied_fit, undrawn):
-    note = {"severity": "warning", "runs": []}
+    note = {"severity": "warning", "rows": []}
     notes = [
         note | {"code": "collinear_sizes", "text": "N and D move together, along D = 20 N: their effects are one"},
         note | {"code": "scatter", "text": "losses scatter by 40 % around a smooth surface"},
     ]
-    fit = varied_fit(collinear=True, not_identified=["lean"])
-    fit.attrs["notes"] = json.dumps(notes)
+    carried = noted(notes)
+    fit = varied_fit(collinear=True, not_identified=["lean"], noted=carried)
     _, text = head(report(fit))
     assert "N and D move together in the runs" in text and "along D = 20 N" not in text and "scatter by 40 %" in text
-    fit = varied_fit()
-    fit.attrs["notes"] = json.dumps(notes)
+    fit = varied_fit(noted=carried)
     fit.attrs["diagnostics"] = json.dumps(json.loads(fit.attrs["diagnostics"]) | {"scatter": 0.4})  # said in its words
     _, text = head(report(fit))
     assert (
@@ -182,11 +182,10 @@ def test_a_law_of_one_size_has_a_page_without_a_split(make_fit, rng, undrawn):
 
 
 def test_text_of_a_stranger_is_no_part_of_the_page(varied_fit, undrawn):
-    bad = varied_fit()
+    note = {"code": "x", "severity": "warning", "text": "</p><img src=http://x.y/z>", "rows": []}
+    bad = varied_fit(noted=noted([note]))
     bad.attrs["source"] = "<script>alert(1)</script>"
-    bad.attrs["notes"] = json.dumps(
-        [{"code": "x", "severity": "warning", "text": "</p><img src=http://x.y/z>", "rows": []}]
-    )
+    bad.attrs["notes"] = json.dumps([note])
     page = report(bad, compute=1e22)
     assert "<script>alert" not in page and "<img src=http" not in page
     assert "<script>alert(1)</script>" in Page(page).text

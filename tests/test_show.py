@@ -15,6 +15,18 @@ from bayescale.fit import FitError
 from bayescale.show import show
 
 pytestmark = pytest.mark.usefixtures("drift_once")
+NOTED = {"code": "units", "text": "the tokens look like billions"}
+OF_A_FIT = [
+    "fit",
+    "forecast",
+    "allocate",
+    "decide",
+    "least_compute",
+    "compute_gain",
+    "approaches",
+    "next_run",
+    "compare",
+]
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +39,7 @@ def scatter():
 
 @pytest.fixture(scope="module")
 def learnt(true_fit, scatter):
-    return true_fit(draws=400, scatter=scatter)
+    return true_fit(draws=400, scatter=scatter, noted=[NOTED])
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +48,7 @@ def results(learnt, make_fit, true_fit, crossed_runs):
     slope = 0.1 * np.exp(0.0005 * rng.standard_normal(400))
     kaplan = {"level": 1.35, "slope": slope, "lean": 0.01 * rng.standard_normal(400), "share": 0.5}
     fits = {
-        "chinchilla": true_fit(draws=400, spread=0.0003),
+        "chinchilla": true_fit(draws=400, spread=0.0003, noted=[NOTED]),
         "kaplan": make_fit("kaplan", kaplan, crossed_runs(), scatter={"sigma": 0.05}),
     }
     return {
@@ -56,6 +68,11 @@ def results(learnt, make_fit, true_fit, crossed_runs):
         "compare": bayescale.compare(fits, mend=False),
         "reproduce": _reproduction(fits["chinchilla"], crossed_runs()),
     }
+
+
+@pytest.mark.parametrize("kind", OF_A_FIT)
+def test_a_warning_of_the_runs_stays_with_everything_that_is_made_of_their_fit(results, kind):
+    assert show(results[kind]).warnings.count(NOTED["text"]) == 1
 
 
 def _reproduction(fit, runs):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from bayescale.diagnostics import diagnostics, trust_warnings
 from bayescale.fit import FitError, law_of
 from bayescale.forecast import forecast
 from bayescale.store import SEAL_BYTES, open_fit, save_fit
@@ -54,6 +55,14 @@ def test_round_trip_is_bit_equal(sampled, saved):
         xr.testing.assert_identical(opened[group].to_dataset(), sampled[group].to_dataset())
     assert {name: np.asarray(value).item() for name, value in opened.attrs.items()} == sampled.attrs
     assert law_of(opened) == law_of(sampled)
+
+
+def test_a_fit_saved_before_warnings_were_carried_carries_them(small, tmp_path):
+    old = small.copy()
+    notes = [{"code": "units", "severity": "warning", "text": "tokens in billions?", "rows": []}]
+    old.attrs["notes"] = json.dumps([*notes, {"code": "few", "severity": "info", "text": "nothing much", "rows": []}])
+    found = open_fit(save_fit(old, tmp_path / "old.nc"))
+    assert trust_warnings(diagnostics(found)) == ["tokens in billions?"]
 
 
 def test_nothing_else_is_left_in_the_folder(saved):
