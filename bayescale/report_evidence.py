@@ -60,7 +60,9 @@ def comparison_part(compared: xr.Dataset) -> Part:
         cells = [str(name) if row["converged"] else f"{name} (not converged)", f"{row['elpd']:.1f}"]
         cells += [f"{row['elpd_diff']:.1f} ± {row['dse']:.1f}", f"{row['p']:.1f}", f"{row['pareto_k_max']:.2f}"]
         cells += [f"{row['weight_loo']:.2f}"]
-        cells += [f"{row['elpd_forward']:.2f}", f"{row['weight_forward']:.2f}"] if forward else []
+        if forward:
+            far = ", far behind" if row["far_behind"] else ""
+            cells += [f"{row['elpd_forward']:.2f}", f"{row['weight_forward']:.2f}{far}"]
         rows.append(cells)
     header = ["law", "elpd LOO", "behind", "p LOO", "k max", "weight LOO"]
     header += ["forward elpd", "weight forward"] if forward else []

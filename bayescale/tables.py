@@ -257,7 +257,8 @@ def comparison_cells(frame: Any, *, runs: int, unit: str) -> Table:
         cells += [f"{row['elpd']:.1f} +- {row['se']:.1f}", f"{row['elpd_diff']:.1f} +- {row['dse']:.1f}"]
         cells += [f"{row['p']:.1f}", f"{row['pareto_k_max']:.2f}", f"{row['k_mended']:.0f}", f"{row['weight_loo']:.2f}"]
         cells += [f"{row['elpd_forward']:.2f}", f"{row['crps_forward']:.4f}"] if forward else []
-        cells += [f"{row['weight_forward']:.2f}"] if "weight_forward" in frame else []
+        if "weight_forward" in frame:
+            cells.append(f"{row['weight_forward']:.2f}" + (", far behind" if row["far_behind"] else ""))
         rows.append(cells)
     return table(f"{runs} runs; each {unit} left out in turn; higher elpd is better", header, rows)
 

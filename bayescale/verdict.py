@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayescale.weights import FAR_BEHIND_ELPD, FAR_BEHIND_SE, far_behind
+
 TIE = 4.0  # of elpd: below it laws predict alike, whatever the standard error says (Sivula et al. 2025)
 FEW_UNITS = 100  # left out: with fewer the standard error of a difference is rough (the same)
 
@@ -37,12 +39,14 @@ def comparison_table(result: xr.Dataset) -> pd.DataFrame:
 
     Columns: ``rank``, ``elpd``, ``se``, ``p``, ``elpd_diff``, ``dse`` (ArviZ's names, unrounded), ``pareto_k_max``,
     ``k_bad``, ``k_mended``, ``cover90_loo``, ``weight_loo``; with forward evidence ``elpd_forward``, ``crps_forward``,
-    ``rank_forward``, ``weight_forward``; and ``converged``.
+    ``rank_forward``, ``weight_forward`` and ``far_behind`` (why a law has no such weight); and ``converged``.
     """
     called = {"elpd": "elpd_loo", "se": "se", "p": "p_loo", "elpd_diff": "d_elpd", "dse": "d_se"}
     called |= {name: name for name in ("pareto_k_max", "k_bad", "k_mended", "cover90_loo", "weight_loo")}
     called |= {name: name for name in ("elpd_forward", "crps_forward", "weight_forward") if name in result}
     table = pd.DataFrame({name: result[of].values for name, of in called.items()}, index=list(result["law"].values))
+    if "weight_forward" in table:
+        table["far_behind"] = far_behind(result) & result["converged"].values
     table.insert(0, "rank", range(len(table)))
     if "elpd_forward" in table:
         usable = table["elpd_forward"].where(result["converged"].values)
@@ -73,7 +77,8 @@ def comparison_verdict(result: xr.Dataset) -> str:
 
 def _forward_verdict(result: xr.Dataset, in_range: list[str]) -> list[str]:
     if "elpd_cut" not in result:
-        return [f"Forward: no evidence ({result.attrs['forward']}); weights for forecasts are half equal, half of LOO."]
+        told = f"Forward: no evidence ({result.attrs['forward']}); weights for forecasts are half equal, half of LOO."
+        return [told, *_left_out(result)]
     equal = forward_ties(result)
     cuts = result.sizes["cut"]
     looks = "a single cut, one look" if cuts == 1 else f"{cuts} cuts that share runs, few independent looks"
@@ -100,7 +105,22 @@ def _forward_verdict(result: xr.Dataset, in_range: list[str]) -> list[str]:
         ]
     )
     sentences.append(f"Weights for an averaged forecast: {shares}.")
-    return sentences
+    return sentences + _left_out(result)
+
+
+def left_out(result: xr.Dataset) -> list[str]:
+    """Laws without a weight for forecasts because they predict left-out runs far worse than the best."""
+    return [str(name) for name in result["law"].values[far_behind(result) & result["converged"].values]]
+
+
+def _left_out(result: xr.Dataset) -> list[str]:
+    if not (names := left_out(result)):
+        return []
+    named = _listed([f"'{name}' ({_behind(result, name)})" for name in names])
+    return [
+        f"{named} {'has' if len(names) == 1 else 'have'} no weight: behind by more than {FAR_BEHIND_SE:g} standard "
+        f"errors and {FAR_BEHIND_ELPD:g} elpd."
+    ]
 
 
 def _behind(result: xr.Dataset, name: str) -> str:
@@ -169,8 +189,11 @@ def comparison_summary(result: xr.Dataset) -> dict[str, Any]:
     """A comparison for machines: ``laws`` (a row a law), ``verdict``, ``ties``, ``driving_runs`` and ``warnings``."""
     names = ("elpd_loo", "se", "p_loo", "d_elpd", "d_se", "pareto_k_max", "k_bad", "k_mended", "cover90_loo")
     names += ("elpd_forward", "crps_forward", "weight_loo", "weight_forward", "converged")
+    without = left_out(result) if "weight_forward" in result else []
     laws = [
-        {"law": str(name)} | {key: result[key].sel(law=name).item() if key in result else None for key in names}
+        {"law": str(name)}
+        | {key: result[key].sel(law=name).item() if key in result else None for key in names}
+        | {"far_behind": str(name) in without}
         for name in result["law"].values
     ]
     return {

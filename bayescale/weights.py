@@ -6,6 +6,10 @@ import xarray as xr
 # Forward stacking starts from half equal weights, half those of LOO, worth this many cuts: cuts share runs, so that
 # even six are few looks. Chosen on the studies of docs/compare.md, where anything from .5 to 4 did nearly the same.
 START_LOOKS = 2.0
+# A law behind the best by more than both, in runs left out, has no weight in forecasts: few looks forward cannot tell
+# against so much evidence, and shrinking to equal weights would give it a say.
+FAR_BEHIND_SE = 4.0  # standard errors of the difference
+FAR_BEHIND_ELPD = 10.0
 
 
 def stacking(density: np.ndarray, share: np.ndarray | None = None, start: np.ndarray | None = None) -> np.ndarray:
@@ -41,13 +45,13 @@ def stacking(density: np.ndarray, share: np.ndarray | None = None, start: np.nda
 def forward_weights(result: xr.Dataset, looks: float = START_LOOKS) -> np.ndarray:
     """Weights for forecasts [law]: stacking on forecasts, every cut one look, shrunk to what is known without them.
 
-    A law that did not converge, or could not be fitted at a cut, has none. ``looks``: how many cuts the start is worth.
+    A law that did not converge, could not be fitted at a cut, or is :func:`far_behind` has none. ``looks``: how many
+    cuts the start is worth.
     """
-    usable = result["converged"].values.copy()
-    if "elpd_run" in result:
-        usable &= result["elpd_forward"].notnull().values
+    near = result["converged"].values & ~far_behind(result)
+    usable = near & result["elpd_forward"].notnull().values if "elpd_run" in result else near
     if not usable.any():
-        usable = result["converged"].values.copy()
+        usable = near
     start = 0.5 * usable / usable.sum() + 0.5 * _only(result["weight_loo"].values, usable)
     if "elpd_run" not in result:
         return start
@@ -57,6 +61,12 @@ def forward_weights(result: xr.Dataset, looks: float = START_LOOKS) -> np.ndarra
     weights = np.zeros(len(usable))
     weights[usable] = stacking(scored.values, 1 / sizes[cut], looks * start[usable])
     return weights
+
+
+def far_behind(result: xr.Dataset) -> np.ndarray:
+    """Which laws predict left-out runs far worse than the best [law]: by both FAR_BEHIND_SE and FAR_BEHIND_ELPD."""
+    behind = -result["d_elpd"].values
+    return behind > np.maximum(FAR_BEHIND_SE * result["d_se"].values, FAR_BEHIND_ELPD)
 
 
 def _only(weights: np.ndarray, usable: np.ndarray) -> np.ndarray:

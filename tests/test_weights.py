@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from bayescale.weights import START_LOOKS, forward_weights, stacking
+from bayescale.weights import START_LOOKS, far_behind, forward_weights, stacking
 
 
 def test_one_law_ahead_everywhere_takes_all():
@@ -52,7 +52,7 @@ def _elpd(pointwise):
     )
 
 
-def evidence(elpd_run, weight_loo, converged):
+def evidence(elpd_run, weight_loo, converged, d_elpd=0.0, d_se=1.0):
     """A comparison with one forecast run a cut, [law, cut]."""
     elpd = xr.DataArray(np.asarray(elpd_run, dtype=float)[..., None], dims=("law", "cut", "run"))
     return xr.Dataset(
@@ -61,6 +61,8 @@ def evidence(elpd_run, weight_loo, converged):
             "elpd_forward": elpd.mean(("cut", "run"), skipna=True),
             "weight_loo": ("law", weight_loo),
             "converged": ("law", converged),
+            "d_elpd": ("law", np.zeros(len(converged)) + d_elpd),
+            "d_se": ("law", np.zeros(len(converged)) + d_se),
         }
     )
 
@@ -87,3 +89,20 @@ def test_runs_of_a_cut_are_one_look(runs):
     one = evidence([[1.0, 1.0], [0.0, 0.0]], [0.5, 0.5], [True, True])
     many = one.drop_vars("elpd_run").assign(elpd_run=one["elpd_run"].isel(run=np.zeros(runs, dtype=int)))
     np.testing.assert_allclose(forward_weights(many), forward_weights(one), atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("d_elpd", "d_se", "left_out"), [(-50, 12, True), (-50, 13, False), (-9.9, 1, False), (-10.1, 1, True)]
+)
+def test_a_law_far_behind_weighs_nothing(d_elpd, d_se, left_out):
+    """However well a few cuts went: behind by more than 4 standard errors and by more than 10."""
+    result = evidence([[-9.0], [0.0]], [1.0, 0.0], [True, True], [0.0, d_elpd], [0.0, d_se])
+    assert list(far_behind(result)) == [False, left_out]
+    assert (forward_weights(result)[1] == 0) == left_out
+    without = forward_weights(result.drop_vars(["elpd_run", "elpd_forward"]))
+    np.testing.assert_allclose(without, [1.0, 0.0] if left_out else [0.75, 0.25])
+
+
+def test_the_best_in_range_stays_where_it_could_not_be_forecast():
+    result = evidence([[np.nan], [0.0]], [1.0, 0.0], [True, True], [0.0, -100.0])
+    np.testing.assert_allclose(forward_weights(result), [1.0, 0.0])
