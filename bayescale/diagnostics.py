@@ -7,15 +7,21 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from scipy.special import fdtri
 
 from bayescale.chains import e_bfmi, ess_tail, r_hat_and_ess
 from bayescale.law import Law, law_derived, sample_priors
 from bayescale.lawfile import parse_law
 from bayescale.lint import SCATTER_MAX, line_of_sizes, move_together
 
-# the gate: a fit past one of these is an error unless it is asked for
+# the gate: a fit past one of these is an error unless it is asked for. The first two are those of plenty of draws; of
+# few, r_hat_limit and ess_limit say what chance alone gives
 R_HAT_MAX = 1.01
 ESS_MIN = 400.0  # in the bulk, and at the 5 % and 95 % quantiles, which are what a band shows
+CHANCE_MAX = 0.0005  # probability that perfect draws fail by r-hat, and that they do by effective draws
+# of N independent draws an estimate of their number is above N / (1 + ESS_SCATTER / N) but for that probability, of 12
+# quantities, in the bulk and in the tails: simulated, from 400 draws to where that is ESS_MIN
+ESS_SCATTER = 1400.0
 E_BFMI_MIN = 0.3  # Betancourt 2016, arXiv:1604.00695: below it the chains do not reach the tails of the energy
 R_HAT_APART = 1.1  # above it more draws would not help: chains are in different places
 PARETO_K_MAX = 0.7  # Vehtari et al. 2024: above it importance sampling does not vouch for its estimate
@@ -26,27 +32,49 @@ PRIOR_SHARE_MAX = 0.6
 PRIOR_SHARE_MAX_COLLINEAR = 0.3
 
 
+def r_hat_limit(chains: int, draws: int, quantities: int = 1) -> float:
+    """What r-hat must stay below: 1.01, or for few draws what perfect ones stay below but for once in 2000 times.
+
+    Of m = 2 ``chains`` half chains of n = ``draws`` / 2 independent draws each, n (r-hat^2 - 1) + 1 is a ratio of
+    variances, between half chains and within them: it follows F(m - 1, m (n - 1)). Its quantile is shared by all
+    quantities, and by bulk and tails.
+    """
+    half = draws // 2
+    level = CHANCE_MAX / (2 * max(quantities, 1))
+    most = float(fdtri(2 * chains - 1, 2 * chains * (half - 1), 1 - level)) if half > 1 else math.inf
+    return max(R_HAT_MAX, math.sqrt(1 + (most - 1) / max(half, 1)))
+
+
+def ess_limit(draws: int) -> float:
+    """What effective draws must be above: 400, or for few draws (of all chains) what perfect ones are estimated at but
+    for once in 2000 times."""
+    return min(ESS_MIN, draws / (1 + ESS_SCATTER / draws))
+
+
 def check_convergence(posterior: xr.Dataset, stats: xr.Dataset) -> dict[str, Any]:
-    """r-hat, effective draws, divergences and E-BFMI against their limits; ``why`` names the worst offender and
-    ``remedy`` says what to try."""
+    """r-hat, effective draws, divergences and E-BFMI against their limits; ``why`` names the worst offender,
+    ``remedy`` says what to try, and ``draws_wanted`` how many times as many draws would pass (1 where they do, None
+    where draws are not what is missing)."""
     draws = draws_by_name(posterior)
     mixed = {name: r_hat_and_ess(values) for name, values in draws.items()}
     r_hat, ess = ({name: pair[i] for name, pair in mixed.items()} for i in (0, 1))
     tail = {name: ess_tail(values, (0.05, 0.95)) for name, values in draws.items()}  # the ends of the reported bands
+    chains, count = next(iter(draws.values())).shape
+    r_hat_max, ess_min = r_hat_limit(chains, count, len(draws)), ess_limit(chains * count)
     divergences = int(stats["diverging"].sum())
     # a quick answer has no energy
     bfmi = float(e_bfmi(stats["energy"].transpose("chain", "draw").values).min()) if "energy" in stats else None
     worst_r, worst_e, worst_t = max(r_hat, key=r_hat.get), min(ess, key=ess.get), min(tail, key=tail.get)
     objections, remedies = [], []
-    if not r_hat[worst_r] < R_HAT_MAX:
-        objections.append(f"r-hat of '{worst_r}' is {r_hat[worst_r]:.3f} (must be below {R_HAT_MAX})")
+    if not r_hat[worst_r] < r_hat_max:
+        objections.append(f"r-hat of '{worst_r}' is {r_hat[worst_r]:.3f} (must be below {r_hat_max:.4g})")
         if not r_hat[worst_r] < R_HAT_APART:
             remedies.append("a law with fewer parameters, for the runs allow more than one answer")
-    if not ess[worst_e] > ESS_MIN:
-        objections.append(f"effective draws of '{worst_e}' are {ess[worst_e]:.0f} (must be above {ESS_MIN:.0f})")
-    elif not tail[worst_t] > ESS_MIN:
+    if not ess[worst_e] > ess_min:
+        objections.append(f"effective draws of '{worst_e}' are {ess[worst_e]:.0f} (must be above {ess_min:.0f})")
+    elif not tail[worst_t] > ess_min:
         objections.append(
-            f"effective draws of the tails of '{worst_t}' are {tail[worst_t]:.0f} (must be above {ESS_MIN:.0f})"
+            f"effective draws of the tails of '{worst_t}' are {tail[worst_t]:.0f} (must be above {ess_min:.0f})"
         )
     if divergences > DIVERGENCES_MAX * stats["diverging"].size:
         objections.append(f"{divergences} divergences (at most {int(DIVERGENCES_MAX * stats['diverging'].size)})")
@@ -54,8 +82,11 @@ def check_convergence(posterior: xr.Dataset, stats: xr.Dataset) -> dict[str, Any
     if bfmi is not None and not bfmi > E_BFMI_MIN:
         objections.append(f"E-BFMI is {bfmi:.2f} (must be above {E_BFMI_MIN})")
         remedies.append("a law with narrower priors, for its tails are too heavy for the sampler")
+    wanted = None if remedies else 1.0
     if objections and not remedies:
         remedies.append("more draws (draws=4000, --draws 4000)")
+        # effective draws grow as draws do, r-hat^2 - 1 falls as one over them
+        wanted = max(ESS_MIN / min(ess[worst_e], tail[worst_t]), (r_hat[worst_r] ** 2 - 1) / (R_HAT_MAX**2 - 1))
     return {
         "converged": not objections,
         "clean": not objections and divergences <= DIVERGENCES_CLEAN * stats["diverging"].size,
@@ -63,8 +94,11 @@ def check_convergence(posterior: xr.Dataset, stats: xr.Dataset) -> dict[str, Any
         "remedy": "; ".join(remedies),
         "divergences": divergences,
         "r_hat_max": r_hat[worst_r],
+        "r_hat_limit": r_hat_max,
         "ess_min": ess[worst_e],
         "ess_tail_min": tail[worst_t],
+        "ess_limit": ess_min,
+        "draws_wanted": wanted if wanted is not None and math.isfinite(wanted) else None,
         "e_bfmi": bfmi if bfmi is not None and math.isfinite(bfmi) else None,
         "r_hat": r_hat,
         "ess_bulk": ess,
@@ -168,10 +202,11 @@ def _normal(x: np.ndarray, mean: np.ndarray | float, sd: float) -> np.ndarray:
 
 def diagnostics(tree: xr.DataTree | xr.Dataset) -> dict[str, Any]:
     """How far to trust a fit: ``converged``, ``clean`` (hardly any divergences too), ``why`` not and ``remedy``,
-    ``divergences``, ``e_bfmi``, ``r_hat_max``, ``ess_min``, ``ess_tail_min``, ``r_hat`` and ``ess_bulk`` by parameter,
-    ``not_identified``, ``collinear`` and the ``line``, ``scatter`` around the law, ``prior_share``, ``noted``
-    (warnings of the lint), ``method`` ("nuts", or "importance" with its ``pareto_k``) and, where a quick answer was
-    asked for and not given, ``not_quick``: why."""
+    ``divergences``, ``e_bfmi``, ``r_hat_max``, ``ess_min`` and ``ess_tail_min`` with their ``r_hat_limit`` and
+    ``ess_limit`` for this many draws, ``draws_asked`` and ``draws_made`` of each chain, ``r_hat`` and ``ess_bulk`` by
+    parameter, ``not_identified``, ``collinear`` and the ``line``, ``scatter`` around the law, ``prior_share``,
+    ``noted`` (warnings of the lint), ``method`` ("nuts", or "importance" with its ``pareto_k``) and, where a quick
+    answer was asked for and not given, ``not_quick``: why."""
     return json.loads(tree.attrs["diagnostics"])
 
 

@@ -72,7 +72,7 @@ def fit(
     runs : what :func:`bayescale.read_runs` returns or takes
     law : name, path of a law file, or Law; by default the coupled family
     noise : "student_t" (default) or "normal"; a proportion is "beta_binomial"
-    draws, chains : kept draws of each chain, and chains
+    draws, chains : draws of each chain, and chains; where so few are not enough chains go on, up to 8 times as many
     seed : same seed, same machine and versions: same draws
     quick : importance sampling around the optimum instead of chains, where its Pareto k vouches for it (see
         :mod:`bayescale.quick`); where it does not, chains are sampled and the diagnostics say why (``not_quick``)

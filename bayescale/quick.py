@@ -105,7 +105,8 @@ def _approximate(model: Model, priors: Mapping[str, Prior], draws: int, chains: 
     bulk = {name: min(value, ess) for name, value in convergence["ess_bulk"].items()}
     convergence |= {"method": "importance", "pareto_k": pareto_k, "ess_bulk": bulk, "ess_min": min(bulk.values())}
     convergence["ess_tail_min"] = min(convergence["ess_tail_min"], ess)
-    return convergence, posterior, stats, {"proposals": count}
+    convergence |= {"draws_asked": draws, "draws_made": draws}
+    return convergence, posterior, stats, {"draws_made": draws, "proposals": count}
 
 
 def _by_numpy(model: Model) -> bool:

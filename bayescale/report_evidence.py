@@ -83,11 +83,11 @@ def trust_part(fit: xr.DataTree) -> Part:
     else:
         rows = [
             ["chains of NUTS", "converged" if report["converged"] else f"NOT CONVERGED: {report['why']}"],
-            [f"largest r-hat (below {R_HAT_MAX})", f"{report['r_hat_max']:.4f}"],
+            [f"largest r-hat (below {report.get('r_hat_limit', R_HAT_MAX):.4g})", f"{report['r_hat_max']:.4f}"],
             ["divergences", f"{report['divergences']}"],
         ]
     rows += [
-        [f"fewest effective draws (above {ESS_MIN:.0f})", f"{report['ess_min']:.0f}"],
+        [f"fewest effective draws (above {report.get('ess_limit', ESS_MIN):.0f})", f"{report['ess_min']:.0f}"],
         ["not told by the runs", ", ".join(report["not_identified"]) or "nothing"],
         ["N and D move together", "yes" if report["collinear"] else "no"],
     ]

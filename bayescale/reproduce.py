@@ -63,7 +63,7 @@ def reproduce(tree: xr.DataTree, runs: Any, *, below: float | None = None) -> xr
             runs,
             law,
             noise=tree.attrs["noise"],
-            draws=posterior.sizes["draw"],
+            draws=json.loads(tree.attrs.get("settings", "{}")).get("draws", posterior.sizes["draw"]),
             chains=posterior.sizes["chain"],
             seed=int(tree.attrs["seed"]),
             quick=report.get("method") == "importance" or "not_quick" in report,

@@ -1,6 +1,7 @@
-"""Model -> compiled, -> draws that passed their limits: nutpie's NUTS, tried again with slower settings if need be."""
+"""Model -> compiled, -> draws that passed their limits: nutpie's NUTS, which goes on or is slowed down if need be."""
 
 import importlib
+import math
 import sys
 import warnings
 from collections.abc import Mapping
@@ -15,10 +16,11 @@ from bayescale.model import Model, nutpie_model
 from bayescale.priors import Prior, from_real
 from bayescale.threads import cores
 
-# (tune, target_accept, thin): when a fit fails its limits the next, slower, setting is tried before it is given up; the
-# last also draws several times as many and keeps every so manieth, for posteriors that chains cross slowly. The first
-# gives about twice the effective draws a second of the next one and is enough for nearly every study
-SETTINGS = ((400, 0.9, 1), (1000, 0.95, 1), (2000, 0.98, 1), (3000, 0.99, 4))
+# (tune, target_accept): chains that lack nothing but draws go on, up to TIMES_MAX times the draws that were asked for.
+# When a fit fails its limits all the same the next, slower, setting is tried before it is given up. The first gives
+# about twice the effective draws a second of the next one and is enough for nearly every study
+SETTINGS = ((400, 0.9), (1000, 0.95), (2000, 0.98), (3000, 0.99))
+TIMES_MAX = 8
 # sampler statistics by nutpie's name: by ArviZ's
 STATS = {
     "diverging": "diverging",
@@ -46,10 +48,13 @@ def best_attempt(
 ) -> tuple[dict[str, Any], xr.Dataset, xr.Dataset, dict[str, Any]]:
     """Convergence, posterior, statistics and setting of the best attempt, up to the first that is ``enough``.
 
+    The posterior has as many draws as were asked for, or all those that chains made that went on.
+
     Parameters
     ----------
     model : over the real line of each of ``priors``
-    enough : "clean" or "converged", see :func:`bayescale.diagnostics.check_convergence`; "first" is one attempt
+    enough : "clean" or "converged", see :func:`bayescale.diagnostics.check_convergence`; "first" is one
+        attempt, as many draws as asked for
 
     Raises
     ------
@@ -57,26 +62,43 @@ def best_attempt(
         If no chain finds a place to start.
     """
     attempts = []
-    for tune, target_accept, thin in SETTINGS:
+    for setting in SETTINGS:
         # from the same starts: new ones might all be in one of several modes, and the others would go unseen
-        try:
-            position, stats = sample(model, draws * thin, tune, chains, seed, target_accept, progress)
-        except SamplerError:
-            if not attempts:
-                raise
-            break  # what there is, is better than nothing
-        kept, kept_stats = ({name: x[:, thin - 1 :: thin] for name, x in part.items()} for part in (position, stats))
-        posterior = as_dataset({name: from_real(prior, kept[name]) for name, prior in priors.items()})
-        setting = {"tune": tune, "target_accept": target_accept, "thin": thin}
-        # divergences and energy are those of all draws: between every fourth one energies differ more than they should
-        convergence = check_convergence(posterior, as_dataset(stats))
-        attempts.append((convergence, posterior, as_dataset(kept_stats), setting))
-        if enough == "first" or attempts[-1][0][enough]:
+        times, found = 1, None
+        while times:
+            try:
+                position, stats = sample(model, draws * times, setting[0], chains, seed, setting[1], progress)
+            except SamplerError:
+                if not attempts and found is None:
+                    raise
+                break  # what there is, is better than nothing
+            posterior = as_dataset({name: from_real(prior, position[name]) for name, prior in priors.items()})
+            found = check_convergence(posterior, as_dataset(stats)), posterior, as_dataset(stats), setting
+            times = 0 if enough == "first" else _more(found[0], times, setting == SETTINGS[-1])
+        if found is None:
+            break
+        attempts.append(found)
+        if enough == "first" or found[0][enough]:
             break
         if len(attempts) > 1 and all(found["r_hat_max"] > R_HAT_APART for found, *_ in attempts):
             break  # apart twice: the posterior has several modes, which slower settings do not join
-    convergence, posterior, stats, setting = max(attempts, key=lambda attempt: _quality(attempt[0]))
-    return convergence | {"method": "nuts"}, posterior, stats, setting | {"attempts": len(attempts)}
+    convergence, posterior, stats, (tune, target_accept) = max(attempts, key=lambda attempt: _quality(attempt[0]))
+    convergence |= {"method": "nuts", "draws_asked": draws, "draws_made": posterior.sizes["draw"]}
+    setting = {"draws_made": posterior.sizes["draw"], "tune": tune, "target_accept": target_accept}
+    return convergence, posterior, stats, setting | {"attempts": len(attempts)}
+
+
+def _more(convergence: Mapping[str, Any], times: int, last: bool) -> int:
+    """How many times the draws asked for the chains go on to, or 0: they have what they need, or would need too much.
+
+    The sampler cannot be resumed. A longer run with the same seed begins with the very same draws, and costs little
+    beside the tuning, so that is what going on is.
+    """
+    wanted = convergence["draws_wanted"]
+    if wanted is None or convergence["converged"] or times >= TIMES_MAX:
+        return 0
+    more = max(2 * times, 2 ** math.ceil(math.log2(times * wanted)))
+    return min(more, TIMES_MAX) if last or more <= TIMES_MAX else 0
 
 
 def _quality(convergence: Mapping[str, Any]) -> tuple[bool, bool, float]:

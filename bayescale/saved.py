@@ -243,7 +243,8 @@ def _texts_damage(report: Any, notes: Any) -> str:
             return f"'{name}' of its diagnostics is not what it should be"
     by_name = [*report["r_hat"].values(), *report["ess_bulk"].values(), *report["prior_share"].values()]
     quick = [report.get("pareto_k")] if report.get("method") == "importance" else []
-    maybe = [report[name] for name in ("scatter", "ess_tail_min", "e_bfmi") if report.get(name) is not None]
+    may_be_there = ("scatter", "ess_tail_min", "e_bfmi", "r_hat_limit", "ess_limit", "draws_asked", "draws_made")
+    maybe = [report[name] for name in may_be_there if report.get(name) is not None]
     if not all(
         map(_is_number, (report["r_hat_max"], report["ess_min"], report["divergences"], *by_name, *quick, *maybe))
     ):

@@ -37,6 +37,9 @@ def fit_sentences(summary: Any) -> list[str]:
             f"{report['divergences']} divergences, largest r-hat {report['r_hat_max']:.3f}, "
             f"smallest ESS {report['ess_min']:.0f}: {'converged' if report['converged'] else 'NOT CONVERGED'}"
         )
+        made, asked = report.get("draws_made"), report.get("draws_asked")
+        if made != asked:
+            sentences.append(f"the chains went on from {asked} to {made} draws each: fewer were not enough")
     for resource, odds in summary["regimes"].items():
         share, likely = max((odds[f"{kind}_limited"], kind) for kind in ("variance", "resolution"))
         sentences.append(

@@ -7,7 +7,17 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from bayescale.diagnostics import check_convergence, fit_summary, kernel_density, regimes
+from bayescale import diagnostics as diagnostics_module
+from bayescale.chains import r_hat_and_ess
+from bayescale.diagnostics import (
+    R_HAT_MAX,
+    check_convergence,
+    ess_limit,
+    fit_summary,
+    kernel_density,
+    r_hat_limit,
+    regimes,
+)
 from bayescale.law import law_derived, load_law, sample_priors
 from bayescale.lawfile import parse_law
 
@@ -47,6 +57,66 @@ def test_energies_that_say_nothing_are_objected_to(energy, rng):
     report = check_convergence(draws, sampler)
     assert not report["converged"] and "E-BFMI is nan" in report["why"]
     assert json.loads(json.dumps(report, allow_nan=False))["e_bfmi"] is None
+
+
+# ---- the gate at the number of draws at hand ------------------------------------------------------------------------
+
+SHAPES = [(4, 101), (2, 210), (4, 150), (4, 200), (4, 250)]
+
+
+@pytest.mark.parametrize("shape", [(4, 101), (2, 210), (8, 60), (4, 250)])
+def test_chance_takes_r_hat_past_its_limit_as_often_as_it_says(shape, rng, monkeypatch):
+    """At a probability that can be counted: of independent draws one in ten at most (bulk and tails share it)."""
+    monkeypatch.setattr(diagnostics_module, "CHANCE_MAX", 0.1)
+    monkeypatch.setattr(diagnostics_module, "R_HAT_MAX", 0.0)
+    limit = r_hat_limit(*shape)
+    past = sum(r_hat_and_ess(rng.standard_t(2, shape))[0] > limit for _ in range(300))
+    assert 0.02 * 300 < past < stats.binom(300, 0.1).isf(1e-5)
+
+
+def test_limits_are_those_of_plenty_where_draws_are():
+    assert r_hat_limit(4, 1000, 12) == R_HAT_MAX == 1.01 and ess_limit(4000) == 400
+    assert 1.035 < r_hat_limit(4, 101, 12) < 1.045 and 80 < ess_limit(404) < 100
+    found = [(r_hat_limit(4, draws, 12), -ess_limit(4 * draws)) for draws in range(10, 2000, 10)]
+    assert found == sorted(found, reverse=True)
+    assert r_hat_limit(4, 3) == np.inf and 0 < ess_limit(1) < 1
+
+
+def gate(draws):
+    """Whether draws [quantity, chain, draw] pass."""
+    quantities = xr.Dataset({str(i): (("chain", "draw"), values) for i, values in enumerate(draws)})
+    stats_of = xr.Dataset({"diverging": xr.zeros_like(quantities["0"], dtype=bool)})
+    return check_convergence(quantities, stats_of)["converged"]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_perfect_draws_pass(shape, rng):
+    """Of 12 quantities, with light and heavy tails: more than two of 10 fits failing has a probability below 1e-6."""
+    kinds = [rng.standard_normal, lambda shape: rng.standard_t(1, shape), lambda shape: rng.gamma(0.1, size=shape)]
+    failed = sum(not gate(kinds[i % 3]((12, *shape))) for i in range(10))
+    assert failed <= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", SHAPES)
+def test_perfect_draws_fail_once_in_a_thousand_times(shape, rng):
+    failed = sum(not gate(rng.standard_normal((12, *shape))) for _ in range(2000))
+    assert failed <= stats.binom(2000, 0.001).isf(1e-5)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_bad_chains_fail(shape, rng):
+    """One of 12 quantities has a chain that is stuck, apart, or of another width; or all are slow."""
+    good = rng.standard_normal((12, *shape))
+    one = np.arange(shape[0])[:, None] == 0
+    bad = {
+        "stuck": np.where(one, good[0, 0, 0], good[0]),
+        "apart": good[0] + 2 * one,
+        "narrow": good[0] * (1 - 0.9 * one),
+    }
+    bad["slow"] = np.cumsum(good[0], axis=1)
+    for name, values in bad.items():
+        assert not gate(np.concatenate([values[None], good[1:]])), name
 
 
 def test_kernel_density_is_scipys(rng):

@@ -212,14 +212,23 @@ def test_options_of_no_use(options, message, no_model_is_made):
 
 @pytest.fixture
 def one_attempt(monkeypatch):
-    monkeypatch.setattr(sampling, "SETTINGS", ((400, 0.9, 1),))
+    monkeypatch.setattr(sampling, "SETTINGS", ((400, 0.9),))
+    monkeypatch.setattr(sampling, "TIMES_MAX", 1)
 
 
 @pytest.mark.parametrize(
     ("limit", "value", "message"),
     [
-        ("R_HAT_MAX", 0.5, r".*r-hat of '\w+' is 1\.0\d\d \(must be below 0.5\).*; try more draws \(draws=4000"),
-        ("ESS_MIN", 1e9, r".*effective draws of '\w+' are \d+ \(must be above 1000000000\).*; try more draws"),
+        (
+            "r_hat_limit",
+            lambda *_: 0.5,
+            r".*r-hat of '\w+' is \d.* \(must be below 0.5\).*; try more draws",
+        ),
+        (
+            "ess_limit",
+            lambda _: 1e9,
+            r".*draws of '\w+' are \d+ \(must be above 1000000000\).*; try more draws",
+        ),
         ("DIVERGENCES_MAX", -1.0, r".*\d+ divergences \(at most -800\).*; try .*narrower priors"),
         ("E_BFMI_MIN", 1e3, r".*E-BFMI is [01]\.\d\d \(must be above 1000.0\); try .*narrower priors"),
     ],
@@ -233,84 +242,11 @@ def test_unconverged_fit_is_an_error(limit, value, message, pile, monkeypatch, o
 
 
 def test_unconverged_fit_is_marked_when_it_is_asked_for(pile, monkeypatch, one_attempt):
-    monkeypatch.setattr(diagnostics_module, "R_HAT_MAX", 0.5)
+    monkeypatch.setattr(diagnostics_module, "r_hat_limit", lambda *_: 0.5)
     tree = fit(pile, "chinchilla", draws=200, allow_unconverged=True)
     report = diagnostics(tree)
     assert report["converged"] is False and "r-hat of" in report["why"]
     assert trust_warnings(report)[0].startswith("the chains did not converge (r-hat of")
-
-
-def test_slower_settings_are_tried_before_a_fit_is_given_up(pile, monkeypatch):
-    tried = []
-    monkeypatch.setattr(diagnostics_module, "R_HAT_MAX", 0.5)
-    monkeypatch.setattr(sampling, "SETTINGS", ((200, 0.8, 1), (300, 0.9, 2)))
-    original = sampling.sample
-
-    def sample(compiled, draws, tune, chains, seed, target_accept, progress):
-        tried.append((tune, target_accept))
-        return original(compiled, draws, tune, chains, seed, target_accept, progress)
-
-    monkeypatch.setattr(sampling, "sample", sample)
-    with pytest.raises(FitError, match="did not converge after 2 attempt"):
-        fit(pile, "chinchilla", draws=150)
-    assert tried == [(200, 0.8), (300, 0.9)]
-
-
-def test_energy_and_divergences_are_looked_at_in_all_draws(pile, monkeypatch):
-    """Every fourth energy of slow chains is nearly a new one: their E-BFMI would look good."""
-    original, rng = sampling.sample, np.random.default_rng(0)
-
-    def sample(*args, **options):
-        position, stats = original(*args, **options)
-        energy = np.zeros_like(stats["energy"])
-        for i in range(1, energy.shape[1]):
-            energy[:, i] = 0.9 * energy[:, i - 1] + rng.standard_normal(len(energy))
-        stats["diverging"][:, 0] = True
-        return position, stats | {"energy": energy}
-
-    monkeypatch.setattr(sampling, "sample", sample)
-    monkeypatch.setattr(sampling, "SETTINGS", ((300, 0.9, 4),))
-    report = diagnostics(fit(pile, "chinchilla", draws=200, allow_unconverged=True))
-    assert 0.15 < report["e_bfmi"] < 0.25 and "E-BFMI is 0." in report["why"] and not report["converged"]
-    assert report["divergences"] == 4
-
-
-def test_an_interrupted_sampler_is_an_interrupt(pile, monkeypatch):
-    """nutpie returns what it has by then, which may be tuning."""
-    import nutpie
-
-    original = nutpie.sample
-    monkeypatch.setattr(nutpie, "sample", lambda *args, tune, **options: original(*args, tune=tune - 50, **options))
-    with pytest.raises(KeyboardInterrupt):
-        fit(pile, "chinchilla", draws=200)
-
-
-def test_chains_that_are_apart_twice_are_not_run_again(pile, monkeypatch):
-    tried = []
-    original = sampling.sample
-
-    def sample(model, draws, tune, *args):
-        tried.append(tune)
-        position, stats = original(model, draws, 200, *args)
-        for values in position.values():
-            values[0] += 1.0  # one chain in another place
-        return position, stats
-
-    monkeypatch.setattr(sampling, "sample", sample)
-    with pytest.raises(FitError, match=r"did not converge after 2 attempt.*a law with fewer parameters"):
-        fit(pile, "chinchilla", draws=150)
-    assert tried == [400, 1000]
-
-
-def test_sampler_that_cannot_start(pile, monkeypatch):
-    import nutpie
-
-    def sample(*args, **options):
-        raise RuntimeError("All initialization points failed\ndetails\nmore details")
-
-    monkeypatch.setattr(nutpie, "sample", sample)
-    with pytest.raises(FitError, match=r"^the sampler could not start: All initialization points failed; check"):
-        fit(pile, "chinchilla")
 
 
 # ---- diagnostics ----------------------------------------------------------------------------------------------------
@@ -351,7 +287,8 @@ def test_refit_learns_from_the_kept_runs_and_scores_all(sampled, pile):
     kept = np.ones(pile.sizes["run"], dtype=bool)
     kept[[3, 7]] = False
     again = refit(sampled, kept, seed=1)
-    assert again["log_likelihood"]["log_loss"].shape == (4, 500, pile.sizes["run"])
+    chains, draws, runs = again["log_likelihood"]["log_loss"].shape
+    assert (chains, runs) == (4, pile.sizes["run"]) and draws in (500, 1000, 2000, 4000)  # chains may go on
     for name in ("N_ref", "D_ref", "L_ref", "C_ref"):
         assert float(again["constant_data"][name]) == float(sampled["constant_data"][name])
     np.testing.assert_array_equal(again["constant_data"]["kept"], kept)
