@@ -1,10 +1,8 @@
-"""Is a file a fit? Its sizes before anything of it is read, then its groups, dimensions, numbers and texts."""
+"""Is a tree a fit? Its groups, dimensions, numbers and texts."""
 
 import json
 import math
-import mmap
 import numbers
-import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -19,152 +17,9 @@ from bayescale.lawfile import COLUMNS
 from bayescale.noise import NOISES
 from bayescale.priors import to_real
 
-MAX_BYTES = 600_000_000  # of a file, and of what it unpacks to
-MAX_OBJECTS = 3000  # groups and variables
-MAX_DEPTH = 3  # of groups
-MAX_ATTRIBUTES = 100  # of one object
-MAX_ATTRIBUTE_BYTES = 1_000_000
 MAX_TEXT = 4000  # characters of one text of the diagnostics and notes
 MAX_NAME = 300
-FILTERS = {1, 2, 3}  # of HDF5: deflate, shuffle, fletcher32; others may load a program
-HEAP_HEAD = 16  # bytes of the head of a collection of texts, and of each of its entries
 AGAIN = "make the fit again (bayescale fit)"
-
-
-def objection_to(path: "str | os.PathLike[str]") -> str:
-    """What speaks against reading a NetCDF file into memory, or an empty text; only its structure is looked at.
-
-    An exception of whatever kind where it is no such file.
-
-    HDF5 lets a file of a kilobyte declare a terabyte, take its data out of another file, hold itself as a group of its
-    own, or ask for a plugin: none of this is in a fit.
-    """
-    import h5py
-
-    if os.path.getsize(path) > MAX_BYTES:
-        return f"larger than {MAX_BYTES // 1_000_000} MB: not a fit saved by bayescale"
-    with open(path, "rb") as file:
-        head = file.read(16)
-    sizes = head[13:15] if head[8:9] < b"\x02" else head[9:11]
-    if not head.startswith(b"\x89HDF\r\n\x1a\n") or sizes != b"\x08\x08":  # bytes of an address, and of a length
-        raise ValueError("not an HDF5 file as bayescale writes them")
-    if not _heaps_end(path):
-        raise ValueError("the place where its texts are kept makes no sense, or ends after the file")
-    with h5py.File(path, "r") as file:
-        seen, declared = set(), 0
-        for place in _objects(file, 0):
-            if isinstance(place, str):
-                return place
-            address = h5py.h5o.get_info(place.id).addr
-            if address in seen:
-                return "damaged: a group in it holds itself"
-            seen.add(address)
-            if len(seen) > MAX_OBJECTS:
-                return f"more than {MAX_OBJECTS} groups and variables: not a fit saved by bayescale"
-            if objection := _attributes(place, os.path.getsize(path)):
-                return objection
-            if isinstance(place, h5py.Dataset):
-                if objection := _stored_oddly(place):
-                    return objection
-                declared += place.size * place.dtype.itemsize
-                if declared > MAX_BYTES:
-                    return f"unpacks to more than {MAX_BYTES // 1_000_000} MB: not a fit saved by bayescale"
-        return _long_texts(file, os.path.getsize(path))
-
-
-def _heaps_end(path: "str | os.PathLike[str]") -> bool:
-    """Whether HDF5 will come to an end of each collection of texts (a "global heap").
-
-    It walks from entry to entry by the sizes that they state, and where one states 0, or so much that the sum wraps
-    round, it never arrives. No call of the library can be stopped then, so it is walked here first.
-    """
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        at, left = content.find(b"GCOL\x01"), len(content) // HEAP_HEAD + 1  # entries, of collections that lie apart
-        while at >= 0:
-            head = content[at + 8 : at + HEAP_HEAD]
-            end = at + int.from_bytes(head, "little")
-            if len(head) < 8 or end > len(content):
-                return False
-            here = at + HEAP_HEAD
-            while end - here >= HEAP_HEAD:
-                entry = content[here : here + HEAP_HEAD]
-                index, size = int.from_bytes(entry[:2], "little"), int.from_bytes(entry[8:], "little")
-                step = size if index == 0 else HEAP_HEAD + -(-size // 8) * 8
-                left -= 1
-                if not (0 < step <= end - here and left >= 0):
-                    return False
-                here += step
-            at = content.find(b"GCOL\x01", at + 1)
-    return True
-
-
-def _objects(group: Any, depth: int) -> Iterator[Any]:
-    """Groups and variables below a group, the group first; a text where the walk must end."""
-    import h5py
-
-    yield group
-    for name in group:
-        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            yield "damaged: it refers to other places or files; a fit holds all its data itself"
-            return
-        child = group[name]
-        if isinstance(child, h5py.Group):
-            if depth >= MAX_DEPTH:
-                yield f"damaged: groups nested more than {MAX_DEPTH} deep"
-                return
-            yield from _objects(child, depth + 1)
-        elif isinstance(child, h5py.Dataset):
-            yield child
-
-
-def _attributes(place: Any, size: int) -> str:
-    """``size`` is that of the file: several texts may be one and the same, of almost all of it."""
-    import h5py
-
-    if len(place.attrs) > MAX_ATTRIBUTES:
-        return f"more than {MAX_ATTRIBUTES} attributes at one place: not a fit saved by bayescale"
-    for name in place.attrs:
-        about = place.attrs.get_id(name)
-        count = math.prod(about.shape or ())
-        texts = h5py.check_string_dtype(about.dtype) is not None
-        most = max(1, min(1000, MAX_BYTES // 4 // size)) if texts else MAX_ATTRIBUTE_BYTES // about.dtype.itemsize
-        if count > most:
-            return f"the attribute {name[:60]!r} is larger than a fit saved by bayescale has any"
-    return ""
-
-
-def _stored_oddly(variable: Any) -> str:
-    import h5py
-
-    how = variable.id.get_create_plist()
-    if how.get_layout() == h5py.h5d.VIRTUAL or how.get_external_count():
-        return "damaged: it refers to other places or files; a fit holds all its data itself"
-    if any(how.get_filter(i)[0] not in FILTERS for i in range(how.get_nfilters())):
-        return "packed in a way that no fit saved by bayescale is"
-    if variable.dtype.kind not in "biufS" and h5py.check_string_dtype(variable.dtype) is None:
-        return f"the variable {variable.name[:60]!r} holds neither numbers nor text: not a fit saved by bayescale"
-    return ""
-
-
-def _long_texts(file: Any, size: int) -> str:
-    """Texts are kept apart, and many cells may share a long one: what they come to is counted few at a time."""
-    import h5py
-
-    total = 0
-    for place in _objects(file, 0):
-        if not isinstance(place, h5py.Dataset) or place.dtype.kind != "O":
-            continue
-        cells = max(1, MAX_BYTES // 4 // max(size, 1))
-        if place.size <= cells:
-            total += place.size * size if place.size * size > MAX_BYTES else 0
-            continue
-        if place.ndim != 1:
-            return "damaged: texts in more than one dimension"
-        for start in range(0, place.size, cells):
-            total += sum(map(len, place[start : start + cells]))
-            if total > MAX_BYTES // 4:
-                return f"its texts unpack to more than {MAX_BYTES // 4_000_000} MB: not a fit saved by bayescale"
-    return ""
 
 
 def damage_of(tree: xr.DataTree) -> str:

@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import re
-import warnings
 from pathlib import Path
 
 import xarray as xr
@@ -16,7 +15,8 @@ import xarray as xr
 from bayescale.diagnostics import noted
 from bayescale.files import write_whole
 from bayescale.fit import FitError
-from bayescale.saved import MAX_BYTES, damage_of, objection_to
+from bayescale.netcdf import MAX_BYTES, NetcdfError, read_tree
+from bayescale.saved import damage_of
 
 SEAL = "\nbayescale: sha256 of all before this line is {}\n"
 SEAL_BYTES = len(SEAL.format("0" * 64))
@@ -80,18 +80,13 @@ def open_fit(path: "str | os.PathLike[str]") -> xr.DataTree:
             "it came, or make the fit again (bayescale fit)"
         )
     try:
-        objection = objection_to(path)
-        if not objection:
-            with (
-                warnings.catch_warnings(action="ignore"),
-                xr.open_datatree(path, engine="h5netcdf", decode_times=False, decode_timedelta=False) as opened,
-            ):
-                tree = opened.load()
-    except Exception:  # h5py, h5netcdf and xarray each raise their own kinds on a damaged file
+        tree = read_tree(path)
+    except NetcdfError as error:
+        raise FitError(f"{path}: {error}") from None
+    except Exception:  # h5py and xarray each raise their own kinds on a damaged file
         raise FitError(f"{path}: not a readable NetCDF file; it may be truncated or of another kind") from None
-    objection = objection or damage_of(tree)
-    if objection:
-        raise FitError(f"{path}: {objection}")
+    if damage := damage_of(tree):
+        raise FitError(f"{path}: {damage}")
     report = json.loads(tree.attrs["diagnostics"])
     if "noted" not in report:  # saved before the diagnostics carried the warnings of the lint
         report["noted"] = noted(json.loads(tree.attrs["notes"]))
