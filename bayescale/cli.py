@@ -145,15 +145,17 @@ def check(
 ) -> None:
     """Read runs and say what a careful reader would object to."""
     from bayescale.law import load_law
-    from bayescale.lint import check_runs
+    from bayescale.lint import remarks
 
-    data = _runs(runs, column, unit, load_law(law) if law else None)
-    notes = check_runs(data)
+    chosen = load_law(law) if law else None
+    data = _runs(runs, column, unit, chosen)
+    notes = remarks(data, chosen)
     if as_json:
         print_json(
             {
                 "source": data.attrs["source"],
                 "runs": data.sizes["run"],
+                "counted_by": data.attrs["rows"],
                 "columns": [str(name) for name in data.data_vars],
                 "notes": [vars(note) | {"rows": list(note.rows)} for note in notes],
             }

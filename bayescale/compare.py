@@ -19,6 +19,7 @@ from bayescale.noise import default_noise
 from bayescale.runs import read_runs
 from bayescale.threads import one_blas_thread
 from bayescale.weights import forward_weights, stacking
+from bayescale.written import number_text, row_text
 
 
 def fit_laws(
@@ -138,8 +139,11 @@ def compare(
         combine_attrs="drop_conflicts",
     )
     result = _side_by_side(result.rename(elpd_loo="elpd_i", p_loo="p_i"), [converged[name] for name in order])
+    runs = runs_of(fits[order[0]])
+    result = result.assign_coords(run=runs["run"].values)
     result.attrs |= {
-        "source": fits[order[0]].attrs["source"],
+        "source": runs.attrs["source"],
+        "rows": runs.attrs["rows"],
         "runs": fits[order[0]]["observed_data"].sizes["run"],
         "unit": "run" if groups is None else f"group of {groups}" if isinstance(groups, str) else "group",
         "seed": seed,
@@ -180,12 +184,18 @@ def check_comparable(fits: Mapping[str, xr.DataTree]) -> None:
             law_of(one).observed.column,
             [name for name in COLUMNS.values() if name in mine and name in theirs],
         )
-        differing = [name for name in {seen: None} | dict.fromkeys(sizes) if not np.allclose(mine[name], theirs[name])]
+        differing = [
+            name
+            for name in {seen: None} | dict.fromkeys(sizes)
+            if not np.allclose(mine[name].values, theirs[name].values)
+        ]
         if "params" in differing and not {seen, "tokens"} & set(differing):
-            at = int(np.argmax(~np.isclose(mine["params"], theirs["params"])))
+            one_n, other_n = mine["params"].values, theirs["params"].values
+            at = int(np.argmax(~np.isclose(one_n, other_n)))
+            where = row_text(mine.attrs["rows"], mine["run"].values[at])
             raise FitError(
-                f"{both} count N differently (run {at + 1}: params = {float(mine['params'][at]):.4g} and "
-                f"{float(theirs['params'][at]):.4g}; with and without embeddings?); fit both with one count"
+                f"{both} count N differently ({where}: params = {number_text(one_n[at], 4)} and "
+                f"{number_text(other_n[at], 4)}; with and without embeddings?); fit both with one count"
             )
         if differing:
             raise FitError(

@@ -12,7 +12,8 @@ from scipy.special import fdtri
 from bayescale.chains import e_bfmi, ess_tail, r_hat_and_ess
 from bayescale.law import Law, law_derived, sample_priors
 from bayescale.lawfile import parse_law
-from bayescale.lint import SCATTER_MAX, line_of_sizes, move_together
+from bayescale.lint_values import SCATTER_MAX
+from bayescale.smooth import line_of_sizes, move_together
 
 # the gate: a fit past one of these is an error unless it is asked for. The first two are those of plenty of draws; of
 # few, r_hat_limit and ess_limit say what chance alone gives

@@ -29,15 +29,17 @@ from bayescale.law import (
     size_column,
 )
 from bayescale.lawfile import COLUMNS
-from bayescale.lint import check_runs, far_off
+from bayescale.lint import remarks
 from bayescale.model import Model, build_model, inputs_of, model_data, model_of_runs, observed_values
 from bayescale.noise import NOISES, default_noise, log_density, log_mass, noise_scale
 from bayescale.priors import Prior, quantile
 from bayescale.quick import NotTrusted, approximate
 from bayescale.runs import read_runs
 from bayescale.sampling import SamplerError, as_dataset, best_attempt
+from bayescale.smooth import far_off, seen_by
 from bayescale.starts import START_RUNS, STARTS, start_points, unbounded
 from bayescale.threads import blocks, in_threads, one_blas_thread
+from bayescale.written import row_text
 
 FORMAT = 1  # of a saved fit; a later bayescale reads earlier ones
 MIN_RUNS = 4
@@ -114,7 +116,7 @@ def fit(
     convergence, posterior, stats, setting = found
     tree = _assemble(law, noise, runs, constants, posterior, stats)
     report = convergence | not_quick | check_identification(law, runs, tree["posterior"].to_dataset(), constants)
-    notes = [vars(note) for note in check_runs(runs)]
+    notes = [vars(note) for note in remarks(runs, law)]
     report |= {"noted": noted(notes)}
     tree.attrs = {
         "bayescale_format": FORMAT,
@@ -123,6 +125,7 @@ def fit(
         "noise": noise,
         "seed": seed,
         "source": runs.attrs.get("source", "runs"),
+        "rows": runs.attrs.get("rows", "row"),
         "data_hash": data_hash(runs, law),
         "settings": json.dumps({"draws": draws, "chains": chains} | setting),
         "diagnostics": json.dumps(report),
@@ -178,7 +181,7 @@ def _prepared(runs: Any, law: Any, noise: str | None) -> tuple[Law, xr.Dataset, 
         )
     _check_fits(runs, law)
     # the priors of a law stand on the smallest loss: one that is plainly wrong must not move them
-    right = runs.isel(run=~far_off(runs)) if law.observed.column == "loss" else runs
+    right = runs.isel(run=~far_off(seen_by(runs, law))) if law.observed.column == "loss" else runs
     constants = reference_constants(law, right) | {"C_ref": _centre(right[size_column(law)].values)}
     _check_finite(law, runs, constants)
     return law, runs, noise, constants
@@ -217,7 +220,9 @@ def refit(
     report, posterior, stats, _ = _sampled(model, law.priors | NOISES[noise].priors, draws, chains, seed, enough=enough)
     result = _assemble(law, noise, runs, constants, posterior, stats)
     result["constant_data"] = result["constant_data"].to_dataset().assign(kept=("run", np.asarray(kept, dtype=bool)))
-    result.attrs = {name: tree.attrs[name] for name in ("law", "law_text", "noise", "source")}
+    result.attrs = {
+        name: tree.attrs[name] for name in ("law", "law_text", "noise", "source", "rows") if name in tree.attrs
+    }
     result.attrs |= {"seed": seed, "diagnostics": json.dumps(report)}
     return result
 
@@ -228,7 +233,9 @@ def runs_of(tree: xr.DataTree) -> xr.Dataset:
     runs = data[[name for name in data.data_vars if data[name].dims == ("run",)]]
     seen = tree["observed_data"][law.observed.variable]
     seen = np.exp(seen) if law.observed.scale == "log" else seen
-    return runs.assign({law.observed.column: seen}).assign_attrs(source=tree.attrs["source"])
+    return runs.assign({law.observed.column: seen}).assign_attrs(
+        source=tree.attrs["source"], rows=tree.attrs.get("rows", "row")
+    )
 
 
 def _quick(model: Model, priors: Mapping[str, Prior], draws: int, chains: int, seed: int) -> tuple[Any, dict[str, str]]:
@@ -296,8 +303,9 @@ def _check_finite(law: Law, runs: xr.Dataset, constants: Mapping[str, float]) ->
     bad = np.flatnonzero(~np.isfinite(predicted) | ((predicted <= 0) & (law.observed.scale == "log")))
     if bad.size:
         inputs = ", ".join(f"{column(symbol)} = {runs[column(symbol)].values[bad[0]]:.4g}" for symbol in law.inputs)
+        where = row_text(runs.attrs.get("rows", "row"), runs["run"].values[bad[0]])
         raise FitError(
-            f"{runs.attrs.get('source', 'runs')}: law '{law.name}' gives {predicted[bad[0]]:g} for run {bad[0]} "
+            f"{runs.attrs.get('source', 'runs')}, {where}: law '{law.name}' gives {predicted[bad[0]]:g} "
             f"({inputs}) at the middle of its priors; check the inputs, or the formula"
         )
 

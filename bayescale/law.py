@@ -79,7 +79,7 @@ def reference_constants(law: Law, runs: Mapping[str, Any]) -> dict[str, float]:
 
     ``N_ref`` and its like are geometric means of the inputs (means where an input is not positive everywhere),
     ``L_ref`` is the smallest observed value, ``L_span`` the range of the observed values. (:func:`bayescale.fit` leaves
-    out runs that lie far off all others, see :func:`bayescale.lint.far_off`.)
+    out runs that lie far off all others, see :func:`bayescale.smooth.far_off`.)
 
     Parameters
     ----------

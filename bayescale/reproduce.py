@@ -13,6 +13,7 @@ from bayescale.kernel import machine
 from bayescale.law import Law, column, size_column
 from bayescale.model import observed_values
 from bayescale.runs import read_runs
+from bayescale.written import row_text
 
 # Monte Carlo errors by which a mean, a median or an end of a 90 % band may move: of 50 such numbers that differ by
 # chance alone the largest is above 4 once in 300 times
@@ -123,8 +124,11 @@ def _runs_differ(tree: xr.DataTree, law: Law, runs: xr.Dataset) -> list[str]:
     for name in before:
         bad = np.flatnonzero(before[name] != now[name])
         value = shown if name == observed else np.asarray
+        labels = runs["run"].values
         told = ", ".join(
-            f"run {i}: {value(now[name][i]):.10g}, in the fit {value(before[name][i]):.10g}" for i in bad[:NAMED]
+            f"{row_text(runs.attrs['rows'], labels[i])}: {value(now[name][i]):.10g}, "
+            f"in the fit {value(before[name][i]):.10g}"
+            for i in bad[:NAMED]
         )
         if len(bad):
             more = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""

@@ -78,9 +78,10 @@ def read_runs(
 
     Returns
     -------
-    Dataset with float variables ``params``, ``tokens``, ``compute`` (6 N D when not given) and ``loss`` [run], or
-    those of the law; every other column is kept under its own name (``run`` as ``run_name``, and _ for /, which NetCDF
-    forbids).
+    Dataset with float variables ``params``, ``tokens``, ``compute`` (6 N D when not given) and ``loss`` [run], or those
+    of the law. Its coordinate ``run`` counts runs as their user does: by the line of a CSV file, else by the row from 0
+    (the attribute ``rows`` is "line" or "row"). Every other column is kept under its own name (``run`` as ``run_name``,
+    and _ for /, which NetCDF forbids).
 
     Raises
     ------
@@ -120,10 +121,10 @@ def read_runs(
         if kept not in columns_read and (name not in roles.values() or str(name) in SPELLINGS):
             columns_read[kept] = _other(frame[name], name, where, place)
     runs = xr.Dataset({name: ("run", value) for name, value in columns_read.items()})
-    runs = runs.assign_coords(run=np.arange(len(frame)))
+    runs = runs.assign_coords(run=frame.index.to_numpy(dtype=int))
     if "loss" in runs:
         runs["loss"].attrs["units"] = "nats"
-    runs.attrs["source"] = where
+    runs.attrs |= {"source": where, "rows": place}
     return runs
 
 
@@ -170,6 +171,9 @@ def _as_frame(source: Any) -> tuple[pd.DataFrame, str, str]:
             raise RunsError(f"runs: a Dataset with one dimension is expected, this one has {tuple(source.dims)}")
         _check_size(next(iter(source.sizes.values())), len(source.variables), where)
         frame, where = source.to_dataframe(), _plain(source.attrs.get("source", "runs"))
+        place = source.attrs.get("rows")
+        if place in ("line", "row") and frame.index.dtype.kind == "i" and frame.index.is_unique:
+            return frame, where, place  # read before: its runs are counted as they were
     elif isinstance(source, pd.DataFrame):
         frame = source
     elif isinstance(source, Mapping):

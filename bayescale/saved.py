@@ -82,6 +82,8 @@ def _optional_damage(attrs: Mapping[str, Any]) -> str:
         text = attrs.get(name, "")
         if not (isinstance(text, str) and text.isprintable() and len(text) <= MAX_NAME):
             return f"its attribute '{name}' is not a name"
+    if attrs.get("rows", "row") not in ("line", "row"):
+        return "its attribute 'rows' is neither line nor row"
     below = attrs.get("below", 1.0)
     if not (isinstance(below, numbers.Real) and 0 < below < math.inf):
         return "its attribute 'below' is not a number above 0"

@@ -93,10 +93,8 @@ def print_comparison(result: Any, answers: Sequence[Any], sensitivity: Any) -> N
     print_table(comparison_cells(table, runs=result.attrs["runs"], unit=result.attrs["unit"]))
     print(comparison_verdict(result))
     drivers = driving_runs(result)
-    called = "run" if result.attrs["unit"] == "run" else "group"
-    named = ", ".join(
-        f"{called} {row.unit + 1 if called == 'run' else row.unit} ({row.d_elpd:+.1f})" for row in drivers.itertuples()
-    )
+    called = result.attrs["rows"] if result.attrs["unit"] == "run" else "group"
+    named = ", ".join(f"{called} {row.unit} ({row.d_elpd:+.1f})" for row in drivers.itertuples())
     first, second = result["law"].values[:2]
     print(f"Most of the difference between '{first}' and '{second}': {named}.")
     for answer in answers:

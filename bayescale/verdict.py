@@ -141,14 +141,14 @@ def driving_runs(result: xr.Dataset, against: str | None = None, *, most: int = 
 
     Returns
     -------
-    Table of ``unit`` (index of the run from 0, or label of the group), ``d_elpd`` (above 0: for the best law) and
+    Table of ``unit`` (line or row of the run, or label of the group), ``d_elpd`` (above 0: for the best law) and
     ``share`` of the sum of absolute differences.
     """
     best, other = result.isel(law=0), result.isel(law=1) if against is None else result.sel(law=against)
     dim = "group" if "group" in result.dims else "run"
     difference = (best["elpd_i"] - other["elpd_i"]).values
     order = np.argsort(-np.abs(difference))[:most]
-    labels = result["group"].values if dim == "group" else np.arange(len(difference))
+    labels = result[dim].values
     return pd.DataFrame(
         {
             "unit": labels[order],

@@ -178,8 +178,8 @@ def test_missing_column(law_with_epochs, no_model_is_made):
 @pytest.mark.parametrize(
     ("epochs", "message"),
     [
-        ([1, 2, 0, 4, 4], r"runs: law 'epochs' gives \w+ for run 2 \(.*epochs = 0\) at the middle of its priors"),
-        ([1, 2, -3, 4, 4], r"runs: law 'epochs' gives nan for run 2 \(.*epochs = -3\) at the middle of its priors"),
+        ([1, 2, 0, 4, 4], r"runs, row 2: law 'epochs' gives \w+ \(.*epochs = 0\) at the middle of its priors"),
+        ([1, 2, -3, 4, 4], r"runs, row 2: law 'epochs' gives nan \(.*epochs = -3\) at the middle of its priors"),
         (["one", "two", "one", "two", "two"], "runs, row 0: epochs = 'one' is not a number"),
         ([1, np.nan, 1, 2, 2], "runs, row 1: epochs is missing or NaN"),
         ([2, 2, 2, 2, 2], "all 5 runs have epochs = 2"),

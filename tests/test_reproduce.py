@@ -137,9 +137,9 @@ def with_loss(runs, rows, factor):
     [
         (
             lambda runs: with_loss(runs, [3], 1.01),
-            r"^the column 'loss' differs in 1 of 24 runs \(run 3: [\d.]+, in the",
+            r"^the column 'loss' differs in 1 of 24 runs \(row 3: [\d.]+, in the",
         ),
-        (lambda runs: with_loss(runs, range(9), 1.01), r"differs in 9 of 24 runs \(run 0: .* and 6 more\)$"),
+        (lambda runs: with_loss(runs, range(9), 1.01), r"differs in 9 of 24 runs \(row 0: .* and 6 more\)$"),
         (lambda runs: runs.isel(run=slice(1, None)), "^23 runs, the fit was made on 24; 1 of the runs not among those"),
         (lambda runs: runs.isel(run=[0, *range(24)]), "^25 runs, the fit was made on 24$"),
         (lambda runs: runs.isel(run=slice(None, None, -1)), "^the same runs in another order$"),
