@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy
+
+from bayescale.functions import FUNCTIONS
 
 MAX_LENGTH = 2000
 MAX_NODES = 1200
@@ -59,68 +60,6 @@ class Call:
 Node = Number | Name | Negative | Binary | Call
 
 
-@dataclass(frozen=True)
-class Function:
-    """One entry of the function table: how many arguments, and what it is in each back end."""
-
-    arity: int
-    numpy: Callable[..., Any]
-    pytensor: (
-        "str | Callable[..., Any]"  # attribute of pytensor.tensor, looked up only when a PyTensor argument is seen
-    )
-    latex: str  # {0}, {1} stand for the rendered arguments
-
-
-def _logaddexp_pytensor(a: Any, b: Any) -> Any:
-    """PyTensor's own builds a graph that takes ten times as long to compile, and this is as exact."""
-    return a + sys.modules["pytensor.tensor"].softplus(b - a)
-
-
-SATURATION_STEPS = 9  # of Newton: 1e-12 from any start
-
-
-def _saturation(log_z: Any, alpha: Any) -> Any:
-    """r in (0, 1) with r / (1 - r)**alpha = z, by Newton on the logit of r, where the equation is monotone."""
-    s = np.minimum(log_z, log_z / np.maximum(alpha, 1e-3))
-    for _ in range(SATURATION_STEPS):
-        s = _saturation_step(s, log_z, alpha, np.logaddexp, scipy.special.expit)
-    return scipy.special.expit(s)
-
-
-def _saturation_step(s: Any, log_z: Any, alpha: Any, logaddexp: Callable, sigmoid: Callable) -> Any:
-    """One Newton step for -log(1 + exp(-s)) + alpha*log(1 + exp(s)) = log z."""
-    value = alpha * logaddexp(0.0, s) - logaddexp(0.0, -s) - log_z
-    return s - value / (sigmoid(-s) + alpha * sigmoid(s))
-
-
-def _saturation_pytensor(log_z: Any, alpha: Any) -> Any:
-    """The same; the last step alone carries the gradient: at the root it is that of the implicit function."""
-    pt = sys.modules["pytensor.tensor"]
-    from pytensor.gradient import disconnected_grad
-
-    fixed_z, fixed_alpha = (disconnected_grad(pt.as_tensor_variable(x)) for x in (log_z, alpha))
-    s = pt.minimum(fixed_z, fixed_z / pt.maximum(fixed_alpha, 1e-3))
-    for _ in range(SATURATION_STEPS - 1):
-        s = _saturation_step(s, fixed_z, fixed_alpha, _logaddexp_pytensor, pt.sigmoid)
-    return pt.sigmoid(_saturation_step(disconnected_grad(s), log_z, alpha, _logaddexp_pytensor, pt.sigmoid))
-
-
-FUNCTIONS = {
-    "exp": Function(1, np.exp, "exp", r"\exp\left({0}\right)"),
-    "log": Function(1, np.log, "log", r"\log\left({0}\right)"),
-    "log10": Function(1, np.log10, "log10", r"\log_{{10}}\left({0}\right)"),
-    "log1p": Function(1, np.log1p, "log1p", r"\log\left(1 + {0}\right)"),
-    "expm1": Function(1, np.expm1, "expm1", r"\left(\exp\left({0}\right) - 1\right)"),
-    "sqrt": Function(1, np.sqrt, "sqrt", r"\sqrt{{{0}}}"),
-    "abs": Function(1, np.abs, "abs", r"\left|{0}\right|"),
-    "tanh": Function(1, np.tanh, "tanh", r"\tanh\left({0}\right)"),
-    "sigmoid": Function(1, lambda x: scipy.special.expit(x), "sigmoid", r"\sigma\left({0}\right)"),
-    "gammaln": Function(1, lambda x: scipy.special.gammaln(x), "gammaln", r"\log\Gamma\left({0}\right)"),
-    "minimum": Function(2, np.minimum, "minimum", r"\min\left({0}, {1}\right)"),
-    "maximum": Function(2, np.maximum, "maximum", r"\max\left({0}, {1}\right)"),
-    "logaddexp": Function(2, np.logaddexp, _logaddexp_pytensor, r"\log\left(e^{{{0}}} + e^{{{1}}}\right)"),
-    "saturation": Function(2, _saturation, _saturation_pytensor, r"r\left(e^{{{0}}}, {1}\right)"),
-}
 OPERATORS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.Pow: "**"}
 ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.add,
@@ -158,6 +97,7 @@ def parse(text: str) -> Node:
         reason = getattr(error, "msg", None) or "it cannot be parsed"
         raise FormulaError(f"formula {_short(text)} is not an expression: {reason}") from None
     tree = _convert(body, text, depth=0)
+    check_exponents(tree, f"formula {_short(text)}")
     if (count := parts(tree)) > MAX_NODES:
         raise FormulaError(f"formula has {count} parts: give parts of it names of their own ({MAX_NODES} are allowed)")
     return tree
@@ -201,10 +141,7 @@ def _convert(node: ast.expr, text: str, depth: int) -> Node:
         case ast.UnaryOp(op=ast.UAdd(), operand=operand):
             return _convert(operand, text, depth + 1)
         case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
-            binary = Binary(OPERATORS[type(op)], _convert(left, text, depth + 1), _convert(right, text, depth + 1))
-            if binary.op == "**":
-                _check_exponent(binary.right, text)
-            return binary
+            return Binary(OPERATORS[type(op)], _convert(left, text, depth + 1), _convert(right, text, depth + 1))
         case ast.Call(func=ast.Name(id=name), args=args, keywords=[]):
             if name not in FUNCTIONS:
                 raise FormulaError(
@@ -238,16 +175,13 @@ def _describe(node: ast.expr) -> str:
     return kinds.get(type(node), f"the construct {type(node).__name__}")
 
 
-def _check_exponent(node: Node, text: str) -> None:
+def check_exponents(tree: Node, where: str) -> None:
     """Refuse constant exponents that can only overflow (9**9**9), before anything is computed."""
-    if names(node):
-        return
-    try:
-        value = float(evaluate(node, {}))
-    except (OverflowError, ZeroDivisionError):
-        value = math.inf
-    if not abs(value) <= MAX_EXPONENT:
-        raise FormulaError(f"exponent {value:g} in formula {_short(text)}: at most {MAX_EXPONENT:g} in size is allowed")
+    for part in nodes(tree):
+        if type(part) is Binary and part.op == "**" and not names(part.right):
+            value = constant(part.right)
+            if not abs(value) <= MAX_EXPONENT:
+                raise FormulaError(f"exponent {value:g} in {where}: at most {MAX_EXPONENT:g} in size is allowed")
 
 
 def names(node: Node) -> set[str]:
@@ -289,6 +223,11 @@ def substitute(node: Node, trees: Mapping[str, Node]) -> Node:
     return node
 
 
+def constant(node: Node) -> float:
+    """The value of a tree without names; not finite where it overflows or is not a number."""
+    return float(evaluate(node, {}))
+
+
 def evaluate(node: Node, values: Mapping[str, Any]) -> Any:
     """The value of a tree: floats and arrays by NumPy, DataArrays by xarray, PyTensor variables symbolically.
 
@@ -327,41 +266,6 @@ def _apply(function: str, args: list[Any]) -> Any:
         named = FUNCTIONS[function].pytensor
         return (getattr(sys.modules["pytensor.tensor"], named) if isinstance(named, str) else named)(*args)
     return FUNCTIONS[function].numpy(*args)
-
-
-def split_data(trees: Mapping[str, Node], known: set[str]) -> tuple[dict[str, Node], dict[str, Node]]:
-    """Split off what depends on ``known`` names alone, so that a sampler need not compute it again and again.
-
-    ``trees`` are in order: later ones may use the names of earlier ones. Returns the trees with those parts replaced
-    by names ``data_0``, ``data_1``, ... and the trees of these. A power of a positive base is written
-    exp(exponent * log(base)): in (N/N_ref)**(-alpha) the logarithm is then data, and an exponential is several
-    times cheaper than a power, in the value and in the gradient.
-    """
-    known = set(known)
-    parts: dict[Node, str] = {}
-
-    def walk(part: Node) -> Node:
-        free = names(part)
-        if free and free <= known:
-            return Name(parts.setdefault(part, f"data_{len(parts)}"))
-        match part:
-            case Negative(of=of):
-                return Negative(walk(of))
-            case Binary(op="**", left=left, right=right) if names(right):
-                return Call("exp", (Binary("*", walk(right), walk(Call("log", (left,)))),))
-            case Binary(op=op, left=left, right=right):
-                return Binary(op, walk(left), walk(right))
-            case Call(function=function, args=args):
-                return Call(function, tuple(walk(arg) for arg in args))
-        return part
-
-    split = {}
-    for key, tree in trees.items():
-        if names(tree) <= known:
-            known.add(key)
-        else:
-            split[key] = walk(tree)
-    return split, {name: part for part, name in parts.items()}
 
 
 GREEK = {

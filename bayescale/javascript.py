@@ -3,50 +3,54 @@
 import json
 from collections.abc import Mapping
 
-from bayescale.formula import Binary, Call, Name, Negative, Node, Number, names, split_data
-from bayescale.law import Law
+from bayescale.formula import Binary, Call, Name, Negative, Node, Number, names
+from bayescale.functions import FUNCTIONS
+from bayescale.law import Law, split_law
 from bayescale.lawfile import PREDICTED
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN
 
-# each function of the formula language; {0}, {1} stand for the rendered arguments
-FUNCTIONS = {
-    "exp": "Math.exp({0})",
-    "log": "Math.log({0})",
-    "log10": "Math.log10({0})",
-    "log1p": "Math.log1p({0})",
-    "expm1": "Math.expm1({0})",
-    "sqrt": "Math.sqrt({0})",
-    "abs": "Math.abs({0})",
-    "tanh": "Math.tanh({0})",
-    "sigmoid": "sigmoid({0})",
-    "gammaln": "gammaln({0})",
-    "minimum": "Math.min({0}, {1})",
-    "maximum": "Math.max({0}, {1})",
-    "logaddexp": "logaddexp({0}, {1})",
-    "saturation": "saturation({0}, {1})",
-}
-# gammaln: Stirling's series after a shift past 10, good to 1e-12; saturation: the Newton steps of formula.py
+# power: C and NumPy say that any power of 1 is 1, JavaScript does not; gammaln: that of Cephes, which is SciPy's;
+# saturation: the Newton steps of formula.py
 HELPERS = """\
+const power = (a, b) => (a === 1 || (a === -1 && Math.abs(b) === Infinity) ? 1 : Math.pow(a, b));
 const sigmoid = (x) => (x >= 0 ? 1 / (1 + Math.exp(-x)) : Math.exp(x) / (1 + Math.exp(x)));
 const logaddexp = (a, b) => {
   if (a === b) return a + Math.LN2;
   const most = Math.max(a, b);
   return most + Math.log1p(Math.exp(Math.min(a, b) - most));
 };
+const series = (x, factors) => factors.reduce((sum, factor) => sum * x + factor, 0);
 const gammaln = (x) => {
-  let shift = 0;
-  while (x < 10) { shift += Math.log(x); x += 1; }
-  const r = 1 / x, s = r * r;
-  return (x - 0.5) * Math.log(x) - x + 0.9189385332046728 - shift
-    + r * (1 / 12 - s * (1 / 360 - s * (1 / 1260 - s * (1 / 1680 - s / 1188))));
+  if (!Number.isFinite(x)) return x; // as SciPy has it
+  if (x < -34) {  // reflection; the distance to the nearest pole is exact
+    const pole = Math.round(-x), sine = Math.sin(Math.PI * Math.abs(-x - pole));
+    return sine === 0 ? Infinity : 1.1447298858494002 - Math.log(-x * sine) - gammaln(-x);
+  }
+  if (x < 13) {  // by recurrence to [2, 3): fifty steps at most
+    let u = x, z = 1;
+    while (u >= 3) { u -= 1; z *= u; }
+    while (u < 2) { if (u === 0) return Infinity; z /= u; u += 1; }
+    const r = u - 2;
+    return Math.log(Math.abs(z)) + r * series(r, [-1378.2515256912086, -38801.631513463784, -331612.9927388712,
+      -1162370.974927623, -1721737.0082083966, -853555.6642457654]) / series(r, [1, -351.81570143652345,
+      -17064.210665188115, -220528.59055385445, -1139334.4436798252, -2532523.0717758294, -2018891.4143353277]);
+  }
+  if (x > 2.556348e305) return Infinity;
+  const y = 1 / (x * x);
+  const tail = series(y, [8.116141674705085e-4, -5.950619042843014e-4, 7.936503404577169e-4, -2.777777777300997e-3,
+    8.333333333333319e-2]) / x;
+  return (x - 0.5) * Math.log(x) - x + 0.9189385332046728 + tail;
 };
 const saturation = (logZ, alpha) => {
-  let s = Math.min(logZ, logZ / Math.max(alpha, 1e-3));
+  const z = Math.min(Math.max(logZ, -1e300), 1e300), large = Math.log(Math.max(alpha, 100));
+  if (!(alpha >= 0)) return NaN;
+  let s = Math.min(z, z / Math.max(alpha, 1e-3));
+  if (alpha > 100) s = z < -100 ? z : Math.log(logaddexp(0, z + large)) - large;
   for (let i = 0; i < 9; i += 1) {
-    const value = alpha * logaddexp(0, s) - logaddexp(0, -s) - logZ;
+    const value = alpha * logaddexp(0, s) - logaddexp(0, -s) - z;
     s -= value / (sigmoid(-s) + alpha * sigmoid(s));
   }
-  return sigmoid(s);
+  return Math.min(sigmoid(s), 1 - Number.EPSILON / 2);
 };
 """
 
@@ -55,17 +59,17 @@ def javascript(node: Node) -> str:
     """The tree as a JavaScript expression; every name gets a ``$`` before it, so that none is a word of JavaScript."""
     match node:
         case Number(value=value):
-            return repr(value)
+            return repr(value) if value >= 0 else f"({value!r})"
         case Name(id=name):
             return f"${name}"
         case Negative(of=of):
             return f"(-{javascript(of)})"
         case Binary(op="**", left=left, right=right):
-            return f"Math.pow({javascript(left)}, {javascript(right)})"
+            return f"power({javascript(left)}, {javascript(right)})"
         case Binary(op=op, left=left, right=right):
             return f"({javascript(left)} {op} {javascript(right)})"
         case Call(function=function, args=args):
-            return FUNCTIONS[function].format(*map(javascript, args))
+            return FUNCTIONS[function].javascript.format(*map(javascript, args))
     raise TypeError(f"not a formula tree: {node!r}")
 
 
@@ -80,7 +84,7 @@ def law_script(law: Law, fixed: Mapping[str, float]) -> str:
     fixed : reference constants, and inputs of the law besides N, D and C, by symbol
     """
     known = {*law.priors, *fixed}
-    trees, parts = split_data({**law.where, PREDICTED: law.tree}, known)
+    trees, parts = split_law(law, known)
     before = {}
     for name, tree in law.where.items():
         if names(tree) <= known | set(before):

@@ -29,6 +29,13 @@ def double(typing_context, x):
     )
 
 
+@intrinsic
+def choose(typing_context, condition, a, b):
+    """``a if condition else b`` of numbers, both computed: without a branch, which costs time at every compilation."""
+    signature = types.float64(types.boolean, types.float64, types.float64)
+    return signature, lambda context, builder, signature, args: builder.select(*args)
+
+
 BLOCK = 64  # runs at a time: what a density keeps of them, some twenty arrays, is in the nearest cache
 
 
@@ -143,7 +150,13 @@ def digamma(x):
 
 @numba.njit(error_model="numpy")
 def saturation(log_z, alpha):
+    """See ``_saturation`` in functions.py, and there why it starts where it does."""
+    if not (alpha >= 0.0 and log_z == log_z):
+        return nan
+    log_z = min(max(log_z, -1e300), 1e300)
     s = min(log_z, log_z / max(alpha, 1e-3))
+    if alpha > 100.0:
+        s = log_z if log_z < -100.0 else log(logaddexp(0.0, log_z + log(alpha))) - log(alpha)
     for _ in range(9):
         value = alpha * logaddexp(0.0, s) - logaddexp(0.0, -s) - log_z
         s -= value / (sigmoid(-s) + alpha * sigmoid(s))

@@ -3,16 +3,17 @@
 import difflib
 import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy
 
-from bayescale.formula import evaluate, parse, split_data
+from bayescale.formula import Node, evaluate, parse
 from bayescale.lawfile import MAX_BYTES, PREDICTED, Law, LawError, column, parse_law
 from bayescale.priors import quantile
+from bayescale.split import split_data
 
 DEFAULT_LAW = "coupled"
 TRAINING = "6*N*D"  # compute of a training run [FLOP]: forward and backward pass, no attention term
@@ -107,6 +108,11 @@ def with_where(law: Law, values: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
+def split_law(law: Law, known: Collection[str]) -> tuple[dict[str, Node], dict[str, Node]]:
+    """Sub-expressions and formula of a law, what depends on ``known`` names alone split off (see ``split_data``)."""
+    return split_data({**law.where, PREDICTED: law.tree}, known, law.priors)
+
+
 def law_loss(law: Law, values: Mapping[str, Any]) -> Any:
     """Loss of the law; ``values`` gives every parameter, input and constant, of any shapes that broadcast."""
     return evaluate(law.tree, with_where(law, values))
@@ -117,7 +123,7 @@ def loss_given(law: Law, inputs: Mapping[str, Any]) -> Callable[[Mapping[str, An
 
     For those who ask many times: what depends on the inputs alone is computed once, and powers of it are exponentials.
     """
-    trees, parts = split_data({**law.where, PREDICTED: law.tree}, set(inputs))
+    trees, parts = split_law(law, inputs)
     known = with_where(law, inputs)
     data = {name: evaluate(part, known) for name, part in parts.items()}
 

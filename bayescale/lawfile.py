@@ -7,8 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from bayescale.formula import FUNCTIONS, MAX_NAME, FormulaError, Node, names, parse, parts
+from bayescale.formula import (
+    MAX_NAME,
+    FormulaError,
+    Name,
+    Node,
+    check_exponents,
+    constant,
+    names,
+    parse,
+    parts,
+    substitute,
+)
+from bayescale.functions import FUNCTIONS
+from bayescale.kernel import compile_seconds
 from bayescale.priors import DISTRIBUTIONS, Prior
+from bayescale.split import fold
 
 # symbol of the field -> column of the runs
 COLUMNS = {"N": "params", "D": "tokens", "C": "compute", "L": "loss"}
@@ -17,6 +31,7 @@ MAX_BYTES = 64_000
 MAX_DOTS = 200  # in one line: the time that TOML takes for a dotted key grows with the square of its parts
 MAX_ENTRIES = 100  # of one table: sub-expressions, priors, derived quantities, presets
 MAX_PARTS = 2000  # numbers, names and operations of all formulas together: what is compiled for a sampler
+MAX_COMPILE_SECONDS = 40.0  # of what is sampled, estimated; of the laws that come with bayescale, 11 at most
 # what a fit calls things of its own; N_ref, L_span, data_0 and their like are taken too
 RESERVED = {
     *(*COLUMNS, *COLUMNS.values(), *FUNCTIONS, PREDICTED, "sigma", "tilt", "nu_minus_2", "overdispersion"),
@@ -171,6 +186,8 @@ def parse_law(text: str, name: str) -> Law:
             raise LawError(f"{where}: '{key}' has a meaning of its own and cannot be defined here; choose another name")
     _check_size((tree, *trees.values(), *(quantity.tree for quantity in derived.values())), where)
     used = _check_order(tree, trees, set(priors), where)
+    _check_constants(trees, tree, where)
+    _check_compile_time(trees, tree, priors, where)
     constants = tuple(sorted(name for name in used if name.endswith(("_ref", "_span"))))
     free = used - set(constants) - set(priors) - set(trees)
     inputs = (*(symbol for symbol in COLUMNS if symbol in free), *sorted(free - set(COLUMNS)))
@@ -194,12 +211,12 @@ def parse_law(text: str, name: str) -> Law:
             )
     if observed.symbol in inputs:
         raise LawError(f"{where}: {observed.symbol} is an input; give what is observed another 'symbol' in [observed]")
-    for constant in sorted(set(constants) - own):
-        symbol = constant.removesuffix("_ref").removesuffix("_span")
-        if constant.endswith("_span"):
-            raise LawError(f"{where}: '{constant}': only {observed.symbol}_span, of what is observed, is known")
+    for reference in sorted(set(constants) - own):
+        symbol = reference.removesuffix("_ref").removesuffix("_span")
+        if reference.endswith("_span"):
+            raise LawError(f"{where}: '{reference}': only {observed.symbol}_span, of what is observed, is known")
         if symbol not in inputs:
-            raise LawError(f"{where}: '{constant}' is the centre of {symbol}, which the formula does not use")
+            raise LawError(f"{where}: '{reference}' is the centre of {symbol}, which the formula does not use")
     known = {*priors, *own, *(f"{n}_ref" for n in inputs)}
     for key, sub in trees.items():  # what depends on N or D has no value of its own in a posterior
         if names(sub) <= known:
@@ -321,6 +338,35 @@ def _check_size(trees: Iterable[Node], where: str) -> None:
         raise LawError(
             f"{where}: its formulas have {count} numbers, names and operations together; "
             f"at most {MAX_PARTS} are allowed"
+        )
+
+
+def _check_constants(trees: Mapping[str, Node], tree: Node, where: str) -> None:
+    """Names that stand for numbers stand for finite ones, and as exponents for allowed ones."""
+    *subs, (_, formula) = fold({**trees, PREDICTED: tree}).items()
+    for key, folded in (*((f"where.{key}", sub) for key, sub in subs), ("formula", formula)):
+        if not names(folded):
+            _number(constant(folded), f"{where}: {key}")
+        try:
+            check_exponents(folded, key)
+        except FormulaError as error:
+            raise LawError(f"{where}: {error}") from None
+
+
+def _check_compile_time(trees: Mapping[str, Node], tree: Node, priors: Mapping[str, Prior], where: str) -> None:
+    """What is sampled is compiled, and a call takes a compiler much longer than the few letters that it is written in.
+
+    What stands in a formula twice is compiled once, and so is a name of [where] however often it is used.
+    """
+    sampled = [*trees.values(), tree]
+    for key, prior in priors.items():
+        own = {"u": Name(f"real {key}"), "x": Name(key)}
+        distribution = DISTRIBUTIONS[prior.dist]
+        sampled += (substitute(part, own) for part in (distribution.value, distribution.log_density))
+    if (seconds := compile_seconds(sampled)) > MAX_COMPILE_SECONDS:
+        raise LawError(
+            f"{where}: its formulas and priors would take about {seconds:.0f} s to compile; at most "
+            f"{MAX_COMPILE_SECONDS:g} s are allowed; use fewer calls of functions such as exp, tanh, and minimum"
         )
 
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescale.formula import Binary, Name, Node, Number, evaluate, names, parse, split_data, substitute
+from bayescale.formula import Binary, Name, Node, Number, evaluate, names, parse, substitute
 from bayescale.kernel import Function, block, compiled
-from bayescale.law import Law, column, parse_law, size_column, with_where
+from bayescale.law import Law, column, parse_law, size_column, split_law, with_where
 from bayescale.lawfile import PREDICTED
 from bayescale.noise import NOISES, SCALE, beta_binomial_parameters, noise_scale
 from bayescale.priors import DISTRIBUTIONS
@@ -67,7 +67,7 @@ def model_data(
 
 
 def _split(law: Law) -> tuple[dict[str, Node], dict[str, Node]]:
-    return split_data({**law.where, PREDICTED: law.tree}, {*law.inputs, *law.constants, "C_ref"})
+    return split_law(law, {*law.inputs, *law.constants, "C_ref"})
 
 
 def log_posterior(law: Law, noise: str) -> Function:

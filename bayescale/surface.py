@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from bayescale.formula import Node, evaluate, split_data
-from bayescale.law import with_where
+from bayescale.formula import Node, evaluate
+from bayescale.law import split_law, with_where
 from bayescale.lawfile import PREDICTED, Law
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN
 from bayescale.slope import value_and_slope
@@ -38,7 +38,7 @@ def loss_surface(law: Law, values: Mapping[str, Any], unique_tokens: float | Non
     values : parameters [draw, 1], reference constants and inputs besides N and D
     unique_tokens : how many distinct tokens there are; of fewer seen all are distinct
     """
-    trees, parts = split_data({**law.where, PREDICTED: law.tree}, set(values))
+    trees, parts = split_law(law, values)
     before = with_where(law, values)
     return Surface(trees, {name: evaluate(part, before) for name, part in parts.items()}, unique_tokens)
 

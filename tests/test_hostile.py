@@ -284,8 +284,9 @@ def test_accepted_formulas_compile_to_what_they_mean(caller):
     """Of ten grammatical formulas, the density that Numba makes of a law with it, against NumPy."""
     import random
 
-    from bayescale.formula import Binary, Call, Name, Number, evaluate, names, parse, split_data
+    from bayescale.formula import Binary, Call, Name, Number, evaluate, names, parse
     from bayescale.kernel import Function
+    from bayescale.split import split_data
     from benchmarks.hostile.laws import grammatical
 
     checked, rng = 0, random.Random(5)
@@ -300,7 +301,7 @@ def test_accepted_formulas_compile_to_what_they_mean(caller):
             expected = float(np.asarray(evaluate(tree, at)))
         if len(free) < 2 or not abs(expected) < 1e6:
             continue
-        trees, _ = split_data({"predicted": Binary("+", tree, Number(0.0))}, set())
+        trees, _ = split_data({"predicted": Binary("+", tree, Number(0.0))}, (), free)
         once = Binary("-", Call("abs", (Name(free[0]),)), Call("abs", (Name(free[0]),)))
         each = Binary("+", Name("predicted"), Binary("*", Number(0.0), Name("k")))
         function = Function(tuple(free), (), ("k",), trees, once, each)

@@ -5,9 +5,10 @@ import pytest
 from scipy import special
 from scipy.optimize import approx_fprime
 
-from bayescale.formula import FUNCTIONS, evaluate, parse
+from bayescale.formula import evaluate, parse
+from bayescale.functions import FUNCTIONS
 from bayescale.interpreted import gradients
-from bayescale.kernel import RULES, Function, block, source
+from bayescale.kernel import Function, block, source
 from bayescale.kernel_functions import BLOCK
 
 
@@ -40,9 +41,8 @@ DATA = {"s": 1.7, "c": np.linspace(0.2, 2.0, 13)}
 ONE = {name for name, function in FUNCTIONS.items() if function.arity == 1}
 
 
-def test_every_function_of_the_language_is_here():
-    assert set(FUNCTIONS) <= set(RULES)
-    assert all(len(RULES[name]) == 1 + function.arity for name, function in FUNCTIONS.items())
+def test_every_function_has_a_value_and_as_many_derivatives_as_arguments():
+    assert all(len(function.kernel) == 1 + function.arity for function in FUNCTIONS.values())
 
 
 @pytest.mark.parametrize("rows", [1, 13, BLOCK, 2 * BLOCK + 22])
@@ -134,3 +134,41 @@ def test_no_text_of_a_law_reaches_the_source():
     function = Function(("evil__import__",), ("os_system",), ("c",), {}, parse("evil__import__"), parse("c*os_system"))
     text = source(function)
     assert "evil" not in text and "os_system" not in text
+
+
+def test_a_branch_not_taken_has_no_slope_however_steep(caller):
+    """At x = 1 what is left out is infinite, or its slope is."""
+    each = (
+        "minimum(y, exp(1000*x)*c) + maximum(-y, log(x - c)) + minimum(y, maximum(exp(1000*x), 1/(x - c)))"
+        " + tanh(exp(1000*x*c))*y + sigmoid(-exp(1000*x*c)) + exp(-exp(1000*x*c)) + logaddexp(y, log(x - c))"
+    )
+    function = Function(("x", "y"), (), ("c",), {}, parse("minimum(y, exp(1000*x))"), parse(each))
+    status, value, gradient = caller(function, {"c": np.ones(3)})([1.0, 0.3])
+    assert status == 0
+    assert value == pytest.approx(0.3 + 3 * (0.3 - 0.3 + 0.3 + 0.3 + 0.3), rel=1e-14)
+    np.testing.assert_allclose(gradient, [0.0, 1 + 3 * (1 - 1 + 1 + 1 + 1)], rtol=1e-14)
+    values, slopes = gradients(function, block(function, {"c": np.ones(3)}), np.array([[1.0, 0.3]]))
+    np.testing.assert_allclose([values[0], *slopes[0]], [value, *gradient], rtol=1e-14)
+
+
+def test_powers_whose_exponents_are_data_or_held(caller):
+    """Negative bases and whole exponents: values and slopes as of the powers themselves."""
+    function = Function(("x", "y"), (), ("n",), {}, parse("x**minimum(y, 3)"), parse("x**n + (x*n)**0 + (n*x)**1"))
+    status, value, gradient = caller(function, {"n": np.array([1.0, 2.0, 4.0])})([-1.5, 7.0])
+    assert status == 0
+    assert value == pytest.approx(-3.375 + (-1.5 + 2.25 + 5.0625) + 3 + 7 * -1.5, rel=1e-14)
+    np.testing.assert_allclose(gradient, [3 * 2.25 + (1 - 3 + 4 * -3.375) + 7, 0.0], rtol=1e-14)
+
+
+@pytest.mark.parametrize("alpha", [1e-3, 0.3, 1.0, 40.0, 101.0, 1e4, 1e9])
+def test_saturation_solves_its_equation_for_all_arguments(alpha):
+    """log r - alpha*log(1 - r) = log z."""
+    log_z = np.array([-1000.0, -101.0, -99.0, -5.0, -0.1, 0.1, 3.0, 30.0])
+    tree = parse("saturation(log_z, alpha)")
+    found = evaluate(tree, {"log_z": log_z, "alpha": alpha})
+    inner = (found > 1e-300) & (found < 1 - 1e-6)
+    r = found[inner]
+    np.testing.assert_allclose(np.log(r) - alpha * np.log1p(-r), log_z[inner], rtol=1e-9, atol=1e-12)
+    assert (found[~inner & (log_z < 0)] < 1e-300).all() and (np.diff(found) >= 0).all()
+    ends = {"log_z": np.array([-np.inf, np.inf, np.nan, 0.0]), "alpha": np.array([alpha, alpha, alpha, -alpha])}
+    np.testing.assert_array_equal(evaluate(tree, ends), [0.0, 1 - 2.0**-53, np.nan, np.nan])

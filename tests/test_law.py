@@ -1,4 +1,6 @@
 import re
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import logit
 
 from bayescale.formula import evaluate, latex, parse
+from bayescale.kernel import compile_seconds
 from bayescale.law import (
     LawError,
     column,
@@ -20,7 +23,7 @@ from bayescale.law import (
     size_column,
     with_where,
 )
-from bayescale.lawfile import MAX_BYTES, parse_law
+from bayescale.lawfile import MAX_BYTES, MAX_COMPILE_SECONDS, parse_law
 from bayescale.priors import DISTRIBUTIONS
 
 DRAWS = 50
@@ -499,3 +502,35 @@ def test_unreadable_law_file(tmp_path, content, message):
 def test_folder_for_a_law_file(tmp_path):
     with pytest.raises(LawError, match="Is a directory"):
         load_law(tmp_path)
+
+
+# ---- what takes a compiler too long ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "call", ["tanh({})", "logaddexp({}, a)", "minimum({}, a)", "saturation({}, a)", "({})**a", "({})**0.7"]
+)
+def test_formulas_that_compile_for_minutes_are_refused_at_once(call):
+    """Some 400 calls in a few kilobytes."""
+    deep = "a*log(N)"
+    for _ in range(25):
+        deep = call.format(deep)
+    where = "\n".join(f'w{i} = "{deep} + {i}"'.replace("log(N)", f"log(N + {i})") for i in range(18))
+    text = f'title = "t"\ncite = "c"\nformula = "{" + ".join(f"w{i}" for i in range(18))}"\n[where]\n{where}\n'
+    text += '[priors]\na = { dist = "Normal", mu = 0, sigma = 1 }\n'
+    start = time.process_time()
+    with pytest.raises(LawError, match=r"would take about \d+ s to compile; at most 40 s are allowed"):
+        parse_law(text, "law")
+    assert time.process_time() - start < 2.0
+
+
+def test_every_law_that_comes_with_it_is_far_below_that():
+    folder = Path(__file__).resolve().parent.parent / "benchmarks" / "laws"
+    for law in map(load_law, [*laws(), *map(str, folder.glob("*.toml"))]):
+        assert compile_seconds([*law.where.values(), law.tree]) < MAX_COMPILE_SECONDS / 2, law.name
+
+
+def test_what_stands_twice_is_compiled_once():
+    assert compile_seconds([parse("exp(a) + exp(a)"), parse("exp(a)")]) == pytest.approx(
+        compile_seconds([parse("exp(a) + b")])
+    )
