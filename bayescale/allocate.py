@@ -10,7 +10,8 @@ import xarray as xr
 
 from bayescale.cost import parse_cost
 from bayescale.diagnostics import diagnostics, trust_warnings
-from bayescale.fit import FitError, law_of
+from bayescale.doors import flag, opened_fit, opened_result
+from bayescale.fit import FitError, check_seed, law_of
 from bayescale.forecast import QUANTILES, distance_warnings, forecast, quantiles
 from bayescale.formula import evaluate
 from bayescale.frontier import frontier_slopes
@@ -74,6 +75,9 @@ def allocate(
         If a budget is of no use or allows no split within the limits, a formula or limit cannot be read, or the law
         does not depend on both N and D.
     """
+    fit = opened_fit(fit)
+    check_seed(seed)
+    closed_form = flag("closed_form", closed_form)
     budgets = budgets_of(compute, options.get("cost", TRAINING))
     law = law_of(fit)
     problem, covariates = problem_of(fit, seed=seed, **options)
@@ -232,6 +236,7 @@ def allocation_table(result: xr.Dataset) -> pd.DataFrame:
     A number that a limit sets has no band: its quantiles are NaN but for the median. The last columns are local
     exponents of N* with the budget (``a_q05`` ...), NaN for a menu.
     """
+    result = opened_result(result, "allocate")
     table = pd.DataFrame({"compute": result["compute"].values})
     for name, called in _COLUMNS.items():
         for label, values in without_zero_width(quantiles(result[name])).items():
@@ -277,6 +282,7 @@ def _or_null(value: float) -> float | None:
 
 def allocation_warnings(result: xr.Dataset) -> list[str]:
     """What speaks against an allocation; an empty list when nothing is known."""
+    result = opened_result(result, "allocate")
     warnings = trust_warnings(diagnostics(result))
     warnings += distance_warnings(result["decades_beyond"].values, result["nearest_run"].values)
     unit = " FLOP" if result.attrs["cost"] == TRAINING else ""

@@ -13,7 +13,8 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.diagnostics import diagnostics, trust_warnings
-from bayescale.fit import FitError
+from bayescale.doors import opened_fit, opened_result
+from bayescale.fit import FitError, check_seed
 from bayescale.forecast import FAR_DECADES
 from bayescale.frontier import frontier_slopes
 from bayescale.optimum import best_split
@@ -65,6 +66,8 @@ def approaches(fit: xr.DataTree, compute: float, *, seed: int = 0) -> xr.Dataset
     FitError
         If the budget is not one number above 6 FLOP, or the law is not one of N and D.
     """
+    fit = opened_fit(fit)
+    check_seed(seed)
     budget = budgets_of(compute)
     if len(budget) != 1:
         raise FitError("approaches are compared at one budget; give one number as compute")
@@ -193,11 +196,13 @@ def _verdict(result: xr.Dataset) -> tuple[int, str]:
 
 def approaches_table(result: xr.Dataset) -> pd.DataFrame:
     """The approaches as a table, a row each."""
+    result = opened_result(result, "approaches")
     return result.to_dataframe().reset_index()
 
 
 def approaches_warnings(result: xr.Dataset) -> list[str]:
     """What speaks against a comparison of approaches; an empty list when nothing is known."""
+    result = opened_result(result, "approaches")
     warnings = trust_warnings(diagnostics(result))
     if (far := result.attrs["decades_beyond"]) > FAR_DECADES:
         warnings.append(

@@ -10,8 +10,9 @@ import xarray as xr
 from bayescale.allocate import allocate
 from bayescale.compare import check_comparable
 from bayescale.diagnostics import diagnostics
+from bayescale.doors import number, opened_fits, what_is
 from bayescale.drift import has_drift
-from bayescale.fit import FitError, check_whole, law_of
+from bayescale.fit import FitError, check_seed, law_of
 from bayescale.forecast import forecast, squared_width
 from bayescale.threads import one_blas_thread
 
@@ -50,7 +51,7 @@ def average_forecast(
         If the fits are not of the same runs, or weights are missing, negative, or all zero.
     """
     fits, weights = _weighted(fits, weights)
-    check_whole("seed", seed, 0)
+    check_seed(seed)
     parts = {
         name: forecast(tree, params, tokens, covariates=covariates, seed=seed + i)
         for i, (name, tree) in enumerate(fits.items())
@@ -97,6 +98,7 @@ def average_allocation(fits: Mapping[str, xr.DataTree], weights: Any, compute: A
         As in :func:`average_forecast`, or when a law has no split of compute.
     """
     fits, weights = _weighted(fits, weights)
+    check_seed(seed)
     parts = {name: allocate(tree, compute, seed=seed) for name, tree in fits.items()}
     first = next(iter(parts.values()))
     drawn = [name for name in first.data_vars if set(first[name].dims) == {"chain", "draw", "budget"}]
@@ -141,14 +143,17 @@ def spread_between(draws: list[xr.DataArray], weights: np.ndarray) -> tuple[np.n
 
 def _weighted(fits: Mapping[str, xr.DataTree], weights: Any) -> tuple[dict[str, xr.DataTree], np.ndarray]:
     """The fits that weigh something, and their weights, which sum to 1."""
-    if isinstance(weights, xr.DataArray):
+    fits = opened_fits(fits)
+    if isinstance(weights, xr.DataArray) and weights.dims == ("law",) and "law" in weights.coords:
         weights = dict(zip(map(str, weights["law"].values), weights.values, strict=True))
     if not isinstance(weights, Mapping):
-        raise FitError(f"weights by name of the law are expected, not a {type(weights).__name__}")
+        raise FitError(f"weights by name of the law are expected, not {what_is(weights)}")
     unknown, missing = sorted(set(weights) - set(fits)), sorted(set(fits) - set(weights))
     if unknown or missing:
         raise FitError(f"weights are given for {', '.join(weights)}, fits for {', '.join(fits)}; one weight a fit")
-    values = np.array([weights[name] for name in fits], dtype=float)
+    values = np.array(
+        [number(f"weight of '{name}'", weights[name], "a number of at least 0", above=-1.0) for name in fits]
+    )
     if not (np.isfinite(values) & (values >= 0)).all() or not values.sum() > 0:
         raise FitError(
             f"weights = {', '.join(f'{w:g}' for w in values)}: finite numbers, none below 0 and not all 0, are expected"

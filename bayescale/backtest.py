@@ -13,9 +13,10 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.batch import Failure, run_missing
+from bayescale.doors import number, opened_result
 from bayescale.drift import has_drift, shipped_prior
 from bayescale.files import keep_text, kept_text, make_folder
-from bayescale.fit import FitError, data_hash, fit, versions
+from bayescale.fit import FitError, check_seed, data_hash, fit, versions
 from bayescale.forecast import forecast
 from bayescale.law import DEFAULT_LAW, Law, column, load_law, size_column
 from bayescale.runs import read_runs
@@ -68,6 +69,8 @@ def backtest(
     FitError
         If no cut leaves enough runs to learn from, or the fits of all cuts fail.
     """
+    horizon = number("horizon", horizon, "a number of decades above 0")
+    check_seed(seed)
     chosen = [load_law(law) for law in _as_list(laws)]
     runs = read_runs(runs, chosen[0])
     unlike = [law.name for law in chosen if not has_drift(law)]
@@ -113,8 +116,6 @@ def _as_list(laws: Any) -> list[Any]:
 
 def _cuts(runs: xr.Dataset, size: str, horizon: float) -> list[float]:
     """Largest size learnt from at each cut, the largest first; cuts that learn from the same runs count once."""
-    if not (np.isfinite(horizon) and horizon > 0):
-        raise FitError(f"horizon = {horizon:g}: a number of decades above 0 is expected")
     scale = np.log10(runs[size].values)
     sized = runs["params"] if "params" in runs else runs[size]
     cuts: list[float] = []
@@ -225,6 +226,7 @@ def backtest_table(result: xr.Dataset) -> pd.DataFrame:
     (shares of runs inside the bands), ``bias`` and ``abs_error`` of the median, ``width90``, ``interval_score90`` and
     ``crps``, all of log loss (0.01 = 1 % of the loss).
     """
+    result = opened_result(result, "backtest")
     rows = []
     for law in result["law"].values:
         of_law = result.sel(law=law)
@@ -257,6 +259,7 @@ def _summed(picked: dict[str, np.ndarray]) -> dict[str, float]:
 
 def backtest_statement(result: xr.Dataset) -> str:
     """How far an extrapolation of these runs can be trusted, in one or two plain sentences a law."""
+    result = opened_result(result, "backtest")
     table = backtest_table(result)
     sentences = []
     for law in map(str, result["law"].values):

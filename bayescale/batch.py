@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bayescale.fit import FitError, versions
+from bayescale.lawfile import clipped
 from bayescale.threads import one_blas_thread
 
 DEATHS_MAX = 2  # of a task that ran alone when its worker died: then it is the task
@@ -79,8 +80,10 @@ def run_batch(
     Raises
     ------
     FitError
-        If the executor is none, or its worker processes cannot start.
+        If the function or the executor is none, or its worker processes cannot start.
     """
+    if not callable(function):
+        raise FitError(f"run_batch applies a function to every task; a {type(function).__name__} is none")
     tasks, results = list(tasks), {}
 
     def keep(i: int, result: Any) -> None:
@@ -247,8 +250,8 @@ def open_executor(executor: Any) -> Iterator[Workers | None]:
             yield Workers(submit, int(executor) + 1)  # one more than can run, so that no worker waits for us
     else:
         raise FitError(
-            f"executor = {executor!r}: None, a number of worker processes of at least 1, the address of a Dask "
-            "scheduler (tcp://10.0.0.1:8786), a Dask client or an executor of concurrent.futures is expected"
+            f"executor = {clipped(repr(executor))}: None, a number of worker processes of at least 1, the address of a "
+            "Dask scheduler (tcp://10.0.0.1:8786), a Dask client or an executor of concurrent.futures is expected"
         )
 
 

@@ -22,10 +22,13 @@ import numpy as np
 import xarray as xr
 
 from bayescale.batch import Failure, run_missing
-from bayescale.diagnostics import ESS_MIN
+from bayescale.diagnostics import ESS_MIN, diagnostics
+from bayescale.doors import flag, opened_fit
 from bayescale.files import keep_text, kept_text, make_folder
 from bayescale.fit import (
+    DRAWS_MAX,
     FitError,
+    check_seed,
     check_whole,
     data_hash,
     draws_of,
@@ -53,6 +56,7 @@ from bayescale.priors import quantile
 from bayescale.runs import RunsError, read_runs
 from bayescale.threads import one_blas_thread
 
+SIMULATIONS_MAX = 100_000  # the error of a share of so many is .3 % of them at most
 MOST = 100  # posterior draws that a rank is among: so few of so many that they are next to independent
 CHAINS = 4
 GRID = 6  # sizes of each of two inputs in the default design
@@ -114,9 +118,10 @@ def calibrate(
         An option is wrong, or no simulation could be fitted.
     """
     law = load_law(DEFAULT_LAW if law is None else law)
-    enough = int(ESS_MIN / CHAINS) + 1
-    for name, number, least in (("simulations", simulations, 10), ("draws", draws, enough), ("seed", seed, 0)):
-        check_whole(name, number, least)
+    check_seed(seed)
+    check_whole("simulations", simulations, 10, SIMULATIONS_MAX)
+    check_whole("draws", draws, int(ESS_MIN / CHAINS) + 1, DRAWS_MAX // CHAINS)
+    once = flag("once", once)
     if law.observed.scale == "linear":
         raise FitError(
             f"law '{law.name}': its noise is in units of the range of the observed values, which simulated runs have "
@@ -189,6 +194,9 @@ def _prior_draw(law: Law, noise: str, rng: np.random.Generator) -> dict[str, flo
 def _fit_of(posterior: Any, law: Law, noise: str, draws: int, seed: int) -> xr.DataTree:
     if not isinstance(posterior, xr.DataTree):
         return fit(posterior, law, noise=noise, draws=draws, chains=CHAINS, seed=seed)
+    posterior = opened_fit(posterior)
+    if not diagnostics(posterior)["converged"]:
+        raise FitError("the fit did not converge: truths drawn from it would not be from its posterior; fit again")
     if law_of(posterior) != law:
         raise FitError(f"the fit is of the law '{posterior.attrs['law']}', to calibrate is '{law.name}'; give one law")
     return posterior

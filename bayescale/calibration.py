@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescale.fit import FitError
+from bayescale.doors import opened_result, proportion
 from bayescale.ranks import uniformity
 
 FEW = 100  # simulations below which a pass says little
@@ -29,8 +29,8 @@ def calibration_table(result: xr.Dataset, *, level: float = LEVEL) -> pd.DataFra
     result : what :func:`bayescale.calibrate` returns
     level : how often any quantity of a right machine may leave its band
     """
-    if not 0 < level < 1:
-        raise FitError(f"level = {level:g}: a number between 0 and 1 is expected")
+    result = opened_result(result, "calibrate")
+    level = proportion("level", level)
     fitted = result["status"].values == "fitted"
     tests, rows = result.sizes["quantity"], []
     for name in map(str, result["quantity"].values):
@@ -51,6 +51,7 @@ def calibration_table(result: xr.Dataset, *, level: float = LEVEL) -> pd.DataFra
 
 def calibration_statement(result: xr.Dataset, *, level: float = LEVEL) -> str:
     """What a calibration says, in two or three sentences."""
+    result = opened_result(result, "calibrate")
     table = calibration_table(result, level=level)
     attrs, used = result.attrs, table[table.simulations > 0]
     if used.empty:
@@ -74,6 +75,7 @@ def calibration_statement(result: xr.Dataset, *, level: float = LEVEL) -> str:
 
 def calibration_warnings(result: xr.Dataset, *, level: float = LEVEL) -> list[str]:
     """What speaks against the machine, or against this test of it."""
+    result = opened_result(result, "calibrate")
     table, status = calibration_table(result, level=level), result["status"].values
     warnings = [
         f"the ranks of '{row.quantity}' leave the simultaneous band (p = {row.p:.2g}): its posterior is wrong, or the "

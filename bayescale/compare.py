@@ -10,7 +10,8 @@ import xarray as xr
 from bayescale.backtest import backtest, backtest_failures
 from bayescale.batch import Failure, open_executor
 from bayescale.diagnostics import diagnostics
-from bayescale.fit import FitError, law_of, runs_of
+from bayescale.doors import flag, number, opened_fits
+from bayescale.fit import FitError, check_seed, law_of, runs_of
 from bayescale.law import load_law
 from bayescale.lawfile import COLUMNS
 from bayescale.loo import loo
@@ -119,8 +120,10 @@ def compare(
     Vehtari et al. 2017, doi:10.1007/s11222-016-9696-4; stacking: Yao et al. 2018, doi:10.1214/17-BA1091; ties: Sivula
     et al. 2025, arXiv:2008.10296.
     """
-    if not isinstance(fits, Mapping):
-        raise FitError(f"fits by name are expected, not a {type(fits).__name__}; fit_laws(runs, laws) makes them")
+    check_seed(seed)
+    forward, mend = flag("forward", forward), flag("mend", mend)
+    horizon = number("horizon", horizon, "a number of decades above 0")
+    fits = opened_fits(fits)
     check_comparable(fits)
     step = progress or (lambda what, done, total: None)
     parts = {}
@@ -141,6 +144,7 @@ def compare(
     result = _side_by_side(result.rename(elpd_loo="elpd_i", p_loo="p_i"), [converged[name] for name in order])
     runs = runs_of(fits[order[0]])
     result = result.assign_coords(run=runs["run"].values)
+    result.attrs.pop("diagnostics", None)  # of one law
     result.attrs |= {
         "source": runs.attrs["source"],
         "rows": runs.attrs["rows"],
@@ -163,9 +167,6 @@ def check_comparable(fits: Mapping[str, xr.DataTree]) -> None:
     """Raise FitError, naming both sides, unless all fits are of the same runs, observable and count of N."""
     if len(fits) < 2:
         raise FitError(f"{len(fits)} fit(s) to compare; two or more are needed")
-    for name, tree in fits.items():
-        if not isinstance(tree, xr.DataTree) or "posterior" not in tree.children:
-            raise FitError(f"'{name}': a fit is expected, not a {type(tree).__name__}")
     (first, one), *others = fits.items()
     for second, other in others:
         both = f"'{first}' and '{second}'"

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bayescale.doors import real
 from bayescale.fit import FitError
 from bayescale.formula import Binary, FormulaError, Name, Negative, Node, Number, evaluate, names, parse
 from bayescale.law import TRAINING
@@ -130,11 +131,13 @@ def quantity(name: str, value: Any) -> "float | Prior":
         if "(" in value:
             return _prior(what, value)
     try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
+        number = float(value) if isinstance(value, str) else real(value)
+    except ValueError:
+        number = None
+    if number is None:
         raise FitError(
             f"{what}: a number, a range such as 0.35..0.5, or a prior such as Beta(alpha=40, beta=60) is expected"
-        ) from None
+        )
     if not (np.isfinite(number) and number >= 0):
         raise FitError(f"{what}: a finite number of at least 0 is expected")
     return number

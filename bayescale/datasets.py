@@ -107,6 +107,10 @@ def _plain(error: Exception) -> str:
 
 
 def _source(name: str) -> DataSource:
+    if not isinstance(name, str):
+        raise RunsError(
+            f"a data set is named by a text, not by a {type(name).__name__}; there are {', '.join(DATASETS)}"
+        )
     if name not in DATASETS:
         near = difflib.get_close_matches(str(name), DATASETS, n=1)
         hint = f"; did you mean '{near[0]}'?" if near else ""

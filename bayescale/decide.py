@@ -11,12 +11,13 @@ import xarray as xr
 from bayescale.allocate import held_text, labelled, median_split
 from bayescale.cost import increasing_root, spend, tokens_at
 from bayescale.diagnostics import diagnostics, trust_warnings
+from bayescale.doors import flag, number, numbers, opened_fit, opened_result
 from bayescale.drift import posterior_by_scale, sample_curve, shipped_prior
-from bayescale.fit import FitError
+from bayescale.fit import FitError, check_seed
 from bayescale.forecast import distance_warnings, planned_runs
 from bayescale.law import TRAINING
 from bayescale.optimum import Problem, Split, best_split, log_range
-from bayescale.problem import SplitOptions, budgets_of, forecast_inputs, numbers, problem_of
+from bayescale.problem import SplitOptions, budgets_of, forecast_inputs, problem_of
 from bayescale.surface import loss_at
 from bayescale.threads import one_blas_thread
 
@@ -73,10 +74,11 @@ def decide(
     FitError
         As :func:`bayescale.allocate`; or if tolerance, factor or candidates are not numbers above 0 (above 1).
     """
-    if not (np.isfinite(tolerance) and tolerance > 0):
-        raise FitError(f"tolerance = {tolerance}: a share of the loss above 0 is expected, such as 0.001")
-    if not (np.isfinite(factor) and factor > 1):
-        raise FitError(f"factor = {factor}: a number above 1 is expected")
+    fit = opened_fit(fit)
+    check_seed(seed)
+    drift = flag("drift", drift)
+    tolerance = number("tolerance", tolerance, "a share of the loss above 0, such as 0.001,")
+    factor = number("factor", factor, "a number above 1", above=1.0)
     budgets = budgets_of(compute, options.get("cost", TRAINING))
     sizes = np.zeros(0) if candidates is None else numbers("candidates", candidates)
     if not (np.isfinite(sizes) & (sizes > 0)).all():
@@ -322,6 +324,7 @@ def decision_table(result: xr.Dataset) -> pd.DataFrame:
     ``expected_regret``, ``regret_q50``, ``regret_q95`` in units of the loss, ``compute_regret_q50``, ``..._q95`` as
     shares of the budget, ``p_near``, and the flat region ``flat_low`` to ``flat_high`` of the budget.
     """
+    result = opened_result(result, "decide")
     rows = []
     bands = {name: _middle_and_high(result[name]) for name in ("regret", "compute_regret")}
     for i, compute in enumerate(result["compute"].values):
@@ -351,6 +354,7 @@ def _middle_and_high(draws: xr.DataArray) -> np.ndarray:
 
 def decision_statement(result: xr.Dataset) -> list[str]:
     """A decision in plain sentences, one a budget."""
+    result = opened_result(result, "decide")
     table = decision_table(result)
     sentences: list[str] = []
     for compute, rows in table.groupby("compute", sort=False):
@@ -376,6 +380,7 @@ def _size(value: float) -> str:
 
 def decision_warnings(result: xr.Dataset) -> list[str]:
     """What speaks against a decision; an empty list when nothing is known."""
+    result = opened_result(result, "decide")
     warnings = trust_warnings(diagnostics(result))
     warnings += distance_warnings(result["decades_beyond"].values, result["nearest_run"].values)
     for compute, held in zip(result["compute"].values, result["held"].values, strict=True):

@@ -19,8 +19,9 @@ import xarray as xr
 
 from bayescale.cost import Cost, check_rises, draw_quantities, parse_cost, spend
 from bayescale.diagnostics import diagnostics, trust_warnings
+from bayescale.doors import flag, mapping, number, opened_fit, opened_result
 from bayescale.drift import posterior_by_scale, sample_curve
-from bayescale.fit import FitError, check_whole, law_of
+from bayescale.fit import FitError, check_seed, check_whole, law_of
 from bayescale.forecast import MAX_POINTS, distance_warnings, planned_runs
 from bayescale.law import TRAINING
 from bayescale.noise import NOISES, noise_scale
@@ -96,11 +97,13 @@ def next_run(
     FitError
         If the target or the candidates cannot be read, or no candidate is within the budget.
     """
-    check_whole("seed", seed, 0)
+    fit = opened_fit(fit)
+    check_seed(seed)
+    if without := {"params", "tokens"} - set(fit["constant_data"].data_vars):
+        raise FitError(f"the runs of this fit have no {min(without)}: next_run plans runs by their params and tokens")
     check_whole("most", most, 1)
-    if not (isinstance(budget, int | float | np.number) and np.isfinite(budget) and budget > 0):
-        raise FitError(f"budget = {budget!r}: a finite number above 0 is expected")
-    priced = parse_cost(cost, given or {})
+    budget, drift = number("budget", budget), flag("drift", drift)
+    priced = parse_cost(cost, mapping("given", given))
     if priced.uncertain:
         raise FitError(f"cost '{cost}': a plan needs certain values; give numbers, not ranges")
     values = draw_quantities(priced.given, 1, np.random.default_rng(seed))
@@ -369,6 +372,7 @@ def _width(values: np.ndarray, weight: np.ndarray) -> float:
 
 def next_table(result: xr.Dataset) -> pd.DataFrame:
     """A plan as a table, a row a run in the order in which they tell most: sizes, ``cost``, ``spent``, ``sd_after``."""
+    result = opened_result(result, "next_run")
     table = pd.DataFrame({name: result[name].values for name in ("params", "tokens", "cost", "spent", "sd_after")})
     table.insert(2, "tokens_per_param", table["tokens"] / table["params"])
     table["sd_share"] = table["sd_after"] / result.attrs["sd_now"]
@@ -377,6 +381,7 @@ def next_table(result: xr.Dataset) -> pd.DataFrame:
 
 def next_statement(result: xr.Dataset) -> str:
     """What a plan will tell, in one or two sentences."""
+    result = opened_result(result, "next_run")
     attrs, count = result.attrs, result.sizes["run"]
     runs = "this run" if count == 1 else f"these {count} runs"
     shrink = 1 - attrs["width_after"] / attrs["width_now"]
@@ -390,6 +395,7 @@ def next_statement(result: xr.Dataset) -> str:
 
 def next_warnings(result: xr.Dataset) -> list[str]:
     """What speaks against a plan; an empty list when nothing is known."""
+    result = opened_result(result, "next_run")
     attrs = result.attrs
     warnings = trust_warnings(diagnostics(result))
     warnings += distance_warnings(np.array([attrs["decades_beyond"]]), np.array([attrs["nearest_run"]]))

@@ -3,7 +3,7 @@
 import base64
 import io
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -150,6 +150,12 @@ def widened(values: Sequence[float], share: float = 0.06) -> tuple[float, float]
     low, high = np.log(np.min(values)), np.log(np.max(values))
     room = max(share * (high - low), 0.05)
     return float(np.exp(low - room)), float(np.exp(high + room))
+
+
+def mark_doubt(figure: Any, report: Mapping[str, Any]) -> None:
+    """Say on a figure that the chains of the fit behind it did not converge, where that is so."""
+    if not report["converged"]:
+        figure.supxlabel("The chains did not converge: these numbers must not be trusted", color=TRUTH, fontsize=10.5)
 
 
 def figure_source(figure: Any) -> dict[str, Any]:

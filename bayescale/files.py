@@ -27,6 +27,19 @@ class FileError(ValueError):
     """A result that cannot be written where it was asked for."""
 
 
+def as_path(given: object) -> Path:
+    """A path that a caller gave.
+
+    Raises
+    ------
+    FileError
+        If it is none.
+    """
+    if not isinstance(given, str | os.PathLike) or not isinstance(os.fspath(given), str):
+        raise FileError(f"a path is expected, as text or a Path, not of type {type(given).__name__}")
+    return Path(given)
+
+
 def write_whole(path: "str | os.PathLike[str]", write: Callable[[Path], object]) -> Path:
     """Have ``write`` fill a temporary file beside ``path`` and, only when it is complete, put it in place.
 
@@ -38,7 +51,7 @@ def write_whole(path: "str | os.PathLike[str]", write: Callable[[Path], object])
         If the folder is missing or read-only, the disk is full, or ``path`` is neither new nor a plain file; what is
         there is then as it was before.
     """
-    target = Path(os.path.realpath(path))
+    target = Path(os.path.realpath(as_path(path)))
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, "is a folder, a file name is expected", str(path))
     if target.exists() and not target.is_file():  # a file put in the place of /dev/null would be there for everybody
@@ -125,7 +138,7 @@ def make_folder(path: "str | os.PathLike[str]") -> Path:
         If it cannot be made.
     """
     try:
-        Path(path).mkdir(parents=True, exist_ok=True)
+        as_path(path).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FileError(f"{path}: cannot be made: {error.strerror or error}; a folder is expected") from None
     return Path(path)

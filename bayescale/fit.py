@@ -28,7 +28,7 @@ from bayescale.law import (
     sample_priors,
     size_column,
 )
-from bayescale.lawfile import COLUMNS
+from bayescale.lawfile import COLUMNS, clipped
 from bayescale.lint import remarks
 from bayescale.model import Model, build_model, inputs_of, model_data, model_of_runs, observed_values
 from bayescale.noise import NOISES, default_noise, log_density, log_mass, noise_scale
@@ -43,6 +43,9 @@ from bayescale.written import row_text
 
 FORMAT = 1  # of a saved fit; a later bayescale reads earlier ones
 MIN_RUNS = 4
+CHAINS_MAX = 100
+DRAWS_MAX = 1_000_000  # of all chains together
+SEED_MAX = 2**63 - 1
 LOG_LIKELIHOOD_MAX = 50_000_000  # draws x runs above which the pointwise log likelihood is not kept (400 MB)
 
 
@@ -98,11 +101,15 @@ def fit(
         The runs do not fit the law (a column is missing, too few runs), or the chains did not converge.
     """
     law, runs, noise, constants = _prepared(runs, law, noise)
-    for name, number, least in (("draws", draws, 100), ("chains", chains, 2), ("seed", seed, 0)):
-        check_whole(name, number, least)
+    check_whole("draws", draws, 100)
+    check_whole("chains", chains, 2, CHAINS_MAX)
+    check_seed(seed)
     draws, chains, seed = int(draws), int(chains), int(seed)  # NumPy's whole numbers are not JSON's
-    if seed >= 2**63:
-        raise FitError(f"seed = {seed} (a whole number below 2**63 is expected)")
+    if draws * chains > DRAWS_MAX:
+        raise FitError(
+            f"{chains} chains of {clipped(draws)} draws: at most {DRAWS_MAX} draws in all are kept; with so many the "
+            "Monte Carlo error of a median is a thousandth of the posterior's sd"
+        )
     if draws * chains <= ESS_MIN:
         raise FitError(
             f"{chains} chains of {draws} draws: {draws * chains} draws cannot give the {ESS_MIN:.0f} effective ones "
@@ -253,10 +260,19 @@ def _sampled(model: Any, *args: Any, **options: Any) -> Any:
         raise FitError(f"the sampler could not start: {error}; check the runs and the law") from None
 
 
-def check_whole(name: str, number: Any, least: int) -> None:
-    """Raise FitError unless ``number`` is a whole number of at least ``least``."""
-    if not isinstance(number, numbers.Integral) or number < least:
-        raise FitError(f"{name} = {number!r} (a whole number of at least {least} is expected)")
+def check_whole(name: str, number: Any, least: int, most: int | None = None) -> None:
+    """Raise FitError unless ``number`` is a whole number of at least ``least`` and, where given, at most ``most``."""
+    whole = isinstance(number, numbers.Integral) and not isinstance(number, bool)
+    if not whole or number < least or (most is not None and number > most):
+        limits = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise FitError(f"{name} = {clipped(repr(number))} (a whole number {limits} is expected)")
+
+
+def check_seed(seed: Any) -> None:
+    """Raise FitError unless ``seed`` is a whole number from 0 to the largest that a saved fit can hold."""
+    if isinstance(seed, numbers.Integral) and seed > SEED_MAX:
+        raise FitError(f"seed = {clipped(repr(seed))} (a whole number below 2**63 is expected)")
+    check_whole("seed", seed, 0)
 
 
 def _centre(sizes: np.ndarray) -> float:

@@ -1,5 +1,6 @@
 """fit + sizes not yet trained -> predictive draws, what they rest on, and the risk of missing a target."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.diagnostics import diagnostics, trust_warnings
+from bayescale.doors import mapping, number, numbers, opened_fit, opened_result
 from bayescale.drift import (
     coordinates,
     effective_draws,
@@ -18,7 +20,7 @@ from bayescale.drift import (
     shipped_prior,
     with_noise,
 )
-from bayescale.fit import FitError, check_whole, draws_of, law_of
+from bayescale.fit import FitError, check_seed, draws_of, law_of
 from bayescale.law import Law, column, loss_given, size_column
 from bayescale.lawfile import COLUMNS
 from bayescale.noise import NOISES, noise_scale, sample_noise, sample_share
@@ -72,11 +74,10 @@ def forecast(
         If a size is not a number above 0, the law needs inputs that were not given, or the seed is not a whole
         number.
     """
-    check_whole("seed", seed, 0)
-    if not isinstance(fit, xr.DataTree) or "posterior" not in fit.children:
-        raise FitError(f"a fit is expected, not a {type(fit).__name__}: make one with fit(runs), or open_fit(path)")
+    fit = opened_fit(fit)
+    check_seed(seed)
     law = law_of(fit)
-    points = planned_runs(fit, params, tokens, covariates or {})
+    points = planned_runs(fit, params, tokens, covariates)
     certain = _law_at(fit, law, points)
     rng, ess = np.random.default_rng(seed), np.inf
     if has_drift(law):
@@ -128,8 +129,8 @@ def _measured(measured: Any, count: int, law: Law) -> np.ndarray:
     if not has_drift(law):
         raise FitError(f"law '{law.name}' explains {law.observed.column}: only losses can be given as measured")
     try:
-        losses = np.broadcast_to(np.asarray(measured, dtype=float), count)
-    except (TypeError, ValueError):
+        losses = np.broadcast_to(numbers("measured", measured), count)
+    except ValueError:
         raise FitError(f"measured must be {count} loss(es), one a planned run") from None
     bad = losses[~(np.isfinite(losses) & (losses > 0))]
     if bad.size:
@@ -189,20 +190,17 @@ def planned_runs(fit: xr.DataTree, params: Any, tokens: Any, covariates: Mapping
     among the covariates.
     """
     law = law_of(fit)
-    given = {"params": params, "tokens": tokens} | dict(covariates)
-    given = {name: value for name, value in given.items() if value is not None}
+    given = {"params": params, "tokens": tokens} | mapping("covariates", covariates)
+    columns = {name: numbers(name, value) for name, value in given.items() if value is not None}
     try:
-        columns = {name: np.atleast_1d(np.asarray(value, dtype=float)) for name, value in given.items()}
         columns = dict(zip(columns, np.broadcast_arrays(*columns.values()), strict=True))
-    except (TypeError, ValueError):
+    except ValueError:
         raise FitError("params, tokens and covariates must be numbers, or sequences of one length") from None
     sizes = {"params", "tokens"} <= columns.keys()
     known = {"params", "tokens", "compute", law.observed.count, *map(column, law.inputs)} - {""}
     for name, values in columns.items():
         if name not in known:
             raise FitError(f"'{name}' is not an input of law '{law.name}'; its inputs are {_inputs_text(law)}")
-        if values.ndim != 1:
-            raise FitError(f"{name} has {values.ndim} dimensions: planned runs are given as numbers or flat lists")
         positive = name in (*COLUMNS.values(), law.observed.count, size_column(law))
         bad = values[~(np.isfinite(values) & ((values > 0) | (not positive)))]
         if bad.size:
@@ -255,6 +253,7 @@ def forecast_table(tree: xr.DataTree, *, target: float | None = None) -> pd.Data
     P(loss <= target). ``loss_q95`` is the loss exceeded with 5 % probability. A law of an accuracy has
     ``accuracy_q05`` ... in their place.
     """
+    tree = opened_result(tree, "forecast")
     points = tree["predictions_constant_data"].to_dataset()
     table = points.to_dataframe().reset_index(drop=True)
     for name in _parts(tree):
@@ -278,13 +277,18 @@ def probability_to_reach(tree: xr.DataTree, target: float) -> np.ndarray:
         If the target is not a finite number, above 0 for a loss.
     """
     observed = tree.attrs["observed"]
-    if not (np.isfinite(target) and (target > 0 or observed != "loss")):
-        raise FitError(f"target = {target:g}: a {observed} above 0 is expected")
+    target = number(
+        "target",
+        target,
+        f"a {observed} above 0" if observed == "loss" else f"a value of {observed}",
+        above=0.0 if observed == "loss" else -math.inf,
+    )
     return (tree["predictions"][observed] <= target).mean(("chain", "draw")).values
 
 
 def forecast_warnings(tree: xr.DataTree) -> list[str]:
     """Why a forecast may deserve less trust than its band says; an empty list when nothing is known against it."""
+    tree = opened_result(tree, "forecast")
     points = tree["predictions_constant_data"]
     warnings = trust_warnings(diagnostics(tree))
     warnings += distance_warnings(points["decades_beyond"].values, points["nearest_run"].values)

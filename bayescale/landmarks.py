@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.allocate import allocate
+from bayescale.doors import opened_fit
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN
 
 
@@ -31,13 +32,14 @@ def landmark_table(fit: xr.DataTree, *, seed: int = 0) -> pd.DataFrame:
     -------
     Table, a row a model: ``model``, ``params``, ``tokens``, ``compute`` = 6 N D, ``times_q05``, ``times_q50``,
     ``times_q95`` (its N over N*: 2 is twice as large as the best split has it), ``decades_beyond``, ``identified`` and
-    ``source``.
+    ``source``; its attribute ``diagnostics`` is that of the fit.
 
     Raises
     ------
     FitError
         As :func:`bayescale.allocate`.
     """
+    fit = opened_fit(fit)
     rows = landmarks()
     table = pd.DataFrame({"model": [row["name"] for row in rows]})
     for name in ("params", "tokens"):
@@ -50,4 +52,5 @@ def landmark_table(fit: xr.DataTree, *, seed: int = 0) -> pd.DataFrame:
     table["decades_beyond"] = split["decades_beyond"].values
     table["identified"] = split["identified"].values
     table["source"] = [row["source"] for row in rows]
+    table.attrs = {"law": fit.attrs["law"], "diagnostics": fit.attrs["diagnostics"]}
     return table

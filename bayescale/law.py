@@ -41,6 +41,8 @@ def load_law(law: "str | os.PathLike[str] | Law") -> Law:
     """
     if isinstance(law, Law):
         return law
+    if not isinstance(law, str | os.PathLike) or not isinstance(os.fspath(law), str):
+        raise LawError(f"a law is expected: its name, the path of a law file or a Law, not a {type(law).__name__}")
     given = os.fspath(law)
     shipped = models_folder() / f"{given}.toml"
     if given.isidentifier() and shipped.is_file():

@@ -11,7 +11,8 @@ from scipy.special import logsumexp
 
 from bayescale.batch import Failure, run_batch
 from bayescale.diagnostics import PARETO_K_MAX, diagnostics
-from bayescale.fit import FitError, draws_of, law_of, part_of, refit
+from bayescale.doors import flag, opened_fit
+from bayescale.fit import FitError, check_seed, draws_of, law_of, part_of, refit
 from bayescale.law import column, law_loss, size_column
 from bayescale.noise import NOISES, beta_binomial_parameters, cumulative, noise_scale
 from bayescale.pareto import smoothed_weights
@@ -57,7 +58,7 @@ def loo(
     -------
     Dataset [run], or [group] with ``groups``: ``elpd_loo``, ``p_loo``, ``pareto_k`` (0 where refitted), ``mended``; and
     ``pit`` [run], the predictive probability of a loss below the measured one, given all others. Attributes: ``law``,
-    ``good_k``, and ``not_mended``: why refits failed, if any did.
+    ``good_k``, ``diagnostics`` of the fit, and ``not_mended``: why refits failed, if any did.
 
     Raises
     ------
@@ -68,6 +69,9 @@ def loo(
     -----
     Vehtari, Gelman and Gabry 2017, doi:10.1007/s11222-016-9696-4; Vehtari et al. 2024, arXiv:1507.02646.
     """
+    fit = opened_fit(fit)
+    check_seed(seed)
+    mend = flag("mend", mend)
     if "log_likelihood" not in fit.children and groups is None:
         return _by_chunks(fit, progress)
     pointwise = log_likelihood(fit)
@@ -105,7 +109,12 @@ def loo(
             "pit": ("run", pit),
         },
         coords={} if groups is None else {"group": labels, "member": ("run", members)},
-        attrs={"law": fit.attrs["law"], "good_k": good_k, "not_mended": "; ".join(dict.fromkeys(why))},
+        attrs={
+            "law": fit.attrs["law"],
+            "good_k": good_k,
+            "not_mended": "; ".join(dict.fromkeys(why)),
+            "diagnostics": fit.attrs["diagnostics"],
+        },
     )
     return result
 

@@ -11,6 +11,7 @@ from typing import Any
 import xarray as xr
 
 from bayescale.batch import Failure, run_missing
+from bayescale.doors import what_is
 from bayescale.files import make_folder
 from bayescale.fit import FitError, data_hash, fit, versions
 from bayescale.formula import FormulaError
@@ -60,13 +61,13 @@ def fit_many(
     Raises
     ------
     FitError
-        If the executor cannot be used, or a fit cannot be written into the folder.
+        If the studies are no pairs, the executor cannot be used, or a fit cannot be written into the folder.
     FileError
         If the folder cannot be made.
     """
     settings = {"noise": noise, "draws": draws, "chains": chains, "seed": seed, "quick": quick}
     settings["allow_unconverged"] = allow_unconverged
-    prepared = [_read(runs, law, settings) for runs, law in studies]
+    prepared = [_read(runs, law, settings) for runs, law in _pairs(studies)]
     found = [_kept(study, folder) for study in prepared]
 
     def put(i: int, result: Any) -> None:
@@ -74,6 +75,14 @@ def fit_many(
             save_fit(result, _path(prepared[i], folder))
 
     return run_missing(_fit, prepared, found, put=put, executor=executor, progress=progress)
+
+
+def _pairs(studies: Any) -> list[tuple[Any, Any]]:
+    listed = isinstance(studies, Sequence) and not isinstance(studies, str | bytes)
+    for study in studies if listed else [studies]:
+        if not (isinstance(study, Sequence) and not isinstance(study, str | bytes) and len(study) == 2):
+            raise FitError(f"studies are a list of pairs (runs, law); {what_is(study)} is none")
+    return list(studies)
 
 
 def _read(runs: Any, law: Any, settings: dict[str, Any]) -> "_Study | Failure":

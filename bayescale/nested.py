@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from bayescale.diagnostics import diagnostics
+from bayescale.doors import opened_fit, opened_result, what_is
 from bayescale.fit import FitError, law_of
 from bayescale.sensitivity import FARTHEST, standardise
 
@@ -71,6 +72,7 @@ def nested_questions(fit: xr.DataTree, comparison: xr.Dataset | None = None) -> 
     fit : what :func:`bayescale.fit` or :func:`bayescale.open_fit` returns
     comparison : of this law with others, :func:`bayescale.compare`; where the nested law is among them its LOO is told
     """
+    fit = opened_fit(fit)
     law = law_of(fit)
     return [nested_question(fit, one, comparison) for one in QUESTIONS if one.parameter in law.priors]
 
@@ -91,6 +93,10 @@ def nested_question(fit: xr.DataTree, question: Question, comparison: xr.Dataset
     -----
     Dickey 1971, doi:10.1214/aoms/1177693507. A Bayes factor depends on the width of the prior, LOO hardly.
     """
+    fit = opened_fit(fit)
+    if not isinstance(question, Question):
+        raise FitError(f"a question is expected, not {what_is(question)}; bayescale.nested.QUESTIONS are some")
+    comparison = None if comparison is None else opened_result(comparison, "compare")
     law, name, value = law_of(fit), question.parameter, question.value
     if name not in law.priors:
         raise FitError(f"law '{law.name}' has no parameter '{name}'; its parameters are {', '.join(law.priors)}")

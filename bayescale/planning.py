@@ -13,16 +13,17 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtr
 
-from bayescale.fit import FitError, check_whole
+from bayescale.doors import number, numbers, opened_result
+from bayescale.fit import FitError, check_seed
 from bayescale.law import DEFAULT_LAW, law_derived, law_loss, load_law, reference_constants
 from bayescale.lawfile import Law
 from bayescale.priors import quantile
-from bayescale.problem import numbers
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN
 from bayescale.threads import one_blas_thread
 
 COUNTS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 TRUTHS = 300
+NOISE_MAX = 1.0  # sd of log loss: runs that scatter by a factor of e tell nothing of a law
 STEP = 1e-4  # of the central differences, on the scale where priors are standard normal
 
 
@@ -71,10 +72,11 @@ def plan_runs(
     if quantity not in {*law.priors, *law.derived}:
         known = sorted({*law.priors, *law.derived})
         raise FitError(f"law '{law.name}' has no quantity '{quantity}'; it has {', '.join(known)}")
-    check_whole("seed", seed, 0)
-    for name, value in (("sd", sd), ("noise", noise)):
-        if not (isinstance(value, int | float) and np.isfinite(value) and value > 0):
-            raise FitError(f"{name} = {value!r}: a number above 0 is expected")
+    check_seed(seed)
+    sd = number("sd", sd, "a number above 0")
+    noise = number("noise", noise, "an sd of log loss above 0")
+    if noise > NOISE_MAX:
+        raise FitError(f"noise = {noise:g}: an sd of log loss of at most {NOISE_MAX:g} is expected; .005 is usual")
     ranges = [_range(name, pair) for name, pair in (("params", params), ("tokens", tokens))]
     how_many = numbers("counts", counts)
     if not ((how_many >= 1) & (how_many == np.round(how_many)) & (how_many <= 10_000)).all():
@@ -144,6 +146,7 @@ def posterior_sd(law: Law, quantity: str, truths: np.ndarray, N: np.ndarray, D: 
 
 def plan_statement(table: pd.DataFrame) -> str:
     """What a plan comes to, in a sentence or two."""
+    table = opened_result(table, "plan_runs")
     attrs = table.attrs
     start = f"With the law '{attrs['law']}' and noise of {100 * attrs['noise']:g} %, "
     goal = f"sd({attrs['quantity']}) < {attrs['sd']:g}"

@@ -8,6 +8,7 @@ import xarray as xr
 from bayescale.allocate import allocate
 from bayescale.approaches import LEAST_SIZES, budgets_in
 from bayescale.diagnostics import diagnostics
+from bayescale.doors import numbers, opened_fit, opened_result
 from bayescale.figures import (
     BAND,
     LAW,
@@ -18,6 +19,7 @@ from bayescale.figures import (
     compute_axis,
     fading_band,
     loss_axis,
+    mark_doubt,
     mark_edge,
     number_axis,
     size_axis,
@@ -56,6 +58,8 @@ def plot_forecast(fit: xr.DataTree, forecast: xr.DataTree, measured: Any = None)
     """
     import matplotlib.pyplot as plt
 
+    fit = opened_fit(fit)
+    forecast = opened_result(forecast, "forecast")
     law = law_of(fit)
     size, shown = size_column(law), law.observed.column
     logarithmic = law.observed.scale == "log"
@@ -76,6 +80,10 @@ def plot_forecast(fit: xr.DataTree, forecast: xr.DataTree, measured: Any = None)
         for edge, label in (("q05", "law alone: 90 % band"), ("q95", None)):
             axes.hlines(alone[edge], x / 1.05, x * 1.05, color=LAW, lw=1.6, label=label, zorder=5)
         if measured is not None:
+            measured = numbers("measured", measured)
+            if len(measured) not in (1, len(x)):
+                raise FitError(f"measured: {len(measured)} losses for {len(x)} forecasts; one each is expected")
+            measured = np.broadcast_to(measured, len(x))
             axes.scatter(x, measured, marker="D", s=24, c=TRUTH, edgecolors="white", lw=0.6, label="measured", zorder=6)
         axes.set_xscale("log")
         axes.set_xlim(*widened([sizes.min(), largest, x.max()], 0.04))
@@ -85,6 +93,7 @@ def plot_forecast(fit: xr.DataTree, forecast: xr.DataTree, measured: Any = None)
             mark_edge(axes, largest)
         axes.set_title(f"Forecast with the law '{law.name}' ({fit.attrs['source']})")
         axes.legend(loc="lower left" if logarithmic else "best")
+        mark_doubt(figure, diagnostics(fit))
     return figure
 
 
@@ -112,6 +121,7 @@ def plot_isoflops(fit: xr.DataTree) -> "Figure":
     """
     import matplotlib.pyplot as plt
 
+    fit = opened_fit(fit)
     problem, _ = problem_of(fit)
     collinear = diagnostics(fit)["collinear"]
     data = fit["constant_data"]
@@ -147,6 +157,7 @@ def plot_isoflops(fit: xr.DataTree) -> "Figure":
         doubt = "\nN and D move together in the runs: where the minimum lies is the prior's" if collinear else ""
         axes.set_title(f"Loss along budgets: {what}{doubt}")
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        mark_doubt(figure, diagnostics(fit))
     return figure
 
 
@@ -195,6 +206,7 @@ def plot_residuals(fit: xr.DataTree) -> "Figure":
     """
     import matplotlib.pyplot as plt
 
+    fit = opened_fit(fit)
     law, data = law_of(fit), fit["constant_data"]
     left, scale = residuals(fit)
     percent = law.observed.scale == "log"
@@ -234,4 +246,5 @@ def plot_residuals(fit: xr.DataTree) -> "Figure":
         figure.suptitle(
             f"Residuals of the law '{law.name}'; shade: 90 % of the noise{means}", x=0.01, ha="left", size=10.5
         )
+        mark_doubt(figure, diagnostics(fit))
     return figure

@@ -6,7 +6,9 @@ import numpy as np
 import xarray as xr
 
 from bayescale.allocate import allocate
+from bayescale.diagnostics import diagnostics
 from bayescale.display import size_text
+from bayescale.doors import number, opened_fit, opened_result
 from bayescale.figures import (
     BAND,
     HORIZONS,
@@ -17,11 +19,13 @@ from bayescale.figures import (
     compute_axis,
     fading_band,
     log_ticks,
+    mark_doubt,
     mark_edge,
     size_axis,
     style,
     widened,
 )
+from bayescale.fit import check_whole
 from bayescale.forecast import quantiles
 from bayescale.landmarks import landmark_table
 from bayescale.problem import problem_of
@@ -48,6 +52,8 @@ def plot_frontier(fit: xr.DataTree, compute: float | None = None) -> "Figure":
     """
     import matplotlib.pyplot as plt
 
+    compute = None if compute is None else number("compute", compute)
+    fit = opened_fit(fit)
     data = fit["constant_data"]
     low, largest = float(data["compute"].min()), float(data["compute"].max())
     end = max(BEYOND * largest, 2 * (compute or 0.0))
@@ -76,6 +82,7 @@ def plot_frontier(fit: xr.DataTree, compute: float | None = None) -> "Figure":
         panels[0].legend(loc="upper left", bbox_to_anchor=(0.0, 0.94))
         if not bool(split["identified"].all()):
             figure.suptitle("NOT IDENTIFIED by these runs: the bands come from the prior", color=TRUTH, fontsize=10.5)
+        mark_doubt(figure, diagnostics(fit))
     return figure
 
 
@@ -90,6 +97,8 @@ def plot_surface(fit: xr.DataTree, compute: float | None = None) -> "Figure":
     import matplotlib.pyplot as plt
     from matplotlib import patheffects
 
+    compute = None if compute is None else number("compute", compute)
+    fit = opened_fit(fit)
     data = fit["constant_data"]
     problem, _ = problem_of(fit)
     budget = compute or 10 * float(data["compute"].max())
@@ -151,6 +160,7 @@ def plot_surface(fit: xr.DataTree, compute: float | None = None) -> "Figure":
         title = "Loss of the law (median, nats per token); dashed: equal compute [FLOP]"
         axes.set_title(title if known else f"{title}\nThe best split of {text} FLOP is not identified by these runs")
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3)
+        mark_doubt(figure, diagnostics(fit))
     return figure
 
 
@@ -166,6 +176,7 @@ def plot_landmarks(fit: xr.DataTree) -> "Figure":
     """
     import matplotlib.pyplot as plt
 
+    fit = opened_fit(fit)
     table = landmark_table(fit)
     data = fit["constant_data"]
     largest = float(data["compute"].max())
@@ -193,6 +204,7 @@ def plot_landmarks(fit: xr.DataTree) -> "Figure":
         axes.legend(loc="upper left")
         warn = "" if bool(table["identified"].all()) else "; NOT IDENTIFIED by these runs"
         axes.set_title(f"Well-known models and the best splits by this fit{warn}")
+        mark_doubt(figure, diagnostics(fit))
     return figure
 
 
@@ -239,7 +251,9 @@ def plot_regret(decision: xr.Dataset, budget: int = 0) -> "Figure":
     """
     import matplotlib.pyplot as plt
 
-    one = decision.isel(budget=budget)
+    decision = opened_result(decision, "decide")
+    check_whole("budget", budget, 0, decision.sizes["budget"] - 1)
+    one = decision.isel(budget=int(budget))
     N, curve = one["curve_N"].values, one["curve_loss"].values
     best = float(one["expected_loss"].values[0])
     known = np.isfinite(N) & np.isfinite(curve)
@@ -272,6 +286,7 @@ def plot_regret(decision: xr.Dataset, budget: int = 0) -> "Figure":
         axes.set_ylabel("expected loss above the least [%]")
         axes.set_title(f"What another size costs at {float(one['compute']):.3g} FLOP".replace("e+", "e"))
         axes.legend(loc="upper center")
+        mark_doubt(figure, diagnostics(decision))
     return figure
 
 
@@ -285,6 +300,8 @@ def plot_next_run(plan: xr.Dataset, fit: xr.DataTree | None = None) -> "Figure":
     """
     import matplotlib.pyplot as plt
 
+    plan = opened_result(plan, "next_run")
+    fit = None if fit is None else opened_fit(fit)
     with style():
         figure, axes = plt.subplots(figsize=(WIDE[0], 5.0))
         N, D = plan["candidate_params"].values, plan["candidate_tokens"].values
@@ -317,4 +334,5 @@ def plot_next_run(plan: xr.Dataset, fit: xr.DataTree | None = None) -> "Figure":
         now, after = plan.attrs["width_now"], plan.attrs["width_after"]
         axes.set_title(f"What to run next for {plan.attrs['target']}\n90 % band {now:.3g} wide now, {after:.3g} after")
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3)
+        mark_doubt(figure, diagnostics(plan))
     return figure

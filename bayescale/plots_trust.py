@@ -8,7 +8,8 @@ import xarray as xr
 from bayescale.backtest import HORIZON_BINS
 from bayescale.calibration import LEVEL, calibration_table
 from bayescale.diagnostics import diagnostics
-from bayescale.figures import BAND, HORIZONS, LAW, POINT, TRUTH, WIDE, style
+from bayescale.doors import one_of, opened_fit, opened_result
+from bayescale.figures import BAND, HORIZONS, LAW, POINT, TRUTH, WIDE, mark_doubt, style
 from bayescale.fit import draws_of, law_of
 from bayescale.law import law_derived, sample_priors
 from bayescale.ranks import rank_counts, simultaneous_band
@@ -32,6 +33,7 @@ def plot_priors(fit: xr.DataTree) -> "Figure":
     import matplotlib.pyplot as plt
     from arviz_stats.base import array_stats
 
+    fit = opened_fit(fit)
     law, posterior = law_of(fit), fit["posterior"]
     prior = sample_priors(law, PRIOR_DRAWS, np.random.default_rng(0))
     constants = {name: float(value) for name, value in draws_of(fit).items() if name in law.constants}
@@ -69,6 +71,7 @@ def plot_priors(fit: xr.DataTree) -> "Figure":
             axes.set_visible(False)
         handles, labels = grid[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper right", ncols=2)
+        mark_doubt(figure, diagnostics(fit))
     return figure
 
 
@@ -85,7 +88,8 @@ def plot_calibration(result: xr.Dataset, law: str | None = None) -> "Figure":
     """
     import matplotlib.pyplot as plt
 
-    name = str(result["law"].values[0]) if law is None else law
+    result = opened_result(result, "backtest")
+    name = one_of("law", result["law"].values[0] if law is None else law, result["law"].values)
     one = result.sel(law=name)
     far, observed, pit = (one[part].values for part in ("decades_beyond", "observed", "pit"))
     seen = np.isfinite(far)
@@ -127,6 +131,7 @@ def plot_ranks(result: xr.Dataset, *, level: float = LEVEL) -> "Figure":
     """
     import matplotlib.pyplot as plt
 
+    result = opened_result(result, "calibrate")
     most, table = result.attrs["most"], calibration_table(result, level=level)
     fitted = result["status"].values == "fitted"
     columns = min(4, len(table))
@@ -169,6 +174,7 @@ def plot_comparison(result: xr.Dataset) -> "Figure":
     """
     import matplotlib.pyplot as plt
 
+    result = opened_result(result, "compare")
     names = [str(name) for name in result["law"].values]
     usable = result["converged"].values
     forward = "elpd_cut" in result

@@ -8,6 +8,7 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.cost import check_rises, draw_quantities, parse_cost, quantity, tokens_at
+from bayescale.doors import mapping, number, numbers, what_is
 from bayescale.drift import has_drift
 from bayescale.fit import FitError, draws_of, law_of
 from bayescale.law import TRAINING, Law, column
@@ -63,7 +64,7 @@ def problem_of(
         )
     if law.no_split:
         raise FitError(f"law '{law.name}' does not split a budget: {law.no_split}")
-    given = dict(given or {})
+    given = mapping("given", given)
     if clash := sorted({"N", "D", "C"} & set(given)):
         raise FitError(
             f"{clash[0]} cannot be given a value: it is what the split decides; limits are params and tokens"
@@ -72,7 +73,7 @@ def problem_of(
     parsed = parse_cost(cost, given, set(items or ()) - {"params"})
     others = set(law.inputs) - {"N", "D", "C"}
     if unique_tokens is not None:
-        unique_tokens = _positive("unique_tokens", unique_tokens)
+        unique_tokens = number("unique_tokens", unique_tokens)
         if UNIQUE not in others:
             raise FitError(
                 f"law '{law.name}' does not know repeated data (no input '{UNIQUE}'); take a law that does, "
@@ -120,23 +121,6 @@ def _first(values: Mapping[str, Any]) -> np.ndarray:
     return next(value for value in values.values() if np.ndim(value))
 
 
-def numbers(name: str, given: Any, unit: str = "") -> np.ndarray:
-    """A number or a flat sequence of them, as an array.
-
-    Raises
-    ------
-    FitError
-        If it is anything else.
-    """
-    try:
-        row = np.atleast_1d(np.asarray(given, dtype=float))
-    except (TypeError, ValueError):
-        raise FitError(f"{name} must be a number{unit}, or a sequence of them") from None
-    if row.ndim != 1 or not row.size:
-        raise FitError(f"{name} must be a number{unit}, or a flat sequence of them")
-    return row
-
-
 def budgets_of(compute: Any, cost: str = TRAINING) -> np.ndarray:
     """Budgets [budget], checked: finite, and under the default cost enough for one token and one parameter.
 
@@ -156,32 +140,23 @@ def budgets_of(compute: Any, cost: str = TRAINING) -> np.ndarray:
     return budgets
 
 
-def _positive(name: str, value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = np.nan
-    if not (np.isfinite(number) and number > 0):
-        raise FitError(f"{name} = {value!r}: a finite number above 0 is expected")
-    return number
-
-
 def _limit(name: str, given: Any) -> tuple[float, float]:
     """(least, most) of what was given: None, a number that holds it, or a pair with None for an open end."""
     if given is None:
         return 0.0, np.inf
-    if np.ndim(given) == 0 and not isinstance(given, str):
-        held = _positive(name, given)
-        if name == "ratio":
-            raise FitError(f"ratio = {given!r}: a pair (least, most) of tokens per parameter is expected")
-        return held, held
+    expected = "a number or a pair (least, most) is expected, None for an open end"
+    if isinstance(given, str | bytes | Mapping):
+        raise FitError(f"{name} = {what_is(given)}: {expected}")
     try:
         low, high = given
-    except (TypeError, ValueError):
-        raise FitError(
-            f"{name} = {given!r}: a number or a pair (least, most) is expected, None for an open end"
-        ) from None
-    return 0.0 if low is None else _positive(name, low), np.inf if high is None else _positive(name, high)
+    except TypeError:  # no pair
+        held = number(name, given)
+        if name == "ratio":
+            raise FitError(f"ratio = {held:g}: a pair (least, most) of tokens per parameter is expected") from None
+        return held, held
+    except ValueError:
+        raise FitError(f"{name} = {what_is(given)}: {expected}") from None
+    return 0.0 if low is None else number(name, low), np.inf if high is None else number(name, high)
 
 
 def _menu(menu: Any) -> dict[str, np.ndarray] | None:
@@ -194,14 +169,16 @@ def _menu(menu: Any) -> dict[str, np.ndarray] | None:
         table = {"params": menu}
     if "params" not in table:
         raise FitError(f"a menu needs the column 'params'; its columns are {listed(table)}")
-    try:
-        columns = {name: np.atleast_1d(np.asarray(values, dtype=float)) for name, values in table.items()}
-    except (TypeError, ValueError):
-        raise FitError("a menu is a list of sizes N, or a table of numbers with the column 'params'") from None
-    if len({values.shape for values in columns.values()}) != 1 or columns["params"].ndim != 1:
-        raise FitError("the columns of a menu must be flat and of one length")
-    if not columns["params"].size:
+    if not np.size(table["params"]):
         raise FitError("the menu is empty: nothing can be chosen; list at least one architecture")
+    try:
+        columns = {name: numbers(name, values) for name, values in table.items()}
+    except FitError as error:
+        raise FitError(
+            f"a menu is a list of sizes N, or a table of numbers with the column 'params': {error}"
+        ) from None
+    if len({values.shape for values in columns.values()}) != 1:
+        raise FitError("the columns of a menu must be flat and of one length")
     if columns["params"].size > MAX_MENU:
         raise FitError(f"a menu of {columns['params'].size} architectures: at most {MAX_MENU} are allowed")
     for name, values in columns.items():

@@ -12,14 +12,15 @@ import xarray as xr
 
 from bayescale.decide import decide
 from bayescale.display import size_text
+from bayescale.doors import mapping, number, numbers, opened_fit, opened_result, what_is
 from bayescale.explorer import BEYOND, can_explore, explorer
 from bayescale.figures import figure_source
 from bayescale.files import write_file
-from bayescale.fit import FitError, law_of
+from bayescale.fit import FitError, check_seed, law_of
 from bayescale.forecast import forecast
 from bayescale.law import column
 from bayescale.pointwise import forecast_each
-from bayescale.problem import budgets_of, numbers
+from bayescale.problem import budgets_of
 from bayescale.references import METHOD, bibtex, cited
 from bayescale.report_evidence import (
     backtest_part,
@@ -81,8 +82,9 @@ def report(
     FitError
         If a size, budget or input cannot be used, or the law needs inputs that were not given.
     """
-    if not isinstance(fit, xr.DataTree) or "posterior" not in fit.children:
-        raise FitError(f"a fit is expected, not a {type(fit).__name__}: make one with fit(runs), or open_fit(path)")
+    fit = opened_fit(fit)
+    tested = None if tested is None else opened_result(tested, "backtest")
+    compared = None if compared is None else opened_result(compared, "compare")
     asked = _asked(fit, compute, params, tokens, at, target, seed)
     page = _page(fit, asked, tested, compared)
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -106,15 +108,21 @@ def save_report(html: str, path: "str | os.PathLike[str]") -> Path:
 
     Raises
     ------
+    FitError
+        If it is no text.
     FileError
         If it cannot be written; an older file of that name is then untouched.
     """
+    if not isinstance(html, str):
+        raise FitError(f"a page is expected, not {what_is(html)}: report(fit) makes one")
     return write_file(path, lambda temporary: temporary.write_text(html, encoding="utf-8"))
 
 
 def _asked(fit: xr.DataTree, compute, params, tokens, at, target, seed: int) -> Asked:
     """What the page is to answer, checked before anything is computed."""
-    law, at = law_of(fit), dict(at or {})
+    check_seed(seed)
+    law, at = law_of(fit), {name: number(name, value, above=-np.inf) for name, value in mapping("at", at).items()}
+    target = None if target is None else number("target", target, "a number", above=-np.inf)
     joint = can_explore(law)
     known = {column(symbol) for symbol in law.inputs} - ({"params", "tokens", "compute"} if joint else set())
     if wrong := sorted(set(at) - known):

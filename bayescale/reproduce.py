@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayescale.doors import number, opened_fit, opened_result
 from bayescale.fit import FitError, data_hash, fit, law_of, runs_of, versions
 from bayescale.kernel import machine
 from bayescale.law import Law, column, size_column
@@ -48,11 +49,10 @@ def reproduce(tree: xr.DataTree, runs: Any, *, below: float | None = None) -> xr
     FitError
         If these runs, or this law, can no longer be fitted.
     """
-    if not isinstance(tree, xr.DataTree) or "posterior" not in tree.children:
-        raise FitError(f"a fit is expected, not a {type(tree).__name__}: make one with fit(runs), or open_fit(path)")
+    tree = opened_fit(tree)
     law = law_of(tree)
     runs = read_runs(runs, law)
-    below = tree.attrs.get("below") if below is None else below
+    below = tree.attrs.get("below") if below is None else number("below", below)
     if below is not None:
         runs = runs.isel(run=(runs[size_column(law)] < below).values)
     changed, differ = _versions_differ(tree), _runs_differ(tree, law, runs)
@@ -236,6 +236,7 @@ def reproduction_table(result: xr.Dataset) -> pd.DataFrame:
 
     Columns: ``quantity``, ``then_q05``, ``then_q50``, ``then_q95``, ``now_q05``, ``now_q50``, ``now_q95``, ``apart``.
     """
+    result = opened_result(result, "reproduce")
     named = {f"{when}_{q}": result[when].sel(statistic=q).values for when in ("then", "now") for q in QUANTILES}
     apart = result["apart"].max("statistic").values
     return pd.DataFrame({"quantity": result["quantity"].values, **named, "apart": apart})

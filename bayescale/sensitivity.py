@@ -9,10 +9,11 @@ from scipy.special import ndtr
 
 from bayescale.allocate import labelled
 from bayescale.diagnostics import PARETO_K_MAX, diagnostics, trust_warnings
+from bayescale.doors import opened_fit, opened_result
 from bayescale.fit import FitError, draws_of, law_of
 from bayescale.forecast import planned_runs
 from bayescale.law import TRAINING, Law, column, law_loss
-from bayescale.loo import log_likelihood
+from bayescale.loo import MIN_DRAWS, log_likelihood
 from bayescale.optimum import best_split
 from bayescale.pareto import smoothed_weights
 from bayescale.priors import Prior, quantile
@@ -47,11 +48,12 @@ def prior_sensitivity(
     ``median``, ``median_half`` and ``median_double`` (with the prior of half and of twice its power; NaN where the
     draws cannot tell), ``decided_by`` ("runs", "prior", "both") and ``says`` in plain words. D* and the tokens per
     parameter of a budget go with its N* and are as sensitive. Only the priors of the law are scaled, not the noise's.
+    Its attribute ``diagnostics`` is that of the fit.
 
     Raises
     ------
     FitError
-        If there is nothing to look at: no budget for a law without a split of compute, and no sizes.
+        If there is nothing to look at: no budget for a law without a split of compute, and no sizes; or too few draws.
 
     Notes
     -----
@@ -59,6 +61,9 @@ def prior_sensitivity(
     """
     import arviz_stats
 
+    fit = opened_fit(fit)
+    if fit["posterior"].sizes["chain"] * fit["posterior"].sizes["draw"] < MIN_DRAWS:
+        raise FitError(f"sensitivities come from importance weights of at least {MIN_DRAWS} draws; fit with more draws")
     quantities = _quantities(fit, compute, params, tokens)
     law = law_of(fit)
     prior = xr.Dataset({name: log_prior(one, fit["posterior"][name]) for name, one in law.priors.items()})
@@ -81,7 +86,9 @@ def prior_sensitivity(
         by_prior, by_runs = row["prior"] >= SENSITIVE, row["likelihood"] >= SENSITIVE
         row["decided_by"] = "runs" if not by_prior else "both" if by_runs else "prior"
         rows.append(row | {"says": _plain(row)})
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    table.attrs = {"law": law.name, "diagnostics": fit.attrs["diagnostics"]}
+    return table
 
 
 def has_split(law: Law) -> bool:
@@ -91,6 +98,7 @@ def has_split(law: Law) -> bool:
 
 def sensitivity_warnings(table: pd.DataFrame) -> list[str]:
     """The rows of a sensitivity table in which the prior matters, in plain words."""
+    table = opened_result(table, "prior_sensitivity")
     return [row.says for row in table.itertuples() if row.decided_by != "runs"]
 
 

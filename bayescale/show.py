@@ -17,6 +17,7 @@ from bayescale.decide import decision_statement, decision_table, decision_warnin
 from bayescale.design import next_statement, next_table, next_warnings
 from bayescale.diagnostics import fit_summary
 from bayescale.display import Table, size_text, table
+from bayescale.doors import kind_of, opened_fit
 from bayescale.fit import FitError
 from bayescale.forecast import forecast_table, forecast_warnings
 from bayescale.lawfile import Law
@@ -70,8 +71,8 @@ def show(result: Any, *, target: float | None = None) -> Table:
     >>> print(bayescale.show(bayescale.load_law("power_compute")).rows[0][0])
     level
     """
-    kind = _kind(result)
-    if kind is None:
+    kind = kind_of(result)
+    if kind != "forecast" and kind not in SHOWN:
         raise FitError(
             f"a {type(result).__name__} cannot be shown: give runs, a law, a fit, or what forecast, allocate, decide, "
             "least_compute, compute_gain, approaches, next_run, plan_runs, backtest, calibrate, compare or reproduce "
@@ -80,21 +81,6 @@ def show(result: Any, *, target: float | None = None) -> Table:
     if target is not None and kind != "forecast":
         raise FitError("target goes with a forecast; other results have no probability to reach a loss")
     return _forecast(result, target) if kind == "forecast" else SHOWN[kind](result)
-
-
-def _kind(result: Any) -> str | None:
-    """Which result it is, told by what it holds."""
-    if isinstance(result, xr.DataTree):
-        return next((name for group, name in GROUPS.items() if group in result.children), None)
-    if isinstance(result, Law):
-        return "law"
-    if isinstance(result, pd.DataFrame):
-        return "plan_runs" if "p_enough" in result else None
-    if isinstance(result, xr.Dataset):
-        if set(result.dims) == {"run"} and "source" in result.attrs:
-            return "runs"
-        return next((name for variable, name in VARIABLES.items() if variable in result.variables), None)
-    return None
 
 
 def _runs(runs: xr.Dataset) -> Table:
@@ -127,6 +113,7 @@ def _law(law: Law) -> Table:
 
 
 def _fit(fit: xr.DataTree) -> Table:
+    fit = opened_fit(fit)
     summary = fit_summary(fit)
     return replace(fit_cells(summary), notes=tuple(fit_sentences(summary)), warnings=tuple(summary["warnings"]))
 
@@ -209,20 +196,6 @@ def _reproduction(result: xr.Dataset) -> Table:
     return replace(reproduction_cells(reproduction_table(result)), notes=(result.attrs["statement"], units))
 
 
-GROUPS = {"predictions": "forecast", "posterior": "fit"}
-# a variable that only this result holds; the first found tells
-VARIABLES = {
-    "elpd_i": "compare",
-    "learnt_from": "backtest",
-    "rank": "calibrate",
-    "expected_regret": "decide",
-    "p_reached": "least_compute",
-    "p_better": "compute_gain",
-    "approach": "approaches",
-    "candidate_sd": "next_run",
-    "why_not": "allocate",
-    "apart": "reproduce",
-}
 SHOWN: dict[str, Callable[[Any], Table]] = {
     "runs": _runs,
     "law": _law,

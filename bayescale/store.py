@@ -13,7 +13,8 @@ from pathlib import Path
 import xarray as xr
 
 from bayescale.diagnostics import noted
-from bayescale.files import write_whole
+from bayescale.doors import opened_fit
+from bayescale.files import FileError, as_path, write_whole
 from bayescale.fit import FitError
 from bayescale.netcdf import MAX_BYTES, NetcdfError, read_tree
 from bayescale.saved import damage_of
@@ -28,8 +29,9 @@ def save_fit(tree: xr.DataTree, path: "str | os.PathLike[str]") -> Path:
     Raises
     ------
     FitError
-        If the file cannot be written; an older file of that name is then untouched.
+        If it is no fit, or the file cannot be written; an older file of that name is then untouched.
     """
+    tree = opened_fit(tree)
 
     if tree.nbytes > MAX_BYTES:
         raise FitError(
@@ -64,6 +66,10 @@ def open_fit(path: "str | os.PathLike[str]") -> xr.DataTree:
         If there is no such file, it is truncated, changed, too large or not a fit, or a later version of bayescale
         wrote it.
     """
+    try:
+        path = as_path(path)
+    except FileError as error:
+        raise FitError(str(error)) from None
     if os.path.isdir(path):
         raise FitError(f"{path} is a folder; a fit saved by bayescale (fit.nc) is expected")
     if not os.path.exists(path):

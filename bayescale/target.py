@@ -10,12 +10,13 @@ import xarray as xr
 from bayescale.allocate import HELD_SHARE, labelled, without_zero_width
 from bayescale.cost import spend
 from bayescale.diagnostics import diagnostics, trust_warnings
-from bayescale.fit import FitError
+from bayescale.doors import numbers, opened_fit, opened_result
+from bayescale.fit import FitError, check_seed
 from bayescale.forecast import FAR_DECADES, QUANTILES
 from bayescale.frontier import least_budget
 from bayescale.law import TRAINING
 from bayescale.optimum import Problem, best_split
-from bayescale.problem import SplitOptions, budgets_of, numbers, problem_of
+from bayescale.problem import SplitOptions, budgets_of, problem_of
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN
 
 SEARCHED = (1e-8, 1e12)  # times what the largest run would have cost: budgets in which a loss is looked for
@@ -46,6 +47,8 @@ def least_compute(fit: xr.DataTree, loss: Any, *, seed: int = 0, **options: Unpa
     FitError
         As :func:`bayescale.allocate`; or if a target is not a number above 0.
     """
+    fit = opened_fit(fit)
+    check_seed(seed)
     targets = numbers("loss", loss)
     if not (np.isfinite(targets) & (targets > 0)).all():
         raise FitError(f"loss = {targets[~(np.isfinite(targets) & (targets > 0))][0]:g}: a target above 0 is expected")
@@ -124,6 +127,8 @@ def compute_gain(
     FitError
         As :func:`bayescale.allocate`, for either fit.
     """
+    fit, other = opened_fit(fit), opened_fit(other)
+    check_seed(seed)
     budgets = budgets_of(compute, options.get("cost", TRAINING))
     problems = [problem_of(one, seed=seed, **options)[0] for one in (fit, other)]
     ours, theirs = (best_split(problem, budgets[None, :]).loss for problem in problems)
@@ -168,6 +173,7 @@ def _bands(values: xr.DataArray) -> dict[str, np.ndarray]:
 
 def least_compute_table(result: xr.Dataset) -> pd.DataFrame:
     """The least budgets as a table, a row a target: quantiles of ``compute``, ``params``, ``tokens``, ``p_reached``."""
+    result = opened_result(result, "least_compute")
     table = pd.DataFrame({"loss": result["loss"].values})
     for name, called in COLUMNS.items():
         for label, values in _bands(result[name]).items():
@@ -179,6 +185,7 @@ def least_compute_table(result: xr.Dataset) -> pd.DataFrame:
 
 def least_compute_warnings(result: xr.Dataset) -> list[str]:
     """What speaks against least budgets; an empty list when nothing is known."""
+    result = opened_result(result, "least_compute")
     warnings = [*trust_warnings(diagnostics(result)), *_far(result)]
     for loss, reason in zip(result["loss"].values, result["why_not"].values, strict=True):
         if reason:
@@ -205,6 +212,7 @@ def least_compute_summary(result: xr.Dataset) -> dict[str, Any]:
 
 def gain_table(result: xr.Dataset) -> pd.DataFrame:
     """Compute-equivalent gains as a table, a row a budget: quantiles of ``gain`` and ``difference``, ``p_better``."""
+    result = opened_result(result, "compute_gain")
     table = pd.DataFrame({"compute": result["compute"].values})
     for name in ("gain", "difference"):
         for label, values in _bands(result[name]).items():
@@ -216,6 +224,7 @@ def gain_table(result: xr.Dataset) -> pd.DataFrame:
 
 def gain_warnings(result: xr.Dataset) -> list[str]:
     """What speaks against a compute-equivalent gain: what speaks against either fit, and the distance."""
+    result = opened_result(result, "compute_gain")
     warnings = []
     for name in ("diagnostics", "other_diagnostics"):
         warnings += [text for text in trust_warnings(json.loads(result.attrs[name])) if text not in warnings]

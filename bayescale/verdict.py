@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayescale.doors import one_of, opened_result
+from bayescale.fit import check_whole
 from bayescale.weights import FAR_BEHIND_ELPD, FAR_BEHIND_SE, far_behind
 
 TIE = 4.0  # of elpd: below it laws predict alike, whatever the standard error says (Sivula et al. 2025)
@@ -41,6 +43,7 @@ def comparison_table(result: xr.Dataset) -> pd.DataFrame:
     ``k_bad``, ``k_mended``, ``cover90_loo``, ``weight_loo``; with forward evidence ``elpd_forward``, ``crps_forward``,
     ``rank_forward``, ``weight_forward`` and ``far_behind`` (why a law has no such weight); and ``converged``.
     """
+    result = opened_result(result, "compare")
     called = {"elpd": "elpd_loo", "se": "se", "p": "p_loo", "elpd_diff": "d_elpd", "dse": "d_se"}
     called |= {name: name for name in ("pareto_k_max", "k_bad", "k_mended", "cover90_loo", "weight_loo")}
     called |= {name: name for name in ("elpd_forward", "crps_forward", "weight_forward") if name in result}
@@ -56,6 +59,7 @@ def comparison_table(result: xr.Dataset) -> pd.DataFrame:
 
 def comparison_verdict(result: xr.Dataset) -> str:
     """Which law, how sure, which are ties, and whether the two kinds of evidence agree, in plain sentences."""
+    result = opened_result(result, "compare")
     unit = str(result.attrs["unit"])
     equal = ties(result)
     best, rest = equal[0], [str(name) for name in result["law"].values if name not in equal]
@@ -144,7 +148,10 @@ def driving_runs(result: xr.Dataset, against: str | None = None, *, most: int = 
     Table of ``unit`` (line or row of the run, or label of the group), ``d_elpd`` (above 0: for the best law) and
     ``share`` of the sum of absolute differences.
     """
-    best, other = result.isel(law=0), result.isel(law=1) if against is None else result.sel(law=against)
+    result = opened_result(result, "compare")
+    check_whole("most", most, 1)
+    other = one_of("against", result["law"].values[1] if against is None else against, result["law"].values)
+    best, other = result.isel(law=0), result.sel(law=other)
     dim = "group" if "group" in result.dims else "run"
     difference = (best["elpd_i"] - other["elpd_i"]).values
     order = np.argsort(-np.abs(difference))[:most]
@@ -162,6 +169,7 @@ def comparison_warnings(result: xr.Dataset) -> list[str]:
     """What speaks against a comparison; an empty list when nothing is known."""
     from scipy.stats import binomtest
 
+    result = opened_result(result, "compare")
     warnings = json.loads(result.attrs.get("noted", "[]"))
     for name in result["law"].values[~result["converged"].values]:
         warnings.append(f"law '{name}' did not converge: it is left out of ranks and weights")

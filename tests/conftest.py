@@ -62,10 +62,12 @@ def make_fit():
         values = {"sigma": 0.003, "tilt": 0.0, "nu_minus_2": 30.0, "overdispersion": 0.02} | (scatter or {})
         values = {name: value for name, value in values.items() if name in NOISES[noise].priors} | dict(parameters)
         count = max(np.size(value) for value in values.values())
+        again = max(1, 8 // count)  # a fit has at least 4 draws of each of 2 chains: fewer come again
         draws = {
-            name: (("chain", "draw"), np.broadcast_to(np.asarray(value, dtype=float), count).reshape(2, -1).copy())
+            name: (("chain", "draw"), np.repeat(np.broadcast_to(value, count).astype(float), again).reshape(2, -1))
             for name, value in values.items()
         }
+        count *= again
         coords = {"chain": [0, 1], "draw": np.arange(count // 2)}
         posterior = xr.Dataset(draws, coords=coords)
         stats = xr.Dataset({"diverging": (("chain", "draw"), np.zeros((2, count // 2), dtype=bool))}, coords=coords)

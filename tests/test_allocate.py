@@ -203,7 +203,7 @@ def test_law_that_cannot_split_compute(formula, message, law_file, make_fit, cro
         (6, "compute = 6: a budget must be finite and above 6 FLOP"),
         ([], "compute must be a number of FLOP, or a flat sequence of them"),
         ([[1e22]], "compute must be a number of FLOP, or a flat sequence of them"),
-        ("much", "compute must be a number of FLOP, or a sequence of them"),
+        ("much", "compute must be a number of FLOP, or a flat sequence of them, not 'much'"),
         (None, "compute"),
     ],
 )

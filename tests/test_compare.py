@@ -141,7 +141,7 @@ def test_different_observables(fits, make_fit, crossed_runs, tmp_path):
 def test_one_fit_or_none(fits):
     with pytest.raises(FitError, match=r"1 fit\(s\) to compare; two or more are needed"):
         compare({"a": fits["chinchilla"]})
-    with pytest.raises(FitError, match=r"fits by name are expected, not a str; fit_laws\(runs, laws\) makes them"):
+    with pytest.raises(FitError, match=r"fits by name are expected, not 'runs.csv'; fit_laws\(runs, laws\) makes them"):
         compare("runs.csv")
     with pytest.raises(FitError, match="'b': a fit is expected, not a Dataset"):
         compare({"a": fits["chinchilla"], "b": xr.Dataset()})

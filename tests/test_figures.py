@@ -129,6 +129,7 @@ def test_calibration_curves_are_those_of_the_pit():
     for values, at_half in ((pit, 50.0), (narrow, 25.0)):
         names = ("observed", "q05", "q25", "q50", "q75", "q95")
         data = {name: (shape, np.zeros((1, 1, count))) for name in names}
+        data |= {"learnt_from": ("cut", [20])}
         data |= {"pit": (shape, values.reshape(1, 1, -1)), "decades_beyond": (shape, np.full((1, 1, count), 0.3))}
         result = xr.Dataset(data, coords={"law": ["coupled"]}, attrs={"source": "made up"})
         right = bayescale.plot_calibration(result).axes[1]
@@ -148,6 +149,7 @@ def test_comparison_shows_who_is_behind():
     laws = ["coupled", "chinchilla"]
     result = xr.Dataset(
         {
+            "elpd_i": (("law", "run"), [[3.0, 3.0], [2.0, 2.0]]),
             "d_elpd": ("law", [0.0, -8.0]),
             "d_se": ("law", [0.0, 3.0]),
             "converged": ("law", [True, True]),

@@ -78,7 +78,7 @@ def test_law_of_the_users_own_by_hand(crossed_runs, make_fit, tmp_path):
     tree = forecast(fit, 1e10, 1e12, covariates={"epochs": 2})
     n_ref, l_ref = float(fit["constant_data"]["N_ref"]), float(runs["loss"].min())
     expected = [l_ref * 1.0 * (1e10 / n_ref) ** -0.1 * 2**-0.02, l_ref * 1.1 * (1e10 / n_ref) ** -0.05 * 2**-0.03]
-    np.testing.assert_allclose(tree["predictions"]["law_loss"].values.ravel(), expected, rtol=1e-12)
+    np.testing.assert_allclose(tree["predictions"]["law_loss"].values[:, 0].ravel(), expected, rtol=1e-12)
     with pytest.raises(FitError, match="law 'mine' also needs epochs; its inputs are params, epochs"):
         forecast(fit, 1e10, 1e12)
 
@@ -215,11 +215,15 @@ def test_target_of_no_use(near, target):
         (1e10, -1e12, r"tokens = -1e\+12: a planned run needs a finite number above 0"),
         (np.nan, 1e12, "params = nan: a planned run"),
         ([1e10, np.inf], 1e12, "params = inf: a planned run"),
-        ([1e9, 1e10], [1e11, 1e12, 1e13], "params, tokens and covariates must be numbers, or sequences of one length"),
-        ("70B", 1e12, "must be numbers"),
-        ([], [], "0 points: 1 to 2000 can be forecast together"),
+        (
+            [1e9, 1e10],
+            [1e11, 1e12, 1e13],
+            "params, tokens and covariates params must be a number, or a flat sequence of them, not '70B'",
+        ),
+        ("70B", 1e12, "params must be a number, or a flat sequence of them, not '70B'"),
+        ([], [], "params must be a number, or a flat sequence of them; this is empty"),
         (np.full(2001, 1e9), 1e12, "2001 points: 1 to 2000 can be forecast together"),
-        (np.full((2, 2), 1e9), 1e12, "params has 2 dimensions: planned runs are given as numbers or flat lists"),
+        (np.full((2, 2), 1e9), 1e12, "params must be a number, or a flat sequence of them; this is of 2 dimensions"),
     ],
 )
 def test_sizes_of_no_use(learnt, params, tokens, message):

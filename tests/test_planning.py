@@ -55,7 +55,7 @@ def test_seeds():
     [
         ({"quantity": "zeta"}, "law 'coupled' has no quantity 'zeta'; it has A, B, E"),
         ({"sd": 0}, "sd = 0: a number above 0"),
-        ({"noise": -1}, "noise = -1: a number above 0"),
+        ({"noise": -1}, "noise = -1: an sd of log loss above 0 is expected"),
         ({"params": (1e9, 1e8)}, "0 < smallest < largest"),
         ({"tokens": 5}, r"tokens = 5: a pair \(smallest, largest\)"),
         ({"counts": [1.5]}, "counts must be whole numbers"),

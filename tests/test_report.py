@@ -207,7 +207,7 @@ def test_what_cannot_be_answered_is_refused(fit, options, message):
 
 
 def test_what_is_no_fit_is_refused(tmp_path, html):
-    with pytest.raises(FitError, match="a fit is expected, not a str"):
+    with pytest.raises(FitError, match=r"a fit is expected, not 'fit\.nc'"):
         report("fit.nc")
     with pytest.raises(FileError, match="cannot be written"):
         save_report(html, tmp_path / "no" / "report.html")

@@ -62,7 +62,8 @@ def test_made_again_as_it_was_made(by_hand, crossed_runs):
 
 
 @pytest.mark.parametrize(
-    ("report", "quick"), [({"method": "importance"}, True), ({"method": "nuts", "not_quick": "k"}, True), ({}, False)]
+    ("report", "quick"),
+    [({"method": "importance", "pareto_k": 0.3}, True), ({"method": "nuts", "not_quick": "k"}, True), ({}, False)],
 )
 def test_a_quick_fit_is_made_quickly(by_hand, crossed_runs, report, quick):
     before, asked = by_hand()
@@ -98,7 +99,7 @@ def test_weighted_draws_are_worth_what_their_weights_say(by_hand, crossed_runs):
     by = 6 * np.sqrt(2 / 1000)
 
     def importance(tree):
-        report = json.loads(tree.attrs["diagnostics"]) | {"method": "importance", "ess_min": 250.0}
+        report = json.loads(tree.attrs["diagnostics"]) | {"method": "importance", "pareto_k": 0.3, "ess_min": 250.0}
         tree.attrs["diagnostics"] = json.dumps(report)
         return tree
 
@@ -179,7 +180,7 @@ def test_below_is_as_the_fit_was_made(by_hand, true_fit, crossed_runs, monkeypat
 
 
 def test_not_a_fit(crossed_runs):
-    with pytest.raises(FitError, match="a fit is expected, not a Dataset"):
+    with pytest.raises(FitError, match="a fit is expected, not runs"):
         reproduce(crossed_runs(), crossed_runs())
 
 

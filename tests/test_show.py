@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 
 import bayescale
+from bayescale import doors
 from bayescale.display import Table, band_text, size_text, table
 from bayescale.fit import FitError
 from bayescale.show import show
@@ -257,4 +258,5 @@ def test_a_target_goes_with_a_forecast(learnt):
 def test_every_kind_is_known():
     module = importlib.import_module("bayescale.show")
     assert {*module.SHOWN, "forecast"} == set(KINDS)
-    assert {*module.VARIABLES.values(), *module.GROUPS.values()} == set(KINDS) - {"runs", "law", "plan_runs"}
+    told = {*doors.RESULTS, *doors.GROUPS.values(), *doors.COLUMNS.values(), "runs", "law"}
+    assert told - {"prior_sensitivity"} == set(KINDS)
