@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bayescale.fit import FitError, versions
-from bayescale.lawfile import clipped
+from bayescale.lawfile import shown
 from bayescale.threads import one_blas_thread
 
 DEATHS_MAX = 2  # of a task that ran alone when its worker died: then it is the task
@@ -250,7 +250,7 @@ def open_executor(executor: Any) -> Iterator[Workers | None]:
             yield Workers(submit, int(executor) + 1)  # one more than can run, so that no worker waits for us
     else:
         raise FitError(
-            f"executor = {clipped(repr(executor))}: None, a number of worker processes of at least 1, the address of a "
+            f"executor = {shown(executor)}: None, a number of worker processes of at least 1, the address of a "
             "Dask scheduler (tcp://10.0.0.1:8786), a Dask client or an executor of concurrent.futures is expected"
         )
 

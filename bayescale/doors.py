@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.fit import FitError
-from bayescale.lawfile import Law, clipped
+from bayescale.lawfile import Law, clipped, shown
 from bayescale.saved import damage_of
 
 # ---- fits and results ------------------------------------------------------------------------------------------------
@@ -63,7 +63,7 @@ def kind_of(given: Any) -> str | None:
 def what_is(given: Any) -> str:
     """What a caller gave, in words fit for a message."""
     if given is None or isinstance(given, bool | np.bool_ | str | bytes | kinds.Number):
-        return clipped(repr(given.item() if isinstance(given, np.generic) else given))
+        return shown(given.item() if isinstance(given, np.generic) else given)
     kind, name = kind_of(given), type(given).__name__
     if kind == "fit":
         return "a fit"

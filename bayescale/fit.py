@@ -28,7 +28,7 @@ from bayescale.law import (
     sample_priors,
     size_column,
 )
-from bayescale.lawfile import COLUMNS, clipped
+from bayescale.lawfile import COLUMNS, clipped, shown
 from bayescale.lint import remarks
 from bayescale.model import Model, build_model, inputs_of, model_data, model_of_runs, observed_values
 from bayescale.noise import NOISES, default_noise, log_density, log_mass, noise_scale
@@ -265,13 +265,13 @@ def check_whole(name: str, number: Any, least: int, most: int | None = None) -> 
     whole = isinstance(number, numbers.Integral) and not isinstance(number, bool)
     if not whole or number < least or (most is not None and number > most):
         limits = f"of at least {least}" if most is None else f"from {least} to {most}"
-        raise FitError(f"{name} = {clipped(repr(number))} (a whole number {limits} is expected)")
+        raise FitError(f"{name} = {shown(number)} (a whole number {limits} is expected)")
 
 
 def check_seed(seed: Any) -> None:
     """Raise FitError unless ``seed`` is a whole number from 0 to the largest that a saved fit can hold."""
     if isinstance(seed, numbers.Integral) and seed > SEED_MAX:
-        raise FitError(f"seed = {clipped(repr(seed))} (a whole number below 2**63 is expected)")
+        raise FitError(f"seed = {shown(seed)} (a whole number below 2**63 is expected)")
     check_whole("seed", seed, 0)
 
 

@@ -1,6 +1,6 @@
 """From a fit and the options of an allocation to a problem: what may be chosen, what it costs, what it brings."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from typing import Any, TypedDict
 
 import numpy as np
@@ -169,7 +169,7 @@ def _menu(menu: Any) -> dict[str, np.ndarray] | None:
         table = {"params": menu}
     if "params" not in table:
         raise FitError(f"a menu needs the column 'params'; its columns are {listed(table)}")
-    if not np.size(table["params"]):
+    if isinstance(table["params"], Sized) and not len(table["params"]):
         raise FitError("the menu is empty: nothing can be chosen; list at least one architecture")
     try:
         columns = {name: numbers(name, values) for name, values in table.items()}
