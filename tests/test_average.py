@@ -98,7 +98,7 @@ def test_weights_from_a_comparison(fits):
         ({"chinchilla": 1.0}, "weights are given for chinchilla, fits for chinchilla, kaplan"),
         ({"chinchilla": 1.0, "kaplan": -0.1}, "weights = 1, -0.1: finite numbers, none below 0"),
         ({"chinchilla": 0.0, "kaplan": 0.0}, "not all 0"),
-        ({"chinchilla": np.nan, "kaplan": 0.5}, "weights = nan, 0.5"),
+        ({"chinchilla": np.nan, "kaplan": 0.5}, "weight of 'chinchilla' = nan: a number of at least 0"),
         ([0.5, 0.5], "weights by name of the law are expected, not a list"),
     ],
 )

@@ -188,7 +188,7 @@ def test_samples_of_another_program(tmp_path):
 
 def test_later_format_says_so_whatever_else_is_in_it(tmp_path):
     tree = xr.DataTree.from_dict({"/": xr.Dataset(attrs={"bayescale_format": 7}), "draws": xr.Dataset({"a": 1.0})})
-    save_fit(tree, tmp_path / "fit.nc")
+    tree.to_netcdf(tmp_path / "fit.nc", engine="h5netcdf")
     refused(tmp_path / "fit.nc", "saved in format 7, this bayescale reads up to 1; upgrade bayescale")
 
 
