@@ -40,7 +40,7 @@ def check_runs(
         The runs or the law cannot be used.
     """
     chosen = None if law is None else load_law(law)
-    read = isinstance(runs, xr.Dataset) and set(runs.dims) == {"run"} and "source" in runs.attrs
+    read = isinstance(runs, xr.Dataset) and set(runs.dims) == {"run"} and "source" in runs.attrs and runs.sizes["run"]
     if not read or columns or units or chosen is not None:
         runs = read_runs(runs, chosen, columns=columns, units=units)
     return remarks(runs, chosen)
