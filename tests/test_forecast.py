@@ -218,7 +218,7 @@ def test_target_of_no_use(near, target):
         (
             [1e9, 1e10],
             [1e11, 1e12, 1e13],
-            "params, tokens and covariates params must be a number, or a flat sequence of them, not '70B'",
+            "params, tokens and covariates must be numbers, or sequences of one length",
         ),
         ("70B", 1e12, "params must be a number, or a flat sequence of them, not '70B'"),
         ([], [], "params must be a number, or a flat sequence of them; this is empty"),
