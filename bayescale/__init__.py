@@ -17,6 +17,7 @@ _PUBLIC = {
     "calibrate": ["calibrate"],
     "calibration": ["calibration_statement", "calibration_table", "calibration_warnings"],
     "compare": ["compare", "fit_laws"],
+    "contents": ["fit_contents"],
     "datasets": ["fetch_dataset", "load_dataset"],
     "decide": ["decide", "decision_statement", "decision_table", "decision_warnings"],
     "design": ["next_run", "next_statement", "next_table", "next_warnings"],

@@ -826,6 +826,22 @@ def report(
 
 
 @app.command()
+def show(fit: FitFile, as_json: Json = False, quiet: Quiet = False) -> None:
+    """What is in a fit: runs, law (shipped, changed or your own), priors, convergence, notes, versions."""
+    from bayescale.contents import contents_tables, fit_contents
+    from bayescale.store import open_fit
+
+    opened = open_fit(fit)
+    if as_json:
+        print_json(fit_contents(opened))
+    elif not quiet:
+        for table in contents_tables(opened):
+            print_table(table)
+            print("".join(f"{note}\n" for note in table.notes))
+            print_warnings(table.warnings)
+
+
+@app.command()
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path("demo"),
     seed: Seed = 0,

@@ -36,6 +36,7 @@ from bayescale.priors import Prior, quantile
 from bayescale.quick import NotTrusted, approximate
 from bayescale.runs import read_runs
 from bayescale.sampling import SamplerError, as_dataset, best_attempt
+from bayescale.shipped import changed_law
 from bayescale.smooth import far_off, seen_by
 from bayescale.starts import START_RUNS, STARTS, start_points, unbounded
 from bayescale.threads import blocks, in_threads, one_blas_thread
@@ -123,7 +124,7 @@ def fit(
     convergence, posterior, stats, setting = found
     tree = _assemble(law, noise, runs, constants, posterior, stats)
     report = convergence | not_quick | check_identification(law, runs, tree["posterior"].to_dataset(), constants)
-    notes = [vars(note) for note in remarks(runs, law)]
+    notes = [*changed_law(law), *(vars(note) for note in remarks(runs, law))]
     report |= {"noted": noted(notes)}
     tree.attrs = {
         "bayescale_format": FORMAT,

@@ -14,6 +14,7 @@ from bayescale.kernel import machine
 from bayescale.law import Law, column, size_column
 from bayescale.model import observed_values
 from bayescale.runs import read_runs
+from bayescale.shipped import changed_law
 from bayescale.written import row_text
 
 # Monte Carlo errors by which a mean, a median or an end of a 90 % band may move: of 50 such numbers that differ by
@@ -39,7 +40,8 @@ def reproduce(tree: xr.DataTree, runs: Any, *, below: float | None = None) -> xr
     Dataset [quantity, statistic] of parameters and derived quantities: their mean and 5, 50 and 95 % quantile ``then``
     and ``now``, and how far these are ``apart`` in units of the Monte Carlo error of their difference. Its attributes:
     ``verdict``, one of ``"same_bits"``, ``"same_within_error"``, ``"different"`` and ``"other_runs"`` (nothing was
-    fitted, and there are no quantities); ``runs_differ`` and ``versions_differ``, sentences; ``statement``, what it
+    fitted, and there are no quantities); ``runs_differ``, ``versions_differ`` and ``law_differs`` (from the shipped law
+    of its name), sentences; ``statement``, what it
     all says.
 
     Raises
@@ -84,6 +86,7 @@ def _result(tree: xr.DataTree, again: xr.DataTree | None, runs_differ: list[str]
     else:
         verdict = "same_within_error" if (result["apart"] <= APART_MAX).all() else "different"
     about = {"source": tree.attrs["source"], "law": tree.attrs["law"], "verdict": verdict}
+    about["law_differs"] = [note["text"] for note in changed_law(law_of(tree))]
     result.attrs = about | {"runs_differ": runs_differ, "versions_differ": changed}
     result.attrs["statement"] = _statement(result)
     return result
@@ -214,6 +217,7 @@ def _estimates(tree: xr.DataTree, names: list[str]) -> tuple[np.ndarray, np.ndar
 def _statement(result: xr.Dataset) -> str:
     verdict, about = result.attrs["verdict"], result.attrs
     why = f" What has changed: {'; '.join(about['versions_differ'])}." if about["versions_differ"] else ""
+    why += "".join(f" Mind: {text}." for text in about["law_differs"])
     if verdict == "other_runs":
         return f"Other runs: {'; '.join(about['runs_differ'])}. Nothing was fitted.{why}"
     if verdict == "same_bits":

@@ -9,15 +9,22 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
 from bayescale.diagnostics import noted
+<<<<<<< HEAD
 from bayescale.doors import opened_fit
 from bayescale.files import FileError, as_path, write_whole
 from bayescale.fit import FitError
+=======
+from bayescale.files import write_whole
+from bayescale.fit import FitError, law_of
+>>>>>>> c2b8fe9 (Laws with a shipped name and another text are told, with what differs; 'bayescale show' says what is in a fit)
 from bayescale.netcdf import MAX_BYTES, NetcdfError, read_tree
 from bayescale.saved import damage_of
+from bayescale.shipped import changed_law
 
 SEAL = "\nbayescale: sha256 of all before this line is {}\n"
 SEAL_BYTES = len(SEAL.format("0" * 64))
@@ -93,11 +100,17 @@ def open_fit(path: "str | os.PathLike[str]") -> xr.DataTree:
         raise FitError(f"{path}: not a readable NetCDF file; it may be truncated or of another kind") from None
     if damage := damage_of(tree):
         raise FitError(f"{path}: {damage}")
-    report = json.loads(tree.attrs["diagnostics"])
-    if "noted" not in report:  # saved before the diagnostics carried the warnings of the lint
-        report["noted"] = noted(json.loads(tree.attrs["notes"]))
-        tree.attrs["diagnostics"] = json.dumps(report)
+    tree.attrs["diagnostics"] = json.dumps(_carried(tree))
     return tree
+
+
+def _carried(tree: xr.DataTree) -> dict[str, Any]:
+    """The diagnostics with what everything made of the fit must say: warnings of the lint, where they were saved before
+    diagnostics had them, and that its law is not the shipped one of its name, whatever the file says of that."""
+    report = json.loads(tree.attrs["diagnostics"])
+    said = report.get("noted") or noted(json.loads(tree.attrs["notes"]))
+    report["noted"] = [*noted(changed_law(law_of(tree))), *(note for note in said if note["code"] != "changed_law")]
+    return report
 
 
 def _changed(path: "str | os.PathLike[str]") -> bool:

@@ -400,6 +400,12 @@ def test_closed_pipe_is_no_traceback():
 # ---- what the commands print ----------------------------------------------------------------------------------------
 
 
+def test_show(command, parsed, saved):
+    status, out, _ = command("show", saved)
+    assert status == 0 and "What is in this fit" in out and "Priors and what became of them" in out
+    assert {"law", "priors", "runs", "versions", "warnings", "notes"} <= set(parsed("show", saved))
+
+
 def test_check(command, parsed, runs):
     status, out, err = command("check", "pile")
     assert status == 0 and not err
