@@ -8,7 +8,8 @@ import xarray as xr
 
 from bayescale.diagnostics import fit_summary
 from bayescale.display import Table, table
-from bayescale.fit import FitError, law_of
+from bayescale.doors import opened_fit
+from bayescale.fit import law_of
 from bayescale.report_evidence import data_part, parameters_part, priors_part
 from bayescale.shipped import differences, kind_of, relative_of
 from bayescale.tables import fit_sentences
@@ -30,8 +31,7 @@ def fit_contents(fit: xr.DataTree) -> dict[str, Any]:
     FitError
         If it is no fit.
     """
-    if not isinstance(fit, xr.DataTree) or "posterior" not in fit.children:
-        raise FitError(f"a fit is expected, not a {type(fit).__name__}: make one with fit(runs), or open_fit(path)")
+    fit = opened_fit(fit)
     law, summary, data = law_of(fit), fit_summary(fit), data_part(fit)
     kept = {name: fit.attrs[name] for name in ("seed", "machine", "data_hash", "below") if name in fit.attrs}
     read = {name: json.loads(fit.attrs[name]) for name in ("settings", "versions") if name in fit.attrs}

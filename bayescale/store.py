@@ -14,14 +14,9 @@ from typing import Any
 import xarray as xr
 
 from bayescale.diagnostics import noted
-<<<<<<< HEAD
 from bayescale.doors import opened_fit
 from bayescale.files import FileError, as_path, write_whole
-from bayescale.fit import FitError
-=======
-from bayescale.files import write_whole
 from bayescale.fit import FitError, law_of
->>>>>>> c2b8fe9 (Laws with a shipped name and another text are told, with what differs; 'bayescale show' says what is in a fit)
 from bayescale.netcdf import MAX_BYTES, NetcdfError, read_tree
 from bayescale.saved import damage_of
 from bayescale.shipped import changed_law
