@@ -4,7 +4,7 @@ STAMP := .venv/.installed
 DOCS := .venv/.installed-docs
 RUN := .venv/bin
 
-.PHONY: demo test lint slow bench docs ci clean
+.PHONY: demo test lint slow shifts bench docs ci clean
 
 demo: $(STAMP)
 	$(RUN)/bayescale demo
@@ -14,6 +14,17 @@ test: $(STAMP)
 
 slow: $(STAMP)
 	$(RUN)/pytest -n auto -m slow
+
+# the fast tests under twenty shifts of every seed, and with code for no processor in particular: none may pass by luck
+SHIFTS ?= $(shell seq 1 20)
+shifts: $(STAMP)
+	@failed=; for shift in $(SHIFTS); do \
+	  echo "== seeds shifted by $$shift"; \
+	  BAYESCALE_SEED_SHIFT=$$shift $(RUN)/pytest -q -n auto -m "not slow" || failed="$$failed $$shift"; \
+	done; \
+	echo "== generic processor"; \
+	NUMBA_CPU_NAME=generic $(RUN)/pytest -q -n auto -m "not slow" || failed="$$failed generic"; \
+	if [ -n "$$failed" ]; then echo "failed under:$$failed" >&2; exit 1; fi; echo "no failure"
 
 lint: $(STAMP)
 	$(RUN)/ruff check .

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 BAND, POINT, TRUTH, LAW, OTHER = "#0072B2", "#666666", "#D55E00", "#009E73", "#CC79A7"
 HORIZONS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 WIDE = (7.6, 4.6)  # inches; at 10 pt legible in print, on a slide, and across a page
+RUNS_SHOWN = 1000  # dots for runs in one picture: more hide each other, and make a page as large as they are many
 LOSS_STEPS = tuple(factor * 10.0**power for power in range(-4, 3) for factor in (1, 2, 5))
 
 
@@ -156,6 +157,19 @@ def mark_doubt(figure: Any, report: Mapping[str, Any]) -> None:
     """Say on a figure that the chains of the fit behind it did not converge, where that is so."""
     if not report["converged"]:
         figure.supxlabel("The chains did not converge: these numbers must not be trusted", color=TRUTH, fontsize=10.5)
+
+
+def shown_runs(sizes: np.ndarray) -> np.ndarray:
+    """Which runs a figure shows: all, or of very many RUNS_SHOWN evenly over their sizes, ends included."""
+    if len(sizes) <= RUNS_SHOWN:
+        return np.arange(len(sizes))
+    order = np.argsort(sizes, kind="stable")
+    return np.sort(order[np.linspace(0, len(order) - 1, RUNS_SHOWN).round().astype(int)])
+
+
+def runs_label(count: int, what: str = "runs") -> str:
+    """What a legend says of so many runs: ``23 runs fitted``, ``runs (1000 of 200000 shown)``."""
+    return what if count <= RUNS_SHOWN else f"{what} ({RUNS_SHOWN} of {count} shown)"
 
 
 def figure_source(figure: Any) -> dict[str, Any]:

@@ -22,6 +22,8 @@ from bayescale.figures import (
     mark_doubt,
     mark_edge,
     number_axis,
+    runs_label,
+    shown_runs,
     size_axis,
     style,
     widened,
@@ -72,7 +74,8 @@ def plot_forecast(fit: xr.DataTree, forecast: xr.DataTree, measured: Any = None)
         largest, farthest = float(sizes.max()), float(points[size].max())
         if size == "compute" and shown == "loss":
             _frontier(axes, fit, float(sizes.min()), 1.5 * max(largest, farthest))
-        axes.scatter(sizes, seen, s=18, c=POINT, lw=0, alpha=0.8, label=f"{len(sizes)} runs fitted", zorder=3)
+        some, label = shown_runs(sizes), runs_label(len(sizes), f"{len(sizes)} runs fitted")
+        axes.scatter(sizes[some], seen[some], s=18, c=POINT, lw=0, alpha=0.8, label=label, zorder=3)
         x = apart(points[size].values)
         whole, alone = (quantiles(forecast["predictions"][name]) for name in (shown, f"law_{shown}"))
         axes.vlines(x, whole["q05"], whole["q95"], color=BAND, lw=1.6, label="forecast: 90 and 50 % band", zorder=4)
@@ -133,7 +136,8 @@ def plot_isoflops(fit: xr.DataTree) -> "Figure":
         figure, axes = plt.subplots(figsize=WIDE)
         colours = plt.colormaps["viridis"](np.linspace(0.0, 0.88, len(budgets)))
         split = best_split(problem, budgets[None, :])
-        highest = loss.max()
+        highest, shown = loss.max(), np.zeros(len(loss), dtype=bool)
+        shown[shown_runs(log_c)] = True
         for i, (budget, near, colour) in enumerate(zip(budgets, members, colours, strict=True)):
             sizes = N[near]
             low, middle, high = np.quantile(split.N[:, i], [0.05, 0.5, 0.95])
@@ -144,7 +148,8 @@ def plot_isoflops(fit: xr.DataTree) -> "Figure":
             inside = q50 <= 1.05 * highest
             axes.fill_between(grid[inside], q05[inside], q95[inside], color=colour, alpha=0.25, lw=0)
             axes.plot(grid[inside], q50[inside], color=colour, lw=1.2)
-            axes.scatter(sizes, loss[near], s=18, color=colour, edgecolors="white", lw=0.4, zorder=3)
+            dots = near[shown[near]]
+            axes.scatter(N[dots], loss[dots], s=18, color=colour, edgecolors="white", lw=0.4, zorder=3)
             least = float(np.median(loss_at(problem.surface, middle, budget / FLOPS_PER_PARAM_TOKEN / middle)))
             axes.plot([low, high], [least, least], color=TRUTH, lw=2.4, solid_capstyle="butt", zorder=5)
             label = "best N: median and 90 % band" if i == 0 else None
@@ -155,7 +160,7 @@ def plot_isoflops(fit: xr.DataTree) -> "Figure":
         loss_axis(axes.yaxis, UNIT)
         what = "the runs' own sweeps" if own else "budgets over the runs; runs within a fifth of a decade"
         doubt = "\nN and D move together in the runs: where the minimum lies is the prior's" if collinear else ""
-        axes.set_title(f"Loss along budgets: {what}{doubt}")
+        axes.set_title(f"Loss along budgets: {runs_label(len(loss), what)}{doubt}")
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
         mark_doubt(figure, diagnostics(fit))
     return figure
@@ -175,23 +180,24 @@ def _profiles(log_c: np.ndarray, N: np.ndarray) -> tuple[np.ndarray, list[np.nda
     return 10 ** centres[kept], [near[i] for i in kept], False
 
 
-def residuals(fit: xr.DataTree) -> tuple[np.ndarray, np.ndarray]:
+def residuals(fit: xr.DataTree, some: np.ndarray | slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:
     """What the law's median leaves over of each run, and the scale of the noise there [run].
 
-    Both of the log loss; of what is observed where a law explains something else.
+    Both of the log loss; of what is observed where a law explains something else. ``some`` are indices of runs.
     """
-    law, data = law_of(fit), fit["constant_data"]
+    law, data = law_of(fit), fit["constant_data"].to_dataset().isel(run=some)
     values = draws_of(fit)
     inputs = {symbol: data[column(symbol)] for symbol in law.inputs}
     predicted = law_loss(law, values | inputs).median(("chain", "draw")).transpose("run").values
-    seen = fit["observed_data"][law.observed.variable].values
+    every = fit["observed_data"][law.observed.variable].values
+    seen = every[some]
     if law.observed.scale == "proportion":
         return seen - predicted, np.sqrt(predicted * (1 - predicted) / data[law.observed.count].values)
     log_size = np.log(data[size_column(law)] / data["C_ref"])
     scale = noise_scale(values, log_size).median(("chain", "draw")).transpose("run").values
     if law.observed.scale == "log":
         return seen - np.log(predicted), scale
-    return seen - predicted, scale * float(np.ptp(seen))
+    return seen - predicted, scale * float(np.ptp(every))
 
 
 def plot_residuals(fit: xr.DataTree) -> "Figure":
@@ -207,8 +213,10 @@ def plot_residuals(fit: xr.DataTree) -> "Figure":
     import matplotlib.pyplot as plt
 
     fit = opened_fit(fit)
-    law, data = law_of(fit), fit["constant_data"]
-    left, scale = residuals(fit)
+    law = law_of(fit)
+    count, some = fit["observed_data"].sizes["run"], shown_runs(fit["constant_data"][size_column(law)].values)
+    left, scale = residuals(fit, some)
+    data = fit["constant_data"].to_dataset().isel(run=some)
     percent = law.observed.scale == "log"
     unit = 100.0 if percent else 1.0
     panels = {column(symbol): data[column(symbol)].values for symbol in law.inputs}
@@ -243,8 +251,7 @@ def plot_residuals(fit: xr.DataTree) -> "Figure":
                 axes.set_xlabel(name)
         rows[0][0].set_ylabel(f"measured minus law [{'% of loss' if percent else law.observed.column}]")
         means = f"; line: mean of {width} neighbours" if width else ""
-        figure.suptitle(
-            f"Residuals of the law '{law.name}'; shade: 90 % of the noise{means}", x=0.01, ha="left", size=10.5
-        )
+        title = f"{runs_label(count, 'Residuals')} of the law '{law.name}'; shade: 90 % of the noise{means}"
+        figure.suptitle(title, x=0.01, ha="left", size=10.5)
         mark_doubt(figure, diagnostics(fit))
     return figure

@@ -21,6 +21,8 @@ from bayescale.figures import (
     log_ticks,
     mark_doubt,
     mark_edge,
+    runs_label,
+    shown_runs,
     size_axis,
     style,
     widened,
@@ -40,6 +42,12 @@ BEYOND = 100.0  # times the largest run's compute, to which frontiers are drawn 
 RULE_OF_THUMB = 20.0  # tokens per parameter
 
 
+def _dots(fit: xr.DataTree) -> tuple[xr.Dataset, int]:
+    """The runs that figures show [run], and how many there are."""
+    data = fit["constant_data"].to_dataset()
+    return data.isel(run=shown_runs(data["compute"].values)), data.sizes["run"]
+
+
 def plot_frontier(fit: xr.DataTree, compute: float | None = None) -> "Figure":
     """N*(C) and D*(C) with their 90 % and 50 % bands, the runs, and 20 tokens per parameter for comparison.
 
@@ -54,7 +62,7 @@ def plot_frontier(fit: xr.DataTree, compute: float | None = None) -> "Figure":
 
     compute = None if compute is None else number("compute", compute)
     fit = opened_fit(fit)
-    data = fit["constant_data"]
+    data, (dots, count) = fit["constant_data"], _dots(fit)
     low, largest = float(data["compute"].min()), float(data["compute"].max())
     end = max(BEYOND * largest, 2 * (compute or 0.0))
     budgets = np.sort(np.append(np.geomspace(low, end, 50), largest))
@@ -70,7 +78,7 @@ def plot_frontier(fit: xr.DataTree, compute: float | None = None) -> "Figure":
             fading_band(axes, budgets, band["q25"], band["q75"], largest, None, 0.35)
             axes.plot(budgets, band["q50"], color=BAND, lw=1.4, label="median")
             axes.plot(budgets, rule, color=TRUTH, lw=1.2, ls="--", label="20 tokens per parameter")
-            axes.scatter(data["compute"], data[column], s=9, c=POINT, lw=0, alpha=0.6, label="runs")
+            axes.scatter(dots["compute"], dots[column], s=9, c=POINT, lw=0, alpha=0.6, label=runs_label(count))
             axes.set_xscale("log")
             axes.set_yscale("log")
             axes.set_xlim(*widened(budgets, 0.02))
@@ -99,7 +107,7 @@ def plot_surface(fit: xr.DataTree, compute: float | None = None) -> "Figure":
 
     compute = None if compute is None else number("compute", compute)
     fit = opened_fit(fit)
-    data = fit["constant_data"]
+    data, (dots, count) = fit["constant_data"], _dots(fit)
     problem, _ = problem_of(fit)
     budget = compute or 10 * float(data["compute"].max())
     split = allocate(fit, budget)
@@ -139,9 +147,8 @@ def plot_surface(fit: xr.DataTree, compute: float | None = None) -> "Figure":
                 fontsize=8,
                 path_effects=[patheffects.withStroke(linewidth=2.2, foreground="white")],
             )
-        axes.scatter(
-            data["params"], data["tokens"], s=15, c="white", edgecolors="black", lw=0.6, label="runs", zorder=4
-        )
+        label = runs_label(count)
+        axes.scatter(dots["params"], dots["tokens"], s=15, c="white", edgecolors="black", lw=0.6, label=label, zorder=4)
         text = f"{budget:.2g}".replace("e+", "e")
         if known:
             axes.scatter(
@@ -178,7 +185,7 @@ def plot_landmarks(fit: xr.DataTree) -> "Figure":
 
     fit = opened_fit(fit)
     table = landmark_table(fit)
-    data = fit["constant_data"]
+    data, (dots, count) = fit["constant_data"], _dots(fit)
     largest = float(data["compute"].max())
     low = min(float(data["compute"].min()), table["compute"].min()) / 2
     budgets = np.sort(np.append(np.geomspace(low, 3 * table["compute"].max(), 60), largest))
@@ -193,7 +200,8 @@ def plot_landmarks(fit: xr.DataTree) -> "Figure":
             axes.fill(sizes, spent / FLOPS_PER_PARAM_TOKEN / sizes, color=BAND, alpha=alpha, lw=0)
         axes.fill([], [], color=BAND, alpha=0.32, label="best splits: 90 % band, paler beyond the runs")
         axes.plot(band["q50"], budgets / FLOPS_PER_PARAM_TOKEN / band["q50"], color=BAND, lw=1.4, label="median")
-        axes.scatter(data["params"], data["tokens"], s=9, c=POINT, lw=0, alpha=0.6, label="runs fitted")
+        label = runs_label(count, "runs fitted")
+        axes.scatter(dots["params"], dots["tokens"], s=9, c=POINT, lw=0, alpha=0.6, label=label)
         axes.scatter(table["params"], table["tokens"], s=30, marker="s", color=TRUTH, edgecolors="white", zorder=5)
         axes.set(xscale="log", yscale="log")
         axes.set_xlim(*widened([*data["params"].values, *table["params"]], 0.1))
@@ -313,7 +321,9 @@ def plot_next_run(plan: xr.Dataset, fit: xr.DataTree | None = None) -> "Figure":
         xs, ys = [*N, *plan["params"].values], [*D, *plan["tokens"].values]
         if fit is not None:
             data = fit["constant_data"]
-            axes.scatter(data["params"], data["tokens"], s=13, c="white", edgecolors="black", lw=0.7, label="runs made")
+            dots, count = _dots(fit)
+            label = runs_label(count, "runs made")
+            axes.scatter(dots["params"], dots["tokens"], s=13, c="white", edgecolors="black", lw=0.7, label=label)
             xs, ys = [*xs, *data["params"].values], [*ys, *data["tokens"].values]
         sizes: dict[tuple[float, float], list[int]] = {}
         for i, pair in enumerate(zip(plan["params"].values, plan["tokens"].values, strict=True), start=1):
