@@ -208,7 +208,7 @@ def fit(
     noise: Annotated[
         str | None, typer.Option(help="student_t (default) or normal; beta_binomial for proportions.")
     ] = None,
-    draws: Annotated[int, typer.Option(help="Kept draws of each chain.")] = 1000,
+    draws: Annotated[int, typer.Option(help="Draws of each chain; chains go on where so few are not enough.")] = 1000,
     chains: Annotated[int, typer.Option(help="Chains.")] = 4,
     below: Annotated[
         str | None, typer.Option(help="Fit only the runs below this compute (or other size of the law), e.g. 1e22.")
@@ -216,8 +216,12 @@ def fit(
     column: Columns = None,
     unit: Units = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Importance sampling where it vouches for itself, chains where not.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--quick/--no-quick",
+            help="Importance sampling where it vouches for itself, else chains; default for over 50 000 runs.",
+        ),
+    ] = None,
     allow_unconverged: Annotated[bool, typer.Option(help="Keep a fit that did not converge, marked as such.")] = False,
     seed: Seed = 0,
     as_json: Json = False,
@@ -232,6 +236,7 @@ def fit(
     if most is not None:
         data = _below(data, size_column(chosen), most)
     _check_output(output, "fit.nc", runs, law)
+    _say_how_long(data.sizes["run"], quick, quiet or as_json)
     with working("compiling and sampling", quiet or as_json):
         from bayescale.diagnostics import fit_summary
         from bayescale.fit import fit as fit_law  # 'fit' is this command
@@ -249,6 +254,15 @@ def fit(
         print_fit(tree)
         if output is not None:
             print(f"saved: {output}")
+
+
+def _say_how_long(count: int, quick: bool | None, silent: bool) -> None:
+    """What is done of very many runs, before it takes its time."""
+    from bayescale.fit import many_runs
+
+    if (many := many_runs(count)) and not silent:
+        then = "a quick answer is tried first (--no-quick: chains at once)" if quick is not False else "--quick may do"
+        typer.echo(f"note: {many}; {then}", err=True)
 
 
 @app.command()

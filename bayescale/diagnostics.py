@@ -207,7 +207,7 @@ def diagnostics(tree: xr.DataTree | xr.Dataset) -> dict[str, Any]:
     ``ess_limit`` for this many draws, ``draws_asked`` and ``draws_made`` of each chain, ``r_hat`` and ``ess_bulk`` by
     parameter, ``not_identified``, ``collinear`` and the ``line``, ``scatter`` around the law, ``prior_share``,
     ``noted`` (warnings of the lint), ``method`` ("nuts", or "importance" with its ``pareto_k``) and, where a quick
-    answer was asked for and not given, ``not_quick``: why."""
+    answer was asked for and not given, ``not_quick``: why; ``quick_because`` where one was tried unasked."""
     return json.loads(tree.attrs["diagnostics"])
 
 

@@ -47,6 +47,7 @@ MIN_RUNS = 4
 CHAINS_MAX = 100
 DRAWS_MAX = 1_000_000  # of all chains together
 SEED_MAX = 2**63 - 1
+MANY_RUNS = 50_000  # above which chains take minutes, and a quick answer is tried unless it is refused
 LOG_LIKELIHOOD_MAX = 50_000_000  # draws x runs above which the pointwise log likelihood is not kept (400 MB)
 
 
@@ -63,7 +64,7 @@ def fit(
     draws: int = 1000,
     chains: int = 4,
     seed: int = 0,
-    quick: bool = False,
+    quick: bool | None = None,
     progress: bool = False,
     allow_unconverged: bool = False,
 ) -> xr.DataTree:
@@ -81,7 +82,8 @@ def fit(
     draws, chains : draws of each chain, and chains; where so few are not enough chains go on, up to 8 times as many
     seed : same seed, same machine and versions: same draws
     quick : importance sampling around the optimum instead of chains, where its Pareto k vouches for it (see
-        :mod:`bayescale.quick`); where it does not, chains are sampled and the diagnostics say why (``not_quick``)
+        :mod:`bayescale.quick`); where it does not, chains are sampled and the diagnostics say why (``not_quick``).
+        None: for more than 50 000 runs, of which chains take minutes; the diagnostics say so (``quick_because``)
     progress : show the sampler's progress bar
     allow_unconverged : return a fit that failed its convergence limits, marked as such, instead of raising
 
@@ -118,12 +120,14 @@ def fit(
         )
     model = _model(law, noise, runs, constants, seed)
     priors = law.priors | NOISES[noise].priors
-    found, not_quick = _quick(model, priors, draws, chains, seed) if quick else (None, {})
+    many = many_runs(runs.sizes["run"]) if quick is None else ""
+    found, said = _quick(model, priors, draws, chains, seed) if quick or many else (None, {})
+    said |= {"quick_because": many} if many else {}
     if found is None:
         found = _sampled(model, priors, draws, chains, seed, enough="clean", progress=progress)
     convergence, posterior, stats, setting = found
     tree = _assemble(law, noise, runs, constants, posterior, stats)
-    report = convergence | not_quick | check_identification(law, runs, tree["posterior"].to_dataset(), constants)
+    report = convergence | said | check_identification(law, runs, tree["posterior"].to_dataset(), constants)
     notes = [*changed_law(law), *(vars(note) for note in remarks(runs, law))]
     report |= {"noted": noted(notes)}
     tree.attrs = {
@@ -252,6 +256,11 @@ def _quick(model: Model, priors: Mapping[str, Prior], draws: int, chains: int, s
         return approximate(model, priors, draws, chains, seed), {}
     except NotTrusted as reason:
         return None, {"not_quick": str(reason)}
+
+
+def many_runs(count: int) -> str:
+    """Why a quick answer is tried of so many runs though none was asked for; nothing of fewer."""
+    return f"chains of {count} runs take minutes" if count > MANY_RUNS else ""
 
 
 def _sampled(model: Any, *args: Any, **options: Any) -> Any:

@@ -89,7 +89,8 @@ def read_runs(
         Naming the line (of a file) or row, the value and what is allowed.
     """
     frame, where, place = _as_frame(source)
-    _check_size(len(frame), len(frame.columns), where)
+    added = [name for name in SIZES if name in frame.columns]  # by this very function, when runs are read again
+    _check_size(len(frame), len(frame.columns) - len(added), where, in_memory=True)
     for name in frame.columns:
         if CONTROL.search(str(name)):
             raise RunsError(f"{where}: the column {_plain(name)} has a control character in its name; rename it")
@@ -169,7 +170,8 @@ def _as_frame(source: Any) -> tuple[pd.DataFrame, str, str]:
     if isinstance(source, xr.Dataset):
         if len(source.dims) != 1:
             raise RunsError(f"runs: a Dataset with one dimension is expected, this one has {tuple(source.dims)}")
-        _check_size(next(iter(source.sizes.values())), len(source.variables), where)
+        others = [name for name in source.data_vars if name not in SIZES]
+        _check_size(next(iter(source.sizes.values())), len(others), where, in_memory=True)
         frame, where = source.to_dataframe(), _plain(source.attrs.get("source", "runs"))
         place = source.attrs.get("rows")
         if place in ("line", "row") and frame.index.dtype.kind == "i" and frame.index.is_unique:
@@ -180,7 +182,7 @@ def _as_frame(source: Any) -> tuple[pd.DataFrame, str, str]:
         lengths = (
             np.size(v) if isinstance(v, np.ndarray) else len(v) for v in source.values() if hasattr(v, "__len__")
         )
-        _check_size(max(lengths, default=0), len(source), where)
+        _check_size(max(lengths, default=0), len(source), where, in_memory=True)
         try:
             frame = pd.DataFrame(dict(source))
         except (ValueError, TypeError) as error:
@@ -209,11 +211,12 @@ def _read_file(path: Path) -> tuple[pd.DataFrame, str, str]:
     return frame.reset_index(drop=True), where, "row"
 
 
-def _check_size(rows: int, columns: int, where: str) -> None:
-    if rows > MAX_ROWS or columns > MAX_COLUMNS or rows * columns > MAX_CELLS:
+def _check_size(rows: int, columns: int, where: str, *, in_memory: bool = False) -> None:
+    """Of what is in memory already the cells are not counted: there a read adds columns, and has no file to fear."""
+    if rows > MAX_ROWS or columns > MAX_COLUMNS or (rows * columns > MAX_CELLS and not in_memory):
+        most = "" if in_memory else f" and {MAX_CELLS} cells of a file"
         raise RunsError(
-            f"{where}: {rows} rows of {columns} columns; at most {MAX_ROWS} rows, {MAX_COLUMNS} columns "
-            f"and {MAX_CELLS} cells are read"
+            f"{where}: {rows} rows of {columns} columns; at most {MAX_ROWS} rows, {MAX_COLUMNS} columns{most} are read"
         )
 
 
@@ -289,7 +292,7 @@ def _read_csv(path: Path, where: str) -> pd.DataFrame:
     reader, last, cells_read = csv.reader(io.StringIO(text, newline=""), strict=True), 0, 0
     try:
         for cells in reader:
-            cells_read += len(cells)
+            cells_read += len(cells) if records else 0  # those of the header are none
             cells = [cell.strip() for cell in cells]
             if any(cells):
                 records.append(cells)

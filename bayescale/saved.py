@@ -106,7 +106,9 @@ def _texts_damage(report: Any, notes: Any) -> str:
         map(_is_number, (report["r_hat_max"], report["ess_min"], report["divergences"], *by_name, *quick, *maybe))
     ):
         return "a number of its diagnostics is none"
-    if not all(isinstance(report.get(name, ""), str) for name in ("method", "not_quick", "remedy", "line")):
+    if not all(
+        isinstance(report.get(name, ""), str) for name in ("method", "not_quick", "quick_because", "remedy", "line")
+    ):
         return "a text of its diagnostics is none"
     for note in notes if isinstance(notes, list) else [None]:
         if not (isinstance(note, Mapping) and all(isinstance(note[key], str) for key in ("code", "severity", "text"))):

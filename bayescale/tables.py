@@ -32,6 +32,8 @@ def fit_sentences(summary: Any) -> list[str]:
             f"quick answer by importance sampling: Pareto k {report['pareto_k']:.2f} (trusted up to {PARETO_K_MAX}), "
             f"{report['ess_min']:.0f} effective draws"
         )
+        if report.get("quick_because"):
+            sentences.append(f"it was taken because {report['quick_because']}: quick=False, --no-quick samples them")
     else:
         sentences.append(
             f"{report['divergences']} divergences, largest r-hat {report['r_hat_max']:.3f}, "

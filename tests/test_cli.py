@@ -1,4 +1,5 @@
 import csv
+import importlib
 import json
 import subprocess
 import sys
@@ -459,6 +460,15 @@ def test_fit(parsed, runs, tmp_path, sampled):
     fit = open_fit(tmp_path / "fit.nc")
     assert fit.attrs["seed"] == 3 and fit.attrs["source"] == "runs.csv"
     assert summary["parameters"]["E"]["median"] == pytest.approx(float(fit["posterior"]["E"].median()))
+
+
+def test_very_many_runs_are_said_beforehand(command, parsed, monkeypatch):
+    monkeypatch.setattr(importlib.import_module("bayescale.fit"), "MANY_RUNS", 20)
+    args = ("fit", "pile", "--law", "chinchilla", "--below", "1e22", "--draws", "300")
+    status, out, error = command(*args)
+    assert status == 0 and "note: chains of 23 runs take minutes; a quick answer is tried first (--no-quick:" in error
+    assert "quick answer by importance sampling" in out and "--no-quick samples them" in out
+    assert parsed(*args)["diagnostics"]["quick_because"] == "chains of 23 runs take minutes"
 
 
 def test_fit_prints_a_table(command, sampled):

@@ -7,7 +7,7 @@ import xarray as xr
 from matplotlib.text import Text
 
 import bayescale
-from bayescale.figures import figure_source, log_ticks, loss_axis, save_figure, size_axis, style
+from bayescale.figures import RUNS_SHOWN, figure_source, log_ticks, loss_axis, save_figure, shown_runs, size_axis, style
 from bayescale.landmarks import landmark_table, landmarks
 from bayescale.plots_loss import residuals
 
@@ -43,6 +43,21 @@ def overlapping(figure):
             boxes = [(label.get_text(), label.get_window_extent(renderer)) for label in labels if label.get_text()]
             found += [(a, b) for i, (a, one) in enumerate(boxes) for b, two in boxes[i + 1 :] if one.overlaps(two)]
     return found
+
+
+def test_of_very_many_runs_some_are_shown_and_it_is_said(true_fit, crossed_runs):
+    fit = true_fit(100, runs=crossed_runs(60, 50))
+    forecast = bayescale.forecast(fit, 1e10, 1e12)
+    figures = [bayescale.plot_forecast(fit, forecast), bayescale.plot_residuals(fit)]
+    figures += [plot(fit) for plot in (bayescale.plot_frontier, bayescale.plot_surface, bayescale.plot_isoflops)]
+    for figure in figures:
+        dots = [len(part.get_offsets()) for axes in figure.axes for part in axes.collections]
+        assert max(dots) <= RUNS_SHOWN
+        assert f"({RUNS_SHOWN} of 3000 shown)" in " ".join(texts(figure))
+        assert len(figure_source(figure)["source"]) < 1_000_000
+    compute = fit["constant_data"]["compute"].values
+    shown = compute[shown_runs(compute)]
+    assert len(shown) == RUNS_SHOWN and (shown.min(), shown.max()) == (compute.min(), compute.max())
 
 
 @pytest.mark.parametrize(

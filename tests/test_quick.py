@@ -8,13 +8,16 @@ import pytest
 from scipy import stats
 
 from bayescale import quick as quick_module
+from bayescale import sampling
 from bayescale.diagnostics import diagnostics
-from bayescale.fit import fit
+from bayescale.fit import FitError, fit
 from bayescale.formula import parse
 from bayescale.kernel import Function, block
 from bayescale.model import Model
 from bayescale.priors import Prior
 from bayescale.quick import NotTrusted, approximate
+from bayescale.sampling import SamplerError
+from bayescale.show import show
 
 NORMAL = Prior("Normal", {"mu": 0.0, "sigma": 1.0})
 
@@ -132,13 +135,29 @@ def test_a_climb_from_far_off_arrives_or_says_so():
 
 def test_chains_are_sampled_where_the_weights_do_not_vouch(pile, monkeypatch):
     monkeypatch.setattr(quick_module, "PARETO_K_MAX", -1.0)
-    report = diagnostics(fit(pile, "chinchilla", quick=True, draws=200))
+    report = diagnostics(fit(pile, "chinchilla", quick=True, draws=200, allow_unconverged=True))
     assert report["method"] == "nuts" and report["not_quick"].startswith("Pareto k of the importance weights is")
 
 
 def test_same_seed_same_quick_draws(pile):
     first, second, other = (fit(pile, "chinchilla", quick=True, seed=seed)["posterior"] for seed in (5, 5, 6))
     assert first.identical(second) and not first.identical(other)
+
+
+def test_of_very_many_runs_a_quick_answer_is_tried_unasked(pile, monkeypatch):
+    fit_module = importlib.import_module("bayescale.fit")
+    monkeypatch.setattr(fit_module, "MANY_RUNS", 20)
+    tree = fit(pile, "chinchilla", draws=300)
+    report = diagnostics(tree)
+    assert report["method"] == "importance" and report["quick_because"] == "chains of 23 runs take minutes"
+    assert "it was taken because chains of 23 runs take minutes" in str(show(tree))
+
+    def sample(*args):
+        raise SamplerError("chains were sampled")
+
+    monkeypatch.setattr(sampling, "sample", sample)
+    with pytest.raises(FitError, match="chains were sampled"):
+        fit(pile, "chinchilla", quick=False)
 
 
 def test_quick_needs_no_sampler(pile, monkeypatch):

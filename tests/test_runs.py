@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 import xarray as xr
 
+from bayescale import runs as runs_module
 from bayescale.runs import RunsError, read_runs
 
 COLUMNS = {"N": [1e6, 2e6, 3e6], "D": [2e7, 4e7, 7e7], "loss": [3.5, 3.2, 3.1], "corpus": ["pile", "pile", "c4"]}
@@ -245,6 +246,19 @@ def test_line_numbers_are_those_of_the_file(csv):
 )
 def test_a_bad_file(csv, content, message):
     refused(message, csv(content))
+
+
+def test_limits_are_those_of_the_file_and_not_of_what_reading_adds(csv, monkeypatch):
+    """compute is added, and a Dataset has its counting of rows: what was read once is read again, as fit does."""
+    rows = "".join(f"{i}e6,{i}e8,{3 + 1 / i},a\n" for i in range(1, 11))
+    path = csv("N,D,loss,family\n" + rows)
+    monkeypatch.setattr(runs_module, "MAX_CELLS", 40)
+    monkeypatch.setattr(runs_module, "MAX_COLUMNS", 4)
+    read = read_runs(path)
+    assert read_runs(read).identical(read) and list(read.data_vars)[2] == "compute"
+    monkeypatch.setattr(runs_module, "MAX_CELLS", 39)
+    with pytest.raises(RunsError, match=r"10 rows of 4 columns; at most 1500000 rows, .* 39 cells of a file"):
+        read_runs(path)
 
 
 def test_bad_paths(tmp_path):
