@@ -35,7 +35,7 @@ from bayescale.noise import NOISES, default_noise, log_density, log_mass, noise_
 from bayescale.priors import Prior, quantile
 from bayescale.quick import NotTrusted, approximate
 from bayescale.runs import read_runs
-from bayescale.sampling import SamplerError, as_dataset, best_attempt
+from bayescale.sampling import DRAWS_MAX, SamplerError, as_dataset, best_attempt
 from bayescale.shipped import changed_law
 from bayescale.smooth import far_off, seen_by
 from bayescale.starts import START_RUNS, STARTS, start_points, unbounded
@@ -45,7 +45,6 @@ from bayescale.written import row_text
 FORMAT = 1  # of a saved fit; a later bayescale reads earlier ones
 MIN_RUNS = 4
 CHAINS_MAX = 100
-DRAWS_MAX = 1_000_000  # of all chains together
 SEED_MAX = 2**63 - 1
 MANY_RUNS = 50_000  # above which chains take minutes, and a quick answer is tried unless it is refused
 LOG_LIKELIHOOD_MAX = 50_000_000  # draws x runs above which the pointwise log likelihood is not kept (400 MB)

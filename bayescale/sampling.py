@@ -21,6 +21,7 @@ from bayescale.threads import cores
 # about twice the effective draws a second of the next one and is enough for nearly every study
 SETTINGS = ((400, 0.9), (1000, 0.95), (2000, 0.98), (3000, 0.99))
 TIMES_MAX = 8
+DRAWS_MAX = 1_000_000  # of all chains together
 # sampler statistics by nutpie's name: by ArviZ's
 STATS = {
     "diverging": "diverging",
@@ -74,7 +75,8 @@ def best_attempt(
                 break  # what there is, is better than nothing
             posterior = as_dataset({name: from_real(prior, position[name]) for name, prior in priors.items()})
             found = check_convergence(posterior, as_dataset(stats)), posterior, as_dataset(stats), setting
-            times = 0 if enough == "first" else _more(found[0], times, setting == SETTINGS[-1])
+            most = min(TIMES_MAX, DRAWS_MAX // (draws * chains))
+            times = 0 if enough == "first" else _more(found[0], times, most, setting == SETTINGS[-1])
         if found is None:
             break
         attempts.append(found)
@@ -88,17 +90,17 @@ def best_attempt(
     return convergence, posterior, stats, setting | {"attempts": len(attempts)}
 
 
-def _more(convergence: Mapping[str, Any], times: int, last: bool) -> int:
+def _more(convergence: Mapping[str, Any], times: int, most: int, last: bool) -> int:
     """How many times the draws asked for the chains go on to, or 0: they have what they need, or would need too much.
 
     The sampler cannot be resumed. A longer run with the same seed begins with the very same draws, and costs little
     beside the tuning, so that is what going on is.
     """
     wanted = convergence["draws_wanted"]
-    if wanted is None or convergence["converged"] or times >= TIMES_MAX:
+    if wanted is None or convergence["converged"] or times >= most:
         return 0
     more = max(2 * times, 2 ** math.ceil(math.log2(times * wanted)))
-    return min(more, TIMES_MAX) if last or more <= TIMES_MAX else 0
+    return min(more, most) if last or more <= most else 0
 
 
 def _quality(convergence: Mapping[str, Any]) -> tuple[bool, bool, float]:
