@@ -6,28 +6,23 @@ died runs again, alone, so that none is blamed for the death of another; what ta
 given up.
 """
 
-import contextlib
-import multiprocessing
-import numbers
-import os
+import logging
 import queue
-import signal
-import sys
-import threading
+import time
 import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Future
 from dataclasses import dataclass, field
 from typing import Any
 
+from bayescale.executors import Workers, open_executor
 from bayescale.fit import FitError, versions
-from bayescale.lawfile import shown
 from bayescale.threads import one_blas_thread
 
 DEATHS_MAX = 2  # of a task that ran alone when its worker died: then it is the task
-CONNECT_SECONDS = 10.0
-WORKERS_SECONDS = 30.0  # until the first worker of a cluster is there
+POLL_SECONDS = 5.0  # without a result, and it is asked whether there are workers
+GONE_SECONDS = 60.0  # without workers: then what they have not done is given up
 # what an executor says when not the task but its worker failed; Dask's are known by name, so that it is not imported
 KILLED = "KilledWorker"  # Dask has tried it several times by then
 DIED = {KILLED, "FutureCancelledError", "FutureLostError", "CommClosedError"}
@@ -47,14 +42,6 @@ class Failure:
     kind: str
     why: str
     trace: str = field(default="", compare=False, repr=False)
-
-
-@dataclass(frozen=True)
-class Workers:
-    """What runs tasks: ``submit`` as in ``concurrent.futures``, and how many tasks it should hold at a time."""
-
-    submit: Callable[..., Future]
-    most: int = sys.maxsize
 
 
 def run_batch(
@@ -177,7 +164,12 @@ def _run_elsewhere(
                 future.add_done_callback(done.put)
             if not running:
                 continue
-            future = done.get()
+            future = _next(done, workers)
+            if future is None:
+                why = f"there have been no workers for {GONE_SECONDS:.0f} s; start some, and run the same again"
+                for i in (*(i for i, _ in running.values()), *suspects, *waiting):
+                    keep(i, Failure("NoWorkers", why))
+                return
             i, alone = running.pop(future)
             error = _error(future)
             if error is None:
@@ -193,6 +185,24 @@ def _run_elsewhere(
     finally:
         for future in running:
             future.cancel()
+
+
+def _next(done: queue.SimpleQueue, workers: Workers) -> Future | None:
+    """The next task that is done; None where the last worker is gone, and no other has come for long."""
+    gone = None
+    while True:
+        try:
+            return done.get(timeout=POLL_SECONDS)
+        except queue.Empty:
+            if workers.alive():
+                gone = None
+            elif gone is None:
+                gone = time.monotonic()
+                logging.getLogger("bayescale").warning(
+                    "the last worker is gone; what it has done is kept, the rest waits %.0f s for others", GONE_SECONDS
+                )
+            elif time.monotonic() - gone > GONE_SECONDS:
+                return None
 
 
 def _room(waiting: deque, suspects: deque, running: dict, most: int) -> bool:
@@ -217,121 +227,3 @@ def _text(error: BaseException) -> str:
     """The message of an error; of one that is not ours, with its class, which often says more."""
     ours = type(error).__module__.startswith("bayescale.")
     return str(error) if ours else f"{type(error).__name__}: {error}".removesuffix(": ")
-
-
-# ---- what runs tasks ------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def open_executor(executor: Any) -> Iterator[Workers | None]:
-    """Workers that serve many batches; every function with the option ``executor`` takes the same, for one batch.
-
-    Parameters
-    ----------
-    executor : None (this process), a number of worker processes on this machine, the address of a Dask scheduler
-        (``"tcp://10.0.0.1:8786"``), a Dask client, or whatever has the ``submit`` of ``concurrent.futures``
-
-    Raises
-    ------
-    FitError
-        If it is none of these, worker processes cannot start, no scheduler answers, or it has no workers.
-    """
-    if executor is None or isinstance(executor, Workers):
-        yield executor
-    elif isinstance(executor, str) and "://" in executor:
-        with _cluster(executor) as client:
-            yield _of_client(client)
-    elif hasattr(executor, "get_executor"):
-        yield _of_client(executor)
-    elif hasattr(executor, "submit"):
-        yield Workers(executor.submit)
-    elif isinstance(executor, numbers.Integral) and not isinstance(executor, bool) and executor >= 1:
-        with _processes(int(executor)) as submit:
-            yield Workers(submit, int(executor) + 1)  # one more than can run, so that no worker waits for us
-    else:
-        raise FitError(
-            f"executor = {shown(executor)}: None, a number of worker processes of at least 1, the address of a "
-            "Dask scheduler (tcp://10.0.0.1:8786), a Dask client or an executor of concurrent.futures is expected"
-        )
-
-
-def _of_client(client: Any) -> Workers:
-    return Workers(client.get_executor(pure=False).submit)  # pure tasks that are equal would be one, dead or alive
-
-
-@contextlib.contextmanager
-def _processes(count: int) -> Iterator[Callable[..., Future]]:
-    """``submit`` of a pool of worker processes, started with the first task and replaced when one of them dies."""
-    pool = None
-
-    def submit(*call: Any) -> Future:
-        nonlocal pool
-        if pool is None:
-            pool = _pool(count)
-            _check_start(pool, count)
-        try:
-            return pool.submit(*call)
-        except BrokenExecutor:
-            pool.shutdown()
-            pool = _pool(count)
-            return pool.submit(*call)
-
-    try:
-        yield submit
-    finally:
-        if pool is not None:
-            pool.shutdown(cancel_futures=True)
-
-
-def _check_start(pool: Any, count: int) -> None:
-    try:
-        for future in [pool.submit(os.getpid) for _ in range(count)]:
-            future.result()
-    except (BrokenExecutor, RuntimeError):  # the second is what such a script meets in the worker
-        raise FitError(
-            "the worker processes died while they started; in a script, everything that it does must stand under "
-            "\"if __name__ == '__main__':\", since every worker reads the script first"
-        ) from None
-
-
-def _pool(count: int) -> Any:
-    from concurrent.futures import ProcessPoolExecutor
-
-    # forking a process in which BLAS, Numba or nutpie have threads can leave the child waiting for ever
-    return ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"), initializer=_begin)
-
-
-def _begin() -> None:
-    """In a new worker: an interrupt is for the parent to act on, and the worker ends with it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-
-    def end() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=end, daemon=True).start()
-
-
-@contextlib.contextmanager
-def _cluster(address: str) -> Iterator[Any]:
-    """A client of a Dask scheduler that has workers."""
-    try:
-        from distributed import Client
-    except ImportError:
-        raise FitError("a Dask scheduler needs the package 'distributed'; pip install 'bayescale[dask]'") from None
-    try:
-        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise FitError(
-            f"no Dask scheduler at {address}: {str(error).splitlines()[0]}; an address such as "
-            "tcp://10.0.0.1:8786 is expected, where 'dask scheduler' runs"
-        ) from None
-    with client:
-        try:
-            client.wait_for_workers(1, timeout=WORKERS_SECONDS)
-        except TimeoutError:
-            raise FitError(
-                f"the Dask scheduler at {address} has no workers; start some with 'dask worker {address}'"
-            ) from None
-        yield client

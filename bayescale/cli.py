@@ -537,7 +537,7 @@ def backtest(
     data = _runs(runs, column, unit, load_law(law[0]) if law else None)
     from bayescale.backtest import backtest as run_backtest
     from bayescale.backtest import backtest_failures, backtest_statement, backtest_table
-    from bayescale.batch import open_executor
+    from bayescale.executors import open_executor
     from bayescale.files import write_table
 
     with (
@@ -603,7 +603,6 @@ def calibrate(
         for name, source in (("design", design), ("posterior", posterior))
         if source is not None
     }
-    from bayescale.batch import open_executor
     from bayescale.calibrate import calibrate as run_calibration  # 'calibrate' is this command
     from bayescale.calibration import (
         calibration_statement,
@@ -611,6 +610,7 @@ def calibrate(
         calibration_table,
         calibration_warnings,
     )
+    from bayescale.executors import open_executor
     from bayescale.files import write_table
 
     with (
@@ -677,9 +677,9 @@ def compare(
     chosen = [load_law(name.strip()) for name in laws.split(",") if name.strip()]
     data = _runs(runs, column, unit, chosen[0] if chosen else None)
     from bayescale.average import average_allocation, average_forecast
-    from bayescale.batch import open_executor
     from bayescale.compare import compare as compare_fits  # 'compare' is this command
     from bayescale.compare import fit_laws
+    from bayescale.executors import open_executor
     from bayescale.files import write_table
     from bayescale.fit import law_of
     from bayescale.nested import nested_questions

@@ -8,9 +8,10 @@ import numpy as np
 import xarray as xr
 
 from bayescale.backtest import backtest, backtest_failures
-from bayescale.batch import Failure, open_executor
+from bayescale.batch import Failure
 from bayescale.diagnostics import diagnostics
 from bayescale.doors import flag, number, opened_fits
+from bayescale.executors import open_executor
 from bayescale.fit import FitError, check_seed, law_of, runs_of
 from bayescale.law import load_law
 from bayescale.lawfile import COLUMNS

@@ -1,6 +1,7 @@
 """The embedded data set, and public ones downloaded on request and verified by checksum."""
 
 import difflib
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,7 +42,9 @@ DATASETS = {
         columns={"params": "N", "tokens": "D", "compute": "C", "loss": "loss"},
     ),
 }
-TIMEOUT_SECONDS = 60
+TIMEOUT_SECONDS = 60  # without a byte
+MAX_SECONDS = 600  # of a download
+MAX_BYTES = 10_000_000  # of a file; those of the table above have some ten thousand
 
 
 def load_dataset(name: str = "pile") -> xr.Dataset:
@@ -84,14 +87,15 @@ def fetch_file(name: str, folder: "str | Path | None" = None) -> Path:
     import requests
 
     cache = Path(folder) if folder is not None else pooch.os_cache("bayescale")
-    downloader = pooch.HTTPDownloader(timeout=TIMEOUT_SECONDS)
     pooch.get_logger().setLevel("ERROR")
     try:
         return Path(
-            pooch.retrieve(source.url, f"sha256:{source.sha256}", source.file, path=cache, downloader=downloader)
+            pooch.retrieve(source.url, f"sha256:{source.sha256}", source.file, path=cache, downloader=_download)
         )
     except requests.RequestException as error:
         raise RunsError(f"data set '{name}': {source.url} cannot be downloaded: {_plain(error)}") from None
+    except RunsError as error:
+        raise RunsError(f"data set '{name}': {error}") from None
     except ValueError:
         raise RunsError(
             f"data set '{name}': what {source.url} sent is not the published file (its SHA-256 differs); "
@@ -99,6 +103,26 @@ def fetch_file(name: str, folder: "str | Path | None" = None) -> Path:
         ) from None
     except OSError as error:
         raise RunsError(f"data set '{name}': cannot be kept in {cache}: {error.strerror or error}") from None
+
+
+def _download(url: str, path: "str | Path", _: object) -> None:
+    """The bytes of a page as they are sent, not unpacked: a page that is packed is not the published file."""
+    import requests
+    from urllib3.exceptions import HTTPError
+
+    end, size = time.monotonic() + MAX_SECONDS, 0
+    headers = {"Accept-Encoding": "identity"}
+    with requests.get(url, stream=True, timeout=TIMEOUT_SECONDS, headers=headers) as answer, open(path, "wb") as file:
+        answer.raise_for_status()
+        try:
+            for part in answer.raw.stream(1 << 16, decode_content=False):
+                size += file.write(part)
+                if size > MAX_BYTES:
+                    raise RunsError(f"{url} sends more than {MAX_BYTES // 1_000_000} MB; nothing was kept")
+                if time.monotonic() > end:
+                    raise RunsError(f"{url} has not sent all of it within {MAX_SECONDS} s; nothing was kept")
+        except HTTPError as error:  # of urllib3: broken off, or too slow
+            raise requests.ConnectionError(error) from None
 
 
 def _plain(error: Exception) -> str:

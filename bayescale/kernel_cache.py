@@ -25,7 +25,7 @@ try:
 except ImportError:  # no POSIX: two processes may compile the same kernel, and the second throws the first's away
     fcntl = None  # type: ignore[assignment]
 
-WAIT_SECONDS = 60.0  # for another process that compiles the same kernel; after that it is compiled here, and not kept
+WAIT_SECONDS = 5.0  # for another process that compiles the same kernel: longer than that takes it is compiled here, too
 POLL_SECONDS = 0.02
 OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
@@ -38,13 +38,13 @@ def compiled_module(text: str, folder: "str | os.PathLike[str]") -> ModuleType:
     text : source in which ``CACHE`` says whether Numba is to keep its machine code
     folder : of the cache; made if need be, with access for the user alone
     """
-    path = _source_file(text, Path(folder))
+    path, end = _source_file(text, Path(folder)), time.monotonic() + WAIT_SECONDS
     if path is not None:
-        with _locked(path, shared=True) as held:
+        with _locked(path, end, shared=True) as held:
             if held and _whole(path):
                 with contextlib.suppress(Exception):  # whole, and Numba cannot read it all the same: compiled anew
                     return _run(path, text)
-        with _locked(path) as held:
+        with _locked(path, end) as held:
             if held:
                 try:
                     if not _whole(path):  # another process may have compiled it meanwhile
@@ -100,8 +100,8 @@ def _of_user(path: Path, own: bool = True) -> bool:
 
 
 @contextlib.contextmanager
-def _locked(path: Path, shared: bool = False) -> Iterator[bool]:
-    """Whether no other process is compiling this kernel, or, if not ``shared``, loading it; waits, but not for ever.
+def _locked(path: Path, end: float, shared: bool = False) -> Iterator[bool]:
+    """Whether no other process is compiling this kernel, or, if not ``shared``, loading it; waits until ``end``.
 
     The system lets go of the lock when its holder ends, however it ends: there are no stale ones.
     """
@@ -114,7 +114,6 @@ def _locked(path: Path, shared: bool = False) -> Iterator[bool]:
         yield False
         return
     try:
-        end = time.monotonic() + WAIT_SECONDS
         held = None
         while held is None:
             try:

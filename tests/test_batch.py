@@ -1,16 +1,22 @@
 """Batches: order, failures and deaths of workers, by executors made up for the purpose and by real ones."""
 
+import contextlib
+import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from bayescale.batch import DEATHS_MAX, Failure, open_executor, run_batch
+from bayescale import batch, executors
+from bayescale.batch import DEATHS_MAX, Failure, run_batch
+from bayescale.executors import Workers, open_executor
 from bayescale.fit import FitError
 
 
@@ -152,7 +158,90 @@ def _blas_threads(_):
     return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
 
 
+class Deserted:
+    """Workers that do the first tasks and are gone; they come back, if they do, once that many times was asked."""
+
+    def __init__(self, doing, back=None):
+        self.left, self.back, self.asked, self.held = doing, back, 0, []
+
+    def submit(self, function, *args):
+        future = Future()
+        if self.left > 0:
+            self.left -= 1
+            future.set_result(function(*args))
+        else:
+            self.held.append((future, function, args))
+        return future
+
+    def alive(self):
+        self.asked += 1
+        if self.asked == self.back:
+            for future, function, args in self.held:
+                future.set_result(function(*args))
+        return self.asked == self.back
+
+
+@pytest.fixture
+def short(monkeypatch):
+    monkeypatch.setattr(batch, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(batch, "GONE_SECONDS", 0.1)
+
+
+def test_the_last_worker_is_gone(short, caplog):
+    """What was done is kept, the rest is told from it, and the batch ends."""
+    gone, seen = Deserted(2), []
+    workers = Workers(gone.submit, most=2, alive=gone.alive)
+    made = run_batch(square, [0, 1, 2, 5, 6], executor=workers, arrived=lambda i, _: seen.append(i))
+    assert made[:2] == [0, 1] and {failure.kind for failure in made[2:]} == {"NoWorkers"}
+    assert sorted(seen) == list(range(5)), "nothing lost, nothing twice"
+    assert "there have been no workers for 0 s; start some, and run the same again" in made[4].why
+    (said,) = [record.getMessage() for record in caplog.records if record.name == "bayescale"]
+    assert said.startswith("the last worker is gone; what it has done is kept")
+
+
+def test_workers_that_come_back(short, monkeypatch):
+    monkeypatch.setattr(batch, "GONE_SECONDS", 1e6)
+    gone = Deserted(1, back=4)
+    workers = Workers(gone.submit, most=9, alive=gone.alive)
+    assert run_batch(square, [0, 1, 2], executor=workers) == [0, 1, 4]
+
+
 # ---- worker processes -----------------------------------------------------------------------------------------------
+
+
+def processes(_):
+    return os.getpid()
+
+
+def test_no_more_processes_than_tasks():
+    before = set(multiprocessing.active_children())
+    started = []
+    with open_executor(50) as workers:
+        pids = run_batch(processes, range(2), executor=workers)
+        started += set(multiprocessing.active_children()) - before
+    assert 1 <= len(started) <= 2 and set(pids) <= {process.pid for process in started}
+
+
+def sleeping(_):
+    time.sleep(600)
+
+
+def test_an_interrupt_waits_for_no_task():
+    before, begun = set(multiprocessing.active_children()), time.monotonic()
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    kept = signal.signal(signal.SIGALRM, interrupt)  # as Ctrl-C, when a worker has begun to sleep
+    try:
+        with pytest.raises(KeyboardInterrupt), open_executor(1) as workers:
+            run_batch(processes, [0], executor=workers)
+            signal.setitimer(signal.ITIMER_REAL, 0.3)
+            run_batch(sleeping, [0], executor=workers)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, kept)
+    assert time.monotonic() - begun < 300 and set(multiprocessing.active_children()) <= before
 
 
 def test_worker_processes():
@@ -206,12 +295,42 @@ def test_a_script_without_its_guard(tmp_path):
 
 
 def test_no_scheduler(monkeypatch):
-    import bayescale.batch as module
-
     pytest.importorskip("distributed")
-    monkeypatch.setattr(module, "CONNECT_SECONDS", 0.3)
+    monkeypatch.setattr(executors, "CONNECT_SECONDS", 0.3)
     with pytest.raises(FitError, match=r"no Dask scheduler at tcp://127.0.0.1:1: .*; an address such as tcp://10"):
         run_batch(square, [1], executor="tcp://127.0.0.1:1")
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1", "foo://127.0.0.1:1", "http://127.0.0.1:80", "inproc://x"])
+def test_what_is_no_address_of_dask(address):
+    pytest.importorskip("distributed")
+    with pytest.raises(FitError, match=r"no Dask scheduler at .*; an address such as tcp://10\.0\.0\.1:8786 is exp"):
+        run_batch(square, [1], executor=address)
+
+
+@pytest.mark.parametrize("says", [None, b"HTTP/1.1 400 Bad Request\r\n\r\n", b"", b"\xff" * 64])
+def test_who_takes_a_call_and_is_no_scheduler(monkeypatch, says):
+    """Without an end of its own, each of these would wait for ever, and pytest with it."""
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(executors, "CONNECT_SECONDS", 0.5)
+    calls = []
+
+    def answer():
+        with contextlib.suppress(OSError):
+            while True:
+                calls.append(listening.accept()[0])
+                if says is not None:
+                    calls[-1].sendall(says)
+                    calls[-1].shutdown(socket.SHUT_WR)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=answer, daemon=True).start()
+        address = f"tcp://127.0.0.1:{listening.getsockname()[1]}"
+        with pytest.raises(FitError, match=r"no Dask scheduler at .*: (nothing|what answers) there .*; an address su"):
+            run_batch(square, [1], executor=address)
+        listening.shutdown(socket.SHUT_RDWR)
+    for call in calls:
+        call.close()
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
+import contextlib
 import dataclasses
 import gc
+import gzip
 import hashlib
 import http.server
 import threading
@@ -11,6 +13,7 @@ from bayescale import datasets
 from bayescale.datasets import DATASETS, fetch_dataset, fetch_file, load_dataset
 from bayescale.runs import RunsError
 
+PACKED = gzip.compress(bytes(50_000_000), 9)
 CONTENT = b"C,N,D,loss\n6e18,1e8,1e10,3.1\n6e19,1e9,1e10,2.8\n"
 
 
@@ -22,6 +25,15 @@ def server():
         def do_GET(self):
             asked.append(self.path)
             found = self.path in ("/runs.csv", "/half.csv")
+            if self.path in ("/endless.csv", "/packed.csv"):
+                self.send_response(200)
+                if self.path == "/packed.csv":
+                    self.send_header("Content-Encoding", "gzip")
+                self.end_headers()
+                with contextlib.suppress(OSError):
+                    for _ in range(1 if self.path == "/packed.csv" else 1000):
+                        self.wfile.write(PACKED if self.path == "/packed.csv" else b"x" * 1_000_000)
+                return
             self.send_response(200 if found else 404)
             self.send_header("Content-Length", str(len(CONTENT) if found else 0))
             self.end_headers()
@@ -196,5 +208,23 @@ def test_folder_that_cannot_be_made(server, source, tmp_path):
     refused("data set 'chinchilla': cannot be kept in .*file", tmp_path / "file" / "inside")
 
 
-def test_downloads_do_not_wait_for_ever():
+def test_downloads_do_not_wait_for_ever(server, source, tmp_path, monkeypatch):
     assert 0 < datasets.TIMEOUT_SECONDS <= 120
+    monkeypatch.setattr(datasets, "MAX_SECONDS", -1)
+    source(f"{server.url}/endless.csv")
+    refused(r"data set 'chinchilla': .*endless\.csv has not sent all of it within -1 s; nothing was kept", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_downloads_do_not_grow_for_ever(server, source, tmp_path):
+    source(f"{server.url}/endless.csv")
+    refused(r"data set 'chinchilla': .*endless\.csv sends more than 10 MB; nothing was kept", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_packed_is_not_unpacked(server, source, tmp_path):
+    """50 MB out of 50 kB: the bytes that were sent are not the file."""
+    source(f"{server.url}/packed.csv", content=bytes(10))
+    refused("data set 'chinchilla': what .* sent is not the published file", tmp_path)
+    source(f"{server.url}/packed.csv", content=PACKED)
+    assert fetch_file("chinchilla", tmp_path).stat().st_size == len(PACKED) < 100_000

@@ -1,5 +1,6 @@
 """Compiled code in the cache folder: kept and used again, never taken from where others write, damage mended."""
 
+import fcntl
 import os
 import pickle
 import subprocess
@@ -186,7 +187,9 @@ def test_no_home_folder(monkeypatch):
 
 SCRIPT = """
 import sys
+from bayescale import kernel_cache
 from bayescale.kernel_cache import compiled_module
+kernel_cache.WAIT_SECONDS = 60.0  # the machine may be busy
 made = compiled_module(sys.argv[2], sys.argv[1])
 assert made.density.ctypes(2.0) == 34.0
 print(int(made.density.cache_hits > 0))
@@ -222,6 +225,19 @@ def test_lock_of_a_process_that_hangs_or_was_killed(folder, monkeypatch):
         assert load(folder) is None, "not waited for for ever"
         holder.kill()
     assert load(folder) is True
+
+
+def test_a_held_lock_is_waited_for_once(folder, monkeypatch):
+    """Not once to load and again to compile; and not for long, as its holder may be stopped."""
+    assert module.WAIT_SECONDS <= 8
+    now = [100.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(module.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    (source,) = folder.glob("*.py")
+    with open(source) as holder:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        assert load(folder) is None
+    assert module.WAIT_SECONDS <= now[0] - 100 < module.WAIT_SECONDS + 1
 
 
 def test_what_a_killed_numba_left_is_swept(folder):
