@@ -1,5 +1,6 @@
 """fit + budget -> the compute-optimal split into N and D, with its uncertainty."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Unpack
@@ -17,7 +18,15 @@ from bayescale.formula import evaluate
 from bayescale.frontier import frontier_slopes
 from bayescale.law import TRAINING, Law, sample_priors, with_where
 from bayescale.optimum import EDGE, Limits, Problem, Split, best_split
-from bayescale.problem import SplitOptions, bought_tokens, budgets_of, forecast_inputs, problem_of, problem_values
+from bayescale.problem import (
+    SplitOptions,
+    bought_tokens,
+    budgets_of,
+    check_scale,
+    forecast_inputs,
+    problem_of,
+    problem_values,
+)
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN
 from bayescale.surface import loss_at, loss_slope, loss_surface
 from bayescale.threads import one_blas_thread
@@ -25,6 +34,8 @@ from bayescale.threads import one_blas_thread
 CLOSED_FORM_TOLERANCE = 1e-3  # of log N*, between a law file's [optimum] and the numeric one
 NARROWER_THAN_PRIOR = 0.6  # a band of log N* wider than this share of the prior's own band is not learnt from runs
 HELD_SHARE = 0.01  # of the draws held by a limit above which the split is called held
+SET_SHARE = 0.9  # of the draws held by limits above which these set the split, and nothing of it rests on the runs
+FEW_SIZES = ("few_sizes", "few_token_counts")  # notes of the lint: runs that do not tell the effect of N, or of D
 PRIOR_DRAWS = 1000
 NO_WIDTH = 1e-9  # relative width below which a band is none: the number is set by a limit
 
@@ -65,15 +76,15 @@ def allocate(
     Dataset [chain, draw, budget] of ``N``, ``D``, ``tokens_per_param``, ``law_loss`` (at each draw's own optimum),
     ``a``, ``b`` and ``loss_exponent`` (local exponents of N*, D* and 1/L* with the budget) and ``loss`` (what a run
     would show at the posterior-median split: law, drift and noise), with the coordinate ``compute`` [budget],
-    ``held`` [budget] (limits that hold the split, and in what share of the draws), ``identified`` and ``why_not``
-    [budget]: an optimum that is not inside the searched range, that a limit sets, or whose band comes from the prior
-    and not from the runs is marked, never shown as certain.
+    ``held`` [budget] (limits of yours that hold the split, and in what share of the draws), ``identified`` and
+    ``why_not`` [budget]: an optimum that is not inside the searched range, or whose band comes from the prior and not
+    from the runs, is marked, never shown as certain.
 
     Raises
     ------
     FitError
-        If a budget is of no use or allows no split within the limits, a formula or limit cannot be read, or the law
-        does not depend on both N and D.
+        If a budget is of no use (below a millionth of the smallest run, above 1e32 FLOP) or allows no split within the
+        limits, a formula or limit cannot be read, or the law does not depend on both N and D.
     """
     fit = opened_fit(fit)
     check_seed(seed)
@@ -87,12 +98,13 @@ def allocate(
         split = _closed_form(law, problem_values(fit, law, problem.inputs), problem, row)
     if split is None:
         split = best_split(problem, row)
+    check_scale(fit, budgets, split)
     result = _dataset(fit, split, frontier_slopes(problem, row, split) if problem.menu is None else {})
     N, D = median_split(problem, split, budgets)
     at_median = forecast(fit, N, D, covariates=forecast_inputs(problem, covariates, D), seed=seed)
     result["loss"] = at_median["predictions"]["loss"].rename(point="budget")
     result = result.assign_coords(compute=("budget", budgets))
-    reasons = _not_identified(fit, law, problem, row, split)
+    reasons = not_identified(fit, problem, row, split)
     result["identified"] = ("budget", [not reason for reason in reasons])
     result["why_not"] = ("budget", reasons)
     result["held"] = ("budget", held_text(split))
@@ -170,29 +182,37 @@ def held_text(split: Split) -> list[str]:
     return texts
 
 
-def _not_identified(fit: xr.DataTree, law: Law, problem: Problem, budget: np.ndarray, split: Split) -> list[str]:
+def not_identified(fit: xr.DataTree, problem: Problem, budget: np.ndarray, split: Split) -> list[str]:
     """For each budget why its optimum must not be believed, or an empty text."""
+    law, report = law_of(fit), diagnostics(fit)
     edge = (split.held == EDGE).mean(axis=0)
-    held = held_text(split)
-    ratio = np.zeros(budget.shape[1])
-    if free := [i for i, text in enumerate(held) if not text]:
-        ratio[free] = _share_of_prior(fit, law, problem, budget, split, free)
+    free = ((split.held == "") | (split.held == EDGE)).mean(axis=0) > 1 - SET_SHARE
+    free |= problem.menu is not None  # which of its sizes is best is learnt, be it the first or the last
+    share_of_prior = np.zeros(budget.shape[1])
+    if free.any():
+        share_of_prior[free] = _share_of_prior(fit, law, problem, budget, split, np.flatnonzero(free))
+    runs, parameters = fit["observed_data"].sizes["run"], len(law.priors)
+    few = [note["text"] for note in json.loads(fit.attrs["notes"]) if note["code"] in FEW_SIZES]
     reasons = []
-    for share_outside, share_of_prior, limit in zip(edge, ratio, held, strict=True):
-        if share_outside > HELD_SHARE:
-            reasons.append(f"no optimum inside the searched range in {share_outside:.0%} of the draws")
-        elif limit:
-            reasons.append(f"held by a limit: {limit}")
-        elif diagnostics(fit)["collinear"]:
+    for outside, learnt, share in zip(edge, free, share_of_prior, strict=True):
+        if outside > HELD_SHARE:
+            reasons.append(f"no optimum inside the searched range in {outside:.0%} of the draws")
+        elif not learnt:
+            reasons.append("")
+        elif report["collinear"]:
             reasons.append("N and D move together in the runs: the split comes from the prior")
-        elif not share_of_prior < NARROWER_THAN_PRIOR:
-            reasons.append(f"the band is {share_of_prior:.0%} as wide as the prior's: the runs do not fix the split")
+        elif runs <= parameters:
+            reasons.append(f"{runs} runs do not tell the {parameters} parameters of the law: the prior sets the split")
+        elif few:
+            reasons.append(few[0])
+        elif not share < NARROWER_THAN_PRIOR:
+            reasons.append(f"the band is {share:.0%} as wide as the prior's: the runs do not fix the split")
         else:
             reasons.append("")
     return reasons
 
 
-def _share_of_prior(fit, law: Law, problem: Problem, budget: np.ndarray, split: Split, which: list[int]) -> np.ndarray:
+def _share_of_prior(fit, law: Law, problem: Problem, budget: np.ndarray, split: Split, which: np.ndarray) -> np.ndarray:
     """Width of the band of log N* relative to the band that the law's priors alone give, of some budgets."""
     prior = {name: draws[:, None] for name, draws in sample_priors(law, PRIOR_DRAWS, np.random.default_rng(0)).items()}
     values = problem_values(fit, law, problem.inputs) | prior
@@ -203,14 +223,14 @@ def _share_of_prior(fit, law: Law, problem: Problem, budget: np.ndarray, split: 
         budget = FLOPS_PER_PARAM_TOKEN * (sizes * tokens)[None, :]
         problem = replace(problem, cost=parse_cost(TRAINING, {}), cost_values={}, menu=None, limits=Limits())
         ours = best_split(problem, budget, strict=False).N
-    drawn = {
-        name: np.resize(value, (PRIOR_DRAWS, 1)) if np.ndim(value) else value
-        for name, value in problem.cost_values.items()
-    }
+    elif problem.cost.uncertain:  # what is uncertain of the cost widens both bands alike
+        middle = {name: float(np.median(value)) for name, value in problem.cost_values.items()}
+        problem = replace(problem, cost_values=middle)
+        ours = best_split(problem, budget, strict=False).N
     if _closed_form_applies(law, problem):
         theirs = evaluate(law.optimum, with_where(law, values | {"C": budget}))
     else:
-        theirs = best_split(replace(problem, surface=surface, cost_values=drawn), budget, strict=False).N
+        theirs = best_split(replace(problem, surface=surface), budget, strict=False).N
     with np.errstate(divide="ignore", invalid="ignore"):  # a law without an optimum has no width either
         return _width(ours) / _width(theirs)
 
@@ -264,7 +284,7 @@ def allocation_summary(result: xr.Dataset) -> dict[str, Any]:
         entry = {name: row[name] for name in ("compute", "identified", "why_not", "held", "decades_beyond")}
         called = [*_COLUMNS.values(), *(["a"] if "a_q50" in row else [])]
         for name in called:
-            hidden = not row["identified"] and not row["held"] and name in (*_SPLIT, "a")
+            hidden = not row["identified"] and name in (*_SPLIT, "a")
             entry[name] = {label: None if hidden else _or_null(row[f"{name}_{label}"]) for label in QUANTILES}
         budgets.append(entry)
     return {
@@ -285,8 +305,17 @@ def allocation_warnings(result: xr.Dataset) -> list[str]:
     result = opened_result(result, "allocate")
     warnings = trust_warnings(diagnostics(result))
     warnings += distance_warnings(result["decades_beyond"].values, result["nearest_run"].values)
+    return warnings + split_warnings(result)
+
+
+def split_warnings(result: xr.Dataset) -> list[str]:
+    """Of each budget of an allocation or decision why it is not identified, and which limits hold it."""
+    warnings = []
     unit = " FLOP" if result.attrs["cost"] == TRAINING else ""
-    for compute, reason in zip(result["compute"].values, result["why_not"].values, strict=True):
+    told = (result[name].values for name in ("compute", "why_not", "held"))
+    for compute, reason, held in zip(*told, strict=True):
         if reason:
             warnings.append(f"{compute:.3g}{unit}: not identified: {reason}")
+        elif held:
+            warnings.append(f"{compute:.3g}{unit}: held by your limit: {held}")
     return warnings

@@ -18,7 +18,7 @@ from bayescale.fit import FitError, check_seed
 from bayescale.forecast import FAR_DECADES
 from bayescale.frontier import frontier_slopes
 from bayescale.optimum import best_split
-from bayescale.problem import budgets_of, problem_of
+from bayescale.problem import budgets_of, check_scale, problem_of
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN
 
 NAMES = ("1 envelope", "2 isoFLOP parabola", "3 law, posterior")
@@ -82,6 +82,7 @@ def approaches(fit: xr.DataTree, compute: float, *, seed: int = 0) -> xr.Dataset
     rng = np.random.default_rng(seed)
     lines = [envelope(log_n, log_c, log_loss, rng), isoflop(log_n, log_c, log_loss, rng)]
     split = best_split(problem, budget[None, :])
+    check_scale(fit, budget, split)
     drawn = [(line.a, line.intercept + line.a * np.log(budget[0])) for line in lines]
     drawn.append((frontier_slopes(problem, budget[None, :], split)["a"][:, 0], np.log(split.N[:, 0])))
     result = xr.Dataset(coords={"approach": list(NAMES)})

@@ -349,8 +349,8 @@ def allocate(
         print_json(allocation_summary(result) | {"decision": decision_summary(decision)})
     elif not quiet:
         print_table(allocation_cells(table))
-        print_table(decision_cells(decision_table(decision)))
-        if result["identified"].all():  # no advice from what the prior alone says
+        if result["identified"].any():  # no advice from what the prior alone says
+            print_table(decision_cells(decision_table(decision)))
             print("\n".join(decision_statement(decision)))
         print_warnings(list(dict.fromkeys([*allocation_warnings(result), *decision_warnings(decision)])))
 

@@ -302,6 +302,26 @@ def sample_curve(
     return Curve(joined, sigma, apart)
 
 
+@one_blas_thread()
+def expected_log_loss(fit: xr.DataTree, points: xr.Dataset, by_scale: list[AtScale]) -> np.ndarray:
+    """Posterior mean of the log loss at ``points`` [point]: law and bend, by the weights of all importance draws.
+
+    What the runs leave open of the drift has mean zero; its average sign (``optimism``) is left out: it was learnt from
+    larger runs, not from other splits of one budget. Parameters are those of :func:`sample_curve`.
+    """
+    prior, law = shipped_prior(), law_of(fit)
+    cells, constants = cells_of(law, fit), _constants(law, fit)
+    seen_law = _log_law(law, cells.inputs, constants)
+    new_law = _log_law(law, {symbol: points[column(symbol)].values for symbol in law.inputs}, constants)
+    apart = correlation(cells.where, coordinates(fit, points), prior.length)
+    mean = np.zeros(points.sizes["point"])
+    for at, probability in zip(by_scale, scale_weights(by_scale, prior), strict=True):
+        residual = cells.log_loss - at.weights @ seen_law(at.draws)
+        bend = at.covariance.solve(residual[:, None])[:, 0] @ (np.exp(2 * at.log_scale) * apart)
+        mean += probability * (at.weights @ new_law(at.draws) + bend)
+    return mean
+
+
 def _beyond(fit: xr.DataTree, points: xr.Dataset) -> np.ndarray:
     """0 where compute is inside the runs, 1 from BEYOND_DECADES past the largest [point].
 

@@ -65,7 +65,8 @@ def best_split(problem: Problem, budget: np.ndarray, near: np.ndarray | None = N
     """The split of least loss for every draw and budget [draw or 1, budget].
 
     ``near`` [draw, budget] are sizes N known to be within a factor e of the best, which saves the coarse search.
-    Where no split keeps to the limits the loss is infinite, unless ``strict``.
+    A budget that buys more than the limits allow leaves money over. Where no split keeps to the limits the loss is
+    infinite, unless ``strict``.
 
     Raises
     ------
@@ -80,7 +81,7 @@ def best_split(problem: Problem, budget: np.ndarray, near: np.ndarray | None = N
 
     def loss(log_n: np.ndarray) -> np.ndarray:
         N = np.exp(log_n)
-        return _cleaned(loss_at(problem.surface, N, tokens_at(problem.cost, problem.cost_values, N, budget)))
+        return _cleaned(loss_at(problem.surface, N, tokens_within(problem, N, budget)))
 
     def slope(log_n: np.ndarray) -> np.ndarray:
         N = np.exp(log_n)
@@ -90,7 +91,7 @@ def best_split(problem: Problem, budget: np.ndarray, near: np.ndarray | None = N
     log_n, at = minimise(loss, slope, low, high, None if near is None else np.log(near))
     N = np.exp(log_n)
     value = loss(log_n)
-    D = np.broadcast_to(tokens_at(problem.cost, problem.cost_values, N, budget), N.shape)
+    D = np.broadcast_to(tokens_within(problem, N, budget), N.shape)
     held = np.where(
         at < 0, np.broadcast_to(low_name, N.shape), np.where(at > 0, np.broadcast_to(high_name, N.shape), "")
     )
@@ -98,6 +99,17 @@ def best_split(problem: Problem, budget: np.ndarray, near: np.ndarray | None = N
         N, D = np.where(impossible, np.nan, N), np.where(impossible, np.nan, D)
         value = np.where(impossible, np.inf, value)
     return Split(N, D, value, held)
+
+
+def tokens_within(
+    problem: Problem, N: np.ndarray, budget: np.ndarray, columns: Mapping[str, Any] | None = None
+) -> np.ndarray:
+    """Tokens D that a budget buys at size N, at most what the limits allow: what is left is not spent; NaN where none.
+
+    ``columns`` are the values of an architecture of the menu that the cost uses.
+    """
+    D = tokens_at(problem.cost, {**problem.cost_values, **(columns or {})}, N, budget)
+    return np.minimum(D, np.minimum(problem.limits.tokens[1], problem.limits.ratio[1] * N))
 
 
 def minimise(
@@ -192,7 +204,8 @@ def log_range(
         lows[_text("params", ">=", limits.params, 0)] = np.full(shape, least)
     if most_params < np.inf:
         highs[_text("params", "<=", limits.params, 1)] = np.full(shape, most_params)
-    # the more tokens the fewer parameters
+    # the more tokens the fewer parameters; smaller sizes than these train on all they may and leave money over
+    enough = {}
     for pair, name, tokens in (
         (limits.tokens, "tokens", lambda bound: lambda N: bound),
         (limits.ratio, "tokens per parameter", lambda bound: lambda N: bound * N),
@@ -201,9 +214,17 @@ def log_range(
             highs[_text(name, ">=", pair, 0)] = size_where(tokens(pair[0]))
         if pair[1] < np.inf:
             # a budget that cannot buy that many at one parameter is never held by it
-            lows[_text(name, "<=", pair, 1)] = np.nan_to_num(size_where(tokens(pair[1])), nan=1.0)
-    low, low_name = _tightest(lows, np.fmax)
+            enough[_text(name, "<=", pair, 1)] = np.nan_to_num(size_where(tokens(pair[1])), nan=1.0)
+    if limits.tokens[0] > 0 and limits.ratio[1] < np.inf:
+        name = f"{_text('tokens', '>=', limits.tokens, 0)} at {_text('tokens per parameter', '<=', limits.ratio, 1)}"
+        lows[name] = np.full(shape, limits.tokens[0] / limits.ratio[1])
+    if limits.ratio[0] > 0 and limits.tokens[1] < np.inf:
+        name = f"{_text('tokens', '<=', limits.tokens, 1)} at {_text('tokens per parameter', '>=', limits.ratio, 0)}"
+        highs[name] = np.full(shape, limits.tokens[1] / limits.ratio[0])
     high, high_name = _tightest(highs, np.fmin)
+    low, low_name = _tightest(lows | {name: np.fmin(value, high) for name, value in enough.items()}, np.fmax)
+    for name, value in enough.items():  # money is left at every size: two limits hold the split
+        low_name = np.where((value > high) & (high_name != name), high_name + f" and {name}", low_name)
     impossible = (
         ~(np.log(high) - np.log(low) > -1e-9) | np.isnan(most) | np.isnan(np.stack(list(highs.values()))).any(0)
     )
@@ -250,10 +271,9 @@ def _best_of_menu(problem: Problem, budget: np.ndarray, strict: bool) -> Split:
     menu, limits = problem.menu, problem.limits
     best: list[np.ndarray] | None = None
     for i, N in enumerate(menu["params"]):
-        values = {**problem.cost_values, **{name: column[i] for name, column in menu.items() if name != "params"}}
-        D = tokens_at(problem.cost, values, np.full((1, 1), N), budget)
-        allowed = (D >= np.maximum(1.0, limits.tokens[0])) & (D <= limits.tokens[1])
-        allowed = allowed & (D / N >= limits.ratio[0]) & (D / N <= limits.ratio[1])
+        columns = {name: column[i] for name, column in menu.items() if name != "params"}
+        D = tokens_within(problem, np.full((1, 1), N), budget, columns)
+        allowed = (D >= max(1.0, limits.tokens[0])) & (D / N >= limits.ratio[0])
         if not limits.params[0] <= N <= limits.params[1]:
             allowed = np.zeros_like(allowed)
         loss = np.where(allowed, _cleaned(loss_at(problem.surface, np.full((1, 1), N), D)), np.inf)

@@ -27,7 +27,7 @@ from bayescale.figures import (
     style,
     widened,
 )
-from bayescale.fit import check_whole
+from bayescale.fit import FitError, check_whole
 from bayescale.forecast import quantiles
 from bayescale.landmarks import landmark_table
 from bayescale.problem import problem_of
@@ -256,11 +256,18 @@ def plot_regret(decision: xr.Dataset, budget: int = 0) -> "Figure":
     ----------
     decision : what :func:`bayescale.decide` returns
     budget : which of its budgets, by position
+
+    Raises
+    ------
+    FitError
+        If the best split of that budget is not identified.
     """
     import matplotlib.pyplot as plt
 
     decision = opened_result(decision, "decide")
     check_whole("budget", budget, 0, decision.sizes["budget"] - 1)
+    if why := str(decision["why_not"].values[budget]):
+        raise FitError(f"the best split of {decision['compute'].values[budget]:.3g} is not identified: {why}")
     one = decision.isel(budget=int(budget))
     N, curve = one["curve_N"].values, one["curve_loss"].values
     best = float(one["expected_loss"].values[0])
@@ -280,7 +287,7 @@ def plot_regret(decision: xr.Dataset, budget: int = 0) -> "Figure":
         for name, size, loss, (marker, colour) in zip(
             one["choice"].values, one["N"].values, one["expected_loss"].values, markers, strict=False
         ):
-            if not np.isfinite(size):
+            if not np.isfinite(loss):
                 continue
             value = max(100 * (float(loss) / best - 1), 0.0)
             inside = value <= top and ends[0] <= size <= ends[1]

@@ -7,17 +7,19 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescale.cost import check_rises, draw_quantities, parse_cost, quantity, tokens_at
+from bayescale.cost import check_rises, draw_quantities, parse_cost, quantity
 from bayescale.doors import mapping, number, numbers, what_is
 from bayescale.drift import has_drift
 from bayescale.fit import FitError, draws_of, law_of
 from bayescale.law import TRAINING, Law, column
 from bayescale.lawfile import clipped, listed
-from bayescale.optimum import Limits, Problem
+from bayescale.optimum import Limits, Problem, Split, tokens_within
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN
 from bayescale.surface import UNIQUE, loss_surface
 
 MAX_MENU = 1000  # architectures
+LEAST_SHARE = 1e-6  # of the smallest run of a fit: smaller budgets are typing errors
+MOST_TRAINING_FLOP = 1e32
 
 
 class SplitOptions(TypedDict, total=False):
@@ -72,6 +74,8 @@ def problem_of(
     items = _menu(menu)
     parsed = parse_cost(cost, given, set(items or ()) - {"params"})
     others = set(law.inputs) - {"N", "D", "C"}
+    if unique_tokens is None and UNIQUE in others:  # a run that is shorter has seen fewer, however it is given
+        unique_tokens = given.pop(UNIQUE, None)
     if unique_tokens is not None:
         unique_tokens = number("unique_tokens", unique_tokens)
         if UNIQUE not in others:
@@ -192,14 +196,30 @@ def _menu(menu: Any) -> dict[str, np.ndarray] | None:
 def bought_tokens(problem: Problem, N: np.ndarray, budget: np.ndarray) -> np.ndarray:
     """Tokens that budgets [budget] buy at sizes N [budget], the median over draws of an uncertain cost [budget]."""
     if problem.menu is None:
-        D = tokens_at(problem.cost, problem.cost_values, N[None, :], budget[None, :])
-        return np.nanmedian(D, axis=0)
+        return np.nanmedian(tokens_within(problem, N[None, :], budget[None, :]), axis=0)
     items = np.abs(np.log(problem.menu["params"])[None, :] - np.log(N)[:, None]).argmin(axis=1)
     columns = {name: values[items][None, :] for name, values in problem.menu.items() if name != "params"}
-    D = tokens_at(
-        problem.cost, {**problem.cost_values, **columns}, problem.menu["params"][items][None, :], budget[None, :]
+    return np.nanmedian(
+        tokens_within(problem, problem.menu["params"][items][None, :], budget[None, :], columns), axis=0
     )
-    return np.nanmedian(D, axis=0)
+
+
+def check_scale(fit: xr.DataTree, budgets: np.ndarray, split: Split) -> None:
+    """Raise FitError if the runs that budgets [budget] buy are of a scale that no run of this kind ever had."""
+    smallest = float((fit["constant_data"]["params"] * fit["constant_data"]["tokens"]).min())
+    for budget, N, D in zip(budgets, *(np.median(part, axis=0) for part in (split.N, split.D)), strict=True):
+        trained = FLOPS_PER_PARAM_TOKEN * N * D
+        if trained < LEAST_SHARE * FLOPS_PER_PARAM_TOKEN * smallest:
+            raise FitError(
+                f"a budget of {budget:.4g} buys a run of {trained:.2g} FLOP, where the smallest run of the fit took "
+                f"{FLOPS_PER_PARAM_TOKEN * smallest:.2g}: less than a millionth of that is not answered; "
+                "a budget is given in full, as 1e24"
+            )
+        if trained > MOST_TRAINING_FLOP:
+            raise FitError(
+                f"a budget of {budget:.4g} buys a run of {trained:.2g} FLOP: above {MOST_TRAINING_FLOP:g}, more than "
+                "all computers of today do in centuries, nothing is answered; check its unit"
+            )
 
 
 def forecast_inputs(problem: Problem, covariates: Mapping[str, float], D: np.ndarray) -> dict[str, Any]:

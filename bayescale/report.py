@@ -35,6 +35,7 @@ from bayescale.report_evidence import (
 from bayescale.report_parts import Asked, answer, forecast_part, or_none, sensitivity, split_part, verdict
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN
 from bayescale.sensitivity import has_split
+from bayescale.surface import UNIQUE
 from bayescale.terminal import plain
 
 TIMES = 10.0  # the largest run's compute: the budget that is answered for when none is given
@@ -210,7 +211,8 @@ def _forecasts(fit: xr.DataTree, asked: Asked, splits, decision) -> list[tuple[s
         if not bool(split["identified"].values[0]):  # where the split is not known the runs' own shape is all there is
             N = np.sqrt(budget / (FLOPS_PER_PARAM_TOKEN * ratio))
             D, name = ratio * N, f"{ratio:.3g} tokens per parameter, as the runs"
-        found.append((name, forecast(fit, N, D, covariates=asked.at, seed=asked.seed)))
+        at = {key: min(value, D) if key == UNIQUE else value for key, value in asked.at.items()}
+        found.append((name, forecast(fit, N, D, covariates=at, seed=asked.seed)))
     return found
 
 

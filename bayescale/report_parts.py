@@ -16,6 +16,7 @@ from bayescale.fit import FitError, law_of
 from bayescale.forecast import FAR_DECADES, forecast_table, forecast_warnings
 from bayescale.landmarks import landmark_table
 from bayescale.sensitivity import has_split, prior_sensitivity, sensitivity_warnings
+from bayescale.tables import decision_cells
 
 Part = dict[str, Any]
 SPOKEN = {"params": "parameters"}
@@ -174,32 +175,14 @@ def split_part(fit: xr.DataTree, asked: Asked, splits, decision) -> Part:
         shown = cells if known else ["not identified"] * 3 + [""]
         compute = f"{row['compute']:.3g}".replace("e+", "e")
         rows.append([compute, *shown, band_text(row, "loss"), f"{row['decades_beyond']:.2f}"])
-    choices = []
-    for _, row in decision_table(decision).iterrows():
-        choices.append(
-            [
-                f"{row['compute']:.3g}".replace("e+", "e"),
-                row["choice"],
-                size_text(row["params"]),
-                size_text(row["tokens"]),
-                f"{row['tokens_per_param']:.3g}",
-                f"{row['expected_loss']:.4f}",
-                f"{row['regret_q50']:.2g} / {row['regret_q95']:.2g}",
-                f"{100 * row['compute_regret_q50']:.2g} / {100 * row['compute_regret_q95']:.2g}",
-            ]
-        )
+    choices = decision_cells(decision_table(decision))
     part = {
         "caption": "Best splits: median and 90 % band; N* and D* take the law to be exactly right",
         "header": ["compute [FLOP]", "N*", "D*", "tokens per parameter", "exponent of N*", "loss there",
                    "decades beyond"],
         "rows": rows,
-        "notes": decision_statement(decision) if all(bool(split["identified"].all()) for split in splits) else [],
-        "choices": {
-            "caption": "What to train, and what other choices cost",
-            "header": ["compute", "choice", "N", "D", "D/N", "expected loss", "loss above the best, 50 / 95 %",
-                       "compute wasted, 50 / 95 % [%]"],
-            "rows": choices,
-        },
+        "notes": decision_statement(decision),
+        "choices": {"caption": choices.title, "header": choices.header, "rows": choices.rows},
         "approaches": "",
         "landmarks": {"caption": "", "header": [], "rows": []},
     }  # fmt: skip

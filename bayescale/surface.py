@@ -23,11 +23,14 @@ class Surface:
     ----------
     trees : what is left of the law's sub-expressions and formula; ``known`` are the values of the rest [draw, 1]
     unique_tokens : how many distinct tokens there are, or None for a law that does not ask
+    exchange : by how much the law errs in its trade between N and D [draw, 1], or None: the loss of N and D is then
+        the law's at N e^-exchange and D e^exchange (see ``exchange.py``)
     """
 
     trees: Mapping[str, Node]
     known: Mapping[str, Any]
     unique_tokens: float | None = None
+    exchange: np.ndarray | None = None
 
 
 def loss_surface(law: Law, values: Mapping[str, Any], unique_tokens: float | None = None) -> Surface:
@@ -45,9 +48,7 @@ def loss_surface(law: Law, values: Mapping[str, Any], unique_tokens: float | Non
 
 def loss_at(surface: Surface, N: Any, D: Any) -> np.ndarray:
     """Loss of the law [draw, ...] at sizes that broadcast with [draw, 1]."""
-    here = {**surface.known, "N": N, "D": D, "C": FLOPS_PER_PARAM_TOKEN * N * D}
-    if surface.unique_tokens is not None:
-        here[UNIQUE] = np.minimum(surface.unique_tokens, D)
+    here, _ = _inputs(surface, N, D, None)
     for name, tree in surface.trees.items():
         here[name] = evaluate(tree, here)
     return np.asarray(here[PREDICTED], dtype=float)
@@ -55,14 +56,28 @@ def loss_at(surface: Surface, N: Any, D: Any) -> np.ndarray:
 
 def loss_slope(surface: Surface, N: np.ndarray, D: np.ndarray, tokens_given_up: np.ndarray) -> np.ndarray:
     """d loss / d log N along a budget, ``tokens_given_up`` being d D / d log N there."""
-    here = {**surface.known, "N": N, "D": D, "C": FLOPS_PER_PARAM_TOKEN * N * D}
-    moving: dict[str, Any] = {"N": N, "D": tokens_given_up}
-    moving["C"] = FLOPS_PER_PARAM_TOKEN * N * (D + tokens_given_up)
-    if surface.unique_tokens is not None:
-        here[UNIQUE] = np.minimum(surface.unique_tokens, D)
-        moving[UNIQUE] = np.where(surface.unique_tokens < D, 0.0, tokens_given_up)
+    here, moving = _inputs(surface, N, D, tokens_given_up)
     for name, tree in surface.trees.items():
         here[name], slope = value_and_slope(tree, here, moving)
         if slope is not None:
             moving[name] = slope
     return np.asarray(moving[PREDICTED], dtype=float)
+
+
+def _inputs(surface: Surface, N: Any, D: Any, tokens_given_up: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the formulas are given, and its derivatives by log N along a budget (none without ``tokens_given_up``)."""
+    unique = surface.unique_tokens
+    if surface.exchange is not None:
+        rise = np.exp(surface.exchange)
+        N, D = N / rise, D * rise
+        tokens_given_up = None if tokens_given_up is None else tokens_given_up * rise
+        unique = None if unique is None else unique * rise  # of what is seen once all stays distinct
+    here = {**surface.known, "N": N, "D": D, "C": FLOPS_PER_PARAM_TOKEN * N * D}
+    if unique is not None:
+        here[UNIQUE] = np.minimum(unique, D)
+    if tokens_given_up is None:
+        return here, {}
+    moving = {"N": N, "D": tokens_given_up, "C": FLOPS_PER_PARAM_TOKEN * N * (D + tokens_given_up)}
+    if unique is not None:
+        moving[UNIQUE] = np.where(unique < D, 0.0, tokens_given_up)
+    return here, moving

@@ -96,13 +96,13 @@ def forecast_cells(frame: Any, target: float | None) -> Table:
 def allocation_cells(frame: Any) -> Table:
     rows = []
     for _, row in frame.iterrows():
-        known = row["identified"] or row["held"]
+        known = row["identified"]
         split = [
             size_band_text(row, "params") if known else "not identified",
             size_band_text(row, "tokens") if known else "not identified",
             number_band_text(row, "tokens_per_param") if known else "not identified",
         ]
-        exponent = [number_band_text(row, "a") if row["identified"] else ""] if "a_q50" in row else []
+        exponent = [number_band_text(row, "a") if known and not row["held"] else ""] if "a_q50" in row else []
         cells = [f"{row['compute']:.3g}", *split, *exponent, band_text(row, "loss"), f"{row['decades_beyond']:.2f} dec"]
         rows.append((*cells, row["held"]))
     exponents = ["exponent of N*"] if "a_q50" in frame else []
@@ -113,21 +113,21 @@ def allocation_cells(frame: Any) -> Table:
 
 
 def decision_cells(frame: Any) -> Table:
-    rows = [
-        (
-            f"{row['compute']:.3g}",
-            row["choice"],
-            size_text(row["params"]),
-            size_text(row["tokens"]),
-            f"{row['tokens_per_param']:.3g}",
-            f"{row['expected_loss']:.4f}",
-            f"{row['expected_regret']:.2g}",
-            f"{row['regret_q50']:.2g} / {row['regret_q95']:.2g}",
-            f"{100 * row['compute_regret_q50']:.2g} / {100 * row['compute_regret_q95']:.2g} %",
-            f"{row['p_near']:.2f}",
-        )
-        for _, row in frame.iterrows()
-    ]
+    """Choices of a decision, from :func:`bayescale.decision_table`; a choice that is not allowed has no numbers."""
+    rows = []
+    for _, row in frame.iterrows():
+        cells = ["not allowed", *[""] * 6]
+        if row["allowed"]:
+            cells = [
+                size_text(row["tokens"]),
+                f"{row['tokens_per_param']:.3g}",
+                f"{row['expected_loss']:.4f}",
+                f"{100 * row['expected_regret']:.2g} %",
+                f"{100 * row['regret_q50']:.2g} / {100 * row['regret_q95']:.2g} %",
+                f"{100 * row['compute_regret_q50']:.2g} / {100 * row['compute_regret_q95']:.2g} %",
+                f"{row['p_near']:.2f}",
+            ]
+        rows.append((f"{row['compute']:.3g}", row["choice"], size_text(row["params"]), *cells))
     header = (
         *("compute", "choice", "N", "D", "D/N", "expected loss", "regret", "50 / 95 %", "compute wasted", "P(near N*)"),
     )

@@ -16,7 +16,7 @@ from bayescale.forecast import FAR_DECADES, QUANTILES
 from bayescale.frontier import least_budget
 from bayescale.law import TRAINING
 from bayescale.optimum import Problem, best_split
-from bayescale.problem import SplitOptions, budgets_of, problem_of
+from bayescale.problem import SplitOptions, budgets_of, check_scale, problem_of
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN
 
 SEARCHED = (1e-8, 1e12)  # times what the largest run would have cost: budgets in which a loss is looked for
@@ -131,7 +131,9 @@ def compute_gain(
     check_seed(seed)
     budgets = budgets_of(compute, options.get("cost", TRAINING))
     problems = [problem_of(one, seed=seed, **options)[0] for one in (fit, other)]
-    ours, theirs = (best_split(problem, budgets[None, :]).loss for problem in problems)
+    splits = [best_split(problem, budgets[None, :]) for problem in problems]
+    check_scale(fit, budgets, splits[0])
+    ours, theirs = (split.loss for split in splits)
     count = min(len(ours), len(theirs))
     if len(ours) != len(theirs):
         raise FitError(

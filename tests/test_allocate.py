@@ -7,9 +7,12 @@ from conftest import BESIROGLU, chinchilla_loss, chinchilla_parameters
 from scipy.optimize import minimize_scalar
 
 from bayescale.allocate import allocate, allocation_summary, allocation_table, allocation_warnings
+from bayescale.approaches import approaches
+from bayescale.decide import decide
 from bayescale.fit import FitError, draws_of
 from bayescale.forecast import QUANTILES
 from bayescale.law import law_loss, load_law, sample_priors
+from bayescale.target import compute_gain
 
 BUDGETS = [1e19, 1e22, 5.76e23]
 pytestmark = pytest.mark.usefixtures("drift_once")
@@ -249,13 +252,56 @@ def test_limit_that_holds_is_said_and_leaves_no_band(learnt):
     result = allocate(learnt, [1e22, 1e23], ratio=(200, None))
     np.testing.assert_allclose(result["tokens_per_param"], 200, rtol=1e-9)
     assert list(result["held"].values) == ["tokens per parameter >= 200 in 100% of the draws"] * 2
-    assert not result["identified"].any()
+    assert result["identified"].all() and not any(result["why_not"].values), "who sets a limit knows the split"
     table = allocation_table(result)
     assert np.isnan(table[["params_q05", "params_q95", "tokens_per_param_q05"]].values).all(), "no band of no width"
     np.testing.assert_allclose(table.tokens_per_param_q50, 200)
     budget = json.loads(json.dumps(allocation_summary(result), allow_nan=False))["budgets"][0]
     assert budget["params"]["q05"] is None and budget["params"]["q50"] > 0 and budget["held"]
-    assert "not identified: held by a limit: tokens per parameter >= 200" in " ".join(allocation_warnings(result))
+    assert "1e+22 FLOP: held by your limit: tokens per parameter >= 200" in " ".join(allocation_warnings(result))
+
+
+@pytest.mark.parametrize("limits", [{"ratio": (200, None)}, {"menu": [1e9, 1e11]}, {"tokens": (None, 1e13)}])
+def test_limits_do_not_hide_that_the_runs_tell_nothing(limits, true_fit):
+    """Of a menu, and of a limit that holds few draws, the best is still learnt: not from runs on one line."""
+    result = allocate(true_fit(draws=400, collinear=True), 1e22, **limits)
+    assert bool(result["identified"].all()) == ("ratio" in limits)
+
+
+def test_more_money_than_the_limits_let_one_spend(learnt):
+    """It is left over: the largest model on all the tokens there are."""
+    result = allocate(learnt, 1e24, params=(None, 1e9), tokens=(None, 1e10))
+    np.testing.assert_allclose(
+        [result["N"].values.ravel(), result["D"].values.ravel()], [[1e9], [1e10]] * np.ones(2000)
+    )
+    assert result["held"].values[0] == "params <= 1e+09 and tokens <= 1e+10 in 100% of the draws"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_uncertain_cost_with_a_limit_has_tokens_in_every_draw(learnt, seed):
+    """Draws that could buy more than the limit train on the limit; the median run does too."""
+    money = {"cost": "6*N*D/mfu", "given": {"mfu": "0.3..0.6"}}
+    free = allocate(learnt, 1e23, seed=seed, **money)
+    most = float(free["D"].median()) / 3
+    held = allocate(learnt, 1e23, seed=seed, tokens=(None, most), **money)
+    assert float(held["D"].max()) <= most * (1 + 1e-9) and held["identified"].all()
+    np.testing.assert_allclose(held["D"].median(), most, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("compute", "message"), [(24, "less than a millionth"), (1e33, r"above 1e\+32")])
+def test_budgets_of_no_run_are_refused(learnt, compute, message):
+    for question in (allocate, decide, approaches):
+        with pytest.raises(FitError, match=message):
+            question(learnt, compute)
+    with pytest.raises(FitError, match=message):
+        compute_gain(learnt, learnt, compute)
+
+
+def test_five_runs_tell_no_split(true_fit, crossed_runs):
+    """As many runs as the law has parameters fix nothing, however narrow the prior."""
+    few = crossed_runs().isel(run=[0, 5, 11, 17, 23])
+    result = allocate(true_fit(draws=400, runs=few), 1e22)
+    assert result["why_not"].values[0] == "5 runs do not tell the 5 parameters of the law: the prior sets the split"
 
 
 def test_sizes_can_be_held(learnt):
@@ -278,7 +324,7 @@ def test_menu(learnt):
     free = allocate(learnt, [1e22, 5.76e23])
     assert (result["law_loss"] >= free["law_loss"] - 1e-12).all()
     small = allocate(learnt, 5.76e23, menu=[1e8, 1e9])
-    assert small["held"].values[0].startswith("the largest of the menu in ") and not small["identified"].any()
+    assert small["held"].values[0].startswith("the largest of the menu in ") and small["identified"].all()
     deep = allocate(learnt, 1e22, menu={"params": [1e9, 1e10], "layers": [10, 200]}, cost="(6*N + 1e8*layers)*D")
     assert np.isfinite(deep["loss"]).all()
 

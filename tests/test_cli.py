@@ -535,7 +535,7 @@ def test_allocate_with_costs_and_limits(command, parsed, saved, tmp_path):
     assert summary["cost"] == "6*N*D + 2*N*T"
     assert "N = 1e+09" in [row["choice"] for row in summary["decision"]["choices"]]
     status, out, err = command(*args, "--tokens", "1T")
-    assert status == 0 and "held by" in out and "tokens = 1e+12" in out and "not identified: held by a limit" in err
+    assert status == 0 and "held by" in out and "tokens = 1e+12" in out and "held by your limit" in err
 
 
 def test_reach(command, parsed, saved):
