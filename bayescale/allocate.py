@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescale.cost import parse_cost
+from bayescale.compute import definition_of
+from bayescale.cost import parse_cost, spend, tokens_at
 from bayescale.diagnostics import diagnostics, trust_warnings
 from bayescale.doors import flag, opened_fit, opened_result
 from bayescale.fit import FitError, check_seed, law_of
@@ -27,7 +28,6 @@ from bayescale.problem import (
     problem_of,
     problem_values,
 )
-from bayescale.runs import FLOPS_PER_PARAM_TOKEN
 from bayescale.surface import loss_at, loss_slope, loss_surface
 from bayescale.threads import one_blas_thread
 
@@ -61,7 +61,8 @@ def allocate(
     compute : budgets in the unit of the cost (FLOP by default), a number or a sequence
     closed_form : use the law's closed form where it applies, else (or with False) solve numerically
     seed : of the draws of uncertain costs, and of drift and noise in ``loss``
-    cost : what a run costs, a formula over N, D and the names in ``given``: ``"6*N*D + 2*N*T"`` adds the inference of
+    cost : what a run costs, a formula over N, D and the names in ``given``; by default its compute as the fit's runs
+        count it (:mod:`bayescale.compute`), mostly ``"6*N*D"``. ``"6*N*D + 2*N*T"`` adds the inference of
         T tokens (Sardana et al. 2024, arXiv:2401.00448), ``"6*N*D/(mfu*peak)"`` is in seconds
     given : values of the names in the cost and of inputs of the law besides N and D. A number; for the cost also
         ``"0.35..0.5"``, the 90 % band of a log-normal, or a prior such as ``"Beta(alpha=40, beta=60)"``: then every
@@ -89,7 +90,7 @@ def allocate(
     fit = opened_fit(fit)
     check_seed(seed)
     closed_form = flag("closed_form", closed_form)
-    budgets = budgets_of(compute, options.get("cost", TRAINING))
+    budgets = budgets_of(compute, options.get("cost"))
     law = law_of(fit)
     problem, covariates = problem_of(fit, seed=seed, **options)
     row = budgets[None, :]
@@ -110,7 +111,13 @@ def allocate(
     result["held"] = ("budget", held_text(split))
     for name in ("decades_beyond", "nearest_run"):
         result[name] = ("budget", at_median["predictions_constant_data"][name].values)
-    result.attrs = {"law": law.name, "seed": seed, "cost": problem.cost.text, "diagnostics": fit.attrs["diagnostics"]}
+    result.attrs = {
+        "law": law.name,
+        "seed": seed,
+        "cost": problem.cost.text,
+        "compute_counted": definition_of(fit).formula,
+        "diagnostics": fit.attrs["diagnostics"],
+    }
     return result
 
 
@@ -161,13 +168,9 @@ def _closed_form(law: Law, values: Mapping[str, Any], problem: Problem, budget: 
         )
     if not (np.isfinite(N) & (N > 0)).all():
         return None
-    D = budget / (FLOPS_PER_PARAM_TOKEN * N)
-    slopes = [
-        loss_slope(
-            problem.surface, size, budget / (FLOPS_PER_PARAM_TOKEN * size), -budget / (FLOPS_PER_PARAM_TOKEN * size)
-        )
-        for size in (N * 0.9, N * 1.1)
-    ]
+    D = tokens_at(problem.cost, {}, N, budget)
+    near = [(size, tokens_at(problem.cost, {}, size, budget)) for size in (N * 0.9, N * 1.1)]
+    slopes = [loss_slope(problem.surface, size, tokens, -tokens) for size, tokens in near]
     if not ((slopes[0] < 0) & (slopes[1] > 0)).all():
         return None
     return Split(N, D, loss_at(problem.surface, N, D), np.full(N.shape, "", dtype=object))
@@ -216,12 +219,13 @@ def _share_of_prior(fit, law: Law, problem: Problem, budget: np.ndarray, split: 
     """Width of the band of log N* relative to the band that the law's priors alone give, of some budgets."""
     prior = {name: draws[:, None] for name, draws in sample_priors(law, PRIOR_DRAWS, np.random.default_rng(0)).items()}
     values = problem_values(fit, law, problem.inputs) | prior
-    surface = loss_surface(law, values, problem.surface.unique_tokens)
+    surface = loss_surface(law, values, problem.surface.unique_tokens, problem.surface.compute)
     budget, ours = budget[:, which], split.N[:, which]
     if problem.menu is not None:  # sizes of a menu have no width: the free splits of the same training compute do
         sizes, tokens = (np.median(part[:, which], axis=0) for part in (split.N, split.D))
-        budget = FLOPS_PER_PARAM_TOKEN * (sizes * tokens)[None, :]
-        problem = replace(problem, cost=parse_cost(TRAINING, {}), cost_values={}, menu=None, limits=Limits())
+        plain = parse_cost(definition_of(fit).formula, {})
+        budget = spend(plain, {}, sizes, tokens)[None, :]
+        problem = replace(problem, cost=plain, cost_values={}, menu=None, limits=Limits())
         ours = best_split(problem, budget, strict=False).N
     elif problem.cost.uncertain:  # what is uncertain of the cost widens both bands alike
         middle = {name: float(np.median(value)) for name, value in problem.cost_values.items()}
@@ -311,7 +315,7 @@ def allocation_warnings(result: xr.Dataset) -> list[str]:
 def split_warnings(result: xr.Dataset) -> list[str]:
     """Of each budget of an allocation or decision why it is not identified, and which limits hold it."""
     warnings = []
-    unit = " FLOP" if result.attrs["cost"] == TRAINING else ""
+    unit = " FLOP" if result.attrs["cost"] == result.attrs.get("compute_counted", TRAINING) else ""
     told = (result[name].values for name in ("compute", "why_not", "held"))
     for compute, reason, held in zip(*told, strict=True):
         if reason:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayescale.compute import definition_of, largest_compute
 from bayescale.diagnostics import diagnostics, trust_warnings
 from bayescale.doors import opened_fit, opened_result
 from bayescale.fit import FitError, check_seed
@@ -19,7 +20,6 @@ from bayescale.forecast import FAR_DECADES
 from bayescale.frontier import frontier_slopes
 from bayescale.optimum import best_split
 from bayescale.problem import budgets_of, check_scale, problem_of
-from bayescale.runs import FLOPS_PER_PARAM_TOKEN
 
 NAMES = ("1 envelope", "2 isoFLOP parabola", "3 law, posterior")
 SAME_BUDGET = 0.04  # gap of log10 compute that separates one budget of an isoFLOP study from the next
@@ -87,7 +87,7 @@ def approaches(fit: xr.DataTree, compute: float, *, seed: int = 0) -> xr.Dataset
     drawn.append((frontier_slopes(problem, budget[None, :], split)["a"][:, 0], np.log(split.N[:, 0])))
     result = xr.Dataset(coords={"approach": list(NAMES)})
     bands = {"a": [a for a, _ in drawn], "params": [np.exp(n) for _, n in drawn]}
-    bands["tokens"] = [budget[0] / (FLOPS_PER_PARAM_TOKEN * N) for N in bands["params"]]
+    bands["tokens"] = [definition_of(fit).tokens(N, budget[0]) for N in bands["params"]]
     for name, values in bands.items():
         for label, q in (("q05", 0.05), ("q50", 0.5), ("q95", 0.95)):
             result[f"{name}_{label}"] = ("approach", [np.quantile(v, q) if len(v) else np.nan for v in values])
@@ -101,10 +101,12 @@ def approaches(fit: xr.DataTree, compute: float, *, seed: int = 0) -> xr.Dataset
     result.attrs = {
         "law": fit.attrs["law"],
         "compute": float(budget[0]),
+        "cost": problem.cost.text,
+        "compute_counted": definition_of(fit).formula,
         "seed": seed,
         "agree": agree,
         "statement": statement,
-        "decades_beyond": float(max(0.0, np.log10(budget[0] / data["compute"].values.max()))),
+        "decades_beyond": float(max(0.0, np.log10(budget[0] / largest_compute(fit)))),
         "diagnostics": fit.attrs["diagnostics"],
     }
     return result
@@ -220,6 +222,7 @@ def approaches_summary(result: xr.Dataset) -> dict[str, Any]:
     return {
         "law": result.attrs["law"],
         "compute": result.attrs["compute"],
+        "cost": result.attrs["cost"],
         "approaches": approaches_table(result).to_dict("records"),
         "agree": None if result.attrs["agree"] < 0 else bool(result.attrs["agree"]),
         "statement": result.attrs["statement"],

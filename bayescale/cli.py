@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bayescale.display import range_text
-from bayescale.law import DEFAULT_LAW, TRAINING
+from bayescale.law import DEFAULT_LAW
 from bayescale.lawfile import clipped
 from bayescale.tables import (
     allocation_cells,
@@ -66,7 +66,10 @@ Units = Annotated[
     list[str] | None, typer.Option("--unit", metavar="ROLE=UNIT", help="Units: params=M, tokens=B, loss=bits ...")
 ]
 Compute = Annotated[list[str], typer.Option("--compute", "-C", help="Budget, in FLOP or the cost's unit; repeatable.")]
-CostFormula = Annotated[str, typer.Option("--cost", help="What a run costs: a formula of N, D and names in --given.")]
+CostFormula = Annotated[
+    str | None,
+    typer.Option("--cost", help="What a run costs: a formula of N, D and names in --given; default: its compute."),
+]
 Given = Annotated[
     list[str] | None,
     typer.Option("--given", metavar="NAME=VALUE", help="A number, a 90 % range 0.35..0.5, or Beta(alpha=40, beta=60)."),
@@ -312,7 +315,7 @@ def forecast(
 def allocate(
     fit: FitFile,
     compute: Compute,
-    cost: CostFormula = TRAINING,
+    cost: CostFormula = None,
     given: Given = None,
     params: ParamsLimit = None,
     tokens: TokensLimit = None,
@@ -330,6 +333,7 @@ def allocate(
     """The optimal split of a budget into parameters and tokens, and what a wrong one costs."""
     from bayescale.allocate import allocate as split_compute  # 'allocate' is this command
     from bayescale.allocate import allocation_summary, allocation_table, allocation_warnings
+    from bayescale.compute import counted
     from bayescale.decide import decide, decision_statement, decision_summary, decision_table, decision_warnings
     from bayescale.files import write_table
     from bayescale.store import open_fit
@@ -349,6 +353,7 @@ def allocate(
         print_json(allocation_summary(result) | {"decision": decision_summary(decision)})
     elif not quiet:
         print_table(allocation_cells(table))
+        print(counted(result.attrs))
         if result["identified"].any():  # no advice from what the prior alone says
             print_table(decision_cells(decision_table(decision)))
             print("\n".join(decision_statement(decision)))
@@ -359,7 +364,7 @@ def allocate(
 def reach(
     fit: FitFile,
     loss: Annotated[list[str], typer.Option("--loss", "-L", help="Loss to reach; may be repeated.")],
-    cost: CostFormula = TRAINING,
+    cost: CostFormula = None,
     given: Given = None,
     params: ParamsLimit = None,
     tokens: TokensLimit = None,
@@ -371,6 +376,7 @@ def reach(
     quiet: Quiet = False,
 ) -> None:
     """The least budget whose best split reaches a loss."""
+    from bayescale.compute import counted
     from bayescale.store import open_fit
     from bayescale.target import least_compute, least_compute_summary, least_compute_table, least_compute_warnings
 
@@ -381,6 +387,7 @@ def reach(
         print_json(least_compute_summary(result))
     elif not quiet:
         print_table(least_compute_cells(least_compute_table(result)))
+        print(counted(result.attrs))
         print_warnings(least_compute_warnings(result))
 
 
@@ -389,7 +396,7 @@ def gain(
     fit: FitFile,
     other: Annotated[Path, typer.Argument(metavar="OTHER.nc", help="The fit to compare it with.")],
     compute: Compute,
-    cost: CostFormula = TRAINING,
+    cost: CostFormula = None,
     given: Given = None,
     params: ParamsLimit = None,
     tokens: TokensLimit = None,
@@ -399,6 +406,7 @@ def gain(
     quiet: Quiet = False,
 ) -> None:
     """Compute-equivalent gain: how much more compute the other recipe needs for the same loss."""
+    from bayescale.compute import counted
     from bayescale.store import open_fit
     from bayescale.target import compute_gain, gain_summary, gain_table, gain_warnings
 
@@ -410,6 +418,7 @@ def gain(
         print_json(gain_summary(result))
     elif not quiet:
         print_table(gain_cells(gain_table(result)))
+        print(counted(result.attrs))
         print_warnings(gain_warnings(result))
 
 
@@ -424,6 +433,7 @@ def approaches(
     """N*(C) by the envelope, by isoFLOP parabolas and by the law, side by side."""
     from bayescale.approaches import approaches as compare  # 'approaches' is this command
     from bayescale.approaches import approaches_summary, approaches_table, approaches_warnings
+    from bayescale.compute import counted
     from bayescale.store import open_fit
 
     with working("resampling the runs", quiet or as_json):
@@ -432,6 +442,7 @@ def approaches(
         print_json(approaches_summary(result))
     elif not quiet:
         print_table(approaches_cells(approaches_table(result)))
+        print(counted(result.attrs))
         print(result.attrs["statement"])
         print_warnings(approaches_warnings(result))
 
@@ -446,7 +457,7 @@ def next_(
     compute: Annotated[str | None, typer.Option("--compute", "-C", help="With params, regret: the budget.")] = None,
     runs: Annotated[int, typer.Option("--runs", "-n", help="How many runs at most.")] = 1,
     candidates: Annotated[str | None, typer.Option(help="CSV of runs that could be made: params,tokens.")] = None,
-    cost: CostFormula = TRAINING,
+    cost: CostFormula = None,
     given: Given = None,
     law_only: Annotated[bool, typer.Option("--law-only", help="Plan as if the law were exactly right.")] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Save the plan here (CSV).")] = None,
@@ -455,6 +466,7 @@ def next_(
     quiet: Quiet = False,
 ) -> None:
     """Which affordable runs tell most about a target: the next one, or a plan."""
+    from bayescale.compute import counted
     from bayescale.design import next_run, next_statement, next_summary, next_table, next_warnings
     from bayescale.files import write_table
     from bayescale.store import open_fit
@@ -483,6 +495,7 @@ def next_(
     elif not quiet:
         print_table(plan_cells(table))
         print(next_statement(result))
+        print(counted(result.attrs))
         print_warnings(next_warnings(result))
 
 
@@ -679,6 +692,7 @@ def compare(
     from bayescale.average import average_allocation, average_forecast
     from bayescale.compare import compare as compare_fits  # 'compare' is this command
     from bayescale.compare import fit_laws
+    from bayescale.compute import definition_of
     from bayescale.executors import open_executor
     from bayescale.files import write_table
     from bayescale.fit import law_of
@@ -705,7 +719,8 @@ def compare(
     best = fits[str(result["law"].values[0])]
     with working("asking the laws", quiet or as_json):
         answers = [answer for name in fits for answer in nested_questions(fits[name], result)]
-        sensitivity = prior_sensitivity(best) if has_split(law_of(best)) else None
+        known = has_split(law_of(best)) and not definition_of(best).doubt
+        sensitivity = prior_sensitivity(best) if known else None
         mixed = average_forecast(fits, result["weight_forward"], *sizes, seed=seed) if params else None
         split = average_allocation(fits, result["weight_forward"], budgets, seed=seed) if budgets else None
     if output is not None:

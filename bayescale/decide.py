@@ -9,6 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.allocate import held_text, labelled, median_split, not_identified, split_warnings
+from bayescale.compute import definition_of
 from bayescale.cost import increasing_root, spend
 from bayescale.diagnostics import diagnostics, trust_warnings
 from bayescale.doors import flag, number, numbers, opened_fit, opened_result
@@ -16,7 +17,6 @@ from bayescale.drift import AtScale, posterior_by_scale
 from bayescale.exchange import exchange_errors, lowest
 from bayescale.fit import FitError, check_seed
 from bayescale.forecast import distance_warnings, planned_runs
-from bayescale.law import TRAINING
 from bayescale.optimum import Problem, Split, best_split
 from bayescale.problem import SplitOptions, budgets_of, check_scale, forecast_inputs, problem_of
 from bayescale.regret import candidates as candidate_sizes
@@ -82,7 +82,7 @@ def decide(
     drift = flag("drift", drift)
     tolerance = number("tolerance", tolerance, "a share of the loss above 0, such as 0.001,")
     factor = number("factor", factor, "a number above 1", above=1.0)
-    budgets = budgets_of(compute, options.get("cost", TRAINING))
+    budgets = budgets_of(compute, options.get("cost"))
     sizes = np.zeros(0) if candidates is None else numbers("candidates", candidates)
     if not (np.isfinite(sizes) & (sizes > 0)).all():
         raise FitError("candidates must be sizes N above 0")
@@ -127,6 +127,7 @@ def decide(
         "law": fit.attrs["law"],
         "seed": seed,
         "cost": problem.cost.text,
+        "compute_counted": definition_of(fit).formula,
         "tolerance": tolerance,
         "factor": factor,
         "drift": int(drift),

@@ -17,17 +17,16 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescale.cost import Cost, check_rises, draw_quantities, parse_cost, spend
+from bayescale.compute import definition_of
+from bayescale.cost import Cost, check_rises, draw_quantities, increasing_root, parse_cost, spend, tokens_at
 from bayescale.diagnostics import diagnostics, trust_warnings
 from bayescale.doors import flag, mapping, number, opened_fit, opened_result
 from bayescale.drift import posterior_by_scale, sample_curve
 from bayescale.fit import FitError, check_seed, check_whole, law_of
 from bayescale.forecast import MAX_POINTS, distance_warnings, planned_runs
-from bayescale.law import TRAINING
 from bayescale.noise import NOISES, noise_scale
 from bayescale.optimum import Problem, best_split
-from bayescale.problem import problem_values
-from bayescale.runs import FLOPS_PER_PARAM_TOKEN
+from bayescale.problem import default_cost, problem_values
 from bayescale.surface import loss_at, loss_surface
 from bayescale.threads import one_blas_thread
 
@@ -63,7 +62,7 @@ def next_run(
     compute: float | None = None,
     candidates: Any = None,
     most: int = 1,
-    cost: str = TRAINING,
+    cost: str | None = None,
     given: Mapping[str, Any] | None = None,
     drift: bool = True,
     seed: int = 0,
@@ -103,6 +102,7 @@ def next_run(
         raise FitError(f"the runs of this fit have no {min(without)}: next_run plans runs by their params and tokens")
     check_whole("most", most, 1)
     budget, drift = number("budget", budget), flag("drift", drift)
+    cost = default_cost(fit) if cost is None else cost
     priced = parse_cost(cost, mapping("given", given))
     if priced.uncertain:
         raise FitError(f"cost '{cost}': a plan needs certain values; give numbers, not ranges")
@@ -153,6 +153,7 @@ def next_run(
         "seed": int(seed),
         "budget": float(budget),
         "cost": priced.text,
+        "compute_counted": definition_of(fit).formula,
         "drift": int(drift),
         "sd_now": sd_now,
         "width_now": width_now,
@@ -198,11 +199,12 @@ def _aim(fit: xr.DataTree, target: str, params: Any, tokens: Any, compute: Any) 
         budget = planned_runs(fit, 1.0, compute, {})["tokens"].values
         if len(budget) != 1:
             raise FitError(f"the target '{target}' is about the split of one budget: give one number as compute")
-        problem = Problem(loss_surface(law, problem_values(fit, law, {})), parse_cost(TRAINING, {}), {})
+        surface = loss_surface(law, problem_values(fit, law, {}), None, definition_of(fit).tree)
+        problem = Problem(surface, parse_cost(default_cost(fit), {}), {})
         split = best_split(problem, budget[None, :])
         near, far = np.quantile(np.log(split.N), [0.005, 0.995])
         N = np.exp(np.linspace(near - np.log(4.0), far + np.log(4.0), AROUND))
-        points = planned_runs(fit, N, budget / (FLOPS_PER_PARAM_TOKEN * N), {})
+        points = planned_runs(fit, N, definition_of(fit).tokens(N, budget), {})
         what = "log N*" if target == "params" else "root of the regret, in log loss,"
         text = f"{what} at {budget[0]:.4g} FLOP"
     middle = points.isel(point=[points.sizes["point"] // 2])
@@ -241,12 +243,14 @@ def _candidates(
         return planned_runs(fit, np.asarray(N), np.asarray(D), {}), True
     data = fit["constant_data"]
     smallest, shortest = float(data["params"].min()), float(data["tokens"].min())
-    N = np.geomspace(smallest, max(budget / (FLOPS_PER_PARAM_TOKEN * shortest), smallest * 2), GRID)
-    D = np.geomspace(shortest, max(budget / (FLOPS_PER_PARAM_TOKEN * smallest), shortest * 2), GRID)
+    most = float(increasing_root(lambda N: spend(cost, values, N, shortest), np.full(1, budget), (1,))[0])
+    longest = float(tokens_at(cost, values, np.full(1, smallest), np.full(1, budget))[0])
+    N = np.geomspace(smallest, np.fmax(most, smallest * 2), GRID)
+    D = np.geomspace(shortest, np.fmax(longest, shortest * 2), GRID)
     N, D = (grid.ravel() for grid in np.meshgrid(N, D, indexing="ij"))
     prices = np.broadcast_to(spend(cost, values, N, D), N.shape)
     # and the dearest run of every size
-    kept = (prices <= budget) & (D / N >= RATIOS[0]) & (D / N <= RATIOS[1])
+    kept = (prices <= budget * (1 + 1e-9)) & (D / N >= RATIOS[0]) & (D / N <= RATIOS[1])
     if not kept.any():
         kept = prices == prices.min()
     return planned_runs(fit, N[kept], D[kept], {}), False
@@ -262,7 +266,7 @@ def _beliefs(fit: xr.DataTree, points: xr.Dataset, aim: Aim, drift: bool, seed: 
         losses = sample_curve(fit, every, np.random.default_rng(seed), by_scale=by_scale).log_loss
     else:
         law = law_of(fit)
-        surface = loss_surface(law, problem_values(fit, law, {}))
+        surface = loss_surface(law, problem_values(fit, law, {}), None, definition_of(fit).tree)
         losses = np.log(loss_at(surface, every["params"].values[None, :], every["tokens"].values[None, :]))
     if not np.isfinite(losses).all():
         raise FitError("the law overflows at one of the candidates; they are too far from any run it was fitted to")

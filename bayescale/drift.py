@@ -28,6 +28,7 @@ import xarray as xr
 from scipy.linalg.lapack import dtrtri
 from scipy.special import logsumexp, ndtr
 
+from bayescale.compute import largest_compute
 from bayescale.fit import law_of
 from bayescale.law import Law, column, loss_given, size_column, standard_parameters
 from bayescale.noise import FINEST, NOISES, log_density, noise_scale, sample_noise
@@ -330,7 +331,7 @@ def _beyond(fit: xr.DataTree, points: xr.Dataset) -> np.ndarray:
     """
     if not {"N", "D"} <= set(law_of(fit).inputs):
         return np.zeros(points.sizes["point"])
-    decades = np.log10(points["compute"].values / float(fit["constant_data"]["compute"].max()))
+    decades = np.log10(points["compute"].values / largest_compute(fit, law_of(fit).inputs))
     return np.clip(decades / BEYOND_DECADES, 0.0, 1.0)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 
 from bayescale.allocate import allocate
+from bayescale.compute import definition_of, largest_compute
 from bayescale.diagnostics import diagnostics
 from bayescale.drift import BEYOND_DECADES, has_drift
 from bayescale.fit import draws_of, law_of
@@ -23,7 +24,6 @@ from bayescale.javascript import HELPERS, law_script
 from bayescale.law import law_loss
 from bayescale.lawfile import Law, column
 from bayescale.pointwise import SHARES, draw_each, flat, summed
-from bayescale.runs import FLOPS_PER_PARAM_TOKEN
 from bayescale.threads import one_blas_thread
 
 STEP = 0.15  # decades between nodes of the grid, at most
@@ -61,7 +61,7 @@ def explorer(fit: xr.DataTree, *, at: Mapping[str, float] | None = None, seed: i
     fixed = {name: float(values[name]) for name in law.constants}
     fixed |= {symbol: float(at[column(symbol)]) for symbol in law.inputs if symbol not in ("N", "D", "C")}
     compute = np.log10(fit["constant_data"]["compute"].values)
-    first, last = float(compute.min()), float(compute.max())
+    first, last = float(compute.min()), float(np.log10(largest_compute(fit, law.inputs)))
     budgets = np.linspace(first, last + BEYOND, BUDGETS)
     split = allocate(fit, 10**budgets, given=at or None, seed=seed)
     ratio = np.log10((fit["constant_data"]["tokens"] / fit["constant_data"]["params"]).values)
@@ -70,7 +70,7 @@ def explorer(fit: xr.DataTree, *, at: Mapping[str, float] | None = None, seed: i
     low, high = (float(pick([*ratio, *best, np.log10(20.0)])) for pick in (min, max))
     grid = _grid(fit, law, at, seed, first, last, low - AROUND, high + AROUND, every)
     return {
-        "script": law_script(law, fixed),
+        "script": law_script(law, fixed, definition_of(fit).formula),
         "helpers": HELPERS,
         "draws": encode(draws[:, ::every]),
         "count": len(draws[0, ::every]),
@@ -78,7 +78,7 @@ def explorer(fit: xr.DataTree, *, at: Mapping[str, float] | None = None, seed: i
         "grid": grid,
         "first": first,
         "last": last,
-        "perParamToken": FLOPS_PER_PARAM_TOKEN,
+        "counted": definition_of(fit).formula,
         "farDecades": FAR_DECADES,
         "farFromRuns": FAR_FROM_RUNS,
         "budgets": budgets.tolist(),
@@ -96,7 +96,7 @@ def _grid(fit, law: Law, at, seed: int, first: float, last: float, low: float, h
     rows = np.unique(np.concatenate(parts))
     columns = _nodes(low, high, step)
     u, v = (part.ravel() for part in np.meshgrid(rows, columns, indexing="ij"))
-    params = np.sqrt(10 ** (u - v) / FLOPS_PER_PARAM_TOKEN)
+    params = definition_of(fit).params(10**v, 10**u)
     values = draws_of(fit)
     fixed = {symbol: at[column(symbol)] for symbol in law.inputs if symbol not in ("N", "D", "C")}
     more, told = [], []

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayescale.compute import Definition, learn, sizes_of
 from bayescale.diagnostics import ESS_MIN, check_identification, noted
 from bayescale.kernel import machine
 from bayescale.law import (
@@ -34,7 +35,7 @@ from bayescale.model import Model, build_model, inputs_of, model_data, model_of_
 from bayescale.noise import NOISES, default_noise, log_density, log_mass, noise_scale
 from bayescale.priors import Prior, quantile
 from bayescale.quick import NotTrusted, approximate
-from bayescale.runs import read_runs
+from bayescale.runs import UNITS_KEPT, read_runs
 from bayescale.sampling import DRAWS_MAX, SamplerError, as_dataset, best_attempt
 from bayescale.shipped import changed_law
 from bayescale.smooth import far_off, seen_by
@@ -93,7 +94,8 @@ def fit(
     5e7: LOO then computes it by chunks), ``observed_data`` (``log_loss`` [run]; another observed quantity under the
     name of its column),
     ``constant_data`` (columns of the runs [run] and reference constants). Its attributes hold the text of the law,
-    noise, seed, versions and, as JSON, ``diagnostics`` (see :mod:`bayescale.diagnostics`) and ``notes`` of the lint.
+    noise, seed, versions, how compute is counted (``compute``, a formula of N and D, see :mod:`bayescale.compute`) and,
+    as JSON, ``diagnostics`` (see :mod:`bayescale.diagnostics`) and ``notes`` of the lint.
 
     Raises
     ------
@@ -143,7 +145,7 @@ def fit(
         "notes": json.dumps(notes),
         "versions": json.dumps(versions()),
         "machine": machine(),
-    }
+    } | compute_attributes(runs)
     if not report["converged"] and not allow_unconverged:
         tried = f"{setting.get('attempts', 1)} attempt(s)"
         raise FitError(
@@ -231,11 +233,19 @@ def refit(
     report, posterior, stats, _ = _sampled(model, law.priors | NOISES[noise].priors, draws, chains, seed, enough=enough)
     result = _assemble(law, noise, runs, constants, posterior, stats)
     result["constant_data"] = result["constant_data"].to_dataset().assign(kept=("run", np.asarray(kept, dtype=bool)))
-    result.attrs = {
-        name: tree.attrs[name] for name in ("law", "law_text", "noise", "source", "rows") if name in tree.attrs
-    }
+    kept_attrs = ("law", "law_text", "noise", "source", "rows", "compute", "compute_doubt", *UNITS_KEPT)
+    result.attrs = {name: tree.attrs[name] for name in kept_attrs if name in tree.attrs}
     result.attrs |= {"seed": seed, "diagnostics": json.dumps(report)}
     return result
+
+
+def compute_attributes(runs: xr.Dataset) -> dict[str, str]:
+    """What a fit says of its runs' compute: ``compute``, a formula, and ``compute_doubt`` where it does not hold."""
+    sizes = sizes_of(runs)
+    found = Definition() if sizes is None else learn(*sizes, unit_known=True)
+    about = {"compute": found.formula, "compute_doubt": found.doubt}
+    about |= {name: runs.attrs.get(name) for name in UNITS_KEPT}
+    return {name: value for name, value in about.items() if value}
 
 
 def runs_of(tree: xr.DataTree) -> xr.Dataset:
@@ -244,9 +254,8 @@ def runs_of(tree: xr.DataTree) -> xr.Dataset:
     runs = data[[name for name in data.data_vars if data[name].dims == ("run",)]]
     seen = tree["observed_data"][law.observed.variable]
     seen = np.exp(seen) if law.observed.scale == "log" else seen
-    return runs.assign({law.observed.column: seen}).assign_attrs(
-        source=tree.attrs["source"], rows=tree.attrs.get("rows", "row")
-    )
+    about = {name: tree.attrs[name] for name in ("source", *UNITS_KEPT) if name in tree.attrs}
+    return runs.assign({law.observed.column: seen}).assign_attrs(about | {"rows": tree.attrs.get("rows", "row")})
 
 
 def _quick(model: Model, priors: Mapping[str, Prior], draws: int, chains: int, seed: int) -> tuple[Any, dict[str, str]]:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayescale.compute import definition_of, largest_compute
 from bayescale.diagnostics import diagnostics, trust_warnings
 from bayescale.doors import mapping, number, numbers, opened_fit, opened_result
 from bayescale.drift import (
@@ -24,7 +25,6 @@ from bayescale.fit import FitError, check_seed, draws_of, law_of
 from bayescale.law import Law, column, loss_given, size_column
 from bayescale.lawfile import COLUMNS
 from bayescale.noise import NOISES, noise_scale, sample_noise, sample_share
-from bayescale.runs import FLOPS_PER_PARAM_TOKEN
 from bayescale.threads import one_blas_thread
 
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}  # the 90 % and 50 % equal-tailed bands
@@ -63,10 +63,10 @@ def forecast(
     Returns
     -------
     DataTree with the ArviZ groups ``predictions`` (``law_loss`` and ``loss`` [chain, draw, point], nats) and
-    ``predictions_constant_data`` (``params``, ``tokens``, ``compute`` = 6 N D [FLOP], ``decades_beyond`` the largest
-    run's compute, and ``share_params``, ``share_drift``, ``share_noise`` of the variance of log loss [point], which
-    sum to 1; with ``measured`` also ``elpd``, the log predictive density of each measured log loss). Medians and
-    quantiles are what to report: the mean of exp(Student-t) does not exist.
+    ``predictions_constant_data`` (``params``, ``tokens``, ``compute`` as the runs count it [FLOP],
+    ``decades_beyond`` the largest run's compute, and ``share_params``, ``share_drift``, ``share_noise`` of the variance
+    of log loss [point], which sum to 1; with ``measured`` also ``elpd``, the log predictive density of each measured
+    log loss). Medians and quantiles are what to report: the mean of exp(Student-t) does not exist.
 
     Raises
     ------
@@ -186,8 +186,8 @@ def squared_width(part: xr.DataArray) -> xr.DataArray:
 def planned_runs(fit: xr.DataTree, params: Any, tokens: Any, covariates: Mapping[str, Any]) -> xr.Dataset:
     """The planned runs as a Dataset [point], checked, with their distance beyond the data.
 
-    ``compute`` = 6 N D where N and D are given; the count of items of a proportion is that of the runs unless it is
-    among the covariates.
+    ``compute`` as the runs count it where N and D are given; the count of items of a proportion is that of the runs
+    unless it is among the covariates.
     """
     law = law_of(fit)
     given = {"params": params, "tokens": tokens} | mapping("covariates", covariates)
@@ -216,12 +216,13 @@ def planned_runs(fit: xr.DataTree, params: Any, tokens: Any, covariates: Mapping
         raise FitError(f"{count} points: 1 to {MAX_POINTS} can be forecast together")
     points = xr.Dataset({name: ("point", values.copy()) for name, values in columns.items()})
     if sizes and "compute" not in points:
-        points["compute"] = FLOPS_PER_PARAM_TOKEN * points["params"] * points["tokens"]
+        points["compute"] = definition_of(fit).compute(points["params"], points["tokens"])
     runs = fit["constant_data"]
     if law.observed.count and law.observed.count not in points:
         points[law.observed.count] = ("point", np.full(count, np.round(float(runs[law.observed.count].median()))))
     size = size_column(law)
-    beyond = np.log10(points[size] / float(runs[size].max()))
+    most = largest_compute(fit, law.inputs) if size == "compute" else float(runs[size].max())
+    beyond = np.log10(points[size] / most)
     if size == "loss":  # a better model than any seen lies beyond, not a worse one
         beyond = np.log10(float(runs[size].min()) / points[size])
     points["decades_beyond"] = np.maximum(0.0, beyond)

@@ -3,11 +3,10 @@
 import json
 from collections.abc import Mapping
 
-from bayescale.formula import Binary, Call, Name, Negative, Node, Number, names
+from bayescale.formula import Binary, Call, Name, Negative, Node, Number, names, parse
 from bayescale.functions import FUNCTIONS
-from bayescale.law import Law, split_law
+from bayescale.law import TRAINING, Law, split_law
 from bayescale.lawfile import PREDICTED
-from bayescale.runs import FLOPS_PER_PARAM_TOKEN
 
 # power: C and NumPy say that any power of 1 is 1, JavaScript does not; gammaln: that of Cephes, which is SciPy's;
 # saturation: the Newton steps of formula.py
@@ -73,8 +72,8 @@ def javascript(node: Node) -> str:
     raise TypeError(f"not a formula tree: {node!r}")
 
 
-def law_script(law: Law, fixed: Mapping[str, float]) -> str:
-    """Source of an object with ``parameters`` (their names), ``prepare`` and ``loss``.
+def law_script(law: Law, fixed: Mapping[str, float], compute: str = TRAINING) -> str:
+    """Source of an object with ``parameters`` (their names), ``prepare``, ``loss`` and ``compute``.
 
     ``prepare`` takes the parameters in that order and returns a list of what the loss needs of them, computed once a
     draw; ``loss(list, start, N, D)`` reads it from position ``start`` of an array.
@@ -82,6 +81,7 @@ def law_script(law: Law, fixed: Mapping[str, float]) -> str:
     Parameters
     ----------
     fixed : reference constants, and inputs of the law besides N, D and C, by symbol
+    compute : C as a formula of N and D; in the object ``compute(N, D)``
     """
     known = {*law.priors, *fixed}
     trees, parts = split_law(law, known)
@@ -98,13 +98,14 @@ def law_script(law: Law, fixed: Mapping[str, float]) -> str:
             *(f"    const ${name} = {javascript(tree)};" for name, tree in before.items()),
             f"    return [{', '.join(javascript(part) for part in parts.values())}];",
             "  };",
+            f"  const compute = ($N, $D) => {javascript(parse(compute))};",
             "  const loss = (known, start, $N, $D) => {",
-            f"    const $C = {FLOPS_PER_PARAM_TOKEN!r} * $N * $D;",
+            "    const $C = compute($N, $D);",
             *(f"    const ${name} = known[start + {i}];" for i, name in enumerate(parts)),
             *(f"    const ${name} = {javascript(tree)};" for name, tree in trees.items()),
             f"    return ${PREDICTED};",
             "  };",
-            f"  return {{ parameters: {json.dumps(list(law.priors))}, width: {len(parts)}, prepare, loss }};",
+            f"  return {{ parameters: {json.dumps(list(law.priors))}, width: {len(parts)}, prepare, loss, compute }};",
             "})()",
         ]
     )

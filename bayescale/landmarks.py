@@ -10,8 +10,8 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.allocate import allocate
+from bayescale.compute import definition_of
 from bayescale.doors import opened_fit
-from bayescale.runs import FLOPS_PER_PARAM_TOKEN
 
 
 @functools.cache
@@ -30,9 +30,9 @@ def landmark_table(fit: xr.DataTree, *, seed: int = 0) -> pd.DataFrame:
 
     Returns
     -------
-    Table, a row a model: ``model``, ``params``, ``tokens``, ``compute`` = 6 N D, ``times_q05``, ``times_q50``,
-    ``times_q95`` (its N over N*: 2 is twice as large as the best split has it), ``decades_beyond``, ``identified`` and
-    ``source``; its attribute ``diagnostics`` is that of the fit.
+    Table, a row a model: ``model``, ``params``, ``tokens``, ``compute`` as the fit counts it, ``times_q05``,
+    ``times_q50``, ``times_q95`` (its N over N*: 2 is twice as large as the best split has it), ``decades_beyond``,
+    ``identified`` and ``source``; its attribute ``diagnostics`` is that of the fit.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def landmark_table(fit: xr.DataTree, *, seed: int = 0) -> pd.DataFrame:
     table = pd.DataFrame({"model": [row["name"] for row in rows]})
     for name in ("params", "tokens"):
         table[name] = [float(row[name]) for row in rows]
-    table["compute"] = FLOPS_PER_PARAM_TOKEN * table["params"] * table["tokens"]
+    table["compute"] = definition_of(fit).compute(table["params"], table["tokens"])
     split = allocate(fit, table["compute"].to_numpy(), seed=seed)
     times = table["params"].to_numpy() / split["N"].stack(sample=("chain", "draw")).transpose("sample", "budget").values
     for name, share in (("times_q05", 0.05), ("times_q50", 0.5), ("times_q95", 0.95)):

@@ -6,7 +6,7 @@ from typing import Any
 
 import xarray as xr
 
-from bayescale import lint_rows, lint_values
+from bayescale import lint_compute, lint_rows, lint_values
 from bayescale.law import Law, load_law
 from bayescale.lint_values import Note
 from bayescale.runs import read_runs
@@ -56,7 +56,8 @@ def remarks(runs: xr.Dataset, law: Law | None = None) -> list[Note]:
         *lint_values.few_runs(seen, 0 if law is None else len(law.priors)),
         *lint_values.few_values(seen),
         *lint_values.collinear(seen),
-        *lint_values.compute_differs(seen),
+        *lint_compute.compute_unit(seen),
+        *lint_compute.compute_differs(seen),
         *lint_values.perplexity(seen),
         *lint_values.units(seen),
         *lint_values.isolated(seen),

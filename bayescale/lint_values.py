@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayescale.runs import FLOPS_PER_PARAM_TOKEN, SIZES
 from bayescale.smooth import SURPRISING_SD, Seen, Surface, line_of_sizes, log_slope, move_together
 from bayescale.written import number_text, rows_text, size_text, symbol
 
@@ -87,25 +86,6 @@ def collinear(seen: Seen) -> Iterator[Note]:
             "warning",
             f"N and D move together, along {line_of_sizes(seen.runs)}: the runs do not tell the effects of N and D "
             "apart; vary D at fixed N (so that tokens per parameter vary 3 times or more)",
-        )
-
-
-def compute_differs(seen: Seen) -> Iterator[Note]:
-    if not set(SIZES) <= set(seen.runs.data_vars):
-        return
-    n, d, c = (seen.runs[name].values for name in SIZES)
-    if not all(values.dtype.kind == "f" and (values > 0).all() for values in (n, d, c)):
-        return
-    ratio = np.log(c) - np.log(FLOPS_PER_PARAM_TOKEN) - np.log(n) - np.log(d)
-    odd = np.flatnonzero(np.abs(ratio) > np.log(1.5))
-    if odd.size:
-        yield note(
-            seen,
-            "compute_differs",
-            "info",
-            f"compute differs from 6 N D by more than 1.5 times in {odd.size} of {seen.number} runs: "
-            "N may exclude embeddings, or compute may include attention",
-            odd,
         )
 
 

@@ -7,6 +7,7 @@ import xarray as xr
 
 from bayescale.allocate import allocate
 from bayescale.approaches import LEAST_SIZES, budgets_in
+from bayescale.compute import definition_of
 from bayescale.diagnostics import diagnostics
 from bayescale.doors import numbers, opened_fit, opened_result
 from bayescale.figures import (
@@ -34,7 +35,6 @@ from bayescale.law import column, law_loss, size_column
 from bayescale.noise import noise_scale
 from bayescale.optimum import best_split
 from bayescale.problem import problem_of
-from bayescale.runs import FLOPS_PER_PARAM_TOKEN
 from bayescale.surface import loss_at
 
 if TYPE_CHECKING:
@@ -126,6 +126,7 @@ def plot_isoflops(fit: xr.DataTree) -> "Figure":
 
     fit = opened_fit(fit)
     problem, _ = problem_of(fit)
+    definition = definition_of(fit)
     collinear = diagnostics(fit)["collinear"]
     data = fit["constant_data"]
     log_c = np.log10(data["compute"].values)
@@ -143,14 +144,14 @@ def plot_isoflops(fit: xr.DataTree) -> "Figure":
             low, middle, high = np.quantile(split.N[:, i], [0.05, 0.5, 0.95])
             ends = widened([*sizes, middle / 3, middle * 3])
             grid = np.geomspace(*ends, 60)
-            curve = loss_at(problem.surface, grid[None, :], budget / FLOPS_PER_PARAM_TOKEN / grid[None, :])
+            curve = loss_at(problem.surface, grid[None, :], definition.tokens(grid, budget)[None, :])
             q05, q50, q95 = np.quantile(curve, [0.05, 0.5, 0.95], axis=0)
             inside = q50 <= 1.05 * highest
             axes.fill_between(grid[inside], q05[inside], q95[inside], color=colour, alpha=0.25, lw=0)
             axes.plot(grid[inside], q50[inside], color=colour, lw=1.2)
             dots = near[shown[near]]
             axes.scatter(N[dots], loss[dots], s=18, color=colour, edgecolors="white", lw=0.4, zorder=3)
-            least = float(np.median(loss_at(problem.surface, middle, budget / FLOPS_PER_PARAM_TOKEN / middle)))
+            least = float(np.median(loss_at(problem.surface, middle, definition.tokens(middle, budget))))
             axes.plot([low, high], [least, least], color=TRUTH, lw=2.4, solid_capstyle="butt", zorder=5)
             label = "best N: median and 90 % band" if i == 0 else None
             axes.plot(middle, least, "D", ms=4.5, color=TRUTH, mec="white", mew=0.5, zorder=6, label=label)

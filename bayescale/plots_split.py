@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from bayescale.allocate import allocate
+from bayescale.compute import definition_of
 from bayescale.diagnostics import diagnostics
 from bayescale.display import size_text
 from bayescale.doors import number, opened_fit, opened_result
@@ -31,7 +32,6 @@ from bayescale.fit import FitError, check_whole
 from bayescale.forecast import quantiles
 from bayescale.landmarks import landmark_table
 from bayescale.problem import problem_of
-from bayescale.runs import FLOPS_PER_PARAM_TOKEN
 from bayescale.surface import loss_at
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def plot_frontier(fit: xr.DataTree, compute: float | None = None) -> "Figure":
     end = max(BEYOND * largest, 2 * (compute or 0.0))
     budgets = np.sort(np.append(np.geomspace(low, end, 50), largest))
     split = allocate(fit, budgets)
-    thumb = np.sqrt(budgets / (FLOPS_PER_PARAM_TOKEN * RULE_OF_THUMB))
+    thumb = definition_of(fit).params(RULE_OF_THUMB, budgets)
     with style():
         figure, panels = plt.subplots(1, 2, figsize=(WIDE[0] * 1.1, 3.9), sharex=True)
         for axes, name, column, rule, label in zip(
@@ -109,6 +109,7 @@ def plot_surface(fit: xr.DataTree, compute: float | None = None) -> "Figure":
     fit = opened_fit(fit)
     data, (dots, count) = fit["constant_data"], _dots(fit)
     problem, _ = problem_of(fit)
+    definition = definition_of(fit)
     budget = compute or 10 * float(data["compute"].max())
     split = allocate(fit, budget)
     clouds = [split[name].values.ravel() for name in ("N", "D")]
@@ -133,9 +134,9 @@ def plot_surface(fit: xr.DataTree, compute: float | None = None) -> "Figure":
         shade.set_rasterized(True)
         lines = axes.contour(N, D, loss, levels=levels[1:-1:2], colors="white", linewidths=0.7)
         axes.clabel(lines, fontsize=8, fmt=lambda value: f"{value:.{digits}f}".rstrip("0"), colors="black")
-        budgets = log_ticks(6 * N[0] * D[0], 6 * N[-1] * D[-1], 6)
+        budgets = log_ticks(definition.compute(N[0], D[0]), definition.compute(N[-1], D[-1]), 6)
         for amount in budgets:
-            tokens = amount / (FLOPS_PER_PARAM_TOKEN * N)
+            tokens = definition.tokens(N, amount)
             inside = (tokens > D[0]) & (tokens < D[-1])
             if inside.sum() < 12:
                 continue
@@ -184,7 +185,7 @@ def plot_landmarks(fit: xr.DataTree) -> "Figure":
     import matplotlib.pyplot as plt
 
     fit = opened_fit(fit)
-    table = landmark_table(fit)
+    table, definition = landmark_table(fit), definition_of(fit)
     data, (dots, count) = fit["constant_data"], _dots(fit)
     largest = float(data["compute"].max())
     low = min(float(data["compute"].min()), table["compute"].min()) / 2
@@ -197,9 +198,9 @@ def plot_landmarks(fit: xr.DataTree) -> "Figure":
         for edge, alpha in ((budgets <= largest, 0.32), (budgets >= largest, 0.14)):
             sizes = np.concatenate([band["q05"][edge], band["q95"][edge][::-1]])
             spent = np.concatenate([budgets[edge], budgets[edge][::-1]])
-            axes.fill(sizes, spent / FLOPS_PER_PARAM_TOKEN / sizes, color=BAND, alpha=alpha, lw=0)
+            axes.fill(sizes, definition.tokens(sizes, spent), color=BAND, alpha=alpha, lw=0)
         axes.fill([], [], color=BAND, alpha=0.32, label="best splits: 90 % band, paler beyond the runs")
-        axes.plot(band["q50"], budgets / FLOPS_PER_PARAM_TOKEN / band["q50"], color=BAND, lw=1.4, label="median")
+        axes.plot(band["q50"], definition.tokens(band["q50"], budgets), color=BAND, lw=1.4, label="median")
         label = runs_label(count, "runs fitted")
         axes.scatter(dots["params"], dots["tokens"], s=9, c=POINT, lw=0, alpha=0.6, label=label)
         axes.scatter(table["params"], table["tokens"], s=30, marker="s", color=TRUTH, edgecolors="white", zorder=5)

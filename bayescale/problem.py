@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayescale.compute import definition_of
 from bayescale.cost import check_rises, draw_quantities, parse_cost, quantity
 from bayescale.doors import mapping, number, numbers, what_is
 from bayescale.drift import has_drift
@@ -25,7 +26,7 @@ MOST_TRAINING_FLOP = 1e32
 class SplitOptions(TypedDict, total=False):
     """Options that every question about a split takes; :func:`bayescale.allocate` says what they mean."""
 
-    cost: str
+    cost: str | None
     given: Mapping[str, Any] | None
     params: Any
     tokens: Any
@@ -37,7 +38,7 @@ class SplitOptions(TypedDict, total=False):
 def problem_of(
     fit: xr.DataTree,
     *,
-    cost: str = TRAINING,
+    cost: str | None = None,
     given: Mapping[str, Any] | None = None,
     params: Any = None,
     tokens: Any = None,
@@ -72,6 +73,7 @@ def problem_of(
             f"{clash[0]} cannot be given a value: it is what the split decides; limits are params and tokens"
         )
     items = _menu(menu)
+    cost = default_cost(fit) if cost is None else cost
     parsed = parse_cost(cost, given, set(items or ()) - {"params"})
     others = set(law.inputs) - {"N", "D", "C"}
     if unique_tokens is None and UNIQUE in others:  # a run that is shorter has seen fewer, however it is given
@@ -110,7 +112,8 @@ def problem_of(
             raise FitError(f"{name} = {pair}: the least is above the most; no split can keep to that")
     if limits.params[0] == limits.params[1] and limits.tokens[0] == limits.tokens[1]:
         raise FitError("both params and tokens are held: nothing is left to split; forecast gives the loss of that run")
-    problem = Problem(loss_surface(law, values, unique_tokens), parsed, drawn, limits, items, symbols)
+    surface = loss_surface(law, values, unique_tokens, definition_of(fit).tree)
+    problem = Problem(surface, parsed, drawn, limits, items, symbols)
     return problem, {column(name): value for name, value in symbols.items()}
 
 
@@ -125,7 +128,23 @@ def _first(values: Mapping[str, Any]) -> np.ndarray:
     return next(value for value in values.values() if np.ndim(value))
 
 
-def budgets_of(compute: Any, cost: str = TRAINING) -> np.ndarray:
+def default_cost(fit: xr.DataTree) -> str:
+    """What a run costs where nothing else is said: compute, as the fit's own runs count it.
+
+    Raises
+    ------
+    FitError
+        If their compute does not follow from N and D.
+    """
+    definition = definition_of(fit)
+    if definition.doubt:
+        raise FitError(
+            f"{definition.doubt}; say what a run costs: cost='6*N*D' (--cost '6*N*D'), or the formula of your own count"
+        )
+    return definition.formula
+
+
+def budgets_of(compute: Any, cost: str | None = None) -> np.ndarray:
     """Budgets [budget], checked: finite, and under the default cost enough for one token and one parameter.
 
     Raises
@@ -133,7 +152,7 @@ def budgets_of(compute: Any, cost: str = TRAINING) -> np.ndarray:
     FitError
         Naming the first budget that is of no use.
     """
-    training = cost == TRAINING
+    training = cost is None or cost == TRAINING
     budgets = numbers("compute", compute, " of FLOP" if training else "")
     least = FLOPS_PER_PARAM_TOKEN if training else 0.0
     bad = budgets[~(np.isfinite(budgets) & (budgets > least))]
@@ -206,13 +225,14 @@ def bought_tokens(problem: Problem, N: np.ndarray, budget: np.ndarray) -> np.nda
 
 def check_scale(fit: xr.DataTree, budgets: np.ndarray, split: Split) -> None:
     """Raise FitError if the runs that budgets [budget] buy are of a scale that no run of this kind ever had."""
-    smallest = float((fit["constant_data"]["params"] * fit["constant_data"]["tokens"]).min())
+    definition = definition_of(fit)
+    smallest = float(definition.compute(fit["constant_data"]["params"], fit["constant_data"]["tokens"]).min())
     for budget, N, D in zip(budgets, *(np.median(part, axis=0) for part in (split.N, split.D)), strict=True):
-        trained = FLOPS_PER_PARAM_TOKEN * N * D
-        if trained < LEAST_SHARE * FLOPS_PER_PARAM_TOKEN * smallest:
+        trained = float(definition.compute(N, D))
+        if trained < LEAST_SHARE * smallest:
             raise FitError(
                 f"a budget of {budget:.4g} buys a run of {trained:.2g} FLOP, where the smallest run of the fit took "
-                f"{FLOPS_PER_PARAM_TOKEN * smallest:.2g}: less than a millionth of that is not answered; "
+                f"{smallest:.2g}: less than a millionth of that is not answered; "
                 "a budget is given in full, as 1e24"
             )
         if trained > MOST_TRAINING_FLOP:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayescale.compute import definition_of, largest_compute
 from bayescale.decide import decide
 from bayescale.display import size_text
 from bayescale.doors import mapping, number, numbers, opened_fit, opened_result, what_is
@@ -20,7 +21,7 @@ from bayescale.fit import FitError, check_seed, law_of
 from bayescale.forecast import forecast
 from bayescale.law import column
 from bayescale.pointwise import forecast_each
-from bayescale.problem import budgets_of
+from bayescale.problem import budgets_of, default_cost
 from bayescale.references import METHOD, bibtex, cited
 from bayescale.report_evidence import (
     backtest_part,
@@ -33,7 +34,6 @@ from bayescale.report_evidence import (
     trust_part,
 )
 from bayescale.report_parts import Asked, answer, forecast_part, or_none, sensitivity, split_part, verdict
-from bayescale.runs import FLOPS_PER_PARAM_TOKEN
 from bayescale.sensitivity import has_split
 from bayescale.surface import UNIQUE
 from bayescale.terminal import plain
@@ -135,8 +135,10 @@ def _asked(fit: xr.DataTree, compute, params, tokens, at, target, seed: int) -> 
     if compute is not None and not joint:
         raise FitError(f"law '{law.name}' does not split a budget of compute; give planned runs by its inputs")
     budgets = np.zeros(0)
-    if joint:
-        largest = float(fit["constant_data"]["compute"].max())
+    if joint and compute is not None:
+        default_cost(fit)  # FitError where a budget has no meaning
+    if joint and not definition_of(fit).doubt:
+        largest = largest_compute(fit)
         budgets = budgets_of(_round(TIMES * largest) if compute is None else compute)
     planned = None
     if params is not None or (not joint and at) or (tokens is not None):
@@ -180,7 +182,7 @@ def _page(fit: xr.DataTree, asked: Asked, tested: xr.Dataset | None, compared: x
         "bibtex": bibtex([*cited(law), *METHOD]),
         "record": record_part(fit, asked.seed),
         "figures": _figures(fit, asked, decision, forecasts, tested, compared),
-        "explorer": or_none(lambda: _explorer(fit, asked, forecasts)) if can_explore(law) else None,
+        "explorer": or_none(lambda: _explorer(fit, asked, forecasts)) if asked.budgets.size else None,
     }
     return page
 
@@ -209,7 +211,7 @@ def _forecasts(fit: xr.DataTree, asked: Asked, splits, decision) -> list[tuple[s
         N, D = (float(decision[name].values[i, 0]) for name in ("N", "D"))
         name = "least expected loss"
         if not bool(split["identified"].values[0]):  # where the split is not known the runs' own shape is all there is
-            N = np.sqrt(budget / (FLOPS_PER_PARAM_TOKEN * ratio))
+            N = float(definition_of(fit).params(ratio, budget))
             D, name = ratio * N, f"{ratio:.3g} tokens per parameter, as the runs"
         at = {key: min(value, D) if key == UNIQUE else value for key, value in asked.at.items()}
         found.append((name, forecast(fit, N, D, covariates=at, seed=asked.seed)))
@@ -305,7 +307,7 @@ def _explorer(fit, asked: Asked, forecasts) -> dict[str, Any]:
     low, high = data["first"], data["last"] + BEYOND
     start = min(max(round(float(np.log10(asked.budgets[0])), 6), low), high)
     budgets, N = np.array(data["budgets"]), np.array(data.pop("params"))
-    band = forecast_each(fit, N, 10**budgets / FLOPS_PER_PARAM_TOKEN / N, covariates=asked.at, seed=asked.seed)
+    band = forecast_each(fit, N, definition_of(fit).tokens(N, 10**budgets), covariates=asked.at, seed=asked.seed)
     least, most = float(band["q05"].min()), float(band["q95"].max())
     data["chart"] = {"low": low, "high": high, "least": least, "most": most}
     x = 46 + (372 - 46) * (budgets - low) / (high - low)
@@ -326,6 +328,7 @@ def _explorer(fit, asked: Asked, forecasts) -> dict[str, Any]:
         "json": text,
         "count": data["count"],
         "every": data["every"],
+        "counted": data["counted"],
         "first": f"{low:.6f}",
         "end": f"{high:.6f}",
         "start": f"{start:.6f}",

@@ -60,7 +60,7 @@ def or_none(make: Callable[[], Any]) -> Any:
 def sensitivity(fit: xr.DataTree, asked: Asked) -> Any:
     """How much the prior moves what is decided, :func:`prior_sensitivity`; None where there is no split to decide."""
     law = law_of(fit)
-    known = has_split(law) and not law.no_split and "log_likelihood" in fit.children
+    known = has_split(law) and asked.budgets.size and "log_likelihood" in fit.children
     return prior_sensitivity(fit, compute=float(asked.budgets[0])) if known else None
 
 
@@ -204,6 +204,6 @@ def _landmarks_part(fit: xr.DataTree) -> Part:
     return {
         "caption": "Well-known models: how many times larger each is than the best size for its compute, if the law of "
         "these runs held for it",
-        "header": ["model", "N", "D", "6 N D", "N over N*, 90 % band", "decades beyond", "source of N and D"],
+        "header": ["model", "N", "D", "compute", "N over N*, 90 % band", "decades beyond", "source of N and D"],
         "rows": rows,
     }

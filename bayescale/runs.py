@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayescale.compute import EXACT, learn, rounded, unit_of
 from bayescale.law import Law, column
 
 FLOPS_PER_PARAM_TOKEN = 6.0  # C = 6 N D: forward and backward pass, no attention term
@@ -36,11 +37,11 @@ SPELLINGS = {
     "loss": ("loss", "l", "val_loss", "validation_loss", "eval_loss", "test_loss", "final_loss", "train_loss"),
 }
 SIZES = ("params", "tokens", "compute")
+UNITS_KEPT = ("compute_unit", "compute_unit_seen")  # attributes of runs and fits: units that were said or seen
 COUNTS = {"1": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 UNITS = {
     "params": COUNTS,
     "tokens": COUNTS,
-    "compute": {"FLOP": 1.0, "PF-days": 8.64e19},
     "loss": {"nats": 1.0, "bits": float(np.log(2.0))},
 }
 # how much is read, a million checkpoints and a little more: checked before the work, so that no file takes all the
@@ -73,8 +74,9 @@ def read_runs(
         columns that the law uses: its inputs and what it explains
     columns : role -> column name, e.g. ``{"loss": "pile_loss"}``; roles not given are guessed from common spellings.
         Every input of the law is a role too
-    units : role -> unit: K, M, B, T for params and tokens, PF-days for compute, bits for loss.
-        Without it params and tokens are counts, compute is FLOP and loss is nats per token
+    units : role -> unit: K, M, B, T for params and tokens, bits for loss; for compute FLOP, GFLOP, TFLOP, PFLOP,
+        EFLOP, MAC, PFLOP-day or a power of ten such as 1e21. Without it params and tokens are counts, loss is nats per
+        token and compute is FLOP, unless comparison with 6 N D shows another unit
 
     Returns
     -------
@@ -99,6 +101,11 @@ def read_runs(
     multipliers = _multipliers(dict(units or {}), roles, where)
     if not len(frame):
         raise RunsError(f"{where}: no runs; a header line and one line for each run are expected")
+    said = (
+        {name: source.attrs[name] for name in UNITS_KEPT if name in source.attrs}
+        if isinstance(source, xr.Dataset)
+        else {}
+    )
     values = {}
     for role, name in roles.items():
         if role not in needs and _numbers(frame[name]) is None:
@@ -106,6 +113,11 @@ def read_runs(
         values[role] = _checked(frame[name], name, _allowed(law, role), where, place)
     with np.errstate(over="ignore", under="ignore"):
         values = _all_sizes({role: value * multipliers[role] for role, value in values.items()})
+    if "compute" in (units or {}):
+        said["compute_unit"] = units["compute"]
+    if "compute" in roles and set(SIZES) <= values.keys():
+        values["compute"], seen = _in_flop(*(values[role] for role in SIZES), "compute_unit" in said)
+        said |= seen
     for role, value in values.items():
         bad = np.flatnonzero(~np.isfinite(value) | ((value <= 0) & (role in SIZES)))
         if bad.size:
@@ -125,7 +137,7 @@ def read_runs(
     runs = runs.assign_coords(run=frame.index.to_numpy(dtype=int))
     if "loss" in runs:
         runs["loss"].attrs["units"] = "nats"
-    runs.attrs |= {"source": where, "rows": place}
+    runs.attrs |= {"source": where, "rows": place} | said
     return runs
 
 
@@ -160,6 +172,21 @@ def _all_sizes(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         if missing not in values and {"compute", other} <= values.keys():
             return values | {missing: values["compute"] / FLOPS_PER_PARAM_TOKEN / values[other]}
     return values
+
+
+def _in_flop(N: np.ndarray, D: np.ndarray, compute: np.ndarray, known: bool) -> tuple[np.ndarray, dict[str, Any]]:
+    """Compute in FLOP where the column is seen to be in another unit (see :mod:`bayescale.compute`), and that unit.
+
+    ``known`` is whether its unit has been said.
+    """
+    found = learn(N, D, compute, unit_known=known)
+    with np.errstate(all="ignore"):
+        compute = compute * found.unit
+        exact = np.asarray(found.compute(N, D), dtype=float)
+        same = np.abs(compute / exact - 1) < EXACT
+    seen = {"compute_unit": found.unit_name, "compute_unit_seen": 1} if found.unit != 1.0 else {}
+    # equal numbers whatever the unit: the draws of a fit must not depend on it
+    return np.where(same, exact, rounded(compute)), seen
 
 
 def _as_frame(source: Any) -> tuple[pd.DataFrame, str, str]:
@@ -398,15 +425,22 @@ def _roles(names: Sequence[Any], given: dict[str, str], needs: Sequence[str], wh
 def _multipliers(units: dict[str, str], roles: Mapping[str, Any], where: str) -> dict[str, float]:
     """What to multiply the column of each role by."""
     for role, unit in units.items():
-        if role not in UNITS:
-            raise RunsError(f"{where}: a unit is given for '{_plain(role)}'; units go with {', '.join(UNITS)}")
-        if unit not in UNITS[role]:
+        if role == "compute" and unit_of(unit) is None:
+            raise RunsError(
+                f"{where}: unknown unit '{_plain(unit)}' for compute; allowed are FLOP, GFLOP, TFLOP, PFLOP, EFLOP, "
+                "MAC, PFLOP-day and powers of ten such as 1e21"
+            )
+        if role != "compute" and role not in UNITS:
+            known = ", ".join(("params", "tokens", "compute", "loss"))
+            raise RunsError(f"{where}: a unit is given for '{_plain(role)}'; units go with {known}")
+        if role != "compute" and unit not in UNITS[role]:
             raise RunsError(f"{where}: unknown unit '{_plain(unit)}' for {role}; allowed are {', '.join(UNITS[role])}")
         if role not in roles:
             raise RunsError(
                 f"{where}: a unit is given for {role}, but no column; the columns read are {_listed(roles)}"
             )
-    return {role: UNITS[role][units[role]] if role in units else 1.0 for role in roles}
+    factors = {role: unit_of(unit) if role == "compute" else UNITS[role][unit] for role, unit in units.items()}
+    return {role: factors.get(role, 1.0) for role in roles}
 
 
 def _as_numbers(column: pd.Series) -> np.ndarray:

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayescale.compute import objection_to as objection_to_definition
 from bayescale.diagnostics import trust_warnings
 from bayescale.fit import FORMAT, MIN_RUNS, law_of
 from bayescale.formula import FormulaError
-from bayescale.law import Law, LawError, column, size_column
+from bayescale.law import TRAINING, Law, LawError, column, size_column
 from bayescale.lawfile import COLUMNS
 from bayescale.noise import NOISES
 from bayescale.priors import to_real
@@ -78,7 +79,11 @@ def _optional_damage(attrs: Mapping[str, Any]) -> str:
         )
         if not short or not all(text.isprintable() for text in _all_texts(found)):
             return f"its {name} cannot be read"
-    for name in ("machine", "data_hash"):
+    if objection := objection_to_definition(str(attrs.get("compute", TRAINING))[: MAX_NAME + 1]):
+        return f"its attribute 'compute' counts no compute: {objection}"
+    if attrs.get("compute_unit_seen", 1) != 1:
+        return "its attribute 'compute_unit_seen' is not 1"
+    for name in ("machine", "data_hash", "compute", "compute_unit", "compute_doubt"):
         text = attrs.get(name, "")
         if not (isinstance(text, str) and text.isprintable() and len(text) <= MAX_NAME):
             return f"its attribute '{name}' is not a name"

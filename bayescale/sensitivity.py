@@ -8,11 +8,12 @@ import xarray as xr
 from scipy.special import ndtr
 
 from bayescale.allocate import labelled
+from bayescale.compute import largest_compute
 from bayescale.diagnostics import PARETO_K_MAX, diagnostics, trust_warnings
 from bayescale.doors import opened_fit, opened_result
 from bayescale.fit import FitError, draws_of, law_of
 from bayescale.forecast import planned_runs
-from bayescale.law import TRAINING, Law, column, law_loss
+from bayescale.law import Law, column, law_loss
 from bayescale.loo import MIN_DRAWS, log_likelihood
 from bayescale.optimum import best_split
 from bayescale.pareto import smoothed_weights
@@ -106,10 +107,10 @@ def _quantities(fit: xr.DataTree, compute: Any, params: Any, tokens: Any) -> xr.
     """Decision quantities of the law [chain, draw]."""
     law = law_of(fit)
     if compute is None and has_split(law):
-        compute = BEYOND * float(fit["constant_data"]["compute"].max())
+        compute = BEYOND * largest_compute(fit)
     quantities = {}
     if compute is not None:
-        budgets = budgets_of(compute, TRAINING)
+        budgets = budgets_of(compute)
         split = best_split(problem_of(fit)[0], budgets[None, :])
         N, loss = (labelled(fit, values, "budget") for values in (split.N, split.loss))
         for i, budget in enumerate(budgets):

@@ -12,7 +12,7 @@ from bayescale.allocate import allocation_table, allocation_warnings
 from bayescale.approaches import approaches_table, approaches_warnings
 from bayescale.backtest import backtest_statement, backtest_table
 from bayescale.calibration import calibration_statement, calibration_table, calibration_warnings
-from bayescale.cost import TRAINING
+from bayescale.compute import counted
 from bayescale.decide import decision_statement, decision_table, decision_warnings
 from bayescale.design import next_statement, next_table, next_warnings
 from bayescale.diagnostics import fit_summary
@@ -138,8 +138,7 @@ def _allocation(result: xr.Dataset) -> Table:
 
 
 def _cost(result: xr.Dataset) -> str:
-    cost = result.attrs.get("cost", TRAINING)
-    return f"{SIZES}; compute in FLOP." if cost == TRAINING else f"{SIZES}; compute in the unit of the cost {cost}."
+    return f"{SIZES}. {counted(result.attrs)}"
 
 
 def _decision(result: xr.Dataset) -> Table:
@@ -161,12 +160,12 @@ def _gain(result: xr.Dataset) -> Table:
 
 
 def _approaches(result: xr.Dataset) -> Table:
-    notes = (result.attrs["statement"], f"At a budget of {result.attrs['compute']:.3g} FLOP; {SIZES}.")
+    notes = (result.attrs["statement"], f"At a budget of {result.attrs['compute']:.3g} FLOP; {_cost(result)}")
     return replace(approaches_cells(approaches_table(result)), notes=notes, warnings=tuple(approaches_warnings(result)))
 
 
 def _next_run(result: xr.Dataset) -> Table:
-    notes = (next_statement(result), _cost(result).replace("compute", "cost"))
+    notes = (next_statement(result), _cost(result))
     return replace(plan_cells(next_table(result)), notes=notes, warnings=tuple(next_warnings(result)))
 
 

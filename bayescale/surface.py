@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from bayescale.formula import Node, evaluate
-from bayescale.law import split_law, with_where
+from bayescale.formula import Node, evaluate, parse
+from bayescale.law import TRAINING, split_law, with_where
 from bayescale.lawfile import PREDICTED, Law
-from bayescale.runs import FLOPS_PER_PARAM_TOKEN
 from bayescale.slope import value_and_slope
 
+_TRAINING = parse(TRAINING)
 UNIQUE = "unique_tokens"  # the input of a law that knows repeated data
 
 
@@ -25,25 +25,31 @@ class Surface:
     unique_tokens : how many distinct tokens there are, or None for a law that does not ask
     exchange : by how much the law errs in its trade between N and D [draw, 1], or None: the loss of N and D is then
         the law's at N e^-exchange and D e^exchange (see ``exchange.py``)
+    compute : C as a formula of N and D
     """
 
     trees: Mapping[str, Node]
     known: Mapping[str, Any]
     unique_tokens: float | None = None
     exchange: np.ndarray | None = None
+    compute: Node = _TRAINING
 
 
-def loss_surface(law: Law, values: Mapping[str, Any], unique_tokens: float | None = None) -> Surface:
+def loss_surface(
+    law: Law, values: Mapping[str, Any], unique_tokens: float | None = None, compute: Node = _TRAINING
+) -> Surface:
     """The law as a function of N and D alone.
 
     Parameters
     ----------
     values : parameters [draw, 1], reference constants and inputs besides N and D
     unique_tokens : how many distinct tokens there are; of fewer seen all are distinct
+    compute : C as a formula of N and D, as the runs of the fit count it
     """
     trees, parts = split_law(law, values)
     before = with_where(law, values)
-    return Surface(trees, {name: evaluate(part, before) for name, part in parts.items()}, unique_tokens)
+    known = {name: evaluate(part, before) for name, part in parts.items()}
+    return Surface(trees, known, unique_tokens, compute=compute)
 
 
 def loss_at(surface: Surface, N: Any, D: Any) -> np.ndarray:
@@ -72,12 +78,14 @@ def _inputs(surface: Surface, N: Any, D: Any, tokens_given_up: Any) -> tuple[dic
         N, D = N / rise, D * rise
         tokens_given_up = None if tokens_given_up is None else tokens_given_up * rise
         unique = None if unique is None else unique * rise  # of what is seen once all stays distinct
-    here = {**surface.known, "N": N, "D": D, "C": FLOPS_PER_PARAM_TOKEN * N * D}
+    here = {**surface.known, "N": N, "D": D}
+    here["C"] = evaluate(surface.compute, here)
     if unique is not None:
         here[UNIQUE] = np.minimum(unique, D)
     if tokens_given_up is None:
         return here, {}
-    moving = {"N": N, "D": tokens_given_up, "C": FLOPS_PER_PARAM_TOKEN * N * (D + tokens_given_up)}
+    moving: dict[str, Any] = {"N": N, "D": tokens_given_up}
+    moving["C"] = value_and_slope(surface.compute, here, moving)[1]
     if unique is not None:
         moving[UNIQUE] = np.where(unique < D, 0.0, tokens_given_up)
     return here, moving

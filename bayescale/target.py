@@ -8,18 +8,18 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.allocate import HELD_SHARE, labelled, without_zero_width
+from bayescale.compute import definition_of, largest_compute
 from bayescale.cost import spend
 from bayescale.diagnostics import diagnostics, trust_warnings
 from bayescale.doors import numbers, opened_fit, opened_result
 from bayescale.fit import FitError, check_seed
 from bayescale.forecast import FAR_DECADES, QUANTILES
 from bayescale.frontier import least_budget
-from bayescale.law import TRAINING
 from bayescale.optimum import Problem, best_split
 from bayescale.problem import SplitOptions, budgets_of, check_scale, problem_of
-from bayescale.runs import FLOPS_PER_PARAM_TOKEN
 
 SEARCHED = (1e-8, 1e12)  # times what the largest run would have cost: budgets in which a loss is looked for
+ALIKE = np.log(1.5)  # of log compute: fits that differ by more, for very large models, count in different units
 REACHED_BY = 0.99  # of the draws, below which a target is not said to be reached
 COLUMNS = {"compute": "compute", "N": "params", "D": "tokens", "tokens_per_param": "tokens_per_param"}
 
@@ -78,13 +78,14 @@ def least_compute(fit: xr.DataTree, loss: Any, *, seed: int = 0, **options: Unpa
     result["p_reached"] = ("target", reached.mean(axis=0))
     result["identified"] = ("target", [not reason for reason in reasons])
     result["why_not"] = ("target", reasons)
-    training = np.where(reached, FLOPS_PER_PARAM_TOKEN * split.N * split.D, np.inf)
-    beyond = np.log10(np.median(training, axis=0) / float(fit["constant_data"]["compute"].max()))
+    training = np.where(reached, definition_of(fit).compute(split.N, split.D), np.inf)
+    beyond = np.log10(np.median(training, axis=0) / largest_compute(fit))
     result["decades_beyond"] = ("target", np.maximum(0.0, beyond))
     result.attrs = {
         "law": fit.attrs["law"],
         "seed": seed,
         "cost": problem.cost.text,
+        "compute_counted": definition_of(fit).formula,
         "diagnostics": fit.attrs["diagnostics"],
     }
     return result
@@ -129,8 +130,13 @@ def compute_gain(
     """
     fit, other = opened_fit(fit), opened_fit(other)
     check_seed(seed)
-    budgets = budgets_of(compute, options.get("cost", TRAINING))
+    budgets = budgets_of(compute, options.get("cost"))
     problems = [problem_of(one, seed=seed, **options)[0] for one in (fit, other)]
+    if options.get("cost") is None and not _counted_alike(fit, other):
+        raise FitError(
+            f"compute is counted as {problems[0].cost.text} in one fit and as {problems[1].cost.text} in the other: a "
+            "budget would not mean the same; say what a run costs in both, cost='6*N*D' (--cost '6*N*D')"
+        )
     splits = [best_split(problem, budgets[None, :]) for problem in problems]
     check_scale(fit, budgets, splits[0])
     ours, theirs = (split.loss for split in splits)
@@ -150,8 +156,11 @@ def compute_gain(
         }
     ).assign_coords(compute=("budget", budgets))
     result["p_better"] = ("budget", (ours < theirs).mean(axis=0))
-    largest = [float(one["constant_data"]["compute"].max()) for one in (fit, other)]
-    result["decades_beyond"] = ("budget", np.maximum(0.0, np.log10(budgets / min(largest))))
+    beyond = [
+        np.log10(np.median(definition_of(one).compute(split.N, split.D), axis=0) / largest_compute(one))
+        for one, split in zip((fit, other), splits, strict=True)
+    ]
+    result["decades_beyond"] = ("budget", np.maximum(0.0, np.maximum(*beyond)))
     result.attrs = {
         "law": fit.attrs["law"],
         "other_law": other.attrs["law"],
@@ -159,10 +168,18 @@ def compute_gain(
         "other_source": other.attrs["source"],
         "seed": seed,
         "cost": problems[0].cost.text,
+        "compute_counted": definition_of(fit).formula,
+        "other_cost": problems[1].cost.text,
         "diagnostics": fit.attrs["diagnostics"],
         "other_diagnostics": other.attrs["diagnostics"],
     }
     return result
+
+
+def _counted_alike(fit: xr.DataTree, other: xr.DataTree) -> bool:
+    """Whether two fits count compute in the same unit: by one formula, or alike for very large models."""
+    N = 1e15
+    return bool(abs(np.log(definition_of(fit).compute(N, 1.0) / definition_of(other).compute(N, 1.0))) < ALIKE)
 
 
 def _bands(values: xr.DataArray) -> dict[str, np.ndarray]:
@@ -235,7 +252,7 @@ def gain_warnings(result: xr.Dataset) -> list[str]:
 
 def gain_summary(result: xr.Dataset) -> dict[str, Any]:
     """Compute-equivalent gains for machines: ``budgets`` (rows of :func:`gain_table`) and ``warnings``."""
-    names = ("law", "other_law", "source", "other_source", "cost")
+    names = ("law", "other_law", "source", "other_source", "cost", "other_cost")
     return {name: result.attrs[name] for name in names} | {
         "budgets": gain_table(result).to_dict("records"),
         "warnings": gain_warnings(result),

@@ -123,7 +123,7 @@ def make_fit():
             ),
             "notes": "[]",
             "versions": "{}",
-        }
+        } | fit_module.compute_attributes(runs)
         return tree
 
     return make

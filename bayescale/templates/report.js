@@ -15,7 +15,8 @@
   for (let i = 0; i < count; i += 1) {
     known.set(law.prepare(...law.parameters.map((_, j) => draws[j * count + i])), i * width);
   }
-  const loss = (i, logN, logC) => law.loss(known, i * width, Math.exp(logN), Math.exp(logC - logN) / page.perParamToken);
+  const tokens = (N, C) => C / law.compute(N, 1);
+  const loss = (i, logN, logC) => law.loss(known, i * width, Math.exp(logN), tokens(Math.exp(logN), Math.exp(logC)));
 
   // Where the loss of draw i is least along a budget: a coarse search, then golden sections.
   const GOLDEN = (Math.sqrt(5) - 1) / 2;
@@ -29,8 +30,17 @@
     return (a + b) / 2;
   };
   const STEPS = 24;
+  // log N at which a budget buys one token: compute rises with N
+  const largest = (logC) => {
+    let low = 0, high = 92;
+    for (let i = 0; i < 50; i += 1) {
+      const middle = (low + high) / 2;
+      if (Math.log(law.compute(Math.exp(middle), 1)) > logC) high = middle; else low = middle;
+    }
+    return low;
+  };
   const optimum = (logC) => {
-    const high = logC - Math.log(page.perParamToken), step = high / STEPS;
+    const high = largest(logC), step = high / STEPS;
     const best = new Float64Array(count);
     for (let i = 0; i < count; i += 1) {
       let at = 0, least = Infinity;
@@ -80,7 +90,7 @@
     return { logs, ...Object.fromEntries(names.map((name, k) => [name, between(table, k)])) };
   };
   const forecast = (N, D) => {
-    const C = page.perParamToken * N * D, logN = Math.log(N), logC = Math.log(C);
+    const C = law.compute(N, D), logN = Math.log(N), logC = Math.log(C);
     const lawLoss = band(Array.from({ length: count }, (_, i) => loss(i, logN, logC)));
     const more = beyondLaw(Math.log10(C), Math.log10(D / N));
     const draws = more && more.logs.map((value) => lawLoss.q50 * Math.exp(value));
@@ -89,7 +99,7 @@
 
   // What a split costs against each draw's own best: in loss, and as the share of the budget that it wastes.
   const regret = (N, D) => {
-    const logN = Math.log(N), logC = Math.log(page.perParamToken * N * D), best = optimum(logC);
+    const logN = Math.log(N), logC = Math.log(law.compute(N, D)), best = optimum(logC);
     const lost = new Float64Array(count), wasted = new Float64Array(count);
     for (let i = 0; i < count; i += 1) {
       const here = loss(i, logN, logC);
@@ -159,14 +169,14 @@
   let chosen = { N: NaN, D: NaN };
   const showBudget = (C) => {
     const logC = Math.log(C), log10C = Math.log10(C), best = optimum(logC).map(Math.exp);
-    const tokens = best.map((N) => C / page.perParamToken / N), ratio = best.map((N, i) => tokens[i] / N);
+    const bought = best.map((N) => tokens(N, C)), ratio = best.map((N, i) => bought[i] / N);
     const sorted = Float64Array.from(best, Math.log).sort(), N = Math.exp(quantile(sorted, 0.5));
-    chosen = { N, D: C / page.perParamToken / N };
+    chosen = { N, D: tokens(N, C) };
     const result = forecast(chosen.N, chosen.D);
     const nearest = page.budgets.reduce((a, b, i) => (Math.abs(b - log10C) < Math.abs(page.budgets[a] - log10C) ? i : a), 0);
     const why = page.whyNot[nearest];
     showBand("best-n", why ? null : band(best), size);
-    showBand("best-d", why ? null : band(tokens), size);
+    showBand("best-d", why ? null : band(bought), size);
     showBand("best-ratio", why ? null : band(ratio), (value) => String(Number(value.toPrecision(4))));
     showBand("best-loss", result.loss, nats);
     show("budget", C, flop);
