@@ -65,8 +65,8 @@ def _abs_pytensor(x: Any) -> Any:
     return sys.modules["pytensor.tensor"].switch(x >= 0, x, -x)
 
 
-SATURATION_STEPS = 9  # of Newton: to a few units of the last place, for an alpha of 1e-3 or more
-LARGE_ALPHA = 100.0  # beyond it Newton starts elsewhere
+SATURATION_STEPS = 9  # of Newton: to a few units of the last place
+SMALL_ALPHA, LARGE_ALPHA = 1e-3, 100.0  # beyond them Newton starts elsewhere
 BELOW_ONE = 1 - 2.0**-53  # the largest share that is not rounded to 1, of which nothing is left
 
 
@@ -75,13 +75,23 @@ def _saturation(log_z: Any, alpha: Any) -> Any:
 
     There is none for an alpha below 0: not a number.
     """
-    log_z, alpha = np.clip(log_z, -1e300, 1e300), np.where(alpha >= 0, alpha, np.nan)
-    large = np.maximum(alpha, LARGE_ALPHA)
-    far = np.where(log_z < -LARGE_ALPHA, log_z, np.log(np.logaddexp(0.0, log_z + np.log(large))) - np.log(large))
-    s = np.where(alpha > LARGE_ALPHA, far, np.minimum(log_z, log_z / np.maximum(alpha, 1e-3)))
+    log_z, alpha = np.clip(log_z, -1e300, 1e300), np.where(alpha >= 0, np.maximum(alpha, 1e-300), np.nan)
+    s = _saturation_start(np, log_z, alpha)
     for _ in range(SATURATION_STEPS):
         s = _saturation_step(s, log_z, alpha, np.logaddexp, scipy.special.expit)
     return np.minimum(scipy.special.expit(s), BELOW_ONE)
+
+
+def _saturation_start(xp: Any, log_z: Any, alpha: Any) -> Any:
+    """Near the root: with a small alpha r is z up to nearly 1; with a large one, r*exp(alpha*r) is z."""
+    large, small = xp.maximum(alpha, LARGE_ALPHA), xp.minimum(alpha, SMALL_ALPHA)
+    far = xp.log(xp.logaddexp(0.0, log_z + xp.log(large))) - xp.log(large)
+    turn = -xp.log(small) - xp.log(-xp.log(small))
+    below = xp.minimum(-xp.log(xp.expm1(xp.clip(-log_z, 0.0, 100.0))), turn)
+    near = xp.where(log_z > 0, xp.clip(log_z / small, turn, 1e300), below)
+    tail, middle = log_z < -100.0, xp.minimum(log_z, log_z / xp.maximum(alpha, SMALL_ALPHA))
+    outside = xp.where(tail, log_z, xp.where(alpha > LARGE_ALPHA, far, near))
+    return xp.where((alpha >= SMALL_ALPHA) & (alpha <= LARGE_ALPHA), middle, outside)
 
 
 def _saturation_step(s: Any, log_z: Any, alpha: Any, logaddexp: Callable, sigmoid: Callable) -> Any:
@@ -91,21 +101,22 @@ def _saturation_step(s: Any, log_z: Any, alpha: Any, logaddexp: Callable, sigmoi
 
 
 def _saturation_pytensor(log_z: Any, alpha: Any) -> Any:
-    """The same; the last step alone carries the gradient: at the root it is that of the implicit function."""
+    """The same; one step more carries the gradient: at the root it is that of the implicit function."""
     pt = sys.modules["pytensor.tensor"]
     from pytensor.gradient import disconnected_grad
 
-    log_z, alpha = pt.clip(log_z, -1e300, 1e300), pt.switch(pt.ge(alpha, 0), alpha, np.nan)
+    log_z, alpha = pt.clip(log_z, -1e300, 1e300), pt.switch(pt.ge(alpha, 0), pt.maximum(alpha, 1e-300), np.nan)
     fixed_z, fixed_alpha = disconnected_grad(log_z), disconnected_grad(alpha)
-    large = pt.maximum(fixed_alpha, LARGE_ALPHA)
-    far = pt.log(pt.softplus(fixed_z + pt.log(large))) - pt.log(large)
-    far = pt.switch(fixed_z < -LARGE_ALPHA, fixed_z, far)
-    s = pt.minimum(fixed_z, fixed_z / pt.maximum(fixed_alpha, 1e-3))
-    s = pt.switch(fixed_alpha > LARGE_ALPHA, far, s)
-    for _ in range(SATURATION_STEPS - 1):
+    s = _saturation_start(pt, fixed_z, fixed_alpha)
+    for _ in range(SATURATION_STEPS):
         s = _saturation_step(s, fixed_z, fixed_alpha, _logaddexp_pytensor, pt.sigmoid)
     share = pt.sigmoid(_saturation_step(disconnected_grad(s), log_z, alpha, _logaddexp_pytensor, pt.sigmoid))
-    return pt.minimum(share, BELOW_ONE)
+    return pt.switch(share > BELOW_ONE, BELOW_ONE, share)
+
+
+def _saturation_slope(by_logit: Any, alpha: Any, r: Any) -> Any:
+    """Of the implicit function; none where r is as near to 1 as a number can be."""
+    return np.where(r < BELOW_ONE, by_logit * r * (1 - r) / (1 - r + alpha * r), 0.0)
 
 
 FUNCTIONS = {
@@ -237,13 +248,13 @@ FUNCTIONS = {
     "saturation": Function(  # its derivatives are those of the implicit function
         _saturation,
         (
-            lambda log_z, alpha, r: r * (1 - r) / (1 - r + alpha * r),
-            lambda log_z, alpha, r: r * (1 - r) * np.log1p(-r) / (1 - r + alpha * r),
+            lambda log_z, alpha, r: _saturation_slope(1.0, alpha, r),
+            lambda log_z, alpha, r: _saturation_slope(np.log1p(-r), alpha, r),
         ),
         (
             "saturation({a}, {b})",
-            "{d} * {v} * (1.0 - {v}) / (1.0 - {v} + {b} * {v})",
-            "{d} * {v} * (1.0 - {v}) * log1p(-{v}) / (1.0 - {v} + {b} * {v})",
+            "choose({v} < BELOW_ONE, {d} * {v} * (1.0 - {v}) / (1.0 - {v} + {b} * {v}), 0.0)",
+            "choose({v} < BELOW_ONE, {d} * {v} * (1.0 - {v}) * log1p(-{v}) / (1.0 - {v} + {b} * {v}), 0.0)",
         ),
         _saturation_pytensor,
         "saturation({0}, {1})",

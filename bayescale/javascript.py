@@ -26,10 +26,10 @@ const gammaln = (x) => {
     return sine === 0 ? Infinity : 1.1447298858494002 - Math.log(-x * sine) - gammaln(-x);
   }
   if (x < 13) {  // by recurrence to [2, 3): fifty steps at most
-    let u = x, z = 1;
-    while (u >= 3) { u -= 1; z *= u; }
-    while (u < 2) { if (u === 0) return Infinity; z /= u; u += 1; }
-    const r = u - 2;
+    let steps = 0, z = 1;
+    while (x + steps >= 3) { steps -= 1; z *= x + steps; }
+    while (x + steps < 2) { if (x + steps === 0) return Infinity; z /= x + steps; steps += 1; }
+    const r = x - (2 - steps);  // exact near 1 and 2, where gammaln is nearly 0
     return Math.log(Math.abs(z)) + r * series(r, [-1378.2515256912086, -38801.631513463784, -331612.9927388712,
       -1162370.974927623, -1721737.0082083966, -853555.6642457654]) / series(r, [1, -351.81570143652345,
       -17064.210665188115, -220528.59055385445, -1139334.4436798252, -2532523.0717758294, -2018891.4143353277]);
@@ -41,13 +41,16 @@ const gammaln = (x) => {
   return (x - 0.5) * Math.log(x) - x + 0.9189385332046728 + tail;
 };
 const saturation = (logZ, alpha) => {
-  const z = Math.min(Math.max(logZ, -1e300), 1e300), large = Math.log(Math.max(alpha, 100));
   if (!(alpha >= 0)) return NaN;
-  let s = Math.min(z, z / Math.max(alpha, 1e-3));
-  if (alpha > 100) s = z < -100 ? z : Math.log(logaddexp(0, z + large)) - large;
+  const z = Math.min(Math.max(logZ, -1e300), 1e300), a = Math.max(alpha, 1e-300), log = Math.log(a);
+  let s = Math.min(z, z / a);
+  if (a > 100) s = Math.log(logaddexp(0, z + log)) - log;
+  else if (a < 1e-3 && z > 0) s = Math.min(Math.max(z / a, -log - Math.log(-log)), 1e300);
+  else if (a < 1e-3) s = Math.min(-Math.log(Math.expm1(-z)), -log - Math.log(-log));
+  if (z < -100 && (a > 100 || a < 1e-3)) s = z;
   for (let i = 0; i < 9; i += 1) {
-    const value = alpha * logaddexp(0, s) - logaddexp(0, -s) - z;
-    s -= value / (sigmoid(-s) + alpha * sigmoid(s));
+    const value = a * logaddexp(0, s) - logaddexp(0, -s) - z;
+    s -= value / (sigmoid(-s) + a * sigmoid(s));
   }
   return Math.min(sigmoid(s), 1 - Number.EPSILON / 2);
 };

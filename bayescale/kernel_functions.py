@@ -148,16 +148,25 @@ def digamma(x):
     return below + log(x) - 0.5 / x - series
 
 
+BELOW_ONE = 1.0 - 2.0**-53
+
+
 @numba.njit(error_model="numpy")
 def saturation(log_z, alpha):
     """See ``_saturation`` in functions.py, and there why it starts where it does."""
     if not (alpha >= 0.0 and log_z == log_z):
         return nan
-    log_z = min(max(log_z, -1e300), 1e300)
-    s = min(log_z, log_z / max(alpha, 1e-3))
-    if alpha > 100.0:
-        s = log_z if log_z < -100.0 else log(logaddexp(0.0, log_z + log(alpha))) - log(alpha)
+    z, a = min(max(log_z, -1e300), 1e300), max(alpha, 1e-300)
+    s = min(z, z / a)
+    if not 1e-3 <= a <= 100.0:
+        if z < -100.0:
+            s = z
+        elif a > 100.0:
+            s = log(logaddexp(0.0, z + log(a))) - log(a)
+        else:
+            turn = -log(a) - log(-log(a))
+            s = min(max(z / a, turn), 1e300) if z > 0.0 else min(-log(expm1(-z)), turn)
     for _ in range(9):
-        value = alpha * logaddexp(0.0, s) - logaddexp(0.0, -s) - log_z
-        s -= value / (sigmoid(-s) + alpha * sigmoid(s))
-    return min(sigmoid(s), 1.0 - 2.0**-53)
+        value = a * logaddexp(0.0, s) - logaddexp(0.0, -s) - z
+        s -= value / (sigmoid(-s) + a * sigmoid(s))
+    return min(sigmoid(s), BELOW_ONE)

@@ -20,6 +20,7 @@ from bayescale.law import Law, column, parse_law, size_column, split_law, with_w
 from bayescale.lawfile import PREDICTED
 from bayescale.noise import NOISES, SCALE, beta_binomial_parameters, noise_scale
 from bayescale.priors import DISTRIBUTIONS
+from bayescale.symbolic import has_branches, symbolic
 
 RESIDUAL = {"log": parse("seen - log(predicted)"), "linear": parse("seen - predicted/unit")}
 
@@ -181,6 +182,7 @@ def build_model(law: Law, noise: str, data: Mapping[str, np.ndarray]) -> Any:
     from pymc.distributions.transforms import logodds
 
     trees, _ = _split(law)
+    value_of = symbolic if has_branches(trees.values()) else evaluate
     with pm.Model() as model:
         given = {name: pm.Data(name, value) for name, value in data.items()}
         values = dict(given)  # where a law has a name like one of these, 'given' keeps what it is
@@ -189,7 +191,7 @@ def build_model(law: Law, noise: str, data: Mapping[str, np.ndarray]) -> Any:
             options = {"default_transform": logodds} if prior.dist == "LogitNormal" else {}
             values[name] = getattr(pm, prior.dist)(name, **prior.params, **options)
         for name, tree in trees.items():
-            values[name] = evaluate(tree, values)
+            values[name] = value_of(tree, values)
         mu = values[PREDICTED]
         if law.observed.scale == "proportion":
             alpha, beta = beta_binomial_parameters(mu, values["overdispersion"])

@@ -54,7 +54,7 @@ def _by_right(op: str, a: Any, b: Any, value: Any) -> Any:
         "-": lambda: -1.0,
         "*": lambda: a,
         "/": lambda: -value / b,
-        "**": lambda: value * np.log(a),
+        "**": lambda: np.where(value == 0, 0.0, value * np.log(a)),
     }[op]()
 
 

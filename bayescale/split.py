@@ -29,15 +29,21 @@ def split_data(
 
     A power with an exponent that moves with ``parameters`` is written exp(exponent * log(base)): in (N/N_ref)**(-alpha)
     the logarithm is then data, and an exponential is several times cheaper than a power, in the value and in the
-    gradient. Of a negative base both are not a number, unless the exponent is a whole number; so a power whose exponent
-    is one, or may be one over a range of the parameters, stays a power.
+    gradient. Of a negative base both are not a number, unless the exponent is a whole number. So a power stays a power
+    where its exponent may be one for a whole range of the parameters: where it is data, where data may take the
+    parameters out of it (1 + a*x where x is 0), unless the base is data too, whose logarithm is looked at before
+    anything is sampled, and where a minimum may hold it.
     """
     known, moving = set(known), set(parameters)
     parts: dict[Node, str] = {}
 
-    def moves(exponent: Node) -> bool:
+    def moves(exponent: Node, everywhere: bool = True) -> bool:
+        free = names(exponent)
         level = any(type(part) is Call and part.function in LEVEL for part in nodes(exponent))
-        return not level and not names(exponent).isdisjoint(moving)
+        return bool(free) and not level and (free <= moving if everywhere else not free.isdisjoint(moving))
+
+    def positive(base: Node) -> bool:
+        return names(base) <= known if names(base) else constant(base) > 0
 
     def walk(part: Node) -> Node:
         free = names(part)
@@ -46,7 +52,7 @@ def split_data(
         match part:
             case Negative(of=of):
                 return Negative(walk(of))
-            case Binary(op="**", left=left, right=right) if moves(right):
+            case Binary(op="**", left=left, right=right) if moves(right, everywhere=not positive(left)):
                 return Call("exp", (Binary("*", walk(right), walk(Call("log", (left,)))),))
             case Binary(op=op, left=left, right=right):
                 return Binary(op, walk(left), walk(right))

@@ -16,13 +16,13 @@ import bayescale
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "bayescale"
 # each module may import only from those before it
-ORDER = """files written threads chains pareto functions formula split slope kernel_functions kernel_cache kernel
-interpreted priors lawfile law shipped noise model starts compute runs smooth lint_values lint_compute
-lint_rows lint datasets diagnostics sampling quick fit executors batch netcdf saved doors store reproduce
-many drift forecast cost surface optimum frontier problem allocate target exchange regret decide
+ORDER = """files written threads chains pareto functions formula split symbolic slope kernel_functions kernel_cache
+kernel interpreted priors lawfile law shipped noise model starts compute runs smooth lint_values
+lint_compute lint_rows lint datasets diagnostics sampling quick fit executors batch netcdf saved doors store
+reproduce many drift forecast cost surface optimum frontier problem allocate target exchange regret decide
 approaches design planning ranks calibrate calibration backtest loo weights compare verdict average
-sensitivity nested display tables show terminal javascript pointwise references explorer landmarks
-figures plots_loss plots_split plots_trust report_parts report_evidence contents report demo cli""".split()
+sensitivity nested display tables show terminal javascript pointwise references explorer landmarks figures
+plots_loss plots_split plots_trust report_parts report_evidence contents report demo cli""".split()
 
 
 def imported(module):
