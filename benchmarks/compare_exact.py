@@ -18,7 +18,7 @@ from bayescale import sampling
 from bayescale.fit import refit
 from bayescale.loo import log_likelihood, loo
 
-SETTINGS = ((500, 0.9, 1),)  # tuning, target acceptance, thinning: hundreds of refits need no gate each
+SETTINGS = ((500, 0.9),)  # tuning, target acceptance: hundreds of refits need no gate each
 
 
 def main() -> None:

@@ -24,7 +24,9 @@ def test_crps_of_a_normal_forecast(rng):
     observed = np.array([-2.0, -0.5, 0.0, 1.0, 3.0])
     draws = rng.standard_normal((40_000, 5))
     expected = observed * (2 * stats.norm.cdf(observed) - 1) + 2 * stats.norm.pdf(observed) - 1 / np.sqrt(np.pi)
-    np.testing.assert_allclose(scores(draws, observed)["crps"], expected, atol=0.01)
+    # the mean distance to the observation has the larger error; that of the draws from each other is correlated with it
+    error = np.abs(draws - observed).std(axis=0) / np.sqrt(len(draws))
+    assert (np.abs(scores(draws, observed)["crps"] - expected) < 5 * error).all()
 
 
 def test_crps_by_its_definition(rng):

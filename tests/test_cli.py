@@ -285,8 +285,9 @@ def test_read_only_folder_is_found_before_the_work(command, runs, saved, tmp_pat
 def test_unconverged_fit_is_one_sentence_too(command, runs, tmp_path, monkeypatch):
     from bayescale import diagnostics
 
-    monkeypatch.setattr(diagnostics, "R_HAT_MAX", 0.5)
-    monkeypatch.setattr(sampling, "SETTINGS", ((200, 0.9, 1),))
+    monkeypatch.setattr(diagnostics, "r_hat_limit", lambda *_: 0.5)
+    monkeypatch.setattr(sampling, "SETTINGS", ((200, 0.9),))
+    monkeypatch.setattr(sampling, "TIMES_MAX", 1)
     fit = ("fit", runs, "--law", "chinchilla", "--draws", "110", "-o", tmp_path / "fit.nc")
     complains(command, "did not converge after 1 attempt(s)", *fit)
     assert not (tmp_path / "fit.nc").exists()

@@ -281,10 +281,10 @@ def test_refused_by_name(text, message):
     ids=lambda text: str(text)[:12],
 )
 def test_bombs_are_refused_at_once(text, message):
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(FormulaError, match=message) as refused:
         parse(text)
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 1.0
     assert len(str(refused.value)) < 400
 
 

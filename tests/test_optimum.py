@@ -186,7 +186,7 @@ def test_one_draw_against_scipy(rng):
     for i in range(3):
         best = minimize_scalar(
             lambda x, i=i: loss_at(surface, np.exp(x), 1e22 / 6 / np.exp(x))[i, 0],
-            bounds=(np.log(1e7), np.log(1e13)),
+            bounds=(0.0, np.log(1e22 / 6)),  # one parameter to one token
             method="bounded",
             options={"xatol": 1e-9},
         )
