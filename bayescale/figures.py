@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 BAND, POINT, TRUTH, LAW, OTHER = "#0072B2", "#666666", "#D55E00", "#009E73", "#CC79A7"
 HORIZONS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 WIDE = (7.6, 4.6)  # inches; at 10 pt legible in print, on a slide, and across a page
-RUNS_SHOWN = 1000  # dots for runs in one picture: more hide each other, and make a page as large as they are many
+RUNS_SHOWN = 500  # dots for runs in one picture: more hide each other, and make a page as large as they are many
 LOSS_STEPS = tuple(factor * 10.0**power for power in range(-4, 3) for factor in (1, 2, 5))
 
 

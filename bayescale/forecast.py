@@ -32,6 +32,7 @@ FAR_DECADES = 2.0  # of compute beyond the data; the calibration was checked up 
 FAR_FROM_RUNS = 1.5  # decades, in the plane of log10 N and log10 D
 DRIFT_ESS_MIN = 150.0
 MAX_POINTS = 2000
+PAIRS_MAX = 1_000_000  # of points and runs whose distances are looked at one by one
 
 
 @one_blas_thread()
@@ -237,6 +238,10 @@ def _inputs_text(law: Law) -> str:
 def _nearest_run(fit: xr.DataTree, points: xr.Dataset) -> np.ndarray:
     """Distance of each point to the nearest run in the space of the law's inputs [decades]."""
     here, there = (coordinates(fit, data) for data in (points, fit["constant_data"].to_dataset()))
+    if len(here) * len(there) > PAIRS_MAX:
+        from scipy.spatial import KDTree  # its import takes longer than few runs do
+
+        return KDTree(there).query(here)[0]
     return np.sqrt(((here[:, None, :] - there[None, :, :]) ** 2).sum(axis=2)).min(axis=1)
 
 

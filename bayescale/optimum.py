@@ -11,6 +11,8 @@ from bayescale.fit import FitError
 from bayescale.surface import Surface, loss_at, loss_slope
 
 GRID = 25  # coarse points of log N in which the minimum is bracketed
+CLOSER = 8  # times that bracket is halved where its ends lie in a plain
+CLEARLY = 1e-10  # share of a loss by which others are above it: more than rounding
 ROOT_STEPS = 60  # at most, towards the root of its slope in that bracket
 ROOT_WIDTH = 1e-8  # of log N
 EDGE = "edge"  # of the search: a single parameter, a single token
@@ -122,7 +124,8 @@ def minimise(
     """Where ``objective`` is least between ``low`` and ``high``, elementwise; and -1, 0 or 1: is that at an end?
 
     The least of GRID points brackets the minimum, or ``near`` does, give or take 1; the root of the slope places it.
-    Where the slope does not change its sign in the bracket the minimum is at an end.
+    A well in a plain, whose slope is 0 beside it, is bracketed more closely first. Where the slope does not change its
+    sign in the bracket the minimum is at an end.
     """
     if near is None:
         step = (high - low) / (GRID - 1)
@@ -138,6 +141,9 @@ def minimise(
         shape = np.broadcast_shapes(near.shape, low.shape)
         left, right = (np.broadcast_to(np.clip(near + sign, low, high), shape) for sign in (-1, 1))
     f_left, f_right = slope(left), slope(right)
+    if near is None and not ((f_left < 0) & (f_right > 0)).all():
+        left, right = _closer(objective, slope, left, right, best)
+        f_left, f_right = slope(left), slope(right)
     astray = ~((f_left < 0) & (f_right > 0)) & (np.abs(left - low) + np.abs(right - high) > 0)
     if astray.any():  # where all of the loss is its floor, values cannot find the bracket; the slope still can
         left, right = np.where(astray, low, left), np.where(astray, high, right)
@@ -149,6 +155,29 @@ def minimise(
     x = root(slope, np.where(at > 0, right, left), np.where(at < 0, left, right), f_left, f_right)
     at_low, at_high = np.abs(x - low) <= ROOT_WIDTH, np.abs(x - high) <= ROOT_WIDTH
     return x, np.where(at_low, -1, np.where(at_high, 1, 0))
+
+
+def _closer(
+    objective: Callable[[np.ndarray], np.ndarray],
+    slope: Callable[[np.ndarray], np.ndarray],
+    left: np.ndarray,
+    right: np.ndarray,
+    best: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Brackets around grid points whose value is ``best``, drawn closer where a slope at an end does not lead inwards
+    though the value there is clearly above the least: the end lies in a plain, or behind a crest."""
+    for _ in range(CLOSER):
+        with np.errstate(invalid="ignore"):
+            edge = np.minimum(objective(left), objective(right)) - best > CLEARLY * np.abs(best)
+            plain = edge & ~((slope(left) < 0) & (slope(right) > 0))
+        if not plain.any():
+            break
+        step = (right - left) / 4
+        values = np.stack([objective(left + i * step) for i in (1, 2, 3)])
+        least, at = values.min(axis=0), left + (values.argmin(axis=0) + 1) * step
+        left, right = np.where(plain, at - step, left), np.where(plain, at + step, right)
+        best = np.where(plain, least, best)
+    return left, right
 
 
 def root(

@@ -165,7 +165,8 @@ def test_sigma_is_at_the_mode_of_its_exact_marginal_posterior(scales):
             return -exact.log_evidence(log_scale, np.exp(log_sigma)) - log_prior
 
         best = optimize.minimize_scalar(objective, bounds=(-9, -2), method="bounded").x
-        assert np.log(at.sigma) == pytest.approx(best, abs=5e-3)
+        # EM comes near in ever smaller steps: what is left is a fiftieth of the sd of log sigma at most
+        assert np.log(at.sigma) == pytest.approx(best, abs=0.02 * at.log_sigma_sd)
 
 
 def test_student_t_noise_ends_at_the_mode_of_the_exact_likelihood(linear_fit, rng, monkeypatch):

@@ -1,3 +1,4 @@
+import importlib
 import json
 
 import numpy as np
@@ -351,3 +352,11 @@ def test_forecast_along_one_size(make_fit):
         forecast(fit, 1e9, 1e10)
     with pytest.raises(FitError, match="'y' is not an input of law 'm3'; its inputs are x"):
         forecast(fit, covariates={"x": 1e9, "y": 1.0})
+
+
+def test_the_nearest_of_many_runs_is_the_nearest_of_all(learnt, monkeypatch):
+    forecast_module = importlib.import_module("bayescale.forecast")
+    points = planned_runs(learnt, [1e8, 3e9, 1e12], [1e10, 1e12, 1e9], {})
+    one_by_one = forecast_module._nearest_run(learnt, points)
+    monkeypatch.setattr(forecast_module, "PAIRS_MAX", 0)
+    np.testing.assert_allclose(forecast_module._nearest_run(learnt, points), one_by_one, rtol=1e-12)

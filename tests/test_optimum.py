@@ -11,7 +11,7 @@ from bayescale.fit import FitError
 from bayescale.formula import evaluate
 from bayescale.frontier import frontier_slopes, least_budget
 from bayescale.law import TRAINING, laws, load_law, parse_law, sample_priors, with_where
-from bayescale.optimum import Limits, Problem, best_split, root
+from bayescale.optimum import Limits, Problem, best_split, minimise, root
 from bayescale.surface import loss_at, loss_surface
 
 BUDGETS = np.array([[1e19, 1e22, 5.76e23, 1e26]])
@@ -131,6 +131,25 @@ def test_every_closed_form_that_comes_along(name, rng):
     searched = (N > 1) & (BUDGETS / (6 * N) > 1)
     assert searched.mean() > 0.5
     assert np.abs(found.N / N - 1)[searched].max() < 1e-4
+
+
+@pytest.mark.parametrize("width", [0.05, 0.3, 1.0, 5.0])
+@pytest.mark.parametrize("centre", [3.0, 17.3, 30.0])
+def test_a_well_in_a_plain_is_found(width, centre):
+    """2 - exp(-((x - middle)/width)^2), whose slope is exactly 0 beside it: the plain is not the least.
+
+    One of the grid's points, 1.7 apart, lies in the well: a narrow one is moved there."""
+    low, high = np.zeros((1, 1)), np.full((1, 1), 40.8)
+    middle = np.round(centre / 1.7) * 1.7 + 0.4 * min(width, 1.0)
+
+    def objective(x):
+        return 2 - np.exp(-(((x - middle) / width) ** 2))
+
+    def slope(x):
+        return 2 * (x - middle) / width**2 * np.exp(-(((x - middle) / width) ** 2))
+
+    x, at = minimise(objective, slope, low, high)
+    assert x[0, 0] == pytest.approx(middle, abs=1e-5) and at[0, 0] == 0
 
 
 def test_over_training_law(rng):
