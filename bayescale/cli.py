@@ -1,6 +1,8 @@
 """The command line, thin: every command is one function of the package, and imports what it needs when it runs."""
 
+import contextlib
 import difflib
+import errno
 import gc
 import math
 import os
@@ -38,8 +40,10 @@ from bayescale.terminal import (
     print_table,
     print_warnings,
     progress_bar,
+    say,
     working,
 )
+from bayescale.written import PlainError
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -87,36 +91,49 @@ Workers = Annotated[int | None, typer.Option("--workers", help="Refit in this ma
 Scheduler = Annotated[
     str | None, typer.Option("--scheduler", metavar="tcp://HOST:PORT", help="Refit on the cluster of a Dask scheduler.")
 ]
+STREAM_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # of what is printed into
 SUFFIXES = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 
 
-class InputError(ValueError):
+class InputError(PlainError):
     """An argument of the command line that cannot be used."""
 
 
 def main() -> None:
     """Entry point: a user's mistake is one plain sentence and status 1."""
+    try:
+        Path.home()
+    except RuntimeError:  # a user that no list knows, in a container say: packages that keep files there would fail
+        os.environ["HOME"] = os.devnull  # so they find that nothing can be kept
     gc.set_threshold(100_000)  # what is imported stays: looking through it for garbage takes a twentieth of the start
     needed = any(argument.split("=")[0] == "--scheduler" for argument in sys.argv)
     hidden = not (needed or {"dask", "xarray"} & sys.modules.keys())
     if hidden:  # xarray imports Dask where it is installed, which takes a second; None says that it is not there
         sys.modules["dask"] = None  # type: ignore[assignment]
+    for stream in (sys.stdout, sys.stderr):  # a terminal of few letters shows the others by their numbers
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
         status = app(standalone_mode=False, prog_name="bayescale")
+        sys.stdout.flush()  # before the status says that all went well
     except KeyboardInterrupt:
         kept = (
             " (what is in the folder of --resume is kept, the same command goes on)" if "--resume" in sys.argv else ""
         )
-        print(f"stopped{kept}", file=sys.stderr)
+        say(f"stopped{kept}", file=sys.stderr)
         raise SystemExit(130) from None
     except BrokenPipeError:
         sys.stderr.close()
         raise SystemExit(1) from None
     except Exception as error:
         message = _message(error)
+        if isinstance(error, OSError) and error.filename is None and error.errno in STREAM_ERRORS:
+            message = f"the output cannot be written: {error.strerror}"
+            with contextlib.suppress(OSError):  # or Python would try again at its end, and complain
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if message is None:
             raise
-        print(f"error: {clipped(message, 2000)}", file=sys.stderr)
+        say(f"error: {' '.join(message.split())[:2000]}", file=sys.stderr)
         raise SystemExit(1) from None
     finally:
         if hidden:
@@ -166,11 +183,11 @@ def check(
     elif not quiet:
         numeric = [name for name in data if data[name].dtype.kind == "f"]
         ranges = ", ".join(f"{name} {range_text(data[name].values)}" for name in numeric)
-        print(f"{data.attrs['source']}: {data.sizes['run']} runs; {ranges}")
+        say(f"{data.attrs['source']}: {data.sizes['run']} runs; {ranges}")
         for note in notes:
-            print(f"{note.severity}: {note.text} [{note.code}]")
+            say(f"{note.severity}: {note.text} [{note.code}]")
         if not notes:
-            print("nothing to object to")
+            say("nothing to object to")
 
 
 @app.command()
@@ -256,7 +273,7 @@ def fit(
     elif not quiet:
         print_fit(tree)
         if output is not None:
-            print(f"saved: {output}")
+            say(f"saved: {output}")
 
 
 def _say_how_long(count: int, quick: bool | None, silent: bool) -> None:
@@ -265,7 +282,7 @@ def _say_how_long(count: int, quick: bool | None, silent: bool) -> None:
 
     if (many := many_runs(count)) and not silent:
         then = "a quick answer is tried first (--no-quick: chains at once)" if quick is not False else "--quick may do"
-        typer.echo(f"note: {many}; {then}", err=True)
+        say(f"note: {many}; {then}", file=sys.stderr)
 
 
 @app.command()
@@ -353,10 +370,10 @@ def allocate(
         print_json(allocation_summary(result) | {"decision": decision_summary(decision)})
     elif not quiet:
         print_table(allocation_cells(table))
-        print(counted(result.attrs))
+        say(counted(result.attrs))
         if result["identified"].any():  # no advice from what the prior alone says
             print_table(decision_cells(decision_table(decision)))
-            print("\n".join(decision_statement(decision)))
+            say("\n".join(decision_statement(decision)))
         print_warnings(list(dict.fromkeys([*allocation_warnings(result), *decision_warnings(decision)])))
 
 
@@ -387,7 +404,7 @@ def reach(
         print_json(least_compute_summary(result))
     elif not quiet:
         print_table(least_compute_cells(least_compute_table(result)))
-        print(counted(result.attrs))
+        say(counted(result.attrs))
         print_warnings(least_compute_warnings(result))
 
 
@@ -418,7 +435,7 @@ def gain(
         print_json(gain_summary(result))
     elif not quiet:
         print_table(gain_cells(gain_table(result)))
-        print(counted(result.attrs))
+        say(counted(result.attrs))
         print_warnings(gain_warnings(result))
 
 
@@ -442,8 +459,8 @@ def approaches(
         print_json(approaches_summary(result))
     elif not quiet:
         print_table(approaches_cells(approaches_table(result)))
-        print(counted(result.attrs))
-        print(result.attrs["statement"])
+        say(counted(result.attrs))
+        say(result.attrs["statement"])
         print_warnings(approaches_warnings(result))
 
 
@@ -494,8 +511,8 @@ def next_(
         print_json(next_summary(result))
     elif not quiet:
         print_table(plan_cells(table))
-        print(next_statement(result))
-        print(counted(result.attrs))
+        say(next_statement(result))
+        say(counted(result.attrs))
         print_warnings(next_warnings(result))
 
 
@@ -521,7 +538,7 @@ def plan(
         print_json(plan_summary(table))
     elif not quiet:
         print_table(count_cells(table))
-        print(plan_statement(table))
+        say(plan_statement(table))
 
 
 @app.command()
@@ -572,7 +589,7 @@ def backtest(
         print_json({"backtest": table.to_dict("records"), "statement": statement, "failed": failed})
     elif not quiet:
         print_table(backtest_cells(table))
-        print(statement)
+        say(statement)
 
 
 @app.command()
@@ -645,7 +662,7 @@ def calibrate(
         print_json(calibration_summary(result))
     elif not quiet:
         print_table(calibration_cells(table))
-        print(calibration_statement(result))
+        say(calibration_statement(result))
         print_warnings(calibration_warnings(result))
 
 
@@ -775,7 +792,7 @@ def reproduce(
     elif not quiet:
         if result.sizes["quantity"]:
             print_table(reproduction_cells(reproduction_table(result)))
-        print(result.attrs["statement"])
+        say(result.attrs["statement"])
     if result.attrs["verdict"] not in REPRODUCED:
         raise typer.Exit(1)
 
@@ -851,7 +868,7 @@ def report(
     if as_json:
         print_json({"file": str(path), "bytes": len(page.encode())})
     elif not quiet:
-        print(f"Written: {path}")
+        say(f"Written: {path}")
 
 
 @app.command()
@@ -866,7 +883,7 @@ def show(fit: FitFile, as_json: Json = False, quiet: Quiet = False) -> None:
     elif not quiet:
         for table in contents_tables(opened):
             print_table(table)
-            print("".join(f"{note}\n" for note in table.notes))
+            say("".join(f"{note}\n" for note in table.notes))
             print_warnings(table.warnings)
 
 
@@ -884,14 +901,14 @@ def demo(
     if as_json:
         print_json(result.summary)
     elif not quiet:
-        print(f"Fitted {result.fitted} runs below 1e22 FLOP with the law '{result.fit.attrs['law']}'.")
+        say(f"Fitted {result.fitted} runs below 1e22 FLOP with the law '{result.fit.attrs['law']}'.")
         print_table(forecast_cells(result.forecasts, None))
-        print(result.verdict)
+        say(result.verdict)
         print_table(backtest_cells(result.backtest))
-        print(result.statement)
+        say(result.statement)
         print_table(allocation_cells(result.allocation))
         print_warnings(result.warnings)
-        print("Written: " + ", ".join(str(path) for path in result.files))
+        say("Written: " + ", ".join(str(path) for path in result.files))
 
 
 @app.command()
@@ -913,14 +930,14 @@ def datasets(
             print_json({"datasets": rows})
         elif not quiet:
             for row in rows:
-                print(f"{row['name']} ({'embedded' if row['embedded'] else 'download'}): {row['about']}. {row['cite']}")
+                say(f"{row['name']} ({'embedded' if row['embedded'] else 'download'}): {row['about']}. {row['cite']}")
         return
     runs = module.fetch_dataset(name, folder)
     path = module.fetch_file(name, folder)
     if as_json:
         print_json({"name": name, "file": str(path), "runs": runs.sizes["run"], "cite": runs.attrs["cite"]})
     elif not quiet:
-        print(path)
+        say(path)
 
 
 def _runs(
@@ -938,27 +955,14 @@ def _runs(
 
 def _check_output(path: Path | None, example: str, *inputs: "str | Path | None") -> None:
     """Before the work: can the file be where it was asked for, and is it none of those that are read?"""
+    from bayescale.files import check_writable
+
     if path is None:
         return
+    check_writable(path)
     for given in inputs:
-        if given is not None and path.exists() and Path(given).exists() and path.samefile(given):
+        if given is not None and path.exists() and os.path.exists(given) and path.samefile(given):
             raise InputError(f"{path} is what is read; give the result another name, such as {example}")
-    folder = path.parent
-    if not folder.is_dir():
-        raise InputError(f"{path}: the folder {folder} does not exist; make it first, or give another path")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; the name of a file in it is expected, such as {path / example}")
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path} is a device or a pipe; the name of a file is expected, such as {example}")
-    import tempfile
-
-    try:
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        reason = error.strerror or error
-        raise InputError(
-            f"{path}: nothing can be written in the folder {folder} ({reason}); give another path"
-        ) from None
 
 
 def _executor(workers: int | None, scheduler: str | None) -> int | str | None:

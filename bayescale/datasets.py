@@ -86,7 +86,10 @@ def fetch_file(name: str, folder: "str | Path | None" = None) -> Path:
     import pooch
     import requests
 
-    cache = Path(folder) if folder is not None else pooch.os_cache("bayescale")
+    try:
+        cache = Path(folder) if folder is not None else pooch.os_cache("bayescale")
+    except RuntimeError:
+        raise RunsError(f"data set '{name}': this user has no home folder to keep it in; give a folder") from None
     pooch.get_logger().setLevel("ERROR")
     try:
         return Path(

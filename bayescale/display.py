@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from bayescale.written import printable
+
 WORDS = {"prior", "meaning", "choice", "held by", "kind"}  # columns of words; all others but the first hold numbers
 
 
@@ -29,11 +31,12 @@ class Table:
 
     def __str__(self) -> str:
         lines = [self.title]
-        widths = [max(map(len, column)) for column in zip(self.header, *self.rows, strict=True)]
-        for row in (self.header, *self.rows):
+        cells_of = [tuple(map(printable, row)) for row in (self.header, *self.rows)]
+        widths = [max(map(len, column)) for column in zip(*cells_of, strict=True)]
+        for row in cells_of:
             cells = zip(row, widths, self.words, strict=True)
             lines.append("  ".join(f"{cell:{'<' if left else '>'}{width}}" for cell, width, left in cells).rstrip())
-        return "\n".join([*lines, *self.notes, *(f"warning: {text}" for text in self.warnings)])
+        return printable("\n".join([*lines, *self.notes, *(f"warning: {text}" for text in self.warnings)]))
 
     __repr__ = __str__
 
@@ -49,7 +52,7 @@ class Table:
             side = "left" if left else "right"
             scope = f' scope="{scope}"' if scope else ""
             space = "normal; min-width: 16em" if left and len(text) > 40 else "nowrap"
-            return f'<{tag}{scope} style="text-align: {side}; white-space: {space}">{escape(text)}</{tag}>'
+            return f'<{tag}{scope} style="text-align: {side}; white-space: {space}">{_escaped(text)}</{tag}>'
 
         head = "".join(cell("th", name, left, "col") for name, left in zip(self.header, self.words, strict=True))
         body = []
@@ -57,16 +60,20 @@ class Table:
             cells = [cell("td", text, left) for text, left in zip(rest, self.words[1:], strict=True)]
             body.append(f"<tr>{cell('th', first, True, 'row')}{''.join(cells)}</tr>")
         parts = [
-            f'<div style="overflow-x: auto" tabindex="0" role="region" aria-label="{escape(self.title)}">',
+            f'<div style="overflow-x: auto" tabindex="0" role="region" aria-label="{_escaped(self.title)}">',
             '<table class="bayescale">',
-            f'<caption style="caption-side: top; text-align: left">{escape(self.title)}</caption>',
+            f'<caption style="caption-side: top; text-align: left">{_escaped(self.title)}</caption>',
             f"<thead><tr>{head}</tr></thead>",
             f"<tbody>{''.join(body)}</tbody></table></div>",
-            *(f"<p>{escape(text)}</p>" for text in self.notes),
+            *(f"<p>{_escaped(text)}</p>" for text in self.notes),
         ]
         rule = "border-left: 0.3em solid #d55e00; padding-left: 0.6em"
-        parts += [f'<p style="{rule}"><strong>Warning:</strong> {escape(text)}</p>' for text in self.warnings]
+        parts += [f'<p style="{rule}"><strong>Warning:</strong> {_escaped(text)}</p>' for text in self.warnings]
         return "".join(parts)
+
+
+def _escaped(text: str) -> str:
+    return escape(printable(text))
 
 
 def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

@@ -63,6 +63,8 @@ def kind_of(given: Any) -> str | None:
 def what_is(given: Any) -> str:
     """What a caller gave, in words fit for a message."""
     if given is None or isinstance(given, bool | np.bool_ | str | bytes | kinds.Number):
+        if isinstance(given, float):
+            return f"{given:g}"
         return shown(given.item() if isinstance(given, np.generic) else given)
     kind, name = kind_of(given), type(given).__name__
     if kind == "fit":

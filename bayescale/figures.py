@@ -42,6 +42,7 @@ def style() -> Iterator[None]:
         "svg.hashsalt": "bayescale",  # the same figure is the same file
         "svg.fonttype": "path",
         "figure.constrained_layout.use": True,
+        "text.parse_math": False,  # names of files and laws may hold dollar signs
     }
     with plt.rc_context(settings):
         yield

@@ -10,20 +10,24 @@ import errno
 import hashlib
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from bayescale.written import PlainError, printable
 
 try:
     import fcntl
 except ImportError:  # no POSIX: nothing is locked, and nothing swept
     fcntl = None  # type: ignore[assignment]
 
+NAME_BYTES_MAX = 255  # of a file name, on every file system in use
 TRIES = 20  # a folder that another process swept before it was locked is made again
 
 
-class FileError(ValueError):
+class FileError(PlainError):
     """A result that cannot be written where it was asked for."""
 
 
@@ -40,10 +44,41 @@ def as_path(given: object) -> Path:
     return Path(given)
 
 
+def check_writable(given: object) -> Path:
+    """A path at which a file can be written, as far as can be told before: its name, its folder, and what is there.
+
+    Raises
+    ------
+    FileError
+        Naming what is in the way.
+    """
+    path = as_path(given)
+    if not path.name or not str(path).isprintable():
+        raise FileError(f"{path}: a file name of printable characters is expected")
+    if (size := len(os.fsencode(path.name))) > NAME_BYTES_MAX:
+        raise FileError(f"{path.name[:60]}...: a file name of {size} bytes; at most {NAME_BYTES_MAX} are allowed")
+    folder = path.parent
+    try:
+        if not folder.is_dir():
+            raise FileError(f"{path}: the folder {folder} does not exist; make it first, or give another path")
+        if path.is_dir():
+            raise FileError(f"{path} is a folder; the name of a file in it is expected")
+        if path.exists() and not path.is_file():
+            raise FileError(f"{path} is a device or a pipe; the name of a file is expected")
+        tempfile.TemporaryFile(dir=Path(os.path.realpath(path)).parent).close()
+    except OSError as error:
+        reason = error.strerror or error
+        raise FileError(
+            f"{path}: nothing can be written in the folder {folder} ({reason}); give another path"
+        ) from None
+    return path
+
+
 def write_whole(path: "str | os.PathLike[str]", write: Callable[[Path], object]) -> Path:
     """Have ``write`` fill a temporary file beside ``path`` and, only when it is complete, put it in place.
 
-    A link stays a link: what it points to is written.
+    A link stays a link: what it points to is written. A file that is written over keeps its mode, one that was private
+    stays so.
 
     Raises
     ------
@@ -51,7 +86,9 @@ def write_whole(path: "str | os.PathLike[str]", write: Callable[[Path], object])
         If the folder is missing or read-only, the disk is full, or ``path`` is neither new nor a plain file; what is
         there is then as it was before.
     """
-    target = Path(os.path.realpath(as_path(path)))
+    if not os.fspath(as_path(path)).isprintable():
+        raise FileError(f"{path}: a file name of printable characters is expected")
+    target = Path(os.path.realpath(path))
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, "is a folder, a file name is expected", str(path))
     if target.exists() and not target.is_file():  # a file put in the place of /dev/null would be there for everybody
@@ -61,6 +98,8 @@ def write_whole(path: "str | os.PathLike[str]", write: Callable[[Path], object])
         write(draft)
         with open(draft, "rb+") as file:
             os.fsync(file.fileno())
+        with contextlib.suppress(OSError):  # nothing there yet, or a file system without modes
+            draft.chmod(stat.S_IMODE(target.stat().st_mode))
         os.replace(draft, target)
         _flush(target.parent)
     return Path(path)
@@ -82,7 +121,7 @@ def _draft(target: Path) -> Iterator[Path]:
 
 def _locked_folder(target: Path) -> tuple[Path, int | None]:
     for _ in range(TRIES):
-        folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part"))
+        folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=_prefix(target), suffix=".part"))
         if fcntl is None:
             return folder, None
         with contextlib.suppress(FileNotFoundError):  # swept before it was locked
@@ -99,7 +138,7 @@ def _sweep(target: Path) -> None:
     """Remove what killed writers of this target have left: the folders that nobody holds locked."""
     if fcntl is None:
         return
-    name = re.compile(re.escape(f".{target.name}.") + r"[a-z0-9_]{8}\.part")
+    name = re.compile(re.escape(_prefix(target)) + r"[a-z0-9_]{8}\.part")
     with contextlib.suppress(OSError):  # a folder that cannot be listed: writing may still work, or says why not
         for entry in os.scandir(target.parent):
             if name.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
@@ -110,6 +149,14 @@ def _sweep(target: Path) -> None:
                         _remove(Path(entry.path), target.name)
                     finally:
                         os.close(lock)
+
+
+def _prefix(target: Path) -> str:
+    """How the folder of a draft begins; of a long name the end is its checksum, as the folder needs some room more."""
+    name = target.name
+    if len(os.fsencode(name)) > NAME_BYTES_MAX - 40:
+        name = f"{name[:40]}.{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}"
+    return f".{name}."
 
 
 def _remove(folder: Path, name: str) -> None:
@@ -158,6 +205,7 @@ def write_file(path: "str | os.PathLike[str]", write: Callable[[Path], object]) 
         raise FileError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # begins what a spreadsheet computes, or runs
 SEAL = "# sha256 "  # the last line of a kept text: what a disk or an editor has changed is computed again
 
 
@@ -184,4 +232,12 @@ def write_table(table: Any, path: "str | os.PathLike[str]") -> Path:
     FileError
         If it cannot be written; an older file of that name is then untouched.
     """
-    return write_file(path, lambda temporary: table.to_csv(temporary, index=False))
+    safe = table.rename(columns=_cell).map(_cell)
+    return write_file(path, lambda temporary: safe.to_csv(temporary, index=False))
+
+
+def _cell(value: Any) -> Any:
+    """A text as a cell that no spreadsheet takes for a formula, and no terminal for a command; numbers as they are."""
+    if not isinstance(value, str):
+        return value
+    return f"'{printable(value)}" if value.startswith(FORMULA) else printable(value)

@@ -36,22 +36,23 @@ from bayescale.noise import NOISES, default_noise, log_density, log_mass, noise_
 from bayescale.priors import Prior, quantile
 from bayescale.quick import NotTrusted, approximate
 from bayescale.runs import UNITS_KEPT, read_runs
-from bayescale.sampling import DRAWS_MAX, SamplerError, as_dataset, best_attempt
+from bayescale.sampling import DRAWS_MAX, STATS, SamplerError, as_dataset, best_attempt
 from bayescale.shipped import changed_law
 from bayescale.smooth import far_off, seen_by
 from bayescale.starts import START_RUNS, STARTS, start_points, unbounded
 from bayescale.threads import blocks, in_threads, one_blas_thread
-from bayescale.written import row_text
+from bayescale.written import PlainError, row_text
 
 FORMAT = 1  # of a saved fit; a later bayescale reads earlier ones
 MIN_RUNS = 4
 CHAINS_MAX = 100
 SEED_MAX = 2**63 - 1
 MANY_RUNS = 50_000  # above which chains take minutes, and a quick answer is tried unless it is refused
+SAVED_BYTES_MAX = 560_000_000  # of draws, in a file that may have 600 MB in all
 LOG_LIKELIHOOD_MAX = 50_000_000  # draws x runs above which the pointwise log likelihood is not kept (400 MB)
 
 
-class FitError(ValueError):
+class FitError(PlainError):
     """A fit that cannot be made, trusted, saved or opened; the message says which and what to do."""
 
 
@@ -119,8 +120,9 @@ def fit(
             f"{chains} chains of {draws} draws: {draws * chains} draws cannot give the {ESS_MIN:.0f} effective ones "
             "that a fit must have; 4 chains of 1000 are the default"
         )
-    model = _model(law, noise, runs, constants, seed)
     priors = law.priors | NOISES[noise].priors
+    _check_room(draws * chains, len({*priors, *law.derived}) + len(STATS), runs.sizes["run"])
+    model = _model(law, noise, runs, constants, seed)
     many = many_runs(runs.sizes["run"]) if quick is None else ""
     found, said = _quick(model, priors, draws, chains, seed) if quick or many else (None, {})
     said |= {"quick_because": many} if many else {}
@@ -276,6 +278,16 @@ def _sampled(model: Any, *args: Any, **options: Any) -> Any:
         return best_attempt(model, *args, **options)
     except SamplerError as error:
         raise FitError(f"the sampler could not start: {error}; check the runs and the law") from None
+
+
+def _check_room(draws: int, quantities: int, runs: int) -> None:
+    """Raise FitError if a fit of so many draws could not be saved; better before they are made than after."""
+    kept = quantities + (runs if draws * runs <= LOG_LIKELIHOOD_MAX else 0)
+    if 8 * draws * kept > SAVED_BYTES_MAX:
+        raise FitError(
+            f"{draws} draws of {kept} numbers each are more than the file of a fit has room for; at most "
+            f"{SAVED_BYTES_MAX // 8 // kept} draws in all"
+        )
 
 
 def check_whole(name: str, number: Any, least: int, most: int | None = None) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from bayescale.functions import FUNCTIONS
+from bayescale.written import PlainError
 
 MAX_LENGTH = 2000
 MAX_NODES = 1200
@@ -25,7 +26,7 @@ MAX_EXPONENT = 64.0
 MAX_NAME = 60  # characters: names appear in messages, tables and figures
 
 
-class FormulaError(ValueError):
+class FormulaError(PlainError):
     """A formula that is not in the language; the message names the offence."""
 
 

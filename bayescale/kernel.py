@@ -371,10 +371,13 @@ def _compiled(text: str, folder: str) -> ModuleType:
     return compiled_module(text, folder or _default_folder())
 
 
-def _default_folder() -> Path:
+def _default_folder() -> Path | None:
     import pooch
 
-    return Path(pooch.os_cache("bayescale")) / "kernels"
+    try:
+        return Path(pooch.os_cache("bayescale")) / "kernels"
+    except RuntimeError:  # a user without a home folder, in a container say
+        return None
 
 
 def block(function: Function, data: Mapping[str, Any]) -> np.ndarray:

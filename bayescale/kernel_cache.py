@@ -30,15 +30,16 @@ POLL_SECONDS = 0.02
 OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
-def compiled_module(text: str, folder: "str | os.PathLike[str]") -> ModuleType:
+def compiled_module(text: str, folder: "str | os.PathLike[str] | None") -> ModuleType:
     """The module of a source text, run: from the folder if it is there, otherwise compiled, and kept if it can be.
 
     Parameters
     ----------
     text : source in which ``CACHE`` says whether Numba is to keep its machine code
-    folder : of the cache; made if need be, with access for the user alone
+    folder : of the cache; made if need be, with access for the user alone; None keeps nothing
     """
-    path, end = _source_file(text, Path(folder)), time.monotonic() + WAIT_SECONDS
+    path = None if folder is None else _source_file(text, Path(folder))
+    end = time.monotonic() + WAIT_SECONDS
     if path is not None:
         with _locked(path, end, shared=True) as held:
             if held and _whole(path):

@@ -49,6 +49,8 @@ def load_law(law: "str | os.PathLike[str] | Law") -> Law:
         path = shipped
     elif given.endswith(".toml") or os.sep in given:
         path = Path(given)
+        if not path.stem.isprintable():
+            raise LawError(f"law file {given}: its name is that of the law, and must be printable; rename it")
     else:
         near = difflib.get_close_matches(given, laws(), n=1)
         hint = f"did you mean '{near[0]}'?" if near else "a law file of your own is given by its path, ./mine.toml"

@@ -23,6 +23,7 @@ from bayescale.functions import FUNCTIONS
 from bayescale.kernel import compile_seconds
 from bayescale.priors import DISTRIBUTIONS, Prior
 from bayescale.split import fold
+from bayescale.written import PlainError
 
 # symbol of the field -> column of the runs
 COLUMNS = {"N": "params", "D": "tokens", "C": "compute", "L": "loss"}
@@ -47,7 +48,7 @@ OBSERVED_SCALES = {
 QUANTITIES = ("N", "D")  # whose exponents say what limits the loss
 
 
-class LawError(ValueError):
+class LawError(PlainError):
     """A law file that is missing, cannot be read, or contradicts itself; the message names both sides."""
 
 

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayescale.written import PlainError
+
 MAX_BYTES = 600_000_000  # of a file, and so of its data
 MAX_OBJECTS = 3000  # groups and variables
 MAX_ATTRIBUTES = 100  # of one object, and names of them in a file
@@ -32,7 +34,7 @@ NOT_OURS = "not a fit saved by bayescale"
 ELSEWHERE = "damaged: it refers to other places or files; a fit holds all its data itself"
 
 
-class NetcdfError(ValueError):
+class NetcdfError(PlainError):
     """A file that is not read, and why."""
 
 

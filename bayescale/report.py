@@ -37,6 +37,7 @@ from bayescale.report_parts import Asked, answer, forecast_part, or_none, sensit
 from bayescale.sensitivity import has_split
 from bayescale.surface import UNIQUE
 from bayescale.terminal import plain
+from bayescale.written import printable
 
 TIMES = 10.0  # the largest run's compute: the budget that is answered for when none is given
 METHOD_TEXT = (
@@ -99,8 +100,9 @@ def report(
         page["explorer"]["script"] = Markup(f"{helpers}{script.replace('LAW_SCRIPT', law, 1)}")
         page["explorer"]["json"] = Markup(page["explorer"]["json"])
     environment = Environment(
-        loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
+        loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        finalize=lambda value: printable(value) if type(value) is str else value,
+    )  # fmt: skip
     return environment.get_template("report.html").render(page)
 
 

@@ -16,6 +16,7 @@ import xarray as xr
 
 from bayescale.compute import EXACT, learn, rounded, unit_of
 from bayescale.law import Law, column
+from bayescale.written import PlainError
 
 FLOPS_PER_PARAM_TOKEN = 6.0  # C = 6 N D: forward and backward pass, no attention term
 
@@ -54,7 +55,7 @@ CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # never in a tab
 KEPT_AS = {"run": "run_name"}  # run is the dimension
 
 
-class RunsError(ValueError):
+class RunsError(PlainError):
     """Runs that cannot be used; the message names the source, the line or row, the value seen and what is allowed."""
 
 

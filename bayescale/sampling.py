@@ -93,6 +93,8 @@ def best_attempt(
 def _more(convergence: Mapping[str, Any], times: int, most: int, last: bool) -> int:
     """How many times the draws asked for the chains go on to, or 0: they have what they need, or would need too much.
 
+    At most ``most`` times.
+
     The sampler cannot be resumed. A longer run with the same seed begins with the very same draws, and costs little
     beside the tuning, so that is what going on is.
     """

@@ -1,5 +1,6 @@
 """What the terminal shows: tables, cards, progress on the error stream, JSON for machines."""
 
+import io
 import json
 import math
 import sys
@@ -9,6 +10,12 @@ from typing import Any
 
 from bayescale.display import Table
 from bayescale.tables import comparison_cells, derived_cells, fit_cells, fit_sentences, priors_cells
+from bayescale.written import printable
+
+
+def say(text: object, file: Any = None) -> None:
+    """Print a text; what a terminal would obey instead of show is spelt out. All that is printed goes through here."""
+    print(printable(text), file=file or sys.stdout)
 
 
 @contextmanager
@@ -40,7 +47,7 @@ def progress_bar(what: str, silent: bool) -> Iterator[Callable[[int, int], None]
 
 
 def print_json(value: Any) -> None:
-    print(json.dumps(plain(value), indent=2, allow_nan=False))
+    say(json.dumps(plain(value), indent=2, allow_nan=False))
 
 
 def plain(value: Any) -> Any:
@@ -58,7 +65,7 @@ def plain(value: Any) -> Any:
 
 def print_warnings(warnings: Sequence[str]) -> None:
     for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        say(f"warning: {warning}", file=sys.stderr)
 
 
 def print_table(table: Table) -> None:
@@ -67,13 +74,13 @@ def print_table(table: Table) -> None:
 
     shown = RichTable(box=None, header_style="bold", pad_edge=False)
     for name, words in zip(table.header, table.words, strict=True):
-        shown.add_column(name, justify="left" if words else "right", no_wrap=True)
+        shown.add_column(printable(name), justify="left" if words else "right", no_wrap=True)
     for row in table.rows:
-        shown.add_row(*row)
+        shown.add_row(*map(printable, row))
     # numbers are never cut: on a narrow terminal a long line wraps; cells may hold a law file's words: never markup
-    console = Console(highlight=False, markup=False, emoji=False, width=400)
-    print(table.title)
-    console.print(shown)
+    page = io.StringIO()
+    Console(file=page, highlight=False, markup=False, emoji=False, width=400).print(shown)
+    say(f"{table.title}\n{page.getvalue().rstrip()}")
 
 
 def print_fit(tree: Any) -> None:
@@ -81,7 +88,7 @@ def print_fit(tree: Any) -> None:
 
     summary = fit_summary(tree)
     print_table(fit_cells(summary))
-    print("\n".join(fit_sentences(summary)))
+    say("\n".join(fit_sentences(summary)))
     print_warnings(summary["warnings"])
 
 
@@ -91,14 +98,14 @@ def print_comparison(result: Any, answers: Sequence[Any], sensitivity: Any) -> N
 
     table = comparison_table(result)
     print_table(comparison_cells(table, runs=result.attrs["runs"], unit=result.attrs["unit"]))
-    print(comparison_verdict(result))
+    say(comparison_verdict(result))
     drivers = driving_runs(result)
     called = result.attrs["rows"] if result.attrs["unit"] == "run" else "group"
     named = ", ".join(f"{called} {row.unit} ({row.d_elpd:+.1f})" for row in drivers.itertuples())
     first, second = result["law"].values[:2]
-    print(f"Most of the difference between '{first}' and '{second}': {named}.")
+    say(f"Most of the difference between '{first}' and '{second}': {named}.")
     for answer in answers:
-        print(answer.says)
+        say(answer.says)
     if sensitivity is not None:
         print_warnings([f"law '{first}': {text}" for text in sensitivity_warnings(sensitivity)])
     print_warnings(comparison_warnings(result))
@@ -141,7 +148,7 @@ def card(law: Any) -> dict[str, Any]:
 def print_law_line(law: Any) -> None:
     formula = law.published_formula or law.formula
     shown = f": {formula}" if len(formula) <= 100 else ""
-    print(f"{law.name}({', '.join(law.inputs)}){shown}\n    {law.title}. {law.about}")
+    say(f"{law.name}({', '.join(law.inputs)}){shown}\n    {law.title}. {law.about}")
 
 
 def print_card(law: Any) -> None:
@@ -150,30 +157,30 @@ def print_card(law: Any) -> None:
     from bayescale.lawfile import OBSERVED_SCALES
 
     symbol, kind = law.observed.symbol, OBSERVED_SCALES[law.observed.scale]
-    print(f"{law.name}: {law.title}\n{law.about}\nSource: {law.cite}")
+    say(f"{law.name}: {law.title}\n{law.about}\nSource: {law.cite}")
     if law.observed.column != "loss" or law.observed.scale != "log":
         out_of = f", out of the column {law.observed.count}" if law.observed.count else ""
-        print(f"Explains: {law.observed.column} ({kind}{out_of})")
+        say(f"Explains: {law.observed.column} ({kind}{out_of})")
     inputs = [name if column(name) == name else f"{name} (column {column(name)})" for name in law.inputs]
-    print(f"Inputs: {', '.join(inputs)}\n")
+    say(f"Inputs: {', '.join(inputs)}\n")
     if law.published_formula:
-        print(f"As published   {symbol} = {law.published_formula}")
-    print(f"As sampled     {symbol} = {law.formula}")
+        say(f"As published   {symbol} = {law.published_formula}")
+    say(f"As sampled     {symbol} = {law.formula}")
     for name, formula in law.where_texts.items():
-        print(f"    where {name} = {formula}")
-    print(f"LaTeX          {latex(law.tree)}\n")
+        say(f"    where {name} = {formula}")
+    say(f"LaTeX          {latex(law.tree)}\n")
     print_table(priors_cells(law))
     if law.derived:
         print_table(derived_cells(law))
     for name, preset in law.presets.items():
         values = ", ".join(f"{key} = {value:g}" for key, value in preset.values.items())
-        print(f"Published {name}: {values} ({preset.source})")
+        say(f"Published {name}: {values} ({preset.source})")
     for trap in law.traps:
-        print(f"Mind: {trap}")
+        say(f"Mind: {trap}")
 
 
 def print_published(law: Any, at: Mapping[str, float], values: Mapping[str, float]) -> None:
     given = ", ".join(f"{name} = {value:g}" for name, value in at.items())
-    print(f"{law.name}: {law.observed.column} by published constants, at {given}")
+    say(f"{law.name}: {law.observed.column} by published constants, at {given}")
     for name, value in values.items():
-        print(f"{name}: {value:.6g} ({law.presets[name].source})")
+        say(f"{name}: {value:.6g} ({law.presets[name].source})")

@@ -1,6 +1,7 @@
-"""How numbers, sizes, units and rows are written for people: 7B, 1.4T, 3.64e25 FLOP, lines 4 and 7."""
+"""How texts, numbers, sizes, units and rows are written for people: 7B, 1.4T, 3.64e25 FLOP, lines 4 and 7."""
 
 import math
+import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,6 +11,34 @@ SUFFIXES = (("T", 12), ("B", 9), ("M", 6), ("K", 3))
 SIZE_MAX = 1e15  # from here on sizes are powers of ten: nobody writes 3640T
 PLAIN_MIN, PLAIN_MAX = 1e-4, 1e6  # of numbers without a power of ten
 ROWS_NAMED = 5
+
+
+class PlainError(ValueError):
+    """An error of bayescale's own: its message is printable, whatever names and cells of a file it quotes."""
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(printable(message))
+
+
+def printable(value: object) -> str:
+    """A text in which everything that a terminal would obey instead of show is spelt out; lines stay lines.
+
+    Those are escape sequences, marks that turn the direction of writing, invisible characters, and half characters
+    that no file can hold.
+
+    >>> printable("a\\x1b[2Jb, \\u202etxt.exe, caf\\u00e9")
+    'a\\\\x1b[2Jb, \\\\u202etxt.exe, café'
+    """
+    text = str(value)
+    if text.isprintable():
+        return text
+    return "".join(_spelt(character) for character in text)
+
+
+def _spelt(character: str) -> str:
+    if character.isprintable() or character == "\n":
+        return character
+    return " " if unicodedata.category(character) == "Zs" else character.encode("unicode_escape").decode()
 
 
 def number_text(value: float, digits: int = 3) -> str:

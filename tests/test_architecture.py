@@ -16,7 +16,7 @@ import bayescale
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "bayescale"
 # each module may import only from those before it
-ORDER = """files written threads chains pareto functions formula split symbolic slope kernel_functions kernel_cache
+ORDER = """written files threads chains pareto functions formula split symbolic slope kernel_functions kernel_cache
 kernel interpreted priors lawfile law shipped noise model starts compute runs smooth lint_values
 lint_compute lint_rows lint datasets diagnostics sampling quick fit executors batch netcdf saved doors store
 reproduce many drift forecast cost surface optimum frontier problem allocate target exchange regret decide

@@ -253,6 +253,7 @@ def by_hand():
     dataset = xr.Dataset({name: (("law", "cut", "run"), values) for name, values in columns.items()})
     dataset = dataset.assign_coords(law=["mine"], edge=("cut", [1e20, 1e19]))
     dataset["failed"] = (("law", "cut"), [["", ""]])
+    dataset["learnt_from"] = ("cut", [20, 14])
     return dataset.assign_attrs(source="runs", seed=0, horizon=1.0)
 
 

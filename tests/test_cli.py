@@ -245,7 +245,10 @@ def test_hostile_formula_runs_nothing(command, runs, tmp_path, hostile):
         (["compare", "{runs}", "--scheduler", "nowhere"], "executor = 'nowhere': None, a number of worker processes"),
         (["backtest", "{one_size}"], "no cut leaves 12 runs of 4 sizes"),
         (["calibrate", "nosuch"], "unknown law 'nosuch'"),
-        (["calibrate", "coupled", "--simulations", "3"], "simulations = 3 (a whole number of at least 10 is expected)"),
+        (
+            ["calibrate", "coupled", "--simulations", "3"],
+            "simulations = 3 (a whole number from 10 to 100000",
+        ),
         (["calibrate", "coupled", "--design", "{runs}", "--posterior", "{runs}"], "give it or --design"),
         (["calibrate", "coupled", "--design", "{folder}"], "is a folder; a CSV or parquet file is expected"),
         (["calibrate", "vocabulary"], "its noise is in units of the range of the observed values"),
