@@ -959,7 +959,7 @@ def _check_output(path: Path | None, example: str, *inputs: "str | Path | None")
 
     if path is None:
         return
-    check_writable(path)
+    check_writable(path, example)
     for given in inputs:
         if given is not None and path.exists() and os.path.exists(given) and path.samefile(given):
             raise InputError(f"{path} is what is read; give the result another name, such as {example}")

@@ -44,8 +44,10 @@ def as_path(given: object) -> Path:
     return Path(given)
 
 
-def check_writable(given: object) -> Path:
+def check_writable(given: object, example: str = "result") -> Path:
     """A path at which a file can be written, as far as can be told before: its name, its folder, and what is there.
+
+    Messages end with the name of a file as an ``example``.
 
     Raises
     ------
@@ -62,9 +64,9 @@ def check_writable(given: object) -> Path:
         if not folder.is_dir():
             raise FileError(f"{path}: the folder {folder} does not exist; make it first, or give another path")
         if path.is_dir():
-            raise FileError(f"{path} is a folder; the name of a file in it is expected")
+            raise FileError(f"{path} is a folder; the name of a file in it is expected, such as {path / example}")
         if path.exists() and not path.is_file():
-            raise FileError(f"{path} is a device or a pipe; the name of a file is expected")
+            raise FileError(f"{path} is a device or a pipe; the name of a file is expected, such as {example}")
         tempfile.TemporaryFile(dir=Path(os.path.realpath(path)).parent).close()
     except OSError as error:
         reason = error.strerror or error
