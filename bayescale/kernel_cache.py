@@ -25,7 +25,7 @@ try:
 except ImportError:  # no POSIX: two processes may compile the same kernel, and the second throws the first's away
     fcntl = None  # type: ignore[assignment]
 
-WAIT_SECONDS = 5.0  # for another process that compiles the same kernel: longer than that takes it is compiled here, too
+WAIT_SECONDS = 4.0  # for another process that compiles the same kernel: longer than that takes it is compiled here, too
 POLL_SECONDS = 0.02
 OTHERS = stat.S_IWGRP | stat.S_IWOTH
 

@@ -6,6 +6,7 @@ also takes data out of other files, and loads programs to do so. So only what st
 and sizes come first, in one pass over the directory: all data together are at most the size of the file.
 """
 
+import contextlib
 import math
 import mmap
 import os
@@ -22,6 +23,7 @@ from bayescale.written import PlainError
 
 MAX_BYTES = 600_000_000  # of a file, and so of its data
 MAX_OBJECTS = 3000  # groups and variables
+MAX_REFERENCES = 3 * MAX_OBJECTS  # of dimensions to variables
 MAX_ATTRIBUTES = 100  # of one object, and names of them in a file
 MAX_ITEMS = 1000  # numbers of one attribute
 MAX_TEXT_BYTES = 20_000_000  # of all attributes
@@ -29,7 +31,7 @@ DIMENSIONS = "REFERENCE_LIST"  # an attribute of a dimension: the variables that
 OF_NETCDF = {DIMENSIONS, "DIMENSION_LIST", "CLASS", "NAME", "_Netcdf4Dimid", "_Netcdf4Coordinates", "_NCProperties"}
 UNPACKING = {"scale_factor", "add_offset", "missing_value", "_Unsigned", "_Encoding"}
 CELL = np.dtype([("length", "<u4"), ("heap", "<u8"), ("entry", "<u4")])  # of a text, which stands in a "global heap"
-HEAD = 16  # bytes of the head of such a heap, and of each of its entries
+ENTRY = struct.Struct("<H6xQ")  # of such a heap: its number, and how long its text is; the head of a heap is as long
 NOT_OURS = "not a fit saved by bayescale"
 ELSEWHERE = "damaged: it refers to other places or files; a fit holds all its data itself"
 
@@ -40,10 +42,10 @@ class NetcdfError(PlainError):
 
 @dataclass(frozen=True)
 class _Source:
-    """The bytes of a file, and where in them texts start: {place of a heap: {number of an entry: its place}}."""
+    """The bytes of a file, and where in them texts are kept."""
 
     content: Any
-    heaps: Mapping[int, Mapping[int, int]]
+    heaps: frozenset[int]
 
 
 def read_tree(path: "str | os.PathLike[str]") -> xr.DataTree:
@@ -69,25 +71,24 @@ def read_tree(path: "str | os.PathLike[str]") -> xr.DataTree:
             groups = _directory(file)
             _check_sizes(groups, source)
             dims = _dims(groups)
-            return xr.DataTree.from_dict({group.name: _dataset(group, dims, source) for group in groups})
+            return xr.DataTree.from_dict({group.name: _dataset(group, dims) for group in groups})
 
 
-def _heaps(content: Any) -> dict[int, dict[int, int]]:
-    """Where texts are. HDF5 walks from entry to entry too, where one says that it has no length for ever."""
+def _heaps(content: Any) -> frozenset[int]:
+    """Where texts are kept. HDF5 walks from entry to entry, too, and where one says that it has no length for ever."""
     if any(found[1] != b"\0\0" for found in re.finditer(rb"FRHP\0.\0(..)", content, re.DOTALL)):
         raise NetcdfError(f"its attributes are packed: {NOT_OURS}")
-    heaps, at = {}, content.find(b"GCOL\x01")
+    heaps, at = [], content.find(b"GCOL\x01")
     while at >= 0:
-        end, here, entries = at + _whole(content, at + 8, 8), at + HEAD, {}
-        while HEAD <= end - here and end <= len(content):
-            entry, size = _whole(content, here, 2), _whole(content, here + 8, 8)
-            entries[entry] = here
-            here += HEAD + -(-size // 8) * 8 if entry else max(size, 1)
+        end, here = at + _whole(content, at + 8, 8), at + ENTRY.size
+        while ENTRY.size <= end - here and end <= len(content):
+            entry, size = ENTRY.unpack_from(content, here)
+            here += ENTRY.size + -(-size // 8) * 8 if entry else max(size, 1)
         if not here <= end <= len(content):
             raise ValueError("a place where texts are kept makes no sense, or ends after the file")
-        heaps[at] = entries
+        heaps.append(at)
         at = content.find(b"GCOL\x01", end)  # they lie apart: no byte is walked over twice
-    return heaps
+    return frozenset(heaps)
 
 
 def _whole(content: Any, start: int, size: int) -> int:
@@ -156,12 +157,18 @@ def _size(variable: Any, source: _Source) -> int:
         raise NetcdfError(
             f"the variable {variable.name[:60]!r} is packed; a fit is saved as it is, without compression"
         )
-    return int(_cells(variable, source)["length"].sum(dtype=np.int64)) if text else size
-
-
-def _cells(variable: Any, source: _Source) -> np.ndarray:
+    if not text or not size:
+        return size
     start = variable.id.get_offset() or 0
-    return np.frombuffer(source.content[start : start + variable.size * CELL.itemsize], CELL)
+    return _length(np.frombuffer(source.content[start : start + size], CELL), source)
+
+
+def _length(cells: np.ndarray, source: _Source) -> int:
+    """Of all texts together that cells say to have."""
+    places = set(np.unique(cells["heap"]).tolist()) - source.heaps
+    if any(source.content[place : place + 4] == b"GCOL" for place in places):  # which has not been walked over
+        raise ValueError("a text that stands where none can")
+    return int(cells["length"].sum(dtype=np.int64))
 
 
 def _attribute_sizes(place: Any) -> Iterator[tuple[str, int | None]]:
@@ -190,16 +197,15 @@ def _claim(name: str, source: _Source) -> int:
     an attribute has the sizes of name, type and shape; behind these stands the claim, as in the cells of a variable.
     """
     content, own, most = source.content, name.encode("utf-8", "surrogateescape") + b"\0", 0
-    at = content.find(own, HEAD)
+    at = content.find(own, ENTRY.size)
     while at >= 0:
         for head, step, known in ((8, 8, 1), (8, 1, 2), (9, 1, 3)):  # each part ends at a multiple of the step
             version, flags, *parts = struct.unpack_from("<BBHHH", content, at - head)
             if version == known and parts[0] == len(own):
                 shape, start = (at + sum(-(-part // step) * step for part in parts[:i]) for i in (2, 3))
                 cells = np.frombuffer(content[start : start + _count(content, shape) * CELL.itemsize], CELL)
-                most = max(most, int(cells["length"].sum(dtype=np.int64)))
-                odd = any(heap not in source.heaps and content[heap : heap + 4] == b"GCOL" for heap in cells["heap"])
-                if odd or (flags and version > 1):  # type or shape somewhere else
+                most = max(most, _length(cells, source))
+                if flags and version > 1:  # type or shape somewhere else
                     raise ValueError("an attribute that is not as NetCDF has it")
         at = content.find(own, at + 1)
     return most
@@ -218,17 +224,19 @@ def _count(content: Any, start: int) -> int:
 
 
 def _dims(groups: list[Any]) -> dict[tuple[int, int], str]:
-    """{(address of a variable, axis): dimension}."""
+    """{(address of a variable, axis): dimension}: each dimension has a list of the variables that have it."""
     import h5py
 
-    dims = {}
+    dims, left = {}, MAX_REFERENCES
     for variable in (variable for group in groups for variable in _variables(group, bare=True)):
         if DIMENSIONS in variable.attrs:
             about = variable.attrs.get_id(DIMENSIONS)
-            if about.get_type().get_class() != h5py.h5t.COMPOUND or math.prod(about.shape or ()) > 9 * MAX_OBJECTS:
+            left -= math.prod(about.shape or ())
+            if about.get_type().get_class() != h5py.h5t.COMPOUND or left < 0:
                 raise NetcdfError("damaged: its dimensions make no sense")
             for reference, axis in variable.attrs[DIMENSIONS]:
-                dims[_address(h5py.h5r.dereference(reference, about)), int(axis)] = _name(variable)
+                with contextlib.suppress(RuntimeError, ValueError, OSError):  # to a variable that has been removed
+                    dims[_address(h5py.h5r.dereference(reference, about)), int(axis)] = _name(variable)
     return dims
 
 
@@ -242,17 +250,17 @@ def _name(variable: Any) -> str:
     return variable.name.rpartition("/")[2]
 
 
-def _dataset(group: Any, dims: Mapping[tuple[int, int], str], source: _Source) -> xr.Dataset:
-    found = {_name(variable): _variable(variable, dims, source) for variable in _variables(group)}
+def _dataset(group: Any, dims: Mapping[tuple[int, int], str]) -> xr.Dataset:
+    found = {_name(variable): _variable(variable, dims) for variable in _variables(group)}
     return xr.Dataset(found, attrs=_attributes(group))
 
 
-def _variable(variable: Any, dims: Mapping[tuple[int, int], str], source: _Source) -> xr.Variable:
+def _variable(variable: Any, dims: Mapping[tuple[int, int], str]) -> xr.Variable:
     own = [dims.get((_address(variable.id), axis)) for axis in range(variable.ndim)]
     own = [_name(variable)] if own == [None] else own  # a dimension itself
     if None in own:
         raise NetcdfError(f"damaged: the variable {variable.name[:60]!r} has no dimensions")
-    values, attrs = _values(variable, source), _attributes(variable)
+    values, attrs = _values(variable), _attributes(variable)
     fill = attrs.pop("_FillValue", math.nan)
     if not (isinstance(fill, float) and math.isnan(fill)):  # stands for numbers that are missing
         raise NetcdfError(f"{variable.name[:60]!r} is packed (_FillValue); a fit is saved as it is")
@@ -262,20 +270,11 @@ def _variable(variable: Any, dims: Mapping[tuple[int, int], str], source: _Sourc
     return xr.Variable(own, values, attrs)
 
 
-def _values(variable: Any, source: _Source) -> np.ndarray:
-    if variable.dtype.kind != "O":
-        values = variable[...]
-        return values.astype(values.dtype.newbyteorder("="), copy=False)
-    texts = {(0, 0, 0): ""}  # each decoded once, however many cells share it
-    cells = _cells(variable, source).tolist()
-    for length, heap, entry in set(cells) - set(texts):
-        start = source.heaps[heap][entry] if length else 0
-        if length and _whole(source.content, start + 8, 8) != length:
-            raise ValueError("a text of another length than it should have")
-        texts[length, heap, entry] = _text(source.content[start + HEAD : start + HEAD + length])
-    values = np.empty(variable.size, dtype=object)
-    values[:] = [texts[cell] for cell in cells]
-    return values.reshape(variable.shape)
+def _values(variable: Any) -> np.ndarray:
+    if variable.dtype.kind == "O":
+        return np.asarray(variable.asstr()[...], dtype=object)
+    values = variable[...]
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
 def _attributes(place: Any) -> dict[str, Any]:

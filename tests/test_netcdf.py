@@ -213,6 +213,31 @@ def test_a_claim_is_found_whatever_stands_before_it(tmp_path):
     assert netcdf._claim("about", source) == 777 and netcdf._claim("bout", source) == 0
 
 
+def test_a_variable_that_another_program_has_removed(tmp_path):
+    """Its dimensions still have it in their lists."""
+    (tmp_path / "fit.nc").write_bytes(SAVED.read_bytes())
+    with h5py.File(tmp_path / "fit.nc", "r+") as file:
+        del file["sample_stats/lp"]
+        del file.attrs["machine"]
+        file.attrs["versions"] = '{"mine": "1"}'
+    opened = open_fit(tmp_path / "fit.nc")
+    assert "lp" not in opened["sample_stats"] and "lp" in open_fit(SAVED)["sample_stats"]
+    assert opened.attrs["versions"] == '{"mine": "1"}' and "machine" not in opened.attrs
+
+
+def test_lists_of_dimensions_have_a_limit(tmp_path):
+    with h5py.File(tmp_path / "fit.nc", "w") as file:
+        file["posterior/x"] = np.zeros(1)
+        lists = np.array(
+            [(file["posterior/x"].ref, 0)] * 3000, dtype=[("dataset", h5py.ref_dtype), ("dimension", "i4")]
+        )
+        for i in range(4):
+            file[f"posterior/d{i}"] = np.zeros(1)
+            file[f"posterior/d{i}"].attrs["REFERENCE_LIST"] = lists
+    with pytest.raises(NetcdfError, match="its dimensions make no sense"):
+        read_tree(tmp_path / "fit.nc")
+
+
 def test_limits_of_the_directory(tmp_path, monkeypatch):
     monkeypatch.setattr(netcdf, "MAX_OBJECTS", 5)
     monkeypatch.setattr(netcdf, "MAX_ATTRIBUTES", 3)
