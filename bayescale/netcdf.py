@@ -6,7 +6,6 @@ also takes data out of other files, and loads programs to do so. So only what st
 and sizes come first, in one pass over the directory: all data together are at most the size of the file.
 """
 
-import contextlib
 import math
 import mmap
 import os
@@ -235,8 +234,12 @@ def _dims(groups: list[Any]) -> dict[tuple[int, int], str]:
             if about.get_type().get_class() != h5py.h5t.COMPOUND or left < 0:
                 raise NetcdfError("damaged: its dimensions make no sense")
             for reference, axis in variable.attrs[DIMENSIONS]:
-                with contextlib.suppress(RuntimeError, ValueError, OSError):  # to a variable that has been removed
-                    dims[_address(h5py.h5r.dereference(reference, about)), int(axis)] = _name(variable)
+                try:
+                    key = _address(h5py.h5r.dereference(reference, about)), int(axis)
+                except (KeyError, OSError, RuntimeError, ValueError):  # of a variable that has been removed
+                    continue
+                if dims.setdefault(key, _name(variable)) != _name(variable):
+                    raise NetcdfError("damaged: its dimensions make no sense")
     return dims
 
 

@@ -217,11 +217,11 @@ def test_a_variable_that_another_program_has_removed(tmp_path):
     """Its dimensions still have it in their lists."""
     (tmp_path / "fit.nc").write_bytes(SAVED.read_bytes())
     with h5py.File(tmp_path / "fit.nc", "r+") as file:
-        del file["sample_stats/lp"]
+        del file["sample_stats/diverging"]
         del file.attrs["machine"]
         file.attrs["versions"] = '{"mine": "1"}'
     opened = open_fit(tmp_path / "fit.nc")
-    assert "lp" not in opened["sample_stats"] and "lp" in open_fit(SAVED)["sample_stats"]
+    assert "diverging" not in opened["sample_stats"] and "diverging" in open_fit(SAVED)["sample_stats"]
     assert opened.attrs["versions"] == '{"mine": "1"}' and "machine" not in opened.attrs
 
 
