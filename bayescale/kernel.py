@@ -34,7 +34,11 @@ RULES: dict[str, tuple[str, ...]] = {
     "*": ("{a} * {b}", "{d} * {b}", "{d} * {a}"),
     "/": ("{a} / {b}", "{d} / {b}", "-({d} / {b}) * {v}"),
     # with an exponent that is data, or that minimum and its like may hold at one value; others are exponentials
-    "**": ("{a} ** {b}", "{d} * {b} * {a} ** ({b} - 1.0)", "choose({v} != 0.0, {d} * {v} * log({a}), 0.0)"),
+    "**": (
+        "{a} ** {b}",
+        "{d} * {b} * {a} ** ({b} - 1.0)",
+        "choose(({a} > 0.0) & ({v} != 0.0), {d} * {v} * log({a}), 0.0)",
+    ),
     "negative": ("-{a}", "-{d}"),
     **{name: function.kernel for name, function in FUNCTIONS.items()},
 }

@@ -17,7 +17,8 @@ def value_and_slope(node: Node, values: Mapping[str, Any], slopes: Mapping[str, 
     """The value of a tree and its derivative, when every name moves as fast as ``slopes`` says (others stand still).
 
     The slope is None where nothing in the tree moves. At a kink of minimum, maximum and abs it is that of one side: the
-    first argument's, the upper one's. What stands still under an infinite derivative, or moves under one of 0, stands
+    first argument's, the upper one's. By its exponent a power of a negative base has none: the exponent is a whole
+    number, and stays one. What stands still under an infinite derivative, or moves under one of 0, stands
     still: a branch that is not taken, however steep, and what is under a tanh that is 1.
     """
     with np.errstate(all="ignore"):
@@ -54,7 +55,7 @@ def _by_right(op: str, a: Any, b: Any, value: Any) -> Any:
         "-": lambda: -1.0,
         "*": lambda: a,
         "/": lambda: -value / b,
-        "**": lambda: np.where(value == 0, 0.0, value * np.log(a)),
+        "**": lambda: np.where((a > 0) & (value != 0), value * np.log(a), 0.0),
     }[op]()
 
 

@@ -48,6 +48,8 @@ def _held(operation: Node, args: list[Any]) -> Any:
     def pullback(inputs: list[Any], outputs: list[Any], slopes: list[Any]) -> list[Any]:
         (slope,) = slopes
         inside = pytensor.grad(None, inputs, known_grads={value(inputs): slope}, disconnected_inputs="ignore")
+        if isinstance(operation, Binary) and operation.op == "**":  # as in slope.py
+            inside[1] = pt.switch(inputs[0] > 0.0, inside[1], 0.0)
         return [pt.switch(pt.eq(slope, 0.0), 0.0, by) for by in inside]
 
     shaped = pt.broadcast_arrays(*(pt.as_tensor_variable(arg, dtype="float64") for arg in args))

@@ -215,7 +215,7 @@ def plain(one):
         values[name] = evaluate(tree, values)
         for part in nodes(tree):
             size = np.abs(evaluate(part, values))
-            good = good & ((size == 0) | ~np.isfinite(size) | ((size > SMALLEST) & (size < LARGEST)))
+            good = good & ((size == 0) | (size == np.inf) | ((size > SMALLEST) & (size < LARGEST)))
             if isinstance(part, Call) and part.function in ("exp", "expm1", "sigmoid"):
                 edge = np.abs(evaluate(part.args[0], values))
             elif isinstance(part, Binary) and part.op == "**":
@@ -224,6 +224,8 @@ def plain(one):
                 edge = np.where((base == 0) | np.isinf(base), 700.0, edge)  # slopes there are limits, if anything
             elif isinstance(part, Call) and part.function == "sqrt":
                 edge = np.where(size == 0, 700.0, 0.0)
+            elif isinstance(part, Call) and part.function == "saturation":
+                edge = np.where(evaluate(part.args[1], values) < SMALLEST, 700.0, 0.0)
             else:
                 continue
             good = good & ~((edge > 650) & (edge < 760))
