@@ -10,10 +10,11 @@ import xarray as xr
 from bayescale.allocate import allocate
 from bayescale.compare import check_comparable
 from bayescale.diagnostics import diagnostics
-from bayescale.doors import number, opened_fits, what_is
+from bayescale.doors import mapping, number, opened_fits, what_is
 from bayescale.drift import has_drift
 from bayescale.fit import FitError, check_seed, law_of
 from bayescale.forecast import forecast, squared_width
+from bayescale.law import column
 from bayescale.threads import one_blas_thread
 
 SMALLEST_WEIGHT = 0.005  # laws below it are left out: not one draw in two hundred would come from them
@@ -52,12 +53,18 @@ def average_forecast(
     """
     fits, weights = _weighted(fits, weights)
     check_seed(seed)
-    parts = {
-        name: forecast(tree, params, tokens, covariates=covariates, seed=seed + i)
-        for i, (name, tree) in enumerate(fits.items())
-    }
+    given = {"params": params, "tokens": tokens} | mapping("covariates", covariates)
+    given = {name: value for name, value in given.items() if value is not None}
+    uses = {name: _used(tree) for name, tree in fits.items()}
+    if idle := sorted(given.keys() - set().union(*uses.values())):
+        raise FitError(f"'{idle[0]}' is not an input of any of the laws {', '.join(fits)}")
+    parts = {}
+    for i, (name, tree) in enumerate(fits.items()):
+        theirs = {key: value for key, value in given.items() if key in uses[name]}
+        parts[name] = forecast(tree, covariates=theirs, seed=seed + i)
     mixed = _mix({name: part["predictions"].to_dataset() for name, part in parts.items()}, weights, seed)
-    points = next(iter(parts.values()))["predictions_constant_data"].to_dataset()
+    told = [part["predictions_constant_data"].to_dataset() for part in parts.values()]
+    points = max(told, key=lambda one: len(one.data_vars))  # not all laws may use all that is given
     law = law_of(next(iter(fits.values())))
     shown = [part["predictions"][law.observed.column] for part in parts.values()]
     shown = [np.log(one) for one in shown] if law.observed.scale == "log" else shown
@@ -75,6 +82,12 @@ def average_forecast(
         "drift_ess": min(float(part.attrs["drift_ess"]) for part in parts.values()),
     }
     return tree
+
+
+def _used(fit: xr.DataTree) -> set[str]:
+    """What a planned run may be told to a law by: its inputs, and N and D where they make up its compute."""
+    law = law_of(fit)
+    return {law.observed.count, *map(column, law.inputs)} | ({"params", "tokens"} if "C" in law.inputs else set())
 
 
 @one_blas_thread()

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from bayescale.drift import has_drift, shipped_prior
 from bayescale.files import keep_text, kept_text, make_folder
 from bayescale.fit import FitError, check_seed, data_hash, fit, versions
 from bayescale.forecast import forecast
-from bayescale.law import DEFAULT_LAW, Law, column, load_law, size_column
+from bayescale.law import DEFAULT_LAW, NO_SIZE, Law, column, load_law, size_column
 from bayescale.runs import read_runs
 
 LEVELS = (0.5, 0.8, 0.9)
@@ -38,6 +38,8 @@ def backtest(
     folder: "str | Path | None" = None,
     executor: Any = None,
     progress: Callable[[int, int], None] | None = None,
+    columns: Mapping[str, str] | None = None,
+    units: Mapping[str, str] | None = None,
 ) -> xr.Dataset:
     """Forecast the user's larger runs from the smaller ones, at several cuts, and score the bands.
 
@@ -55,6 +57,7 @@ def backtest(
     executor : what refits at the cuts: None (this process), a number of worker processes, a Dask scheduler or another
         executor, see :func:`bayescale.open_executor`; the numbers are the same
     progress : called with (cuts done, cuts in all) after each
+    columns, units : as in :func:`bayescale.read_runs`
 
     Returns
     -------
@@ -72,11 +75,13 @@ def backtest(
     horizon = number("horizon", horizon, "a number of decades above 0")
     check_seed(seed)
     chosen = [load_law(law) for law in _as_list(laws)]
-    runs = read_runs(runs, chosen[0])
+    runs = read_runs(runs, chosen, columns=columns, units=units)
     unlike = [law.name for law in chosen if not has_drift(law)]
     if unlike:
         raise FitError(f"law '{unlike[0]}' does not explain a loss; only forecasts of a loss can be backtested")
     size = "compute" if "compute" in runs else size_column(chosen[0])
+    if size is None:
+        raise FitError(f"law '{chosen[0].name}' cannot be backtested: {NO_SIZE}, so none is the larger")
     repeated = sorted({law.name for law in chosen if [other.name for other in chosen].count(law.name) > 1})
     if repeated:
         raise FitError(
@@ -104,7 +109,7 @@ def backtest(
     dataset["failed"] = (("law", "cut"), failed.reshape(grid))
     below = [int((runs[size] <= edge).sum()) for edge in cuts]
     dataset["learnt_from"] = ("cut", below)
-    dataset.attrs = {"source": runs.attrs["source"], "seed": seed, "horizon": horizon}
+    dataset.attrs = {"source": runs.attrs["source"], "read": runs.attrs["read"], "seed": seed, "horizon": horizon}
     return dataset
 
 

@@ -47,6 +47,7 @@ from bayescale.law import (
     law_loss,
     load_law,
     reference_constants,
+    run_sizes,
     sample_priors,
     size_column,
 )
@@ -180,7 +181,7 @@ def _default_design(law: Law) -> xr.Dataset:
 
 
 def _constants(law: Law, runs: xr.Dataset) -> dict[str, float]:
-    sizes = np.log(runs[size_column(law)].values)
+    sizes = np.log(run_sizes(law, runs))
     return reference_constants(law, runs) | {"C_ref": float(np.exp(sizes.mean()))}
 
 
@@ -280,7 +281,7 @@ def _new_runs(task: _Simulation, rng: np.random.Generator) -> xr.Dataset:
         if observed.scale == "proportion":
             seen = sample_share(design[observed.count].values, predicted, task.truth["overdispersion"], rng)
         else:
-            scale = noise_scale(task.truth, np.log(design[size_column(law)].values / task.constants["C_ref"]))
+            scale = noise_scale(task.truth, np.log(run_sizes(law, design) / task.constants["C_ref"]))
             seen = np.exp(np.log(predicted) + sample_noise(NOISES[task.noise], scale, task.truth, rng))
     runs = design.assign({observed.column: ("run", seen)})
     names = [name for name in runs.data_vars if runs[name].dims == ("run",) and runs[name].dtype.kind == "f"]

@@ -37,6 +37,7 @@ from bayescale.terminal import (
     print_json,
     print_law_line,
     print_published,
+    print_read,
     print_table,
     print_warnings,
     progress_bar,
@@ -166,6 +167,7 @@ def check(
     """Read runs and say what a careful reader would object to."""
     from bayescale.law import load_law
     from bayescale.lint import remarks
+    from bayescale.runs import read_text
 
     chosen = load_law(law) if law else None
     data = _runs(runs, column, unit, chosen)
@@ -176,6 +178,7 @@ def check(
                 "source": data.attrs["source"],
                 "runs": data.sizes["run"],
                 "counted_by": data.attrs["rows"],
+                "read": read_text(data.attrs),
                 "columns": [str(name) for name in data.data_vars],
                 "notes": [vars(note) | {"rows": list(note.rows)} for note in notes],
             }
@@ -184,6 +187,7 @@ def check(
         numeric = [name for name in data if data[name].dtype.kind == "f"]
         ranges = ", ".join(f"{name} {range_text(data[name].values)}" for name in numeric)
         say(f"{data.attrs['source']}: {data.sizes['run']} runs; {ranges}")
+        say(f"read: {read_text(data.attrs)}")
         for note in notes:
             say(f"{note.severity}: {note.text} [{note.code}]")
         if not notes:
@@ -248,13 +252,15 @@ def fit(
     quiet: Quiet = False,
 ) -> None:
     """Sample the posterior of a law given runs."""
-    from bayescale.law import load_law, size_column
+    from bayescale.law import NO_SIZE, load_law, size_column
 
     chosen = load_law(DEFAULT_LAW if law is None else law)
     data = _runs(runs, column, unit, chosen)
     most = None if below is None else _number("--below", below)
     if most is not None:
-        data = _below(data, size_column(chosen), most)
+        if (size := size_column(chosen)) is None:
+            raise InputError(f"--below {most:g}: {NO_SIZE}")
+        data = _below(data, size, most)
     _check_output(output, "fit.nc", runs, law)
     _say_how_long(data.sizes["run"], quick, quiet or as_json)
     with working("compiling and sampling", quiet or as_json):
@@ -564,11 +570,12 @@ def backtest(
 
     _check_output(output, "backtest.csv", runs)
     _check_output(figure, "backtest.png", runs)
-    data = _runs(runs, column, unit, load_law(law[0]) if law else None)
+    data = _runs(runs, column, unit, [load_law(name) for name in law or [DEFAULT_LAW]])
     from bayescale.backtest import backtest as run_backtest
     from bayescale.backtest import backtest_failures, backtest_statement, backtest_table
     from bayescale.executors import open_executor
     from bayescale.files import write_table
+    from bayescale.runs import read_text
 
     with (
         open_executor(_executor(workers, scheduler)) as executor,
@@ -586,8 +593,10 @@ def backtest(
         save_figure(plot_calibration(result), figure)
     if as_json:
         failed = {name: backtest_failures(result, name) for name in map(str, result["law"].values)}
-        print_json({"backtest": table.to_dict("records"), "statement": statement, "failed": failed})
+        read = read_text(data.attrs)
+        print_json({"read": read, "backtest": table.to_dict("records"), "statement": statement, "failed": failed})
     elif not quiet:
+        print_read(data.attrs)
         print_table(backtest_cells(table))
         say(statement)
 
@@ -705,7 +714,7 @@ def compare(
     from bayescale.law import load_law
 
     chosen = [load_law(name.strip()) for name in laws.split(",") if name.strip()]
-    data = _runs(runs, column, unit, chosen[0] if chosen else None)
+    data = _runs(runs, column, unit, chosen)
     from bayescale.average import average_allocation, average_forecast
     from bayescale.compare import compare as compare_fits  # 'compare' is this command
     from bayescale.compare import fit_laws
@@ -752,6 +761,7 @@ def compare(
         summary["allocation"] = None if split is None else allocation_summary(split)
         print_json(summary)
     elif not quiet:
+        print_read(data.attrs)
         print_comparison(result, answers, sensitivity)
         if mixed is not None:
             from bayescale.forecast import forecast_table, forecast_warnings
@@ -790,6 +800,7 @@ def reproduce(
     if as_json:
         print_json(reproduction_summary(result))
     elif not quiet:
+        print_read(data.attrs)
         if result.sizes["quantity"]:
             print_table(reproduction_cells(reproduction_table(result)))
         say(result.attrs["statement"])
@@ -941,7 +952,7 @@ def datasets(
 
 
 def _runs(
-    given: str, column: Sequence[str] | None, unit: Sequence[str] | None, law: "Law | None" = None
+    given: str, column: Sequence[str] | None, unit: Sequence[str] | None, law: "Law | Sequence[Law] | None" = None
 ) -> "xr.Dataset":
     from bayescale.datasets import DATASETS, fetch_dataset
     from bayescale.runs import read_runs
@@ -989,6 +1000,8 @@ def _pairs(
         key, equals, value = text.partition("=")
         if not (key and equals and value):
             raise InputError(f"{option} {clipped(text)}: {form} is expected, such as {option} {example}")
+        if key in pairs:
+            raise InputError(f"{option} {clipped(key)} is given twice, {clipped(pairs[key])} and {clipped(value)}")
         pairs[key] = value
     return pairs
 

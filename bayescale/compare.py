@@ -34,6 +34,8 @@ def fit_laws(
     seed: int = 0,
     executor: Any = None,
     progress: Callable[[int, int], None] | None = None,
+    columns: Mapping[str, str] | None = None,
+    units: Mapping[str, str] | None = None,
 ) -> dict[str, xr.DataTree]:
     """Fit several laws to the same runs.
 
@@ -44,6 +46,7 @@ def fit_laws(
     noise, draws, chains, seed : as in :func:`bayescale.fit`
     executor : what fits them, see :func:`bayescale.open_executor`
     progress : called with (laws fitted, laws in all)
+    columns, units : as in :func:`bayescale.read_runs`
 
     Returns
     -------
@@ -60,7 +63,8 @@ def fit_laws(
         raise FitError(f"two of the laws are called {', '.join(repeated)}; give every law once, and files other names")
     if len(chosen) < 2:
         raise FitError(f"{len(chosen)} law(s) to compare; two or more are needed")
-    studies = [(read_runs(runs, law), law) for law in chosen]
+    runs = read_runs(runs, chosen, columns=columns, units=units)
+    studies = [(runs, law) for law in chosen]
     options = {"noise": noise, "draws": draws, "chains": chains, "seed": seed, "allow_unconverged": True}
     fits = fit_many(studies, **options, executor=executor, progress=progress)
     for one in fits:
@@ -149,6 +153,7 @@ def compare(
     result.attrs |= {
         "source": runs.attrs["source"],
         "rows": runs.attrs["rows"],
+        "read": runs.attrs.get("read", "{}"),
         "runs": fits[order[0]]["observed_data"].sizes["run"],
         "unit": "run" if groups is None else f"group of {groups}" if isinstance(groups, str) else "group",
         "seed": seed,

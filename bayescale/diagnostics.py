@@ -10,9 +10,10 @@ import xarray as xr
 from scipy.special import fdtri
 
 from bayescale.chains import e_bfmi, ess_tail, r_hat_and_ess
-from bayescale.law import Law, law_derived, sample_priors
+from bayescale.law import Law, law_derived, sample_priors, size_column
 from bayescale.lawfile import parse_law
 from bayescale.lint_values import SCATTER_MAX
+from bayescale.runs import read_text
 from bayescale.smooth import line_of_sizes, move_together
 
 # the gate: a fit past one of these is an error unless it is asked for. The first two are those of plenty of draws; of
@@ -257,19 +258,23 @@ def _row(values: np.ndarray, report: Mapping[str, Any]) -> dict[str, float]:
 
 
 def fit_summary(tree: xr.DataTree) -> dict[str, Any]:
-    """A fit for machines: ``law``, ``source``, ``runs``, ``parameters`` (median, q05, q95, r_hat, ess_bulk of each
+    """A fit for machines: ``law``, ``source``, ``runs``, what was ``read`` of them, ``size`` (the column that says how
+    large a run is, or None), ``parameters`` (median, q05, q95, r_hat, ess_bulk of each
     parameter and derived quantity), ``regimes``, ``diagnostics`` and ``notes`` of the lint."""
     posterior = tree["posterior"].to_dataset()
-    report = diagnostics(tree)
+    report, law = diagnostics(tree), parse_law(tree.attrs["law_text"], tree.attrs["law"])
     return {
         "law": tree.attrs["law"],
         "source": tree.attrs["source"],
         "runs": tree["observed_data"].sizes["run"],
+        "read": read_text(tree.attrs),
+        "size": size_column(law),
         "parameters": {
             name: _row(values, report) | {"identified": name not in report["not_identified"]}
             for name, values in draws_by_name(posterior).items()
+            if name != "tilt" or size_column(law) is not None  # without sizes nothing is learnt of it
         },
-        "regimes": regimes(parse_law(tree.attrs["law_text"], tree.attrs["law"]), posterior, report["not_identified"]),
+        "regimes": regimes(law, posterior, report["not_identified"]),
         "diagnostics": report,
         "warnings": trust_warnings(report),
         "notes": json.loads(tree.attrs["notes"]),

@@ -30,7 +30,7 @@ from scipy.special import logsumexp, ndtr
 
 from bayescale.compute import largest_compute
 from bayescale.fit import law_of
-from bayescale.law import Law, column, loss_given, size_column, standard_parameters
+from bayescale.law import Law, column, loss_given, run_sizes, standard_parameters
 from bayescale.noise import FINEST, NOISES, log_density, noise_scale, sample_noise
 from bayescale.priors import quantile
 from bayescale.threads import one_blas_thread
@@ -384,7 +384,7 @@ def cells_of(law: Law, fit: xr.DataTree) -> Cells:
     inputs = {symbol: data[column(symbol)].values for symbol in law.inputs}
     where = coordinates(fit, data)
     log_loss = fit["observed_data"][law.observed.variable].values
-    spread = np.exp(2 * _tilt(fit) * np.log(data[size_column(law)].values / float(data["C_ref"])))
+    spread = np.exp(2 * _tilt(fit) * np.log(run_sizes(law, data) / float(data["C_ref"])))
     if len(log_loss) <= MAX_CELLS:
         return Cells(inputs, where, log_loss, spread)
     index = _cell_index(where, MAX_CELLS)
@@ -608,9 +608,8 @@ def _new_noise_scale(
     """Scale of the noise of new runs [draw, point], its trend with compute held at the edge of the data; and the
     parameters of the noise, each [draw]."""
     data, posterior = fit["constant_data"], fit["posterior"]
-    size = size_column(law_of(fit))
-    seen = np.log(data[size].values / float(data["C_ref"]))
-    log_compute = np.clip(np.log(points[size].values / float(data["C_ref"])), seen.min(), seen.max())
+    seen, new = (np.log(run_sizes(law_of(fit), some) / float(data["C_ref"])) for some in (data, points))
+    log_compute = np.clip(new, seen.min(), seen.max())
     values = {name: posterior[name].values.ravel() for name in NOISES[fit.attrs["noise"]].priors}
     # sigma is the whole scale here, FINEST included
     scale = noise_scale({"sigma": sigma[:, None], "tilt": values["tilt"][:, None]}, log_compute) - FINEST

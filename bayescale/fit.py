@@ -25,11 +25,12 @@ from bayescale.law import (
     load_law,
     loss_given,
     parse_law,
+    positive_columns,
     reference_constants,
+    run_sizes,
     sample_priors,
-    size_column,
 )
-from bayescale.lawfile import COLUMNS, clipped, shown
+from bayescale.lawfile import clipped, shown
 from bayescale.lint import remarks
 from bayescale.model import Model, build_model, inputs_of, model_data, model_of_runs, observed_values
 from bayescale.noise import NOISES, default_noise, log_density, log_mass, noise_scale
@@ -49,6 +50,8 @@ CHAINS_MAX = 100
 SEED_MAX = 2**63 - 1
 MANY_RUNS = 50_000  # above which chains take minutes, and a quick answer is tried unless it is refused
 SAVED_BYTES_MAX = 560_000_000  # of draws, in a file that may have 600 MB in all
+# attributes that a refit takes from the fit
+KEPT = ("law", "law_text", "noise", "source", "rows", "read", "compute", "compute_doubt", *UNITS_KEPT)
 LOG_LIKELIHOOD_MAX = 50_000_000  # draws x runs above which the pointwise log likelihood is not kept (400 MB)
 
 
@@ -68,6 +71,8 @@ def fit(
     quick: bool | None = None,
     progress: bool = False,
     allow_unconverged: bool = False,
+    columns: Mapping[str, str] | None = None,
+    units: Mapping[str, str] | None = None,
 ) -> xr.DataTree:
     """Sample the posterior of a law given observed runs.
 
@@ -87,6 +92,7 @@ def fit(
         None: for more than 50 000 runs, of which chains take minutes; the diagnostics say so (``quick_because``)
     progress : show the sampler's progress bar
     allow_unconverged : return a fit that failed its convergence limits, marked as such, instead of raising
+    columns, units : which column of the runs is which, and in which unit, as :func:`bayescale.read_runs` takes them
 
     Returns
     -------
@@ -95,8 +101,9 @@ def fit(
     5e7: LOO then computes it by chunks), ``observed_data`` (``log_loss`` [run]; another observed quantity under the
     name of its column),
     ``constant_data`` (columns of the runs [run] and reference constants). Its attributes hold the text of the law,
-    noise, seed, versions, how compute is counted (``compute``, a formula of N and D, see :mod:`bayescale.compute`) and,
-    as JSON, ``diagnostics`` (see :mod:`bayescale.diagnostics`) and ``notes`` of the lint.
+    noise, seed, versions, what was read of the runs (``read``), how compute is counted (``compute``, a formula of N and
+    D, see :mod:`bayescale.compute`) and, as JSON, ``diagnostics`` (see :mod:`bayescale.diagnostics`) and ``notes`` of
+    the lint.
 
     Raises
     ------
@@ -105,7 +112,7 @@ def fit(
     FitError
         The runs do not fit the law (a column is missing, too few runs), or the chains did not converge.
     """
-    law, runs, noise, constants = _prepared(runs, law, noise)
+    law, runs, noise, constants = _prepared(runs, law, noise, columns, units)
     check_whole("draws", draws, 100)
     check_whole("chains", chains, 2, CHAINS_MAX)
     check_seed(seed)
@@ -141,6 +148,7 @@ def fit(
         "seed": seed,
         "source": runs.attrs.get("source", "runs"),
         "rows": runs.attrs.get("rows", "row"),
+        "read": runs.attrs["read"],
         "data_hash": data_hash(runs, law),
         "settings": json.dumps({"draws": draws, "chains": chains} | setting),
         "diagnostics": json.dumps(report),
@@ -158,12 +166,19 @@ def fit(
     return tree
 
 
-def pymc_model(runs: Any, law: "str | os.PathLike[str] | Law | None" = None, *, noise: str | None = None) -> Any:
+def pymc_model(
+    runs: Any,
+    law: "str | os.PathLike[str] | Law | None" = None,
+    *,
+    noise: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    units: Mapping[str, str] | None = None,
+) -> Any:
     """The posterior that :func:`fit` samples, as a PyMC model: to read, to extend, to sample by other means.
 
     Parameters
     ----------
-    runs, law, noise : as in :func:`fit`
+    runs, law, noise, columns, units : as in :func:`fit`
 
     Returns
     -------
@@ -175,16 +190,18 @@ def pymc_model(runs: Any, law: "str | os.PathLike[str] | Law | None" = None, *, 
     RunsError, LawError, FitError
         As in :func:`fit`.
     """
-    law, runs, noise, constants = _prepared(runs, law, noise)
+    law, runs, noise, constants = _prepared(runs, law, noise, columns, units)
     return build_model(law, noise, _check_data(law, runs, constants))
 
 
-def _prepared(runs: Any, law: Any, noise: str | None) -> tuple[Law, xr.Dataset, str, dict[str, float]]:
+def _prepared(
+    runs: Any, law: Any, noise: str | None, columns: Mapping[str, str] | None, units: Mapping[str, str] | None
+) -> tuple[Law, xr.Dataset, str, dict[str, float]]:
     """Law, runs, noise and reference constants, checked against each other."""
     given, law = law, load_law(DEFAULT_LAW if law is None else law)
     if isinstance(given, Law) and parse_law(law.text, law.name) != law:  # anew: what is kept could have been changed
         raise FitError(f"law '{law.name}' is not what its text says; change the text, and load that")
-    runs = read_runs(runs, law)
+    runs = read_runs(runs, law, columns=columns, units=units)
     noise = default_noise(law.observed.scale) if noise is None else noise
     if noise not in NOISES:
         raise FitError(f"unknown noise '{noise}'; the noises are {', '.join(NOISES)}")
@@ -197,7 +214,7 @@ def _prepared(runs: Any, law: Any, noise: str | None) -> tuple[Law, xr.Dataset, 
     _check_fits(runs, law)
     # the priors of a law stand on the smallest loss: one that is plainly wrong must not move them
     right = runs.isel(run=~far_off(seen_by(runs, law))) if law.observed.column == "loss" else runs
-    constants = reference_constants(law, right) | {"C_ref": _centre(right[size_column(law)].values)}
+    constants = reference_constants(law, right) | {"C_ref": _centre(run_sizes(law, right))}
     _check_finite(law, runs, constants)
     return law, runs, noise, constants
 
@@ -226,7 +243,8 @@ def refit(
     -------
     DataTree like that of :func:`fit` over *all* runs, so that ``log_likelihood`` scores those left out too;
     ``constant_data`` has the column ``kept`` [run]. Of the attributes only ``law``, ``law_text``, ``noise``, ``seed``,
-    ``source`` and ``diagnostics`` (of convergence) are there. A fit that failed its limits is returned, marked.
+    ``source``, ``read`` and ``diagnostics`` (of convergence) are there. A fit that failed its limits is returned,
+    marked.
     """
     law, noise, runs = law_of(tree), tree.attrs["noise"], runs_of(tree)
     constants = {name: float(tree["constant_data"][name]) for name in (*law.constants, "C_ref")}
@@ -235,8 +253,7 @@ def refit(
     report, posterior, stats, _ = _sampled(model, law.priors | NOISES[noise].priors, draws, chains, seed, enough=enough)
     result = _assemble(law, noise, runs, constants, posterior, stats)
     result["constant_data"] = result["constant_data"].to_dataset().assign(kept=("run", np.asarray(kept, dtype=bool)))
-    kept_attrs = ("law", "law_text", "noise", "source", "rows", "compute", "compute_doubt", *UNITS_KEPT)
-    result.attrs = {name: tree.attrs[name] for name in kept_attrs if name in tree.attrs}
+    result.attrs = {name: tree.attrs[name] for name in KEPT if name in tree.attrs}
     result.attrs |= {"seed": seed, "diagnostics": json.dumps(report)}
     return result
 
@@ -256,8 +273,8 @@ def runs_of(tree: xr.DataTree) -> xr.Dataset:
     runs = data[[name for name in data.data_vars if data[name].dims == ("run",)]]
     seen = tree["observed_data"][law.observed.variable]
     seen = np.exp(seen) if law.observed.scale == "log" else seen
-    about = {name: tree.attrs[name] for name in ("source", *UNITS_KEPT) if name in tree.attrs}
-    return runs.assign({law.observed.column: seen}).assign_attrs(about | {"rows": tree.attrs.get("rows", "row")})
+    about = {name: tree.attrs[name] for name in ("source", "rows", "read", *UNITS_KEPT) if name in tree.attrs}
+    return runs.assign({law.observed.column: seen}).assign_attrs({"rows": "row"} | about)
 
 
 def _quick(model: Model, priors: Mapping[str, Prior], draws: int, chains: int, seed: int) -> tuple[Any, dict[str, str]]:
@@ -320,7 +337,7 @@ def _check_fits(runs: xr.Dataset, law: Law) -> None:
                 f"(columns={{'{column(symbol)}': ...}}, --column {column(symbol)}=...)"
             )
         values = runs[column(symbol)].values
-        positive = symbol in COLUMNS or column(symbol) == size_column(law)
+        positive = column(symbol) in positive_columns(law)
         if values.dtype.kind != "f" or not (np.isfinite(values) & ((values > 0) | (not positive))).all():
             raise FitError(
                 f"{where}: law '{law.name}' needs {'numbers > 0' if positive else 'finite numbers'} "
@@ -379,7 +396,7 @@ def _positions(law: Law, noise: str, runs: xr.Dataset, constants: Mapping[str, f
     seen = observed_values(law, runs).values
     unit = {"log": 0.0, "proportion": 1.0, "linear": span}[law.observed.scale]
     # an even selection over the sizes of many runs is enough to start from
-    order = np.argsort(runs[size_column(law)].values, kind="stable")
+    order = np.argsort(run_sizes(law, runs), kind="stable")
     some = order[np.linspace(0, len(order) - 1, min(len(order), START_RUNS)).astype(int)]
     inputs, worth = inputs_of(law, runs.isel(run=some), constants), len(order) / len(some)
     found = start_points(law, inputs, (seen / unit if unit else seen)[some], unit, seed, worth=worth)
@@ -430,7 +447,7 @@ def pointwise_log_likelihood(law, noise, runs, constants, draws, span: float | N
         count = np.round(runs[law.observed.count].values)
         successes = np.round(observed * count)
     else:
-        log_size = np.log(runs[size_column(law)].values / constants["C_ref"])
+        log_size = np.log(run_sizes(law, runs) / constants["C_ref"])
         unit = float(np.ptp(observed)) if span is None else span
 
     def density_of(values: dict[str, np.ndarray]) -> np.ndarray:

@@ -22,8 +22,7 @@ from bayescale.drift import (
     with_noise,
 )
 from bayescale.fit import FitError, check_seed, draws_of, law_of
-from bayescale.law import Law, column, loss_given, size_column
-from bayescale.lawfile import COLUMNS
+from bayescale.law import NO_SIZE, Law, column, loss_given, positive_columns, run_sizes, size_column
 from bayescale.noise import NOISES, noise_scale, sample_noise, sample_share
 from bayescale.threads import one_blas_thread
 
@@ -65,9 +64,10 @@ def forecast(
     -------
     DataTree with the ArviZ groups ``predictions`` (``law_loss`` and ``loss`` [chain, draw, point], nats) and
     ``predictions_constant_data`` (``params``, ``tokens``, ``compute`` as the runs count it [FLOP],
-    ``decades_beyond`` the largest run's compute, and ``share_params``, ``share_drift``, ``share_noise`` of the variance
-    of log loss [point], which sum to 1; with ``measured`` also ``elpd``, the log predictive density of each measured
-    log loss). Medians and quantiles are what to report: the mean of exp(Student-t) does not exist.
+    ``decades_beyond`` the largest run's compute (or other size of the law; NaN where it has none), and
+    ``share_params``, ``share_drift``, ``share_noise`` of the variance of log loss [point], which sum to 1; with
+    ``measured`` also ``elpd``, the log predictive density of each measured log loss). Medians and quantiles are what
+    to report: the mean of exp(Student-t) does not exist.
 
     Raises
     ------
@@ -147,9 +147,9 @@ def _without_drift(fit: xr.DataTree, law: Law, points: xr.Dataset, certain: xr.D
         alike = scatter["overdispersion"].transpose("chain", "draw").values[..., None]
         shown = certain.copy(data=sample_share(points[law.observed.count].values, certain.values, alike, rng))
     else:
-        runs, size = fit["constant_data"], size_column(law)
-        seen = np.log(runs[size] / runs["C_ref"])
-        log_size = np.log(points[size] / float(runs["C_ref"])).clip(float(seen.min()), float(seen.max()))
+        runs = fit["constant_data"]
+        seen, new = (np.log(run_sizes(law, some) / float(runs["C_ref"])) for some in (runs, points))
+        log_size = xr.DataArray(np.clip(new, seen.min(), seen.max()), dims="point")
         scale = noise_scale(scatter, log_size).transpose("chain", "draw", "point")
         extra = sample_noise(noise, scale, {name: value.values for name, value in scatter.items()}, rng)
         if law.observed.scale == "log":
@@ -191,27 +191,32 @@ def planned_runs(fit: xr.DataTree, params: Any, tokens: Any, covariates: Mapping
     unless it is among the covariates.
     """
     law = law_of(fit)
-    given = {"params": params, "tokens": tokens} | mapping("covariates", covariates)
-    columns = {name: numbers(name, value) for name, value in given.items() if value is not None}
+    further = mapping("covariates", covariates)
+    given = {name: value for name, value in {"params": params, "tokens": tokens}.items() if value is not None}
+    if twice := sorted(given.keys() & further.keys()):
+        raise FitError(f"{twice[0]} is given twice, by itself and among the covariates (--at); give it once")
+    columns = {name: numbers(name, value) for name, value in (given | further).items() if value is not None}
     try:
         columns = dict(zip(columns, np.broadcast_arrays(*columns.values()), strict=True))
     except ValueError:
         raise FitError("params, tokens and covariates must be numbers, or sequences of one length") from None
     sizes = {"params", "tokens"} <= columns.keys()
-    known = {"params", "tokens", "compute", law.observed.count, *map(column, law.inputs)} - {""}
-    for name, values in columns.items():
-        if name not in known:
-            raise FitError(f"'{name}' is not an input of law '{law.name}'; its inputs are {_inputs_text(law)}")
-        positive = name in (*COLUMNS.values(), law.observed.count, size_column(law))
-        bad = values[~(np.isfinite(values) & ((values > 0) | (not positive)))]
-        if bad.size:
-            raise FitError(f"{name} = {bad[0]:g}: a planned run needs a finite number{' above 0' if positive else ''}")
     missing = [s for s in law.inputs if column(s) not in columns and not (s == "C" and sizes)]
     if missing:
         raise FitError(
             f"law '{law.name}' also needs {', '.join(map(column, missing))}; its inputs are {_inputs_text(law)} "
             "(--params, --tokens, any other as --at NAME=VALUE; in Python params, tokens, covariates={...})"
         )
+    known = {law.observed.count, *map(column, law.inputs)} - {""}
+    if "C" in law.inputs and "compute" not in columns and sizes:
+        known |= {"params", "tokens"}  # which say what the compute is
+    for name, values in columns.items():
+        if name not in known:
+            raise FitError(f"'{name}' is not an input of law '{law.name}'; its inputs are {_inputs_text(law)}")
+        positive = name in positive_columns(law)
+        bad = values[~(np.isfinite(values) & ((values > 0) | (not positive)))]
+        if bad.size:
+            raise FitError(f"{name} = {bad[0]:g}: a planned run needs a finite number{' above 0' if positive else ''}")
     count = len(next(iter(columns.values())))
     if not 0 < count <= MAX_POINTS:
         raise FitError(f"{count} points: 1 to {MAX_POINTS} can be forecast together")
@@ -221,14 +226,20 @@ def planned_runs(fit: xr.DataTree, params: Any, tokens: Any, covariates: Mapping
     runs = fit["constant_data"]
     if law.observed.count and law.observed.count not in points:
         points[law.observed.count] = ("point", np.full(count, np.round(float(runs[law.observed.count].median()))))
-    size = size_column(law)
-    most = largest_compute(fit, law.inputs) if size == "compute" else float(runs[size].max())
-    beyond = np.log10(points[size] / most)
-    if size == "loss":  # a better model than any seen lies beyond, not a worse one
-        beyond = np.log10(float(runs[size].min()) / points[size])
-    points["decades_beyond"] = np.maximum(0.0, beyond)
+    points["decades_beyond"] = _decades_beyond(law, fit, points)
     points["nearest_run"] = ("point", _nearest_run(fit, points))
     return points
+
+
+def _decades_beyond(law: Law, fit: xr.DataTree, points: xr.Dataset) -> Any:
+    """How far each point lies beyond the largest run [point]; NaN for a law that does not say what its size is."""
+    size, runs = size_column(law), fit["constant_data"]
+    if size is None:
+        return "point", np.full(points.sizes["point"], np.nan)
+    if size == "loss":  # a better model than any seen lies beyond, not a worse one
+        return np.maximum(0.0, np.log10(float(runs[size].min()) / points[size]))
+    most = largest_compute(fit, law.inputs) if size == "compute" else float(runs[size].max())
+    return np.maximum(0.0, np.log10(points[size] / most))
 
 
 def _inputs_text(law: Law) -> str:
@@ -298,6 +309,8 @@ def forecast_warnings(tree: xr.DataTree) -> list[str]:
     points = tree["predictions_constant_data"]
     warnings = trust_warnings(diagnostics(tree))
     warnings += distance_warnings(points["decades_beyond"].values, points["nearest_run"].values)
+    if np.isnan(points["decades_beyond"].values).all():
+        warnings.append(f"{NO_SIZE}: how far a point lies beyond the runs is not told")
     if not tree.attrs["drift"]:
         warnings.append(
             f"the bands of {tree.attrs['observed']} hold the law and its noise only: how far such laws go wrong beyond "

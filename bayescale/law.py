@@ -2,6 +2,7 @@
 
 import difflib
 import functools
+import math
 import os
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import Any
 import numpy as np
 import scipy
 
-from bayescale.formula import Node, evaluate, parse
-from bayescale.lawfile import MAX_BYTES, PREDICTED, Law, LawError, column, parse_law
+from bayescale.formula import Binary, Call, Name, Negative, Node, evaluate, names, nodes, parse
+from bayescale.lawfile import COLUMNS, MAX_BYTES, PREDICTED, Law, LawError, column, parse_law
 from bayescale.priors import quantile
-from bayescale.split import split_data
+from bayescale.split import fold, split_data
 
 DEFAULT_LAW = "coupled"
+NO_SIZE = 'the law does not say what the size of a run is (size = "..." in its file)'
 TRAINING = "6*N*D"  # compute of a training run [FLOP]: forward and backward pass, no attention term
 
 
@@ -69,14 +71,61 @@ def load_law(law: "str | os.PathLike[str] | Law") -> Law:
     return parse_law(text, name=path.stem)
 
 
-def size_column(law: Law) -> str:
-    """The column that says how large a run is: as the law file says, else compute where the law has N and D or C, else
-    its first input."""
+def size_column(law: Law) -> str | None:
+    """The column that says how large a run is, or None: as the law file says, else compute where the law has N and D or
+    C, else the only one of params, tokens and loss that it uses (params before tokens before loss)."""
     if law.size:
         return column(law.size)
     if "C" in law.inputs or {"N", "D"} <= set(law.inputs):
         return "compute"
-    return column(law.inputs[0])
+    return next((COLUMNS[symbol] for symbol in COLUMNS if symbol in law.inputs), None)
+
+
+def run_sizes(law: Law, runs: Mapping[str, Any]) -> np.ndarray:
+    """How large each run is [run]: all alike, 1, where the law has no size."""
+    size = size_column(law)
+    if size is None:
+        return np.ones(len(np.asarray(runs[column(law.inputs[0])])))
+    return np.asarray(runs[size])
+
+
+def positive_columns(law: Law) -> frozenset[str]:
+    """Columns that must be above 0: N, D, C and L, the size, a number of items, and what the formula takes the
+    logarithm of, or a power that is not a whole number of at least 0."""
+    trees = fold({**law.where, PREDICTED: law.tree})  # names that stand for numbers are numbers
+    signs: dict[str, set[str]] = {}  # of a named sub-expression: the names that decide whether it is above 0
+    for key, tree in trees.items():  # in order: each uses only those before it
+        signs[key] = _factors(tree, signs)
+    symbols: set[str] = set()
+    for part in (part for tree in trees.values() for part in nodes(tree)):
+        match part:
+            case Call(function="log" | "log10" | "sqrt", args=(of,)):
+                symbols |= _factors(of, signs)
+            case Binary(op="**", left=of, right=exponent) if _remainder(exponent, 1) != 0:
+                symbols |= _factors(of, signs)
+    symbols = {symbol.removesuffix("_ref") for symbol in symbols}
+    columns = {column(symbol) for symbol in law.inputs if symbol in symbols or symbol in COLUMNS}
+    return frozenset(columns | {name for name in (size_column(law), law.observed.count) if name})
+
+
+def _factors(tree: Node, signs: Mapping[str, set[str]]) -> set[str]:
+    """Names that are factors of a product, and so decide its sign; none of a sum."""
+    match tree:
+        case Name(id=name):
+            return signs.get(name, {name})
+        case Negative(of=of):
+            return _factors(of, signs)
+        case Binary(op="*" | "/", left=left, right=right):
+            return _factors(left, signs) | _factors(right, signs)
+        case Binary(op="**", left=left, right=exponent) if _remainder(exponent, 2) != 0:
+            return _factors(left, signs)
+    return set()
+
+
+def _remainder(exponent: Node, divisor: int) -> float:
+    """What is left of an exponent that is a number of at least 0, or NaN: 0 by 1 where it is whole, by 2 where even."""
+    value = math.nan if names(exponent) else float(evaluate(exponent, {}))
+    return value % divisor if value >= 0 else math.nan
 
 
 def reference_constants(law: Law, runs: Mapping[str, Any]) -> dict[str, float]:

@@ -9,7 +9,7 @@ import xarray as xr
 from bayescale import lint_compute, lint_rows, lint_values
 from bayescale.law import Law, load_law
 from bayescale.lint_values import Note
-from bayescale.runs import read_runs
+from bayescale.runs import read_notes, read_runs
 from bayescale.smooth import seen_by, surface_through
 
 
@@ -50,9 +50,11 @@ def remarks(runs: xr.Dataset, law: Law | None = None) -> list[Note]:
     """Every remark on runs that have been read for this law."""
     seen = seen_by(runs, law)
     surface = surface_through(seen)
+    unread = [Note("columns", "info", text) for text in read_notes(runs.attrs)]
     apart = dict(lint_rows.groups(seen, surface))
     on_the_way = [*lint_rows.checkpoints(seen)]
     return [
+        *unread,
         *lint_values.few_runs(seen, 0 if law is None else len(law.priors)),
         *lint_values.few_values(seen),
         *lint_values.collinear(seen),

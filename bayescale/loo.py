@@ -13,7 +13,7 @@ from bayescale.batch import Failure, run_batch
 from bayescale.diagnostics import PARETO_K_MAX, diagnostics
 from bayescale.doors import flag, opened_fit
 from bayescale.fit import FitError, check_seed, draws_of, law_of, part_of, refit
-from bayescale.law import column, law_loss, size_column
+from bayescale.law import column, law_loss, run_sizes
 from bayescale.noise import NOISES, beta_binomial_parameters, cumulative, noise_scale
 from bayescale.pareto import smoothed_weights
 from bayescale.threads import one_blas_thread
@@ -246,7 +246,7 @@ def _pit(fit: xr.DataTree, every: int = 1) -> xr.DataArray:
         spread = xr.broadcast(np.round(seen * count), count, alpha, beta)
         below = xr.apply_ufunc(lambda k, n, a, b: betabinom.cdf(k, n, a, b) - betabinom.pmf(k, n, a, b) / 2, *spread)
     else:
-        scale = noise_scale(values, np.log(data[size_column(law)] / data["C_ref"]))
+        scale = noise_scale(values, xr.DataArray(np.log(run_sizes(law, data) / float(data["C_ref"])), dims="run"))
         span = fit.attrs.get("span", float(np.ptp(seen.values)))
         residual = seen - np.log(predicted) if law.observed.scale == "log" else (seen - predicted) / span
         below = xr.DataArray(cumulative(noise, residual, scale, values))

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,8 @@ def fit_many(
     executor: Any = None,
     folder: "str | os.PathLike[str] | None" = None,
     progress: Callable[[int, int], None] | None = None,
+    columns: Mapping[str, str] | None = None,
+    units: Mapping[str, str] | None = None,
 ) -> list["xr.DataTree | Failure"]:
     """Fit many studies: each as :func:`bayescale.fit` would, here, in worker processes or on a Dask cluster.
 
@@ -52,6 +54,7 @@ def fit_many(
         see :func:`bayescale.open_executor`; the numbers are the same
     folder : where each fit is kept as it is done, so that a killed batch goes on
     progress : called with (studies done, studies in all)
+    columns, units : as in :func:`bayescale.read_runs`, of the runs of every study
 
     Returns
     -------
@@ -67,7 +70,7 @@ def fit_many(
     """
     settings = {"noise": noise, "draws": draws, "chains": chains, "seed": seed, "quick": quick}
     settings["allow_unconverged"] = allow_unconverged
-    prepared = [_read(runs, law, settings) for runs, law in _pairs(studies)]
+    prepared = [_read(runs, law, settings, columns, units) for runs, law in _pairs(studies)]
     found = [_kept(study, folder) for study in prepared]
 
     def put(i: int, result: Any) -> None:
@@ -85,10 +88,10 @@ def _pairs(studies: Any) -> list[tuple[Any, Any]]:
     return list(studies)
 
 
-def _read(runs: Any, law: Any, settings: dict[str, Any]) -> "_Study | Failure":
+def _read(runs: Any, law: Any, settings: dict[str, Any], columns: Any, units: Any) -> "_Study | Failure":
     try:
         law = load_law(law)
-        return _Study(read_runs(runs, law), law, settings)
+        return _Study(read_runs(runs, law, columns=columns, units=units), law, settings)
     except (RunsError, LawError, FormulaError) as error:
         return Failure(type(error).__name__, str(error))
 

@@ -16,7 +16,7 @@ import xarray as xr
 
 from bayescale.formula import Binary, Name, Node, Number, evaluate, names, parse, substitute
 from bayescale.kernel import Function, block, compiled
-from bayescale.law import Law, column, parse_law, size_column, split_law, with_where
+from bayescale.law import Law, column, parse_law, run_sizes, split_law, with_where
 from bayescale.lawfile import PREDICTED
 from bayescale.noise import NOISES, SCALE, beta_binomial_parameters, noise_scale
 from bayescale.priors import DISTRIBUTIONS
@@ -60,7 +60,7 @@ def model_data(
     if law.observed.scale == "proportion":
         count = np.round(runs[law.observed.count].values)
         return data | {"count": count, "successes": np.round(seen * count)}
-    data["log_compute"] = np.log(runs[size_column(law)].values / constants["C_ref"])
+    data["log_compute"] = np.log(run_sizes(law, runs) / constants["C_ref"])
     if law.observed.scale == "linear":
         data["unit"] = np.asarray(np.ptp(seen) if span is None else span)
         seen = seen / data["unit"]

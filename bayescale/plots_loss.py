@@ -31,7 +31,7 @@ from bayescale.figures import (
 )
 from bayescale.fit import FitError, draws_of, law_of
 from bayescale.forecast import quantiles
-from bayescale.law import column, law_loss, size_column
+from bayescale.law import NO_SIZE, column, law_loss, run_sizes, size_column
 from bayescale.noise import noise_scale
 from bayescale.optimum import best_split
 from bayescale.problem import problem_of
@@ -64,6 +64,9 @@ def plot_forecast(fit: xr.DataTree, forecast: xr.DataTree, measured: Any = None)
     forecast = opened_result(forecast, "forecast")
     law = law_of(fit)
     size, shown = size_column(law), law.observed.column
+    if size is None and len(law.inputs) > 1:
+        raise FitError(f"{NO_SIZE}: there is no axis to draw its forecasts along")
+    size = size or column(law.inputs[0])
     logarithmic = law.observed.scale == "log"
     seen = fit["observed_data"][law.observed.variable].values
     seen = np.exp(seen) if logarithmic else seen
@@ -88,8 +91,9 @@ def plot_forecast(fit: xr.DataTree, forecast: xr.DataTree, measured: Any = None)
                 raise FitError(f"measured: {len(measured)} losses for {len(x)} forecasts; one each is expected")
             measured = np.broadcast_to(measured, len(x))
             axes.scatter(x, measured, marker="D", s=24, c=TRUTH, edgecolors="white", lw=0.6, label="measured", zorder=6)
-        axes.set_xscale("log")
-        axes.set_xlim(*widened([sizes.min(), largest, x.max()], 0.04))
+        if min(sizes.min(), x.min()) > 0:
+            axes.set_xscale("log")
+            axes.set_xlim(*widened([sizes.min(), largest, x.max()], 0.04))
         (compute_axis if size == "compute" else number_axis)(axes.xaxis, SIZES.get(size, size))
         loss_axis(axes.yaxis, UNIT if shown == "loss" else shown, logarithmic=logarithmic)
         if farthest > largest:
@@ -194,7 +198,7 @@ def residuals(fit: xr.DataTree, some: np.ndarray | slice = slice(None)) -> tuple
     seen = every[some]
     if law.observed.scale == "proportion":
         return seen - predicted, np.sqrt(predicted * (1 - predicted) / data[law.observed.count].values)
-    log_size = np.log(data[size_column(law)] / data["C_ref"])
+    log_size = xr.DataArray(np.log(run_sizes(law, data) / float(data["C_ref"])), dims="run")
     scale = noise_scale(values, log_size).median(("chain", "draw")).transpose("run").values
     if law.observed.scale == "log":
         return seen - np.log(predicted), scale

@@ -15,6 +15,7 @@ from bayescale.nested import nested_questions
 from bayescale.noise import NOISES
 from bayescale.priors import quantile
 from bayescale.report_parts import number_text
+from bayescale.runs import read_text
 from bayescale.verdict import comparison_table, comparison_verdict, comparison_warnings
 
 Part = dict[str, Any]
@@ -145,7 +146,8 @@ def data_part(fit: xr.DataTree) -> Part:
             text = (lambda v: f"{v:.3g}".replace("e+", "e")) if name == "compute" else number_text
             rows.append([name, *(text(float(v)) for v in (values.min(), np.median(values), values.max())),
                          f"{len(np.unique(values))}"])  # fmt: skip
-    notes = [f"{note['text']} [{note['code']}]" for note in json.loads(fit.attrs["notes"])]
+    notes = [f"Read: {text}."] if (text := read_text(fit.attrs)) else []
+    notes += [f"{note['text']} [{note['code']}]" for note in json.loads(fit.attrs["notes"])]
     return {
         "caption": f"{runs.sizes['run']} runs of {fit.attrs['source']}",
         "header": ["", "least", "median", "most", "different values"],

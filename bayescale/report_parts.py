@@ -147,7 +147,8 @@ def forecast_part(forecasts, asked: Asked) -> Part:
         what = ", ".join(f"{symbols.get(key, key)} {number_text(row[key])}" for key in inputs)
         half = f"{row[f'{observed}_q25']:.3f} to {row[f'{observed}_q75']:.3f}"
         shares = " / ".join(f"{100 * row[f'share_{part}']:.0f}" for part in ("params", "drift", "noise"))
-        cells = [what, name, f"{row['decades_beyond']:.2f}", band_text(row, observed), half]
+        beyond = row["decades_beyond"]
+        cells = [what, name, f"{beyond:.2f}" if beyond == beyond else "no size", band_text(row, observed), half]
         cells += [band_text(row, f"law_{observed}"), shares]
         rows.append([*cells, *([f"{row['p_reach']:.2f}"] if asked.target is not None else [])])
     header = ["run", "chosen as", "decades beyond", f"{observed}, 90 % band", "50 % band", "law alone, 90 %"]

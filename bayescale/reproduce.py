@@ -11,9 +11,9 @@ import xarray as xr
 from bayescale.doors import number, opened_fit, opened_result
 from bayescale.fit import FitError, data_hash, fit, law_of, runs_of, versions
 from bayescale.kernel import machine
-from bayescale.law import Law, column, size_column
+from bayescale.law import NO_SIZE, Law, column, size_column
 from bayescale.model import observed_values
-from bayescale.runs import read_runs
+from bayescale.runs import read_runs, read_text
 from bayescale.shipped import changed_law
 from bayescale.written import row_text
 
@@ -25,7 +25,14 @@ NAMED = 3  # runs that a sentence names before it only counts them
 REPRODUCED = ("same_bits", "same_within_error")  # the verdicts that are good
 
 
-def reproduce(tree: xr.DataTree, runs: Any, *, below: float | None = None) -> xr.Dataset:
+def reproduce(
+    tree: xr.DataTree,
+    runs: Any,
+    *,
+    below: float | None = None,
+    columns: Mapping[str, str] | None = None,
+    units: Mapping[str, str] | None = None,
+) -> xr.Dataset:
     """Make a fit again from the runs it was made on, with its own law, noise, draws and seed, and compare.
 
     Parameters
@@ -34,6 +41,7 @@ def reproduce(tree: xr.DataTree, runs: Any, *, below: float | None = None) -> xr
     runs : the runs, as :func:`bayescale.read_runs` takes them; if they are not those of the fit, nothing is fitted
     below : only the runs below this compute (or other size of the law); by default as the fit says of itself, if it
         was made with ``bayescale fit --below``
+    columns, units : as in :func:`bayescale.read_runs`
 
     Returns
     -------
@@ -53,13 +61,15 @@ def reproduce(tree: xr.DataTree, runs: Any, *, below: float | None = None) -> xr
     """
     tree = opened_fit(tree)
     law = law_of(tree)
-    runs = read_runs(runs, law)
+    runs = read_runs(runs, law, columns=columns, units=units)
     below = tree.attrs.get("below") if below is None else number("below", below)
     if below is not None:
+        if size_column(law) is None:
+            raise FitError(f"below = {below:g}: {NO_SIZE}")
         runs = runs.isel(run=(runs[size_column(law)] < below).values)
     changed, differ = _versions_differ(tree), _runs_differ(tree, law, runs)
     if differ:
-        return _result(tree, None, differ, changed)
+        return _result(tree, None, differ, changed, runs.attrs["read"])
     report, posterior = json.loads(tree.attrs["diagnostics"]), tree["posterior"]
     try:
         again = fit(
@@ -74,10 +84,12 @@ def reproduce(tree: xr.DataTree, runs: Any, *, below: float | None = None) -> xr
         )
     except FitError as error:
         raise FitError(f"the fit cannot be made again: {error}") from None
-    return _result(tree, again, differ, changed)
+    return _result(tree, again, differ, changed, runs.attrs["read"])
 
 
-def _result(tree: xr.DataTree, again: xr.DataTree | None, runs_differ: list[str], changed: list[str]) -> xr.Dataset:
+def _result(
+    tree: xr.DataTree, again: xr.DataTree | None, runs_differ: list[str], changed: list[str], read: str
+) -> xr.Dataset:
     result = _compared(tree, again)
     if again is None:
         verdict = "other_runs"
@@ -85,7 +97,7 @@ def _result(tree: xr.DataTree, again: xr.DataTree | None, runs_differ: list[str]
         verdict = "same_bits"
     else:
         verdict = "same_within_error" if (result["apart"] <= APART_MAX).all() else "different"
-    about = {"source": tree.attrs["source"], "law": tree.attrs["law"], "verdict": verdict}
+    about = {"source": tree.attrs["source"], "read": read, "law": tree.attrs["law"], "verdict": verdict}
     about["law_differs"] = [note["text"] for note in changed_law(law_of(tree))]
     result.attrs = about | {"runs_differ": runs_differ, "versions_differ": changed}
     result.attrs["statement"] = _statement(result)
@@ -248,4 +260,7 @@ def reproduction_table(result: xr.Dataset) -> pd.DataFrame:
 
 def reproduction_summary(result: xr.Dataset) -> dict[str, Any]:
     """The same for machines."""
-    return dict(result.attrs) | {"quantities": reproduction_table(result).to_dict("records")}
+    return dict(result.attrs) | {
+        "read": read_text(result.attrs),
+        "quantities": reproduction_table(result).to_dict("records"),
+    }

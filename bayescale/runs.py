@@ -4,6 +4,7 @@ import collections
 import csv
 import io
 import itertools
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -14,30 +15,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayescale.columns import SIZES, SPELLINGS, Found, Question, find_columns, related_columns
 from bayescale.compute import EXACT, learn, rounded, unit_of
-from bayescale.law import Law, column
+from bayescale.law import Law, column, positive_columns
 from bayescale.written import PlainError
 
 FLOPS_PER_PARAM_TOKEN = 6.0  # C = 6 N D: forward and backward pass, no attention term
-
-# the first spelling of each row that a table has is taken; case, spaces and dashes do not matter
-SPELLINGS = {
-    "params": (
-        "params",
-        "n",
-        "n_params",
-        "num_params",
-        "parameters",
-        "n_parameters",
-        "model_size",
-        "size",
-        "model_params",
-    ),
-    "tokens": ("tokens", "d", "n_tokens", "num_tokens", "training_tokens", "train_tokens", "d_tokens", "tokens_seen"),
-    "compute": ("compute", "c", "flops", "flop", "training_flop", "training_flops", "train_flops", "total_flops"),
-    "loss": ("loss", "l", "val_loss", "validation_loss", "eval_loss", "test_loss", "final_loss", "train_loss"),
-}
-SIZES = ("params", "tokens", "compute")
 UNITS_KEPT = ("compute_unit", "compute_unit_seen")  # attributes of runs and fits: units that were said or seen
 COUNTS = {"1": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 UNITS = {
@@ -61,7 +44,7 @@ class RunsError(PlainError):
 
 def read_runs(
     source: Any,
-    law: Law | None = None,
+    law: "Law | Sequence[Law] | None" = None,
     *,
     columns: Mapping[str, str] | None = None,
     units: Mapping[str, str] | None = None,
@@ -71,10 +54,10 @@ def read_runs(
     Parameters
     ----------
     source : path to a CSV or parquet file, pandas or polars data frame, dict of columns, or xarray Dataset
-    law : what the runs are for; without it loss and two of params, tokens and compute are expected, with it the
-        columns that the law uses: its inputs and what it explains
-    columns : role -> column name, e.g. ``{"loss": "pile_loss"}``; roles not given are guessed from common spellings.
-        Every input of the law is a role too
+    law : what the runs are for, a law or several; without it loss and two of params, tokens and compute are expected,
+        with it the columns that the law uses: its inputs and what it explains
+    columns : role -> column name, e.g. ``{"loss": "pile_loss"}``; roles not given are guessed from common spellings,
+        and where two columns could be meant that is an error which asks. Every input of the law is a role too
     units : role -> unit: K, M, B, T for params and tokens, bits for loss; for compute FLOP, GFLOP, TFLOP, PFLOP,
         EFLOP, MAC, PFLOP-day or a power of ten such as 1e21. Without it params and tokens are counts, loss is nats per
         token and compute is FLOP, unless comparison with 6 N D shows another unit
@@ -84,22 +67,25 @@ def read_runs(
     Dataset with float variables ``params``, ``tokens``, ``compute`` (6 N D when not given) and ``loss`` [run], or those
     of the law. Its coordinate ``run`` counts runs as their user does: by the line of a CSV file, else by the row from 0
     (the attribute ``rows`` is "line" or "row"). Every other column is kept under its own name (``run`` as ``run_name``,
-    and _ for /, which NetCDF forbids).
+    and _ for /, which NetCDF forbids). Further attributes: ``source``; ``read``, which column each was read from (see
+    :func:`read_text`); ``read_notes``, sentences about columns that were not read, both as JSON.
 
     Raises
     ------
     RunsError
         Naming the line (of a file) or row, the value and what is allowed.
     """
+    laws = [] if law is None else [law] if isinstance(law, Law) else list(law)
     frame, where, place = _as_frame(source)
     added = [name for name in SIZES if name in frame.columns]  # by this very function, when runs are read again
     _check_size(len(frame), len(frame.columns) - len(added), where, in_memory=True)
     for name in frame.columns:
         if CONTROL.search(str(name)):
             raise RunsError(f"{where}: the column {_plain(name)} has a control character in its name; rename it")
-    needs = _needs(law)
-    roles = _roles(list(frame.columns), dict(columns or {}), needs, where, law.name if law else "")
-    multipliers = _multipliers(dict(units or {}), roles, where)
+    needs, before = _needs(laws), _read_before(source)
+    given, units = _given(before, columns or {}, units or {}, where), dict(units or {})
+    found = _roles(frame, given, needs, units, where, laws)
+    multipliers = _multipliers(units, found.roles, where)
     if not len(frame):
         raise RunsError(f"{where}: no runs; a header line and one line for each run are expected")
     said = (
@@ -108,10 +94,11 @@ def read_runs(
         else {}
     )
     values = {}
-    for role, name in roles.items():
-        if role not in needs and _numbers(frame[name]) is None:
+    for role, name in found.roles.items():
+        if role not in {*needs, *given, *units} and _numbers(frame[name]) is None:
             continue  # a size that the law does not use may have gaps; it stays an ordinary column
-        values[role] = _checked(frame[name], name, _allowed(law, role), where, place)
+        values[role] = _checked(frame[name], name, _allowed(laws, role), where, place)
+    roles = {role: found.roles[role] for role in values}
     with np.errstate(over="ignore", under="ignore"):
         values = _all_sizes({role: value * multipliers[role] for role, value in values.items()})
     if "compute" in (units or {}):
@@ -138,8 +125,54 @@ def read_runs(
     runs = runs.assign_coords(run=frame.index.to_numpy(dtype=int))
     if "loss" in runs:
         runs["loss"].attrs["units"] = "nats"
-    runs.attrs |= {"source": where, "rows": place} | said
+    if "compute_unit" in said:
+        units["compute"] = said["compute_unit"]
+    read = _said(roles, values, units) | {role: text for role, text in before.items() if role not in (columns or {})}
+    observed = [one.observed.column for one in laws] or ["loss"]
+    read = {role: read[role] for role in dict.fromkeys((*observed, *SIZES, *read)) if role in read}
+    notes = [*(read_notes(source.attrs) if before else ()), *found.notes]
+    runs.attrs = said | {"source": where, "rows": place}
+    runs.attrs |= {"read": json.dumps(read), "read_notes": json.dumps(list(dict.fromkeys(notes)))}
     return runs
+
+
+def read_text(about: Mapping[str, Any]) -> str:
+    """What was read, in one line, of the attributes of runs, of a fit or of what was made from runs:
+    ``loss = val_loss [nats], params = n_params, tokens = n_tokens, compute = 6 N D``."""
+    return ", ".join(f"{role} = {text}" for role, text in json.loads(about.get("read", "{}")).items())
+
+
+def read_notes(about: Mapping[str, Any]) -> list[str]:
+    """Sentences about columns that were not read, of the attributes of runs."""
+    return list(json.loads(about.get("read_notes", "[]")))
+
+
+def _read_before(source: Any) -> dict[str, str]:
+    """Of runs that :func:`read_runs` returned: what each role was read from."""
+    if not isinstance(source, xr.Dataset) or "read" not in source.attrs:
+        return {}
+    return {role: text for role, text in json.loads(source.attrs["read"]).items() if role in source}
+
+
+def _given(before: Mapping[str, str], columns: Mapping[str, str], units: Mapping[str, str], where: str) -> dict:
+    """Columns by role, as the user says, or as they are called in runs that were read before."""
+    again = [role for role in units if role in before and role not in columns]
+    if again:
+        raise RunsError(
+            f"{where}: a unit is given for {again[0]}, but these runs have been read already, and are in the units of "
+            "read_runs; give the unit there"
+        )
+    return {role: role for role in before} | dict(columns)
+
+
+def _said(roles: Mapping[str, Any], values: Mapping[str, Any], units: Mapping[str, str]) -> dict[str, str]:
+    """Role -> what it was read from, with its unit."""
+    said = {}
+    for role, name in roles.items():
+        unit = units.get(role, "nats" if role == "loss" else "")
+        said[role] = _plain(name, most=60) + (f" [{unit}]" if unit else "")
+    derived = {"compute": "6 N D", "tokens": "compute / 6 N", "params": "compute / 6 D"}
+    return said | {role: derived[role] for role in SIZES if role in values and role not in roles}
 
 
 def _kept_as(name: str, position: int) -> str:
@@ -148,21 +181,22 @@ def _kept_as(name: str, position: int) -> str:
     return f"column_{position}" if not name.strip() else name.replace(".", "_") if not name.strip(". ") else name
 
 
-def _needs(law: Law | None) -> tuple[str, ...]:
+def _needs(laws: Sequence[Law]) -> tuple[str, ...]:
     """Roles that must be there; of the three sizes two are enough."""
-    if law is None:
+    if not laws:
         return (*SIZES, "loss")
-    needed = [column(symbol) for symbol in law.inputs] + [law.observed.column]
-    return (*needed, *filter(None, [law.observed.count]))
+    needed = [column(symbol) for law in laws for symbol in law.inputs]
+    needed += [name for law in laws for name in (law.observed.column, law.observed.count) if name]
+    return tuple(dict.fromkeys(needed))
 
 
-def _allowed(law: Law | None, role: str) -> str:
+def _allowed(laws: Sequence[Law], role: str) -> str:
     """What the numbers of a column must be: positive, finite, or a proportion."""
-    if role in SIZES or (law is not None and role == law.observed.count):
+    if role in SIZES or any(role in positive_columns(law) for law in laws):
         return "positive"
-    if law is None or role != law.observed.column:
-        return "positive" if role == "loss" else "finite"
-    return {"log": "positive", "linear": "finite", "proportion": "proportion"}[law.observed.scale]
+    scales = {"log": "positive", "linear": "finite", "proportion": "proportion"}
+    explained = [law.observed.scale for law in laws if role == law.observed.column]
+    return scales[explained[0]] if explained else "positive" if role == "loss" and not laws else "finite"
 
 
 def _all_sizes(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -383,9 +417,11 @@ def _listed(names: Sequence[Any]) -> str:
     return (", ".join(shown) or "no columns") + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
 
-def _roles(names: Sequence[Any], given: dict[str, str], needs: Sequence[str], where: str, law: str) -> dict[str, Any]:
-    """Role -> column: as given, else the first known spelling that the table has."""
-    known = list(dict.fromkeys((*SPELLINGS, *needs)))
+def _roles(
+    frame: pd.DataFrame, given: dict[str, Any], needs: Sequence[str], units: dict[str, str], where: str, laws: Any
+) -> Found:
+    """Which column plays each role: as given, else as its name says (see :mod:`bayescale.columns`)."""
+    names, known = list(frame.columns), list(dict.fromkeys((*SPELLINGS, *needs)))
     for role, name in given.items():
         if role not in known:
             raise RunsError(
@@ -393,23 +429,28 @@ def _roles(names: Sequence[Any], given: dict[str, str], needs: Sequence[str], wh
             )
         if name not in names:
             raise RunsError(f"{where}: no column '{_plain(name)}' for {role}; the columns are {_listed(names)}")
-        others = [other for other in given if other != role and given[other] == name]
-        if others:
-            raise RunsError(f"{where}: column '{_plain(name)}' is given for both {role} and {others[0]}")
-    roles = dict(given)
-    plain = {str(name).strip().lower().replace(" ", "_").replace("-", "_"): name for name in reversed(list(names))}
-    for role in known:
-        if role not in roles:
-            spellings = SPELLINGS.get(role, (role, role.lower()))
-            found = next((plain[spelling] for spelling in spellings if spelling in plain), None)
-            if found is not None and found not in roles.values():
-                roles[role] = found
+        twice = [other for other in SPELLINGS if other != role and role in SPELLINGS and given.get(other) == name]
+        if twice:  # an input of the law's own may be one of them too
+            raise RunsError(f"{where}: column '{_plain(name)}' is given for both {role} and {twice[0]}")
+
+    def numbers(name: Any) -> np.ndarray | None:
+        values = _as_numbers(frame[name])
+        return values if np.isfinite(values).any() else None
+
+    try:
+        found = find_columns(names, given, needs, units, numbers)
+    except Question as question:
+        raise RunsError(f"{where}: {question}") from None
+    roles = found.roles
     for role in needs:
         if role not in roles and role not in SIZES:
+            users = [law.name for law in laws if role in _needs([law])]
+            using = f", which law {users[0]!r} uses" if users else ""
+            near = [_plain(name, most=40) for name in related_columns(role, names)][:3]
             hint = "name it loss or val_loss, or say" if role == "loss" else "say"
+            hint = f"is it {' or '.join(near)}? Say" if near else hint
             raise RunsError(
-                f"{where}: no column for {role} among {_listed(names)}"
-                f"{f', which law {law!r} uses' if law else ''}; "
+                f"{where}: no column for {role} among {_listed(names)}{using}; "
                 f"{hint} which it is (columns={{'{role}': ...}}, --column {role}=...)"
             )
     have = [role for role in SIZES if role in roles]
@@ -420,7 +461,7 @@ def _roles(names: Sequence[Any], given: dict[str, str], needs: Sequence[str], wh
             f"{where}: {wanted} needed, found {have or 'none'} among {_listed(names)}; "
             f"name the columns so, or say which they are (columns={{'{missing[0]}': ...}}, --column {missing[0]}=...)"
         )
-    return roles
+    return found
 
 
 def _multipliers(units: dict[str, str], roles: Mapping[str, Any], where: str) -> dict[str, float]:

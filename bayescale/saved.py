@@ -13,8 +13,7 @@ from bayescale.compute import objection_to as objection_to_definition
 from bayescale.diagnostics import trust_warnings
 from bayescale.fit import FORMAT, MIN_RUNS, law_of
 from bayescale.formula import FormulaError
-from bayescale.law import TRAINING, Law, LawError, column, size_column
-from bayescale.lawfile import COLUMNS
+from bayescale.law import TRAINING, Law, LawError, column, positive_columns, size_column
 from bayescale.noise import NOISES
 from bayescale.priors import to_real
 
@@ -89,6 +88,10 @@ def _optional_damage(attrs: Mapping[str, Any]) -> str:
             return f"its attribute '{name}' is not a name"
     if attrs.get("rows", "row") not in ("line", "row"):
         return "its attribute 'rows' is neither line nor row"
+    read = json.loads(attrs.get("read", "{}"))
+    short = isinstance(read, dict) and all(isinstance(text, str) and len(text) <= MAX_NAME for text in read.values())
+    if not short or not all(text.isprintable() and len(text) <= MAX_NAME for text in _all_texts(read)):
+        return "what it says was read of its runs cannot be read"
     below = attrs.get("below", 1.0)
     if not (isinstance(below, numbers.Real) and 0 < below < math.inf):
         return "its attribute 'below' is not a number above 0"
@@ -169,7 +172,7 @@ def _posterior_damage(law: Law, tree: xr.DataTree) -> str:
 def _data_damage(law: Law, tree: xr.DataTree) -> str:
     """Runs and reference constants: of one length, numbers, and positive where a law takes logarithms."""
     count = [law.observed.count] if law.observed.count else []
-    runs = {*map(column, law.inputs), size_column(law), *count}
+    runs = {*map(column, law.inputs), *count, *filter(None, [size_column(law)])}
     runs |= {"compute"} if {"N", "D"} <= set(law.inputs) else set()
     scalars = {*law.constants, "C_ref"}
     needed = {"constant_data": runs | scalars, "observed_data": {law.observed.variable}}
@@ -182,7 +185,7 @@ def _data_damage(law: Law, tree: xr.DataTree) -> str:
             values = present[name]
             if values.dims != (() if name in scalars else ("run",)) or values.dtype.kind not in "fiu":
                 return f"'{name}' in its {group} is not {'a number' if name in scalars else 'a column of numbers'}"
-            positive = name in {*COLUMNS.values(), size_column(law), "C_ref", *count} and name != law.observed.variable
+            positive = name in {*positive_columns(law), "C_ref", "compute"} and name != law.observed.variable
             if not (np.isfinite(values.values) & ((values.values > 0) | (not positive))).all():
                 return f"'{name}' in its {group} is not finite{' and above 0' if positive else ''}"
     seen = tree["observed_data"][law.observed.variable]

@@ -24,6 +24,7 @@ from bayescale.lawfile import Law
 from bayescale.lint import check_runs
 from bayescale.planning import plan_statement
 from bayescale.reproduce import reproduction_table
+from bayescale.runs import read_text
 from bayescale.tables import (
     allocation_cells,
     approaches_cells,
@@ -100,9 +101,15 @@ def _runs(runs: xr.Dataset) -> Table:
             ("column", "meaning", "smallest", "median", "largest"),
             rows,
         ),
-        notes=tuple(note.text for note in notes if note.severity != "warning"),
+        notes=(*_read(runs), *(note.text for note in notes if note.severity != "warning")),
         warnings=tuple(note.text for note in notes if note.severity == "warning"),
     )
+
+
+def _read(result: xr.Dataset) -> tuple[str, ...]:
+    """Which columns a result rests on."""
+    text = read_text(result.attrs)
+    return (f"read: {text}",) if text else ()
 
 
 def _law(law: Law) -> Table:
@@ -177,7 +184,7 @@ def _backtest(result: xr.Dataset) -> Table:
     units = (
         "Bias, error, width and scores are of log loss: 1 % is 1 % of the loss; distances are in decades of compute."
     )
-    return replace(backtest_cells(backtest_table(result)), notes=(backtest_statement(result), units))
+    return replace(backtest_cells(backtest_table(result)), notes=(*_read(result), backtest_statement(result), units))
 
 
 def _calibration(result: xr.Dataset) -> Table:
@@ -187,12 +194,16 @@ def _calibration(result: xr.Dataset) -> Table:
 
 def _comparison(result: xr.Dataset) -> Table:
     cells = comparison_cells(comparison_table(result), runs=result.attrs["runs"], unit=result.attrs["unit"])
-    return replace(cells, notes=(comparison_verdict(result),), warnings=tuple(comparison_warnings(result)))
+    return replace(
+        cells, notes=(*_read(result), comparison_verdict(result)), warnings=tuple(comparison_warnings(result))
+    )
 
 
 def _reproduction(result: xr.Dataset) -> Table:
     units = "Apart: in Monte Carlo errors, the largest of mean, median and both ends."
-    return replace(reproduction_cells(reproduction_table(result)), notes=(result.attrs["statement"], units))
+    return replace(
+        reproduction_cells(reproduction_table(result)), notes=(*_read(result), result.attrs["statement"], units)
+    )
 
 
 SHOWN: dict[str, Callable[[Any], Table]] = {

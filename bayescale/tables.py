@@ -3,6 +3,7 @@
 from typing import Any
 
 from bayescale.display import Table, band_text, number_band_text, size_band_text, size_text, table
+from bayescale.law import NO_SIZE
 
 
 def fit_cells(summary: Any) -> Table:
@@ -24,7 +25,12 @@ def fit_sentences(summary: Any) -> list[str]:
     """Whether the draws can be trusted, and the regimes that the exponents point to."""
     from bayescale.diagnostics import PARETO_K_MAX
 
-    report, sentences = summary["diagnostics"], []
+    report, sentences = summary["diagnostics"], [f"read: {summary['read']}"] if summary["read"] else []
+    sentences += [f"note: {note['text']}" for note in summary["notes"] if note["code"] == "columns"]
+    if summary["size"] is None:
+        sentences.append(
+            f"{NO_SIZE}: the noise is taken to be the same at all runs, and no forecast tells how far beyond them it is"
+        )
     if report.get("not_quick"):
         sentences.append(f"the quick answer was not to be trusted ({report['not_quick']}): sampled by chains instead")
     if report.get("method") == "importance":
@@ -69,7 +75,8 @@ def forecast_cells(frame: Any, target: float | None) -> Table:
     # an average of laws has one share more: how far apart the laws are
     parts = {"share_params": "law", "share_drift": "drift", "share_noise": "noise"}
     parts = ({"share_laws": "laws"} if "share_laws" in frame else {}) | parts
-    header = [*inputs, "beyond", f"{observed}, 90 % band", "law alone", "/".join(parts.values())]
+    sized = bool(frame["decades_beyond"].notna().any())  # a law may have no size that a run could be beyond
+    header = [*inputs, *["beyond"] * sized, f"{observed}, 90 % band", "law alone", "/".join(parts.values())]
     if measured:
         header = ["model", *header, "measured", "in band"]
     if target is not None:
@@ -79,7 +86,7 @@ def forecast_cells(frame: Any, target: float | None) -> Table:
         shares = "/".join(f"{100 * row[name]:.0f}" for name in parts)
         cells = [
             *(size_text(row[name]) if row[name] >= 1000 else f"{row[name]:.4g}" for name in inputs),
-            f"{row['decades_beyond']:.2f} dec",
+            *[f"{row['decades_beyond']:.2f} dec"] * sized,
             band_text(row, observed),
             band_text(row, f"law_{observed}"),
             shares + " %",

@@ -92,6 +92,16 @@ def print_fit(tree: Any) -> None:
     print_warnings(summary["warnings"])
 
 
+def print_read(about: Mapping[str, Any]) -> None:
+    """What was read of the runs, from the attributes of a result made of them."""
+    from bayescale.runs import read_notes, read_text
+
+    if text := read_text(about):
+        say(f"read: {text}")
+    for note in read_notes(about):
+        say(f"note: {note}")
+
+
 def print_comparison(result: Any, answers: Sequence[Any], sensitivity: Any) -> None:
     from bayescale.sensitivity import sensitivity_warnings
     from bayescale.verdict import comparison_table, comparison_verdict, comparison_warnings, driving_runs

@@ -10,6 +10,7 @@ import xarray as xr
 
 from bayescale.doors import one_of, opened_result
 from bayescale.fit import check_whole
+from bayescale.runs import read_text
 from bayescale.weights import FAR_BEHIND_ELPD, FAR_BEHIND_SE, far_behind
 
 TIE = 4.0  # of elpd: below it laws predict alike, whatever the standard error says (Sivula et al. 2025)
@@ -194,7 +195,8 @@ def comparison_warnings(result: xr.Dataset) -> list[str]:
 
 
 def comparison_summary(result: xr.Dataset) -> dict[str, Any]:
-    """A comparison for machines: ``laws`` (a row a law), ``verdict``, ``ties``, ``driving_runs`` and ``warnings``."""
+    """A comparison for machines: what was ``read`` of the runs, ``laws`` (a row a law), ``verdict``,
+    ``ties``, ``driving_runs`` and ``warnings``."""
     names = ("elpd_loo", "se", "p_loo", "d_elpd", "d_se", "pareto_k_max", "k_bad", "k_mended", "cover90_loo")
     names += ("elpd_forward", "crps_forward", "weight_loo", "weight_forward", "converged")
     without = left_out(result) if "weight_forward" in result else []
@@ -205,6 +207,7 @@ def comparison_summary(result: xr.Dataset) -> dict[str, Any]:
         for name in result["law"].values
     ]
     return {
+        "read": read_text(result.attrs),
         "laws": laws,
         "verdict": comparison_verdict(result),
         "ties": ties(result),

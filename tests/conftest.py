@@ -14,7 +14,7 @@ import xarray as xr
 from bayescale import sampling
 from bayescale.datasets import load_dataset
 from bayescale.kernel import block, compiled
-from bayescale.law import column, load_law, reference_constants, size_column
+from bayescale.law import column, load_law, reference_constants, run_sizes
 from bayescale.noise import NOISES, default_noise
 from bayescale.runs import read_runs
 
@@ -91,7 +91,7 @@ def make_fit():
         law = load_law(law)
         runs = read_runs(runs, law)
         noise = default_noise(law.observed.scale) if law.observed.count else noise
-        constants = reference_constants(law, runs) | {"C_ref": fit_module._centre(runs[size_column(law)].values)}
+        constants = reference_constants(law, runs) | {"C_ref": fit_module._centre(run_sizes(law, runs))}
         values = {"sigma": 0.003, "tilt": 0.0, "nu_minus_2": 30.0, "overdispersion": 0.02} | (scatter or {})
         values = {name: value for name, value in values.items() if name in NOISES[noise].priors} | dict(parameters)
         count = max(np.size(value) for value in values.values())

@@ -416,7 +416,9 @@ def test_check(command, parsed, runs):
     assert status == 0 and not err
     assert out.startswith("pile: 30 runs; params 7.043e+07 to 2.055e+10, tokens ")
     summary = parsed("check", runs)
-    assert set(summary) == {"source", "runs", "counted_by", "columns", "notes"}
+    assert set(summary) == {"source", "runs", "counted_by", "read", "columns", "notes"}
+    assert summary["read"] == "loss = loss [nats], params = N, tokens = D, compute = 6 N D"
+    assert "\nread: loss = loss [nats], params = params, tokens = tokens, compute = 6 N D\n" in out
     assert (
         summary["source"] == "runs.csv"
         and summary["runs"] == 12

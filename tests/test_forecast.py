@@ -76,7 +76,7 @@ def test_law_of_the_users_own_by_hand(crossed_runs, make_fit, tmp_path):
     runs = crossed_runs()
     runs["epochs"] = ("run", np.tile([1.0, 4.0], 12))
     fit = make_fit(path, {"level": [1.0, 1.1], "slope": [0.1, 0.05], "gain": [0.02, 0.03]}, runs)
-    tree = forecast(fit, 1e10, 1e12, covariates={"epochs": 2})
+    tree = forecast(fit, 1e10, covariates={"epochs": 2})
     n_ref, l_ref = float(fit["constant_data"]["N_ref"]), float(runs["loss"].min())
     expected = [l_ref * 1.0 * (1e10 / n_ref) ** -0.1 * 2**-0.02, l_ref * 1.1 * (1e10 / n_ref) ** -0.05 * 2**-0.03]
     np.testing.assert_allclose(tree["predictions"]["law_loss"].values[:, 0].ravel(), expected, rtol=1e-12)
@@ -241,7 +241,7 @@ def test_law_that_overflows(crossed_runs, make_fit, tmp_path):
     )
     fit = make_fit(path, {"level": [1.0, 1.1], "slope": [1.0, 1.1]}, crossed_runs())
     with pytest.raises(FitError, match="the law has no finite value at one of the points: they are too far"):
-        forecast(fit, 1e15, 1e12)
+        forecast(fit, 1e15)
 
 
 # ---- how far to trust it, and what machines read --------------------------------------------------------------------
@@ -352,6 +352,15 @@ def test_forecast_along_one_size(make_fit):
         forecast(fit, 1e9, 1e10)
     with pytest.raises(FitError, match="'y' is not an input of law 'm3'; its inputs are x"):
         forecast(fit, covariates={"x": 1e9, "y": 1.0})
+    with pytest.raises(FitError, match="'tokens' is not an input of law 'm3'; its inputs are x"):
+        forecast(fit, tokens=1e9, covariates={"x": 1e9})
+
+
+def test_what_is_given_twice_is_refused(learnt):
+    with pytest.raises(FitError, match="params is given twice, by itself and among the covariates"):
+        forecast(learnt, 1e9, 1e10, covariates={"params": 2e9})
+    with pytest.raises(FitError, match="'compute' is not an input of law 'chinchilla'; its inputs are params, tokens"):
+        forecast(learnt, 1e9, 1e10, covariates={"compute": 1e22})
 
 
 def test_the_nearest_of_many_runs_is_the_nearest_of_all(learnt, monkeypatch):

@@ -7,7 +7,7 @@ from scipy import special, stats
 
 from bayescale.formula import evaluate
 from bayescale.interpreted import gradients, log_densities
-from bayescale.law import column, law_loss, laws, load_law, reference_constants, sample_priors, size_column
+from bayescale.law import column, law_loss, laws, load_law, reference_constants, run_sizes, sample_priors
 from bayescale.model import build_model, log_posterior, model_block, model_data
 from bayescale.noise import NOISES, default_noise
 from bayescale.priors import DISTRIBUTIONS, Prior, from_real, to_real
@@ -22,7 +22,7 @@ def prepared(caller):
     """Reference constants and the compiled density of a law on runs."""
 
     def make(law, noise, runs):
-        constants = reference_constants(law, runs) | {"C_ref": float(np.exp(np.log(runs[size_column(law)]).mean()))}
+        constants = reference_constants(law, runs) | {"C_ref": float(np.exp(np.log(run_sizes(law, runs)).mean()))}
         data = model_data(law, runs, constants)
         return constants, data, caller(log_posterior(law, noise), data, model_block)
 

@@ -58,7 +58,7 @@ def test_made_again_as_it_was_made(by_hand, crossed_runs):
     np.testing.assert_allclose(table["then_q95"], [np.quantile(posterior[name], 0.95) for name in posterior.data_vars])
     summary = json.loads(json.dumps(reproduction_summary(result)))
     assert summary["verdict"] == "same_bits" and summary["quantities"][0]["apart"] == 0
-    assert "Same bits" in show(result).notes[0]
+    assert "Same bits" in show(result).notes[1]
 
 
 @pytest.mark.parametrize(

@@ -98,10 +98,10 @@ def test_columns_are_guessed(params, tokens, loss):
     assert (runs.params.item(), runs.tokens.item(), runs.loss.item()) == (1e6, 2e7, 3.0)
 
 
-def test_the_first_known_spelling_is_taken_and_the_other_kept():
-    runs = read_runs({"train_loss": [1.0], "loss": [3.0], "N": [5.0], "params": [1e6], "D": [2e7]})
+def test_the_full_name_is_taken_and_the_letter_kept():
+    runs = read_runs({"loss": [3.0], "N": [5.0], "params": [1e6], "D": [2e7]})
     assert runs.loss.item() == 3.0 and runs.params.item() == 1e6
-    assert runs.train_loss.item() == 1.0 and runs.N.item() == 5.0
+    assert runs.N.item() == 5.0
 
 
 def test_columns_can_be_named():
@@ -216,7 +216,7 @@ def test_line_numbers_are_those_of_the_file(csv):
         ("", "^runs.csv is empty; a header line and one line for each run are expected"),
         ("\n\n \n", "^runs.csv is empty"),
         ("N,D,loss\n", "^runs.csv: no runs; a header line"),
-        ("N,D,perplexity\n1,2,3\n", "^runs.csv: no column for loss among N, D, perplexity; name it loss or val_loss"),
+        ("N,D,perplexity\n1,2,3\n", "^runs.csv: the column perplexity looks like a perplexity, not a loss in nats"),
         ("1e6,2e7,3.5\n2e6,4e7,3.2\n", "no column for loss among 1e6, 2e7, 3.5"),
         ("N,loss\n1,2\n", r"two of params, tokens and compute are needed, found \['params'\] among N, loss"),
         ("loss\n2\n", "two of params, tokens and compute are needed, found none among loss"),
@@ -230,7 +230,7 @@ def test_line_numbers_are_those_of_the_file(csv):
         (CSV.replace(",", "\t"), "line 1: the fields are separated by a tab"),
         (CSV.replace(",", "|"), "line 1: the fields are separated by a bar"),
         ('N,D,loss\n1,2,"3\n4,5,6\n', "^runs.csv, line 2: not CSV: unexpected end of data"),
-        ('N,D,"lo\nss"\n1,2,3\n', r"no column for loss among N, D, 'lo\\nss'"),
+        ('N,D,"lo\nsses"\n1,2,3\n', r"no column for loss among N, D, 'lo\\nsses'"),
         (",".join(f"c{i}" for i in range(3000)) + "\n", "0 rows of 3000 columns; at most 1500000 rows, 200 columns"),
         (",".join(f"c{i}" for i in range(150)) + "\n", "c19 and 130 more; name it loss"),
         ("c" * 9000 + "\n1\n", r"among c{37}\.\.\.; name it loss"),

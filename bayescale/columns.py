@@ -1,0 +1,323 @@
+"""Which column of a table is which: the spellings of the field and of its trackers, and the questions where two fit."""
+
+import itertools
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+SIZES = ("params", "tokens", "compute")
+# full names, as `plainly` gives them; no order among them: two of them in one table are a question
+SPELLINGS = {
+    "params": """
+        params param parameters parameter_count param_count params_count num_params n_params num_parameters n_parameters
+        number_of_params number_of_parameters model_size model_params model_parameters model_n_params model_num_params
+        total_params total_parameters n_params_total num_params_total params_total n_total_params num_total_params
+        trainable_params trainable_parameters n_trainable_params num_trainable_params n_trainable_parameters
+        non_embedding_params non_embedding_parameters params_non_embedding n_params_non_embedding
+        num_params_non_embedding n_non_embedding_params num_non_embedding_params num_non_embedding_parameters
+        non_emb_params n_params_non_emb params_no_embedding active_params n_active_params num_active_params
+        active_parameters model_parameter_count n_model_params""",
+    "tokens": """
+        tokens n_tokens num_tokens token_count tokens_count number_of_tokens total_tokens tokens_total n_tokens_total
+        n_total_tokens num_total_tokens training_tokens train_tokens n_train_tokens num_train_tokens n_training_tokens
+        num_training_tokens tokens_trained trained_tokens tokens_seen seen_tokens n_tokens_seen num_tokens_seen
+        total_tokens_seen train_tokens_seen training_tokens_seen tokens_processed consumed_tokens tokens_consumed
+        consumed_train_tokens d_tokens""",
+    "compute": """
+        compute flops flop n_flops num_flops total_flops total_flop flops_total flop_total training_flop training_flops
+        train_flop train_flops total_compute training_compute train_compute compute_flops compute_flop
+        total_training_flops total_train_flops""",
+    "loss": """
+        loss val_loss valid_loss validation_loss eval_loss evaluation_loss test_loss dev_loss held_out_loss final_loss
+        final_val_loss final_eval_loss final_test_loss val_loss_final best_val_loss min_val_loss train_loss
+        training_loss final_train_loss train_loss_final avg_loss mean_loss lm_loss cross_entropy cross_entropy_loss
+        ce_loss val_cross_entropy nll nll_loss val_nll test_nll xent loss_nats""",
+}
+VAGUE = {"params": "size"}  # taken where nothing says more
+LETTERS = {"params": "n", "tokens": "d", "compute": "c", "loss": "l"}
+# a letter below it is something else: layers, width, context length
+LETTER_FROM = {"params": 1e4, "tokens": 1e6, "compute": 1e9}
+# words by which a name that is in no list may still be meant
+WORDS = {
+    "params": {"params", "param", "parameters"},
+    "tokens": {"tokens"},
+    "compute": {"compute", "flop", "flops"},
+    "loss": {"loss", "nll", "entropy"},
+}
+OTHERWISE = {"per", "batch", "se", "sem", "std", "sd", "stderr", "err", "error", "var", "max", "min", "scale", "ratio"}
+# losses written in another way: words of their names, the unit that says so (--unit loss=...), and what they are
+OTHER_LOSSES = {
+    "perplexity": ({"ppl", "perplexity", "perplexities"}, "perplexity", "a perplexity"),
+    "bits": ({"bpb", "bpc"}, "bits", "a loss in bits"),
+}
+ERRORS = ("se", "sem", "stderr", "std_err", "std_error", "standard_error", "std", "sd", "err", "error", "uncertainty")
+SAME = 1e-3  # relative: two columns that differ by no more say the same
+
+
+def plainly(name: Any) -> str:
+    """A name as it is compared: letters and digits alone, in lower case (``eval/loss`` and ``evalLoss`` are one)."""
+    return "".join(character for character in str(name).casefold() if character.isalnum())
+
+
+NAMES = {role: frozenset(map(plainly, names.split())) for role, names in SPELLINGS.items()}
+
+
+@dataclass(frozen=True)
+class Found:
+    """Which column plays each role, and what a reader should know of those that do not."""
+
+    roles: dict[str, Any]
+    notes: tuple[str, ...]
+
+
+class Question(ValueError):
+    """Two columns could be the same thing, or none is: the user has to say which."""
+
+
+def find_columns(
+    names: Sequence[Any],
+    given: Mapping[str, Any],
+    needs: Sequence[str],
+    units: Mapping[str, str],
+    numbers: Callable[[Any], np.ndarray | None],
+) -> Found:
+    """Role -> column: as given, else the only column whose name says so.
+
+    Full names come before the last part of a path (``model.n_params``), these before letters. Two names of one rank
+    are a question, unless their numbers are the same. A column may play two roles.
+
+    Parameters
+    ----------
+    given : role -> column, as the user says
+    needs : roles that must be found, or asked for; other sizes are taken where a full name leaves no question
+    units : role -> unit: a unit given for a role says that there is such a column
+    numbers : name -> the numbers of a column, or None where it has none
+
+    Raises
+    ------
+    Question
+        If two columns could be meant.
+    """
+    roles, notes = dict(given), _given_loss(given.get("loss"), units)
+    own = [role for role in needs if role not in SPELLINGS and role not in given]
+    for role in own:
+        if (name := _own(role, names)) is not None:
+            roles[role] = name
+    taken = [*given.values(), *(roles[role] for role in own if role in roles)]
+    for role in SPELLINGS:
+        if role in given:
+            continue
+        # what a law of N and D calls compute rests on such a column
+        asked = role in {*needs, *units} or (role == "compute" and {"params", "tokens"} <= set(needs))
+        if not asked and role == "loss":
+            continue
+        other = [given[one] for one in SPELLINGS if one in given]
+        free = [name for name in names if name not in other and (asked or name not in taken)]
+        name, said = _guess(role, free, asked, units.get(role), numbers)
+        notes += said
+        if name is not None:
+            roles[role] = name
+    if said := _no_compute(roles, given, units, numbers):
+        del roles["compute"]
+        notes.append(said)
+    return Found(roles, tuple(notes + _unused(names, roles)))
+
+
+def _own(role: str, names: Sequence[Any]) -> Any:
+    """The column of an input that only this law has: of its very name, else of its only other spelling."""
+    if role in names:
+        return role
+    alike = [name for name in names if plainly(name) == plainly(role)]
+    if len(alike) > 1:
+        raise Question(_which(role, alike))
+    return alike[0] if alike else None
+
+
+def _guess(
+    role: str, names: Sequence[Any], asked: bool, unit: str | None, numbers: Callable[[Any], np.ndarray | None]
+) -> tuple[Any, list[str]]:
+    """The column of a role that the user has not named, or None; and what to say of others."""
+    full = [name for name in names if plainly(name) in NAMES[role]]
+    others = [name for name in names if role == "loss" and other_loss(name)]
+    meant = [name for name in others if unit and unit.startswith(OTHER_LOSSES[other_loss(name)][1])]
+    if meant:  # a perplexity is never called a loss, bits may be
+        return _one(role, meant if unit == "perplexity" else [*meant, *full], numbers), []
+    last = [name for name in names if name not in full and plainly(_last_part(name)) in NAMES[role]]
+    vague = [name for name in names if plainly(name) == VAGUE.get(role)]
+    letters = [name for name in names if plainly(name) == LETTERS[role]]
+    if not asked:
+        if len(full) > 1 and not _all_same(full, numbers):
+            return None, [f"{_listed(full)} could each be {role}, and none is read (--column {role}=...)"]
+        return (full[0] if full else None), []
+    if not (full or last or vague):
+        if others and not letters:
+            raise Question(_other_loss(others[0]))
+        return _by_letter(role, letters, [*others, *names], numbers), []
+    name = _one(role, full or last or vague, numbers)
+    notes = [
+        f"{_shown(other)} is not read as {role}, {_shown(name)} is (--column {role}={_shown(other)} if it should be)"
+        for other in (*(last if full else ()), *letters)
+        if not (_all_same([name, other], numbers) or _proportional(name, other, numbers))
+    ]
+    for letter in letters:
+        if _could_be(role, letter, numbers) and not _proportional(name, letter, numbers):
+            raise Question(_which(role, [name, letter]))
+    return name, notes
+
+
+def _given_loss(name: Any, units: Mapping[str, str]) -> list[str]:
+    """What to say of a column that is given as the loss, without a unit, and is called otherwise."""
+    if name is None or "loss" in units or (kind := other_loss(name)) is None:
+        return []
+    if kind == "perplexity":
+        raise Question(_other_loss(name))
+    return [f"{_shown(name)} is read in nats; its name says {OTHER_LOSSES[kind][2]} (--unit loss=bits if it is)"]
+
+
+def _other_loss(name: Any) -> str:
+    _, unit, what = OTHER_LOSSES[other_loss(name)]
+    return (
+        f"the column {_shown(name)} looks like {what}, not a loss in nats; say what it is "
+        f"(columns={{'loss': {name!r}}}, units={{'loss': {unit!r}}}, --column loss={_shown(name)} --unit loss={unit}, "
+        "or loss=nats)"
+    )
+
+
+def _by_letter(role: str, letters: list[Any], names: Sequence[Any], numbers: Callable[[Any], Any]) -> Any:
+    """A letter is taken where nothing else could be meant."""
+    if not letters:
+        return None
+    related = [name for name in names if name not in letters and numbers(name) is not None]
+    related = [name for name in related if _related(role, name) or (role == "loss" and other_loss(name))]
+    if len(letters) > 1 or related:
+        raise Question(_which(role, [*letters, *related]))
+    values = numbers(letters[0])
+    if role == "loss" and values is not None and len(values) > 3 and (values >= 2).all() and _whole(values):
+        raise Question(
+            f"the column {_shown(letters[0])} has whole numbers only, {values.min():g} to {values.max():g}: is it the "
+            f"loss? If so say it (columns={{'loss': {letters[0]!r}}}, --column loss={_shown(letters[0])})"
+        )
+    return letters[0]
+
+
+def _one(role: str, found: list[Any], numbers: Callable[[Any], np.ndarray | None]) -> Any:
+    """The only column found; of several that say the same the first."""
+    filled = [name for name in found if numbers(name) is not None] or found
+    if len(filled) > 1 and not _all_same(filled, numbers):
+        raise Question(_which(role, filled))
+    return filled[0]
+
+
+def _no_compute(
+    roles: Mapping[str, Any], given: Mapping[str, Any], units: Mapping[str, str], numbers: Callable[[Any], Any]
+) -> str:
+    """Why a column C is no compute after all: it does not go with N and D where both are known."""
+    name = roles.get("compute")
+    if name is None or plainly(name) != LETTERS["compute"] or "compute" in {*given, *units}:
+        return ""
+    if not {"params", "tokens"} <= roles.keys():
+        return ""
+    N, D, C = (numbers(roles[role]) for role in SIZES)
+    if C is None or N is None or D is None:
+        return ""
+    with np.errstate(all="ignore"):
+        scale, ratio = np.log(N) + np.log(D), np.log(C) - np.log(N) - np.log(D)
+    if not np.isfinite(ratio).all():
+        return ""  # whoever reads the cells will say which is wrong
+    goes_along = np.ptp(ratio) <= max(np.log(10.0), 0.5 * np.ptp(scale))
+    if goes_along and np.median(C) >= LETTER_FROM["compute"]:
+        return ""
+    return (
+        f"{_shown(name)} is not read as compute: its values, {C.min():.4g} to {C.max():.4g}, do not go with 6 N D "
+        f"(--column compute={_shown(name)} if it is)"
+    )
+
+
+def _unused(names: Sequence[Any], roles: Mapping[str, Any]) -> list[str]:
+    """Columns whose meaning is known and that nothing uses."""
+    loss = plainly(roles["loss"]) if "loss" in roles else "loss"
+    pairs = [(about, error) for about in (loss, "loss") for error in map(plainly, ERRORS)]
+    endings = {about + error for about, error in pairs} | {error + about for about, error in pairs}
+    return [
+        f"{_shown(name)} looks like the standard error of the loss and is not used: a fit learns from the runs how far "
+        "losses scatter"
+        for name in names
+        if plainly(name) in endings and name not in roles.values()
+    ]
+
+
+def other_loss(name: Any) -> str | None:
+    """Which other way of writing a loss the name of a column says: "perplexity", "bits" or None."""
+    words = _words(name)
+    kind = next((kind for kind, (those, _, _) in OTHER_LOSSES.items() if words & those), None)
+    return "bits" if kind is None and {"bits", "per"} <= words else kind
+
+
+def related_columns(role: str, names: Sequence[Any]) -> list[Any]:
+    """Columns whose names have to do with a role, though none is known to be it."""
+    return [name for name in names if role in WORDS and _related(role, name)]
+
+
+def _related(role: str, name: Any) -> bool:
+    words = _words(name)
+    return bool(words & WORDS[role]) and not words & OTHERWISE
+
+
+def _words(name: Any) -> set[str]:
+    apart = re.sub(r"([a-z])([A-Z])", r"\1 \2", str(name))
+    return set(re.split(r"[\W_]+", apart.casefold()))
+
+
+def _last_part(name: Any) -> str:
+    return re.split(r"[./:|\\]", str(name))[-1]
+
+
+def _could_be(role: str, letter: Any, numbers: Callable[[Any], np.ndarray | None]) -> bool:
+    """Whether the numbers of a column called by a letter could be those of its role."""
+    values = numbers(letter)
+    if values is None or not (np.isfinite(values) & (values > 0)).all():
+        return False
+    return not _whole(values) if role == "loss" else bool(np.median(values) >= LETTER_FROM[role])
+
+
+def _whole(values: np.ndarray) -> bool:
+    return bool((values == np.round(values)).all())
+
+
+def _all_same(names: Sequence[Any], numbers: Callable[[Any], np.ndarray | None]) -> bool:
+    columns = [numbers(name) for name in names]
+    if any(column is None for column in columns):
+        return False
+    return all(np.allclose(a, b, rtol=SAME, atol=0, equal_nan=True) for a, b in itertools.pairwise(columns))
+
+
+def _proportional(name: Any, other: Any, numbers: Callable[[Any], np.ndarray | None]) -> bool:
+    """Whether one column is the other in another unit."""
+    a, b = numbers(name), numbers(other)
+    if a is None or b is None or len(a) < 2:
+        return False
+    with np.errstate(all="ignore"):
+        ratio = np.log(a) - np.log(b)
+    return bool(np.isfinite(ratio).all() and np.ptp(ratio) <= SAME and np.ptp(a) > 0)
+
+
+def _which(role: str, found: Sequence[Any]) -> str:
+    first = _shown(found[0])
+    return (
+        f"{_listed(found)} could each be {role}; say which it is "
+        f"(columns={{'{role}': '{first}'}}, --column {role}={first})"
+    )
+
+
+def _listed(names: Sequence[Any]) -> str:
+    shown = [_shown(name) for name in names[:6]]
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+
+
+def _shown(name: Any) -> str:
+    text = str(name)
+    text = text if text.isprintable() else repr(text)
+    return text if len(text) <= 60 else text[:57] + "..."
