@@ -30,6 +30,7 @@ from bayescale.problem import (
 )
 from bayescale.surface import loss_at, loss_slope, loss_surface
 from bayescale.threads import one_blas_thread
+from bayescale.written import number_text
 
 CLOSED_FORM_TOLERANCE = 1e-3  # of log N*, between a law file's [optimum] and the numeric one
 NARROWER_THAN_PRIOR = 0.6  # a band of log N* wider than this share of the prior's own band is not learnt from runs
@@ -164,7 +165,7 @@ def _closed_form(law: Law, values: Mapping[str, Any], problem: Problem, budget: 
     if not float(apart.max()) <= CLOSED_FORM_TOLERANCE:
         raise FitError(
             f"law '{law.name}': its [optimum] is not where its formula is least (N* is off by a factor of "
-            f"{np.exp(float(apart.max())):.3g}); mend it, or delete it and the optimum is found numerically"
+            f"{number_text(np.exp(float(apart.max())))}); mend it, or delete it and the optimum is found numerically"
         )
     if not (np.isfinite(N) & (N > 0)).all():
         return None
@@ -319,7 +320,7 @@ def split_warnings(result: xr.Dataset) -> list[str]:
     told = (result[name].values for name in ("compute", "why_not", "held"))
     for compute, reason, held in zip(*told, strict=True):
         if reason:
-            warnings.append(f"{compute:.3g}{unit}: not identified: {reason}")
+            warnings.append(f"{number_text(compute)}{unit}: not identified: {reason}")
         elif held:
-            warnings.append(f"{compute:.3g}{unit}: held by your limit: {held}")
+            warnings.append(f"{number_text(compute)}{unit}: held by your limit: {held}")
     return warnings

@@ -13,7 +13,7 @@ from bayescale.diagnostics import diagnostics
 from bayescale.doors import mapping, number, opened_fits, what_is
 from bayescale.drift import has_drift
 from bayescale.fit import FitError, check_seed, law_of
-from bayescale.forecast import forecast, squared_width
+from bayescale.forecast import forecast, squared_width, words_of
 from bayescale.law import column
 from bayescale.threads import one_blas_thread
 
@@ -78,6 +78,7 @@ def average_forecast(
     tree = xr.DataTree.from_dict({"predictions": mixed, "predictions_constant_data": points})
     tree.attrs = _attributes(fits, weights, seed) | {
         "observed": law.observed.column,
+        **words_of(law),
         "drift": int(has_drift(law)),
         "drift_ess": min(float(part.attrs["drift_ess"]) for part in parts.values()),
     }

@@ -20,6 +20,7 @@ from bayescale.fit import FitError, check_seed, data_hash, fit, versions
 from bayescale.forecast import forecast
 from bayescale.law import DEFAULT_LAW, NO_SIZE, Law, column, load_law, size_column
 from bayescale.runs import read_runs
+from bayescale.written import number_text
 
 LEVELS = (0.5, 0.8, 0.9)
 # upper edges of the rows of the table, in decades of compute beyond the runs learnt from
@@ -109,7 +110,8 @@ def backtest(
     dataset["failed"] = (("law", "cut"), failed.reshape(grid))
     below = [int((runs[size] <= edge).sum()) for edge in cuts]
     dataset["learnt_from"] = ("cut", below)
-    dataset.attrs = {"source": runs.attrs["source"], "read": runs.attrs["read"], "seed": seed, "horizon": horizon}
+    dataset.attrs = {"source": runs.attrs["source"], "read": runs.attrs["read"], "size": size}
+    dataset.attrs |= {"seed": seed, "horizon": horizon}
     return dataset
 
 
@@ -189,7 +191,7 @@ def _one_cut(cut: _Cut) -> pd.DataFrame:
     except FitError as error:
         raise FitError(
             f"backtest, learning from the {train.sizes['run']} runs up to "
-            f"{edge:.3g} {'FLOP' if cut.size == 'compute' else cut.size}: {error}"
+            f"{number_text(edge)} {'FLOP' if cut.size == 'compute' else cut.size}: {error}"
         ) from None
     new = runs.isel(run=test)
     inputs = {column(symbol): new[column(symbol)].values for symbol in law.inputs}
@@ -274,8 +276,9 @@ def backtest_statement(result: xr.Dataset) -> str:
             held = round(far.cover90 * far.forecasts)
             looks = "a single look" if far.cuts == 1 else "few independent looks"
             sentences.append(
-                f"With the law '{law}', forecasts {_range_text(far.from_decades, far.to_decades)} decades of compute "
-                f"beyond the runs they were learnt from missed the measured loss by {100 * far.abs_error:.1f} % on "
+                f"With the law '{law}', forecasts {_range_text(far.from_decades, far.to_decades)} decades of "
+                f"{result.attrs.get('size', 'compute')} beyond the runs they were learnt from missed the measured loss "
+                f"by {100 * far.abs_error:.1f} % on "
                 f"average ({100 * far.bias:+.1f} % bias), and the 90 % band held {held} of {far.forecasts:.0f}. "
                 f"They come from {far.cuts:.0f} cut(s) that share runs: that is {looks}, "
                 "and says nothing of farther extrapolations."

@@ -8,6 +8,7 @@ import xarray as xr
 
 from bayescale.doors import opened_result, proportion
 from bayescale.ranks import uniformity
+from bayescale.written import number_text
 
 FEW = 100  # simulations below which a pass says little
 LEVELS = (0.5, 0.8, 0.9)
@@ -60,8 +61,10 @@ def calibration_statement(result: xr.Dataset, *, level: float = LEVEL) -> str:
     where = "the law's priors" if attrs["kind"] == "prior" else f"the posterior of {attrs['source']}"
     said = (
         f"Law '{attrs['law']}', parameters from {where}, {attrs['runs']} runs a simulation: the ranks of {inside} of "
-        f"{len(used)} quantities stay within the simultaneous {100 * (1 - level):g} % band (smallest p {worst.p:.2g}, "
-        f"of '{worst.quantity}'; below {level / len(table):.2g} it would be outside, {level:g} being split over "
+        f"{len(used)} quantities stay within the simultaneous {100 * (1 - level):g} % band (smallest p "
+        f"{number_text(worst.p, 2)}, "
+        f"of '{worst.quantity}'; below {number_text(level / len(table), 2)} it would be outside, {level:g} being "
+        "split over "
         f"{len(table)} tests). "
     )
     held = float(np.average(used.cover90, weights=used.simulations))
@@ -78,7 +81,8 @@ def calibration_warnings(result: xr.Dataset, *, level: float = LEVEL) -> list[st
     result = opened_result(result, "calibrate")
     table, status = calibration_table(result, level=level), result["status"].values
     warnings = [
-        f"the ranks of '{row.quantity}' leave the simultaneous band (p = {row.p:.2g}): its posterior is wrong, or the "
+        f"the ranks of '{row.quantity}' leave the simultaneous band (p = {number_text(row.p, 2)}): its posterior is "
+        "wrong, or the "
         "draws are"
         for row in table.itertuples()
         if row.simulations and not row.inside

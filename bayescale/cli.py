@@ -44,7 +44,7 @@ from bayescale.terminal import (
     say,
     working,
 )
-from bayescale.written import PlainError
+from bayescale.written import PlainError, number_text
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -185,7 +185,7 @@ def check(
         )
     elif not quiet:
         numeric = [name for name in data if data[name].dtype.kind == "f"]
-        ranges = ", ".join(f"{name} {range_text(data[name].values)}" for name in numeric)
+        ranges = ", ".join(f"{name} {range_text(name, data[name].values)}" for name in numeric)
         say(f"{data.attrs['source']}: {data.sizes['run']} runs; {ranges}")
         say(f"read: {read_text(data.attrs)}")
         for note in notes:
@@ -988,7 +988,9 @@ def _below(runs: "xr.Dataset", size: str, most: float) -> "xr.Dataset":
     kept = runs.isel(run=(runs[size] < most).values)
     if not kept.sizes["run"]:
         smallest, unit = float(runs[size].min()), " FLOP" if size == "compute" else ""
-        raise InputError(f"--below {most:g} leaves no run: the smallest {size} is {smallest:.3g}{unit}")
+        raise InputError(
+            f"--below {number_text(most, 6)} leaves no run: the smallest {size} is {number_text(smallest)}{unit}"
+        )
     return kept
 
 

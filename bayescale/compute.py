@@ -18,6 +18,7 @@ import numpy as np
 
 from bayescale.formula import FormulaError, Node, evaluate, names, parse
 from bayescale.law import TRAINING
+from bayescale.written import number_text
 
 PFLOP_DAY = 86400e15  # FLOP
 NAMED_UNITS = {"FLOP": 1.0, "GFLOP": 1e9, "TFLOP": 1e12, "PFLOP": 1e15, "EFLOP": 1e18, "ZFLOP": 1e21}
@@ -130,7 +131,7 @@ def objection_to(formula: str) -> str:
 def unit_name(factor: float) -> str:
     """What a unit of so many FLOP is called."""
     named = [name for name, value in NAMED_UNITS.items() if value == factor]
-    return named[0] if named and factor != 1e21 else f"{factor:.3g}".replace("e+", "e")
+    return named[0] if named and factor != 1e21 else number_text(factor)
 
 
 def learn(N: np.ndarray, D: np.ndarray, compute: np.ndarray, *, unit_known: bool = False) -> Definition:
@@ -155,7 +156,8 @@ def learn(N: np.ndarray, D: np.ndarray, compute: np.ndarray, *, unit_known: bool
         return found
     low, high = np.exp(np.quantile(ratio, [MOST_OFF / 2, 1 - MOST_OFF / 2]))
     doubt = (
-        f"the runs' compute is between {low:.3g} and {high:.3g} times 6 N D, and that ratio does not follow from N: "
+        f"the runs' compute is between {number_text(low)} and {number_text(high)} times 6 N D, and that ratio does "
+        "not follow from N: "
         "what a run of another size would cost is not known"
     )
     return replace(found, doubt=doubt)
@@ -191,7 +193,7 @@ def _constant(middle: float, scatter: float, unit: float) -> Definition:
     per_token = 6.0 * np.exp(middle)
     known = [k for k in KNOWN if abs(np.log(k / per_token)) <= tolerance]
     off = scatter if scatter > SAME or not known else float(abs(np.log(per_token / known[0])))
-    text = f"{known[0]:g}*N*D" if known else f"{_number(per_token, 4)}*N*D"
+    text = f"{number_text(known[0], 6)}*N*D" if known else f"{_number(per_token, 4)}*N*D"
     return Definition("N*D" if text == "1*N*D" else text, unit, unit_name(unit), off)
 
 
@@ -207,7 +209,7 @@ def _smooth(N: np.ndarray, ratio: np.ndarray) -> tuple[str, float] | None:
     order = np.lexsort((ratio, N))
     some = order[np.linspace(0, len(order) - 1, min(len(order), SOME)).astype(int)]
     log_n = np.log(N[some])
-    centre = float(f"{np.exp(log_n.mean()):.3g}")
+    centre = float(number_text(np.exp(log_n.mean())))
     x = log_n - np.log(centre)
     best = None
     for free in (False, True) if sizes > 2 else (False,):

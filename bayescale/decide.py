@@ -22,6 +22,7 @@ from bayescale.problem import SplitOptions, budgets_of, check_scale, forecast_in
 from bayescale.regret import candidates as candidate_sizes
 from bayescale.regret import expected_log_loss, flat_region, judge, trained_tokens
 from bayescale.threads import one_blas_thread
+from bayescale.written import number_text, size_text
 
 CHOICES = ("least expected loss", "median of N*", "20 tokens per parameter")
 LEFT_OVER_SAID = 0.005  # share of the budget that is left over from which on it is said
@@ -92,7 +93,7 @@ def decide(
     medians, tokens = median_split(problem, split, budgets)
     menu = np.zeros(0) if problem.menu is None else np.unique(problem.menu["params"])
     sizes = np.concatenate([sizes, menu[~np.isin(menu, sizes)]])
-    names = [*CHOICES, *(f"N = {size:.4g}" for size in sizes)]
+    names = [*CHOICES, *(f"N = {size_text(size)}" for size in sizes)]
     by_scale = posterior_by_scale(fit) if drift else None
     rows: list[dict[str, Any]] = []
     for i, budget in enumerate(budgets):
@@ -244,26 +245,21 @@ def decision_statement(result: xr.Dataset) -> list[str]:
     sentences: list[str] = []
     for compute, rows in table.groupby("compute", sort=False):
         row = rows.iloc[0]
-        region = f"{'any allowed N' if row.flat_open else 'any N'} between {_size(row.flat_low)} and "
-        region += f"{_size(row.flat_high)} costs less than {100 * result.attrs['tolerance']:g} % of the loss"
+        flat = f"{number_text(100 * result.attrs['tolerance'])} % of the loss"
+        region = f"{'any allowed N' if row.flat_open else 'any N'} between {size_text(row.flat_low)} and "
+        region += f"{size_text(row.flat_high)} costs less than {flat}"
         if row.flat_low == row.flat_high:
-            region = f"every other size costs more than {100 * result.attrs['tolerance']:g} % of the loss"
+            region = f"every other size costs more than {flat}"
         left = f"It leaves {100 * row.left_over:.0f} % of the budget over. " if row.left_over >= LEFT_OVER_SAID else ""
         sentences.append(
-            f"{compute:.3g}: train {_size(row.params)} parameters on {_size(row.tokens)} tokens; {region}. {left}"
-            f"Expected regret {100 * row.expected_regret:.2g} % of the loss; it wastes "
-            f"{100 * row.compute_regret_q50:.2g} % of the budget, with 95 % probability below "
-            f"{100 * row.compute_regret_q95:.2g} %. "
-            f"P(N within a factor {result.attrs['factor']:g} of the best) = {row.p_near:.2f}."
+            f"{number_text(compute)}: train {size_text(row.params)} parameters on {size_text(row.tokens)} tokens; "
+            f"{region}. {left}"
+            f"Expected regret {number_text(100 * row.expected_regret, 2)} % of the loss; it wastes "
+            f"{number_text(100 * row.compute_regret_q50, 2)} % of the budget, with 95 % probability below "
+            f"{number_text(100 * row.compute_regret_q95, 2)} %. "
+            f"P(N within a factor {number_text(result.attrs['factor'], 6)} of the best) = {row.p_near:.2f}."
         )
     return sentences
-
-
-def _size(value: float) -> str:
-    for suffix, factor in (("T", 1e12), ("B", 1e9), ("M", 1e6)):
-        if value >= factor:
-            return f"{value / factor:.3g}{suffix}"
-    return f"{value:.3g}"
 
 
 def decision_warnings(result: xr.Dataset) -> list[str]:

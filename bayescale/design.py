@@ -29,6 +29,7 @@ from bayescale.optimum import Problem, best_split
 from bayescale.problem import default_cost, problem_values
 from bayescale.surface import loss_at, loss_surface
 from bayescale.threads import one_blas_thread
+from bayescale.written import number_text, size_text
 
 TARGETS = ("loss", "params", "regret")
 GRID = 14  # sizes, and lengths, of the candidates that are made when none are given
@@ -115,8 +116,9 @@ def next_run(
     affordable = prices <= budget * (1 + 1e-9)
     if not affordable.any():
         raise FitError(
-            f"none of the {len(prices)} candidate runs is within the budget of {budget:.4g}: the cheapest costs "
-            f"{prices.min():.4g}; raise the budget or add smaller candidates"
+            f"none of the {len(prices)} candidate runs is within the budget of {number_text(budget, 4)}: the cheapest "
+            "costs "
+            f"{number_text(prices.min(), 4)}; raise the budget or add smaller candidates"
         )
     points, prices = points.isel(point=affordable), prices[affordable]
     beliefs = _beliefs(fit, points, aim, drift, seed)
@@ -189,7 +191,8 @@ def _aim(fit: xr.DataTree, target: str, params: Any, tokens: Any, compute: Any) 
         points = planned_runs(fit, params, tokens, {})
         if points.sizes["point"] != 1:
             raise FitError("the target 'loss' is that of one run: give one number of params and one of tokens")
-        text = f"log loss at N = {float(points['params'][0]):.4g}, D = {float(points['tokens'][0]):.4g}"
+        n, d = (size_text(float(points[name][0])) for name in ("params", "tokens"))
+        text = f"log loss at N = {n}, D = {d}"
     else:
         if compute is None or params is not None or tokens is not None:
             raise FitError(
@@ -206,7 +209,7 @@ def _aim(fit: xr.DataTree, target: str, params: Any, tokens: Any, compute: Any) 
         N = np.exp(np.linspace(near - np.log(4.0), far + np.log(4.0), AROUND))
         points = planned_runs(fit, N, definition_of(fit).tokens(N, budget), {})
         what = "log N*" if target == "params" else "root of the regret, in log loss,"
-        text = f"{what} at {budget[0]:.4g} FLOP"
+        text = f"{what} at {number_text(budget[0], 4)} FLOP"
     middle = points.isel(point=[points.sizes["point"] // 2])
     return Aim(target, text, points, float(middle["decades_beyond"][0]), float(middle["nearest_run"][0]))
 
@@ -391,9 +394,10 @@ def next_statement(result: xr.Dataset) -> str:
     shrink = 1 - attrs["width_after"] / attrs["width_now"]
     how = "by weighting simulated outcomes" if attrs["effective"] else "by the linear screening alone"
     return (
-        f"The 90 % band of {attrs['target']} is {attrs['width_now']:.3g} wide now; after {runs} "
-        f"({float(result['spent'][-1]):.3g} of the budget of {attrs['budget']:.3g}) it is expected to be "
-        f"{attrs['width_after']:.3g} wide, {100 * shrink:.0f} % less ({how})."
+        f"The 90 % band of {attrs['target']} is {number_text(attrs['width_now'])} wide now; after {runs} "
+        f"({number_text(float(result['spent'][-1]))} of the budget of {number_text(attrs['budget'])}) it is expected "
+        "to be "
+        f"{number_text(attrs['width_after'])} wide, {100 * shrink:.0f} % less ({how})."
     )
 
 

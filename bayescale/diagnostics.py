@@ -15,6 +15,7 @@ from bayescale.lawfile import parse_law
 from bayescale.lint_values import SCATTER_MAX
 from bayescale.runs import read_text
 from bayescale.smooth import line_of_sizes, move_together
+from bayescale.written import number_text
 
 # the gate: a fit past one of these is an error unless it is asked for. The first two are those of plenty of draws; of
 # few, r_hat_limit and ess_limit say what chance alone gives
@@ -69,7 +70,7 @@ def check_convergence(posterior: xr.Dataset, stats: xr.Dataset) -> dict[str, Any
     worst_r, worst_e, worst_t = max(r_hat, key=r_hat.get), min(ess, key=ess.get), min(tail, key=tail.get)
     objections, remedies = [], []
     if not r_hat[worst_r] < r_hat_max:
-        objections.append(f"r-hat of '{worst_r}' is {r_hat[worst_r]:.3f} (must be below {r_hat_max:.4g})")
+        objections.append(f"r-hat of '{worst_r}' is {r_hat[worst_r]:.3f} (must be below {number_text(r_hat_max, 4)})")
         if not r_hat[worst_r] < R_HAT_APART:
             remedies.append("a law with fewer parameters, for the runs allow more than one answer")
     if not ess[worst_e] > ess_min:

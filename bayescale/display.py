@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from bayescale.written import printable
+from bayescale.written import number_text, printable, quantity_text, size_text
 
 WORDS = {"prior", "meaning", "choice", "held by", "kind"}  # columns of words; all others but the first hold numbers
 
@@ -83,16 +83,10 @@ def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> T
 # ---- numbers ---------------------------------------------------------------------------------------------------------
 
 
-def range_text(values: Any) -> str:
-    return f"{values.min():.4g} to {values.max():.4g}"
-
-
-def size_text(value: float) -> str:
-    """7B, 1.4T, 350M: how sizes are written in this field."""
-    for suffix, factor in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("K", 1e3)):
-        if value >= factor:
-            return f"{value / factor:.3g}{suffix}"
-    return f"{value:.3g}"
+def range_text(name: str, values: Any) -> str:
+    """The least and largest of a column, with the unit of compute."""
+    least, most = (quantity_text(name, value) for value in (values.min(), values.max()))
+    return f"{least.removesuffix(' FLOP')} to {most}"
 
 
 def band_text(row: Any, name: str, digits: int = 3) -> str:
@@ -113,4 +107,4 @@ def size_band_text(row: Any, name: str) -> str:
 def number_band_text(row: Any, name: str) -> str:
     """Median and band, or the median alone where a limit leaves none."""
     middle, low, high = (row[f"{name}_{label}"] for label in ("q50", "q05", "q95"))
-    return f"{middle:.3g} [{low:.3g}, {high:.3g}]" if low == low else f"{middle:.3g}"
+    return f"{number_text(middle)} [{number_text(low)}, {number_text(high)}]" if low == low else number_text(middle)

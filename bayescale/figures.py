@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayescale.display import size_text
 from bayescale.files import write_file
+from bayescale.written import number_text, size_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,7 +74,7 @@ def compute_axis(axis: Any, label: str = "compute [FLOP]", most: int = 6) -> Non
 
 def number_axis(axis: Any, label: str, most: int = 6) -> None:
     """A logarithmic axis of plain numbers."""
-    _log_axis(axis, label, lambda value: f"{value:.6g}", most)
+    _log_axis(axis, label, lambda value: number_text(value, 6), most)
 
 
 def _log_axis(axis: Any, label: str, text: Any, most: int) -> None:

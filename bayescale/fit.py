@@ -42,7 +42,7 @@ from bayescale.shipped import changed_law
 from bayescale.smooth import far_off, seen_by
 from bayescale.starts import START_RUNS, STARTS, start_points, unbounded
 from bayescale.threads import blocks, in_threads, one_blas_thread
-from bayescale.written import PlainError, row_text
+from bayescale.written import PlainError, number_text, quantity_text, row_text
 
 FORMAT = 1  # of a saved fit; a later bayescale reads earlier ones
 MIN_RUNS = 4
@@ -350,13 +350,13 @@ def _check_fits(runs: xr.Dataset, law: Law) -> None:
         values = runs[column(symbol)].values
         if np.ptp(values) <= 1e-6 * np.abs(values).max():
             raise FitError(
-                f"{where}: all {count} runs have {column(symbol)} = {values[0]:.4g}; "
+                f"{where}: all {count} runs have {column(symbol)} = {quantity_text(column(symbol), values[0])}; "
                 f"law '{law.name}' needs at least two different values to learn its effect"
             )
     seen = runs[law.observed.column].values
     if np.ptp(seen) <= 1e-9 * np.abs(seen).max():
         what = "losses are" if law.observed.column == "loss" else f"values of {law.observed.column} are"
-        raise FitError(f"{where}: all {count} {what} {seen[0]:.4g}; there is nothing to learn from")
+        raise FitError(f"{where}: all {count} {what} {number_text(seen[0], 4)}; there is nothing to learn from")
 
 
 def _check_finite(law: Law, runs: xr.Dataset, constants: Mapping[str, float]) -> None:
@@ -365,7 +365,9 @@ def _check_finite(law: Law, runs: xr.Dataset, constants: Mapping[str, float]) ->
     predicted = np.broadcast_to(law_loss(law, middle | inputs_of(law, runs, constants)), runs.sizes["run"])
     bad = np.flatnonzero(~np.isfinite(predicted) | ((predicted <= 0) & (law.observed.scale == "log")))
     if bad.size:
-        inputs = ", ".join(f"{column(symbol)} = {runs[column(symbol)].values[bad[0]]:.4g}" for symbol in law.inputs)
+        inputs = ", ".join(
+            f"{column(symbol)} = {number_text(runs[column(symbol)].values[bad[0]], 4)}" for symbol in law.inputs
+        )
         where = row_text(runs.attrs.get("rows", "row"), runs["run"].values[bad[0]])
         raise FitError(
             f"{runs.attrs.get('source', 'runs')}, {where}: law '{law.name}' gives {predicted[bad[0]]:g} "

@@ -25,6 +25,7 @@ from bayescale.fit import FitError, check_seed, draws_of, law_of
 from bayescale.law import NO_SIZE, Law, column, loss_given, positive_columns, run_sizes, size_column
 from bayescale.noise import NOISES, noise_scale, sample_noise, sample_share
 from bayescale.threads import one_blas_thread
+from bayescale.written import listed, number_text, symbol
 
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}  # the 90 % and 50 % equal-tailed bands
 FAR_DECADES = 2.0  # of compute beyond the data; the calibration was checked up to 1.5
@@ -107,6 +108,7 @@ def forecast(
     tree.attrs = {
         "law": law.name,
         "observed": law.observed.column,
+        **words_of(law),
         "drift": int(has_drift(law)),
         "seed": seed,
         "diagnostics": fit.attrs["diagnostics"],
@@ -135,7 +137,7 @@ def _measured(measured: Any, count: int, law: Law) -> np.ndarray:
         raise FitError(f"measured must be {count} loss(es), one a planned run") from None
     bad = losses[~(np.isfinite(losses) & (losses > 0))]
     if bad.size:
-        raise FitError(f"measured = {bad[0]:g}: a loss is a finite number above 0")
+        raise FitError(f"measured = {number_text(bad[0], 6)}: a loss is a finite number above 0")
     return losses
 
 
@@ -308,7 +310,8 @@ def forecast_warnings(tree: xr.DataTree) -> list[str]:
     tree = opened_result(tree, "forecast")
     points = tree["predictions_constant_data"]
     warnings = trust_warnings(diagnostics(tree))
-    warnings += distance_warnings(points["decades_beyond"].values, points["nearest_run"].values)
+    words = {"size": tree.attrs["size"], "inputs": tree.attrs["inputs"], "checked": bool(tree.attrs["drift"])}
+    warnings += distance_warnings(points["decades_beyond"].values, points["nearest_run"].values, **words)
     if np.isnan(points["decades_beyond"].values).all():
         warnings.append(f"{NO_SIZE}: how far a point lies beyond the runs is not told")
     if not tree.attrs["drift"]:
@@ -325,18 +328,31 @@ def forecast_warnings(tree: xr.DataTree) -> list[str]:
     return warnings
 
 
-def distance_warnings(decades_beyond: np.ndarray, nearest_run: np.ndarray) -> list[str]:
-    """What speaks against points far from every run that was fitted."""
+def words_of(law: Law) -> dict[str, str]:
+    """What distances are measured along, for a sentence: the size of a law, and its inputs."""
+    return {"size": size_column(law) or "", "inputs": listed([symbol(column(name)) for name in law.inputs])}
+
+
+def distance_warnings(
+    decades_beyond: np.ndarray,
+    nearest_run: np.ndarray,
+    *,
+    size: str = "compute",
+    inputs: str = "N and D",
+    checked: bool = True,
+) -> list[str]:
+    """What speaks against points far from every run that was fitted; ``checked`` is whether such bands have been."""
     warnings = []
+    known = "; bands were checked on real studies up to 1.5 decades of compute" if checked else ""
     if (far := float(np.max(decades_beyond))) > FAR_DECADES:
-        warnings.append(
-            f"the farthest point lies {far:.1f} decades of compute beyond the largest run; "
-            "bands were checked on real studies up to 1.5 decades"
-        )
+        best = "lowest loss of the runs" if size == "loss" else "largest run"
+        warnings.append(f"the farthest point lies {far:.1f} decades of {size} beyond the {best}{known}")
     elif (away := float(np.max(nearest_run))) > FAR_FROM_RUNS:
         warnings.append(
-            f"a point lies {away:.1f} decades of its inputs (N and D) away from the nearest run: such shapes of run, "
+            f"a point lies {away:.1f} decades of {inputs} away from the nearest run: such shapes of run, "
             "and runs smaller than those seen, are not what the bands were checked on"
+            if checked
+            else f"a point lies {away:.1f} decades of {inputs} away from the nearest run"
         )
     return warnings
 

@@ -8,6 +8,7 @@ from bayescale.compute import ODD, learn, sizes_of
 from bayescale.law import TRAINING
 from bayescale.lint_values import Note, note
 from bayescale.smooth import Seen
+from bayescale.written import number_text
 
 TOO_DEAR = 500.0  # times 6 N D: nothing that is counted costs so much more
 
@@ -44,9 +45,12 @@ def compute_differs(seen: Seen) -> Iterator[Note]:
             yield note(seen, "compute_differs", "info", text, odd)
         return
     most = 100 * float(np.expm1(apart[apart <= np.log(ODD)].max(initial=0.0)))
-    held = f"within {max(most, 0.01):.2g} % in {f'{count - odd.size} of {count}' if odd.size else f'all {count}'} runs"
+    whole = f"{count - odd.size} of {count}" if odd.size else f"all {count}"
+    held = f"within {number_text(max(most, 0.01), 2)} % in {whole} runs"
     constant = bool(np.isclose(found.compute(1e6, 1e6), found.compute(1e9, 1e3)))
-    times = f"{np.median(ratio):.4g}" if constant else f"{ratio.min():.3g} to {ratio.max():.3g}"
+    times = (
+        number_text(np.median(ratio), 4) if constant else f"{number_text(ratio.min())} to {number_text(ratio.max())}"
+    )
     text = (
         f"compute is {times} times 6 N D: it is taken to count {found.formula} ({held}), and so are budgets; "
         "--cost '6*N*D' counts 6 N D"

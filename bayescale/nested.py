@@ -11,6 +11,7 @@ from bayescale.diagnostics import diagnostics
 from bayescale.doors import opened_fit, opened_result, what_is
 from bayescale.fit import FitError, law_of
 from bayescale.sensitivity import FARTHEST, standardise
+from bayescale.written import number_text
 
 TAIL = 0.002  # of the draws on either side: a value beyond them is too far out for a density estimate
 DECISIVE = 10.0  # Bayes factor from which an answer is called so
@@ -170,11 +171,12 @@ def _verdict(band: Sequence[float], value: float, factor: float, d_elpd: float, 
 
 def _says(answer: Mapping[str, Any], prior: str) -> str:
     name, value, (low, middle, high) = answer["parameter"], answer["value"], answer["band"]
-    parts = [f"{name} = {middle:.3g} [{low:.3g}, {high:.3g}]"]
+    parts = [f"{name} = {number_text(middle)} [{number_text(low)}, {number_text(high)}]"]
     if np.isfinite(answer["bayes_factor"]):
         parts[0] += f", P({name} < {value:g}) = {answer['below']:.3f}"
         parts.append(
-            f"Bayes factor for {name} = {value:g}: {'about ' if answer['bound'] else ''}{answer['bayes_factor']:.2g} "
+            f"Bayes factor for {name} = {value:g}: "
+            f"{'about ' if answer['bound'] else ''}{number_text(answer['bayes_factor'], 2)} "
             f"(with the prior {prior})"
         )
     else:

@@ -20,6 +20,7 @@ from bayescale.lawfile import Law
 from bayescale.priors import quantile
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN
 from bayescale.threads import one_blas_thread
+from bayescale.written import number_text
 
 COUNTS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 TRUTHS = 300
@@ -155,11 +156,13 @@ def plan_statement(table: pd.DataFrame) -> str:
         enough = table[table.p_enough >= share]
         if len(enough):
             row = enough.iloc[0]
-            parts.append(f"{row.runs:.0f} runs ({row.compute:.2g} FLOP) reach {goal} in {words} of the truths")
+            parts.append(
+                f"{row.runs:.0f} runs ({number_text(row.compute, 2)} FLOP) reach {goal} in {words} of the truths"
+            )
     if not parts:
         last = table.iloc[-1]
         return (
-            f"{start}{last.runs:.0f} runs do not reach {goal}: the median sd is then {last.sd_q50:.3g}; "
+            f"{start}{last.runs:.0f} runs do not reach {goal}: the median sd is then {number_text(last.sd_q50)}; "
             "widen the ranges of N and D rather than adding runs."
         )
     more = "" if len(parts) == 2 else f"; nine in ten are not reached with {table.runs.iloc[-1]} runs"

@@ -8,7 +8,6 @@ import xarray as xr
 from bayescale.allocate import allocate
 from bayescale.compute import definition_of
 from bayescale.diagnostics import diagnostics
-from bayescale.display import size_text
 from bayescale.doors import number, opened_fit, opened_result
 from bayescale.figures import (
     BAND,
@@ -33,6 +32,7 @@ from bayescale.forecast import quantiles
 from bayescale.landmarks import landmark_table
 from bayescale.problem import problem_of
 from bayescale.surface import loss_at
+from bayescale.written import number_text, size_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -150,7 +150,7 @@ def plot_surface(fit: xr.DataTree, compute: float | None = None) -> "Figure":
             )
         label = runs_label(count)
         axes.scatter(dots["params"], dots["tokens"], s=15, c="white", edgecolors="black", lw=0.6, label=label, zorder=4)
-        text = f"{budget:.2g}".replace("e+", "e")
+        text = number_text(budget, 2)
         if known:
             axes.scatter(
                 *(cloud[::step] for cloud in clouds),
@@ -268,7 +268,7 @@ def plot_regret(decision: xr.Dataset, budget: int = 0) -> "Figure":
     decision = opened_result(decision, "decide")
     check_whole("budget", budget, 0, decision.sizes["budget"] - 1)
     if why := str(decision["why_not"].values[budget]):
-        raise FitError(f"the best split of {decision['compute'].values[budget]:.3g} is not identified: {why}")
+        raise FitError(f"the best split of {number_text(decision['compute'].values[budget])} is not identified: {why}")
     one = decision.isel(budget=int(budget))
     N, curve = one["curve_N"].values, one["curve_loss"].values
     best = float(one["expected_loss"].values[0])
@@ -292,7 +292,7 @@ def plot_regret(decision: xr.Dataset, budget: int = 0) -> "Figure":
                 continue
             value = max(100 * (float(loss) / best - 1), 0.0)
             inside = value <= top and ends[0] <= size <= ends[1]
-            label = f"{name}: {size_text(float(size))}" + ("" if inside else f", {value:.2g} % (outside)")
+            label = f"{name}: {size_text(float(size))}" + ("" if inside else f", {number_text(value, 2)} % (outside)")
             axes.plot(
                 [size] if inside else [], [value] if inside else [], marker, ms=7, color=colour, mec="white",
                 label=label, zorder=5, ls="none",
@@ -300,7 +300,7 @@ def plot_regret(decision: xr.Dataset, budget: int = 0) -> "Figure":
         axes.set(xscale="log", ylim=(-0.03 * top, 1.05 * top), xlim=ends)
         size_axis(axes.xaxis, "parameters N, on the tokens that the budget buys")
         axes.set_ylabel("expected loss above the least [%]")
-        axes.set_title(f"What another size costs at {float(one['compute']):.3g} FLOP".replace("e+", "e"))
+        axes.set_title(f"What another size costs at {number_text(float(one['compute']))} FLOP")
         axes.legend(loc="upper center")
         mark_doubt(figure, diagnostics(decision))
     return figure
@@ -350,7 +350,10 @@ def plot_next_run(plan: xr.Dataset, fit: xr.DataTree | None = None) -> "Figure":
         size_axis(axes.xaxis, "parameters N")
         size_axis(axes.yaxis, "tokens D")
         now, after = plan.attrs["width_now"], plan.attrs["width_after"]
-        axes.set_title(f"What to run next for {plan.attrs['target']}\n90 % band {now:.3g} wide now, {after:.3g} after")
+        axes.set_title(
+            f"What to run next for {plan.attrs['target']}\n90 % band {number_text(now)} wide now, "
+            f"{number_text(after)} after"
+        )
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3)
         mark_doubt(figure, diagnostics(plan))
     return figure

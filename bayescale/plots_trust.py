@@ -13,6 +13,7 @@ from bayescale.figures import BAND, HORIZONS, LAW, POINT, TRUTH, WIDE, mark_doub
 from bayescale.fit import draws_of, law_of
 from bayescale.law import law_derived, sample_priors
 from bayescale.ranks import rank_counts, simultaneous_band
+from bayescale.written import number_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -99,7 +100,10 @@ def plot_calibration(result: xr.Dataset, law: str | None = None) -> "Figure":
             edges = [100 * (one[edge].values - observed)[seen] for edge in (low, high)]
             left.vlines(far[seen], *edges, color=BAND, lw=width, alpha=0.45)
         left.axhline(0, color=TRUTH, lw=1.2)
-        left.set(xlabel="decades of compute beyond the runs learnt from", ylabel="forecast minus measured [% of loss]")
+        left.set(
+            xlabel=f"decades of {result.attrs.get('size', 'compute')} beyond the runs learnt from",
+            ylabel="forecast minus measured [% of loss]",
+        )
         left.set_title(f"'{name}' on {result.attrs['source']}: each held-out run")
         levels = np.linspace(0, 1, 41)
         lower = 0.0
@@ -144,7 +148,9 @@ def plot_ranks(result: xr.Dataset, *, level: float = LEVEL) -> "Figure":
         for axes, row in zip(grid.ravel(), table.itertuples(), strict=False):
             ranks = result["rank"].sel(quantity=row.quantity).values[fitted]
             ranks = ranks[np.isfinite(ranks)]
-            axes.set_title(f"{row.quantity}, p = {row.p:.2g}", fontsize=9.5, color="black" if row.inside else TRUTH)
+            axes.set_title(
+                f"{row.quantity}, p = {number_text(row.p, 2)}", fontsize=9.5, color="black" if row.inside else TRUTH
+            )
             if not len(ranks):
                 continue  # no fit converged: an empty panel
             low, high = (np.pad(edge, (1, 1), constant_values=(0, len(ranks)))

@@ -17,6 +17,7 @@ from bayescale.lawfile import clipped, listed
 from bayescale.optimum import Limits, Problem, Split, tokens_within
 from bayescale.runs import FLOPS_PER_PARAM_TOKEN
 from bayescale.surface import UNIQUE, loss_surface
+from bayescale.written import number_text
 
 MAX_MENU = 1000  # architectures
 LEAST_SHARE = 1e-6  # of the smallest run of a fit: smaller budgets are typing errors
@@ -158,7 +159,8 @@ def budgets_of(compute: Any, cost: str | None = None) -> np.ndarray:
     bad = budgets[~(np.isfinite(budgets) & (budgets > least))]
     if bad.size:
         raise FitError(
-            f"compute = {bad[0]:g}: a budget must be finite and above {least:g}{' FLOP' if training else ''}"
+            f"compute = {number_text(bad[0], 6)}: a budget must be finite and above "
+            f"{number_text(least, 6)}{' FLOP' if training else ''}"
         )
     return budgets
 
@@ -175,7 +177,9 @@ def _limit(name: str, given: Any) -> tuple[float, float]:
     except TypeError:  # no pair
         held = number(name, given)
         if name == "ratio":
-            raise FitError(f"ratio = {held:g}: a pair (least, most) of tokens per parameter is expected") from None
+            raise FitError(
+                f"ratio = {number_text(held, 6)}: a pair (least, most) of tokens per parameter is expected"
+            ) from None
         return held, held
     except ValueError:
         raise FitError(f"{name} = {what_is(given)}: {expected}") from None
@@ -207,7 +211,7 @@ def _menu(menu: Any) -> dict[str, np.ndarray] | None:
     for name, values in columns.items():
         bad = values[~(np.isfinite(values) & (values > 0))]
         if bad.size:
-            raise FitError(f"menu: {clipped(name)} = {bad[0]:g}: a finite number above 0 is expected")
+            raise FitError(f"menu: {clipped(name)} = {number_text(bad[0], 6)}: a finite number above 0 is expected")
     order = np.argsort(columns["params"], kind="stable")
     return {name: values[order] for name, values in columns.items()}
 
@@ -231,13 +235,15 @@ def check_scale(fit: xr.DataTree, budgets: np.ndarray, split: Split) -> None:
         trained = float(definition.compute(N, D))
         if trained < LEAST_SHARE * smallest:
             raise FitError(
-                f"a budget of {budget:.4g} buys a run of {trained:.2g} FLOP, where the smallest run of the fit took "
-                f"{smallest:.2g}: less than a millionth of that is not answered; "
+                f"a budget of {number_text(budget, 4)} buys a run of {number_text(trained, 2)} FLOP, where the "
+                "smallest run of the fit took "
+                f"{number_text(smallest, 2)}: less than a millionth of that is not answered; "
                 "a budget is given in full, as 1e24"
             )
         if trained > MOST_TRAINING_FLOP:
             raise FitError(
-                f"a budget of {budget:.4g} buys a run of {trained:.2g} FLOP: above {MOST_TRAINING_FLOP:g}, more than "
+                f"a budget of {number_text(budget, 4)} buys a run of {number_text(trained, 2)} FLOP: above "
+                f"{number_text(MOST_TRAINING_FLOP, 6)}, more than "
                 "all computers of today do in centuries, nothing is answered; check its unit"
             )
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ import xarray as xr
 
 from bayescale.compute import definition_of, largest_compute
 from bayescale.decide import decide
-from bayescale.display import size_text
 from bayescale.doors import mapping, number, numbers, opened_fit, opened_result, what_is
+from bayescale.drift import has_drift
 from bayescale.explorer import BEYOND, can_explore, explorer
 from bayescale.figures import figure_source
 from bayescale.files import write_file
@@ -37,7 +36,7 @@ from bayescale.report_parts import Asked, answer, forecast_part, or_none, sensit
 from bayescale.sensitivity import has_split
 from bayescale.surface import UNIQUE
 from bayescale.terminal import plain
-from bayescale.written import printable
+from bayescale.written import number_text, printable, size_text
 
 TIMES = 10.0  # the largest run's compute: the budget that is answered for when none is given
 METHOD_TEXT = (
@@ -180,7 +179,9 @@ def _page(fit: xr.DataTree, asked: Asked, tested: xr.Dataset | None, compared: x
         "backtest": backtest_part(tested) if tested is not None else None,
         "data": data_part(fit),
         "priors": priors_part(fit, sensitive),
-        "method": METHOD_TEXT,
+        "method": [text for text in METHOD_TEXT if has_drift(law) or "drift" not in text],
+        "drift": has_drift(law),
+        "observed": law.observed.column,
         "bibtex": bibtex([*cited(law), *METHOD]),
         "record": record_part(fit, asked.seed),
         "figures": _figures(fit, asked, decision, forecasts, tested, compared),
@@ -214,7 +215,7 @@ def _forecasts(fit: xr.DataTree, asked: Asked, splits, decision) -> list[tuple[s
         name = "least expected loss"
         if not bool(split["identified"].values[0]):  # where the split is not known the runs' own shape is all there is
             N = float(definition_of(fit).params(ratio, budget))
-            D, name = ratio * N, f"{ratio:.3g} tokens per parameter, as the runs"
+            D, name = ratio * N, f"{number_text(ratio)} tokens per parameter, as the runs"
         at = {key: min(value, D) if key == UNIQUE else value for key, value in asked.at.items()}
         found.append((name, forecast(fit, N, D, covariates=at, seed=asked.seed)))
     return found
@@ -334,13 +335,13 @@ def _explorer(fit, asked: Asked, forecasts) -> dict[str, Any]:
         "first": f"{low:.6f}",
         "end": f"{high:.6f}",
         "start": f"{start:.6f}",
-        "start_text": re.sub(r"e\+?", "e", f"{10**start:.3g}"),
+        "start_text": number_text(10**start),
         "run_n": size_text(float(points["params"].values[0])),
-        "target": "" if asked.target is None else f"{asked.target:g}",
+        "target": "" if asked.target is None else number_text(asked.target, 6),
         "run_d": size_text(float(points["tokens"].values[0])),
         "path": path(np.concatenate([x, x[::-1]]), np.concatenate([edges["q95"], edges["q05"][::-1]])) + "Z",
         "middle": path(x, edges["q50"]),
         "edge": f"{46 + (372 - 46) * (data['last'] - low) / (high - low):.1f}",
         "ticks_x": [(f"{46 + (372 - 46) * (d - low) / (high - low):.1f}", f"1e{d}") for d in decades],
-        "ticks_y": [(f"{150 - (150 - 12) * (v - least) / (most - least):.1f}", f"{v:.4g}") for v in losses],
+        "ticks_y": [(f"{150 - (150 - 12) * (v - least) / (most - least):.1f}", number_text(v, 4)) for v in losses],
     }

@@ -1,6 +1,7 @@
 """The evidence behind a report as sentences and tables: the law, its parameters, checks, runs, priors, the record."""
 
 import json
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,9 @@ from bayescale.loo import loo
 from bayescale.nested import nested_questions
 from bayescale.noise import NOISES
 from bayescale.priors import quantile
-from bayescale.report_parts import number_text
 from bayescale.runs import read_text
 from bayescale.verdict import comparison_table, comparison_verdict, comparison_warnings
+from bayescale.written import number_text, quantity_text
 
 Part = dict[str, Any]
 
@@ -45,7 +46,7 @@ def parameters_part(fit: xr.DataTree) -> Part:
     about |= {name: prior.about for name, prior in NOISES[fit.attrs["noise"]].priors.items()}
     for name, row in fit_summary(fit)["parameters"].items():
         seen = "" if row["identified"] else "; the prior decides"
-        rows.append([name, *(f"{row[key]:.4g}" for key in ("median", "q05", "q95")), about.get(name, "") + seen])
+        rows.append([name, *(number_text(row[key], 4) for key in ("median", "q05", "q95")), about.get(name, "") + seen])
     return {
         "caption": "Parameters and what follows from them: posterior median and 90 % band",
         "header": ["", "median", "5 %", "95 %", "meaning"],
@@ -84,7 +85,10 @@ def trust_part(fit: xr.DataTree) -> Part:
     else:
         rows = [
             ["chains of NUTS", "converged" if report["converged"] else f"NOT CONVERGED: {report['why']}"],
-            [f"largest r-hat (below {report.get('r_hat_limit', R_HAT_MAX):.4g})", f"{report['r_hat_max']:.4f}"],
+            [
+                f"largest r-hat (below {number_text(report.get('r_hat_limit', R_HAT_MAX), 4)})",
+                f"{report['r_hat_max']:.4f}",
+            ],
             ["divergences", f"{report['divergences']}"],
         ]
     rows += [
@@ -143,7 +147,7 @@ def data_part(fit: xr.DataTree) -> Part:
     for name in dict.fromkeys([*map(column, law.inputs), "compute", law.observed.column]):
         if name in runs and runs[name].dtype.kind == "f":
             values = runs[name].values
-            text = (lambda v: f"{v:.3g}".replace("e+", "e")) if name == "compute" else number_text
+            text = partial(quantity_text, name)
             rows.append([name, *(text(float(v)) for v in (values.min(), np.median(values), values.max())),
                          f"{len(np.unique(values))}"])  # fmt: skip
     notes = [f"Read: {text}."] if (text := read_text(fit.attrs)) else []
@@ -163,7 +167,7 @@ def priors_part(fit: xr.DataTree, sensitive: Any) -> Part:
         ends = [quantile(prior, u) for u in (0.05, 0.95)]
         after = np.quantile(fit["posterior"][name].values, [0.05, 0.95])
         share = f"{100 * shares[name]:.0f}" if name in shares else ""
-        rows.append([name, str(prior), *(f"{a:.3g} to {b:.3g}" for a, b in (ends, after)), share])
+        rows.append([name, str(prior), *(f"{number_text(a)} to {number_text(b)}" for a, b in (ends, after)), share])
     notes = []
     if sensitive is not None:
         notes = [row.says[:1].upper() + row.says[1:].rstrip(".") + "." for row in sensitive.itertuples()]

@@ -11,16 +11,18 @@ from bayescale.allocate import allocation_table, allocation_warnings
 from bayescale.approaches import approaches
 from bayescale.decide import decision_statement, decision_table, decision_warnings
 from bayescale.diagnostics import diagnostics, trust_warnings
-from bayescale.display import band_text, number_band_text, size_band_text, size_text
+from bayescale.display import band_text, number_band_text, size_band_text
 from bayescale.fit import FitError, law_of
 from bayescale.forecast import FAR_DECADES, forecast_table, forecast_warnings
 from bayescale.landmarks import landmark_table
 from bayescale.sensitivity import has_split, prior_sensitivity, sensitivity_warnings
 from bayescale.tables import decision_cells
+from bayescale.written import number_text, quantity_text, size_text, symbol
 
 Part = dict[str, Any]
 SPOKEN = {"params": "parameters"}
 SIGNS = {"stop": "✕", "care": "!", "fine": "✓"}
+WORTHLESS = {"too_few_runs", "units", "perplexity"}  # notes on the runs after which nothing on the page is worth much
 TITLES = {
     "stop": "Read this first: these numbers, or some of them, must not be acted on",
     "care": "Read this first",
@@ -71,6 +73,7 @@ def verdict(fit: xr.DataTree, splits, decision, forecasts, sensitive: Any) -> Pa
     beyond = [float(tree["predictions_constant_data"]["decades_beyond"].max()) for tree in trees]
     unknown = [reason for split in splits for reason in split["why_not"].values if reason]
     stop = not report["converged"] or report["collinear"] or max(beyond, default=0.0) > FAR_DECADES or bool(unknown)
+    stop = stop or any(note["code"] in WORTHLESS for note in report.get("noted", ()))
     sentences = list(trust_warnings(report))
     for tree in trees:
         sentences += forecast_warnings(tree)
@@ -99,18 +102,20 @@ def answer(fit: xr.DataTree, asked: Asked, splits, decision, forecasts) -> list[
         band = f"{row[f'{observed}_q50']:.3f}, with 90 % probability between {row[f'{observed}_q05']:.3f} and "
         band += f"{row[f'{observed}_q95']:.3f}"
         if asked.target is not None:
-            band += f"; it reaches {asked.target:g} or less with probability {row['p_reach']:.2f}"
+            band += f"; it reaches {number_text(asked.target, 6)} or less with probability {row['p_reach']:.2f}"
         if name == "planned":
             sizes = [key for key in (asked.planned or {})]
-            what = " and ".join(f"{number_text(row[key])} {SPOKEN.get(key, key)}" for key in sizes)
+            what = " and ".join(
+                quantity_text(key, row[key]) + ("" if key == "compute" else f" {SPOKEN.get(key, key)}") for key in sizes
+            )
             sentences.append(f"A run of {what} is forecast to end at a {observed} of {band}.")
     lead = len(sentences)
     for i, split in enumerate(splits):
         row = forecast_table(forecasts[lead + i][1], target=asked.target).iloc[0]
-        budget = f"{float(split['compute'].values[0]):.3g} FLOP".replace("e+", "e")
+        budget = f"{number_text(float(split['compute'].values[0]))} FLOP"
         loss = f"{row['loss_q50']:.3f}, with 90 % probability between {row['loss_q05']:.3f} and {row['loss_q95']:.3f}"
         if asked.target is not None:
-            loss += f"; it reaches {asked.target:g} or less with probability {row['p_reach']:.2f}"
+            loss += f"; it reaches {number_text(asked.target, 6)} or less with probability {row['p_reach']:.2f}"
         why = str(split["why_not"].values[0])
         if why:
             sentences.append(
@@ -119,23 +124,28 @@ def answer(fit: xr.DataTree, asked: Asked, splits, decision, forecasts) -> list[
                 f"loss of {loss}."
             )
             continue
+        if any(note["code"] == "too_few_runs" for note in diagnostics(fit).get("noted", ())):
+            count = fit["observed_data"].sizes["run"]
+            sentences.append(
+                f"{count} runs do not tell what to train for {budget}. By the priors, mostly, it would be "
+                f"{size_text(row['params'])} parameters on {size_text(row['tokens'])} tokens, with a loss of {loss}."
+            )
+            continue
         low, high = (float(decision[f"flat_{end}"].values[i]) for end in ("low", "high"))
         alone = allocation_table(split).iloc[0]
         sentences.append(
             f"For {budget}, train {size_text(row['params'])} parameters on {size_text(row['tokens'])} tokens: the loss "
             f"is forecast to end at {loss}. Any size between {size_text(low)} and {size_text(high)} costs less than "
-            f"{100 * decision.attrs['tolerance']:g} % of the loss. (This lets the law be wrong, as laws have been; if "
+            f"{number_text(100 * decision.attrs['tolerance'], 6)} % of the loss. (This lets the law be wrong, as laws "
+            "have been; if "
             f"it were exactly right, the best size would be {size_band_text(alone, 'params')}.)"
         )
     return sentences or ["No planned run was given: this page says what the runs tell of the law."]
 
 
-def number_text(value: float) -> str:
-    return size_text(value) if value >= 1000 else f"{value:.4g}"
-
-
 def forecast_part(forecasts, asked: Asked) -> Part:
     rows, notes = [], []
+    parts = ("params", "drift", "noise") if any(tree.attrs["drift"] for _, tree in forecasts) else ("params", "noise")
     observed = forecasts[0][1].attrs["observed"] if forecasts else "loss"
     for name, tree in forecasts:
         row = forecast_table(tree, target=asked.target).iloc[0]
@@ -143,19 +153,18 @@ def forecast_part(forecasts, asked: Asked) -> Part:
                   ("decades_beyond", "nearest_run", "elpd") and not str(key).startswith("share_")]  # fmt: skip
         if {"params", "tokens"} <= set(inputs):
             inputs = [key for key in inputs if key != "compute"]
-        symbols = {"params": "N", "tokens": "D"}
-        what = ", ".join(f"{symbols.get(key, key)} {number_text(row[key])}" for key in inputs)
+        what = ", ".join(f"{symbol(key)} {quantity_text(key, row[key])}" for key in inputs)
         half = f"{row[f'{observed}_q25']:.3f} to {row[f'{observed}_q75']:.3f}"
-        shares = " / ".join(f"{100 * row[f'share_{part}']:.0f}" for part in ("params", "drift", "noise"))
+        shares = " / ".join(f"{100 * row[f'share_{part}']:.0f}" for part in parts)
         beyond = row["decades_beyond"]
         cells = [what, name, f"{beyond:.2f}" if beyond == beyond else "no size", band_text(row, observed), half]
         cells += [band_text(row, f"law_{observed}"), shares]
         rows.append([*cells, *([f"{row['p_reach']:.2f}"] if asked.target is not None else [])])
     header = ["run", "chosen as", "decades beyond", f"{observed}, 90 % band", "50 % band", "law alone, 90 %"]
-    header += ["parameters / drift / noise [%]"]
-    header += [f"P(≤ {asked.target:g})"] if asked.target is not None else []
+    header += [" / ".join(SPOKEN.get(part, part) for part in parts) + " [%]"]
+    header += [f"P(≤ {number_text(asked.target, 6)})"] if asked.target is not None else []
     return {
-        "caption": "Forecasts: median and bands; last, what the variance of the loss comes from",
+        "caption": f"Forecasts: median and bands; last, what the variance of the {observed} comes from",
         "header": header,
         "rows": rows,
         "notes": notes,
@@ -174,7 +183,7 @@ def split_part(fit: xr.DataTree, asked: Asked, splits, decision) -> Part:
         ]
         cells += [number_band_text(row, "a") if "a_q50" in row else ""]
         shown = cells if known else ["not identified"] * 3 + [""]
-        compute = f"{row['compute']:.3g}".replace("e+", "e")
+        compute = number_text(row["compute"])
         rows.append([compute, *shown, band_text(row, "loss"), f"{row['decades_beyond']:.2f}"])
     choices = decision_cells(decision_table(decision))
     part = {
@@ -198,9 +207,11 @@ def _landmarks_part(fit: xr.DataTree) -> Part:
     rows = []
     for row in landmark_table(fit).itertuples():
         times = (
-            f"{row.times_q50:.2g} [{row.times_q05:.2g}, {row.times_q95:.2g}]" if row.identified else "not identified"
+            f"{number_text(row.times_q50, 2)} [{number_text(row.times_q05, 2)}, {number_text(row.times_q95, 2)}]"
+            if row.identified
+            else "not identified"
         )
-        rows.append([row.model, size_text(row.params), size_text(row.tokens), f"{row.compute:.2g}".replace("e+", "e"),
+        rows.append([row.model, size_text(row.params), size_text(row.tokens), number_text(row.compute, 2),
                      times, f"{row.decades_beyond:.1f}", row.source])  # fmt: skip
     return {
         "caption": "Well-known models: how many times larger each is than the best size for its compute, if the law of "

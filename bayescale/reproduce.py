@@ -15,7 +15,7 @@ from bayescale.law import NO_SIZE, Law, column, size_column
 from bayescale.model import observed_values
 from bayescale.runs import read_runs, read_text
 from bayescale.shipped import changed_law
-from bayescale.written import row_text
+from bayescale.written import number_text, row_text
 
 # Monte Carlo errors by which a mean, a median or an end of a 90 % band may move: of 50 such numbers that differ by
 # chance alone the largest is above 4 once in 300 times
@@ -166,7 +166,10 @@ def _rows(before, now, left, shown) -> list[str]:
     for part, rows, what in ((before, left[0], "not among those given"), (now, left[1], "not in the fit")):
         told = "; ".join(
             ", ".join(
-                [*(f"{name} {part[name][i]:.4g}" for name in sizes), f"{observed} {shown(part[observed][i]):.6g}"]
+                [
+                    *(f"{name} {number_text(part[name][i], 4)}" for name in sizes),
+                    f"{observed} {number_text(shown(part[observed][i]), 6)}",
+                ]
             )
             for i in rows[:NAMED]
         )
@@ -238,7 +241,7 @@ def _statement(result: xr.Dataset) -> str:
     name, which = str(result["quantity"].values[quantity]), str(result["statistic"].values[statistic])
     what = "mean" if which == "mean" else f"{100 * QUANTILES[which]:g} % quantile"
     far = float(result["apart"][quantity, statistic])
-    told = f"the largest difference, of the {what} of '{name}', is {far:.2g} of its Monte Carlo errors"
+    told = f"the largest difference, of the {what} of '{name}', is {number_text(far, 2)} of its Monte Carlo errors"
     told = f"{told} (chance alone may give up to {APART_MAX:g})"
     if not why:
         why = " No version has changed: another processor, or a change of bayescale itself, may be why."

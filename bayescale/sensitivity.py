@@ -19,6 +19,7 @@ from bayescale.optimum import best_split
 from bayescale.pareto import smoothed_weights
 from bayescale.priors import Prior, quantile
 from bayescale.problem import budgets_of, problem_of
+from bayescale.written import number_text, size_text
 
 SENSITIVE = 0.05  # of the distance per doubling of the prior's power (Kallioinen et al. 2024)
 FARTHEST = 7.0  # prior standard deviations; beyond them the quantile function has no digits left
@@ -114,15 +115,15 @@ def _quantities(fit: xr.DataTree, compute: Any, params: Any, tokens: Any) -> xr.
         split = best_split(problem_of(fit)[0], budgets[None, :])
         N, loss = (labelled(fit, values, "budget") for values in (split.N, split.loss))
         for i, budget in enumerate(budgets):
-            quantities[f"N* at {budget:.3g} FLOP"] = N.isel(budget=i)
-            quantities[f"law loss at the optimum of {budget:.3g} FLOP"] = loss.isel(budget=i)
+            quantities[f"N* at {number_text(budget)} FLOP"] = N.isel(budget=i)
+            quantities[f"law loss at the optimum of {number_text(budget)} FLOP"] = loss.isel(budget=i)
     if params is not None or tokens is not None:
         points = planned_runs(fit, params, tokens, {})
         values = draws_of(fit) | {symbol: points[column(symbol)] for symbol in law.inputs}
         losses = law_loss(law, values).transpose("chain", "draw", "point")
         for i in range(points.sizes["point"]):
             N, D = float(points["params"][i]), float(points["tokens"][i])
-            quantities[f"law loss at N = {N:.3g}, D = {D:.3g}"] = losses.isel(point=i)
+            quantities[f"law loss at N = {size_text(N)}, D = {size_text(D)}"] = losses.isel(point=i)
     if not quantities:
         raise FitError(f"law '{law.name}' has no split of compute; give sizes (params, tokens) to look at")
     return xr.Dataset({name: value.reset_coords(drop=True) for name, value in quantities.items()})
@@ -145,7 +146,8 @@ def _weighted_median(draws: xr.DataArray, weights: np.ndarray | None) -> float:
 def _plain(row: dict[str, Any]) -> str:
     moved = [row[name] for name in ("median_half", "median_double")]
     shown = (
-        f" (median {row['median']:.4g}; {moved[0]:.4g} with the prior half as strong, {moved[1]:.4g} twice as strong)"
+        f" (median {number_text(row['median'], 4)}; {number_text(moved[0], 4)} with the prior half as strong, "
+        f"{number_text(moved[1], 4)} twice as strong)"
         if np.isfinite(moved).all()
         else ""
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from bayescale.compute import counted
 from bayescale.decide import decision_statement, decision_table, decision_warnings
 from bayescale.design import next_statement, next_table, next_warnings
 from bayescale.diagnostics import fit_summary
-from bayescale.display import Table, size_text, table
+from bayescale.display import Table, table
 from bayescale.doors import kind_of, opened_fit
 from bayescale.fit import FitError
 from bayescale.forecast import forecast_table, forecast_warnings
@@ -44,6 +45,7 @@ from bayescale.tables import (
 )
 from bayescale.target import gain_table, gain_warnings, least_compute_table, least_compute_warnings
 from bayescale.verdict import comparison_table, comparison_verdict, comparison_warnings
+from bayescale.written import number_text, size_text
 
 NATS = "Losses are in nats per token."
 SIZES = "N in parameters, D in tokens (7B is 7e9)"
@@ -91,7 +93,7 @@ def _runs(runs: xr.Dataset) -> Table:
         values = runs[name].values
         if not np.isfinite(values).any():
             continue
-        text = size_text if np.nanmax(np.abs(values)) >= 1000 and name != "compute" else "{:.4g}".format
+        text = size_text if np.nanmax(np.abs(values)) >= 1000 and name != "compute" else partial(number_text, digits=4)
         unit = {"params": "parameters", "tokens": "tokens", "compute": "FLOP", "loss": "nats per token"}.get(name, "")
         rows.append((name, unit, *(text(q) for q in np.nanquantile(values, [0, 0.5, 1]))))
     notes = check_runs(runs)
@@ -167,7 +169,7 @@ def _gain(result: xr.Dataset) -> Table:
 
 
 def _approaches(result: xr.Dataset) -> Table:
-    notes = (result.attrs["statement"], f"At a budget of {result.attrs['compute']:.3g} FLOP; {_cost(result)}")
+    notes = (result.attrs["statement"], f"At a budget of {number_text(result.attrs['compute'])} FLOP; {_cost(result)}")
     return replace(approaches_cells(approaches_table(result)), notes=notes, warnings=tuple(approaches_warnings(result)))
 
 
@@ -182,7 +184,8 @@ def _plan_runs(result: pd.DataFrame) -> Table:
 
 def _backtest(result: xr.Dataset) -> Table:
     units = (
-        "Bias, error, width and scores are of log loss: 1 % is 1 % of the loss; distances are in decades of compute."
+        "Bias, error, width and scores are of log loss: 1 % is 1 % of the loss; distances are in decades of "
+        f"{result.attrs.get('size', 'compute')}."
     )
     return replace(backtest_cells(backtest_table(result)), notes=(*_read(result), backtest_statement(result), units))
 

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from bayescale.display import Table, band_text, number_band_text, size_band_text, size_text, table
+from bayescale.display import Table, band_text, number_band_text, size_band_text, table
 from bayescale.law import NO_SIZE
+from bayescale.written import number_text, quantity_text, size_text
 
 
 def fit_cells(summary: Any) -> Table:
@@ -11,7 +12,7 @@ def fit_cells(summary: Any) -> Table:
     rows = [
         (
             name,
-            *(f"{row[key]:.4g}" for key in ("median", "q05", "q95")),
+            *(number_text(row[key], 4) for key in ("median", "q05", "q95")),
             f"{row['r_hat']:.3f}" if row["r_hat"] == row["r_hat"] else "",  # a quick answer has no chains
             f"{row['ess_bulk']:.0f}",
         )
@@ -60,7 +61,7 @@ def fit_sentences(summary: Any) -> list[str]:
 def reproduction_cells(frame: Any) -> Table:
     """A fit and the one made again, from :func:`bayescale.reproduction_table`."""
     rows = [
-        (row["quantity"], number_band_text(row, "then"), number_band_text(row, "now"), f"{row['apart']:.2g}")
+        (row["quantity"], number_band_text(row, "then"), number_band_text(row, "now"), number_text(row["apart"], 2))
         for _, row in frame.iterrows()
     ]
     return table("median and 90 % band", ("", "as it was", "made again", "apart"), rows)
@@ -74,18 +75,20 @@ def forecast_cells(frame: Any, target: float | None) -> Table:
     measured = "measured" in frame
     # an average of laws has one share more: how far apart the laws are
     parts = {"share_params": "law", "share_drift": "drift", "share_noise": "noise"}
+    if not (frame["share_drift"] > 0).any():  # nothing is known of how far such laws drift
+        del parts["share_drift"]
     parts = ({"share_laws": "laws"} if "share_laws" in frame else {}) | parts
     sized = bool(frame["decades_beyond"].notna().any())  # a law may have no size that a run could be beyond
     header = [*inputs, *["beyond"] * sized, f"{observed}, 90 % band", "law alone", "/".join(parts.values())]
     if measured:
         header = ["model", *header, "measured", "in band"]
     if target is not None:
-        header.append(f"P({observed} <= {target:g})")
+        header.append(f"P({observed} <= {number_text(target, 6)})")
     rows = []
     for _, row in frame.iterrows():
         shares = "/".join(f"{100 * row[name]:.0f}" for name in parts)
         cells = [
-            *(size_text(row[name]) if row[name] >= 1000 else f"{row[name]:.4g}" for name in inputs),
+            *(quantity_text(name, row[name]) for name in inputs),
             *[f"{row['decades_beyond']:.2f} dec"] * sized,
             band_text(row, observed),
             band_text(row, f"law_{observed}"),
@@ -110,7 +113,13 @@ def allocation_cells(frame: Any) -> Table:
             number_band_text(row, "tokens_per_param") if known else "not identified",
         ]
         exponent = [number_band_text(row, "a") if known and not row["held"] else ""] if "a_q50" in row else []
-        cells = [f"{row['compute']:.3g}", *split, *exponent, band_text(row, "loss"), f"{row['decades_beyond']:.2f} dec"]
+        cells = [
+            number_text(row["compute"]),
+            *split,
+            *exponent,
+            band_text(row, "loss"),
+            f"{row['decades_beyond']:.2f} dec",
+        ]
         rows.append((*cells, row["held"]))
     exponents = ["exponent of N*"] if "a_q50" in frame else []
     header = ["compute", "N*", "D*", "tokens per param", *exponents, "loss there", "beyond", "held by"]
@@ -127,14 +136,15 @@ def decision_cells(frame: Any) -> Table:
         if row["allowed"]:
             cells = [
                 size_text(row["tokens"]),
-                f"{row['tokens_per_param']:.3g}",
+                number_text(row["tokens_per_param"]),
                 f"{row['expected_loss']:.4f}",
-                f"{100 * row['expected_regret']:.2g} %",
-                f"{100 * row['regret_q50']:.2g} / {100 * row['regret_q95']:.2g} %",
-                f"{100 * row['compute_regret_q50']:.2g} / {100 * row['compute_regret_q95']:.2g} %",
+                f"{number_text(100 * row['expected_regret'], 2)} %",
+                f"{number_text(100 * row['regret_q50'], 2)} / {number_text(100 * row['regret_q95'], 2)} %",
+                f"{number_text(100 * row['compute_regret_q50'], 2)} / "
+                f"{number_text(100 * row['compute_regret_q95'], 2)} %",
                 f"{row['p_near']:.2f}",
             ]
-        rows.append((f"{row['compute']:.3g}", row["choice"], size_text(row["params"]), *cells))
+        rows.append((number_text(row["compute"]), row["choice"], size_text(row["params"]), *cells))
     header = (
         *("compute", "choice", "N", "D", "D/N", "expected loss", "regret", "50 / 95 %", "compute wasted", "P(near N*)"),
     )
@@ -144,7 +154,7 @@ def decision_cells(frame: Any) -> Table:
 def least_compute_cells(frame: Any) -> Table:
     rows = [
         (
-            f"{row['loss']:g}",
+            number_text(row["loss"], 6),
             number_band_text(row, "compute") if row["identified"] else "not identified",
             size_band_text(row, "params") if row["identified"] else "not identified",
             size_band_text(row, "tokens") if row["identified"] else "not identified",
@@ -159,7 +169,7 @@ def least_compute_cells(frame: Any) -> Table:
 def gain_cells(frame: Any) -> Table:
     rows = [
         (
-            f"{row['compute']:.3g}",
+            number_text(row["compute"]),
             number_band_text(row, "gain"),
             band_text(row, "difference", 4),
             f"{row['p_better']:.2f}",
@@ -194,9 +204,9 @@ def plan_cells(frame: Any) -> Table:
             str(i + 1),
             size_text(row["params"]),
             size_text(row["tokens"]),
-            f"{row['tokens_per_param']:.3g}",
-            f"{row['cost']:.3g}",
-            f"{row['spent']:.3g}",
+            number_text(row["tokens_per_param"]),
+            number_text(row["cost"]),
+            number_text(row["spent"]),
             f"{100 * row['sd_share']:.0f} %",
         )
         for i, row in frame.iterrows()
@@ -210,21 +220,23 @@ def count_cells(frame: Any) -> Table:
     rows = [
         (
             str(row["runs"]),
-            f"{row['compute']:.3g}",
-            f"{row['sd_q50']:.3g} [{row['sd_q05']:.3g}, {row['sd_q95']:.3g}]",
+            number_text(row["compute"]),
+            f"{number_text(row['sd_q50'])} [{number_text(row['sd_q05'])}, {number_text(row['sd_q95'])}]",
             f"{row['p_enough']:.2f}",
         )
         for row in frame.to_dict("records")
     ]
     title = f"sd of {frame.attrs['quantity']} after so many runs: median and 90 % of truths drawn from the priors"
-    return table(title, ("runs", "compute", "sd", f"P(sd < {frame.attrs['sd']:g})"), rows)
+    return table(title, ("runs", "compute", "sd", f"P(sd < {number_text(frame.attrs['sd'], 6)})"), rows)
 
 
 def backtest_cells(frame: Any) -> Table:
     rows = [
         (
             row["law"],
-            f"{row['from_decades']:g} to {row['to_decades']:g}".replace("to inf", "and more"),
+            f"{number_text(row['from_decades'], 6)} to {number_text(row['to_decades'], 6)}".replace(
+                "to inf", "and more"
+            ),
             f"{row['forecasts']} in {row['cuts']}",
             *(f"{100 * row[f'cover{level}']:.0f} %" for level in (50, 80, 90)),
             f"{100 * row['bias']:+.2f} %",
@@ -247,7 +259,7 @@ def calibration_cells(frame: Any) -> Table:
             row["quantity"],
             row["kind"],
             str(row["simulations"]),
-            f"{row['p']:.2g}",
+            number_text(row["p"], 2),
             "yes" if row["inside"] else "NO",
             *(f"{100 * row[f'cover{level}']:.1f} %" for level in (50, 80, 90)),
         )
@@ -282,7 +294,7 @@ def priors_cells(law: Any) -> Table:
     rows = []
     for name, prior in law.priors.items():
         low, high = (quantile(prior, u) for u in (0.05, 0.95))
-        rows.append((name, str(prior), f"{low:.3g} to {high:.3g}", prior.about))
+        rows.append((name, str(prior), f"{number_text(low)} to {number_text(high)}", prior.about))
     return table("Parameters", ("", "prior", "90 % of it", "meaning"), rows)
 
 

@@ -17,6 +17,7 @@ from bayescale.forecast import FAR_DECADES, QUANTILES
 from bayescale.frontier import least_budget
 from bayescale.optimum import Problem, best_split
 from bayescale.problem import SplitOptions, budgets_of, check_scale, problem_of
+from bayescale.written import number_text
 
 SEARCHED = (1e-8, 1e12)  # times what the largest run would have cost: budgets in which a loss is looked for
 ALIKE = np.log(1.5)  # of log compute: fits that differ by more, for very large models, count in different units
@@ -51,7 +52,10 @@ def least_compute(fit: xr.DataTree, loss: Any, *, seed: int = 0, **options: Unpa
     check_seed(seed)
     targets = numbers("loss", loss)
     if not (np.isfinite(targets) & (targets > 0)).all():
-        raise FitError(f"loss = {targets[~(np.isfinite(targets) & (targets > 0))][0]:g}: a target above 0 is expected")
+        raise FitError(
+            f"loss = {number_text(targets[~(np.isfinite(targets) & (targets > 0))][0], 6)}: a target above 0 is "
+            "expected"
+        )
     problem, _ = problem_of(fit, seed=seed, **options)
     low, high = _searched(fit, problem)
     budget, split = least_budget(problem, targets[None, :], low, high)
@@ -68,11 +72,11 @@ def least_compute(fit: xr.DataTree, loss: Any, *, seed: int = 0, **options: Unpa
     for share, budgets in zip(reached.mean(axis=0), budget.T, strict=True):
         if share < REACHED_BY:
             reasons.append(
-                f"{1 - share:.0%} of the draws do not reach it at any budget up to {high:.2g}: "
+                f"{1 - share:.0%} of the draws do not reach it at any budget up to {number_text(high, 2)}: "
                 "it is below their irreducible loss, or below what the limits leave"
             )
         elif (budgets <= low).mean() > HELD_SHARE:
-            reasons.append(f"reached already at {low:.2g}, the least budget that was looked at")
+            reasons.append(f"reached already at {number_text(low, 2)}, the least budget that was looked at")
         else:
             reasons.append("")
     result["p_reached"] = ("target", reached.mean(axis=0))
@@ -208,7 +212,7 @@ def least_compute_warnings(result: xr.Dataset) -> list[str]:
     warnings = [*trust_warnings(diagnostics(result)), *_far(result)]
     for loss, reason in zip(result["loss"].values, result["why_not"].values, strict=True):
         if reason:
-            warnings.append(f"loss {loss:g}: not identified: {reason}")
+            warnings.append(f"loss {number_text(loss, 6)}: not identified: {reason}")
     return warnings
 
 

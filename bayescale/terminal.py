@@ -10,7 +10,7 @@ from typing import Any
 
 from bayescale.display import Table
 from bayescale.tables import comparison_cells, derived_cells, fit_cells, fit_sentences, priors_cells
-from bayescale.written import printable
+from bayescale.written import number_text, printable, quantity_text
 
 
 def say(text: object, file: Any = None) -> None:
@@ -183,14 +183,14 @@ def print_card(law: Any) -> None:
     if law.derived:
         print_table(derived_cells(law))
     for name, preset in law.presets.items():
-        values = ", ".join(f"{key} = {value:g}" for key, value in preset.values.items())
+        values = ", ".join(f"{key} = {number_text(value, 6)}" for key, value in preset.values.items())
         say(f"Published {name}: {values} ({preset.source})")
     for trap in law.traps:
         say(f"Mind: {trap}")
 
 
 def print_published(law: Any, at: Mapping[str, float], values: Mapping[str, float]) -> None:
-    given = ", ".join(f"{name} = {value:g}" for name, value in at.items())
+    given = ", ".join(f"{name} = {quantity_text(name, value)}" for name, value in at.items())
     say(f"{law.name}: {law.observed.column} by published constants, at {given}")
     for name, value in values.items():
-        say(f"{name}: {value:.6g} ({law.presets[name].source})")
+        say(f"{name}: {number_text(value, 6)} ({law.presets[name].source})")

@@ -12,6 +12,7 @@ from bayescale.doors import one_of, opened_result
 from bayescale.fit import check_whole
 from bayescale.runs import read_text
 from bayescale.weights import FAR_BEHIND_ELPD, FAR_BEHIND_SE, far_behind
+from bayescale.written import number_text
 
 TIE = 4.0  # of elpd: below it laws predict alike, whatever the standard error says (Sivula et al. 2025)
 FEW_UNITS = 100  # left out: with fewer the standard error of a difference is rough (the same)
@@ -123,8 +124,9 @@ def _left_out(result: xr.Dataset) -> list[str]:
         return []
     named = _listed([f"'{name}' ({_behind(result, name)})" for name in names])
     return [
-        f"{named} {'has' if len(names) == 1 else 'have'} no weight: behind by more than {FAR_BEHIND_SE:g} standard "
-        f"errors and {FAR_BEHIND_ELPD:g} elpd."
+        f"{named} {'has' if len(names) == 1 else 'have'} no weight: behind by more than "
+        f"{number_text(FAR_BEHIND_SE, 6)} standard "
+        f"errors and {number_text(FAR_BEHIND_ELPD, 6)} elpd."
     ]
 
 

@@ -1,4 +1,4 @@
-"""How texts, numbers, sizes, units and rows are written for people: 7B, 1.4T, 3.64e25 FLOP, lines 4 and 7."""
+"""How texts, numbers, sizes, units and rows are written for people: 7B, 1.4T, 3.65e25 FLOP, lines 4 and 7."""
 
 import math
 import unicodedata
@@ -42,10 +42,10 @@ def _spelt(character: str) -> str:
 
 
 def number_text(value: float, digits: int = 3) -> str:
-    """A number of so many digits: 0.0123, 1230, 3.64e25; never 1.23e+03.
+    """A number of so many digits: 0.0123, 1230, 3.65e25; never 1.23e+03.
 
     >>> [number_text(value) for value in (0.35, 99.96, 1234.5, 3.645e25, 1e22, 2e-7)]
-    ['0.35', '100', '1230', '3.64e25', '1e22', '2e-7']
+    ['0.35', '100', '1230', '3.65e25', '1e22', '2e-7']
     """
     value = float(value)
     if value == 0 or not math.isfinite(value):
@@ -61,7 +61,7 @@ def number_text(value: float, digits: int = 3) -> str:
 
 
 def size_text(value: float) -> str:
-    """How sizes are written in this field: 7B, 1.4T, 350M; beyond that 3.64e25."""
+    """How sizes are written in this field: 7B, 1.4T, 350M; beyond that 3.65e25."""
     value = float(value)
     if not 1000 <= value < SIZE_MAX:
         return number_text(value)
@@ -74,10 +74,10 @@ def quantity_text(name: str, value: float) -> str:
     """A value of a column: compute in FLOP, large numbers as sizes, others as numbers.
 
     >>> quantity_text("compute", 3.645e25), quantity_text("tokens", 1.4e12), quantity_text("epochs", 4.0)
-    ('3.64e25 FLOP', '1.4T', '4')
+    ('3.645e25 FLOP', '1.4T', '4')
     """
     if name == "compute":
-        return f"{number_text(value)} FLOP"
+        return f"{number_text(value, 4)} FLOP"
     return size_text(value) if abs(value) >= 1000 else number_text(value, 4)
 
 

@@ -213,7 +213,7 @@ def test_target_of_no_use(near, target):
     ("params", "tokens", "message"),
     [
         (0, 1e12, "params = 0: a planned run needs a finite number above 0"),
-        (1e10, -1e12, r"tokens = -1e\+12: a planned run needs a finite number above 0"),
+        (1e10, -1e12, r"tokens = -1e12: a planned run needs a finite number above 0"),
         (np.nan, 1e12, "params = nan: a planned run"),
         ([1e10, np.inf], 1e12, "params = inf: a planned run"),
         (

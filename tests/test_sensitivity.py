@@ -66,10 +66,10 @@ def test_prior_that_decides_is_named(hand_fit):
     loose = prior_sensitivity(fit, compute=1e22, params=[1e10, 2e10], tokens=[1e11, 1e11])
     tight = prior_sensitivity(hand_fit(0.02), compute=1e22)
     assert list(loose["quantity"]) == [
-        "N* at 1e+22 FLOP",
-        "law loss at the optimum of 1e+22 FLOP",
-        "law loss at N = 1e+10, D = 1e+11",
-        "law loss at N = 2e+10, D = 1e+11",
+        "N* at 1e22 FLOP",
+        "law loss at the optimum of 1e22 FLOP",
+        "law loss at N = 10B, D = 100B",
+        "law loss at N = 20B, D = 100B",
     ]
     assert loose["prior"][0] > 0.05 and loose["decided_by"][0] in ("prior", "both")
     assert loose["prior"][0] > 4 * tight["prior"][0] and tight["decided_by"][0] == "runs"
