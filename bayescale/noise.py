@@ -18,8 +18,10 @@ from bayescale.formula import Node, evaluate, parse, substitute
 from bayescale.priors import Prior
 
 _SCALE = {
-    "sigma": Prior("LogNormal", {"mu": -5.0, "sigma": 1.0}, "scatter of log loss at the runs' mean log compute"),
-    "tilt": Prior("Normal", {"mu": 0.0, "sigma": 0.2}, "change of log(sigma) with log compute"),
+    "sigma": Prior(
+        "LogNormal", {"mu": -5.0, "sigma": 1.0}, "scatter of log loss at the runs' mean log size (compute, for N and D)"
+    ),
+    "tilt": Prior("Normal", {"mu": 0.0, "sigma": 0.2}, "change of log(sigma) with log size"),
 }
 
 

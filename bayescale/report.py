@@ -18,7 +18,7 @@ from bayescale.figures import figure_source
 from bayescale.files import write_file
 from bayescale.fit import FitError, check_seed, law_of
 from bayescale.forecast import forecast
-from bayescale.law import column
+from bayescale.law import Law, column, size_column
 from bayescale.pointwise import forecast_each
 from bayescale.problem import budgets_of, default_cost
 from bayescale.references import METHOD, bibtex, cited
@@ -42,9 +42,9 @@ TIMES = 10.0  # the largest run's compute: the budget that is answered for when 
 METHOD_TEXT = (
     "The posterior is sampled on parameters that the runs see well; what papers print is computed from them. "
     "Losses scatter about it; where the noise is a Student-t, outliers count less.",
-    "A law is never exactly right. Its error beyond the runs, the drift, is a Gaussian process over the decades of N "
-    "and D; its scale is learnt from the user's own runs, starting from what real studies have shown. The band of the "
-    "loss holds it; parameters and the split of a budget are those of the law without it.",
+    "A law is never exactly right. Its error beyond the runs, the drift, is a Gaussian process over the decades of "
+    "the law's inputs; its scale is learnt from the user's own runs, starting from what real studies have shown. The "
+    "band of the loss holds it; parameters and the split of a budget are those of the law without it.",
     "All bands are equal-tailed and hold 90 % unless said otherwise; the middle is the median.",
 )
 
@@ -244,10 +244,21 @@ def _figures(fit, asked: Asked, decision, forecasts, tested, compared) -> dict[s
     if tested is not None:
         makers["calibration"] = lambda: plots_trust.plot_calibration(tested)
     drawn = {name: or_none(make) for name, make in makers.items()}
+    captions = CAPTIONS if can_explore(law) else CAPTIONS | {"forecast": _forecast_caption(law)}
     return {
         name: None if drawn.get(name) is None else figure_source(drawn[name]) | caption
-        for name, caption in CAPTIONS.items()
+        for name, caption in captions.items()
     }
+
+
+def _forecast_caption(law: Law) -> dict[str, str]:
+    """Of a law that splits no budget: there is no best split to follow."""
+    observed, size = law.observed.column, size_column(law)
+    return _caption(
+        f"{observed[:1].upper()}{observed[1:]} against {size}",
+        f"Grey: the runs. Blue band: the {observed} of a new run, 90 %, paler beyond the largest run. Bars: forecasts, "
+        "90 and 50 %. Green ticks: the law alone.",
+    )
 
 
 def _caption(title: str, caption: str) -> dict[str, str]:

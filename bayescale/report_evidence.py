@@ -94,8 +94,9 @@ def trust_part(fit: xr.DataTree) -> Part:
     rows += [
         [f"fewest effective draws (above {report.get('ess_limit', ESS_MIN):.0f})", f"{report['ess_min']:.0f}"],
         ["not told by the runs", ", ".join(report["not_identified"]) or "nothing"],
-        ["N and D move together", "yes" if report["collinear"] else "no"],
     ]
+    if {"N", "D"} <= set(law_of(fit).inputs):
+        rows.append(["N and D move together", "yes" if report["collinear"] else "no"])
     notes = []
     if "log_likelihood" in fit.children:
         left_out = loo(fit, mend=False)

@@ -13,6 +13,7 @@ from bayescale.backtest import backtest, backtest_failures, backtest_statement, 
 from bayescale.files import FileError
 from bayescale.fit import FitError
 from bayescale.plots_trust import plot_calibration
+from bayescale.written import number_text
 
 module = importlib.import_module("bayescale.backtest")  # bayescale.backtest may be the function of that name
 
@@ -185,7 +186,7 @@ def test_a_cut_that_fails_is_reported_and_tried_again(runs, quick, tmp_path, mon
 
     monkeypatch.setattr(module, "fit", failing)
     result = backtest(runs, "chinchilla", horizon=0.5, folder=tmp_path)
-    where = f"the {bad} runs up to {float(whole['edge'][1]):.3g} FLOP"
+    where = f"the {bad} runs up to {number_text(float(whole['edge'][1]))} FLOP"
     why = f"backtest, learning from {where}: no chain found a place to start"
     assert list(result["failed"].values[0]) == ["", why, *[""] * (whole.sizes["cut"] - 2)]
     assert backtest_failures(result, "chinchilla") == [why]

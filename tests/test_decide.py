@@ -221,7 +221,7 @@ def test_table_statement_summary(decided):
     table = decision_table(decided)
     assert (
         list(table["choice"])
-        == ["least expected loss", "median of N*", "20 tokens per parameter", "N = 1B", "N = 1e+11"] * 2
+        == ["least expected loss", "median of N*", "20 tokens per parameter", "N = 1B", "N = 100B"] * 2
     )
     np.testing.assert_allclose(6 * table.params * table.tokens, table.compute)
     (first, second) = decision_statement(decided)
