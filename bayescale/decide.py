@@ -93,7 +93,7 @@ def decide(
     medians, tokens = median_split(problem, split, budgets)
     menu = np.zeros(0) if problem.menu is None else np.unique(problem.menu["params"])
     sizes = np.concatenate([sizes, menu[~np.isin(menu, sizes)]])
-    names = [*CHOICES, *(f"N = {size_text(size)}" for size in sizes)]
+    names = [*CHOICES, *(f"N = {size_text(size, 4)}" for size in sizes)]
     by_scale = posterior_by_scale(fit) if drift else None
     rows: list[dict[str, Any]] = []
     for i, budget in enumerate(budgets):

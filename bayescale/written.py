@@ -60,14 +60,15 @@ def number_text(value: float, digits: int = 3) -> str:
     return f"{mantissa}e{int(power)}"
 
 
-def size_text(value: float) -> str:
+def size_text(value: float, digits: int = 3) -> str:
     """How sizes are written in this field: 7B, 1.4T, 350M; beyond that 3.65e25."""
     value = float(value)
     if not 1000 <= value < SIZE_MAX:
-        return number_text(value)
-    rounded = float(f"{value:.2e}")  # before the letter is chosen: 999.9e9 is 1T
+        return number_text(value, digits)
+    rounded = float(f"{value:.{digits - 1}e}")  # before the letter is chosen: 999.9e9 is 1T
     suffix, power = next(pair for pair in SUFFIXES if rounded >= 10 ** pair[1])
-    return number_text(rounded) if rounded >= SIZE_MAX else f"{number_text(rounded / 10**power)}{suffix}"
+    whole = rounded >= SIZE_MAX
+    return number_text(rounded, digits) if whole else f"{number_text(rounded / 10**power, digits)}{suffix}"
 
 
 def quantity_text(name: str, value: float) -> str:

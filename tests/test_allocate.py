@@ -258,7 +258,7 @@ def test_limit_that_holds_is_said_and_leaves_no_band(learnt):
     np.testing.assert_allclose(table.tokens_per_param_q50, 200)
     budget = json.loads(json.dumps(allocation_summary(result), allow_nan=False))["budgets"][0]
     assert budget["params"]["q05"] is None and budget["params"]["q50"] > 0 and budget["held"]
-    assert "1e+22 FLOP: held by your limit: tokens per parameter >= 200" in " ".join(allocation_warnings(result))
+    assert "1e22 FLOP: held by your limit: tokens per parameter >= 200" in " ".join(allocation_warnings(result))
 
 
 @pytest.mark.parametrize("limits", [{"ratio": (200, None)}, {"menu": [1e9, 1e11]}, {"tokens": (None, 1e13)}])
@@ -288,7 +288,7 @@ def test_an_uncertain_cost_with_a_limit_has_tokens_in_every_draw(learnt, seed):
     np.testing.assert_allclose(held["D"].median(), most, rtol=1e-9)
 
 
-@pytest.mark.parametrize(("compute", "message"), [(24, "less than a millionth"), (1e33, r"above 1e\+32")])
+@pytest.mark.parametrize(("compute", "message"), [(24, "less than a millionth"), (1e33, r"above 1e32")])
 def test_budgets_of_no_run_are_refused(learnt, compute, message):
     for question in (allocate, decide, approaches):
         with pytest.raises(FitError, match=message):

@@ -17,7 +17,7 @@ from bayescale.written import listed, number_text, quantity_text, rows_text, siz
     ],
 )  # fmt: skip
 def test_sizes(value, text):
-    assert size_text(value) == text
+    assert size_text(value) == text and size_text(1.2345e9, 4) == "1.234B"
 
 
 @pytest.mark.parametrize(
