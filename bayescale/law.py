@@ -221,14 +221,17 @@ def published_values(law: Law, at: Mapping[str, float]) -> dict[str, float]:
         possible = {"log": value > 0, "linear": True, "proportion": 0 <= value <= 1}[law.observed.scale]
         if not (np.isfinite(value) and possible):
             raise LawError(
-                f"law '{law.name}', constants '{name}': {law.observed.column} comes out as {value:g} there, "
+                f"law '{law.name}', constants '{name}': {law.observed.column} comes out as "
+                f"{number_text(value, 6)} there, "
                 f"outside what it can be; the published range is {_range_text(law)}"
             )
     return found
 
 
 def _range_text(law: Law) -> str:
-    return ", ".join(f"{column(symbol)} {low:g} to {high:g}" for symbol, (low, high) in law.range.items())
+    return ", ".join(
+        f"{column(symbol)} {number_text(low)} to {number_text(high)}" for symbol, (low, high) in law.range.items()
+    )
 
 
 def standard_parameters(law: Law, z: np.ndarray) -> dict[str, np.ndarray]:

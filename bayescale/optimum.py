@@ -9,6 +9,7 @@ import numpy as np
 from bayescale.cost import Cost, increasing_root, spend, tokens_at, tokens_slope
 from bayescale.fit import FitError
 from bayescale.surface import Surface, loss_at, loss_slope
+from bayescale.written import number_text, size_text
 
 GRID = 25  # coarse points of log N in which the minimum is bracketed
 CLOSER = 8  # times that bracket is halved where its ends lie in a plain
@@ -266,7 +267,7 @@ def log_range(
 
 
 def _text(name: str, sign: str, pair: tuple[float, float], end: int) -> str:
-    return f"{name} {'=' if pair[0] == pair[1] else sign} {pair[end]:g}"
+    return f"{name} {'=' if pair[0] == pair[1] else sign} {size_text(pair[end])}"
 
 
 def _tightest(bounds: Mapping[str, np.ndarray], pick: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -277,7 +278,7 @@ def _tightest(bounds: Mapping[str, np.ndarray], pick: Any) -> tuple[np.ndarray, 
 
 
 def _why_impossible(amount: float, lows, highs, where: tuple[int, ...], share: float) -> str:
-    start = f"a budget of {amount:.4g}"
+    start = f"a budget of {number_text(amount, 4)}"
     if share < 1:
         start = f"{start}, in {share:.0%} of the draws of its cost,"
     if not np.isfinite(highs[EDGE][where]):
@@ -290,8 +291,8 @@ def _why_impossible(amount: float, lows, highs, where: tuple[int, ...], share: f
     upper = "one token" if high_name == EDGE else str(high_name)
     lower = "one parameter" if low_name == EDGE else str(low_name)
     return (
-        f"{start} has no split that keeps to the limits: {lower} asks for at least {float(low):.4g} parameters, "
-        f"{upper} allows at most {float(high):.4g}; loosen one of them or raise the budget"
+        f"{start} has no split that keeps to the limits: {lower} asks for at least {size_text(float(low))} parameters, "
+        f"{upper} allows at most {size_text(float(high))}; loosen one of them or raise the budget"
     )
 
 
@@ -317,8 +318,8 @@ def _best_of_menu(problem: Problem, budget: np.ndarray, strict: bool) -> Split:
         amount = np.broadcast_to(budget, loss.shape)[~np.isfinite(loss)][0]
         sizes = menu["params"]
         raise FitError(
-            f"a budget of {amount:.4g} does not allow any of the {len(sizes)} architectures of the menu "
-            f"({sizes.min():.4g} to {sizes.max():.4g} parameters) within the limits; "
+            f"a budget of {number_text(amount, 4)} does not allow any of the {len(sizes)} architectures of the menu "
+            f"({size_text(sizes.min())} to {size_text(sizes.max())} parameters) within the limits; "
             "add smaller ones, loosen the limits or raise the budget"
         )
     ends = {menu["params"].min(): "the smallest of the menu", menu["params"].max(): "the largest of the menu"}

@@ -274,7 +274,7 @@ def test_more_money_than_the_limits_let_one_spend(learnt):
     np.testing.assert_allclose(
         [result["N"].values.ravel(), result["D"].values.ravel()], [[1e9], [1e10]] * np.ones(2000)
     )
-    assert result["held"].values[0] == "params <= 1e+09 and tokens <= 1e+10 in 100% of the draws"
+    assert result["held"].values[0] == "params <= 1B and tokens <= 10B in 100% of the draws"
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -307,7 +307,7 @@ def test_five_runs_tell_no_split(true_fit, crossed_runs):
 def test_sizes_can_be_held(learnt):
     fixed = allocate(learnt, 1e22, params=1e9)
     np.testing.assert_allclose([fixed["N"].values.ravel()[0], fixed["D"].values.ravel()[0]], [1e9, 1e22 / 6e9])
-    assert fixed["held"].values[0] == "params = 1e+09 in 100% of the draws"
+    assert fixed["held"].values[0] == "params = 1B in 100% of the draws"
     tokens = allocate(learnt, 1e22, tokens=1e11)
     np.testing.assert_allclose(tokens["N"], 1e22 / 6e11, rtol=1e-9)
 

@@ -183,7 +183,7 @@ def test_seeds_change_little(learnt, drifting):
 def test_every_member_of_a_menu_is_shown(learnt):
     result = decide(learnt, 1e22, menu=[1e9, 1e10, 1e11, 1e13], tokens=(1e10, None))
     table = decision_table(result).set_index("choice")
-    assert {f"N = {size:.4g}" for size in (1e9, 1e10, 1e11, 1e13)} <= set(table.index)
+    assert {f"N = {size}" for size in ("1B", "10B", "100B", "10T")} <= set(table.index)
     assert not table.loc["N = 10T", "allowed"] and table.loc["N = 10B", "allowed"]
     assert "not allowed" in str(show(result)) and "nan" not in str(show(result))
     choices = json.loads(json.dumps(decision_summary(result), allow_nan=False))["choices"]
@@ -225,7 +225,7 @@ def test_table_statement_summary(decided):
     )
     np.testing.assert_allclose(6 * table.params * table.tokens, table.compute)
     (first, second) = decision_statement(decided)
-    assert first.startswith("1e21: train ") and "costs less than 0.1 % of the loss" in first and "1e+23" in second
+    assert first.startswith("1e21: train ") and "costs less than 0.1 % of the loss" in first and "1e23" in second
     summary = json.loads(json.dumps(decision_summary(decided), allow_nan=False))
     assert len(summary["choices"]) == 10 and summary["choices"][0]["choice"] == "least expected loss"
 
