@@ -15,6 +15,7 @@ from bayescale.formula import Binary, Call, Name, Negative, Node, evaluate, name
 from bayescale.lawfile import COLUMNS, MAX_BYTES, PREDICTED, Law, LawError, column, parse_law
 from bayescale.priors import quantile
 from bayescale.split import fold, split_data
+from bayescale.written import number_text
 
 DEFAULT_LAW = "coupled"
 NO_SIZE = 'the law does not say what the size of a run is (size = "..." in its file)'
