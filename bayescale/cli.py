@@ -96,6 +96,17 @@ STREAM_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # of what 
 SUFFIXES = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 
 
+def _check_repeats(whole: Any, arguments: Sequence[str]) -> None:
+    """An option that takes one value, given twice, is a mistake: the first value would be dropped."""
+    command = whole.commands.get(arguments[0]) if arguments else None
+    for option in command.params if command else ():
+        if option.param_type_name != "option" or option.multiple or option.is_flag:
+            continue
+        given = [text for text in arguments[1:] if text in option.opts or text.split("=")[0] in option.opts]
+        if len(given) > 1:
+            raise InputError(f"{given[-1].split('=')[0]} is given {len(given)} times; it takes one value")
+
+
 class InputError(PlainError):
     """An argument of the command line that cannot be used."""
 
@@ -115,7 +126,9 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        status = app(standalone_mode=False, prog_name="bayescale")
+        whole = typer.main.get_command(app)
+        _check_repeats(whole, sys.argv[1:])
+        status = whole(standalone_mode=False, prog_name="bayescale")
         sys.stdout.flush()  # before the status says that all went well
     except KeyboardInterrupt:
         kept = (
@@ -1068,7 +1081,8 @@ def _number(option: str, text: str, positive: bool = True) -> float:
     try:
         value = float(text[:-1] if factor != 1.0 else text) * factor
     except ValueError:
-        raise InputError(f"{option} {clipped(text)}: not a number (write 70e9 or 70B)") from None
+        several = f"; for several give the option again, {option} 1B {option} 7B" if "," in text else ""
+        raise InputError(f"{option} {clipped(text)}: not a number (write 70e9 or 70B{several})") from None
     if not (math.isfinite(value) and (value > 0 or not positive)):
         raise InputError(f"{option} {clipped(text)}: a finite number{' above 0' if positive else ''} is expected")
     return value

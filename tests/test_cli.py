@@ -212,6 +212,16 @@ def test_hostile_formula_runs_nothing(command, runs, tmp_path, hostile):
         ),
         (["forecast", "{runs}", "-N", "7B", "-D", "1T"], "not a readable NetCDF file; it may be truncated"),
         (["forecast", "{truncated}", "-N", "7B", "-D", "1T"], "not a readable NetCDF file; it may be truncated"),
+        (
+            ["forecast", "{fit}", "-N", "7B,70B", "-D", "1T"],
+            "--params 7B,70B: not a number (write 70e9 or 70B; for several",
+        ),
+        (
+            ["forecast", "{fit}", "-N", "7B", "--at", "epochs=1", "--at", "epochs=2"],
+            "--at epochs is given twice, 1 and 2",
+        ),
+        (["fit", "{runs}", "--law", "kaplan", "-l", "chinchilla"], "-l is given 2 times; it takes one value"),
+        (["fit", "{runs}", "--seed=1", "--seed=2"], "--seed is given 2 times; it takes one value"),
         (["forecast", "{fit}", "-N", "7Q", "-D", "1T"], "--params 7Q: not a number (write 70e9 or 70B)"),
         (["forecast", "{fit}", "-N", "7B", "-D", "0"], "--tokens 0: a finite number above 0 is expected"),
         (["forecast", "{fit}", "-N", "nan", "-D", "1T"], "--params nan: a finite number above 0 is expected"),
