@@ -23,13 +23,14 @@ from scipy.special import ndtri
 from bayescale.cost import parse_cost
 from bayescale.drift import AtScale, expected_log_loss
 from bayescale.forecast import planned_runs
-from bayescale.optimum import Limits, Problem, best_split
+from bayescale.optimum import Problem, best_split
 from bayescale.problem import forecast_inputs
-from bayescale.surface import loss_at
+from bayescale.surface import Surface, loss_at
 
 EXCHANGE_SD = 0.12  # of ln N*: what real sweeps showed beside the posterior of the law
 AROUND = 1.5  # e-folds of N around the law's best split in which the drift may move it
-POINTS = 61
+POINTS = 31
+MEAN_DRAWS = 500
 
 
 def exchange_errors(
@@ -45,26 +46,45 @@ def exchange_errors(
     As many as the problem has draws: the quantiles of their distribution, shuffled, so that their mean and spread are
     the same at any seed.
     """
-    count = max((np.shape(value)[0] for value in problem.surface.known.values() if np.ndim(value)), default=1)
-    spread = EXCHANGE_SD * ndtri((rng.permutation(count) + 0.5) / count)
-    return (exchange_centre(fit, problem, covariates, pairs, by_scale) + spread)[:, None]
+    count = fit["posterior"].sizes["chain"] * fit["posterior"].sizes["draw"]
+    centre = exchange_centres(fit, problem, covariates, np.array([pairs]), by_scale)[0]
+    return (centre + exchange_spread(count, rng))[:, None]
 
 
-def exchange_centre(
-    fit: xr.DataTree, problem: Problem, covariates: Mapping[str, float], pairs: float, by_scale: list[AtScale]
-) -> float:
-    """How far the drift moves the least of the mean log loss at N D = ``pairs``, in e-folds of N; 0 without a least."""
-    free = replace(problem, cost=parse_cost("N*D", {}), cost_values={}, limits=Limits(), menu=None)
-    middle = float(np.median(np.log(best_split(free, np.full((1, 1), pairs), strict=False).N)))
+def exchange_spread(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Draws [draw] of x around its centre: quantiles of a normal distribution, shuffled."""
+    return EXCHANGE_SD * ndtri((rng.permutation(count) + 0.5) / count)
+
+
+def exchange_centres(
+    fit: xr.DataTree, problem: Problem, covariates: Mapping[str, float], pairs: np.ndarray, by_scale: list[AtScale]
+) -> np.ndarray:
+    """How far the drift moves the least of the mean log loss at N D = ``pairs`` [budget], in e-folds of N [budget].
+
+    0 where the law's own mean has no least.
+    """
+    surface = _thinned(problem.surface)
+    free = Problem(surface, parse_cost("N*D", {}), {})
+    middle = np.median(np.log(best_split(free, pairs[None, :], strict=False).N), axis=0)
     steps = np.linspace(-AROUND, AROUND, POINTS)
-    N = np.exp(middle + steps)
-    D = pairs / N
-    points = planned_runs(fit, N, D, forecast_inputs(problem, covariates, D))
-    with np.errstate(all="ignore"):
-        alone = np.log(loss_at(problem.surface, N[None, :], D[None, :])).mean(axis=0)
-    law, drifting = lowest(steps, alone), lowest(steps, expected_log_loss(fit, points, by_scale))
-    inside = np.isfinite(middle) and abs(law) < AROUND
-    return drifting - law if inside else 0.0
+    N = np.exp(middle[:, None] + steps)  # [budget, step]
+    D = pairs[:, None] / N
+    points = planned_runs(fit, N.ravel(), D.ravel(), forecast_inputs(problem, covariates, D.ravel()))
+    drifting = expected_log_loss(fit, points, by_scale).reshape(N.shape)
+    centres = np.zeros(len(pairs))
+    for i in range(len(pairs)):
+        with np.errstate(all="ignore"):
+            alone = np.log(loss_at(surface, N[[i]], D[[i]])).mean(axis=0)
+        law = lowest(steps, alone)
+        centres[i] = lowest(steps, drifting[i]) - law if abs(law) < AROUND else 0.0
+    return centres
+
+
+def _thinned(surface: Surface) -> Surface:
+    """About MEAN_DRAWS of the draws of a law: enough for the least of their mean curve."""
+    count = max((np.shape(value)[0] for value in surface.known.values() if np.ndim(value)), default=1)
+    step = max(1, count // MEAN_DRAWS)
+    return replace(surface, known={name: v[::step] if np.ndim(v) else v for name, v in surface.known.items()})
 
 
 def lowest(x: np.ndarray, curve: np.ndarray) -> float:

@@ -17,13 +17,15 @@ import xarray as xr
 from bayescale.allocate import allocate
 from bayescale.compute import definition_of, largest_compute
 from bayescale.diagnostics import diagnostics
-from bayescale.drift import BEYOND_DECADES, has_drift
+from bayescale.drift import BEYOND_DECADES, has_drift, posterior_by_scale
+from bayescale.exchange import exchange_centres, exchange_spread
 from bayescale.fit import draws_of, law_of
 from bayescale.forecast import FAR_DECADES, FAR_FROM_RUNS
 from bayescale.javascript import HELPERS, law_script
 from bayescale.law import law_loss
 from bayescale.lawfile import Law, column
 from bayescale.pointwise import SHARES, draw_each, flat, summed
+from bayescale.problem import problem_of
 from bayescale.threads import one_blas_thread
 
 STEP = 0.15  # decades between nodes of the grid, at most
@@ -36,6 +38,7 @@ MAX_FLOATS = 200_000  # of draws and their weights in the page; beyond them draw
 RANK_MAX = 32  # of that product
 ERROR = 1e-4  # root mean square, of a log loss
 BUDGETS = 41  # at which it is said why a split is not identified
+BUDGETS_APART = 2  # of those the ones at which the drift is asked where the best split lies
 
 
 def can_explore(law: Law) -> bool:
@@ -68,12 +71,17 @@ def explorer(fit: xr.DataTree, *, at: Mapping[str, float] | None = None, seed: i
     best = np.log10(split["tokens_per_param"].median(("chain", "draw")).values)[split["identified"].values]
     best = np.clip(best, ratio.min() - AROUND_MOST, ratio.max() + AROUND_MOST)
     low, high = (float(pick([*ratio, *best, np.log10(20.0)])) for pick in (min, max))
+    centres = _exchange_centres(fit, split.isel(budget=slice(None, None, BUDGETS_APART)), at)
+    spread = exchange_spread(draws.shape[1], np.random.default_rng(seed))
     grid = _grid(fit, law, at, seed, first, last, low - AROUND, high + AROUND, every)
     return {
         "script": law_script(law, fixed, definition_of(fit).formula),
         "helpers": HELPERS,
         "draws": encode(draws[:, ::every]),
         "count": len(draws[0, ::every]),
+        "exchange": encode(spread[::every]),
+        "exchangeAt": budgets[::BUDGETS_APART].tolist(),
+        "exchangeCentres": centres,
         "every": every,
         "grid": grid,
         "first": first,
@@ -86,6 +94,14 @@ def explorer(fit: xr.DataTree, *, at: Mapping[str, float] | None = None, seed: i
         "whyNot": [str(reason) for reason in split["why_not"].values],
         "converged": bool(diagnostics(fit)["converged"]),
     }
+
+
+def _exchange_centres(fit: xr.DataTree, split: xr.Dataset, at: Mapping[str, float]) -> list[float]:
+    """Where an error of the law in the exchange of parameters and tokens is centred, at the budgets of an allocation."""
+    problem, covariates = problem_of(fit, given=dict(at) or None)
+    by_scale = posterior_by_scale(fit)
+    pairs = np.median(split["N"].values, axis=(0, 1)) * np.median(split["D"].values, axis=(0, 1))
+    return exchange_centres(fit, problem, covariates, pairs, by_scale).tolist()
 
 
 def _grid(fit, law: Law, at, seed: int, first: float, last: float, low: float, high: float, every: int):

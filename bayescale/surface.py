@@ -77,7 +77,6 @@ def _inputs(surface: Surface, N: Any, D: Any, tokens_given_up: Any) -> tuple[dic
         rise = np.exp(surface.exchange)
         N, D = N / rise, D * rise
         tokens_given_up = None if tokens_given_up is None else tokens_given_up * rise
-        unique = None if unique is None else unique * rise  # of what is seen once all stays distinct
     here = {**surface.known, "N": N, "D": D}
     here["C"] = evaluate(surface.compute, here)
     if unique is not None:

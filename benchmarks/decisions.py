@@ -3,8 +3,9 @@
     python -m benchmarks.decisions STUDIES [--decades 1] [-o decisions.csv]
 
 For every study the runs at least ``--decades`` of compute below the largest are learnt from, and the budget of the
-largest run is split: by least expected loss with drift, with the law alone, at the posterior median of N*, and at 20
-tokens per parameter. The judge is the law fitted to all runs, whose loss at each split, less its least, is the regret.
+largest run is split: by least expected loss with the law's error of exchange, by the law alone, at the median of N*,
+at 20 tokens per parameter. The judge is the law fitted to all runs, whose loss at each split, less its least, is the
+regret.
 That judge is of the same family as what it judges; where five or more runs of nearly the same compute, the largest,
 were made, a parabola through their measured losses judges too (``measured``).
 """
@@ -42,7 +43,7 @@ def judged(path: Path, decades: float) -> list[dict]:
             loss = loss_at(problem.surface, np.full((1, 1), N), row / (6 * N))
             name = f"{choice}, drift" if drift else str(choice)
             regret = float(np.median((loss - least) / least))
-            expected = float(result["expected_regret"][0, i] / result["expected_loss"][0, i])
+            expected = float(result["expected_regret"][0, i])
             rows.append(
                 {
                     "study": path.stem,

@@ -124,7 +124,7 @@ def test_run_as_forecast(browser, page, N, D):
     assert value(browser, "run-beyond") == pytest.approx(row["decades_beyond"], abs=1e-3)
     for part in ("params", "drift", "noise"):
         assert value(browser, f"run-share-{part}") == pytest.approx(row[f"share_{part}"], abs=0.02)
-    decision = decide(page[0], 6 * N * D, candidates=[N], drift=False).isel(budget=0, choice=-1)
+    decision = decide(page[0], 6 * N * D, candidates=[N]).isel(budget=0, choice=-1)
     for shown, name in (("regret", "regret"), ("wasted", "compute_regret")):
         low, middle, high = np.quantile(decision[name].values, [0.05, 0.5, 0.95])
         np.testing.assert_allclose(band(browser, f"run-{shown}"), [low, middle, high], rtol=0.02, atol=2e-5)

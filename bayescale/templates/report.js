@@ -16,16 +16,18 @@
     known.set(law.prepare(...law.parameters.map((_, j) => draws[j * count + i])), i * width);
   }
   const tokens = (N, C) => C / law.compute(N, 1);
-  const loss = (i, logN, logC) => law.loss(known, i * width, Math.exp(logN), tokens(Math.exp(logN), Math.exp(logC)));
+  // x: the law's error in its exchange of parameters and tokens, by which the loss is the law's at N e^-x and D e^x
+  const loss = (i, logN, logC, x = 0) =>
+    law.loss(known, i * width, Math.exp(logN - x), tokens(Math.exp(logN), Math.exp(logC)) * Math.exp(x));
 
   // Where the loss of draw i is least along a budget: a coarse search, then golden sections.
   const GOLDEN = (Math.sqrt(5) - 1) / 2;
-  const section = (i, low, high, logC) => {
+  const section = (i, low, high, logC, x = 0) => {
     let a = low, b = high, c = b - GOLDEN * (b - a), d = a + GOLDEN * (b - a);
-    let atC = loss(i, c, logC), atD = loss(i, d, logC);
+    let atC = loss(i, c, logC, x), atD = loss(i, d, logC, x);
     while (b - a > 2e-6) {
-      if (atC < atD) { b = d; d = c; atD = atC; c = b - GOLDEN * (b - a); atC = loss(i, c, logC); }
-      else { a = c; c = d; atC = atD; d = a + GOLDEN * (b - a); atD = loss(i, d, logC); }
+      if (atC < atD) { b = d; d = c; atD = atC; c = b - GOLDEN * (b - a); atC = loss(i, c, logC, x); }
+      else { a = c; c = d; atC = atD; d = a + GOLDEN * (b - a); atD = loss(i, d, logC, x); }
     }
     return (a + b) / 2;
   };
@@ -97,20 +99,28 @@
     return { C, lawLoss, draws, loss: draws && band(draws), more, beyond: Math.max(0, Math.log10(C) - page.last) };
   };
 
-  // What a split costs against each draw's own best: in loss, and as the share of the budget that it wastes.
+  // What a split costs against each draw's own best, as shares of the loss and of the budget.
+  const spread = floats(page.exchange), centres = page.exchangeCentres, budgets = page.exchangeAt;
+  const centre = (log10C) => {
+    let j = 0;
+    while (j < budgets.length - 2 && log10C > budgets[j + 1]) j += 1;
+    const share = Math.max(0, Math.min(1, (log10C - budgets[j]) / (budgets[j + 1] - budgets[j])));
+    return centres[j] + share * (centres[j + 1] - centres[j]);
+  };
   const regret = (N, D) => {
     const logN = Math.log(N), logC = Math.log(law.compute(N, D)), best = optimum(logC);
+    const middle = centre(logC / Math.LN10);
     const lost = new Float64Array(count), wasted = new Float64Array(count);
     for (let i = 0; i < count; i += 1) {
-      const here = loss(i, logN, logC);
-      lost[i] = Math.max(here - loss(i, best[i], logC), 0);
-      let c = logC, n = best[i];
+      const x = middle + spread[i], here = loss(i, logN, logC, x);
+      let c = logC, n = section(i, best[i] + x - 0.7, best[i] + x + 0.7, logC, x);
+      lost[i] = Math.max(Math.log(here / loss(i, n, logC, x)), 0);
       for (let round = 0; round < 8; round += 1) {
-        const value = loss(i, n, c), h = 1e-4;
-        const slope = (Math.log(loss(i, n, c + h)) - Math.log(loss(i, n, c - h))) / (2 * h);
+        const value = loss(i, n, c, x), h = 1e-4;
+        const slope = (Math.log(loss(i, n, c + h, x)) - Math.log(loss(i, n, c - h, x))) / (2 * h);
         const step = Math.max(-2, Math.min(2, -(Math.log(value) - Math.log(here)) / slope));
         if (!Number.isFinite(step) || Math.abs(step) < 1e-7) break;
-        n = section(i, n + Math.min(step, 0) - 0.1, n + Math.max(step, 0) + 0.1, c + step);
+        n = section(i, n + Math.min(step, 0) - 0.1, n + Math.max(step, 0) + 0.1, c + step, x);
         c = Math.min(c + step, logC);
       }
       wasted[i] = 1 - Math.exp(c - logC);
@@ -193,7 +203,7 @@
     $("run-shown").textContent = `${size(N)} parameters on ${size(D)} tokens`;
     showBand("run-loss", result.loss, nats);
     showBand("run-law", result.lawLoss, nats);
-    showBand("run-regret", cost.lost, nats);
+    showBand("run-regret", cost.lost, percent);
     showBand("run-wasted", cost.wasted, percent);
     const target = accept($("run-target"), 1e-3, 1e3, true);
     const reached = result.draws && target > 0 ? result.draws.filter((value) => value <= target).length / count : NaN;
