@@ -255,8 +255,8 @@ def decision_statement(result: xr.Dataset) -> list[str]:
             f"{number_text(compute)}: train {size_text(row.params)} parameters on {size_text(row.tokens)} tokens; "
             f"{region}. {left}"
             f"Expected regret {number_text(100 * row.expected_regret, 2)} % of the loss; it wastes "
-            f"{number_text(100 * row.compute_regret_q50, 2)} % of the budget, with 95 % probability below "
-            f"{number_text(100 * row.compute_regret_q95, 2)} %. "
+            f"{number_text(round(100 * row.compute_regret_q50, 3), 2)} % of the budget, with 95 % probability below "
+            f"{number_text(round(100 * row.compute_regret_q95, 3), 2)} %. "
             f"P(N within a factor {number_text(result.attrs['factor'], 6)} of the best) = {row.p_near:.2f}."
         )
     return sentences

@@ -1,6 +1,6 @@
 """What every size costs under one budget: its loss in each draw, the size of least expected loss, waste of compute."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -87,7 +87,9 @@ def _grid(problem: Problem, split: Split, budget: float, reach: float) -> np.nda
     if problem.menu is not None:
         N = np.unique(problem.menu["params"])
         return N[np.isfinite(trained_tokens(problem, N, budget)).all(axis=0)]
-    low, high, _, high_name = log_range(problem, np.full((1, 1), budget))
+    # below the size at which a limit of the tokens is reached money is left over, which is allowed
+    limits = replace(problem.limits, tokens=(problem.limits.tokens[0], np.inf), ratio=(problem.limits.ratio[0], np.inf))
+    low, high, _, high_name = log_range(replace(problem, limits=limits), np.full((1, 1), budget))
     most, edge = np.quantile(high, SHORT_SHARE, method="lower"), high_name == EDGE
     most = min(most, high[edge].min()) if edge.any() else most
     near, far = np.quantile(np.log(split.N), [0.01, 0.99])

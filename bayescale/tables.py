@@ -140,8 +140,8 @@ def decision_cells(frame: Any) -> Table:
                 f"{row['expected_loss']:.4f}",
                 f"{number_text(100 * row['expected_regret'], 2)} %",
                 f"{number_text(100 * row['regret_q50'], 2)} / {number_text(100 * row['regret_q95'], 2)} %",
-                f"{number_text(100 * row['compute_regret_q50'], 2)} / "
-                f"{number_text(100 * row['compute_regret_q95'], 2)} %",
+                f"{number_text(round(100 * row['compute_regret_q50'], 3), 2)} / "
+                f"{number_text(round(100 * row['compute_regret_q95'], 3), 2)} %",
                 f"{row['p_near']:.2f}",
             ]
         rows.append((number_text(row["compute"]), row["choice"], size_text(row["params"]), *cells))

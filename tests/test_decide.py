@@ -164,6 +164,8 @@ def test_money_that_cannot_be_spent_is_left_over(learnt):
     certain = decide(learnt, 1e23, given={"mfu": np.sqrt(0.35 * 0.5)}, **given)
     unsure = decide(learnt, 1e23, given={"mfu": "0.35..0.5"}, **given)
     assert float(certain["D"][0, 0]) == pytest.approx(2e11)
+    assert float(certain["N"][0, 0]) == pytest.approx(np.sqrt(0.35 * 0.5) * 1e23 / (6 * 2e11)), "all of the budget"
+    assert certain["flat_low"].values[0] < certain["N"].values[0, 0] and not certain["flat_open"].values[0]
     assert float(unsure["D"][0, 0]) == pytest.approx(2e11, rel=0.1)
     assert float(unsure["N"][0, 0]) == pytest.approx(float(certain["N"][0, 0]), rel=0.15)
     assert float(unsure["compute_regret"].isel(choice=0).median()) < 0.03
