@@ -97,7 +97,7 @@ def explorer(fit: xr.DataTree, *, at: Mapping[str, float] | None = None, seed: i
 
 
 def _exchange_centres(fit: xr.DataTree, split: xr.Dataset, at: Mapping[str, float]) -> list[float]:
-    """Where an error of the law in the exchange of parameters and tokens is centred, at the budgets of an allocation."""
+    """Where the law's error in the exchange of parameters and tokens is centred, at the budgets of an allocation."""
     problem, covariates = problem_of(fit, given=dict(at) or None)
     by_scale = posterior_by_scale(fit)
     pairs = np.median(split["N"].values, axis=(0, 1)) * np.median(split["D"].values, axis=(0, 1))
