@@ -236,7 +236,7 @@ def test_table_statement_summary(decided):
     ("options", "message"),
     [
         ({"tolerance": 0}, "tolerance = 0: a share of the loss above 0"),
-        ({"factor": 1.0}, "factor = 1.0: a number above 1"),
+        ({"factor": 1.0}, "factor = 1: a number above 1"),
         ({"candidates": [-1]}, "candidates must be sizes N above 0"),
         ({"menu": []}, "the menu is empty"),
         ({"params": (1e12, 1e9)}, "the least is above the most"),
