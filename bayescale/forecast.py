@@ -218,7 +218,9 @@ def planned_runs(fit: xr.DataTree, params: Any, tokens: Any, covariates: Mapping
         positive = name in positive_columns(law)
         bad = values[~(np.isfinite(values) & ((values > 0) | (not positive)))]
         if bad.size:
-            raise FitError(f"{name} = {bad[0]:g}: a planned run needs a finite number{' above 0' if positive else ''}")
+            raise FitError(
+                f"{name} = {number_text(bad[0], 6)}: a planned run needs a finite number{' above 0' if positive else ''}"
+            )
     count = len(next(iter(columns.values())))
     if not 0 < count <= MAX_POINTS:
         raise FitError(f"{count} points: 1 to {MAX_POINTS} can be forecast together")
