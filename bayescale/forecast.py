@@ -219,7 +219,8 @@ def planned_runs(fit: xr.DataTree, params: Any, tokens: Any, covariates: Mapping
         bad = values[~(np.isfinite(values) & ((values > 0) | (not positive)))]
         if bad.size:
             raise FitError(
-                f"{name} = {number_text(bad[0], 6)}: a planned run needs a finite number{' above 0' if positive else ''}"
+                f"{name} = {number_text(bad[0], 6)}: a planned run needs a finite "
+                f"number{' above 0' if positive else ''}"
             )
     count = len(next(iter(columns.values())))
     if not 0 < count <= MAX_POINTS:
