@@ -35,6 +35,7 @@ CALLS = {
     "approaches": ("fit", lambda x: bayescale.approaches(x, 1e21)),
     "compute_gain": ("fit", lambda x: bayescale.compute_gain(x, x, 1e21)),
     "decide": ("fit", lambda x: bayescale.decide(x, 1e21)),
+    "fit_contents": ("fit", bayescale.fit_contents),
     "forecast": ("fit", lambda x: bayescale.forecast(x, **_sizes(x))),
     "landmark_table": ("fit", bayescale.landmark_table),
     "least_compute": ("fit", lambda x: bayescale.least_compute(x, 2.2)),
