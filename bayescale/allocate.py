@@ -18,6 +18,7 @@ from bayescale.forecast import QUANTILES, distance_warnings, forecast, quantiles
 from bayescale.formula import evaluate
 from bayescale.frontier import frontier_slopes
 from bayescale.law import TRAINING, Law, sample_priors, with_where
+from bayescale.loss_unit import UNITS, in_unit, loss_unit
 from bayescale.optimum import EDGE, Limits, Problem, Split, best_split
 from bayescale.problem import (
     SplitOptions,
@@ -104,6 +105,7 @@ def allocate(
     result = _dataset(fit, split, frontier_slopes(problem, row, split) if problem.menu is None else {})
     N, D = median_split(problem, split, budgets)
     at_median = forecast(fit, N, D, covariates=forecast_inputs(problem, covariates, D), seed=seed)
+    result = in_unit(result, ("law_loss",), loss_unit(fit.attrs))
     result["loss"] = at_median["predictions"]["loss"].rename(point="budget")
     result = result.assign_coords(compute=("budget", budgets))
     reasons = not_identified(fit, problem, row, split)
@@ -117,6 +119,7 @@ def allocate(
         "seed": seed,
         "cost": problem.cost.text,
         "compute_counted": definition_of(fit).formula,
+        "loss_unit": loss_unit(fit.attrs),
         "diagnostics": fit.attrs["diagnostics"],
     }
     return result
@@ -295,6 +298,7 @@ def allocation_summary(result: xr.Dataset) -> dict[str, Any]:
     return {
         "law": result.attrs["law"],
         "cost": result.attrs["cost"],
+        "loss_unit": UNITS[loss_unit(result.attrs)],
         "budgets": budgets,
         "diagnostics": diagnostics(result),
         "warnings": allocation_warnings(result),

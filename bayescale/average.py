@@ -15,6 +15,7 @@ from bayescale.drift import has_drift
 from bayescale.fit import FitError, check_seed, law_of
 from bayescale.forecast import forecast, squared_width, words_of
 from bayescale.law import column
+from bayescale.loss_unit import loss_unit
 from bayescale.threads import one_blas_thread
 
 SMALLEST_WEIGHT = 0.005  # laws below it are left out: not one draw in two hundred would come from them
@@ -219,6 +220,7 @@ def _attributes(fits: Mapping[str, xr.DataTree], weights: np.ndarray, seed: int)
         "not_identified": [f"{one} ({name})" for name, report in reports.items() for one in report["not_identified"]],
     }
     return {
+        "loss_unit": loss_unit(next(iter(fits.values())).attrs),
         "law": "average of " + ", ".join(f"{name} {weight:.2f}" for name, weight in zip(fits, weights, strict=True)),
         "weights": json.dumps(dict(zip(fits, weights.tolist(), strict=True))),
         "seed": seed,

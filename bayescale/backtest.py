@@ -19,6 +19,7 @@ from bayescale.files import keep_text, kept_text, make_folder
 from bayescale.fit import FitError, check_seed, data_hash, fit, versions
 from bayescale.forecast import forecast
 from bayescale.law import DEFAULT_LAW, NO_SIZE, Law, column, load_law, size_column
+from bayescale.loss_unit import from_nats, loss_unit, to_nats
 from bayescale.runs import read_runs
 from bayescale.written import number_text
 
@@ -196,8 +197,10 @@ def _one_cut(cut: _Cut) -> pd.DataFrame:
     new = runs.isel(run=test)
     inputs = {column(symbol): new[column(symbol)].values for symbol in law.inputs}
     losses = new["loss"].values
-    predicted = forecast(learnt, covariates=inputs, measured=losses, seed=seed)
-    draws = np.log(predicted["predictions"]["loss"].stack(sample=("chain", "draw")).transpose("sample", "point").values)
+    unit = loss_unit(learnt.attrs)
+    predicted = forecast(learnt, covariates=inputs, measured=from_nats(losses, unit), seed=seed)
+    shown = predicted["predictions"]["loss"].stack(sample=("chain", "draw")).transpose("sample", "point").values
+    draws = np.log(to_nats(shown, unit))
     scored = scores(draws, np.log(losses)) | {"elpd": predicted["predictions_constant_data"]["elpd"].values}
     table = pd.DataFrame({name: np.full(runs.sizes["run"], np.nan) for name in ("decades_beyond", *scored)})
     table.loc[test, "decades_beyond"] = beyond[test]

@@ -36,6 +36,7 @@ from bayescale.terminal import (
     print_fit,
     print_json,
     print_law_line,
+    print_loss_unit,
     print_published,
     print_read,
     print_table,
@@ -180,6 +181,7 @@ def check(
     """Read runs and say what a careful reader would object to."""
     from bayescale.law import load_law
     from bayescale.lint import remarks
+    from bayescale.loss_unit import from_nats, loss_unit
     from bayescale.runs import read_text
 
     chosen = load_law(law) if law else None
@@ -198,7 +200,11 @@ def check(
         )
     elif not quiet:
         numeric = [name for name in data if data[name].dtype.kind == "f"]
-        ranges = ", ".join(f"{name} {range_text(name, data[name].values)}" for name in numeric)
+        unit = loss_unit(data.attrs)
+        shown = {name: data[name].values for name in numeric}
+        if "loss" in shown:
+            shown["loss"] = from_nats(shown["loss"], unit)
+        ranges = ", ".join(f"{name} {range_text(name, values)}" for name, values in shown.items())
         say(f"{data.attrs['source']}: {data.sizes['run']} runs; {ranges}")
         say(f"read: {read_text(data.attrs)}")
         for note in notes:
@@ -344,6 +350,7 @@ def forecast(
         print_json(forecast_summary(tree, target=goal))
     elif not quiet:
         print_table(forecast_cells(table, goal))
+        print_loss_unit(tree.attrs)
         print_warnings(forecast_warnings(tree))
 
 
@@ -390,6 +397,7 @@ def allocate(
     elif not quiet:
         print_table(allocation_cells(table))
         say(counted(result.attrs))
+        print_loss_unit(result.attrs)
         if result["identified"].any():  # no advice from what the prior alone says
             print_table(decision_cells(decision_table(decision)))
             say("\n".join(decision_statement(decision)))
@@ -423,6 +431,7 @@ def reach(
         print_json(least_compute_summary(result))
     elif not quiet:
         print_table(least_compute_cells(least_compute_table(result)))
+        print_loss_unit(result.attrs)
         say(counted(result.attrs))
         print_warnings(least_compute_warnings(result))
 
@@ -454,6 +463,7 @@ def gain(
         print_json(gain_summary(result))
     elif not quiet:
         print_table(gain_cells(gain_table(result)))
+        print_loss_unit(result.attrs)
         say(counted(result.attrs))
         print_warnings(gain_warnings(result))
 

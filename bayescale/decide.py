@@ -17,6 +17,7 @@ from bayescale.drift import AtScale, posterior_by_scale
 from bayescale.exchange import exchange_errors, lowest
 from bayescale.fit import FitError, check_seed
 from bayescale.forecast import distance_warnings, planned_runs
+from bayescale.loss_unit import UNITS, in_unit, loss_unit
 from bayescale.optimum import Problem, Split, best_split
 from bayescale.problem import SplitOptions, budgets_of, check_scale, forecast_inputs, problem_of
 from bayescale.regret import candidates as candidate_sizes
@@ -117,6 +118,8 @@ def decide(
         result[name] = (("budget", "candidate"), np.stack(padded))
     for name in ("flat_low", "flat_high", "flat_open"):
         result[name] = ("budget", stacked[name])
+    unit = loss_unit(fit.attrs)
+    result = in_unit(result, ("expected_loss", "curve_loss"), unit)
     inputs = forecast_inputs(problem, covariates, result["D"].values[:, 0])
     points = planned_runs(fit, result["N"].values[:, 0], result["D"].values[:, 0], inputs)
     for name in ("decades_beyond", "nearest_run"):
@@ -129,6 +132,7 @@ def decide(
         "seed": seed,
         "cost": problem.cost.text,
         "compute_counted": definition_of(fit).formula,
+        "loss_unit": unit,
         "tolerance": tolerance,
         "factor": factor,
         "drift": int(drift),
@@ -280,6 +284,7 @@ def decision_summary(result: xr.Dataset) -> dict[str, Any]:
     return {
         "law": result.attrs["law"],
         "cost": result.attrs["cost"],
+        "loss_unit": UNITS[loss_unit(result.attrs)],
         "tolerance": result.attrs["tolerance"],
         "factor": result.attrs["factor"],
         "choices": [{name: None if value != value else value for name, value in row.items()} for row in rows],

@@ -10,9 +10,10 @@ import xarray as xr
 from scipy.special import fdtri
 
 from bayescale.chains import e_bfmi, ess_tail, r_hat_and_ess
-from bayescale.law import Law, law_derived, sample_priors, size_column
+from bayescale.law import TRAINING, Law, law_derived, sample_priors, size_column
 from bayescale.lawfile import parse_law
 from bayescale.lint_values import SCATTER_MAX
+from bayescale.loss_unit import UNITS, loss_unit
 from bayescale.runs import read_text
 from bayescale.smooth import line_of_sizes, move_together
 from bayescale.written import number_text
@@ -276,6 +277,8 @@ def fit_summary(tree: xr.DataTree) -> dict[str, Any]:
             if name != "tilt" or size_column(law) is not None  # without sizes nothing is learnt of it
         },
         "regimes": regimes(law, posterior, report["not_identified"]),
+        "compute": str(tree.attrs.get("compute", TRAINING)),
+        "loss_unit": UNITS[loss_unit(tree.attrs)],
         "diagnostics": report,
         "warnings": trust_warnings(report),
         "notes": json.loads(tree.attrs["notes"]),

@@ -32,11 +32,12 @@ from bayescale.law import (
 )
 from bayescale.lawfile import clipped, shown
 from bayescale.lint import remarks
+from bayescale.loss_unit import LIKE_PERPLEXITY
 from bayescale.model import Model, build_model, inputs_of, model_data, model_of_runs, observed_values
 from bayescale.noise import NOISES, default_noise, log_density, log_mass, noise_scale
 from bayescale.priors import Prior, quantile
 from bayescale.quick import NotTrusted, approximate
-from bayescale.runs import UNITS_KEPT, read_runs
+from bayescale.runs import UNITS_KEPT, RunsError, read_runs
 from bayescale.sampling import DRAWS_MAX, STATS, SamplerError, as_dataset, best_attempt
 from bayescale.shipped import changed_law
 from bayescale.smooth import far_off, seen_by
@@ -211,6 +212,7 @@ def _prepared(
             f"noise '{noise}' is not for what law '{law.name}' explains ('{law.observed.column}', "
             f"{law.observed.scale}); allowed are {', '.join(allowed)}"
         )
+    _check_unit(runs, law)
     _check_fits(runs, law)
     # the priors of a law stand on the smallest loss: one that is plainly wrong must not move them
     right = runs.isel(run=~far_off(seen_by(runs, law))) if law.observed.column == "loss" else runs
@@ -325,6 +327,17 @@ def check_seed(seed: Any) -> None:
 def _centre(sizes: np.ndarray) -> float:
     """Geometric mean."""
     return float(np.exp(np.log(sizes).mean()))
+
+
+def _check_unit(runs: xr.Dataset, law: Law) -> None:
+    """Losses that look like perplexities are a question."""
+    if law.observed.column == "loss" and law.observed.scale == "log" and "loss_unit" not in runs.attrs:
+        middle = float(np.median(runs["loss"].values))
+        if middle > LIKE_PERPLEXITY:
+            raise RunsError(
+                f"{runs.attrs.get('source', 'runs')}: a median loss of {middle:.4g} looks like a perplexity; say what "
+                "it is: --unit loss=perplexity or --unit loss=nats (units={'loss': 'perplexity'})"
+            )
 
 
 def _check_fits(runs: xr.Dataset, law: Law) -> None:

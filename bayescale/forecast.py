@@ -23,6 +23,7 @@ from bayescale.drift import (
 )
 from bayescale.fit import FitError, check_seed, draws_of, law_of
 from bayescale.law import NO_SIZE, Law, column, loss_given, positive_columns, run_sizes, size_column
+from bayescale.loss_unit import UNITS, in_unit, loss_unit, to_nats
 from bayescale.noise import NOISES, noise_scale, sample_noise, sample_share
 from bayescale.threads import one_blas_thread
 from bayescale.written import listed, number_text, symbol
@@ -58,13 +59,14 @@ def forecast(
     params, tokens : N and D of the planned runs, scalars or sequences that broadcast to [point]; a law that does not
         use them does without
     covariates : values of further inputs of the law, by name: ``{"unique_tokens": 4e9}``
-    measured : losses of these runs where they are known by now [point]; their log predictive density is then returned
+    measured : losses of these runs where they are known by now [point], in the unit of the fit; their log predictive
+        density is then returned
     seed : of the draws of drift and noise
 
     Returns
     -------
-    DataTree with the ArviZ groups ``predictions`` (``law_loss`` and ``loss`` [chain, draw, point], nats) and
-    ``predictions_constant_data`` (``params``, ``tokens``, ``compute`` as the runs count it [FLOP],
+    DataTree with the ArviZ groups ``predictions`` (``law_loss`` and ``loss`` [chain, draw, point], in the unit of the
+    runs' losses) and ``predictions_constant_data`` (``params``, ``tokens``, ``compute`` as the runs count it [FLOP],
     ``decades_beyond`` the largest run's compute (or other size of the law; NaN where it has none), and
     ``share_params``, ``share_drift``, ``share_noise`` of the variance of log loss [point], which sum to 1; with
     ``measured`` also ``elpd``, the log predictive density of each measured log loss). Medians and quantiles are what
@@ -96,12 +98,14 @@ def forecast(
             "input is not what the law takes"
         )
     if measured is not None:
-        losses = _measured(measured, points.sizes["point"], law)
+        losses = to_nats(_measured(measured, points.sizes["point"], law), loss_unit(fit.attrs))
         points["elpd"] = ("point", log_predictive_density(fit, points, np.log(losses), curve))
     points = points.assign({f"share_{name}": share for name, share in shares.items()})
+    predictions = xr.Dataset({f"law_{law.observed.column}": certain, law.observed.column: shown})
+    unit = loss_unit(fit.attrs)
     tree = xr.DataTree.from_dict(
         {
-            "predictions": xr.Dataset({f"law_{law.observed.column}": certain, law.observed.column: shown}),
+            "predictions": in_unit(predictions, tuple(predictions.data_vars) if has_drift(law) else (), unit),
             "predictions_constant_data": points,
         }
     )
@@ -109,6 +113,7 @@ def forecast(
         "law": law.name,
         "observed": law.observed.column,
         **words_of(law),
+        "loss_unit": unit,
         "drift": int(has_drift(law)),
         "seed": seed,
         "diagnostics": fit.attrs["diagnostics"],
@@ -290,6 +295,10 @@ def _parts(tree: xr.DataTree) -> tuple[str, str]:
     return f"law_{tree.attrs['observed']}", tree.attrs["observed"]
 
 
+def _unit(tree: xr.DataTree) -> dict[str, str]:
+    return {"loss_unit": UNITS[loss_unit(tree.attrs)]} if tree.attrs["observed"] == "loss" else {}
+
+
 def probability_to_reach(tree: xr.DataTree, target: float) -> np.ndarray:
     """P(loss <= target), of whatever the law explains, at every point of a forecast [point].
 
@@ -378,6 +387,7 @@ def forecast_summary(tree: xr.DataTree, *, target: float | None = None) -> dict[
         points.append(point)
     return {
         "law": tree.attrs["law"],
+        **_unit(tree),
         "points": points,
         "diagnostics": diagnostics(tree),
         "warnings": forecast_warnings(tree),

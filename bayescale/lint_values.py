@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bayescale.loss_unit import LIKE_PERPLEXITY
 from bayescale.smooth import SURPRISING_SD, Seen, Surface, line_of_sizes, log_slope, move_together
 from bayescale.written import number_text, rows_text, size_text, symbol
 
@@ -14,7 +15,6 @@ TYPING_ERROR = 0.1  # of log loss: farther off a law's noise does not go
 SCATTER_MAX = 0.05
 SCATTER_RUNS = 12
 SLIP_SD = 10  # robust sd off the others, above which a power of ten in a size may be why
-PERPLEXITY = 12.0  # nats: the entropy of a vocabulary of 160 000 tokens, more than any model need lose
 RUNS_WANTED = 12
 FREEDOM = 2  # runs more than parameters, the scale of the noise being one more number, below which priors answer
 DIFFERENT = 4  # values of a size below which its effect rests on the prior
@@ -142,7 +142,7 @@ def isolated(seen: Seen) -> Iterator[Note]:
 
 
 def perplexity(seen: Seen) -> Iterator[Note]:
-    if seen.observed == "loss" and seen.scale == "log" and np.median(seen.values) > PERPLEXITY:
+    if seen.observed == "loss" and seen.scale == "log" and np.median(seen.values) > LIKE_PERPLEXITY:
         yield note(
             seen,
             "perplexity",

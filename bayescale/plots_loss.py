@@ -32,6 +32,7 @@ from bayescale.figures import (
 from bayescale.fit import FitError, draws_of, law_of
 from bayescale.forecast import quantiles
 from bayescale.law import NO_SIZE, column, law_loss, run_sizes, size_column
+from bayescale.loss_unit import UNITS, from_nats, loss_unit
 from bayescale.noise import noise_scale
 from bayescale.optimum import best_split
 from bayescale.problem import problem_of
@@ -41,9 +42,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-UNIT = "loss [nats per token]"
 BUDGETS_SHOWN = 6  # isoFLOP profiles in one figure: more cannot be told apart
 SIZES = {"params": "parameters N", "tokens": "tokens D", "compute": "compute [FLOP]"}
+
+
+def _label(fit: xr.DataTree) -> str:
+    return f"loss [{UNITS[loss_unit(fit.attrs)]}]"
 
 
 def plot_forecast(fit: xr.DataTree, forecast: xr.DataTree, measured: Any = None) -> "Figure":
@@ -70,6 +74,7 @@ def plot_forecast(fit: xr.DataTree, forecast: xr.DataTree, measured: Any = None)
     logarithmic = law.observed.scale == "log"
     seen = fit["observed_data"][law.observed.variable].values
     seen = np.exp(seen) if logarithmic else seen
+    seen = from_nats(seen, loss_unit(fit.attrs)) if shown == "loss" else seen
     points, runs = forecast["predictions_constant_data"], fit["constant_data"]
     sizes = runs[size].values
     with style():
@@ -95,7 +100,7 @@ def plot_forecast(fit: xr.DataTree, forecast: xr.DataTree, measured: Any = None)
             axes.set_xscale("log")
             axes.set_xlim(*widened([sizes.min(), largest, x.max()], 0.04))
         (compute_axis if size == "compute" else number_axis)(axes.xaxis, SIZES.get(size, size))
-        loss_axis(axes.yaxis, UNIT if shown == "loss" else shown, logarithmic=logarithmic)
+        loss_axis(axes.yaxis, _label(fit) if shown == "loss" else shown, logarithmic=logarithmic)
         if farthest > largest:
             mark_edge(axes, largest)
         axes.set_title(f"Forecast with the law '{law.name}' ({fit.attrs['source']})")
@@ -130,12 +135,12 @@ def plot_isoflops(fit: xr.DataTree) -> "Figure":
 
     fit = opened_fit(fit)
     problem, _ = problem_of(fit)
-    definition = definition_of(fit)
+    definition, unit = definition_of(fit), loss_unit(fit.attrs)
     collinear = diagnostics(fit)["collinear"]
     data = fit["constant_data"]
     log_c = np.log10(data["compute"].values)
     budgets, members, own = _profiles(log_c, data["params"].values)
-    loss = np.exp(fit["observed_data"]["log_loss"].values)
+    loss = from_nats(np.exp(fit["observed_data"]["log_loss"].values), unit)
     N = data["params"].values
     with style():
         figure, axes = plt.subplots(figsize=WIDE)
@@ -148,21 +153,22 @@ def plot_isoflops(fit: xr.DataTree) -> "Figure":
             low, middle, high = np.quantile(split.N[:, i], [0.05, 0.5, 0.95])
             ends = widened([*sizes, middle / 3, middle * 3])
             grid = np.geomspace(*ends, 60)
-            curve = loss_at(problem.surface, grid[None, :], definition.tokens(grid, budget)[None, :])
+            curve = from_nats(loss_at(problem.surface, grid[None, :], definition.tokens(grid, budget)[None, :]), unit)
             q05, q50, q95 = np.quantile(curve, [0.05, 0.5, 0.95], axis=0)
             inside = q50 <= 1.05 * highest
             axes.fill_between(grid[inside], q05[inside], q95[inside], color=colour, alpha=0.25, lw=0)
             axes.plot(grid[inside], q50[inside], color=colour, lw=1.2)
             dots = near[shown[near]]
             axes.scatter(N[dots], loss[dots], s=18, color=colour, edgecolors="white", lw=0.4, zorder=3)
-            least = float(np.median(loss_at(problem.surface, middle, definition.tokens(middle, budget))))
+            at = loss_at(problem.surface, middle, definition.tokens(middle, budget))
+            least = float(np.median(from_nats(at, unit)))
             axes.plot([low, high], [least, least], color=TRUTH, lw=2.4, solid_capstyle="butt", zorder=5)
             label = "best N: median and 90 % band" if i == 0 else None
             axes.plot(middle, least, "D", ms=4.5, color=TRUTH, mec="white", mew=0.5, zorder=6, label=label)
             text = f"{budget:.1e} FLOP".replace("e+", "e")
             axes.plot([], [], color=colour, lw=2, label=text)
         size_axis(axes.xaxis, "parameters N")
-        loss_axis(axes.yaxis, UNIT)
+        loss_axis(axes.yaxis, _label(fit))
         what = "the runs' own sweeps" if own else "budgets over the runs; runs within a fifth of a decade"
         doubt = "\nN and D move together in the runs: where the minimum lies is the prior's" if collinear else ""
         axes.set_title(f"Loss along budgets: {runs_label(len(loss), what)}{doubt}")

@@ -30,6 +30,7 @@ from bayescale.figures import (
 from bayescale.fit import FitError, check_whole
 from bayescale.forecast import quantiles
 from bayescale.landmarks import landmark_table
+from bayescale.loss_unit import UNITS, from_nats, loss_unit, to_nats
 from bayescale.problem import problem_of
 from bayescale.surface import loss_at
 from bayescale.written import number_text, size_text
@@ -123,6 +124,7 @@ def plot_surface(fit: xr.DataTree, compute: float | None = None) -> "Figure":
     N, D = (np.geomspace(*end, 70) for end in ends)
     thin = problem.surface
     loss = np.stack([np.median(loss_at(thin, N[None, :], tokens), axis=0) for tokens in D])
+    loss = from_nats(loss, loss_unit(fit.attrs))
     with style():
         figure, axes = plt.subplots(figsize=(WIDE[0], 5.2))
         # levels equally apart in logarithm above the floor, where the surface is steep and where it is flat alike
@@ -165,7 +167,7 @@ def plot_surface(fit: xr.DataTree, compute: float | None = None) -> "Figure":
         axes.set(xscale="log", yscale="log", xlim=ends[0], ylim=ends[1])
         size_axis(axes.xaxis, "parameters N")
         size_axis(axes.yaxis, "tokens D")
-        title = "Loss of the law (median, nats per token); dashed: equal compute [FLOP]"
+        title = f"Loss of the law (median, {UNITS[loss_unit(fit.attrs)]}); dashed: equal compute [FLOP]"
         axes.set_title(title if known else f"{title}\nThe best split of {text} FLOP is not identified by these runs")
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3)
         mark_doubt(figure, diagnostics(fit))
@@ -271,7 +273,8 @@ def plot_regret(decision: xr.Dataset, budget: int = 0) -> "Figure":
         raise FitError(f"the best split of {number_text(decision['compute'].values[budget])} is not identified: {why}")
     one = decision.isel(budget=int(budget))
     N, curve = one["curve_N"].values, one["curve_loss"].values
-    best = float(one["expected_loss"].values[0])
+    curve, expected = (to_nats(values, loss_unit(decision.attrs)) for values in (curve, one["expected_loss"].values))
+    best = float(expected[0])
     known = np.isfinite(N) & np.isfinite(curve)
     excess = 100 * (curve[known] / best - 1)
     N = N[known]
@@ -286,7 +289,7 @@ def plot_regret(decision: xr.Dataset, budget: int = 0) -> "Figure":
         ends = widened([*N[shown], low, high], 0.05)
         markers = zip(("D", "s", "^", "v", "P", "X"), (TRUTH, *HORIZONS[1:]), strict=False)
         for name, size, loss, (marker, colour) in zip(
-            one["choice"].values, one["N"].values, one["expected_loss"].values, markers, strict=False
+            one["choice"].values, one["N"].values, expected, markers, strict=False
         ):
             if not np.isfinite(loss):
                 continue

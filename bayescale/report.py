@@ -19,6 +19,7 @@ from bayescale.files import write_file
 from bayescale.fit import FitError, check_seed, law_of
 from bayescale.forecast import forecast
 from bayescale.law import Law, column, size_column
+from bayescale.loss_unit import NATS_IN, PERPLEXITY, UNITS, from_nats, loss_unit, to_nats, unit_sentence
 from bayescale.pointwise import forecast_each
 from bayescale.problem import budgets_of, default_cost
 from bayescale.references import METHOD, bibtex, cited
@@ -167,7 +168,7 @@ def _page(fit: xr.DataTree, asked: Asked, tested: xr.Dataset | None, compared: x
         "version": bayescale.__version__,
         "source": str(fit.attrs["source"]),
         "summary": f"Law '{law.name}', {law.title[:1].lower()}{law.title[1:]}, on "
-        f"{fit['observed_data'].sizes['run']} runs.",
+        f"{fit['observed_data'].sizes['run']} runs.{_of_unit(fit)}",
         "verdict": verdict(fit, splits, decision, forecasts, sensitive),
         "answer": answer(fit, asked, splits, decision, forecasts),
         "forecasts": forecast_part(forecasts, asked),
@@ -188,6 +189,10 @@ def _page(fit: xr.DataTree, asked: Asked, tested: xr.Dataset | None, compared: x
         "explorer": or_none(lambda: _explorer(fit, asked, forecasts)) if asked.budgets.size else None,
     }
     return page
+
+
+def _of_unit(fit: xr.DataTree) -> str:
+    return f" {unit_sentence(fit.attrs)}" if law_of(fit).observed.column == "loss" else ""
 
 
 def _splits(fit: xr.DataTree, asked: Asked) -> list[xr.Dataset]:
@@ -323,6 +328,7 @@ def _explorer(fit, asked: Asked, forecasts) -> dict[str, Any]:
     budgets, N = np.array(data["budgets"]), np.array(data.pop("params"))
     band = forecast_each(fit, N, definition_of(fit).tokens(N, 10**budgets), covariates=asked.at, seed=asked.seed)
     least, most = float(band["q05"].min()), float(band["q95"].max())
+    data |= {"perplexity": loss_unit(fit.attrs) == PERPLEXITY, "natsIn": NATS_IN.get(loss_unit(fit.attrs), 1.0)}
     data["chart"] = {"low": low, "high": high, "least": least, "most": most}
     x = 46 + (372 - 46) * (budgets - low) / (high - low)
     edges = {name: 150 - (150 - 12) * (band[name].values - least) / (most - least) for name in ("q05", "q50", "q95")}
@@ -330,8 +336,11 @@ def _explorer(fit, asked: Asked, forecasts) -> dict[str, Any]:
     def path(xs: np.ndarray, ys: np.ndarray) -> str:
         return "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in zip(xs, ys, strict=True))
 
-    step = next(s for s in (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5) if (most - least) / s <= 5)
-    losses = np.arange(np.ceil(least / step), np.floor(most / step) + 1) * step
+    unit = loss_unit(fit.attrs)
+    ends = [float(from_nats(end, unit)) for end in (least, most)]
+    steps = (a * 10.0**power for power in range(-2, 12) for a in (1, 2, 5))
+    step = next(s for s in steps if s >= 0.02 and (ends[1] - ends[0]) / s <= 5)
+    losses = np.arange(np.ceil(ends[0] / step), np.floor(ends[1] / step) + 1) * step
     decades = [d for d in range(int(np.ceil(low)), int(np.floor(high)) + 1)]
     decades = decades[:: 1 + len(decades) // 6]
     points = forecasts[0][1]["predictions_constant_data"]
@@ -354,5 +363,8 @@ def _explorer(fit, asked: Asked, forecasts) -> dict[str, Any]:
         "middle": path(x, edges["q50"]),
         "edge": f"{46 + (372 - 46) * (data['last'] - low) / (high - low):.1f}",
         "ticks_x": [(f"{46 + (372 - 46) * (d - low) / (high - low):.1f}", f"1e{d}") for d in decades],
-        "ticks_y": [(f"{150 - (150 - 12) * (v - least) / (most - least):.1f}", number_text(v, 4)) for v in losses],
+        "ticks_y": [
+            (f"{150 - (150 - 12) * (to_nats(v, unit) - least) / (most - least):.1f}", number_text(v, 4)) for v in losses
+        ],
+        "loss_unit": UNITS[unit],
     }

@@ -12,6 +12,7 @@ from bayescale.diagnostics import ESS_MIN, PARETO_K_MAX, R_HAT_MAX, diagnostics,
 from bayescale.fit import law_of, runs_of
 from bayescale.law import column
 from bayescale.loo import loo
+from bayescale.loss_unit import from_nats, loss_unit
 from bayescale.nested import nested_questions
 from bayescale.noise import NOISES
 from bayescale.priors import quantile
@@ -148,6 +149,7 @@ def data_part(fit: xr.DataTree) -> Part:
     for name in dict.fromkeys([*map(column, law.inputs), "compute", law.observed.column]):
         if name in runs and runs[name].dtype.kind == "f":
             values = runs[name].values
+            values = from_nats(values, loss_unit(fit.attrs)) if name == "loss" else values
             text = partial(quantity_text, name)
             rows.append([name, *(text(float(v)) for v in (values.min(), np.median(values), values.max())),
                          f"{len(np.unique(values))}"])  # fmt: skip

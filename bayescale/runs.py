@@ -18,15 +18,16 @@ import xarray as xr
 from bayescale.columns import SIZES, SPELLINGS, Found, Question, find_columns, related_columns
 from bayescale.compute import EXACT, learn, rounded, unit_of
 from bayescale.law import Law, column, positive_columns
+from bayescale.loss_unit import NATS_IN, PERPLEXITY, to_nats
 from bayescale.written import PlainError
 
 FLOPS_PER_PARAM_TOKEN = 6.0  # C = 6 N D: forward and backward pass, no attention term
-UNITS_KEPT = ("compute_unit", "compute_unit_seen")  # attributes of runs and fits: units that were said or seen
+UNITS_KEPT = ("compute_unit", "compute_unit_seen", "loss_unit")  # attributes of runs and fits: said or seen
 COUNTS = {"1": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 UNITS = {
     "params": COUNTS,
     "tokens": COUNTS,
-    "loss": {"nats": 1.0, "bits": float(np.log(2.0))},
+    "loss": NATS_IN | {PERPLEXITY: 1.0},  # a perplexity is no multiple of nats: its logarithm is taken
 }
 # how much is read, a million checkpoints and a little more: checked before the work, so that no file takes all the
 # memory
@@ -58,7 +59,8 @@ def read_runs(
         with it the columns that the law uses: its inputs and what it explains
     columns : role -> column name, e.g. ``{"loss": "pile_loss"}``; roles not given are guessed from common spellings,
         and where two columns could be meant that is an error which asks. Every input of the law is a role too
-    units : role -> unit: K, M, B, T for params and tokens, bits for loss; for compute FLOP, GFLOP, TFLOP, PFLOP,
+    units : role -> unit: K, M, B, T for params and tokens; nats, bits, bits_per_byte or perplexity for loss, which
+        is kept in nats, and in which results are then given; for compute FLOP, GFLOP, TFLOP, PFLOP,
         EFLOP, MAC, PFLOP-day or a power of ten such as 1e21. Without it params and tokens are counts, loss is nats per
         token and compute is FLOP, unless comparison with 6 N D shows another unit
 
@@ -101,8 +103,12 @@ def read_runs(
     roles = {role: found.roles[role] for role in values}
     with np.errstate(over="ignore", under="ignore"):
         values = _all_sizes({role: value * multipliers[role] for role, value in values.items()})
-    if "compute" in (units or {}):
-        said["compute_unit"] = units["compute"]
+    said |= {f"{role}_unit": unit for role, unit in (units or {}).items() if role in ("compute", "loss")}
+    if (units or {}).get("loss") == PERPLEXITY:
+        values["loss"] = to_nats(values["loss"], PERPLEXITY)
+        if (low := np.flatnonzero(~(values["loss"] > 0))).size:
+            at = f"{where}, {place} {frame.index[low[0]]}"
+            raise RunsError(f"{at}: a perplexity of {np.exp(values['loss'][low[0]]):g} (must be above 1)")
     if "compute" in roles and set(SIZES) <= values.keys():
         values["compute"], seen = _in_flop(*(values[role] for role in SIZES), "compute_unit" in said)
         said |= seen

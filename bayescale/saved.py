@@ -14,6 +14,7 @@ from bayescale.diagnostics import trust_warnings
 from bayescale.fit import FORMAT, MIN_RUNS, law_of
 from bayescale.formula import FormulaError
 from bayescale.law import TRAINING, Law, LawError, column, positive_columns, size_column
+from bayescale.loss_unit import NATS, UNITS
 from bayescale.noise import NOISES
 from bayescale.priors import to_real
 
@@ -80,6 +81,8 @@ def _optional_damage(attrs: Mapping[str, Any]) -> str:
             return f"its {name} cannot be read"
     if objection := objection_to_definition(str(attrs.get("compute", TRAINING))[: MAX_NAME + 1]):
         return f"its attribute 'compute' counts no compute: {objection}"
+    if attrs.get("loss_unit", NATS) not in UNITS:
+        return "its attribute 'loss_unit' is no unit of a loss"
     if attrs.get("compute_unit_seen", 1) != 1:
         return "its attribute 'compute_unit_seen' is not 1"
     for name in ("machine", "data_hash", "compute", "compute_unit", "compute_doubt"):

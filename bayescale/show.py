@@ -23,6 +23,7 @@ from bayescale.fit import FitError
 from bayescale.forecast import forecast_table, forecast_warnings
 from bayescale.lawfile import Law
 from bayescale.lint import check_runs
+from bayescale.loss_unit import UNITS, from_nats, loss_unit, unit_sentence
 from bayescale.planning import plan_statement
 from bayescale.reproduce import reproduction_table
 from bayescale.runs import read_text
@@ -47,7 +48,6 @@ from bayescale.target import gain_table, gain_warnings, least_compute_table, lea
 from bayescale.verdict import comparison_table, comparison_verdict, comparison_warnings
 from bayescale.written import number_text, size_text
 
-NATS = "Losses are in nats per token."
 SIZES = "N in parameters, D in tokens (7B is 7e9)"
 
 
@@ -94,7 +94,9 @@ def _runs(runs: xr.Dataset) -> Table:
         if not np.isfinite(values).any():
             continue
         text = size_text if np.nanmax(np.abs(values)) >= 1000 and name != "compute" else partial(number_text, digits=4)
-        unit = {"params": "parameters", "tokens": "tokens", "compute": "FLOP", "loss": "nats per token"}.get(name, "")
+        unit = {"params": "parameters", "tokens": "tokens", "compute": "FLOP"}.get(name, "")
+        if name == "loss":
+            values, unit = from_nats(values, loss_unit(runs.attrs)), UNITS[loss_unit(runs.attrs)]
         rows.append((name, unit, *(text(q) for q in np.nanquantile(values, [0, 0.5, 1]))))
     notes = check_runs(runs)
     return replace(
@@ -128,7 +130,7 @@ def _fit(fit: xr.DataTree) -> Table:
 
 
 def _forecast(tree: xr.DataTree, target: float | None) -> Table:
-    units = [NATS] if tree.attrs["observed"] == "loss" else []
+    units = [unit_sentence(tree.attrs)] if tree.attrs["observed"] == "loss" else []
     if {"params", "tokens"} <= set(tree["predictions_constant_data"].data_vars):
         units.append(f"{SIZES}; beyond: decades of compute (FLOP) past the largest run.")
     return replace(
@@ -141,7 +143,7 @@ def _forecast(tree: xr.DataTree, target: float | None) -> Table:
 def _allocation(result: xr.Dataset) -> Table:
     return replace(
         allocation_cells(allocation_table(result)),
-        notes=(f"{NATS} {_cost(result)}",),
+        notes=(f"{unit_sentence(result.attrs)} {_cost(result)}",),
         warnings=tuple(allocation_warnings(result)),
     )
 
@@ -151,20 +153,20 @@ def _cost(result: xr.Dataset) -> str:
 
 
 def _decision(result: xr.Dataset) -> Table:
-    notes = (*decision_statement(result), f"{NATS} {_cost(result)}")
+    notes = (*decision_statement(result), f"{unit_sentence(result.attrs)} {_cost(result)}")
     return replace(
         decision_cells(decision_table(result)), notes=notes, warnings=tuple(dict.fromkeys(decision_warnings(result)))
     )
 
 
 def _least_compute(result: xr.Dataset) -> Table:
-    notes = (f"{NATS} {_cost(result)}",)
+    notes = (f"{unit_sentence(result.attrs)} {_cost(result)}",)
     cells = least_compute_cells(least_compute_table(result))
     return replace(cells, notes=notes, warnings=tuple(least_compute_warnings(result)))
 
 
 def _gain(result: xr.Dataset) -> Table:
-    notes = (f"{NATS} {_cost(result)}",)
+    notes = (f"{unit_sentence(result.attrs)} {_cost(result)}",)
     return replace(gain_cells(gain_table(result)), notes=notes, warnings=tuple(gain_warnings(result)))
 
 

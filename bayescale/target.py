@@ -15,6 +15,7 @@ from bayescale.doors import numbers, opened_fit, opened_result
 from bayescale.fit import FitError, check_seed
 from bayescale.forecast import FAR_DECADES, QUANTILES
 from bayescale.frontier import least_budget
+from bayescale.loss_unit import PERPLEXITY, UNITS, from_nats, loss_unit, to_nats
 from bayescale.optimum import Problem, best_split
 from bayescale.problem import SplitOptions, budgets_of, check_scale, problem_of
 from bayescale.written import number_text
@@ -56,9 +57,12 @@ def least_compute(fit: xr.DataTree, loss: Any, *, seed: int = 0, **options: Unpa
             f"loss = {number_text(targets[~(np.isfinite(targets) & (targets > 0))][0], 6)}: a target above 0 is "
             "expected"
         )
+    unit = loss_unit(fit.attrs)
+    if unit == PERPLEXITY and not (targets > 1).all():
+        raise FitError(f"loss = {targets.min():g}: a perplexity above 1 is expected, as the runs of this fit have")
     problem, _ = problem_of(fit, seed=seed, **options)
     low, high = _searched(fit, problem)
-    budget, split = least_budget(problem, targets[None, :], low, high)
+    budget, split = least_budget(problem, to_nats(targets, unit)[None, :], low, high)
     reached = np.isfinite(budget)
     drawn = {"compute": budget, "N": split.N, "D": split.D, "tokens_per_param": split.D / split.N}
     result = xr.Dataset(
@@ -90,6 +94,7 @@ def least_compute(fit: xr.DataTree, loss: Any, *, seed: int = 0, **options: Unpa
         "seed": seed,
         "cost": problem.cost.text,
         "compute_counted": definition_of(fit).formula,
+        "loss_unit": unit,
         "diagnostics": fit.attrs["diagnostics"],
     }
     return result
@@ -144,6 +149,12 @@ def compute_gain(
     splits = [best_split(problem, budgets[None, :]) for problem in problems]
     check_scale(fit, budgets, splits[0])
     ours, theirs = (split.loss for split in splits)
+    unit, other_unit = loss_unit(fit.attrs), loss_unit(other.attrs)
+    if (unit == "bits_per_byte") != (other_unit == "bits_per_byte"):
+        raise FitError(
+            f"the losses of one fit are in {UNITS[unit]}, of the other in {UNITS[other_unit]}: losses per byte and per "
+            "token cannot be compared; measure both alike"
+        )
     count = min(len(ours), len(theirs))
     if len(ours) != len(theirs):
         raise FitError(
@@ -156,7 +167,7 @@ def compute_gain(
     result = xr.Dataset(
         {
             "gain": labelled(fit, needed / budgets, "budget"),
-            "difference": labelled(fit, ours - theirs, "budget"),
+            "difference": labelled(fit, from_nats(ours, unit) - from_nats(theirs, unit), "budget"),
         }
     ).assign_coords(compute=("budget", budgets))
     result["p_better"] = ("budget", (ours < theirs).mean(axis=0))
@@ -173,6 +184,7 @@ def compute_gain(
         "seed": seed,
         "cost": problems[0].cost.text,
         "compute_counted": definition_of(fit).formula,
+        "loss_unit": unit,
         "other_cost": problems[1].cost.text,
         "diagnostics": fit.attrs["diagnostics"],
         "other_diagnostics": other.attrs["diagnostics"],
@@ -227,6 +239,7 @@ def least_compute_summary(result: xr.Dataset) -> dict[str, Any]:
     return {
         "law": result.attrs["law"],
         "cost": result.attrs["cost"],
+        "loss_unit": UNITS[loss_unit(result.attrs)],
         "targets": targets,
         "diagnostics": diagnostics(result),
         "warnings": least_compute_warnings(result),
@@ -258,6 +271,7 @@ def gain_summary(result: xr.Dataset) -> dict[str, Any]:
     """Compute-equivalent gains for machines: ``budgets`` (rows of :func:`gain_table`) and ``warnings``."""
     names = ("law", "other_law", "source", "other_source", "cost", "other_cost")
     return {name: result.attrs[name] for name in names} | {
+        "loss_unit": UNITS[loss_unit(result.attrs)],
         "budgets": gain_table(result).to_dict("records"),
         "warnings": gain_warnings(result),
     }

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from bayescale.display import Table
+from bayescale.loss_unit import NATS, UNITS
 from bayescale.tables import comparison_cells, derived_cells, fit_cells, fit_sentences, priors_cells
 from bayescale.written import number_text, printable, quantity_text
 
@@ -68,6 +69,14 @@ def print_warnings(warnings: Sequence[str]) -> None:
         say(f"warning: {warning}", file=sys.stderr)
 
 
+def print_loss_unit(about: Any) -> None:
+    """The unit of the losses of a result, where it is not the usual one."""
+    from bayescale.loss_unit import loss_unit, unit_sentence
+
+    if loss_unit(about) != NATS:
+        say(unit_sentence(about))
+
+
 def print_table(table: Table) -> None:
     from rich.console import Console
     from rich.table import Table as RichTable
@@ -89,6 +98,11 @@ def print_fit(tree: Any) -> None:
     summary = fit_summary(tree)
     print_table(fit_cells(summary))
     say("\n".join(fit_sentences(summary)))
+    counted = [note for note in summary["notes"] if note["code"] in ("compute_unit", "compute_differs")]
+    for note in counted:
+        say(note["text"])
+    if summary["loss_unit"] != UNITS[NATS]:
+        say(f"Losses asked for and shown are in {summary['loss_unit']}; parameters above that are losses are in nats.")
     print_warnings(summary["warnings"])
 
 

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "bayescale"
 # each module may import only from those before it
 ORDER = """written files threads chains pareto functions formula split symbolic slope kernel_functions kernel_cache
-kernel interpreted priors lawfile law shipped noise model starts columns compute runs smooth
+kernel interpreted priors lawfile law shipped loss_unit noise model starts columns compute runs smooth
 lint_values lint_compute lint_rows lint datasets diagnostics sampling quick fit executors batch netcdf saved doors store
 reproduce many drift forecast cost surface optimum frontier problem allocate target exchange regret decide
 approaches design planning ranks calibrate calibration backtest loo weights compare verdict average

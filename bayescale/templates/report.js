@@ -16,6 +16,10 @@
     known.set(law.prepare(...law.parameters.map((_, j) => draws[j * count + i])), i * width);
   }
   const tokens = (N, C) => C / law.compute(N, 1);
+  // losses are nats inside; people see and give them in the unit of their runs
+  const shown = (value) => (page.perplexity ? Math.exp(value) : value / page.natsIn);
+  const inside = (value) => (page.perplexity ? Math.log(value) : value * page.natsIn);
+  const inUnit = (values) => values && Object.fromEntries(Object.entries(values).map(([name, value]) => [name, shown(value)]));
   // x: the law's error in its exchange of parameters and tokens, by which the loss is the law's at N e^-x and D e^x
   const loss = (i, logN, logC, x = 0) =>
     law.loss(known, i * width, Math.exp(logN - x), tokens(Math.exp(logN), Math.exp(logC)) * Math.exp(x));
@@ -137,7 +141,7 @@
   const command = (value) => Number(value.toPrecision(6)).toExponential().replace("e+", "e");
   const flop = (value) => `${value.toExponential(2).replace("e+", "e")} FLOP`;
   const percent = (value) => `${Number((100 * value).toPrecision(3))} %`;
-  const nats = (value) => value.toFixed(4);
+  const decimals = (value) => value.toFixed(4);
   const show = (id, value, text) => {
     const at = $(id);
     at.value = Number.isFinite(value) ? String(value) : "";
@@ -188,11 +192,11 @@
     showBand("best-n", why ? null : band(best), size);
     showBand("best-d", why ? null : band(bought), size);
     showBand("best-ratio", why ? null : band(ratio), (value) => String(Number(value.toPrecision(4))));
-    showBand("best-loss", result.loss, nats);
+    showBand("best-loss", inUnit(result.loss), decimals);
     show("budget", C, flop);
     say("budget-doubts", [...(why ? [`The best split is not known: ${why}.`] : []), ...doubts(result)]);
     $("budget-said").textContent = `${flop(C)}: ${why ? "best split not known" : `${size(chosen.N)} parameters on ${size(chosen.D)} tokens`}`
-      + (result.loss ? `, loss ${nats(result.loss.q50)}, 90 % band ${nats(result.loss.q05)} to ${nats(result.loss.q95)}` : "");
+      + (result.loss ? `, loss ${decimals(shown(result.loss.q50))}, 90 % band ${decimals(shown(result.loss.q05))} to ${decimals(shown(result.loss.q95))}` : "");
     $("budget-command").textContent = `bayescale allocate FIT.nc -C ${command(C)}`;
     mark(log10C, result.loss);
   };
@@ -201,12 +205,12 @@
     if (!(N > 0 && D > 0)) return;
     const result = forecast(N, D), cost = regret(N, D);
     $("run-shown").textContent = `${size(N)} parameters on ${size(D)} tokens`;
-    showBand("run-loss", result.loss, nats);
-    showBand("run-law", result.lawLoss, nats);
+    showBand("run-loss", inUnit(result.loss), decimals);
+    showBand("run-law", inUnit(result.lawLoss), decimals);
     showBand("run-regret", cost.lost, percent);
     showBand("run-wasted", cost.wasted, percent);
     const target = accept($("run-target"), 1e-3, 1e3, true);
-    const reached = result.draws && target > 0 ? result.draws.filter((value) => value <= target).length / count : NaN;
+    const reached = result.draws && target > 0 ? result.draws.filter((value) => value <= inside(target)).length / count : NaN;
     show("run-reach", reached, (value) => value.toFixed(3));
     if (!(target > 0)) $("run-reach").textContent = "no target given";
     show("run-compute", result.C, flop);
@@ -215,7 +219,7 @@
     for (const name of ["params", "drift", "noise"]) show(`run-share-${name}`, share[name], percent);
     say("run-doubts", doubts(result));
     $("run-said").textContent = `${size(N)} parameters on ${size(D)} tokens: `
-      + (result.loss ? `loss ${nats(result.loss.q50)}, 90 % band ${nats(result.loss.q05)} to ${nats(result.loss.q95)}` : "outside this page");
+      + (result.loss ? `loss ${decimals(shown(result.loss.q50))}, 90 % band ${decimals(shown(result.loss.q05))} to ${decimals(shown(result.loss.q95))}` : "outside this page");
     $("run-command").textContent = `bayescale forecast FIT.nc -N ${command(N)} -D ${command(D)}`;
   };
 

@@ -1,0 +1,50 @@
+"""The unit of a loss: inside it is nats; what people give and see is in the unit that they said.
+
+All conversions rise with the loss, so that quantiles and probabilities are those of the converted draws; a perplexity
+is exp(loss), the others are multiples.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+NATS = "nats"
+NATS_IN = {NATS: 1.0, "bits": float(np.log(2.0)), "bits_per_byte": float(np.log(2.0))}  # in one of a unit
+PERPLEXITY = "perplexity"
+UNITS = {NATS: "nats per token", "bits": "bits per token", "bits_per_byte": "bits per byte", PERPLEXITY: "perplexity"}
+LIKE_PERPLEXITY = 12.0  # nats: the entropy of a vocabulary of 160 000 tokens, more than any model need lose
+
+
+def loss_unit(about: Mapping[str, Any]) -> str:
+    """Unit of the losses of runs, a fit or a result, from its attributes; nats where nothing was said."""
+    return str(about.get("loss_unit", NATS))
+
+
+def to_nats(values: Any, unit: str) -> Any:
+    """Losses in nats from losses in a unit of UNITS."""
+    if unit == PERPLEXITY:
+        with np.errstate(all="ignore"):
+            return np.log(values)
+    return values * NATS_IN[unit]
+
+
+def from_nats(values: Any, unit: str) -> Any:
+    """Losses in a unit of UNITS from losses in nats."""
+    if unit == PERPLEXITY:
+        with np.errstate(all="ignore"):
+            return np.exp(values)
+    return values / NATS_IN[unit]
+
+
+def in_unit(result: Any, names: tuple[str, ...], unit: str) -> Any:
+    """A Dataset with these losses, in nats, turned into a unit, which their attribute ``units`` says."""
+    for name in names:
+        if unit != NATS:
+            result[name] = from_nats(result[name], unit)
+        result[name].attrs["units"] = UNITS[unit]
+    return result
+
+
+def unit_sentence(about: Mapping[str, Any]) -> str:
+    return f"Losses are in {UNITS[loss_unit(about)]}."
