@@ -37,8 +37,7 @@ NODES_MAX = 3500  # of the grid: it is made coarser rather than larger
 MAX_FLOATS = 200_000  # of draws and their weights in the page; beyond them draws are left out
 RANK_MAX = 32  # of that product
 ERROR = 1e-4  # root mean square, of a log loss
-BUDGETS = 41  # at which it is said why a split is not identified
-BUDGETS_APART = 2  # of those the ones at which the drift is asked where the best split lies
+BUDGETS = 41  # at which it is said why a split is not identified, and where the drift says that the best one lies
 
 
 def can_explore(law: Law) -> bool:
@@ -71,7 +70,7 @@ def explorer(fit: xr.DataTree, *, at: Mapping[str, float] | None = None, seed: i
     best = np.log10(split["tokens_per_param"].median(("chain", "draw")).values)[split["identified"].values]
     best = np.clip(best, ratio.min() - AROUND_MOST, ratio.max() + AROUND_MOST)
     low, high = (float(pick([*ratio, *best, np.log10(20.0)])) for pick in (min, max))
-    centres = _exchange_centres(fit, split.isel(budget=slice(None, None, BUDGETS_APART)), at)
+    centres = _exchange_centres(fit, split, at)
     spread = exchange_spread(draws.shape[1], np.random.default_rng(seed))
     grid = _grid(fit, law, at, seed, first, last, low - AROUND, high + AROUND, every)
     return {
@@ -80,7 +79,7 @@ def explorer(fit: xr.DataTree, *, at: Mapping[str, float] | None = None, seed: i
         "draws": encode(draws[:, ::every]),
         "count": len(draws[0, ::every]),
         "exchange": encode(spread[::every]),
-        "exchangeAt": budgets[::BUDGETS_APART].tolist(),
+        "exchangeAt": budgets.tolist(),
         "exchangeCentres": centres,
         "every": every,
         "grid": grid,
