@@ -79,7 +79,6 @@ def explorer(fit: xr.DataTree, *, at: Mapping[str, float] | None = None, seed: i
         "draws": encode(draws[:, ::every]),
         "count": len(draws[0, ::every]),
         "exchange": encode(spread[::every]),
-        "exchangeAt": budgets.tolist(),
         "exchangeCentres": centres,
         "every": every,
         "grid": grid,

@@ -104,7 +104,7 @@
   };
 
   // What a split costs against each draw's own best, as shares of the loss and of the budget.
-  const spread = floats(page.exchange), centres = page.exchangeCentres, budgets = page.exchangeAt;
+  const spread = floats(page.exchange), centres = page.exchangeCentres, budgets = page.budgets;
   const centre = (log10C) => {
     let j = 0;
     while (j < budgets.length - 2 && log10C > budgets[j + 1]) j += 1;
