@@ -196,7 +196,11 @@ def pymc_model(
 
 
 def _prepared(
-    runs: Any, law: Any, noise: str | None, columns: Mapping[str, str] | None, units: Mapping[str, str] | None
+    runs: Any,
+    law: Any,
+    noise: str | None,
+    columns: Mapping[str, str] | None = None,
+    units: Mapping[str, str] | None = None,
 ) -> tuple[Law, xr.Dataset, str, dict[str, float]]:
     """Law, runs, noise and reference constants, checked against each other."""
     given, law = law, load_law(DEFAULT_LAW if law is None else law)

@@ -17,7 +17,7 @@ from bayescale.law import column, law_loss, run_sizes
 from bayescale.noise import NOISES, beta_binomial_parameters, cumulative, noise_scale
 from bayescale.pareto import smoothed_weights
 from bayescale.threads import one_blas_thread
-from bayescale.written import number_text
+from bayescale.written import quantity_text
 
 CHUNK = 8_000_000  # draws x runs looked at together, where there are too many runs to keep the log likelihood of all
 MIN_DRAWS = 25  # below it no tail of the weights can be smoothed
@@ -205,7 +205,7 @@ def group_runs(fit: xr.DataTree, groups: Any) -> tuple[list[str], np.ndarray]:
         steps = np.diff(np.log(values[order])) > np.log1p(GROUP_GAP)
         members = np.empty(count, dtype=int)
         members[order] = np.concatenate([[0], np.cumsum(steps)])
-        labels = [number_text(np.exp(np.log(values[members == i]).mean())) for i in range(members.max() + 1)]
+        labels = [quantity_text(groups, np.exp(np.log(values[members == i]).mean())) for i in range(members.max() + 1)]
     else:
         found, members = np.unique(values.astype(str), return_inverse=True)
         labels = [str(label) for label in found]

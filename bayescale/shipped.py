@@ -21,13 +21,13 @@ def kind_of(law: Law) -> str:
 
 def relative_of(law: Law) -> str | None:
     """The shipped law of the same name, else of the same title; None where there is none."""
-    return law.name if law.name in laws() else _titles().get(law.title)
+    shipped = laws()
+    return law.name if law.name in shipped else next((name for name in shipped if _title(name) == law.title), None)
 
 
 @functools.cache
-def _titles() -> dict[str, str]:
-    found = {name: tomllib.loads((models_folder() / f"{name}.toml").read_text(encoding="utf-8")) for name in laws()}
-    return {content["title"]: name for name, content in found.items()}
+def _title(name: str) -> str:
+    return tomllib.loads((models_folder() / f"{name}.toml").read_text(encoding="utf-8"))["title"]
 
 
 def differences(law: Law) -> list[str]:

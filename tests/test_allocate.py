@@ -225,7 +225,7 @@ def test_table(learnt):
 
 def test_summary_for_machines(learnt):
     summary = json.loads(json.dumps(allocation_summary(allocate(learnt, BUDGETS)), allow_nan=False))
-    assert set(summary) == {"law", "cost", "budgets", "diagnostics", "warnings"}
+    assert set(summary) == {"law", "cost", "loss_unit", "budgets", "diagnostics", "warnings"}
     for budget, compute in zip(summary["budgets"], BUDGETS, strict=True):
         assert {"compute", "params", "tokens", "tokens_per_param", "loss", "identified"} <= set(budget)
         assert budget["compute"] == compute and budget["identified"] is True
@@ -382,7 +382,10 @@ def test_experts_are_given(prior_of):
         ({"ratio": 20}, r"ratio = 20: a pair \(least, most\)"),
         ({"tokens": "many"}, "tokens = 'many': a number or a pair"),
         ({"tokens": (0, 1e12)}, "tokens = 0: a finite number above 0"),
-        ({"params": (1e13, None), "ratio": (20, None)}, "has no split that keeps to the limits: params >= 1e"),
+        (
+            {"params": (1e13, None), "ratio": (20, None)},
+            "has no split that keeps to the limits: params >= 10T asks for at least 10T parameters",
+        ),
         ({"tokens": (1e50, None)}, "does not buy tokens >= 1e"),
         ({"menu": []}, "the menu is empty"),
         ({"menu": [1e9, -1]}, "menu: params = -1: a finite number above 0"),

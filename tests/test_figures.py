@@ -132,7 +132,7 @@ def test_regret_marks_the_choices_where_they_are(fit):
     assert best.get_ydata()[0] == pytest.approx(0.0, abs=1e-9)
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
     assert any(label.startswith("20 tokens per parameter") for label in labels)
-    assert any(label.startswith("N = 2e+09") for label in labels)
+    assert any(label.startswith("N = 2B") for label in labels)
 
 
 def test_calibration_curves_are_those_of_the_pit():

@@ -473,7 +473,8 @@ def test_law_from_a_path_and_passed_through(tmp_path):
         ("zzz", "unknown law 'zzz'; a law file of your own is given by its path, ./mine.toml"),
         ("", "unknown law ''"),
         ("./absent.toml", "law file 'absent.toml': No such file"),
-        ("a\0b.toml", "null byte"),
+        ("a\0b.toml", r"law file a\\x00b.toml: its name is that of the law, and must be printable"),
+        ("a\0b/c.toml", "null byte"),
     ],
 )
 def test_unknown_law(name, message):

@@ -169,7 +169,7 @@ def test_a_refit_that_fails_mends_nothing(true_fit, crossed_runs, refitted, outc
 def test_numbers_close_together_are_one_group(near):
     labels, members = group_runs(near, "params")
     np.testing.assert_array_equal(members, np.repeat(np.arange(6), 4))
-    assert labels[0] == "3.16e+07"
+    assert labels[0] == "31.6M"
     budgets = np.array([1.0, 1.04, 1.07, 5.0, 5.1, 30.0] * 4)
     fit = near.copy()
     fit["constant_data"] = near["constant_data"].to_dataset().assign(compute=("run", budgets))
