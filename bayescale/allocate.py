@@ -185,7 +185,9 @@ def held_text(split: Split) -> list[str]:
     texts = []
     for names in split.held.T:
         shares = {name: float((names == name).mean()) for name in dict.fromkeys(names) if name not in ("", EDGE)}
-        texts.append("; ".join(f"{name} in {s:.0%} of the draws" for name, s in shares.items() if s > HELD_SHARE))
+        texts.append(
+            "; ".join(f"{name} in {100 * s:.0f} % of the draws" for name, s in shares.items() if s > HELD_SHARE)
+        )
     return texts
 
 
@@ -203,7 +205,7 @@ def not_identified(fit: xr.DataTree, problem: Problem, budget: np.ndarray, split
     reasons = []
     for outside, learnt, share in zip(edge, free, share_of_prior, strict=True):
         if outside > HELD_SHARE:
-            reasons.append(f"no optimum inside the searched range in {outside:.0%} of the draws")
+            reasons.append(f"no optimum inside the searched range in {100 * outside:.0f} % of the draws")
         elif not learnt:
             reasons.append("")
         elif report["collinear"]:
@@ -213,7 +215,7 @@ def not_identified(fit: xr.DataTree, problem: Problem, budget: np.ndarray, split
         elif few:
             reasons.append(few[0])
         elif not share < NARROWER_THAN_PRIOR:
-            reasons.append(f"the band is {share:.0%} as wide as the prior's: the runs do not fix the split")
+            reasons.append(f"the band is {100 * share:.0f} % as wide as the prior's: the runs do not fix the split")
         else:
             reasons.append("")
     return reasons

@@ -66,12 +66,15 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines inst
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors (and the JSON, if asked for).")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Same seed, same draws, on one machine.")]
 Columns = Annotated[
-    list[str] | None, typer.Option("--column", metavar="ROLE=NAME", help="Which column is params, tokens, loss ...")
+    list[str] | None, typer.Option("--column", metavar="ROLE=NAME", help="Which column is which: loss=pile_loss ...")
 ]
 Units = Annotated[
-    list[str] | None, typer.Option("--unit", metavar="ROLE=UNIT", help="Units: params=M, tokens=B, loss=bits ...")
+    list[str] | None,
+    typer.Option("--unit", metavar="ROLE=UNIT", help="Units: params=M, tokens=B, loss=bits, compute=GFLOP ..."),
 ]
-Compute = Annotated[list[str], typer.Option("--compute", "-C", help="Budget, in FLOP or the cost's unit; repeatable.")]
+Compute = Annotated[
+    list[str], typer.Option("--compute", "-C", help="Budget: FLOP as the runs count it, or in the unit of --cost.")
+]
 CostFormula = Annotated[
     str | None,
     typer.Option("--cost", help="What a run costs: a formula of N, D and names in --given; default: its compute."),
@@ -322,7 +325,9 @@ def forecast(
     at: Annotated[
         list[str] | None, typer.Option("--at", metavar="NAME=VALUE", help="Another input of the law: unique_tokens=4B.")
     ] = None,
-    target: Annotated[str | None, typer.Option(help="Also print P(loss <= TARGET).")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Also print P(loss <= TARGET), in the unit of the runs' losses.")
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Save the table here (CSV).")] = None,
     seed: Seed = 0,
     as_json: Json = False,
@@ -407,7 +412,9 @@ def allocate(
 @app.command()
 def reach(
     fit: FitFile,
-    loss: Annotated[list[str], typer.Option("--loss", "-L", help="Loss to reach; may be repeated.")],
+    loss: Annotated[
+        list[str], typer.Option("--loss", "-L", help="Loss to reach, in the unit of the runs' losses; may be repeated.")
+    ],
     cost: CostFormula = None,
     given: Given = None,
     params: ParamsLimit = None,
@@ -847,7 +854,9 @@ def report(
     at: Annotated[
         list[str] | None, typer.Option("--at", metavar="NAME=VALUE", help="Another input of the law: unique_tokens=4B.")
     ] = None,
-    target: Annotated[str | None, typer.Option(help="Also tell P(loss <= TARGET).")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Also tell P(loss <= TARGET), in the unit of the runs' losses.")
+    ] = None,
     backtest: Annotated[
         bool, typer.Option("--backtest", help="Forecast the fit's own larger runs from its smaller ones (refits).")
     ] = False,

@@ -51,7 +51,8 @@ OTHERWISE = {"per", "batch", "se", "sem", "std", "sd", "stderr", "err", "error",
 # losses written in another way: words of their names, the unit that says so (--unit loss=...), and what they are
 OTHER_LOSSES = {
     "perplexity": ({"ppl", "perplexity", "perplexities"}, "perplexity", "a perplexity"),
-    "bits": ({"bpb", "bpc"}, "bits", "a loss in bits"),
+    "bits": ({"bpc"}, "bits", "a loss in bits"),
+    "bits_per_byte": ({"bpb"}, "bits_per_byte", "a loss in bits per byte"),
 }
 ERRORS = ("se", "sem", "stderr", "std_err", "std_error", "standard_error", "std", "sd", "err", "error", "uncertainty")
 SAME = 1e-3  # relative: two columns that differ by no more say the same
@@ -142,7 +143,7 @@ def _guess(
     """The column of a role that the user has not named, or None; and what to say of others."""
     full = [name for name in names if plainly(name) in NAMES[role]]
     others = [name for name in names if role == "loss" and other_loss(name)]
-    meant = [name for name in others if unit and unit.startswith(OTHER_LOSSES[other_loss(name)][1])]
+    meant = [name for name in others if unit and _kin(unit) == _kin(OTHER_LOSSES[other_loss(name)][1])]
     if meant:  # a perplexity is never called a loss, bits may be
         return _one(role, meant if unit == "perplexity" else [*meant, *full], numbers), []
     last = [name for name in names if name not in full and plainly(_last_part(name)) in NAMES[role]]
@@ -174,7 +175,13 @@ def _given_loss(name: Any, units: Mapping[str, str]) -> list[str]:
         return []
     if kind == "perplexity":
         raise Question(_other_loss(name))
-    return [f"{_shown(name)} is read in nats; its name says {OTHER_LOSSES[kind][2]} (--unit loss=bits if it is)"]
+    _, unit, what = OTHER_LOSSES[kind]
+    return [f"{_shown(name)} is read in nats; its name says {what} (--unit loss={unit} if it is)"]
+
+
+def _kin(unit: str) -> str:
+    """Bits and bits per byte are one kind of unit: which of them a column is in its name need not say."""
+    return unit.partition("_")[0]
 
 
 def _other_loss(name: Any) -> str:
@@ -250,10 +257,12 @@ def _unused(names: Sequence[Any], roles: Mapping[str, Any]) -> list[str]:
 
 
 def other_loss(name: Any) -> str | None:
-    """Which other way of writing a loss the name of a column says: "perplexity", "bits" or None."""
+    """Which other way of writing a loss the name of a column says: a key of OTHER_LOSSES, or None."""
     words = _words(name)
     kind = next((kind for kind, (those, _, _) in OTHER_LOSSES.items() if words & those), None)
-    return "bits" if kind is None and {"bits", "per"} <= words else kind
+    if kind is None and {"bits", "per"} <= words:
+        return "bits_per_byte" if "byte" in words else "bits"
+    return kind
 
 
 def related_columns(role: str, names: Sequence[Any]) -> list[Any]:

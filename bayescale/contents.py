@@ -11,6 +11,7 @@ from bayescale.display import Table, table
 from bayescale.doors import opened_fit
 from bayescale.fit import law_of
 from bayescale.report_evidence import data_part, parameters_part, priors_part
+from bayescale.runs import read_text
 from bayescale.shipped import differences, kind_of, relative_of
 from bayescale.tables import fit_sentences
 
@@ -54,7 +55,7 @@ def fit_contents(fit: xr.DataTree) -> dict[str, Any]:
             "counted_by": fit.attrs.get("rows", "row"),
             "columns": {row[0]: dict(zip(("least", "median", "most"), row[1:4], strict=True)) for row in data["rows"]},
         },
-        **({"read": fit.attrs["read"]} if "read" in fit.attrs else {}),
+        **({"read": text} if (text := read_text(fit.attrs)) else {}),
         "parameters": summary["parameters"],
         **kept,
         **read,
@@ -76,7 +77,7 @@ def contents_tables(fit: xr.DataTree) -> list[Table]:
     rows = [["law", f"{law.name}: {law.title} ({whose})"], *(["", line] for line in formula)]
     rows += [["differs", text] for text in held["law"]["differences"]]
     rows += [["noise", held["noise"]], ["runs", f"{held['runs']['count']} of {held['runs']['source']}"]]
-    rows += [["read as", str(held["read"])]] if "read" in held else []
+    rows += [["read as", held["read"]]] if "read" in held else []
     rows += [["only below", str(held["below"])]] if "below" in held else []
     rows += [["seed", str(held["seed"])]]
     for name in ("settings", "versions"):

@@ -253,7 +253,7 @@ def decision_statement(result: xr.Dataset) -> list[str]:
         region = f"{'any allowed N' if row.flat_open else 'any N'} between {size_text(row.flat_low)} and "
         region += f"{size_text(row.flat_high)} costs less than {flat}"
         if row.flat_low == row.flat_high:
-            region = f"every other size costs more than {flat}"
+            region = f"no other size that is allowed costs less than {flat}"
         left = f"It leaves {100 * row.left_over:.0f} % of the budget over. " if row.left_over >= LEFT_OVER_SAID else ""
         sentences.append(
             f"{number_text(compute)}: train {size_text(row.params)} parameters on {size_text(row.tokens)} tokens; "

@@ -90,12 +90,13 @@ def range_text(name: str, values: Any) -> str:
 
 
 def band_text(row: Any, name: str, digits: int = 3) -> str:
-    """Median and band with as many decimals as the width of the band calls for, ``digits`` at least."""
+    """Median and band with as many decimals as the width of the band calls for, ``digits`` at least; without a band the
+    median alone."""
     middle, low, high = (row[f"{name}_{label}"] for label in ("q50", "q05", "q95"))
     width = high - low
     if math.isfinite(width) and width > 0:
         digits = min(12, max(digits, 1 - math.floor(math.log10(width))))
-    return f"{middle:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+    return f"{middle:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]" if low == low else f"{middle:.{digits}f}"
 
 
 def size_band_text(row: Any, name: str) -> str:

@@ -32,7 +32,7 @@ MAX_BYTES = 64_000
 MAX_DOTS = 200  # in one line: the time that TOML takes for a dotted key grows with the square of its parts
 MAX_ENTRIES = 100  # of one table: sub-expressions, priors, derived quantities, presets
 MAX_PARTS = 2000  # numbers, names and operations of all formulas together: what is compiled for a sampler
-MAX_COMPILE_SECONDS = 40.0  # of what is sampled, estimated; of the laws that come with bayescale, 11 at most
+MAX_COMPILE_SECONDS = 40.0  # of what is sampled, estimated; of the laws that come with bayescale, 15 at most
 # what a fit calls things of its own; N_ref, L_span, data_0 and their like are taken too
 RESERVED = {
     *(*COLUMNS, *COLUMNS.values(), *FUNCTIONS, PREDICTED, "sigma", "tilt", "nu_minus_2", "overdispersion"),

@@ -49,12 +49,13 @@ def unfinished(seen: Seen) -> Iterator[Note]:
         if bad.size:
             counts = texts.iloc[bad].value_counts()
             told = listed([f"{count} {state}" for state, count in counts.items()])
+            spelt = sorted({str(text) for text in values[bad]})
             yield note(
                 seen,
                 "unfinished_runs",
                 "warning",
                 f"by the column {name}, {told} of {seen.number} runs ({where(seen, bad)}): a loss on the way is not "
-                "what the run would end at; leave them out",
+                f"what the run would end at; leave them out (in pandas runs[~runs[{name!r}].isin({spelt})])",
                 bad,
             )
 

@@ -280,7 +280,7 @@ def _tightest(bounds: Mapping[str, np.ndarray], pick: Any) -> tuple[np.ndarray, 
 def _why_impossible(amount: float, lows, highs, where: tuple[int, ...], share: float) -> str:
     start = f"a budget of {number_text(amount, 4)}"
     if share < 1:
-        start = f"{start}, in {share:.0%} of the draws of its cost,"
+        start = f"{start}, in {100 * share:.0f} % of the draws of its cost,"
     if not np.isfinite(highs[EDGE][where]):
         return f"{start} does not buy one token for one parameter: nothing can be trained"
     for name, value in highs.items():

@@ -76,7 +76,7 @@ def least_compute(fit: xr.DataTree, loss: Any, *, seed: int = 0, **options: Unpa
     for share, budgets in zip(reached.mean(axis=0), budget.T, strict=True):
         if share < REACHED_BY:
             reasons.append(
-                f"{1 - share:.0%} of the draws do not reach it at any budget up to {number_text(high, 2)}: "
+                f"{100 * (1 - share):.0f} % of the draws do not reach it at any budget up to {number_text(high, 2)}: "
                 "it is below their irreducible loss, or below what the limits leave"
             )
         elif (budgets <= low).mean() > HELD_SHARE:

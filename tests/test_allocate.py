@@ -126,7 +126,7 @@ def test_collinear_runs(true_fit):
 def test_band_of_the_prior_is_not_identified(make_fit, crossed_runs, rng):
     result = allocate(prior_fit(make_fit, crossed_runs(), "chinchilla", rng), 1e22)
     assert not result["identified"].values.any()
-    assert result["why_not"].values[0].endswith("% as wide as the prior's: the runs do not fix the split")
+    assert result["why_not"].values[0].endswith(" % as wide as the prior's: the runs do not fix the split")
 
 
 NO_OPTIMUM = """
@@ -171,7 +171,7 @@ def test_law_without_an_interior_optimum(law_file, make_fit, crossed_runs, rng):
     text = NO_OPTIMUM.replace("(D/D_ref)**(-beta)", "(D/D_ref)**beta")
     result = allocate(make_fit(law_file(text), users_parameters(runs, 0.002, rng), runs), 1e20)
     assert not result["identified"].values.any()
-    assert result["why_not"].values[0] == "no optimum inside the searched range in 100% of the draws"
+    assert result["why_not"].values[0] == "no optimum inside the searched range in 100 % of the draws"
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_cost_in_money_with_uncertain_use_of_the_hardware(learnt):
 def test_limit_that_holds_is_said_and_leaves_no_band(learnt):
     result = allocate(learnt, [1e22, 1e23], ratio=(200, None))
     np.testing.assert_allclose(result["tokens_per_param"], 200, rtol=1e-9)
-    assert list(result["held"].values) == ["tokens per parameter >= 200 in 100% of the draws"] * 2
+    assert list(result["held"].values) == ["tokens per parameter >= 200 in 100 % of the draws"] * 2
     assert result["identified"].all() and not any(result["why_not"].values), "who sets a limit knows the split"
     table = allocation_table(result)
     assert np.isnan(table[["params_q05", "params_q95", "tokens_per_param_q05"]].values).all(), "no band of no width"
@@ -274,7 +274,7 @@ def test_more_money_than_the_limits_let_one_spend(learnt):
     np.testing.assert_allclose(
         [result["N"].values.ravel(), result["D"].values.ravel()], [[1e9], [1e10]] * np.ones(2000)
     )
-    assert result["held"].values[0] == "params <= 1B and tokens <= 10B in 100% of the draws"
+    assert result["held"].values[0] == "params <= 1B and tokens <= 10B in 100 % of the draws"
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -307,7 +307,7 @@ def test_five_runs_tell_no_split(true_fit, crossed_runs):
 def test_sizes_can_be_held(learnt):
     fixed = allocate(learnt, 1e22, params=1e9)
     np.testing.assert_allclose([fixed["N"].values.ravel()[0], fixed["D"].values.ravel()[0]], [1e9, 1e22 / 6e9])
-    assert fixed["held"].values[0] == "params = 1B in 100% of the draws"
+    assert fixed["held"].values[0] == "params = 1B in 100 % of the draws"
     tokens = allocate(learnt, 1e22, tokens=1e11)
     np.testing.assert_allclose(tokens["N"], 1e22 / 6e11, rtol=1e-9)
 

@@ -161,7 +161,7 @@ def test_a_perplexity_is_a_question_and_not_a_loss(name):
 
 def test_bits_are_found_by_their_unit():
     table = {"params": N, "tokens": D, "val_bpb": LOSS / 3}
-    asks(table, "val_bpb", option="--unit loss=bits")
+    asks(table, "val_bpb", option="--unit loss=bits_per_byte")
     runs = read_runs(table, units={"loss": "bits"})
     assert read_text(runs.attrs).startswith("loss = val_bpb [bits]")
     assert runs.loss.values == pytest.approx(LOSS / 3 * np.log(2))

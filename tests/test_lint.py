@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -171,6 +173,9 @@ def test_crashed_runs_are_named(rng, name):
     note = codes(table | {name: state})["unfinished_runs"]
     assert note.rows == (3, 5, 8) and note.severity == "warning"
     assert "1 crashed, 1 failed and 1 running of 24 runs (rows 3, 5 and 8)" in note.text
+    frame = pd.DataFrame(table | {name: state})  # what it says to do is what does it
+    (filtered,) = re.findall(r"\(in pandas runs(.*)\)$", note.text)
+    assert list(eval(f"runs{filtered}", {"runs": frame}).index) == [row for row in range(24) if row not in (3, 5, 8)]
 
 
 def test_a_word_among_others_is_no_state(rng):

@@ -78,6 +78,9 @@ def test_what_is_in_a_fit(changed, true_fit, crossed_runs):
     assert "NOT the law 'chinchilla' that bayescale ships" in text and SAID in text
     shipped = true_fit(draws=100)
     assert fit_contents(shipped)["law"]["kind"] == "shipped"
+    shipped.attrs["read"] = json.dumps({"loss": "val_loss [nats]", "compute": "6 N D"})
+    assert fit_contents(shipped)["read"] == "loss = val_loss [nats], compute = 6 N D"  # a line, as everywhere
+    assert "read as" in str(contents_tables(shipped)[0]) and "{" not in fit_contents(shipped)["read"]
     assert "as bayescale ships it" in str(contents_tables(shipped)[0])
     with pytest.raises(FitError, match="a fit is expected"):
         fit_contents(crossed_runs())

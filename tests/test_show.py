@@ -76,6 +76,12 @@ def test_a_warning_of_the_runs_stays_with_everything_that_is_made_of_their_fit(r
     assert show(results[kind]).warnings.count(NOTED["text"]) == 1
 
 
+@pytest.mark.parametrize("kind", OF_A_FIT)
+def test_what_is_not_there_is_not_printed_as_a_number(results, kind):
+    """A gain of a fit over itself has no band: it stands alone."""
+    assert not re.search(r"\bnan\b", str(show(results[kind])))
+
+
 def _reproduction(fit, runs):
     """The same fit, as if made again by other draws."""
     again = fit.map_over_datasets(
@@ -229,7 +235,7 @@ def test_a_notebook_shows_the_html(results):
         (1.4911, 1.5612, 1.6222, "1.561 [1.491, 1.622]"),
         (1.49112, 1.49234, 1.49348, "1.4923 [1.4911, 1.4935]"),
         (2.00e-5, 2.11e-5, 2.22e-5, "0.0000211 [0.0000200, 0.0000222]"),
-        (np.nan, 1.5, np.nan, "1.500 [nan, nan]"),
+        (np.nan, 1.5, np.nan, "1.500"),
         (1.5, 1.5, 1.5, "1.500 [1.500, 1.500]"),
     ],
 )

@@ -68,7 +68,7 @@ def test_a_loss_below_the_floor_is_said_to_be_out_of_reach(learnt):
     result = least_compute(learnt, [2.0, 1.5])
     assert list(result["identified"].values) == [True, False] and result["p_reached"].values[1] == 0
     assert np.isinf(result["compute"].values[..., 1]).all()
-    assert "100% of the draws do not reach it" in " ".join(least_compute_warnings(result))
+    assert "100 % of the draws do not reach it" in " ".join(least_compute_warnings(result))
     summary = least_compute_summary(result)
     assert summary["targets"][0]["compute"]["q05"] < summary["targets"][0]["compute"]["q95"]
     table = least_compute_table(result)
