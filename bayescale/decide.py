@@ -179,7 +179,10 @@ def _decision(
     chosen = sizes[np.nanargmin(expected_log_loss(problem, sizes, budget))]
     found = judge(problem, best, np.concatenate([[chosen], others]), budget)
     near = np.abs(np.log(best.N / found.N)) <= np.log(factor) * (1 + 1e-12)
-    low, high, is_open = flat_region(grid, np.exp(curve), tolerance, items, found.expected[0])
+    # the chosen size is one of the curve: it may be the only one within the tolerance
+    place = np.searchsorted(grid, chosen)
+    around = np.insert(grid, place, chosen), np.insert(np.exp(curve), place, found.expected[0])
+    low, high, is_open = flat_region(*around, tolerance, items, found.expected[0])
     exchange = problem.surface.exchange
     return {
         "N": found.N,

@@ -245,3 +245,10 @@ def test_table_statement_summary(decided):
 def test_requests_of_no_use(options, message, learnt):
     with pytest.raises(FitError, match=message):
         decide(learnt, 1e22, **options)
+
+
+def test_the_only_size_within_the_tolerance_is_the_chosen_one(learnt):
+    """A tolerance so small that no other size of the curve keeps it: the flat region is the choice itself."""
+    result = decide(learnt, 1e21, tolerance=1e-12)
+    low, high = float(result["flat_low"][0]), float(result["flat_high"][0])
+    assert low == pytest.approx(float(result["N"][0, 0]), rel=1e-3) and high == pytest.approx(low, rel=1e-3)

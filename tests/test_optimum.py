@@ -202,10 +202,12 @@ def test_one_draw_against_scipy(rng):
     values = drawn(law, 3, rng)
     surface = loss_surface(law, values)
     found = best_split(problem(law, values), np.array([[1e22]]))
+    every = np.linspace(0.0, np.log(1e22 / 6), 20_001)  # one parameter to one token
+    lowest = loss_at(surface, np.exp(every)[None, :], 1e22 / 6 / np.exp(every)[None, :]).argmin(axis=1)
     for i in range(3):
-        best = minimize_scalar(
+        best = minimize_scalar(  # from the lowest of many, for there may be two wells
             lambda x, i=i: loss_at(surface, np.exp(x), 1e22 / 6 / np.exp(x))[i, 0],
-            bounds=(0.0, np.log(1e22 / 6)),  # one parameter to one token
+            bounds=(every[max(lowest[i] - 1, 0)], every[min(lowest[i] + 1, len(every) - 1)]),
             method="bounded",
             options={"xatol": 1e-9},
         )
@@ -339,7 +341,9 @@ def test_exponents_of_the_frontier(rng):
     split = best_split(which, BUDGETS[:, 1:2])
     slopes = frontier_slopes(which, BUDGETS[:, 1:2], split)
     v = with_where(law, values)
-    np.testing.assert_allclose(slopes["a"], v["beta"] / (v["alpha"] + v["beta"]), atol=1e-5)
+    free = split.held == ""  # the closed form knows of no least size
+    assert free.mean() > 0.9
+    np.testing.assert_allclose(slopes["a"][free], (v["beta"] / (v["alpha"] + v["beta"]))[free], atol=1e-5)
     np.testing.assert_allclose(slopes["a"] + slopes["b"], 1.0, atol=1e-9)
 
 

@@ -11,12 +11,12 @@ from bayescale.starts import STARTS, start_points, unbounded
 
 
 def test_starts_lie_at_the_truth(crossed_runs):
-    runs, law = crossed_runs(scatter=0.001), load_law("chinchilla")
+    runs, law = crossed_runs(12, 10, scatter=0.001), load_law("chinchilla")
     inputs = inputs_of(law, runs, reference_constants(law, runs))
     found, sigma = start_points(law, inputs, np.log(runs["loss"].values), 0.0, seed=1)
     loss = law_loss(law, {name: value[:, None] for name, value in found.items()} | inputs)
     error = np.log(loss / runs["loss"].values)
-    assert error.shape == (STARTS, 24) and np.sqrt((error**2).mean(axis=1)).max() < 0.004
+    assert error.shape == (STARTS, 120) and np.sqrt((error**2).mean(axis=1)).max() < 0.004
     assert np.median(sigma) == pytest.approx(0.001, rel=0.5)
 
 
