@@ -924,9 +924,12 @@ def show(fit: FitFile, as_json: Json = False, quiet: Quiet = False) -> None:
     if as_json:
         print_json(fit_contents(opened))
     elif not quiet:
-        for table in contents_tables(opened):
+        for position, table in enumerate(contents_tables(opened)):
+            if position:
+                say("")
             print_table(table)
-            say("".join(f"{note}\n" for note in table.notes))
+            for note in table.notes:
+                say(note)
             print_warnings(table.warnings)
 
 
