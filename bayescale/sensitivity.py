@@ -146,8 +146,8 @@ def _weighted_median(draws: xr.DataArray, weights: np.ndarray | None) -> float:
 def _plain(row: dict[str, Any]) -> str:
     moved = [row[name] for name in ("median_half", "median_double")]
     shown = (
-        f" (median {number_text(row['median'], 4)}; {number_text(moved[0], 4)} with the prior half as strong, "
-        f"{number_text(moved[1], 4)} twice as strong)"
+        f" (median {size_text(row['median'], 4)}; {size_text(moved[0], 4)} with the prior half as strong, "
+        f"{size_text(moved[1], 4)} twice as strong)"
         if np.isfinite(moved).all()
         else ""
     )

@@ -1,5 +1,7 @@
 """Densities of priors against scipy; power-scaling against a closed form."""
 
+import re
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -75,6 +77,7 @@ def test_prior_that_decides_is_named(hand_fit):
     assert loose["prior"][0] > 4 * tight["prior"][0] and tight["decided_by"][0] == "runs"
     assert len(sensitivity_warnings(loose)) >= 1 and not sensitivity_warnings(tight)
     assert "the prior" in sensitivity_warnings(loose)[0] and "half as strong" in sensitivity_warnings(loose)[0]
+    assert not any(re.search(r"\d\.\d+e1\d", text.partition("(")[2]) for text in sensitivity_warnings(loose)), "7B"
     summary = sensitivity_summary(fit, loose)
     assert summary["law"] == "chinchilla" and len(summary["quantities"]) == 4 and summary["warnings"]
 
