@@ -63,6 +63,7 @@ def plot_frontier(fit: xr.DataTree, compute: float | None = None) -> "Figure":
 
     compute = None if compute is None else number("compute", compute)
     fit = opened_fit(fit)
+    problem_of(fit)  # a law that splits no budget is refused here: its runs need no compute
     data, (dots, count) = fit["constant_data"], _dots(fit)
     low, largest = float(data["compute"].min()), float(data["compute"].max())
     end = max(BEYOND * largest, 2 * (compute or 0.0))
@@ -108,8 +109,8 @@ def plot_surface(fit: xr.DataTree, compute: float | None = None) -> "Figure":
 
     compute = None if compute is None else number("compute", compute)
     fit = opened_fit(fit)
-    data, (dots, count) = fit["constant_data"], _dots(fit)
     problem, _ = problem_of(fit)
+    data, (dots, count) = fit["constant_data"], _dots(fit)
     definition = definition_of(fit)
     budget = compute or 10 * float(data["compute"].max())
     split = allocate(fit, budget)
