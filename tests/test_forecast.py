@@ -290,7 +290,7 @@ def test_table(learnt):
 def test_summary_for_machines(learnt):
     tree = forecast(learnt, [1e10, 1e11], 1e12)
     summary = json.loads(json.dumps(forecast_summary(tree), allow_nan=False))
-    assert set(summary) == {"law", "points", "diagnostics", "warnings"} and len(summary["points"]) == 2
+    assert set(summary) == {"law", "loss_unit", "points", "diagnostics", "warnings"} and len(summary["points"]) == 2
     for point in summary["points"]:
         sizes = {"params", "tokens", "compute", "decades_beyond", "nearest_run"}
         assert set(point) == {*sizes, "law_loss", "loss", "share_of_variance"}
