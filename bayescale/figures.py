@@ -21,7 +21,7 @@ BAND, POINT, TRUTH, LAW, OTHER = "#0072B2", "#666666", "#D55E00", "#009E73", "#C
 HORIZONS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 WIDE = (7.6, 4.6)  # inches; at 10 pt legible in print, on a slide, and across a page
 RUNS_SHOWN = 500  # dots for runs in one picture: more hide each other, and make a page as large as they are many
-LOSS_STEPS = tuple(factor * 10.0**power for power in range(-4, 3) for factor in (1, 2, 5))
+LOSS_STEPS = (1, 2, 5, 10)  # times a power of ten: between two ticks of an axis of losses
 
 
 @contextmanager
@@ -98,7 +98,8 @@ def loss_axis(axis: Any, label: str, *, logarithmic: bool = True, most: int = 8)
     if logarithmic:
         getattr(axes, f"set_{name}scale")("log")
     low, high = sorted(axis.get_view_interval())
-    step = next(s for s in LOSS_STEPS if (high - low) / s <= most)
+    power = 10.0 ** np.floor(np.log10((high - low) / most))
+    step = next(factor * power for factor in LOSS_STEPS if factor * power * most >= 0.999 * (high - low))
     ticks = np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
     if logarithmic:  # the upper ones crowd
         kept: list[float] = []

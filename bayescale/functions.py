@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import scipy
+import xarray as xr
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,12 @@ BELOW_ONE = 1 - 2.0**-53  # the largest share that is not rounded to 1, of which
 def _saturation(log_z: Any, alpha: Any) -> Any:
     """r in (0, 1) with r / (1 - r)**alpha = z, by Newton on the logit of r, where the equation is monotone.
 
-    There is none for an alpha below 0: not a number.
+    There is none for an alpha below 0: not a number. Dimensions of DataArrays are matched by name.
     """
+    return xr.apply_ufunc(_saturation_arrays, log_z, alpha)
+
+
+def _saturation_arrays(log_z: Any, alpha: Any) -> Any:
     log_z, alpha = np.clip(log_z, -1e300, 1e300), np.where(alpha >= 0, np.maximum(alpha, 1e-300), np.nan)
     s = _saturation_start(np, log_z, alpha)
     for _ in range(SATURATION_STEPS):

@@ -385,7 +385,7 @@ def test_tables_of_results_are_marked_too(unconverged):
 
 # ---- a fit of another law -------------------------------------------------------------------------------------------
 
-SOME = ("power_compute", "power_params", "kaplan", "data_constrained", "coupled")
+SOME = ("power_compute", "power_params", "kaplan", "data_constrained", "coupled", "m4", "farseer")
 
 
 def _fit_of(law, make_fit, draws=40):

@@ -340,3 +340,11 @@ def test_any_text_gives_a_tree_or_a_formula_error(text):
     with np.errstate(all="raise"):
         evaluate(tree, dict.fromkeys(names(tree), 2.0))
     latex(tree)
+
+
+def test_saturation_matches_dimensions_by_name():
+    z = xr.DataArray(np.linspace(-3.0, 3.0, 6).reshape(2, 3), dims=("draw", "run"))
+    alpha = xr.DataArray([0.5, 2.0], dims="draw")
+    r = evaluate(parse("saturation(z, alpha)"), {"z": z, "alpha": alpha})
+    assert r.dims == ("draw", "run")
+    np.testing.assert_allclose(np.log(r) - alpha * np.log1p(-r), z, atol=1e-9)
