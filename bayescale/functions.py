@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import scipy
-import xarray as xr
 
 
 @dataclass(frozen=True)
@@ -76,6 +75,10 @@ def _saturation(log_z: Any, alpha: Any) -> Any:
 
     There is none for an alpha below 0: not a number. Dimensions of DataArrays are matched by name.
     """
+    if not (hasattr(log_z, "dims") or hasattr(alpha, "dims")):
+        return _saturation_arrays(log_z, alpha)
+    import xarray as xr  # whoever has a DataArray has loaded it
+
     return xr.apply_ufunc(_saturation_arrays, log_z, alpha)
 
 
