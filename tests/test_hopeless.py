@@ -46,10 +46,10 @@ rng = np.random.default_rng(6)
 # the runs, whether they are refused, and what is said of them
 HOPELESS = {
     "20 tokens a parameter": (line(many, 20 * many), False, "N and D move together in the runs, along D = 20 N"),
-    "one budget": (line(many, 1e20 / 6 / many), False, "N and D move together in the runs, along N D = 1.67e+19"),
-    "one D": (line(many, 1e10), True, "all 30 runs have tokens = 1e+10"),
-    "one N": (line(1e9, many), True, "all 30 runs have params = 1e+09"),
-    "one size": (line(np.full(20, 1e9), 1e10), True, "all 20 runs have params = 1e+09"),
+    "one budget": (line(many, 1e20 / 6 / many), False, "N and D move together in the runs, along N D = 1.67e19"),
+    "one D": (line(many, 1e10), True, "all 30 runs have tokens = 10B"),
+    "one N": (line(1e9, many), True, "all 30 runs have params = 1B"),
+    "one size": (line(np.full(20, 1e9), 1e10), True, "all 20 runs have params = 1B"),
     "identical rows": (
         dict.fromkeys(("params", "tokens"), np.full(20, 1e9)) | {"loss": np.full(20, 2.3)},
         True,
@@ -59,7 +59,7 @@ HOPELESS = {
     "rising loss": (crossed(lambda n, d: 2 + 0.1 * np.log10(n * d)), False, "loss rises with compute"),
     "two runs": (first(2), True, "2 run(s); a fit needs at least 4"),
     "three runs": (first(3), True, "3 run(s); a fit needs at least 4"),
-    "four runs": (first(4), False, "4 runs: bands will be wide and rest on the priors"),
+    "four runs": (first(4), False, "4 runs do not tell the"),
     "pure noise": (crossed(lambda n, d: 3 * scatter(n.size, 0.3)), False, " % around the law, where runs that a law"),
     "two recipes": (crossed(lambda n, d: law(n, d) * np.where(np.arange(30) % 2, 1, 1.5)), False, " % around the law"),
     "a third diverged": (with_loss(**{f"r{i}": 9 + rng.uniform() for i in range(0, 30, 3)}), False, "around the law"),
@@ -68,7 +68,7 @@ HOPELESS = {
     "a loss of zero": (with_loss(r4=0.0), True, "loss = 0 (must be > 0)"),
     "a loss that is missing": (with_loss(r4=np.nan), True, "loss is empty"),
     "an infinite loss": (with_loss(r2=np.inf), True, "loss = inf (must be finite)"),
-    "typing errors": (with_loss(r3=80.0, r11=0.01), False, "2 run(s) lie more than 2 % and 6 robust sd off"),
+    "typing errors": (with_loss(r3=80.0, r11=0.01), False, "2 runs lie more than 2 % and 6 robust sd off"),
     "N and D swapped": (
         {"params": crossed()["tokens"], "tokens": crossed()["params"], "loss": crossed()["loss"]},
         False,
