@@ -212,6 +212,8 @@ def _by_letter(role: str, letters: list[Any], names: Sequence[Any], numbers: Cal
 
 def _one(role: str, found: list[Any], numbers: Callable[[Any], np.ndarray | None]) -> Any:
     """The only column found; of several that say the same the first."""
+    if len(found) == 1:  # of very many runs it takes long to look at the numbers
+        return found[0]
     filled = [name for name in found if numbers(name) is not None] or found
     if len(filled) > 1 and not _all_same(filled, numbers):
         raise Question(_which(role, filled))
