@@ -119,12 +119,14 @@ def isolated(seen: Seen) -> Iterator[Note]:
         return
     columns = {symbol(name): values for name, values in seen.sizes.items()}
     if {"params", "tokens"} <= seen.sizes.keys():
-        columns["tokens per parameter"] = seen.sizes["tokens"] / seen.sizes["params"]
+        with np.errstate(over="ignore"):  # sizes at both ends of what a float holds
+            columns["tokens per parameter"] = seen.sizes["tokens"] / seen.sizes["params"]
     for name, values in columns.items():
         order = np.argsort(values)
         for first, second in ((order[-1], order[-2]), (order[0], order[1])):
-            times = float(np.exp(np.log(values[first]) - np.log(values[second])))
-            if not 1 / ALONE < times < ALONE:
+            with np.errstate(all="ignore"):
+                times = float(np.exp(np.log(values[first]) - np.log(values[second])))
+            if np.isfinite(times) and times > 0 and not 1 / ALONE < times < ALONE:
                 far = (
                     f"{number_text(times, 2)} times the next largest"
                     if times > 1
