@@ -126,11 +126,12 @@ def isolated(seen: Seen) -> Iterator[Note]:
         for first, second in ((order[-1], order[-2]), (order[0], order[1])):
             with np.errstate(all="ignore"):
                 times = float(np.exp(np.log(values[first]) - np.log(values[second])))
-            if np.isfinite(times) and times > 0 and not 1 / ALONE < times < ALONE:
+            # endless or none at all is far too; of two ratios that both overflow nothing is known
+            if not (np.isnan(times) or 1 / ALONE < times < ALONE):
                 far = (
                     f"{number_text(times, 2)} times the next largest"
                     if times > 1
-                    else (f"the next smallest is {number_text(1 / times, 2)} times it")
+                    else (f"the next smallest is {number_text(1 / times if times else np.inf, 2)} times it")
                 )
                 alone = where(seen, np.array([first]))
                 yield note(
