@@ -157,8 +157,9 @@ def _guess(
         if others and not letters:
             raise Question(_other_loss(others[0]))
         return _by_letter(role, letters, [*others, *names], numbers), []
+    full, passed_over = _without_training(full) if role == "loss" else (full, [])
     name = _one(role, full or last or vague, numbers)
-    notes = [
+    notes = passed_over + [
         f"{_shown(other)} is not read as {role}, {_shown(name)} is (--column {role}={_shown(other)} if it should be)"
         for other in (*(last if full else ()), *letters)
         if not (_all_same([name, other], numbers) or _proportional(name, other, numbers))
@@ -208,6 +209,15 @@ def _by_letter(role: str, letters: list[Any], names: Sequence[Any], numbers: Cal
             f"loss? If so say it (columns={{'loss': {letters[0]!r}}}, --column loss={_shown(letters[0])})"
         )
     return letters[0]
+
+
+def _without_training(losses: list[Any]) -> tuple[list[Any], list[str]]:
+    """A column called just ``loss`` is not a training loss where the file calls another column that."""
+    if not any(plainly(name) == "loss" for name in losses):
+        return losses, []
+    training = [name for name in losses if "train" in plainly(name)]
+    notes = [f"{_shown(name)} is not read as loss (--column loss={_shown(name)} if it should be)" for name in training]
+    return [name for name in losses if name not in training], notes
 
 
 def _one(role: str, found: list[Any], numbers: Callable[[Any], np.ndarray | None]) -> Any:

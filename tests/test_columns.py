@@ -118,6 +118,14 @@ def test_two_columns_that_could_be_the_same_thing_are_a_question(more, names, ro
     assert f"{role} = {FULL_ROLES[role]}" in read_text(settled.attrs) or role == "loss"
 
 
+def test_a_loss_beside_a_training_loss_is_read():
+    table = FULL | {"train_loss": LOSS - 0.1, "loss": LOSS}
+    del table["val_loss"]
+    text, notes = read(table)
+    assert "loss = loss" in text and any("train_loss is not read as loss" in note for note in notes)
+    asks(table | {"val_loss": LOSS + 0.1}, "loss", "val_loss", option="--column loss=")
+
+
 FULL_ROLES = {"params": "n_params", "tokens": "n_tokens", "loss": "val_loss", "compute": "flops"}
 
 
