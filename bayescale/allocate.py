@@ -18,6 +18,7 @@ from bayescale.forecast import QUANTILES, distance_warnings, forecast, quantiles
 from bayescale.formula import evaluate
 from bayescale.frontier import frontier_slopes
 from bayescale.law import TRAINING, Law, sample_priors, with_where
+from bayescale.lint_values import plausible_counts
 from bayescale.loss_unit import UNITS, in_unit, loss_unit
 from bayescale.optimum import EDGE, Limits, Problem, Split, best_split
 from bayescale.problem import (
@@ -201,10 +202,14 @@ def not_identified(fit: xr.DataTree, problem: Problem, budget: np.ndarray, split
     if free.any():
         share_of_prior[free] = _share_of_prior(fit, law, problem, budget, split, np.flatnonzero(free))
     runs, parameters = fit["observed_data"].sizes["run"], len(law.priors)
-    few = [note["text"] for note in json.loads(fit.attrs["notes"]) if note["code"] in FEW_SIZES]
+    notes, data = json.loads(fit.attrs["notes"]), fit["constant_data"]
+    few = [note["text"] for note in notes if note["code"] in FEW_SIZES]
+    units = [note["text"] for note in notes if note["code"] == "units"]
     reasons = []
     for outside, learnt, share in zip(edge, free, share_of_prior, strict=True):
-        if outside > HELD_SHARE:
+        if units and not plausible_counts(data["params"].values, data["tokens"].values):
+            reasons.append(units[0])
+        elif outside > HELD_SHARE:
             reasons.append(f"no optimum inside the searched range in {100 * outside:.0f} % of the draws")
         elif not learnt:
             reasons.append("")

@@ -89,6 +89,17 @@ def collinear(seen: Seen) -> Iterator[Note]:
         )
 
 
+# Beyond these no study of the field lies, toys included: such sizes are thousands, millions or billions of something.
+PLAUSIBLE_RATIO = (1e-3, 1e6)  # tokens per parameter, of the medians
+FEWEST_COUNTED = 1e3  # median params or tokens
+
+
+def plausible_counts(params: np.ndarray, tokens: np.ndarray) -> bool:
+    """Whether sizes of runs can be counts: False for what nobody has trained, toys included."""
+    N, D = float(np.median(params)), float(np.median(tokens))
+    return PLAUSIBLE_RATIO[0] < D / N < PLAUSIBLE_RATIO[1] and min(N, D) > FEWEST_COUNTED
+
+
 def units(seen: Seen) -> Iterator[Note]:
     """Sizes that are no counts of parameters and tokens."""
     median = {name: float(np.median(seen.sizes[name])) for name in ("params", "tokens") if name in seen.sizes}

@@ -5,8 +5,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bayescale.cost import spend
+from bayescale.fit import FitError
 from bayescale.optimum import EDGE, Problem, Split, best_split, log_range, tokens_within
 from bayescale.surface import loss_at
+from bayescale.written import number_text
 
 CANDIDATES = 49  # sizes at which the expected loss is looked at
 REACH = 8.0  # times below and above the band of N* at which they begin and end, at first
@@ -76,6 +78,11 @@ def candidates(problem: Problem, split: Split, budget: float, tolerance: float) 
     for _ in range(WIDENINGS):
         N = _grid(problem, split, budget, reach)
         curve = expected_log_loss(problem, N, budget)
+        if not np.isfinite(curve).any():
+            raise FitError(
+                f"compute {number_text(budget)}: no size can be trained in every draw of the cost within the limits; "
+                "relax a limit, give a larger budget or a narrower range of the cost's values"
+            )
         *_, is_open = flat_region(N, np.exp(curve - np.nanmin(curve)), tolerance)
         if not is_open or problem.menu is not None:
             break

@@ -8,7 +8,7 @@ from scipy.optimize import minimize_scalar
 
 from bayescale.allocate import allocate, allocation_summary, allocation_table, allocation_warnings
 from bayescale.approaches import approaches
-from bayescale.decide import decide
+from bayescale.decide import decide, decision_statement, decision_table
 from bayescale.fit import FitError, draws_of
 from bayescale.forecast import QUANTILES
 from bayescale.law import law_loss, load_law, sample_priors
@@ -107,6 +107,19 @@ def test_seeds(learnt):
 
 
 # ---- what is not identified is said to be so ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limits", [{}, {"params": (None, 1e9)}])
+def test_tokens_in_billions_give_no_advice(learnt, limits):
+    told = "median params 410M and tokens 50 look like other units"
+    fit = learnt.copy()
+    fit.attrs = learnt.attrs | {"notes": json.dumps([{"code": "units", "severity": "warning", "text": told}])}
+    assert allocate(fit, BUDGETS, **limits)["identified"].values.all()  # of small models the note alone is none
+    fit["constant_data"] = fit["constant_data"].to_dataset().assign(tokens=fit["constant_data"]["tokens"] / 1e9)
+    result = allocate(fit, BUDGETS, **limits)
+    assert not result["identified"].values.any() and list(result["why_not"].values) == [told] * 3
+    chosen = decide(fit, BUDGETS, **limits)
+    assert not decision_statement(chosen) and decision_table(chosen).empty
 
 
 def test_collinear_runs(true_fit):
