@@ -22,8 +22,8 @@ import numpy as np
 import xarray as xr
 
 import bayescale
-from bayescale.backtest import scores
-from bayescale.batch import Failure
+from bayescale.evidence.backtest import scores
+from bayescale.jobs.batch import Failure
 
 TRUTH = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3659}  # Besiroglu et al. 2024
 TURNS = 5  # that the ways take

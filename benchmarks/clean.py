@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 import bayescale
-from bayescale.drift import shipped_prior
-from bayescale.fit import draws_of
-from bayescale.law import law_loss, load_law
-from bayescale.noise import NOISES, noise_scale, sample_noise
+from bayescale.fitting.fit import draws_of
+from bayescale.forecasts.drift import shipped_prior
+from bayescale.laws.law import law_loss, load_law
+from bayescale.laws.scatter import NOISES, noise_scale, sample_noise
 
 BUDGETS = np.geomspace(1e18, 1e21, 10)
 SIZES_PER_BUDGET = 10

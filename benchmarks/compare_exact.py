@@ -14,9 +14,9 @@ import pandas as pd
 from scipy.special import logsumexp
 
 import bayescale
-from bayescale import sampling
-from bayescale.fit import refit
-from bayescale.loo import log_likelihood, loo
+from bayescale.evidence.loo import log_likelihood, loo
+from bayescale.fitting import sampling
+from bayescale.fitting.fit import refit
 
 SETTINGS = ((500, 0.9),)  # tuning, target acceptance: hundreds of refits need no gate each
 

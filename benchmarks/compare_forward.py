@@ -17,11 +17,11 @@ import pandas as pd
 import xarray as xr
 
 import bayescale
-from bayescale.backtest import scores
-from bayescale.diagnostics import diagnostics
-from bayescale.fit import FitError
-from bayescale.loo import loo
-from bayescale.weights import START_LOOKS, forward_weights, stacking
+from bayescale.errors import FitError
+from bayescale.evidence.backtest import scores
+from bayescale.evidence.loo import loo
+from bayescale.evidence.weights import START_LOOKS, forward_weights, stacking
+from bayescale.fitting.diagnostics import diagnostics
 from benchmarks.derive_drift import splits
 
 KEPT_DRAWS = 1000

@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 
 import bayescale
-from bayescale.compare import compare, fit_laws
-from bayescale.verdict import comparison_table
+from bayescale.evidence.compare import compare, fit_laws
+from bayescale.evidence.verdict import comparison_table
 
 BROKEN = Path(__file__).parent / "laws" / "broken.toml"
 LAWS = ("chinchilla", "kaplan", "coupled", str(BROKEN))

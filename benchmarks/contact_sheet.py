@@ -15,9 +15,9 @@ import numpy as np
 import xarray as xr
 
 import bayescale
-from bayescale.backtest import backtest
-from bayescale.compare import compare, fit_laws
-from bayescale.figures import save_figure
+from bayescale.display.figures import save_figure
+from bayescale.evidence.backtest import backtest
+from bayescale.evidence.compare import compare, fit_laws
 
 LAWS = ("coupled", "chinchilla", "multiplicative")
 COLUMNS = 3

@@ -16,12 +16,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bayescale.decide import decide
-from bayescale.fit import FitError, fit
-from bayescale.optimum import best_split
-from bayescale.problem import problem_of
-from bayescale.runs import read_runs
-from bayescale.surface import loss_at
+from bayescale.budgets.decide import decide
+from bayescale.budgets.optimum import best_split
+from bayescale.budgets.problem import problem_of
+from bayescale.budgets.surface import loss_at
+from bayescale.errors import FitError
+from bayescale.fitting.fit import fit
+from bayescale.runs.read import read_runs
 
 
 def judged(path: Path, decades: float) -> list[dict]:

@@ -1,6 +1,6 @@
 """Derive the prior of the drift from a folder of studies, and judge it with each study, or family, left out.
 
-    python -m benchmarks.derive_drift STUDIES [--write bayescale/data/drift.toml] [--table docs/drift-scores.csv]
+    python -m benchmarks.derive_drift STUDIES [--write bayescale/forecasts/drift.toml] [--table docs/drift-scores.csv]
 
 A study is a CSV file of runs. Two things are learnt from all studies:
 
@@ -27,10 +27,10 @@ import pandas as pd
 import xarray as xr
 
 import bayescale
-from bayescale import drift
-from bayescale.backtest import MIN_RUNS, MIN_SIZES, MIN_SPAN, scores
-from bayescale.files import write_table, write_whole
-from bayescale.forecast import planned_runs
+from bayescale.evidence.backtest import MIN_RUNS, MIN_SIZES, MIN_SPAN, scores
+from bayescale.forecasts import drift
+from bayescale.forecasts.forecast import planned_runs
+from bayescale.jobs.files import write_table, write_whole
 
 HORIZONS = (0.5, 1.0, 1.5)
 GRID = [(s, o) for s in np.arange(0.4, 1.01, 0.05).round(2) for o in np.arange(0.0, 1.21, 0.05).round(2)]

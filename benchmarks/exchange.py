@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bayescale.approaches import budgets_in
-from bayescale.decide import decide
-from bayescale.fit import FitError, fit
-from bayescale.runs import RunsError, read_runs
+from bayescale.budgets.approaches import budgets_in
+from bayescale.budgets.decide import decide
+from bayescale.errors import FitError, RunsError
+from bayescale.fitting.fit import fit
+from bayescale.runs.read import read_runs
 
 DECADES = (0.5, 1.0, 1.5)
 NEAR = 0.04  # of log loss above the least of a budget: beyond it a parabola is no longer the law's shape

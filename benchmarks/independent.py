@@ -28,7 +28,7 @@ def main() -> None:
     import bayescale
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    embedded = Path(bayescale.__file__).parent / "data" / "pile.csv"
+    embedded = Path(bayescale.__file__).parent / "runs" / "pile.csv"
     parser.add_argument("runs", nargs="*", type=Path, default=[embedded])
     parser.add_argument("--laws", default="chinchilla,kaplan,coupled")
     parser.add_argument("--draws", type=int, default=4000)
@@ -50,7 +50,7 @@ def main() -> None:
     whole = pd.concat(tables)
     print(f"{len(whole)} comparisons, largest |z| {whole.z.abs().max():.2f}, sd of z {whole.z.std():.2f}")
     if given.table:
-        from bayescale.files import write_table
+        from bayescale.jobs.files import write_table
 
         write_table(whole.round({"ours": 6, "emcee": 6, "error": 7, "z": 3, "autocorrelation": 1}), given.table)
 

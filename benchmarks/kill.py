@@ -32,7 +32,7 @@ runs = bayescale.load_dataset("pile")
 studies = [(runs.isel(run=slice(i, None)), law) for i in (0, 4) for law in ("chinchilla", "kaplan")]
 bayescale.fit_many(studies, seed=3, folder=sys.argv[1] + "/fits")
 """
-CLI = (sys.executable, "-m", "bayescale.cli")
+CLI = (sys.executable, "-m", "bayescale.cli.main")
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 import bayescale
-from bayescale.diagnostics import diagnostics
-from bayescale.files import write_table
-from bayescale.law import laws, load_law
+from bayescale.fitting.diagnostics import diagnostics
+from bayescale.jobs.files import write_table
+from bayescale.laws.law import law_names, load_law
 from benchmarks import recovery
 
 RUNS, SETS = 200, 3
@@ -36,7 +36,7 @@ def seconds(name: str) -> tuple[float, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("laws", nargs="*", default=laws())
+    parser.add_argument("laws", nargs="*", default=law_names())
     parser.add_argument("--table", type=Path)
     given = parser.parse_args()
     rows, base = [], None

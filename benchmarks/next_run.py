@@ -24,15 +24,15 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescale import sampling
-from bayescale.design import next_run
-from bayescale.drift import posterior_by_scale, sample_curve
-from bayescale.fit import draws_of, fit, law_of
-from bayescale.forecast import planned_runs
-from bayescale.law import law_loss
-from bayescale.optimum import best_split
-from bayescale.problem import problem_of
-from bayescale.runs import read_runs
+from bayescale.budgets.design import next_run
+from bayescale.budgets.optimum import best_split
+from bayescale.budgets.problem import problem_of
+from bayescale.fitting import sampling
+from bayescale.fitting.fit import draws_of, fit, law_of
+from bayescale.forecasts.drift import posterior_by_scale, sample_curve
+from bayescale.forecasts.forecast import planned_runs
+from bayescale.laws.law import law_loss
+from bayescale.runs.read import read_runs
 
 STUDIES = ("chinchilla-epoch", "llama3-isoflop", "marin-dclm", "porian-rw-tuned-short-const", "misfitting-best-lr")
 SMALL = 0.4  # quantile of compute below which the first runs lie

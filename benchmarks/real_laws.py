@@ -13,10 +13,10 @@ import pandas as pd
 from scipy.optimize import least_squares
 
 import bayescale
-from bayescale.diagnostics import diagnostics
-from bayescale.files import write_table
-from bayescale.fit import FitError
-from bayescale.law import load_law
+from bayescale.errors import FitError
+from bayescale.fitting.diagnostics import diagnostics
+from bayescale.jobs.files import write_table
+from bayescale.laws.law import load_law
 
 ONE_SIZE = ("floor_tokens", "m3", "m4")
 
@@ -85,7 +85,7 @@ def vocabulary(folder: Path) -> None:
 
 def m4_by_least_squares(x: np.ndarray, loss: np.ndarray) -> np.ndarray:
     """Constants of the authors' M4 by least squares on log loss from several starts: the usual point fit."""
-    from bayescale.formula import FUNCTIONS
+    from bayescale.laws.formula import FUNCTIONS
 
     saturation = FUNCTIONS["saturation"].numpy
     scale = np.exp(np.log(x).mean())

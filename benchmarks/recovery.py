@@ -18,11 +18,20 @@ import pandas as pd
 import xarray as xr
 
 import bayescale
-from bayescale.diagnostics import diagnostics
-from bayescale.files import write_table
-from bayescale.law import Law, column, law_derived, law_loss, laws, load_law, reference_constants, sample_priors
-from bayescale.noise import sample_share
-from bayescale.runs import read_runs
+from bayescale.fitting.diagnostics import diagnostics
+from bayescale.jobs.files import write_table
+from bayescale.laws.law import (
+    Law,
+    column,
+    law_derived,
+    law_loss,
+    law_names,
+    load_law,
+    reference_constants,
+    sample_priors,
+)
+from bayescale.laws.scatter import sample_share
+from bayescale.runs.read import read_runs
 
 RUNS = 60
 SIGMA, NU = 0.004, 6.0  # scatter of log loss, and its degrees of freedom
@@ -132,7 +141,7 @@ def summed(rows: pd.DataFrame) -> dict[str, float | int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("laws", nargs="*", default=laws())
+    parser.add_argument("laws", nargs="*", default=law_names())
     parser.add_argument("--sets", type=int, default=40)
     parser.add_argument("--folder", type=Path, default=Path("recovery"))
     parser.add_argument("--table", type=Path)

@@ -17,9 +17,9 @@ import pandas as pd
 import xarray as xr
 
 import bayescale
-from bayescale.files import write_table
-from bayescale.formula import evaluate, parse
-from bayescale.law import law_loss
+from bayescale.jobs.files import write_table
+from bayescale.laws.formula import evaluate, parse
+from bayescale.laws.law import law_loss
 
 PRIOR = {"simulations": 300, "draws": 1000, "once": False}
 PLAN = {  # by law; the others are REST
@@ -34,7 +34,7 @@ REST = {"simulations": 100, "draws": 500, "once": True}
 
 def joint_laws() -> list[str]:
     """Laws that explain a loss by N and D, whatever else they ask for."""
-    loaded = map(bayescale.load_law, bayescale.laws())
+    loaded = map(bayescale.load_law, bayescale.law_names())
     return [law.name for law in loaded if {"N", "D"} <= set(law.inputs) and law.observed.column == "loss"]
 
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bayescale.allocate import allocate
-from bayescale.decide import decide, decision_table
-from bayescale.fit import fit
+from bayescale.budgets.allocate import allocate
+from bayescale.budgets.decide import decide, decision_table
+from bayescale.fitting.fit import fit
 
 MOST = 1.1
 

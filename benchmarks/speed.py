@@ -33,8 +33,8 @@ from scipy.optimize import minimize
 from scipy.special import gammaln
 
 import bayescale
-from bayescale.fit import _model, _prepared
-from bayescale.law import load_law
+from bayescale.fitting.fit import _model, _prepared
+from bayescale.laws.law import load_law
 
 E, A, B, ALPHA, BETA = 1.8172, 482.01, 2085.43, 0.3478, 0.3659  # Besiroglu et al. 2024, arXiv:2404.10102
 ROWS = (30, 240, 2_000, 20_000, 200_000, 1_000_000)
@@ -312,7 +312,7 @@ def chinchilla_package(runs: xr.Dataset) -> Any:
 
 def process(runs: xr.Dataset, path: Path) -> list[dict]:
     """As it is typed: the fit is saved, and its table printed."""
-    command = [sys.executable, "-m", "bayescale.cli"]
+    command = [sys.executable, "-m", "bayescale.cli.main"]
     found = []
     with tempfile.TemporaryDirectory() as folder:
         fit = [*command, "fit", str(path), "--law", "chinchilla", "--output", str(Path(folder) / "fit.nc")]
@@ -356,7 +356,7 @@ def whole(arguments: list[str], environment: dict[str, str]) -> tuple[float, flo
 def rows(runs: xr.Dataset, path: Path) -> list[dict]:
     import numba
 
-    from bayescale.quick import compiled_density
+    from bayescale.fitting.quick import compiled_density
 
     law, data, noise, constants = _prepared(runs, "chinchilla", None)
     model = _model(law, noise, data, constants, 0)
@@ -398,7 +398,7 @@ def jax(runs: xr.Dataset, path: Path) -> list[dict]:
     import nutpie
     from pymc.sampling.jax import get_jaxified_logp
 
-    from bayescale.quick import compiled_density
+    from bayescale.fitting.quick import compiled_density
 
     config.update("jax_enable_x64", True)
     device = devices()[0].platform

@@ -1,7 +1,6 @@
 """What many tests share: a seed, runs of a known law, fits put together by hand, and one that is really sampled."""
 
 import ctypes
-import importlib
 import json
 import os
 import subprocess
@@ -11,16 +10,19 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from bayescale import sampling
-from bayescale.datasets import load_dataset
-from bayescale.kernel import block, compiled
-from bayescale.law import column, load_law, reference_constants, run_sizes
-from bayescale.noise import NOISES, default_noise
-from bayescale.runs import read_runs
+from bayescale.engine.numba_density import block, compiled
+from bayescale.fitting import sampling
+from bayescale.laws.law import column, load_law, reference_constants, run_sizes
+from bayescale.laws.scatter import NOISES, default_noise
+from bayescale.runs.datasets import load_dataset
+from bayescale.runs.read import read_runs
 
 matplotlib.use("Agg")
-fit_module = importlib.import_module("bayescale.fit")  # bayescale.fit is the function of that name
-drift_module = importlib.import_module("bayescale.drift")
+from bayescale.budgets import decide as decide_module
+from bayescale.budgets import design as design_module
+from bayescale.fitting import fit as fit_module
+from bayescale.forecasts import drift as drift_module
+from bayescale.forecasts import forecast as forecast_module
 
 SEED = 20260101
 # every seed is shifted by this: no test may pass by the luck of one seed, or of one processor's rounding (make shifts)
@@ -182,8 +184,8 @@ def drift_once():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(drift_module, "LOG_SCALES", drift_module.LOG_SCALES[::3])
-        for name in ("forecast", "decide", "design"):
-            patch.setattr(importlib.import_module(f"bayescale.{name}"), "posterior_by_scale", remembered)
+        for module in (forecast_module, decide_module, design_module):
+            patch.setattr(module, "posterior_by_scale", remembered)
         yield
 
 

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayescale.formula import (
+from bayescale.engine.numba_density import Function
+from bayescale.engine.symbolic import symbolic
+from bayescale.errors import FormulaError
+from bayescale.laws.data_split import fold, split_data
+from bayescale.laws.formula import (
     Binary,
     Call,
-    FormulaError,
     Name,
     Negative,
     Number,
@@ -23,12 +26,9 @@ from bayescale.formula import (
     parse,
     substitute,
 )
-from bayescale.functions import FUNCTIONS
-from bayescale.javascript import HELPERS, javascript
-from bayescale.kernel import Function
-from bayescale.slope import value_and_slope
-from bayescale.split import fold, split_data
-from bayescale.symbolic import symbolic
+from bayescale.laws.functions import FUNCTIONS
+from bayescale.laws.javascript import HELPERS, javascript
+from bayescale.laws.slope import value_and_slope
 
 NODE = shutil.which("node")
 PARAMETERS, DATA = ("t", "u", "v"), ("x", "y", "n")

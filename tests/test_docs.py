@@ -49,7 +49,7 @@ def test_formulas_become_mathml(pages):
     assert "".join(found[0].itertext()) == "a<b" and "arithmatex" not in shown
 
 
-@pytest.mark.parametrize("name", bayescale.laws())
+@pytest.mark.parametrize("name", bayescale.law_names())
 def test_every_law_has_a_page(name, pages):
     latex2mathml = pytest.importorskip("latex2mathml.converter", reason="latex2mathml is not installed (extra: docs)")
     law = bayescale.load_law(name)
@@ -71,7 +71,7 @@ def test_every_law_has_a_page(name, pages):
 
 def test_the_index_lists_every_law(pages):
     index = pages.law_index()
-    assert re.findall(r"^\| \[`(\w+)`\]\(\1\.md\)", index, flags=re.MULTILINE) == bayescale.laws()
+    assert re.findall(r"^\| \[`(\w+)`\]\(\1\.md\)", index, flags=re.MULTILINE) == bayescale.law_names()
 
 
 # ---- commands and functions ------------------------------------------------------------------------------------------
@@ -80,7 +80,7 @@ def test_the_index_lists_every_law(pages):
 def test_every_command_and_option_is_described(pages):
     import typer
 
-    from bayescale.cli import app
+    from bayescale.cli.main import app
 
     page = pages.command_page()
     commands = typer.main.get_command(app).commands
@@ -110,8 +110,8 @@ def test_every_public_function_says_what_it_does(name):
 
 
 def test_docstrings_as_markdown(docstrings):
-    assert docstrings.markdown("of :func:`bayescale.fit`") == "of [`fit`][bayescale.fit.fit]"
-    assert docstrings.markdown("in :mod:`bayescale.drift`") == "in `bayescale.drift`"
+    assert docstrings.markdown("of :func:`bayescale.fit`") == "of [`fit`][bayescale.fitting.fit.fit]"
+    assert docstrings.markdown("in :mod:`bayescale.forecasts.drift`") == "in `bayescale.drift`"
     assert docstrings.markdown("N* and D*, ``C**a`` too") == r"N\* and D\*, ``C**a`` too"
     text = "Say.\n\nParameters\n----------\nN, D : sizes,\n    both\nseed : of draws\n\nReturns\n-------\nTree of it\n"
     assert docstrings.with_sections(text, "DataTree") == (
@@ -156,7 +156,7 @@ def test_commands_in_the_text_exist(path):
     """Every command, and every option of it, that a page shows is one of the command line."""
     import typer
 
-    from bayescale.cli import app
+    from bayescale.cli.main import app
 
     commands = typer.main.get_command(app).commands
     for line in commands_in(path.read_text(encoding="utf-8")):
@@ -247,7 +247,7 @@ def test_readme_commands_run(folder):
     import shutil
 
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    start = [sys.executable, "-c", "from bayescale.cli import main; main()"]
+    start = [sys.executable, "-c", "from bayescale.cli.main import main; main()"]
     commands = commands_in((ROOT / "README.md").read_text(encoding="utf-8"))
     assert len(commands) >= 13
     for command in commands:
@@ -291,7 +291,7 @@ def test_builds_strictly_and_asks_no_network(tmp_path):
     )
     assert done.returncode == 0 and "WARNING" not in done.stderr, done.stderr[-3000:]
     built = sorted((tmp_path / "site").rglob("*.html"))
-    assert len(built) > len(written()) + len(bayescale.laws())
+    assert len(built) > len(written()) + len(bayescale.law_names())
     for path in built:
         reader = Requests()
         reader.feed(path.read_text(encoding="utf-8"))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from bayescale.cli import app
+from bayescale.cli.main import app
 
 pytestmark = pytest.mark.slow
 

@@ -15,13 +15,17 @@ import xarray as xr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bayescale import formula, lawfile, netcdf, problem, runs, saved
-from bayescale.fit import FitError
-from bayescale.lawfile import LawError, parse_law
-from bayescale.loo import loo
-from bayescale.problem import problem_of
-from bayescale.runs import RunsError, read_columns, read_runs
-from bayescale.store import open_fit, save_fit
+from bayescale.budgets import problem
+from bayescale.budgets.problem import problem_of
+from bayescale.errors import FitError, LawError, RunsError
+from bayescale.evidence.loo import loo
+from bayescale.fitting import netcdf, saved
+from bayescale.fitting.store import open_fit, save_fit
+from bayescale.laws import formula, limits
+from bayescale.laws import law_file as lawfile
+from bayescale.laws.law_file import parse_law
+from bayescale.runs import read as runs
+from bayescale.runs.read import read_columns, read_runs
 from benchmarks.fuzz import drive
 from benchmarks.hostile import MEGABYTES, SECONDS, TARGETS
 from benchmarks.hostile.fits import fit_bytes
@@ -221,7 +225,7 @@ def test_limits_are_told_in_the_documentation():
             formula.MAX_LENGTH,
             formula.MAX_NODES,
             lawfile.MAX_BYTES,
-            lawfile.MAX_PARTS,
+            limits.MAX_PARTS,
             lawfile.MAX_ENTRIES,
         ),
         *(runs.MAX_ROWS, runs.MAX_COLUMNS, runs.MAX_CELLS, problem.MAX_MENU),
@@ -284,9 +288,9 @@ def test_accepted_formulas_compile_to_what_they_mean(caller):
     """Of ten grammatical formulas, the density that Numba makes of a law with it, against NumPy."""
     import random
 
-    from bayescale.formula import Binary, Call, Name, Number, evaluate, names, parse
-    from bayescale.kernel import Function
-    from bayescale.split import split_data
+    from bayescale.engine.numba_density import Function
+    from bayescale.laws.data_split import split_data
+    from bayescale.laws.formula import Binary, Call, Name, Number, evaluate, names, parse
     from benchmarks.hostile.laws import grammatical
 
     checked, rng = 0, random.Random(5)

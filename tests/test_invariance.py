@@ -1,7 +1,5 @@
 """What must not matter: the units of N, D and the loss, the order of the runs, how large the numbers are."""
 
-import importlib
-
 import arviz_stats
 import numpy as np
 import pytest
@@ -9,15 +7,18 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bayescale.fit import FitError, fit
-from bayescale.law import column, laws, load_law
-from bayescale.model import model_of_runs
-from bayescale.quick import compiled_density
-from bayescale.runs import RunsError, read_runs
+from bayescale.engine.density import model_of_runs
+from bayescale.errors import FitError, RunsError
+from bayescale.fitting import fit as fit_module
+from bayescale.fitting.fit import fit
+from bayescale.fitting.quick import compiled_density
+from bayescale.laws.law import column, law_names, load_law
+from bayescale.runs.read import read_runs
 
-fit_module = importlib.import_module("bayescale.fit")
 UNIT_OF_TOKENS = {"farseer"}  # its form depends on the unit of D, as its law file says
-LOSSES = [law.name for law in map(load_law, laws()) if set(law.inputs) == {"N", "D"} and law.observed.column == "loss"]
+LOSSES = [
+    law.name for law in map(load_law, law_names()) if set(law.inputs) == {"N", "D"} and law.observed.column == "loss"
+]
 
 
 def table_of(count, seed=0):

@@ -13,7 +13,7 @@ DIGESTS = """
 import hashlib, json
 import numpy as np, pandas as pd, xarray as xr
 import bayescale
-from bayescale.loo import loo
+from bayescale.evidence.loo import loo
 
 def digest(result):
     found = hashlib.sha256()

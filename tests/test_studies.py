@@ -7,11 +7,11 @@ import pytest
 from conftest import BESIROGLU, chinchilla_parameters
 from scipy import stats
 
-from bayescale.allocate import allocate
-from bayescale.diagnostics import diagnostics
-from bayescale.fit import fit
-from bayescale.forecast import forecast, quantiles
-from bayescale.law import law_loss, load_law
+from bayescale.budgets.allocate import allocate
+from bayescale.fitting.diagnostics import diagnostics
+from bayescale.fitting.fit import fit
+from bayescale.forecasts.forecast import forecast, quantiles
+from bayescale.laws.law import law_loss, load_law
 
 pytestmark = pytest.mark.slow
 
@@ -150,7 +150,7 @@ def test_exponents_of_porians_recipes(recipe):
 @needs_studies
 @pytest.mark.parametrize("path", sorted(STUDIES.glob("*.csv")), ids=lambda path: path.stem)
 def test_the_decision_is_never_expected_to_be_worse(path):
-    from bayescale.decide import decide
+    from bayescale.budgets.decide import decide
 
     learnt = fit(path, allow_unconverged=True)
     for drift in (False, True):

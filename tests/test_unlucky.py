@@ -1,6 +1,5 @@
 """Names, cells and places that nobody expects: dollar signs, escapes, no home, a full disk behind the output."""
 
-import importlib
 import os
 import subprocess
 import sys
@@ -13,18 +12,17 @@ import pytest
 from typer.testing import CliRunner
 
 import bayescale
-from bayescale.cli import app
-from bayescale.display import table
-from bayescale.figures import save_figure
-from bayescale.files import FileError, check_writable, write_table, write_whole
-from bayescale.fit import FitError
-from bayescale.law import LawError, load_law, models_folder
-from bayescale.terminal import say
-from bayescale.written import printable
+from bayescale.cli.main import app
+from bayescale.display.figures import save_figure
+from bayescale.display.table import table
+from bayescale.display.terminal import say
+from bayescale.errors import FileError, FitError, LawError
+from bayescale.field import printable
+from bayescale.fitting import fit as fit_module
+from bayescale.jobs.files import check_writable, write_table, write_whole
+from bayescale.laws.law import load_law, models_folder
 
 ESCAPES = "a\x1b[2Jb", "tail\u202egpj.exe", "zero\u200bwidth", "half\udcff", "bell\x07", "new\u2028line"
-fit_module = importlib.import_module("bayescale.fit")
-
 
 # ---- what is printed ------------------------------------------------------------------------------------------------
 
@@ -52,12 +50,12 @@ def test_tables_and_errors_are_printable(text):
 
 def test_all_that_is_printed_goes_through_one_function():
     package = Path(bayescale.__file__).parent
-    printing = {path.name for path in package.glob("*.py") if "\n    print(" in path.read_text(encoding="utf-8")}
+    printing = {path.name for path in package.rglob("*.py") if "\n    print(" in path.read_text(encoding="utf-8")}
     assert printing == {"terminal.py"}
 
 
 def run(*arguments, **options):
-    command = [sys.executable, "-c", "from bayescale.cli import main; main()", *arguments]
+    command = [sys.executable, "-c", "from bayescale.cli.main import main; main()", *arguments]
     return subprocess.run(command, capture_output="stdout" not in options, text=True, check=False, **options)
 
 
@@ -177,8 +175,8 @@ pwd.getpwuid = unknown
 
 def test_a_user_without_a_home_compiles_without_keeping():
     script = NO_HOME + (
-        "from bayescale.kernel import _default_folder\n"
-        "from bayescale.kernel_cache import compiled_module\n"
+        "from bayescale.engine.numba_density import _default_folder\n"
+        "from bayescale.engine.cache import compiled_module\n"
         "assert _default_folder() is None\n"
         "assert compiled_module('CACHE = True\\ntwo = 2\\n', None).two == 2\n"
     )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import bayescale
-from bayescale.store import SEAL_BYTES
+from bayescale.fitting.store import SEAL_BYTES
 from benchmarks.hostile.inputs import TRICKS, borne, flipped, mutated, scratch, silent
 from benchmarks.hostile.laws import FIT_LAW, KEYS, VALUES, a_law, law_texts
 
@@ -53,10 +53,10 @@ def bear_fit_bytes(raw: bytes) -> bool:
 
 def use_fit(fit: Any, salt: int) -> None:
     """What is asked of an opened fit: its table and JSON, and now and then a forecast, a split, a page."""
-    from bayescale import drift
-    from bayescale.cli import print_json
-    from bayescale.diagnostics import fit_summary
-    from bayescale.terminal import print_fit
+    from bayescale.cli.main import print_json
+    from bayescale.display.terminal import print_fit
+    from bayescale.fitting.diagnostics import fit_summary
+    from bayescale.forecasts import drift
 
     kind = salt % 400
     with silent():

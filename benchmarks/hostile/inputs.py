@@ -18,11 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bayescale.files import FileError
-from bayescale.fit import FitError
-from bayescale.formula import FormulaError
-from bayescale.law import LawError
-from bayescale.runs import RunsError
+from bayescale.errors import FileError, FitError, FormulaError, LawError, RunsError
 
 REFUSALS = (FormulaError, LawError, RunsError, FitError, FileError)
 LONGEST_SENTENCE = 1000

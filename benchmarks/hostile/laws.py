@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import bayescale
-from bayescale.law import models_folder
+from bayescale.laws.law import models_folder
 from benchmarks.hostile.inputs import TRICKS, as_bytes, borne, mixed, scratch, silent
 
 NAMES = ["N", "D", "C", "N_ref", "D_ref", "alpha", "beta", "E", "A", "B", "q", "x", "floor", "x0", "d1", "exp", "i"]
@@ -35,7 +35,7 @@ NUMBERS = [
 
 def grammatical(rng: random.Random, depth: int = 5) -> str:
     """A formula of the language, or nearly."""
-    from bayescale.formula import FUNCTIONS
+    from bayescale.laws.formula import FUNCTIONS
 
     kind = rng.random()
     if depth <= 0 or kind < 0.25:
@@ -63,7 +63,7 @@ def a_formula(rng: random.Random) -> str:
 
 @functools.cache
 def law_formulas() -> list[str]:
-    return [law.formula for law in map(bayescale.load_law, bayescale.laws())]
+    return [law.formula for law in map(bayescale.load_law, bayescale.law_names())]
 
 
 def make_formula(rng: random.Random) -> bytes:
@@ -72,10 +72,10 @@ def make_formula(rng: random.Random) -> bytes:
 
 
 def bear_formula(raw: bytes) -> bool:
-    from bayescale import formula
-    from bayescale.javascript import javascript
-    from bayescale.lawfile import parse_law
-    from bayescale.slope import value_and_slope
+    from bayescale.laws import formula
+    from bayescale.laws.javascript import javascript
+    from bayescale.laws.law_file import parse_law
+    from bayescale.laws.slope import value_and_slope
 
     def use() -> None:
         tree = formula.parse(raw.decode("utf-8", "surrogateescape"))
@@ -99,9 +99,9 @@ def law_around(text: str, used: list[str]) -> str:
 
 def use_law_source(law: Any) -> str:
     """What would be compiled for a law: Python, and no word of it a stranger's."""
-    from bayescale.kernel import source
-    from bayescale.model import log_posterior
-    from bayescale.noise import default_noise
+    from bayescale.engine.density import log_posterior
+    from bayescale.engine.numba_density import source
+    from bayescale.laws.scatter import default_noise
 
     text = source(log_posterior(law, default_noise(law.observed.scale)))
     compile(text, "<source of a kernel>", "exec")
@@ -241,9 +241,9 @@ def bear_law(raw: bytes) -> bool:
 
 def use_law(law: Any) -> None:
     """What is asked of a law before any runs: its card, its table, its constants, its priors, its page's script."""
-    from bayescale.javascript import law_script
-    from bayescale.law import column, law_derived, law_loss, reference_constants, sample_priors
-    from bayescale.terminal import card, print_card, print_law_line
+    from bayescale.display.terminal import card, print_card, print_law_line
+    from bayescale.laws.javascript import law_script
+    from bayescale.laws.law import column, law_derived, law_loss, reference_constants, sample_priors
 
     with silent():
         print_card(law)

@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from bayescale.fit import FitError
+from bayescale.errors import FitError
 from benchmarks.hostile.fits import a_fit
 from benchmarks.hostile.inputs import TRICKS, borne, mixed, mutated, scratch
 from benchmarks.hostile.laws import a_formula
@@ -148,8 +148,8 @@ def make_options(rng: random.Random) -> bytes:
 
 def bear_options(raw: bytes) -> bool:
     """The options as the command line gives them, through to the problem that is then solved."""
-    from bayescale import cli
-    from bayescale.problem import problem_of
+    from bayescale.budgets.problem import problem_of
+    from bayescale.cli import main as cli
 
     options = json.loads(raw)
     runs = scratch("few.csv")
@@ -164,7 +164,7 @@ def bear_options(raw: bytes) -> bool:
 
 def _told(use: Callable[[], Any]) -> None:
     """A mistake as the command line tells it."""
-    from bayescale import cli
+    from bayescale.cli import main as cli
 
     try:
         use()

@@ -28,12 +28,12 @@ RUN = os.environ.get("DOCS_RUN", "1") != "0"
 
 def on_config(config: Any) -> Any:
     """Every law gets its place in the navigation."""
-    from bayescale import laws
+    from bayescale import law_names
 
     reference = next(item["Reference"] for item in config.nav if "Reference" in item)
     pages = next(item["Laws"] for item in reference if "Laws" in item)
     pages += [
-        {name: f"reference/laws/{name}.md"} for name in laws() if {name: f"reference/laws/{name}.md"} not in pages
+        {name: f"reference/laws/{name}.md"} for name in law_names() if {name: f"reference/laws/{name}.md"} not in pages
     ]
     return config
 
@@ -69,10 +69,10 @@ def on_post_page(output: str, **_: Any) -> str:
 
 def generated() -> dict[str, "str | bytes"]:
     """Every page and picture that is made, by its path."""
-    from bayescale import laws, load_law
+    from bayescale import law_names, load_law
 
     pages: dict[str, str | bytes] = {"reference/laws/index.md": law_index()}
-    pages |= {f"reference/laws/{name}.md": law_page(load_law(name)) for name in laws()}
+    pages |= {f"reference/laws/{name}.md": law_page(load_law(name)) for name in law_names()}
     pages["reference/commands.md"] = command_page()
     pages["reference/python.md"] = python_page()
     pages["reference/architecture.md"] = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
@@ -102,7 +102,7 @@ def with_mathml(content: str) -> str:
 
 
 def law_index() -> str:
-    from bayescale import laws, load_law
+    from bayescale import law_names, load_law
 
     lines = [
         "# Laws",
@@ -114,17 +114,17 @@ def law_index() -> str:
         "| law | inputs | explains | |",
         "|---|---|---|---|",
     ]
-    for law in map(load_law, laws()):
+    for law in map(load_law, law_names()):
         inputs = ", ".join(law.inputs)
         lines.append(f"| [`{law.name}`]({law.name}.md) | {inputs} | {law.observed.column} | {cell(law.title)} |")
     return "\n".join(lines) + "\n"
 
 
 def law_page(law: Any) -> str:
-    from bayescale.formula import latex, parse
-    from bayescale.law import column
-    from bayescale.lawfile import OBSERVED_SCALES
-    from bayescale.tables import priors_cells
+    from bayescale.display.tables import priors_cells
+    from bayescale.laws.formula import latex, parse
+    from bayescale.laws.law import column
+    from bayescale.laws.law_file import OBSERVED_SCALES
 
     symbol = law.observed.symbol
     lines = [f"# {law.name}", "", f"**{text(law.title)}.** {text(law.about)}", "", f"Source: {text(law.cite)}", ""]
@@ -195,7 +195,7 @@ def command_page() -> str:
     """The command line as it describes itself."""
     import typer
 
-    from bayescale.cli import app
+    from bayescale.cli.main import app
 
     group = typer.main.get_command(app)
     lines = [
@@ -253,7 +253,12 @@ def python_page() -> str:
             continue
         homes.setdefault(getattr(bayescale, name).__module__, []).append(name)
     architecture = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
-    order = [f"bayescale.{name}" for name in re.findall(r"^\| `(\w+)\.py` \|", architecture, flags=re.MULTILINE)]
+    order = []
+    for line in architecture.splitlines():
+        if found := re.match(r"### `(\w+)/`", line):
+            room = found[1]
+        elif found := re.match(r"\| `(\w+)\.py` \|", line):
+            order.append(f"bayescale.{room}.{found[1]}")
     lines = [
         "# Python",
         "",
@@ -278,7 +283,7 @@ COMMANDS = re.compile(r"^```run\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 def kept(content: str, kind: str, make: Callable[[], str]) -> str:
     """What ``make`` returns, made again only when its content or the package has changed."""
-    from bayescale.files import write_whole
+    from bayescale.jobs.files import write_whole
 
     code = [Path(__file__), *sorted((ROOT / "bayescale").rglob("*.py")), *sorted((ROOT / "models").glob("*.toml"))]
     known = b"\0".join([content.encode(), *(path.read_bytes() for path in code)])
@@ -293,7 +298,7 @@ def kept(content: str, kind: str, make: Callable[[], str]) -> str:
 def run_commands(blocks: list[str]) -> list[str]:
     """Each block with what its commands print; the blocks of a page share a folder and follow each other."""
     shown = []
-    start = [sys.executable, "-c", "from bayescale.cli import main; main()"]
+    start = [sys.executable, "-c", "from bayescale.cli.main import main; main()"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with tempfile.TemporaryDirectory() as folder:
         for block in blocks:

@@ -1,0 +1,1 @@
+"""From a fit to decisions about compute: splits, targets, the next run."""

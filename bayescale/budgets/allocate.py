@@ -1,0 +1,338 @@
+"""fit + budget -> the compute-optimal split into N and D, with its uncertainty."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Unpack
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayescale.budgets.cost import parse_cost, spend, tokens_at
+from bayescale.budgets.frontier import frontier_slopes
+from bayescale.budgets.optimum import EDGE, Limits, Problem, Split, best_split
+from bayescale.budgets.problem import (
+    SplitOptions,
+    bought_tokens,
+    budgets_of,
+    check_scale,
+    forecast_inputs,
+    problem_of,
+    problem_values,
+)
+from bayescale.budgets.surface import loss_at, loss_slope, loss_surface
+from bayescale.errors import FitError
+from bayescale.field import TRAINING, number_text
+from bayescale.fitting.diagnostics import diagnostics, trust_warnings
+from bayescale.fitting.doors import flag, opened_fit, opened_result
+from bayescale.fitting.fit import check_seed, law_of
+from bayescale.forecasts.forecast import QUANTILES, distance_warnings, forecast, quantiles
+from bayescale.jobs.threads import one_blas_thread
+from bayescale.laws.formula import evaluate
+from bayescale.laws.law import Law, sample_priors, with_where
+from bayescale.runs.compute import definition_of
+from bayescale.runs.lint_values import plausible_counts
+from bayescale.runs.loss_unit import UNITS, in_unit, loss_unit
+
+CLOSED_FORM_TOLERANCE = 1e-3  # of log N*, between a law file's [optimum] and the numeric one
+NARROWER_THAN_PRIOR = 0.6  # a band of log N* wider than this share of the prior's own band is not learnt from runs
+HELD_SHARE = 0.01  # of the draws held by a limit above which the split is called held
+SET_SHARE = 0.9  # of the draws held by limits above which these set the split, and nothing of it rests on the runs
+FEW_SIZES = ("few_sizes", "few_token_counts")  # notes of the lint: runs that do not tell the effect of N, or of D
+PRIOR_DRAWS = 1000
+NO_WIDTH = 1e-9  # relative width below which a band is none: the number is set by a limit
+
+
+@one_blas_thread()
+def allocate(
+    fit: xr.DataTree,
+    compute: Any,
+    *,
+    closed_form: bool = True,
+    seed: int = 0,
+    **options: Unpack[SplitOptions],
+) -> xr.Dataset:
+    """The optimal split of budgets into parameters and tokens.
+
+    N*, D* minimise L(N, D) subject to cost(N, D) = budget, for every posterior draw. The bands of N*, D* and their
+    ratio take the law to be exactly right; only that of ``loss`` lets it be wrong beyond the data.
+    :func:`bayescale.decide` turns them into one split and says what a wrong one costs.
+
+    Parameters
+    ----------
+    fit : what :func:`bayescale.fit` or :func:`bayescale.open_fit` returns
+    compute : budgets in the unit of the cost (FLOP by default), a number or a sequence
+    closed_form : use the law's closed form where it applies, else (or with False) solve numerically
+    seed : of the draws of uncertain costs, and of drift and noise in ``loss``
+    cost : what a run costs, a formula over N, D and the names in ``given``; by default its compute as the fit's runs
+        count it (:mod:`bayescale.runs.compute`), mostly ``"6*N*D"``. ``"6*N*D + 2*N*T"`` adds the inference of
+        T tokens (Sardana et al. 2024, arXiv:2401.00448), ``"6*N*D/(mfu*peak)"`` is in seconds
+    given : values of the names in the cost and of inputs of the law besides N and D. A number; for the cost also
+        ``"0.35..0.5"``, the 90 % band of a log-normal, or a prior such as ``"Beta(alpha=40, beta=60)"``: then every
+        draw has a cost of its own
+    params, tokens, ratio : limits of N, of D and of tokens per parameter: (least, most), None for no limit; a single
+        number holds N or D there
+    unique_tokens : distinct tokens that there are; for laws that know repetition (input ``unique_tokens``)
+    menu : architectures to choose from: sizes N, or a table with the column ``params`` and others that the cost uses
+
+    Returns
+    -------
+    Dataset [chain, draw, budget] of ``N``, ``D``, ``tokens_per_param``, ``law_loss`` (at each draw's own optimum),
+    ``a``, ``b`` and ``loss_exponent`` (local exponents of N*, D* and 1/L* with the budget) and ``loss`` (what a run
+    would show at the posterior-median split: law, drift and noise), with the coordinate ``compute`` [budget],
+    ``held`` [budget] (limits of yours that hold the split, and in what share of the draws), ``identified`` and
+    ``why_not`` [budget]: an optimum that is not inside the searched range, or whose band comes from the prior and not
+    from the runs, is marked, never shown as certain.
+
+    Raises
+    ------
+    FitError
+        If a budget is of no use (below a millionth of the smallest run, above 1e32 FLOP) or allows no split within the
+        limits, a formula or limit cannot be read, or the law does not depend on both N and D.
+    """
+    fit = opened_fit(fit)
+    check_seed(seed)
+    closed_form = flag("closed_form", closed_form)
+    budgets = budgets_of(compute, options.get("cost"))
+    law = law_of(fit)
+    problem, covariates = problem_of(fit, seed=seed, **options)
+    row = budgets[None, :]
+    split = None
+    if closed_form and _closed_form_applies(law, problem):
+        split = _closed_form(law, problem_values(fit, law, problem.inputs), problem, row)
+    if split is None:
+        split = best_split(problem, row)
+    check_scale(fit, budgets, split)
+    result = _dataset(fit, split, frontier_slopes(problem, row, split) if problem.menu is None else {})
+    N, D = median_split(problem, split, budgets)
+    at_median = forecast(fit, N, D, covariates=forecast_inputs(problem, covariates, D), seed=seed)
+    result = in_unit(result, ("law_loss",), loss_unit(fit.attrs))
+    result["loss"] = at_median["predictions"]["loss"].rename(point="budget")
+    result = result.assign_coords(compute=("budget", budgets))
+    reasons = not_identified(fit, problem, row, split)
+    result["identified"] = ("budget", [not reason for reason in reasons])
+    result["why_not"] = ("budget", reasons)
+    result["held"] = ("budget", held_text(split))
+    for name in ("decades_beyond", "nearest_run"):
+        result[name] = ("budget", at_median["predictions_constant_data"][name].values)
+    result.attrs = {
+        "law": law.name,
+        "seed": seed,
+        "cost": problem.cost.text,
+        "compute_counted": definition_of(fit).formula,
+        "loss_unit": loss_unit(fit.attrs),
+        "diagnostics": fit.attrs["diagnostics"],
+    }
+    return result
+
+
+def labelled(fit: xr.DataTree, values: np.ndarray, last: str) -> xr.DataArray:
+    posterior = fit["posterior"]
+    sizes = [posterior.sizes[dim] for dim in ("chain", "draw")]
+    full = np.broadcast_to(values, (sizes[0] * sizes[1], values.shape[1]))
+    coords = {dim: posterior.coords[dim].values for dim in ("chain", "draw") if dim in posterior.coords}
+    return xr.DataArray(full.reshape(*sizes, -1).copy(), dims=("chain", "draw", last), coords=coords)
+
+
+def _dataset(fit: xr.DataTree, split: Split, slopes: Mapping[str, np.ndarray]) -> xr.Dataset:
+    names = {"N": split.N, "D": split.D, "tokens_per_param": split.D / split.N, "law_loss": split.loss, **slopes}
+    return xr.Dataset({name: labelled(fit, values, "budget") for name, values in names.items()})
+
+
+def median_split(problem: Problem, split: Split, budgets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """One split a budget: the posterior median of N*, and the tokens that the budget buys at it [budget]."""
+    N = np.exp(np.median(np.log(split.N), axis=0))
+    if problem.menu is not None:  # the median of two sizes need not be a size of the menu
+        sizes = problem.menu["params"]
+        N = sizes[np.abs(np.log(sizes)[None, :] - np.log(N)[:, None]).argmin(axis=1)]
+    return N, bought_tokens(problem, N, budgets)
+
+
+def _closed_form_applies(law: Law, problem: Problem) -> bool:
+    plain = problem.cost.is_training_compute and not problem.limits.any and problem.menu is None
+    return law.optimum is not None and plain and problem.surface.unique_tokens is None
+
+
+def _closed_form(law: Law, values: Mapping[str, Any], problem: Problem, budget: np.ndarray) -> Split | None:
+    """The split by the law's [optimum]; None where draws have no such optimum (exponents below 0, say).
+
+    Raises
+    ------
+    FitError
+        If the [optimum] is not that of the formula; a few draws are solved numerically.
+    """
+    N = np.asarray(evaluate(law.optimum, with_where(law, values | {"C": budget})))
+    few = {name: value[:5] if np.ndim(value) else value for name, value in values.items()}
+    solved = best_split(replace(problem, surface=loss_surface(law, few)), budget)
+    with np.errstate(all="ignore"):
+        apart = np.where((solved.held == "") & np.isfinite(N[:5]), np.abs(np.log(solved.N / N[:5])), 0.0)
+    if not float(apart.max()) <= CLOSED_FORM_TOLERANCE:
+        raise FitError(
+            f"law '{law.name}': its [optimum] is not where its formula is least (N* is off by a factor of "
+            f"{number_text(np.exp(float(apart.max())))}); mend it, or delete it and the optimum is found numerically"
+        )
+    if not (np.isfinite(N) & (N > 0)).all():
+        return None
+    D = tokens_at(problem.cost, {}, N, budget)
+    near = [(size, tokens_at(problem.cost, {}, size, budget)) for size in (N * 0.9, N * 1.1)]
+    slopes = [loss_slope(problem.surface, size, tokens, -tokens) for size, tokens in near]
+    if not ((slopes[0] < 0) & (slopes[1] > 0)).all():
+        return None
+    return Split(N, D, loss_at(problem.surface, N, D), np.full(N.shape, "", dtype=object))
+
+
+def held_text(split: Split) -> list[str]:
+    """For each budget which limits hold the split in more than HELD_SHARE of the draws, or an empty text."""
+    texts = []
+    for names in split.held.T:
+        shares = {name: float((names == name).mean()) for name in dict.fromkeys(names) if name not in ("", EDGE)}
+        texts.append(
+            "; ".join(f"{name} in {100 * s:.0f} % of the draws" for name, s in shares.items() if s > HELD_SHARE)
+        )
+    return texts
+
+
+def not_identified(fit: xr.DataTree, problem: Problem, budget: np.ndarray, split: Split) -> list[str]:
+    """For each budget why its optimum must not be believed, or an empty text."""
+    law, report = law_of(fit), diagnostics(fit)
+    edge = (split.held == EDGE).mean(axis=0)
+    free = ((split.held == "") | (split.held == EDGE)).mean(axis=0) > 1 - SET_SHARE
+    free |= problem.menu is not None  # which of its sizes is best is learnt, be it the first or the last
+    share_of_prior = np.zeros(budget.shape[1])
+    if free.any():
+        share_of_prior[free] = _share_of_prior(fit, law, problem, budget, split, np.flatnonzero(free))
+    runs, parameters = fit["observed_data"].sizes["run"], len(law.priors)
+    notes, data = json.loads(fit.attrs["notes"]), fit["constant_data"]
+    few = [note["text"] for note in notes if note["code"] in FEW_SIZES]
+    units = [note["text"] for note in notes if note["code"] == "units"]
+    reasons = []
+    for outside, learnt, share in zip(edge, free, share_of_prior, strict=True):
+        if units and not plausible_counts(data["params"].values, data["tokens"].values):
+            reasons.append(units[0])
+        elif outside > HELD_SHARE:
+            reasons.append(f"no optimum inside the searched range in {100 * outside:.0f} % of the draws")
+        elif not learnt:
+            reasons.append("")
+        elif report["collinear"]:
+            reasons.append("N and D move together in the runs: the split comes from the prior")
+        elif runs <= parameters:
+            reasons.append(f"{runs} runs do not tell the {parameters} parameters of the law: the prior sets the split")
+        elif few:
+            reasons.append(few[0])
+        elif not share < NARROWER_THAN_PRIOR:
+            reasons.append(f"the band is {100 * share:.0f} % as wide as the prior's: the runs do not fix the split")
+        else:
+            reasons.append("")
+    return reasons
+
+
+def _share_of_prior(fit, law: Law, problem: Problem, budget: np.ndarray, split: Split, which: np.ndarray) -> np.ndarray:
+    """Width of the band of log N* relative to the band that the law's priors alone give, of some budgets."""
+    prior = {name: draws[:, None] for name, draws in sample_priors(law, PRIOR_DRAWS, np.random.default_rng(0)).items()}
+    values = problem_values(fit, law, problem.inputs) | prior
+    surface = loss_surface(law, values, problem.surface.unique_tokens, problem.surface.compute)
+    budget, ours = budget[:, which], split.N[:, which]
+    if problem.menu is not None:  # sizes of a menu have no width: the free splits of the same training compute do
+        sizes, tokens = (np.median(part[:, which], axis=0) for part in (split.N, split.D))
+        plain = parse_cost(definition_of(fit).formula, {})
+        budget = spend(plain, {}, sizes, tokens)[None, :]
+        problem = replace(problem, cost=plain, cost_values={}, menu=None, limits=Limits())
+        ours = best_split(problem, budget, strict=False).N
+    elif problem.cost.uncertain:  # what is uncertain of the cost widens both bands alike
+        middle = {name: float(np.median(value)) for name, value in problem.cost_values.items()}
+        problem = replace(problem, cost_values=middle)
+        ours = best_split(problem, budget, strict=False).N
+    if _closed_form_applies(law, problem):
+        theirs = evaluate(law.optimum, with_where(law, values | {"C": budget}))
+    else:
+        theirs = best_split(replace(problem, surface=surface), budget, strict=False).N
+    with np.errstate(divide="ignore", invalid="ignore"):  # a law without an optimum has no width either
+        return _width(ours) / _width(theirs)
+
+
+def _width(sizes: np.ndarray) -> np.ndarray:
+    low, high = np.nanquantile(np.log(sizes), [0.05, 0.95], axis=0)
+    return high - low
+
+
+_COLUMNS = {
+    "N": "params",
+    "D": "tokens",
+    "tokens_per_param": "tokens_per_param",
+    "law_loss": "law_loss",
+    "loss": "loss",
+}
+_SPLIT = ("params", "tokens", "tokens_per_param")
+
+
+def allocation_table(result: xr.Dataset) -> pd.DataFrame:
+    """An allocation as a table, a row a budget: quantiles of N*, D*, tokens per parameter and loss, ``identified``.
+
+    A number that a limit sets has no band: its quantiles are NaN but for the median. The last columns are local
+    exponents of N* with the budget (``a_q05`` ...), NaN for a menu.
+    """
+    result = opened_result(result, "allocate")
+    table = pd.DataFrame({"compute": result["compute"].values})
+    for name, called in _COLUMNS.items():
+        for label, values in without_zero_width(quantiles(result[name])).items():
+            table[f"{called}_{label}"] = values
+    for name in ("identified", "why_not", "held", "decades_beyond"):
+        table[name] = result[name].values
+    if "a" in result:
+        for label, values in without_zero_width(quantiles(result["a"])).items():
+            table[f"a_{label}"] = values
+    return table
+
+
+def without_zero_width(bands: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Quantiles with those of bands of no width set to NaN, all but the median."""
+    finite = np.isfinite(bands["q05"]) & np.isfinite(bands["q95"])
+    with np.errstate(invalid="ignore"):
+        none = finite & (np.abs(bands["q95"] - bands["q05"]) <= NO_WIDTH * np.abs(bands["q50"]))
+    return {name: values if name == "q50" else np.where(none, np.nan, values) for name, values in bands.items()}
+
+
+def allocation_summary(result: xr.Dataset) -> dict[str, Any]:
+    """An allocation for machines: ``budgets`` with quantiles of every quantity; null where it is not identified."""
+    budgets = []
+    for _, row in allocation_table(result).iterrows():
+        entry = {name: row[name] for name in ("compute", "identified", "why_not", "held", "decades_beyond")}
+        called = [*_COLUMNS.values(), *(["a"] if "a_q50" in row else [])]
+        for name in called:
+            hidden = not row["identified"] and name in (*_SPLIT, "a")
+            entry[name] = {label: None if hidden else _or_null(row[f"{name}_{label}"]) for label in QUANTILES}
+        budgets.append(entry)
+    return {
+        "law": result.attrs["law"],
+        "cost": result.attrs["cost"],
+        "loss_unit": UNITS[loss_unit(result.attrs)],
+        "budgets": budgets,
+        "diagnostics": diagnostics(result),
+        "warnings": allocation_warnings(result),
+    }
+
+
+def _or_null(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def allocation_warnings(result: xr.Dataset) -> list[str]:
+    """What speaks against an allocation; an empty list when nothing is known."""
+    result = opened_result(result, "allocate")
+    warnings = trust_warnings(diagnostics(result))
+    warnings += distance_warnings(result["decades_beyond"].values, result["nearest_run"].values)
+    return warnings + split_warnings(result)
+
+
+def split_warnings(result: xr.Dataset) -> list[str]:
+    """Of each budget of an allocation or decision why it is not identified, and which limits hold it."""
+    warnings = []
+    unit = " FLOP" if result.attrs["cost"] == result.attrs.get("compute_counted", TRAINING) else ""
+    told = (result[name].values for name in ("compute", "why_not", "held"))
+    for compute, reason, held in zip(*told, strict=True):
+        if reason:
+            warnings.append(f"{number_text(compute)}{unit}: not identified: {reason}")
+        elif held:
+            warnings.append(f"{number_text(compute)}{unit}: held by your limit: {held}")
+    return warnings

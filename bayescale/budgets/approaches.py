@@ -1,0 +1,232 @@
+"""Three ways from one table of runs to N*(C): the envelope, isoFLOP parabolas, and the posterior of a law.
+
+Hoffmann et al. 2022 (arXiv:2203.15556) call them Approaches 1, 2 and 3. The first two are for comparison: the vertex of
+a parabola is the optimum only if N and D matter alike and the sizes lie around it; else it is biased, up to a third of
+D* and more (arXiv:2603.22339), which more runs do not mend.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayescale.budgets.frontier import frontier_slopes
+from bayescale.budgets.optimum import best_split
+from bayescale.budgets.problem import budgets_of, check_scale, problem_of
+from bayescale.errors import FitError
+from bayescale.fitting.diagnostics import diagnostics, trust_warnings
+from bayescale.fitting.doors import opened_fit, opened_result
+from bayescale.fitting.fit import check_seed
+from bayescale.forecasts.forecast import FAR_DECADES
+from bayescale.runs.compute import definition_of, largest_compute
+
+NAMES = ("1 envelope", "2 isoFLOP parabola", "3 law, posterior")
+SAME_BUDGET = 0.04  # gap of log10 compute that separates one budget of an isoFLOP study from the next
+BUDGET_WIDTH = 0.15  # of log10 compute: wider groups are no isoFLOPs
+LEAST_SIZES = 4  # of a parabola
+LEAST_BUDGETS = 3  # of a line through optima
+ENVELOPE_BINS = 12
+RESAMPLES = 400
+BIAS = "exact only where N and D matter alike and the sizes are centred; biased else, whatever the number of runs"
+
+
+@dataclass(frozen=True)
+class Line:
+    """log N* = intercept + a log C, over resamples; and what it was drawn through."""
+
+    a: np.ndarray
+    intercept: np.ndarray
+    points: int
+    why_not: str = ""
+
+
+def approaches(fit: xr.DataTree, compute: float, *, seed: int = 0) -> xr.Dataset:
+    """Approaches 1, 2 and 3 side by side, from the runs of one fit.
+
+    1: of the runs in each of ENVELOPE_BINS bins of log compute the one of least loss; a line of log N on log C through
+    them. 2: runs of nearly the same compute make a budget; a parabola of the loss over log N in each; a line through
+    the vertices that lie inside the sizes. Both with bands from resampling runs. 3: the posterior of the fit's law.
+
+    Parameters
+    ----------
+    fit : what :func:`bayescale.fit` or :func:`bayescale.open_fit` returns, of a law of N and D alone
+    compute : the budget at which N* is compared [FLOP]
+    seed : of the resampling
+
+    Returns
+    -------
+    Dataset [approach] of ``a_q05``, ``a_q50``, ``a_q95`` (exponent of N*), ``params_...``, ``tokens_...`` (N* and D* at
+    the budget), ``points`` (that the line was drawn through, or runs), ``why_not`` (why an approach cannot be used, its
+    numbers are then NaN), ``note``; attributes ``agree`` (1, 0, or -1 where there is nothing to compare) and
+    ``statement``.
+
+    Raises
+    ------
+    FitError
+        If the budget is not one number above 6 FLOP, or the law is not one of N and D.
+    """
+    fit = opened_fit(fit)
+    check_seed(seed)
+    budget = budgets_of(compute)
+    if len(budget) != 1:
+        raise FitError("approaches are compared at one budget; give one number as compute")
+    problem, covariates = problem_of(fit, seed=seed)
+    if covariates:
+        raise FitError(
+            f"law '{fit.attrs['law']}' needs more than N and D; the approaches are compared for laws of N and D"
+        )
+    data = fit["constant_data"]
+    log_n, log_c = np.log(data["params"].values), np.log(data["compute"].values)
+    log_loss = fit["observed_data"]["log_loss"].values
+    rng = np.random.default_rng(seed)
+    lines = [envelope(log_n, log_c, log_loss, rng), isoflop(log_n, log_c, log_loss, rng)]
+    split = best_split(problem, budget[None, :])
+    check_scale(fit, budget, split)
+    drawn = [(line.a, line.intercept + line.a * np.log(budget[0])) for line in lines]
+    drawn.append((frontier_slopes(problem, budget[None, :], split)["a"][:, 0], np.log(split.N[:, 0])))
+    result = xr.Dataset(coords={"approach": list(NAMES)})
+    bands = {"a": [a for a, _ in drawn], "params": [np.exp(n) for _, n in drawn]}
+    bands["tokens"] = [definition_of(fit).tokens(N, budget[0]) for N in bands["params"]]
+    for name, values in bands.items():
+        for label, q in (("q05", 0.05), ("q50", 0.5), ("q95", 0.95)):
+            result[f"{name}_{label}"] = ("approach", [np.quantile(v, q) if len(v) else np.nan for v in values])
+    result["points"] = ("approach", [*(line.points for line in lines), len(log_n)])
+    result["why_not"] = ("approach", [*(line.why_not for line in lines), ""])
+    result["note"] = (
+        "approach",
+        ["favours sizes that happen to be dense among the runs", BIAS, "takes the law to be right"],
+    )
+    agree, statement = _verdict(result)
+    result.attrs = {
+        "law": fit.attrs["law"],
+        "compute": float(budget[0]),
+        "cost": problem.cost.text,
+        "compute_counted": definition_of(fit).formula,
+        "seed": seed,
+        "agree": agree,
+        "statement": statement,
+        "decades_beyond": float(max(0.0, np.log10(budget[0] / largest_compute(fit)))),
+        "diagnostics": fit.attrs["diagnostics"],
+    }
+    return result
+
+
+def envelope(log_n: np.ndarray, log_c: np.ndarray, log_loss: np.ndarray, rng: np.random.Generator) -> Line:
+    """Approach 1: the size of the best run in each bin of compute, and a line through them, over resampled runs."""
+    edges = np.linspace(log_c.min(), log_c.max() + 1e-9, ENVELOPE_BINS + 1)
+    index = np.clip(np.searchsorted(edges, log_c, side="right") - 1, 0, ENVELOPE_BINS - 1)
+
+    def best(rows: np.ndarray) -> np.ndarray:
+        order = rows[np.argsort(log_loss[rows], kind="stable")]
+        _, first = np.unique(index[order], return_index=True)
+        return order[first]
+
+    chosen = best(np.arange(len(log_n)))
+    if len(chosen) < LEAST_BUDGETS or len(np.unique(log_n[chosen])) < 2:
+        return Line(np.zeros(0), np.zeros(0), len(chosen), "too few runs that differ in compute and size")
+    lines = []
+    for _ in range(RESAMPLES):
+        rows = best(rng.integers(0, len(log_n), len(log_n)))
+        if len(rows) >= LEAST_BUDGETS:
+            lines.append(np.polyfit(log_c[rows], log_n[rows], 1))
+    return Line(*np.array(lines).T, len(chosen))
+
+
+def budgets_in(log_c: np.ndarray) -> list[np.ndarray]:
+    """Runs of nearly the same compute: where the sorted log10 compute has no gap above SAME_BUDGET."""
+    order = np.argsort(log_c, kind="stable")
+    gaps = np.diff(log_c[order]) > SAME_BUDGET * np.log(10)
+    groups = np.split(order, np.flatnonzero(gaps) + 1)
+    return [group for group in groups if np.ptp(log_c[group]) <= BUDGET_WIDTH * np.log(10)]
+
+
+def isoflop(log_n: np.ndarray, log_c: np.ndarray, log_loss: np.ndarray, rng: np.random.Generator) -> Line:
+    """Approach 2: the vertex of a parabola of the loss over log N in each budget, and a line through the vertices.
+
+    Resampled are runs within budgets. A vertex outside the sizes of its budget, or a parabola that opens downwards, is
+    left out.
+    """
+    groups = [group for group in budgets_in(log_c) if len(np.unique(log_n[group])) >= LEAST_SIZES]
+
+    def vertices(pick: Any) -> np.ndarray:
+        found = []
+        for group in groups:
+            rows = pick(group)
+            if len(np.unique(log_n[rows])) < LEAST_SIZES:
+                continue
+            centre = log_n[rows].mean()
+            bend, slope, _ = np.polyfit(log_n[rows] - centre, np.exp(log_loss[rows]), 2)
+            vertex = centre - slope / (2 * bend) if bend > 0 else np.nan
+            if log_n[rows].min() <= vertex <= log_n[rows].max():
+                found.append((log_c[rows].mean(), vertex))
+        return np.array(found).reshape(-1, 2)
+
+    here = vertices(lambda group: group)
+    if len(here) < LEAST_BUDGETS:
+        why = (
+            f"{len(groups)} budget(s) of {LEAST_SIZES} or more sizes, {len(here)} with a minimum inside them; "
+            f"{LEAST_BUDGETS} are needed"
+        )
+        return Line(np.zeros(0), np.zeros(0), len(here), why)
+    lines = []
+    for _ in range(RESAMPLES):
+        points = vertices(lambda group: rng.choice(group, len(group)))
+        if len(points) >= LEAST_BUDGETS and np.ptp(points[:, 0]) > 0:
+            lines.append(np.polyfit(points[:, 0], points[:, 1], 1))
+    return Line(*np.array(lines).T, len(here))
+
+
+def _verdict(result: xr.Dataset) -> tuple[int, str]:
+    """Do the bands of the approaches that could be used overlap, at the budget and in the exponent?"""
+    usable = [i for i, why in enumerate(result["why_not"].values) if not why]
+    if len(usable) < 2:
+        return -1, "Only the law can be used on these runs: there is nothing to compare it with."
+    apart = []
+    for name, what in (("a", "the exponent of N*"), ("params", "N* at the budget")):
+        low = result[f"{name}_q05"].values[usable].max()
+        high = result[f"{name}_q95"].values[usable].min()
+        if low > high:
+            apart.append(what)
+    names = ", ".join(NAMES[i] for i in usable)
+    if not apart:
+        return 1, f"The 90 % bands of {names} overlap in the exponent of N* and in N* at the budget."
+    return 0, (
+        f"The 90 % bands of {names} do not all overlap in {' and '.join(apart)}: what each assumes matters. "
+        "Parabolas are biased where N and D matter unequally; a law errs where its form is wrong (bayescale compare)."
+    )
+
+
+def approaches_table(result: xr.Dataset) -> pd.DataFrame:
+    """The approaches as a table, a row each."""
+    result = opened_result(result, "approaches")
+    return result.to_dataframe().reset_index()
+
+
+def approaches_warnings(result: xr.Dataset) -> list[str]:
+    """What speaks against a comparison of approaches; an empty list when nothing is known."""
+    result = opened_result(result, "approaches")
+    warnings = trust_warnings(diagnostics(result))
+    if (far := result.attrs["decades_beyond"]) > FAR_DECADES:
+        warnings.append(
+            f"the budget lies {far:.1f} decades of compute beyond the runs: lines and laws alike are carried far"
+        )
+    for name, why in zip(result["approach"].values, result["why_not"].values, strict=True):
+        if why:
+            warnings.append(f"approach {name}: {why}")
+    return warnings
+
+
+def approaches_summary(result: xr.Dataset) -> dict[str, Any]:
+    """The approaches for machines: ``approaches``, ``agree`` (null where there is nothing to compare), ``warnings``."""
+    return {
+        "law": result.attrs["law"],
+        "compute": result.attrs["compute"],
+        "cost": result.attrs["cost"],
+        "approaches": approaches_table(result).to_dict("records"),
+        "agree": None if result.attrs["agree"] < 0 else bool(result.attrs["agree"]),
+        "statement": result.attrs["statement"],
+        "diagnostics": diagnostics(result),
+        "warnings": approaches_warnings(result),
+    }

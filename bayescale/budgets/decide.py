@@ -1,0 +1,297 @@
+"""fit + budget -> one split to train, what it costs to be wrong, and how far one may stray from it at little cost."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Unpack
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayescale.budgets.allocate import held_text, labelled, median_split, not_identified, split_warnings
+from bayescale.budgets.cost import increasing_root, spend
+from bayescale.budgets.exchange import exchange_errors, lowest
+from bayescale.budgets.optimum import Problem, Split, best_split
+from bayescale.budgets.problem import SplitOptions, budgets_of, check_scale, forecast_inputs, problem_of
+from bayescale.budgets.regret import candidates as candidate_sizes
+from bayescale.budgets.regret import expected_log_loss, flat_region, judge, trained_tokens
+from bayescale.errors import FitError
+from bayescale.field import number_text, size_text
+from bayescale.fitting.diagnostics import diagnostics, trust_warnings
+from bayescale.fitting.doors import flag, number, numbers, opened_fit, opened_result
+from bayescale.fitting.fit import check_seed
+from bayescale.forecasts.drift import AtScale, posterior_by_scale
+from bayescale.forecasts.forecast import distance_warnings, planned_runs
+from bayescale.jobs.threads import one_blas_thread
+from bayescale.runs.compute import definition_of
+from bayescale.runs.loss_unit import UNITS, in_unit, loss_unit
+
+CHOICES = ("least expected loss", "median of N*", "20 tokens per parameter")
+LEFT_OVER_SAID = 0.005  # share of the budget that is left over from which on it is said
+RULE_OF_THUMB = 20.0  # tokens per parameter that many read out of Hoffmann et al. 2022
+
+
+@one_blas_thread()
+def decide(
+    fit: xr.DataTree,
+    compute: Any,
+    *,
+    candidates: Any = None,
+    tolerance: float = 0.001,
+    factor: float = 2.0,
+    drift: bool = True,
+    seed: int = 0,
+    **options: Unpack[SplitOptions],
+) -> xr.Dataset:
+    """The split of least expected loss, and the regret of choosing it, or another.
+
+    The decision is the N that minimises E[log L(N, D(N))] over the posterior, the law's error in the exchange of
+    parameters and tokens, and what is uncertain of the cost. D(N) is what the budget buys, at most what the limits
+    allow: what is left is not spent. Noise is left out, it is the same for every choice. The regret of a choice is
+    log L(N, D(N)) - min log L in each draw, the share of the loss that it costs; and as the share of the budget that
+    was wasted, (spent - C')/C with C' the budget whose own best split reaches the same loss. N is chosen before what
+    is uncertain is known, and held against a best split that knows it.
+
+    Parameters
+    ----------
+    fit, compute, options : as in :func:`bayescale.allocate`
+    candidates : further sizes N to judge
+    tolerance : what counts as next to nothing, as a share of the expected loss, for the flat region
+    factor : P(N within this factor of the best) is reported
+    drift : let the law be wrong about the splits of one budget: L(N, D) = law(N e^-x, D e^x), x normal around what the
+        drift of the runs says, with the sd that real isoFLOP sweeps showed. With False the law is exactly right
+    seed : of what is drawn: that error and uncertain costs
+
+    Returns
+    -------
+    Dataset with, for every ``choice`` (the decision, the posterior median of N*, 20 tokens per parameter,
+    ``candidates`` and every architecture of a menu): ``N``, ``D`` (the median over draws of the cost), ``allowed``,
+    ``expected_loss`` = exp(E[log L]), ``expected_regret`` = E[regret], ``left_over`` (median share of the budget that
+    is not spent), ``p_near`` [budget, choice], ``regret`` and ``compute_regret`` [chain, draw, budget, choice]; all
+    but N are NaN where the budget or the limits do not allow a choice. The curve ``curve_N``, ``curve_loss``
+    (expected) [budget, candidate]; and the flat region ``flat_low``, ``flat_high`` [budget], sizes between which the
+    expected loss is less than ``tolerance`` above the least, with ``flat_open`` [budget] where it ends at a limit of
+    the sizes. ``identified`` and ``why_not`` [budget] as in :func:`bayescale.allocate`: of a budget that is not
+    identified tables and sentences say nothing. ``exchange`` [chain, draw, budget] is x. ``compute`` [budget] is a
+    coordinate.
+
+    Raises
+    ------
+    FitError
+        As :func:`bayescale.allocate`; or if tolerance, factor or candidates are not numbers above 0 (above 1).
+    """
+    fit = opened_fit(fit)
+    check_seed(seed)
+    drift = flag("drift", drift)
+    tolerance = number("tolerance", tolerance, "a share of the loss above 0, such as 0.001,")
+    factor = number("factor", factor, "a number above 1", above=1.0)
+    budgets = budgets_of(compute, options.get("cost"))
+    sizes = np.zeros(0) if candidates is None else numbers("candidates", candidates)
+    if not (np.isfinite(sizes) & (sizes > 0)).all():
+        raise FitError("candidates must be sizes N above 0")
+    problem, covariates = problem_of(fit, seed=seed, **options)
+    split = best_split(problem, budgets[None, :])
+    check_scale(fit, budgets, split)
+    medians, tokens = median_split(problem, split, budgets)
+    menu = np.zeros(0) if problem.menu is None else np.unique(problem.menu["params"])
+    sizes = np.concatenate([sizes, menu[~np.isin(menu, sizes)]])
+    names = [*CHOICES, *(f"N = {size_text(size, 4)}" for size in sizes)]
+    by_scale = posterior_by_scale(fit) if drift else None
+    rows: list[dict[str, Any]] = []
+    for i, budget in enumerate(budgets):
+        wrong, best = problem, _of_budget(split, i)
+        if by_scale is not None:
+            wrong = _with_error(fit, problem, covariates, float(medians[i] * tokens[i]), by_scale, seed)
+            best = best_split(wrong, budgets[None, [i]])
+        others = np.array([medians[i], _rule_of_thumb(problem, budget), *sizes])
+        rows.append(_decision(wrong, best, float(budget), others, tolerance, factor))
+    stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0] if not name.startswith("curve")}
+    result = xr.Dataset(coords={"compute": ("budget", budgets), "choice": names})
+    for name in ("N", "D", "allowed", "expected_loss", "expected_regret", "left_over", "p_near"):
+        result[name] = (("budget", "choice"), stacked[name])
+    for name in ("regret", "compute_regret"):
+        parts = [labelled(fit, values, "choice") for values in stacked[name]]
+        result[name] = xr.concat(parts, dim="budget").transpose("chain", "draw", "budget", "choice")
+    result["exchange"] = labelled(fit, stacked["exchange"].T, "budget")
+    for name in ("curve_N", "curve_loss"):
+        width = max(len(row[name]) for row in rows)
+        padded = [np.pad(row[name], (0, width - len(row[name])), constant_values=np.nan) for row in rows]
+        result[name] = (("budget", "candidate"), np.stack(padded))
+    for name in ("flat_low", "flat_high", "flat_open"):
+        result[name] = ("budget", stacked[name])
+    unit = loss_unit(fit.attrs)
+    result = in_unit(result, ("expected_loss", "curve_loss"), unit)
+    inputs = forecast_inputs(problem, covariates, result["D"].values[:, 0])
+    points = planned_runs(fit, result["N"].values[:, 0], result["D"].values[:, 0], inputs)
+    for name in ("decades_beyond", "nearest_run"):
+        result[name] = ("budget", points[name].values)
+    result["held"] = ("budget", held_text(split))
+    result["why_not"] = ("budget", not_identified(fit, problem, budgets[None, :], split))
+    result["identified"] = ("budget", [not reason for reason in result["why_not"].values])
+    result.attrs = {
+        "law": fit.attrs["law"],
+        "seed": seed,
+        "cost": problem.cost.text,
+        "compute_counted": definition_of(fit).formula,
+        "loss_unit": unit,
+        "tolerance": tolerance,
+        "factor": factor,
+        "drift": int(drift),
+        "diagnostics": fit.attrs["diagnostics"],
+    }
+    return result
+
+
+def _of_budget(split: Split, i: int) -> Split:
+    return Split(*(getattr(split, name)[:, [i]] for name in ("N", "D", "loss", "held")))
+
+
+def _with_error(fit, problem: Problem, covariates, pairs: float, by_scale: list[AtScale], seed: int) -> Problem:
+    """The same problem under a law that may be wrong about the exchange of parameters and tokens."""
+    error = exchange_errors(fit, problem, covariates, pairs, by_scale, np.random.default_rng(seed))
+    return replace(problem, surface=replace(problem.surface, exchange=error))
+
+
+def _rule_of_thumb(problem: Problem, budget: float) -> float:
+    """N on 20 N tokens for a budget, at the median of an uncertain cost; of a menu the nearest; NaN if limited."""
+    middle = {name: float(np.median(value)) for name, value in problem.cost_values.items()}
+    if problem.menu is not None:
+        N = problem.menu["params"]
+        D = np.median(trained_tokens(problem, N, budget), axis=0)
+        apart = np.abs(np.log(D / N / RULE_OF_THUMB))
+        return float(N[np.nanargmin(apart)]) if np.isfinite(apart).any() else np.nan
+    found = increasing_root(
+        lambda N: spend(problem.cost, middle, N, RULE_OF_THUMB * N), np.full((1, 1), budget), (1, 1)
+    )
+    D = np.median(trained_tokens(problem, found[0], budget), axis=0)
+    # a limit that holds the tokens leaves another ratio; the median of an uncertain cost is not that of its parts
+    return float(found[0, 0]) if abs(np.log(D[0] / found[0, 0] / RULE_OF_THUMB)) < 0.1 else np.nan
+
+
+def _decision(
+    problem: Problem, best: Split, budget: float, others: np.ndarray, tolerance: float, factor: float
+) -> dict[str, Any]:
+    """Everything about one budget; ``best`` is each draw's own split, ``others`` are sizes to compare with."""
+    items = problem.menu is not None
+    grid, curve = candidate_sizes(problem, best, budget, tolerance)
+    vertex = np.zeros(0) if items else np.exp([lowest(np.log(grid), curve)])
+    # all on the same draws, so that what differs between choices is the choice
+    sizes = np.concatenate([vertex, grid, others])
+    chosen = sizes[np.nanargmin(expected_log_loss(problem, sizes, budget))]
+    found = judge(problem, best, np.concatenate([[chosen], others]), budget)
+    near = np.abs(np.log(best.N / found.N)) <= np.log(factor) * (1 + 1e-12)
+    # the chosen size is one of the curve: it may be the only one within the tolerance
+    place = np.searchsorted(grid, chosen)
+    around = np.insert(grid, place, chosen), np.insert(np.exp(curve), place, found.expected[0])
+    low, high, is_open = flat_region(*around, tolerance, items, found.expected[0])
+    exchange = problem.surface.exchange
+    return {
+        "N": found.N,
+        "D": found.D,
+        "allowed": found.allowed,
+        "expected_loss": found.expected,
+        "expected_regret": found.regret.mean(axis=0),
+        "left_over": found.left_over,
+        "p_near": np.where(found.allowed, near.mean(axis=0), np.nan),
+        "regret": found.regret,
+        "compute_regret": found.waste,
+        "exchange": np.zeros(len(best.N)) if exchange is None else exchange[:, 0],
+        "curve_N": grid,
+        "curve_loss": np.exp(curve),
+        "flat_low": low,
+        "flat_high": high,
+        "flat_open": is_open,
+    }
+
+
+_COLUMNS = (
+    *("compute", "choice", "params", "tokens", "allowed", "tokens_per_param", "expected_loss", "expected_regret"),
+    *("regret_q50", "regret_q95", "compute_regret_q50", "compute_regret_q95", "left_over", "p_near", "flat_low"),
+    *("flat_high", "flat_open", "held"),
+)
+
+
+def decision_table(result: xr.Dataset) -> pd.DataFrame:
+    """A decision as a table, a row a budget and choice; budgets that are not identified have none.
+
+    ``expected_regret``, ``regret_q50``, ``regret_q95`` as shares of the loss, ``compute_regret_q50``, ``..._q95`` and
+    ``left_over`` as shares of the budget, ``p_near``, and the flat region ``flat_low`` to ``flat_high`` of the budget.
+    A size that was asked for and is not ``allowed`` by the budget or the limits has a row all the same, of NaN.
+    """
+    result = opened_result(result, "decide")
+    rows = []
+    bands = {name: _middle_and_high(result[name]) for name in ("regret", "compute_regret")}
+    for i, compute in enumerate(result["compute"].values):
+        for j, choice in enumerate(result["choice"].values):
+            row = {"compute": float(compute), "choice": str(choice), "params": float(result["N"][i, j])}
+            if not (np.isfinite(row["params"]) and result["identified"].values[i]):
+                continue
+            row |= {"tokens": float(result["D"][i, j]), "allowed": bool(result["allowed"][i, j])}
+            row["tokens_per_param"] = row["tokens"] / row["params"]
+            for name in ("expected_loss", "expected_regret", "left_over", "p_near"):
+                row[name] = float(result[name][i, j])
+            for name, values in bands.items():
+                row |= {f"{name}_q50": float(values[0, i, j]), f"{name}_q95": float(values[1, i, j])}
+            row |= {name: result[name].values[i].item() for name in ("flat_low", "flat_high", "flat_open", "held")}
+            rows.append(row)
+    return pd.DataFrame(rows, columns=list(_COLUMNS))
+
+
+def _middle_and_high(draws: xr.DataArray) -> np.ndarray:
+    """Median and 95 % point over draws [2, budget, choice]; NaN for choices that the limits forbid."""
+    flat = draws.stack(sample=("chain", "draw")).transpose("sample", "budget", "choice").values
+    known = ~np.isnan(flat).all(axis=0)
+    table = np.full((2, *flat.shape[1:]), np.nan)
+    table[:, known] = np.nanquantile(flat[:, known], [0.5, 0.95], axis=0)
+    return table
+
+
+def decision_statement(result: xr.Dataset) -> list[str]:
+    """A decision in plain sentences, one a budget that is identified."""
+    result = opened_result(result, "decide")
+    table = decision_table(result)
+    sentences: list[str] = []
+    for compute, rows in table.groupby("compute", sort=False):
+        row = rows.iloc[0]
+        flat = f"{number_text(100 * result.attrs['tolerance'])} % of the loss"
+        region = f"{'any allowed N' if row.flat_open else 'any N'} between {size_text(row.flat_low)} and "
+        region += f"{size_text(row.flat_high)} costs less than {flat}"
+        if row.flat_low == row.flat_high:
+            region = f"no other size that is allowed costs less than {flat}"
+        left = f"It leaves {100 * row.left_over:.0f} % of the budget over. " if row.left_over >= LEFT_OVER_SAID else ""
+        sentences.append(
+            f"{number_text(compute)}: train {size_text(row.params)} parameters on {size_text(row.tokens)} tokens; "
+            f"{region}. {left}"
+            f"Expected regret {number_text(100 * row.expected_regret, 2)} % of the loss; it wastes "
+            f"{number_text(round(100 * row.compute_regret_q50, 3), 2)} % of the budget, with 95 % probability below "
+            f"{number_text(round(100 * row.compute_regret_q95, 3), 2)} %. "
+            f"P(N within a factor {number_text(result.attrs['factor'], 6)} of the best) = {row.p_near:.2f}."
+        )
+    return sentences
+
+
+def decision_warnings(result: xr.Dataset) -> list[str]:
+    """What speaks against a decision; an empty list when nothing is known."""
+    result = opened_result(result, "decide")
+    warnings = trust_warnings(diagnostics(result))
+    warnings += distance_warnings(result["decades_beyond"].values, result["nearest_run"].values)
+    warnings += split_warnings(result)
+    if not result.attrs["drift"]:
+        warnings.append("the law is taken to be exactly right: regrets are those of its parameters alone")
+    return warnings
+
+
+def decision_summary(result: xr.Dataset) -> dict[str, Any]:
+    """A decision for machines: ``choices`` (rows of :func:`decision_table`, null what a choice has not),
+    ``statement``, ``warnings``; of budgets that are not identified there are no choices and no statement."""
+    rows: list[Mapping[str, Any]] = decision_table(result).to_dict("records")
+    return {
+        "law": result.attrs["law"],
+        "cost": result.attrs["cost"],
+        "loss_unit": UNITS[loss_unit(result.attrs)],
+        "tolerance": result.attrs["tolerance"],
+        "factor": result.attrs["factor"],
+        "choices": [{name: None if value != value else value for name, value in row.items()} for row in rows],
+        "statement": decision_statement(result),
+        "warnings": decision_warnings(result),
+    }

@@ -1,0 +1,254 @@
+"""From a fit and the options of an allocation to a problem: what may be chosen, what it costs, what it brings."""
+
+from collections.abc import Mapping, Sized
+from typing import Any, TypedDict
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayescale.budgets.cost import check_rises, draw_quantities, parse_cost, quantity
+from bayescale.budgets.optimum import Limits, Problem, Split, tokens_within
+from bayescale.budgets.surface import UNIQUE, loss_surface
+from bayescale.errors import FitError
+from bayescale.field import FLOPS_PER_PARAM_TOKEN, TRAINING, clipped, names_text, number_text
+from bayescale.fitting.doors import mapping, number, numbers, what_is
+from bayescale.fitting.fit import draws_of, law_of
+from bayescale.forecasts.drift import has_drift
+from bayescale.laws.law import Law, column
+from bayescale.runs.compute import definition_of
+
+MAX_MENU = 1000  # architectures
+LEAST_SHARE = 1e-6  # of the smallest run of a fit: smaller budgets are typing errors
+MOST_TRAINING_FLOP = 1e32
+
+
+class SplitOptions(TypedDict, total=False):
+    """Options that every question about a split takes; :func:`bayescale.allocate` says what they mean."""
+
+    cost: str | None
+    given: Mapping[str, Any] | None
+    params: Any
+    tokens: Any
+    ratio: Any
+    unique_tokens: float | None
+    menu: Any
+
+
+def problem_of(
+    fit: xr.DataTree,
+    *,
+    cost: str | None = None,
+    given: Mapping[str, Any] | None = None,
+    params: Any = None,
+    tokens: Any = None,
+    ratio: Any = None,
+    unique_tokens: float | None = None,
+    menu: Any = None,
+    seed: int = 0,
+) -> tuple[Problem, dict[str, float]]:
+    """The options of an allocation, checked, as a :class:`bayescale.budgets.optimum.Problem` over the draws of a fit.
+
+    Returns also the inputs of the law besides N and D, by column, as :func:`bayescale.forecast` takes them.
+
+    Raises
+    ------
+    FitError
+        If the law does not depend on N and D, an input or a value of the cost is missing or superfluous, a formula
+        cannot be read, or the limits contradict each other.
+    """
+    law = law_of(fit)
+    if not {"N", "D"} <= set(law.inputs):
+        raise FitError(f"law '{law.name}' uses {list(law.inputs)}; a split of compute needs a law of N and D")
+    if not has_drift(law):
+        raise FitError(
+            f"law '{law.name}' explains '{law.observed.column}' ({law.observed.scale}), not a loss; "
+            "a split of compute is chosen by the loss it brings"
+        )
+    if law.no_split:
+        raise FitError(f"law '{law.name}' does not split a budget: {law.no_split}")
+    given = mapping("given", given)
+    if clash := sorted({"N", "D", "C"} & set(given)):
+        raise FitError(
+            f"{clash[0]} cannot be given a value: it is what the split decides; limits are params and tokens"
+        )
+    items = _menu(menu)
+    cost = default_cost(fit) if cost is None else cost
+    parsed = parse_cost(cost, given, set(items or ()) - {"params"})
+    others = set(law.inputs) - {"N", "D", "C"}
+    if unique_tokens is None and UNIQUE in others:  # a run that is shorter has seen fewer, however it is given
+        unique_tokens = given.pop(UNIQUE, None)
+    if unique_tokens is not None:
+        unique_tokens = number("unique_tokens", unique_tokens)
+        if UNIQUE not in others:
+            raise FitError(
+                f"law '{law.name}' does not know repeated data (no input '{UNIQUE}'); take a law that does, "
+                "or keep to one pass with the limit tokens=(None, most)"
+            )
+        others -= {UNIQUE}
+    missing = sorted(others - set(given))
+    if missing:
+        raise FitError(f"law '{law.name}' needs {missing} besides N and D; give them by name (given={{...}})")
+    symbols = {}
+    for name in sorted(others):
+        value = quantity(name, given[name])
+        if not isinstance(value, float) or value < 0:
+            raise FitError(
+                f"{name} = {given[name]!r}: an input of the law '{law.name}' is one number of at least 0 here"
+            )
+        symbols[name] = value
+    unused = set(given) - set(parsed.given) - others
+    if unused:
+        raise FitError(
+            f"{names_text(unused)} given, but neither the cost '{clipped(cost)}' nor the law '{law.name}' uses them"
+        )
+    values = problem_values(fit, law, symbols)
+    drawn = draw_quantities(parsed.given, len(_first(values)), np.random.default_rng(seed))
+    if items is None:
+        check_rises(parsed, drawn)
+    limits = Limits(*(_limit(*pair) for pair in (("params", params), ("tokens", tokens), ("ratio", ratio))))
+    for name, pair in (("params", limits.params), ("tokens", limits.tokens), ("ratio", limits.ratio)):
+        if pair[0] > pair[1]:
+            raise FitError(f"{name} = {pair}: the least is above the most; no split can keep to that")
+    if limits.params[0] == limits.params[1] and limits.tokens[0] == limits.tokens[1]:
+        raise FitError("both params and tokens are held: nothing is left to split; forecast gives the loss of that run")
+    surface = loss_surface(law, values, unique_tokens, definition_of(fit).tree)
+    problem = Problem(surface, parsed, drawn, limits, items, symbols)
+    return problem, {column(name): value for name, value in symbols.items()}
+
+
+def problem_values(fit: xr.DataTree, law: Law, symbols: Mapping[str, float]) -> dict[str, Any]:
+    """What a law needs besides N and D: parameters [draw, 1], reference constants, other inputs."""
+    values = draws_of(fit)
+    flat: dict[str, Any] = {name: values[name].values.reshape(-1, 1) for name in law.priors}
+    return flat | {name: float(values[name]) for name in law.constants} | dict(symbols)
+
+
+def _first(values: Mapping[str, Any]) -> np.ndarray:
+    return next(value for value in values.values() if np.ndim(value))
+
+
+def default_cost(fit: xr.DataTree) -> str:
+    """What a run costs where nothing else is said: compute, as the fit's own runs count it.
+
+    Raises
+    ------
+    FitError
+        If their compute does not follow from N and D.
+    """
+    definition = definition_of(fit)
+    if definition.doubt:
+        raise FitError(
+            f"{definition.doubt}; say what a run costs: cost='6*N*D' (--cost '6*N*D'), or the formula of your own count"
+        )
+    return definition.formula
+
+
+def budgets_of(compute: Any, cost: str | None = None) -> np.ndarray:
+    """Budgets [budget], checked: finite, and under the default cost enough for one token and one parameter.
+
+    Raises
+    ------
+    FitError
+        Naming the first budget that is of no use.
+    """
+    training = cost is None or cost == TRAINING
+    budgets = numbers("compute", compute, " of FLOP" if training else "")
+    least = FLOPS_PER_PARAM_TOKEN if training else 0.0
+    bad = budgets[~(np.isfinite(budgets) & (budgets > least))]
+    if bad.size:
+        raise FitError(
+            f"compute = {number_text(bad[0], 6)}: a budget must be finite and above "
+            f"{number_text(least, 6)}{' FLOP' if training else ''}"
+        )
+    return budgets
+
+
+def _limit(name: str, given: Any) -> tuple[float, float]:
+    """(least, most) of what was given: None, a number that holds it, or a pair with None for an open end."""
+    if given is None:
+        return 0.0, np.inf
+    expected = "a number or a pair (least, most) is expected, None for an open end"
+    if isinstance(given, str | bytes | Mapping):
+        raise FitError(f"{name} = {what_is(given)}: {expected}")
+    try:
+        low, high = given
+    except TypeError:  # no pair
+        held = number(name, given)
+        if name == "ratio":
+            raise FitError(
+                f"ratio = {number_text(held, 6)}: a pair (least, most) of tokens per parameter is expected"
+            ) from None
+        return held, held
+    except ValueError:
+        raise FitError(f"{name} = {what_is(given)}: {expected}") from None
+    return 0.0 if low is None else number(name, low), np.inf if high is None else number(name, high)
+
+
+def _menu(menu: Any) -> dict[str, np.ndarray] | None:
+    """A menu of architectures as columns [item], sorted by params."""
+    if menu is None:
+        return None
+    if isinstance(menu, Mapping | pd.DataFrame):
+        table = {str(name): menu[name] for name in menu}
+    else:
+        table = {"params": menu}
+    if "params" not in table:
+        raise FitError(f"a menu needs the column 'params'; its columns are {names_text(table)}")
+    if isinstance(table["params"], Sized) and not len(table["params"]):
+        raise FitError("the menu is empty: nothing can be chosen; list at least one architecture")
+    try:
+        columns = {name: numbers(name, values) for name, values in table.items()}
+    except FitError as error:
+        raise FitError(
+            f"a menu is a list of sizes N, or a table of numbers with the column 'params': {error}"
+        ) from None
+    if len({values.shape for values in columns.values()}) != 1:
+        raise FitError("the columns of a menu must be flat and of one length")
+    if columns["params"].size > MAX_MENU:
+        raise FitError(f"a menu of {columns['params'].size} architectures: at most {MAX_MENU} are allowed")
+    for name, values in columns.items():
+        bad = values[~(np.isfinite(values) & (values > 0))]
+        if bad.size:
+            raise FitError(f"menu: {clipped(name)} = {number_text(bad[0], 6)}: a finite number above 0 is expected")
+    order = np.argsort(columns["params"], kind="stable")
+    return {name: values[order] for name, values in columns.items()}
+
+
+def bought_tokens(problem: Problem, N: np.ndarray, budget: np.ndarray) -> np.ndarray:
+    """Tokens that budgets [budget] buy at sizes N [budget], the median over draws of an uncertain cost [budget]."""
+    if problem.menu is None:
+        return np.nanmedian(tokens_within(problem, N[None, :], budget[None, :]), axis=0)
+    items = np.abs(np.log(problem.menu["params"])[None, :] - np.log(N)[:, None]).argmin(axis=1)
+    columns = {name: values[items][None, :] for name, values in problem.menu.items() if name != "params"}
+    return np.nanmedian(
+        tokens_within(problem, problem.menu["params"][items][None, :], budget[None, :], columns), axis=0
+    )
+
+
+def check_scale(fit: xr.DataTree, budgets: np.ndarray, split: Split) -> None:
+    """Raise FitError if the runs that budgets [budget] buy are of a scale that no run of this kind ever had."""
+    definition = definition_of(fit)
+    smallest = float(definition.compute(fit["constant_data"]["params"], fit["constant_data"]["tokens"]).min())
+    for budget, N, D in zip(budgets, *(np.median(part, axis=0) for part in (split.N, split.D)), strict=True):
+        trained = float(definition.compute(N, D))
+        if trained < LEAST_SHARE * smallest:
+            raise FitError(
+                f"a budget of {number_text(budget, 4)} buys a run of {number_text(trained, 2)} FLOP, where the "
+                "smallest run of the fit took "
+                f"{number_text(smallest, 2)}: less than a millionth of that is not answered; "
+                "a budget is given in full, as 1e24"
+            )
+        if trained > MOST_TRAINING_FLOP:
+            raise FitError(
+                f"a budget of {number_text(budget, 4)} buys a run of {number_text(trained, 2)} FLOP: above "
+                f"{number_text(MOST_TRAINING_FLOP, 6)}, more than "
+                "all computers of today do in centuries, nothing is answered; check its unit"
+            )
+
+
+def forecast_inputs(problem: Problem, covariates: Mapping[str, float], D: np.ndarray) -> dict[str, Any]:
+    """What :func:`bayescale.forecast` needs of runs of D tokens besides N and D."""
+    if problem.surface.unique_tokens is None:
+        return dict(covariates)
+    return {**covariates, UNIQUE: np.minimum(problem.surface.unique_tokens, D)}

@@ -1,0 +1,290 @@
+"""The inverse of an allocation: the least budget that reaches a loss, and what one recipe needs less than another."""
+
+import json
+from typing import Any, Unpack
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayescale.budgets.allocate import HELD_SHARE, labelled, without_zero_width
+from bayescale.budgets.cost import spend
+from bayescale.budgets.frontier import least_budget
+from bayescale.budgets.optimum import Problem, best_split
+from bayescale.budgets.problem import SplitOptions, budgets_of, check_scale, problem_of
+from bayescale.errors import FitError
+from bayescale.field import number_text
+from bayescale.fitting.diagnostics import diagnostics, trust_warnings
+from bayescale.fitting.doors import numbers, opened_fit, opened_result
+from bayescale.fitting.fit import check_seed
+from bayescale.forecasts.forecast import FAR_DECADES, QUANTILES
+from bayescale.runs.compute import definition_of, largest_compute
+from bayescale.runs.loss_unit import PERPLEXITY, UNITS, from_nats, loss_unit, to_nats
+
+SEARCHED = (1e-8, 1e12)  # times what the largest run would have cost: budgets in which a loss is looked for
+ALIKE = np.log(1.5)  # of log compute: fits that differ by more, for very large models, count in different units
+REACHED_BY = 0.99  # of the draws, below which a target is not said to be reached
+COLUMNS = {"compute": "compute", "N": "params", "D": "tokens", "tokens_per_param": "tokens_per_param"}
+
+
+def least_compute(fit: xr.DataTree, loss: Any, *, seed: int = 0, **options: Unpack[SplitOptions]) -> xr.Dataset:
+    """The least budget whose best split reaches a loss: the inverse of :func:`bayescale.allocate`.
+
+    C(l) = min cost(N, D) subject to L(N, D) <= l, for every posterior draw.
+
+    Parameters
+    ----------
+    fit, options : as in :func:`bayescale.allocate`
+    loss : targets, a number or a sequence, in the unit of the runs' losses
+    seed : of the draws of uncertain costs
+
+    Returns
+    -------
+    Dataset [chain, draw, target] of ``compute`` (in the unit of the cost), ``N``, ``D`` and ``tokens_per_param``,
+    infinite where a draw never reaches the target; with the coordinate ``loss`` [target], ``p_reached`` [target] the
+    share of draws that reach it, ``identified``, ``why_not`` and ``decades_beyond`` [target]. Bands take the law to be
+    exactly right; what a run of that budget would show is a question for :func:`bayescale.forecast`.
+
+    Raises
+    ------
+    FitError
+        As :func:`bayescale.allocate`; or if a target is not a number above 0.
+    """
+    fit = opened_fit(fit)
+    check_seed(seed)
+    targets = numbers("loss", loss)
+    if not (np.isfinite(targets) & (targets > 0)).all():
+        raise FitError(
+            f"loss = {number_text(targets[~(np.isfinite(targets) & (targets > 0))][0], 6)}: a target above 0 is "
+            "expected"
+        )
+    unit = loss_unit(fit.attrs)
+    if unit == PERPLEXITY and not (targets > 1).all():
+        raise FitError(f"loss = {targets.min():g}: a perplexity above 1 is expected, as the runs of this fit have")
+    problem, _ = problem_of(fit, seed=seed, **options)
+    low, high = _searched(fit, problem)
+    budget, split = least_budget(problem, to_nats(targets, unit)[None, :], low, high)
+    reached = np.isfinite(budget)
+    drawn = {"compute": budget, "N": split.N, "D": split.D, "tokens_per_param": split.D / split.N}
+    result = xr.Dataset(
+        {
+            name: labelled(fit, values if name == "tokens_per_param" else np.where(reached, values, np.inf), "target")
+            for name, values in drawn.items()
+        },
+        coords={"loss": ("target", targets)},
+    )
+    reasons = []
+    for share, budgets in zip(reached.mean(axis=0), budget.T, strict=True):
+        if share < REACHED_BY:
+            reasons.append(
+                f"{100 * (1 - share):.0f} % of the draws do not reach it at any budget up to {number_text(high, 2)}: "
+                "it is below their irreducible loss, or below what the limits leave"
+            )
+        elif (budgets <= low).mean() > HELD_SHARE:
+            reasons.append(f"reached already at {number_text(low, 2)}, the least budget that was looked at")
+        else:
+            reasons.append("")
+    result["p_reached"] = ("target", reached.mean(axis=0))
+    result["identified"] = ("target", [not reason for reason in reasons])
+    result["why_not"] = ("target", reasons)
+    training = np.where(reached, definition_of(fit).compute(split.N, split.D), np.inf)
+    beyond = np.log10(np.median(training, axis=0) / largest_compute(fit))
+    result["decades_beyond"] = ("target", np.maximum(0.0, beyond))
+    result.attrs = {
+        "law": fit.attrs["law"],
+        "seed": seed,
+        "cost": problem.cost.text,
+        "compute_counted": definition_of(fit).formula,
+        "loss_unit": unit,
+        "diagnostics": fit.attrs["diagnostics"],
+    }
+    return result
+
+
+def _searched(fit: xr.DataTree, problem: Problem) -> tuple[float, float]:
+    data = fit["constant_data"]
+    middle = {name: float(np.median(value)) for name, value in problem.cost_values.items()}
+    if problem.menu is not None:
+        middle |= {name: float(np.median(value)) for name, value in problem.menu.items() if name != "params"}
+    run = int(np.argmax(data["compute"].values))
+    largest = float(spend(problem.cost, middle, data["params"].values[run], data["tokens"].values[run]))
+    return largest * SEARCHED[0], largest * SEARCHED[1]
+
+
+def compute_gain(
+    fit: xr.DataTree, other: xr.DataTree, compute: Any, *, seed: int = 0, **options: Unpack[SplitOptions]
+) -> xr.Dataset:
+    """Compute-equivalent gain of ``fit`` over ``other``: how many times the budget the other needs for the same loss.
+
+    gain = C' / C with L'*(C') = L*(C), both at their best splits, for pairs of posterior draws. Above 1 the first
+    recipe is the better one. Both must have been measured by the same loss: same evaluation text, same tokenizer or
+    bits per byte.
+
+    Parameters
+    ----------
+    fit, other : two fits: two recipes, architectures or corpora; of any laws
+    compute : budgets of ``fit``, a number or a sequence
+    options : as in :func:`bayescale.allocate`; they hold for both
+
+    Returns
+    -------
+    Dataset [chain, draw, budget] of ``gain`` (0 where the other reaches the loss at any budget, infinite where at none)
+    and ``difference`` (L* of ``fit`` less that of ``other``, at the same budget), with ``p_better`` [budget], the
+    probability that ``fit`` has the lower loss, and the coordinate ``compute``. The two posteriors are independent, so
+    draws are paired as they come. The laws are taken to be exactly right.
+
+    Raises
+    ------
+    FitError
+        As :func:`bayescale.allocate`, for either fit.
+    """
+    fit, other = opened_fit(fit), opened_fit(other)
+    check_seed(seed)
+    budgets = budgets_of(compute, options.get("cost"))
+    problems = [problem_of(one, seed=seed, **options)[0] for one in (fit, other)]
+    if options.get("cost") is None and not _counted_alike(fit, other):
+        raise FitError(
+            f"compute is counted as {problems[0].cost.text} in one fit and as {problems[1].cost.text} in the other: a "
+            "budget would not mean the same; say what a run costs in both, cost='6*N*D' (--cost '6*N*D')"
+        )
+    splits = [best_split(problem, budgets[None, :]) for problem in problems]
+    check_scale(fit, budgets, splits[0])
+    ours, theirs = (split.loss for split in splits)
+    unit, other_unit = loss_unit(fit.attrs), loss_unit(other.attrs)
+    if (unit == "bits_per_byte") != (other_unit == "bits_per_byte"):
+        raise FitError(
+            f"the losses of one fit are in {UNITS[unit]}, of the other in {UNITS[other_unit]}: losses per byte and per "
+            "token cannot be compared; measure both alike"
+        )
+    count = min(len(ours), len(theirs))
+    if len(ours) != len(theirs):
+        raise FitError(
+            f"the fits have {len(ours)} and {len(theirs)} draws: draws are compared in pairs; sample both alike"
+        )
+    low, high = _searched(other, problems[1])
+    low, high = min(low, budgets.min() * SEARCHED[0]), max(high, budgets.max() / SEARCHED[0])
+    needed, _ = least_budget(problems[1], ours[:count], low, high)
+    needed = np.where(np.isnan(needed), np.inf, np.where(needed <= low, 0.0, needed))
+    result = xr.Dataset(
+        {
+            "gain": labelled(fit, needed / budgets, "budget"),
+            "difference": labelled(fit, from_nats(ours, unit) - from_nats(theirs, unit), "budget"),
+        }
+    ).assign_coords(compute=("budget", budgets))
+    result["p_better"] = ("budget", (ours < theirs).mean(axis=0))
+    beyond = [
+        np.log10(np.median(definition_of(one).compute(split.N, split.D), axis=0) / largest_compute(one))
+        for one, split in zip((fit, other), splits, strict=True)
+    ]
+    result["decades_beyond"] = ("budget", np.maximum(0.0, np.maximum(*beyond)))
+    result.attrs = {
+        "law": fit.attrs["law"],
+        "other_law": other.attrs["law"],
+        "source": fit.attrs["source"],
+        "other_source": other.attrs["source"],
+        "seed": seed,
+        "cost": problems[0].cost.text,
+        "compute_counted": definition_of(fit).formula,
+        "loss_unit": unit,
+        "other_cost": problems[1].cost.text,
+        "diagnostics": fit.attrs["diagnostics"],
+        "other_diagnostics": other.attrs["diagnostics"],
+    }
+    return result
+
+
+def _counted_alike(fit: xr.DataTree, other: xr.DataTree) -> bool:
+    """Whether two fits count compute in the same unit: by one formula, or alike for very large models."""
+    N = 1e15
+    return bool(abs(np.log(definition_of(fit).compute(N, 1.0) / definition_of(other).compute(N, 1.0))) < ALIKE)
+
+
+def _bands(values: xr.DataArray) -> dict[str, np.ndarray]:
+    """Quantiles over draws of which some may be infinite."""
+    flat = np.sort(values.stack(sample=("chain", "draw")).transpose("sample", ...).values, axis=0)
+    at = {name: flat[round(q * (len(flat) - 1))] for name, q in QUANTILES.items()}
+    with np.errstate(invalid="ignore"):
+        return without_zero_width(at)
+
+
+def least_compute_table(result: xr.Dataset) -> pd.DataFrame:
+    """The least budgets as a table, a row a target: quantiles of ``compute``, ``params``, ``tokens``, ``p_reached``."""
+    result = opened_result(result, "least_compute")
+    table = pd.DataFrame({"loss": result["loss"].values})
+    for name, called in COLUMNS.items():
+        for label, values in _bands(result[name]).items():
+            table[f"{called}_{label}"] = values
+    for name in ("p_reached", "identified", "why_not", "decades_beyond"):
+        table[name] = result[name].values
+    return table
+
+
+def least_compute_warnings(result: xr.Dataset) -> list[str]:
+    """What speaks against least budgets; an empty list when nothing is known."""
+    result = opened_result(result, "least_compute")
+    warnings = [*trust_warnings(diagnostics(result)), *_far(result)]
+    for loss, reason in zip(result["loss"].values, result["why_not"].values, strict=True):
+        if reason:
+            warnings.append(f"loss {number_text(loss, 6)}: not identified: {reason}")
+    return warnings
+
+
+def least_compute_summary(result: xr.Dataset) -> dict[str, Any]:
+    """Least budgets for machines: ``targets`` with quantiles (null where infinite), ``diagnostics``, ``warnings``."""
+    targets = []
+    for _, row in least_compute_table(result).iterrows():
+        entry = {name: row[name] for name in ("loss", "p_reached", "identified", "why_not", "decades_beyond")}
+        for called in COLUMNS.values():
+            entry[called] = {label: row[f"{called}_{label}"] for label in QUANTILES}
+        targets.append(entry)
+    return {
+        "law": result.attrs["law"],
+        "cost": result.attrs["cost"],
+        "loss_unit": UNITS[loss_unit(result.attrs)],
+        "targets": targets,
+        "diagnostics": diagnostics(result),
+        "warnings": least_compute_warnings(result),
+    }
+
+
+def gain_table(result: xr.Dataset) -> pd.DataFrame:
+    """Compute-equivalent gains as a table, a row a budget: quantiles of ``gain`` and ``difference``, ``p_better``."""
+    result = opened_result(result, "compute_gain")
+    table = pd.DataFrame({"compute": result["compute"].values})
+    for name in ("gain", "difference"):
+        for label, values in _bands(result[name]).items():
+            table[f"{name}_{label}"] = values
+    for name in ("p_better", "decades_beyond"):
+        table[name] = result[name].values
+    return table
+
+
+def gain_warnings(result: xr.Dataset) -> list[str]:
+    """What speaks against a compute-equivalent gain: what speaks against either fit, and the distance."""
+    result = opened_result(result, "compute_gain")
+    warnings = []
+    for name in ("diagnostics", "other_diagnostics"):
+        warnings += [text for text in trust_warnings(json.loads(result.attrs[name])) if text not in warnings]
+    return warnings + _far(result)
+
+
+def gain_summary(result: xr.Dataset) -> dict[str, Any]:
+    """Compute-equivalent gains for machines: ``budgets`` (rows of :func:`gain_table`) and ``warnings``."""
+    names = ("law", "other_law", "source", "other_source", "cost", "other_cost")
+    return {name: result.attrs[name] for name in names} | {
+        "loss_unit": UNITS[loss_unit(result.attrs)],
+        "budgets": gain_table(result).to_dict("records"),
+        "warnings": gain_warnings(result),
+    }
+
+
+def _far(result: xr.Dataset) -> list[str]:
+    """These bands take the law to be right, which is the less so the farther it is carried."""
+    beyond = result["decades_beyond"].values
+    far = beyond[np.isfinite(beyond) & (beyond > FAR_DECADES)]
+    if not far.size:
+        return []
+    return [
+        f"the farthest lies {far.max():.1f} decades of compute beyond the runs, and these bands take the law to be "
+        "exactly right"
+    ]

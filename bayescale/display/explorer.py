@@ -1,0 +1,158 @@
+"""What a page needs to answer for other budgets and sizes without Python: draws, the law, the drift on a grid.
+
+The law is computed in the page, from the draws, exactly. What a new run shows, law, drift and noise together, needs the
+runs and matrices over them; draw by draw it is a smooth function of the sizes. Its logarithm above the law's median is
+given on a grid of log C and log D/N, with nodes where compute passes the largest run, as a product of few weights a
+draw with as many shapes; the page puts the draws together again and takes its quantiles from them.
+"""
+
+import base64
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bayescale.budgets.allocate import allocate
+from bayescale.budgets.exchange import exchange_centres, exchange_spread
+from bayescale.budgets.problem import problem_of
+from bayescale.fitting.diagnostics import diagnostics
+from bayescale.fitting.fit import draws_of, law_of
+from bayescale.forecasts.drift import BEYOND_DECADES, has_drift, posterior_by_scale
+from bayescale.forecasts.forecast import FAR_DECADES, FAR_FROM_RUNS
+from bayescale.forecasts.pointwise import SHARES, draw_each, flat, summed
+from bayescale.jobs.threads import one_blas_thread
+from bayescale.laws.javascript import HELPERS, law_script
+from bayescale.laws.law import law_loss
+from bayescale.laws.law_file import Law, column
+from bayescale.runs.compute import definition_of, largest_compute
+
+STEP = 0.15  # decades between nodes of the grid, at most
+STEP_AT_EDGE = 0.04  # where compute passes the largest run and the drift's spread and optimism come in, bent
+BEYOND = 4.0  # decades of compute past the largest run at which the page ends
+AROUND = 1.0  # decades of tokens per parameter past those of the runs and of the best splits
+AROUND_MOST = 2.0  # decades past those of the runs at which best splits are left out
+NODES_MAX = 3500  # of the grid: it is made coarser rather than larger
+MAX_FLOATS = 200_000  # of draws and their weights in the page; beyond them draws are left out
+RANK_MAX = 32  # of that product
+ERROR = 1e-4  # root mean square, of a log loss
+BUDGETS = 41  # at which it is said why a split is not identified, and where the drift says that the best one lies
+
+
+def can_explore(law: Law) -> bool:
+    """Whether the page can answer for other sizes: a loss of N and D that splits a budget."""
+    return {"N", "D"} <= set(law.inputs) and has_drift(law) and not law.no_split
+
+
+@one_blas_thread()
+def explorer(fit: xr.DataTree, *, at: Mapping[str, float] | None = None, seed: int = 0) -> dict[str, Any]:
+    """Everything that the page's own computations read, as plain JSON; arrays are base64 of little-endian float32.
+
+    Parameters
+    ----------
+    fit : of a law of N and D, see :func:`can_explore`
+    at : further inputs of the law, by column
+    seed : of the forecasts, as in :func:`bayescale.forecast`
+    """
+    at = dict(at or {})
+    law = law_of(fit)
+    values = draws_of(fit)
+    draws = np.stack([values[name].values.ravel() for name in law.priors])
+    every = int(np.ceil(draws.shape[1] * (len(draws) + RANK_MAX + 1) / MAX_FLOATS))
+    fixed = {name: float(values[name]) for name in law.constants}
+    fixed |= {symbol: float(at[column(symbol)]) for symbol in law.inputs if symbol not in ("N", "D", "C")}
+    compute = np.log10(fit["constant_data"]["compute"].values)
+    first, last = float(compute.min()), float(np.log10(largest_compute(fit, law.inputs)))
+    budgets = np.linspace(first, last + BEYOND, BUDGETS)
+    split = allocate(fit, 10**budgets, given=at or None, seed=seed)
+    ratio = np.log10((fit["constant_data"]["tokens"] / fit["constant_data"]["params"]).values)
+    best = np.log10(split["tokens_per_param"].median(("chain", "draw")).values)[split["identified"].values]
+    best = np.clip(best, ratio.min() - AROUND_MOST, ratio.max() + AROUND_MOST)
+    low, high = (float(pick([*ratio, *best, np.log10(20.0)])) for pick in (min, max))
+    centres = _exchange_centres(fit, split, at)
+    spread = exchange_spread(draws.shape[1], np.random.default_rng(seed))
+    grid = _grid(fit, law, at, seed, first, last, low - AROUND, high + AROUND, every)
+    return {
+        "script": law_script(law, fixed, definition_of(fit).formula),
+        "helpers": HELPERS,
+        "draws": encode(draws[:, ::every]),
+        "count": len(draws[0, ::every]),
+        "exchange": encode(spread[::every]),
+        "exchangeCentres": centres,
+        "every": every,
+        "grid": grid,
+        "first": first,
+        "last": last,
+        "counted": definition_of(fit).formula,
+        "farDecades": FAR_DECADES,
+        "farFromRuns": FAR_FROM_RUNS,
+        "budgets": budgets.tolist(),
+        "params": np.median(split["N"].values, axis=(0, 1)).tolist(),
+        "whyNot": [str(reason) for reason in split["why_not"].values],
+        "converged": bool(diagnostics(fit)["converged"]),
+    }
+
+
+def _exchange_centres(fit: xr.DataTree, split: xr.Dataset, at: Mapping[str, float]) -> list[float]:
+    """Where the law's error in the exchange of parameters and tokens is centred, at the budgets of an allocation."""
+    problem, covariates = problem_of(fit, given=dict(at) or None)
+    by_scale = posterior_by_scale(fit)
+    pairs = np.median(split["N"].values, axis=(0, 1)) * np.median(split["D"].values, axis=(0, 1))
+    return exchange_centres(fit, problem, covariates, pairs, by_scale).tolist()
+
+
+def _grid(fit, law: Law, at, seed: int, first: float, last: float, low: float, high: float, every: int):
+    known = last + BEYOND_DECADES  # where the drift's spread and optimism have come in
+    edges = (first - 1.0, first, last, known, last + BEYOND)
+    step = max(STEP, np.sqrt((edges[-1] - edges[0]) * (high - low) / NODES_MAX))
+    parts = [_nodes(*pair, STEP_AT_EDGE if pair[0] == last else step) for pair in itertools.pairwise(edges)]
+    rows = np.unique(np.concatenate(parts))
+    columns = _nodes(low, high, step)
+    u, v = (part.ravel() for part in np.meshgrid(rows, columns, indexing="ij"))
+    params = definition_of(fit).params(10**v, 10**u)
+    values = draws_of(fit)
+    fixed = {symbol: at[column(symbol)] for symbol in law.inputs if symbol not in ("N", "D", "C")}
+    more, told = [], []
+    for points, drawn in draw_each(fit, params, params * 10**v, at, seed):
+        sizes = {"N": points["params"], "D": points["tokens"], "C": points["compute"]}
+        middle = np.median(flat(law_loss(law, {**values, **fixed, **sizes})), axis=0)
+        more.append((flat(sum(drawn.values())) - np.log(middle)).astype("f4")[::every])
+        told.append(summed(points, drawn)[[*SHARES, "nearest_run"]])
+    weights, shapes = compressed(np.concatenate(more, axis=1))
+    return {
+        "rows": rows.tolist(),
+        "columns": columns.tolist(),
+        "rank": len(shapes),
+        "weights": encode(weights),
+        "shapes": encode(shapes),
+        "names": [*SHARES, "nearest_run"],
+        "values": encode(np.concatenate([part.to_array().values for part in told], axis=1)),
+    }
+
+
+def compressed(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """weights [draw, rank] and shapes [rank, point] whose product is a matrix of smooth curves, to ERROR.
+
+    The leading singular vectors, by random projections (Halko et al. 2011, doi:10.1137/090771806).
+    """
+    rng = np.random.default_rng(0)
+    around = matrix.mean(axis=0, keepdims=True)
+    apart = matrix - around
+    sketch = apart @ rng.standard_normal((apart.shape[1], RANK_MAX + 8)).astype("f4")
+    basis, _ = np.linalg.qr(apart @ (apart.T @ np.linalg.qr(sketch)[0]))
+    left, sizes, right = np.linalg.svd(basis.T @ apart, full_matrices=False)
+    for rank in range(2, RANK_MAX + 1, 2):
+        weights, shapes = (basis @ left[:, :rank]) * sizes[:rank], right[:rank]
+        if np.sqrt(np.mean((apart - weights @ shapes) ** 2)) < ERROR:
+            break
+    return np.column_stack([np.ones(len(weights)), weights]), np.concatenate([around, shapes])
+
+
+def _nodes(low: float, high: float, step: float) -> np.ndarray:
+    return np.linspace(low, high, max(2, int(np.ceil((high - low) / step - 1e-9)) + 1))
+
+
+def encode(values: np.ndarray) -> str:
+    """Little-endian float32, base64."""
+    return base64.b64encode(np.ascontiguousarray(values, dtype="<f4").tobytes()).decode("ascii")

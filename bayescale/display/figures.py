@@ -1,0 +1,205 @@
+"""What all figures share: colours, axes in the field's units, a figure as a file or inside a page."""
+
+import base64
+import io
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayescale.field import number_text, size_text
+from bayescale.jobs.files import write_file
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe-Ito, safe for the colour-blind and distinct in grey
+BAND, POINT, TRUTH, LAW, OTHER = "#0072B2", "#666666", "#D55E00", "#009E73", "#CC79A7"
+HORIZONS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+WIDE = (7.6, 4.6)  # inches; at 10 pt legible in print, on a slide, and across a page
+RUNS_SHOWN = 500  # dots for runs in one picture: more hide each other, and make a page as large as they are many
+LOSS_STEPS = (1, 2, 5, 10)  # times a power of ten: between two ticks of an axis of losses
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """matplotlib's settings for a figure of this package."""
+    import matplotlib.pyplot as plt
+
+    settings = {
+        "font.size": 10,
+        "axes.titlesize": 10.5,
+        "axes.titlelocation": "left",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.axisbelow": True,
+        "axes.edgecolor": "0.35",
+        "legend.fontsize": 9,
+        "legend.frameon": False,
+        "svg.hashsalt": "bayescale",  # the same figure is the same file
+        "svg.fonttype": "path",
+        "figure.constrained_layout.use": True,
+        "text.parse_math": False,  # names of files and laws may hold dollar signs
+    }
+    with plt.rc_context(settings):
+        yield
+
+
+def log_ticks(low: float, high: float, most: int = 6) -> np.ndarray:
+    """Round numbers between two ends of a logarithmic axis: as many as fit, at most ``most``."""
+    first, last = int(np.floor(np.log10(low))), int(np.ceil(np.log10(high)))
+    choices = [[f * 10.0**p for p in range(first, last + 1) for f in factors] for factors in ((1, 2, 5), (1, 3), (1,))]
+    choices += [[10.0**p for p in range(first, last + 1) if p % step == 0] for step in (2, 3, 4, 6)]
+    inside = [np.array([x for x in ticks if low <= x <= high]) for ticks in choices]
+    if len(inside[0]) < 2:  # a narrow axis: as if it were linear
+        step = next(
+            s * 10.0**p for p in range(first - 4, last + 1) for s in (1, 2, 5) if (high - low) / (s * 10.0**p) <= 4
+        )
+        return np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
+    return next((ticks for ticks in inside if len(ticks) <= most), inside[-1])
+
+
+def size_axis(axis: Any, label: str, most: int = 6) -> None:
+    """A logarithmic axis of counts: 7B, 1.4T."""
+    _log_axis(axis, label, size_text, most)
+
+
+def compute_axis(axis: Any, label: str = "compute [FLOP]", most: int = 6) -> None:
+    """A logarithmic axis of compute: 1e21."""
+    _log_axis(axis, label, lambda value: f"{value:.0e}".replace("e+", "e"), most)
+
+
+def number_axis(axis: Any, label: str, most: int = 6) -> None:
+    """A logarithmic axis of plain numbers."""
+    _log_axis(axis, label, lambda value: number_text(value, 6), most)
+
+
+def _log_axis(axis: Any, label: str, text: Any, most: int) -> None:
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    axes, name = axis.axes, axis.axis_name
+    getattr(axes, f"set_{name}scale")("log")
+    low, high = sorted(axis.get_view_interval())
+    axis.set_major_locator(FixedLocator(log_ticks(low, high, most)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
+    getattr(axes, f"set_{name}label")(label)
+    getattr(axes, f"set_{name}lim")(*axis.get_view_interval())
+
+
+def loss_axis(axis: Any, label: str, *, logarithmic: bool = True, most: int = 8) -> None:
+    """An axis of losses: round numbers instead of powers of ten, as losses span far less than a decade."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    axes, name = axis.axes, axis.axis_name
+    if logarithmic:
+        getattr(axes, f"set_{name}scale")("log")
+    low, high = sorted(axis.get_view_interval())
+    power = 10.0 ** np.floor(np.log10((high - low) / most))
+    step = next(factor * power for factor in LOSS_STEPS if factor * power * most >= 0.999 * (high - low))
+    ticks = np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
+    if logarithmic:  # the upper ones crowd
+        kept: list[float] = []
+        for tick in ticks:
+            if not kept or np.log(tick / kept[-1]) > 0.6 * np.log(high / low) / most:
+                kept.append(tick)
+        ticks = np.array(kept)
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.10g}"))
+    getattr(axes, f"set_{name}label")(label)
+    getattr(axes, f"set_{name}lim")(low, high)
+
+
+def fading_band(
+    axes: "Axes", x: np.ndarray, low: np.ndarray, high: np.ndarray, edge: float, label: str | None, alpha: float = 0.3
+) -> None:
+    """A band that pales beyond ``edge``, the farther the more: what lies there has not been seen."""
+    steps = np.log10(np.maximum(x / edge, 1.0))
+    strength = alpha * np.maximum(0.25, 1 - 0.45 * steps)
+    strength[x <= edge * (1 + 1e-9)] = alpha
+    start = 0
+    for i in range(1, len(x)):
+        last = i == len(x) - 1
+        if last or abs(strength[i] - strength[start]) > 0.012:
+            part = slice(start, i + 1)
+            axes.fill_between(x[part], low[part], high[part], color=BAND, alpha=float(strength[start]), lw=0)
+            start = i
+    axes.fill_between(x[:1], low[:1], high[:1], color=BAND, alpha=alpha, lw=0, label=label)
+
+
+def mark_edge(axes: "Axes", edge: float, text: str = "largest run ") -> None:
+    """A dotted line where the runs end."""
+    axes.axvline(edge, color="0.5", lw=1, ls=":")
+    axes.annotate(
+        text, (edge, 1), xycoords=("data", "axes fraction"), ha="right", va="top", color="0.35", fontsize=8.5, zorder=9
+    )
+
+
+def apart(x: np.ndarray, factor: float = 1.09) -> np.ndarray:
+    """Positions moved apart a little where several are nearly the same, so that no band hides another."""
+    moved = x.astype(float).copy()
+    order = np.argsort(moved, kind="stable")
+    for before, now in itertools.pairwise(order):
+        moved[now] = max(moved[now], moved[before] * factor)
+    return moved
+
+
+def widened(values: Sequence[float], share: float = 0.06) -> tuple[float, float]:
+    """Ends of a logarithmic axis a little beyond some values."""
+    low, high = np.log(np.min(values)), np.log(np.max(values))
+    room = max(share * (high - low), 0.05)
+    return float(np.exp(low - room)), float(np.exp(high + room))
+
+
+def mark_doubt(figure: Any, report: Mapping[str, Any]) -> None:
+    """Say on a figure that the chains of the fit behind it did not converge, where that is so."""
+    if not report["converged"]:
+        figure.supxlabel("The chains did not converge: these numbers must not be trusted", color=TRUTH, fontsize=10.5)
+
+
+def shown_runs(sizes: np.ndarray) -> np.ndarray:
+    """Which runs a figure shows: all, or of very many RUNS_SHOWN evenly over their sizes, ends included."""
+    if len(sizes) <= RUNS_SHOWN:
+        return np.arange(len(sizes))
+    order = np.argsort(sizes, kind="stable")
+    return np.sort(order[np.linspace(0, len(order) - 1, RUNS_SHOWN).round().astype(int)])
+
+
+def runs_label(count: int, what: str = "runs") -> str:
+    """What a legend says of so many runs: ``23 runs fitted``, ``runs (1000 of 200000 shown)``."""
+    return what if count <= RUNS_SHOWN else f"{what} ({RUNS_SHOWN} of {count} shown)"
+
+
+def figure_source(figure: Any) -> dict[str, Any]:
+    """A figure as an image for a page: ``source`` (a data address), ``width`` and ``height`` in pixels; closes it."""
+    import matplotlib.pyplot as plt
+
+    width, height = (round(96 * inches) for inches in figure.get_size_inches())
+    with style():
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, dpi=150)
+        plt.close(figure)
+    encoded = base64.b64encode(buffer.getvalue()).decode("ascii")
+    return {"source": f"data:image/svg+xml;base64,{encoded}", "width": width, "height": height}
+
+
+def save_figure(figure: Any, path: Path) -> Path:
+    """Write a figure, whole or not at all, and close it: PNG, or SVG or PDF by the name of the file.
+
+    Raises
+    ------
+    FileError
+        If it cannot be written.
+    """
+    import matplotlib.pyplot as plt
+
+    kind = Path(path).suffix.lower().lstrip(".")
+    kind = kind if kind in ("svg", "pdf") else "png"
+    try:
+        return write_file(path, lambda temporary: figure.savefig(temporary, format=kind, dpi=150))
+    finally:
+        plt.close(figure)

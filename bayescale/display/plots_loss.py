@@ -1,0 +1,269 @@
+"""Figures of the loss: against compute, along budgets, what the law leaves over, and between laws and runs."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from bayescale.budgets.allocate import allocate
+from bayescale.budgets.approaches import LEAST_SIZES, budgets_in
+from bayescale.budgets.optimum import best_split
+from bayescale.budgets.problem import problem_of
+from bayescale.budgets.surface import loss_at
+from bayescale.display.figures import (
+    BAND,
+    LAW,
+    POINT,
+    TRUTH,
+    WIDE,
+    apart,
+    compute_axis,
+    fading_band,
+    loss_axis,
+    mark_doubt,
+    mark_edge,
+    number_axis,
+    runs_label,
+    shown_runs,
+    size_axis,
+    style,
+    widened,
+)
+from bayescale.errors import FitError
+from bayescale.fitting.diagnostics import diagnostics
+from bayescale.fitting.doors import numbers, opened_fit, opened_result
+from bayescale.fitting.fit import draws_of, law_of
+from bayescale.forecasts.forecast import quantiles
+from bayescale.laws.law import NO_SIZE, column, law_loss, run_sizes, size_column
+from bayescale.laws.scatter import noise_scale
+from bayescale.runs.compute import definition_of
+from bayescale.runs.loss_unit import UNITS, from_nats, loss_unit
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BUDGETS_SHOWN = 6  # isoFLOP profiles in one figure: more cannot be told apart
+SIZES = {"params": "parameters N", "tokens": "tokens D", "compute": "compute [FLOP]"}
+
+
+def _label(fit: xr.DataTree) -> str:
+    return f"loss [{UNITS[loss_unit(fit.attrs)]}]"
+
+
+def plot_forecast(fit: xr.DataTree, forecast: xr.DataTree, measured: Any = None) -> "Figure":
+    """Loss against compute: the runs, forecasts with their 90 % and 50 % bands, and what was measured.
+
+    The blue band is the loss at the compute-optimal split of each budget; it opens, and pales, beyond the largest run.
+    Runs lie on or above it. Green ticks are the 90 % band of the law alone, which takes the law to be exactly right.
+
+    Parameters
+    ----------
+    fit : the fit that the forecast was made from
+    forecast : what :func:`bayescale.forecast` returns
+    measured : measured loss of the forecast runs [point], when it is known
+    """
+    import matplotlib.pyplot as plt
+
+    fit = opened_fit(fit)
+    forecast = opened_result(forecast, "forecast")
+    law = law_of(fit)
+    size, shown = size_column(law), law.observed.column
+    if size is None and len(law.inputs) > 1:
+        raise FitError(f"{NO_SIZE}: there is no axis to draw its forecasts along")
+    size = size or column(law.inputs[0])
+    logarithmic = law.observed.scale == "log"
+    seen = fit["observed_data"][law.observed.variable].values
+    seen = np.exp(seen) if logarithmic else seen
+    seen = from_nats(seen, loss_unit(fit.attrs)) if shown == "loss" else seen
+    points, runs = forecast["predictions_constant_data"], fit["constant_data"]
+    sizes = runs[size].values
+    with style():
+        figure, axes = plt.subplots(figsize=WIDE)
+        largest, farthest = float(sizes.max()), float(points[size].max())
+        if size == "compute" and shown == "loss":
+            _frontier(axes, fit, float(sizes.min()), 1.5 * max(largest, farthest))
+        some, label = shown_runs(sizes), runs_label(len(sizes), f"{len(sizes)} runs fitted")
+        axes.scatter(sizes[some], seen[some], s=18, c=POINT, lw=0, alpha=0.8, label=label, zorder=3)
+        x = apart(points[size].values)
+        whole, alone = (quantiles(forecast["predictions"][name]) for name in (shown, f"law_{shown}"))
+        axes.vlines(x, whole["q05"], whole["q95"], color=BAND, lw=1.6, label="forecast: 90 and 50 % band", zorder=4)
+        axes.vlines(x, whole["q25"], whole["q75"], color=BAND, lw=5, alpha=0.75, zorder=4)
+        for edge, label in (("q05", "law alone: 90 % band"), ("q95", None)):
+            axes.hlines(alone[edge], x / 1.05, x * 1.05, color=LAW, lw=1.6, label=label, zorder=5)
+        if measured is not None:
+            measured = numbers("measured", measured)
+            if len(measured) not in (1, len(x)):
+                raise FitError(f"measured: {len(measured)} losses for {len(x)} forecasts; one each is expected")
+            measured = np.broadcast_to(measured, len(x))
+            axes.scatter(x, measured, marker="D", s=24, c=TRUTH, edgecolors="white", lw=0.6, label="measured", zorder=6)
+        if min(sizes.min(), x.min()) > 0:
+            axes.set_xscale("log")
+            axes.set_xlim(*widened([sizes.min(), largest, x.max()], 0.04))
+        (compute_axis if size == "compute" else number_axis)(axes.xaxis, SIZES.get(size, size))
+        loss_axis(axes.yaxis, _label(fit) if shown == "loss" else shown, logarithmic=logarithmic)
+        if farthest > largest:
+            mark_edge(axes, largest)
+        axes.set_title(f"Forecast with the law '{law.name}' ({fit.attrs['source']})")
+        axes.legend(loc="lower left" if logarithmic else "best")
+        mark_doubt(figure, diagnostics(fit))
+    return figure
+
+
+def _frontier(axes: "Axes", fit: xr.DataTree, low: float, high: float) -> None:
+    """Band of the loss at the best split, fading beyond the data; nothing for a law without a split."""
+    budgets = np.geomspace(low, high, 60)
+    largest = float(fit["constant_data"]["compute"].max())
+    budgets = np.sort(np.append(budgets, largest))
+    try:
+        band = quantiles(allocate(fit, budgets)["loss"])
+    except FitError:
+        return
+    fading_band(axes, budgets, band["q05"], band["q95"], largest, "loss at the best split: 90 % band")
+    axes.plot(budgets, band["q50"], color=BAND, lw=1, alpha=0.7)
+
+
+def plot_isoflops(fit: xr.DataTree) -> "Figure":
+    """Loss against N along budgets: the law's 90 % band on each, the runs near it, and the posterior of its minimum.
+
+    The budgets are those of the runs' own isoFLOP sweeps where there are some, else six over their compute.
+
+    Parameters
+    ----------
+    fit : what :func:`bayescale.fit` returns, of a law of N and D
+    """
+    import matplotlib.pyplot as plt
+
+    fit = opened_fit(fit)
+    problem, _ = problem_of(fit)
+    definition, unit = definition_of(fit), loss_unit(fit.attrs)
+    collinear = diagnostics(fit)["collinear"]
+    data = fit["constant_data"]
+    log_c = np.log10(data["compute"].values)
+    budgets, members, own = _profiles(log_c, data["params"].values)
+    loss = from_nats(np.exp(fit["observed_data"]["log_loss"].values), unit)
+    N = data["params"].values
+    with style():
+        figure, axes = plt.subplots(figsize=WIDE)
+        colours = plt.colormaps["viridis"](np.linspace(0.0, 0.88, len(budgets)))
+        split = best_split(problem, budgets[None, :])
+        highest, shown = loss.max(), np.zeros(len(loss), dtype=bool)
+        shown[shown_runs(log_c)] = True
+        for i, (budget, near, colour) in enumerate(zip(budgets, members, colours, strict=True)):
+            sizes = N[near]
+            low, middle, high = np.quantile(split.N[:, i], [0.05, 0.5, 0.95])
+            ends = widened([*sizes, middle / 3, middle * 3])
+            grid = np.geomspace(*ends, 60)
+            curve = from_nats(loss_at(problem.surface, grid[None, :], definition.tokens(grid, budget)[None, :]), unit)
+            q05, q50, q95 = np.quantile(curve, [0.05, 0.5, 0.95], axis=0)
+            inside = q50 <= 1.05 * highest
+            axes.fill_between(grid[inside], q05[inside], q95[inside], color=colour, alpha=0.25, lw=0)
+            axes.plot(grid[inside], q50[inside], color=colour, lw=1.2)
+            dots = near[shown[near]]
+            axes.scatter(N[dots], loss[dots], s=18, color=colour, edgecolors="white", lw=0.4, zorder=3)
+            at = loss_at(problem.surface, middle, definition.tokens(middle, budget))
+            least = float(np.median(from_nats(at, unit)))
+            axes.plot([low, high], [least, least], color=TRUTH, lw=2.4, solid_capstyle="butt", zorder=5)
+            label = "best N: median and 90 % band" if i == 0 else None
+            axes.plot(middle, least, "D", ms=4.5, color=TRUTH, mec="white", mew=0.5, zorder=6, label=label)
+            text = f"{budget:.1e} FLOP".replace("e+", "e")
+            axes.plot([], [], color=colour, lw=2, label=text)
+        size_axis(axes.xaxis, "parameters N")
+        loss_axis(axes.yaxis, _label(fit))
+        what = "the runs' own sweeps" if own else "budgets over the runs; runs within a fifth of a decade"
+        doubt = "\nN and D move together in the runs: where the minimum lies is the prior's" if collinear else ""
+        axes.set_title(f"Loss along budgets: {runs_label(len(loss), what)}{doubt}")
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        mark_doubt(figure, diagnostics(fit))
+    return figure
+
+
+def _profiles(log_c: np.ndarray, N: np.ndarray) -> tuple[np.ndarray, list[np.ndarray], bool]:
+    """Budgets, the runs on each, and whether they are sweeps of the study itself."""
+    groups = [group for group in budgets_in(np.log(10.0) * log_c) if len(np.unique(N[group])) >= LEAST_SIZES]
+    if len(groups) >= 2:
+        middles = np.array([np.median(log_c[group]) for group in groups])
+        wanted = np.linspace(middles.min(), middles.max(), BUDGETS_SHOWN)
+        chosen = np.unique(np.abs(middles[None, :] - wanted[:, None]).argmin(axis=1))
+        return 10 ** middles[chosen], [groups[i] for i in chosen], True
+    centres = np.linspace(log_c.min(), log_c.max(), BUDGETS_SHOWN)
+    near = [np.flatnonzero(np.abs(log_c - centre) <= 0.2) for centre in centres]
+    kept = [i for i, group in enumerate(near) if len(group)]
+    return 10 ** centres[kept], [near[i] for i in kept], False
+
+
+def residuals(fit: xr.DataTree, some: np.ndarray | slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:
+    """What the law's median leaves over of each run, and the scale of the noise there [run].
+
+    Both of the log loss; of what is observed where a law explains something else. ``some`` are indices of runs.
+    """
+    law, data = law_of(fit), fit["constant_data"].to_dataset().isel(run=some)
+    values = draws_of(fit)
+    inputs = {symbol: data[column(symbol)] for symbol in law.inputs}
+    predicted = law_loss(law, values | inputs).median(("chain", "draw")).transpose("run").values
+    every = fit["observed_data"][law.observed.variable].values
+    seen = every[some]
+    if law.observed.scale == "proportion":
+        return seen - predicted, np.sqrt(predicted * (1 - predicted) / data[law.observed.count].values)
+    log_size = xr.DataArray(np.log(run_sizes(law, data) / float(data["C_ref"])), dims="run")
+    scale = noise_scale(values, log_size).median(("chain", "draw")).transpose("run").values
+    if law.observed.scale == "log":
+        return seen - np.log(predicted), scale
+    return seen - predicted, scale * float(np.ptp(every))
+
+
+def plot_residuals(fit: xr.DataTree) -> "Figure":
+    """What the law leaves over, against log N, log D and log D/N (or the law's other inputs), in % of the loss.
+
+    The shade is where 90 % of runs lie by the noise of the fit; the line is the mean of neighbouring runs: where it
+    leaves the shade, or bends at the large end, the law is wrong in a way that forecasts will feel.
+
+    Parameters
+    ----------
+    fit : what :func:`bayescale.fit` returns
+    """
+    import matplotlib.pyplot as plt
+
+    fit = opened_fit(fit)
+    law = law_of(fit)
+    count, some = fit["observed_data"].sizes["run"], shown_runs(fit["constant_data"][size_column(law)].values)
+    left, scale = residuals(fit, some)
+    data = fit["constant_data"].to_dataset().isel(run=some)
+    percent = law.observed.scale == "log"
+    unit = 100.0 if percent else 1.0
+    panels = {column(symbol): data[column(symbol)].values for symbol in law.inputs}
+    panels = dict(list(panels.items())[:3])
+    if {"params", "tokens"} <= panels.keys():
+        panels = {name: panels[name] for name in ("params", "tokens")}
+        panels["tokens per parameter"] = panels["tokens"] / panels["params"]
+    width = max(5, len(left) // 8) if len(left) >= 10 else 0
+    with style():
+        figure, rows = plt.subplots(
+            1, len(panels), figsize=(max(WIDE[0], 2.9 * len(panels)), 3.2), sharey=True, squeeze=False
+        )
+        for axes, (name, x) in zip(rows[0], panels.items(), strict=True):
+            order = np.argsort(x)
+            axes.axhspan(*(unit * 1.645 * np.median(scale) * np.array([-1, 1])), color=BAND, alpha=0.15, lw=0)
+            axes.axhline(0, color="0.4", lw=0.8)
+            axes.scatter(x, unit * left, s=14, c=POINT, lw=0, alpha=0.75)
+            if width:
+                kernel = np.ones(width) / width
+                means = np.convolve(left[order], kernel, mode="valid")
+                places = np.exp(np.convolve(np.log(x[order]), kernel, mode="valid")) if x.min() > 0 else None
+                if places is not None:
+                    axes.plot(places, unit * means, color=TRUTH, lw=1.6)
+            if x.min() > 0:
+                axes.set_xscale("log")
+                axes.set_xlim(*widened(x))
+                labels = {"params": "parameters N", "tokens": "tokens D"}
+                (size_axis if name in labels or name == "compute" else number_axis)(
+                    axes.xaxis, labels.get(name, name), 4
+                )
+            else:
+                axes.set_xlabel(name)
+        rows[0][0].set_ylabel(f"measured minus law [{'% of loss' if percent else law.observed.column}]")
+        means = f"; line: mean of {width} neighbours" if width else ""
+        title = f"{runs_label(count, 'Residuals')} of the law '{law.name}'; shade: 90 % of the noise{means}"
+        figure.suptitle(title, x=0.01, ha="left", size=10.5)
+        mark_doubt(figure, diagnostics(fit))
+    return figure

@@ -1,0 +1,364 @@
+"""Figures of the split: frontier, surface, landmarks, regret, the next run."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from bayescale.budgets.allocate import allocate
+from bayescale.budgets.landmarks import landmark_table
+from bayescale.budgets.problem import problem_of
+from bayescale.budgets.surface import loss_at
+from bayescale.display.figures import (
+    BAND,
+    HORIZONS,
+    LAW,
+    POINT,
+    TRUTH,
+    WIDE,
+    compute_axis,
+    fading_band,
+    log_ticks,
+    mark_doubt,
+    mark_edge,
+    runs_label,
+    shown_runs,
+    size_axis,
+    style,
+    widened,
+)
+from bayescale.errors import FitError
+from bayescale.field import number_text, size_text
+from bayescale.fitting.diagnostics import diagnostics
+from bayescale.fitting.doors import number, opened_fit, opened_result
+from bayescale.fitting.fit import check_whole
+from bayescale.forecasts.forecast import quantiles
+from bayescale.runs.compute import definition_of
+from bayescale.runs.loss_unit import UNITS, from_nats, loss_unit, to_nats
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BEYOND = 100.0  # times the largest run's compute, to which frontiers are drawn unless a budget is given
+RULE_OF_THUMB = 20.0  # tokens per parameter
+
+
+def _dots(fit: xr.DataTree) -> tuple[xr.Dataset, int]:
+    """The runs that figures show [run], and how many there are."""
+    data = fit["constant_data"].to_dataset()
+    return data.isel(run=shown_runs(data["compute"].values)), data.sizes["run"]
+
+
+def plot_frontier(fit: xr.DataTree, compute: float | None = None) -> "Figure":
+    """N*(C) and D*(C) with their 90 % and 50 % bands, the runs, and 20 tokens per parameter for comparison.
+
+    The bands take the law to be exactly right; beyond the largest run they pale.
+
+    Parameters
+    ----------
+    fit : what :func:`bayescale.fit` returns, of a law of N and D
+    compute : budget to which it is drawn [FLOP]; a hundred times the largest run's by default
+    """
+    import matplotlib.pyplot as plt
+
+    compute = None if compute is None else number("compute", compute)
+    fit = opened_fit(fit)
+    problem_of(fit)  # a law that splits no budget is refused here: its runs need no compute
+    data, (dots, count) = fit["constant_data"], _dots(fit)
+    low, largest = float(data["compute"].min()), float(data["compute"].max())
+    end = max(BEYOND * largest, 2 * (compute or 0.0))
+    budgets = np.sort(np.append(np.geomspace(low, end, 50), largest))
+    split = allocate(fit, budgets)
+    thumb = definition_of(fit).params(RULE_OF_THUMB, budgets)
+    with style():
+        figure, panels = plt.subplots(1, 2, figsize=(WIDE[0] * 1.1, 3.9), sharex=True)
+        for axes, name, column, rule, label in zip(
+            panels, "ND", ("params", "tokens"), (thumb, RULE_OF_THUMB * thumb), ("N*", "D*"), strict=True
+        ):
+            band = quantiles(split[name])
+            fading_band(axes, budgets, band["q05"], band["q95"], largest, f"{label}: 90 % band")
+            fading_band(axes, budgets, band["q25"], band["q75"], largest, None, 0.35)
+            axes.plot(budgets, band["q50"], color=BAND, lw=1.4, label="median")
+            axes.plot(budgets, rule, color=TRUTH, lw=1.2, ls="--", label="20 tokens per parameter")
+            axes.scatter(dots["compute"], dots[column], s=9, c=POINT, lw=0, alpha=0.6, label=runs_label(count))
+            axes.set_xscale("log")
+            axes.set_yscale("log")
+            axes.set_xlim(*widened(budgets, 0.02))
+            compute_axis(axes.xaxis, most=5)
+            size_axis(axes.yaxis, {"N": "parameters", "D": "tokens"}[name])
+            mark_edge(axes, largest)
+            if compute:
+                axes.axvline(compute, color=TRUTH, lw=0.9)
+        panels[0].legend(loc="upper left", bbox_to_anchor=(0.0, 0.94))
+        if not bool(split["identified"].all()):
+            figure.suptitle("NOT IDENTIFIED by these runs: the bands come from the prior", color=TRUTH, fontsize=10.5)
+        mark_doubt(figure, diagnostics(fit))
+    return figure
+
+
+def plot_surface(fit: xr.DataTree, compute: float | None = None) -> "Figure":
+    """The median loss of the law over N and D, the runs, lines of equal compute, and the posterior of the optimum.
+
+    Parameters
+    ----------
+    fit : what :func:`bayescale.fit` returns, of a law of N and D
+    compute : budget whose optimum is shown [FLOP]; ten times the largest run's by default
+    """
+    import matplotlib.pyplot as plt
+    from matplotlib import patheffects
+
+    compute = None if compute is None else number("compute", compute)
+    fit = opened_fit(fit)
+    problem, _ = problem_of(fit)
+    data, (dots, count) = fit["constant_data"], _dots(fit)
+    definition = definition_of(fit)
+    budget = compute or 10 * float(data["compute"].max())
+    split = allocate(fit, budget)
+    clouds = [split[name].values.ravel() for name in ("N", "D")]
+    step = max(1, len(clouds[0]) // 400)
+    known = bool(split["identified"].all())
+    centres = [float(np.median(cloud)) for cloud in clouds]
+    spans = [
+        np.quantile(cloud, [0.02, 0.98]) if known else [centre] for cloud, centre in zip(clouds, centres, strict=True)
+    ]
+    ends = [widened([*data[name].values, *span], 0.08) for name, span in zip(("params", "tokens"), spans, strict=True)]
+    N, D = (np.geomspace(*end, 70) for end in ends)
+    thin = problem.surface
+    loss = np.stack([np.median(loss_at(thin, N[None, :], tokens), axis=0) for tokens in D])
+    loss = from_nats(loss, loss_unit(fit.attrs))
+    with style():
+        figure, axes = plt.subplots(figsize=(WIDE[0], 5.2))
+        # levels equally apart in logarithm above the floor, where the surface is steep and where it is flat alike
+        floor = loss.min() - 0.08 * (np.median(loss) - loss.min())
+        steps = np.geomspace(loss.min() - floor, loss.max() - floor, 15)
+        digits = int(np.clip(2 - np.floor(np.log10(np.ptp(loss))), 2, 4))
+        levels = np.unique(np.round(floor + steps, digits))
+        shade = axes.contourf(N, D, loss, levels=levels, cmap="cividis_r", extend="both", alpha=0.9)
+        shade.set_rasterized(True)
+        lines = axes.contour(N, D, loss, levels=levels[1:-1:2], colors="white", linewidths=0.7)
+        axes.clabel(lines, fontsize=8, fmt=lambda value: f"{value:.{digits}f}".rstrip("0"), colors="black")
+        budgets = log_ticks(definition.compute(N[0], D[0]), definition.compute(N[-1], D[-1]), 6)
+        for amount in budgets:
+            tokens = definition.tokens(N, amount)
+            inside = (tokens > D[0]) & (tokens < D[-1])
+            if inside.sum() < 12:
+                continue
+            axes.plot(N[inside], tokens[inside], color="black", lw=0.7, ls=(0, (4, 3)), alpha=0.7)
+            at = np.flatnonzero(inside)[4]
+            axes.annotate(
+                f"{amount:.0e}".replace("e+", "e"),
+                (N[at], tokens[at]),
+                fontsize=8,
+                path_effects=[patheffects.withStroke(linewidth=2.2, foreground="white")],
+            )
+        label = runs_label(count)
+        axes.scatter(dots["params"], dots["tokens"], s=15, c="white", edgecolors="black", lw=0.6, label=label, zorder=4)
+        text = number_text(budget, 2)
+        if known:
+            axes.scatter(
+                *(cloud[::step] for cloud in clouds),
+                s=5,
+                color=TRUTH,
+                alpha=0.45,
+                lw=0,
+                zorder=5,
+                label=f"best split of {text} FLOP, draws",
+            )
+            axes.plot(*centres, "D", ms=6, color=TRUTH, mec="white", zorder=6, label="its median")
+        axes.set(xscale="log", yscale="log", xlim=ends[0], ylim=ends[1])
+        size_axis(axes.xaxis, "parameters N")
+        size_axis(axes.yaxis, "tokens D")
+        title = f"Loss of the law (median, {UNITS[loss_unit(fit.attrs)]}); dashed: equal compute [FLOP]"
+        axes.set_title(title if known else f"{title}\nThe best split of {text} FLOP is not identified by these runs")
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3)
+        mark_doubt(figure, diagnostics(fit))
+    return figure
+
+
+def plot_landmarks(fit: xr.DataTree) -> "Figure":
+    """Well-known models on the plane of N and D, with the best splits by this fit: median and 90 % band.
+
+    A landmark above the band was trained on more tokens than its compute asks for by this law, below it on fewer. The
+    law is that of the runs of the fit: other data and recipes have other laws.
+
+    Parameters
+    ----------
+    fit : what :func:`bayescale.fit` returns, of a law of N and D
+    """
+    import matplotlib.pyplot as plt
+
+    fit = opened_fit(fit)
+    table, definition = landmark_table(fit), definition_of(fit)
+    data, (dots, count) = fit["constant_data"], _dots(fit)
+    largest = float(data["compute"].max())
+    low = min(float(data["compute"].min()), table["compute"].min()) / 2
+    budgets = np.sort(np.append(np.geomspace(low, 3 * table["compute"].max(), 60), largest))
+    split = allocate(fit, budgets)
+    with style():
+        figure, axes = plt.subplots(figsize=(WIDE[0], 5.2))
+        # along a line of equal compute a band of N is a band of D: drawn as the polygon between both edges
+        band = quantiles(split["N"])
+        for edge, alpha in ((budgets <= largest, 0.32), (budgets >= largest, 0.14)):
+            sizes = np.concatenate([band["q05"][edge], band["q95"][edge][::-1]])
+            spent = np.concatenate([budgets[edge], budgets[edge][::-1]])
+            axes.fill(sizes, definition.tokens(sizes, spent), color=BAND, alpha=alpha, lw=0)
+        axes.fill([], [], color=BAND, alpha=0.32, label="best splits: 90 % band, paler beyond the runs")
+        axes.plot(band["q50"], definition.tokens(band["q50"], budgets), color=BAND, lw=1.4, label="median")
+        label = runs_label(count, "runs fitted")
+        axes.scatter(dots["params"], dots["tokens"], s=9, c=POINT, lw=0, alpha=0.6, label=label)
+        axes.scatter(table["params"], table["tokens"], s=30, marker="s", color=TRUTH, edgecolors="white", zorder=5)
+        axes.set(xscale="log", yscale="log")
+        axes.set_xlim(*widened([*data["params"].values, *table["params"]], 0.1))
+        axes.set_ylim(*widened([*data["tokens"].values, *table["tokens"]], 0.1))
+        size_axis(axes.xaxis, "parameters N")
+        size_axis(axes.yaxis, "tokens D")
+        _name_landmarks(axes, table)
+        axes.legend(loc="upper left")
+        warn = "" if bool(table["identified"].all()) else "; NOT IDENTIFIED by these runs"
+        axes.set_title(f"Well-known models and the best splits by this fit{warn}")
+        mark_doubt(figure, diagnostics(fit))
+    return figure
+
+
+# where the name stands, so that none covers another: (side, up) in points
+PLACES = {
+    "GPT-2": (0, 7, "center"),
+    "GPT-3": (0, -13, "center"),
+    "Gopher": (6, 4, "left"),
+    "Chinchilla": (6, 6, "left"),
+    "LLaMA 7B": (-6, 4, "right"),
+    "LLaMA 13B": (-3, -13, "center"),
+    "LLaMA 33B": (-6, 5, "right"),
+    "LLaMA 65B": (4, -13, "center"),
+    "Llama 3 8B": (0, -13, "center"),
+    "Llama 3 70B": (0, 7, "center"),
+    "Llama 3 405B": (0, 7, "center"),
+}
+
+
+def _name_landmarks(axes: "Axes", table: Any) -> None:
+    from matplotlib import patheffects
+
+    for row in table.itertuples():
+        side, up, align = PLACES.get(row.model, (6, 0, "left"))
+        axes.annotate(
+            row.model,
+            (row.params, row.tokens),
+            xytext=(side, up),
+            textcoords="offset points",
+            ha=align,
+            fontsize=8,
+            zorder=6,
+            path_effects=[patheffects.withStroke(linewidth=2.2, foreground="white")],
+        )
+
+
+def plot_regret(decision: xr.Dataset, budget: int = 0) -> "Figure":
+    """What another size costs: expected loss above the least along one budget, the flat region, and the choices.
+
+    Parameters
+    ----------
+    decision : what :func:`bayescale.decide` returns
+    budget : which of its budgets, by position
+
+    Raises
+    ------
+    FitError
+        If the best split of that budget is not identified.
+    """
+    import matplotlib.pyplot as plt
+
+    decision = opened_result(decision, "decide")
+    check_whole("budget", budget, 0, decision.sizes["budget"] - 1)
+    if why := str(decision["why_not"].values[budget]):
+        raise FitError(f"the best split of {number_text(decision['compute'].values[budget])} is not identified: {why}")
+    one = decision.isel(budget=int(budget))
+    N, curve = one["curve_N"].values, one["curve_loss"].values
+    curve, expected = (to_nats(values, loss_unit(decision.attrs)) for values in (curve, one["expected_loss"].values))
+    best = float(expected[0])
+    known = np.isfinite(N) & np.isfinite(curve)
+    excess = 100 * (curve[known] / best - 1)
+    N = N[known]
+    tolerance = 100 * decision.attrs["tolerance"]
+    low, high = float(one["flat_low"]), float(one["flat_high"])
+    with style():
+        figure, axes = plt.subplots(figsize=WIDE)
+        top = float(np.clip(np.max(excess, initial=0.0), 5 * tolerance, 30 * tolerance))
+        axes.axvspan(low, high, color=LAW, alpha=0.18, lw=0, label=f"less than {tolerance:g} % above the least")
+        axes.plot(N, np.maximum(excess, 0.0), color=BAND, lw=1.8, marker="o" if len(N) < 12 else None)
+        shown = excess <= top
+        ends = widened([*N[shown], low, high], 0.05)
+        markers = zip(("D", "s", "^", "v", "P", "X"), (TRUTH, *HORIZONS[1:]), strict=False)
+        for name, size, loss, (marker, colour) in zip(
+            one["choice"].values, one["N"].values, expected, markers, strict=False
+        ):
+            if not np.isfinite(loss):
+                continue
+            value = max(100 * (float(loss) / best - 1), 0.0)
+            inside = value <= top and ends[0] <= size <= ends[1]
+            label = f"{name}: {size_text(float(size))}" + ("" if inside else f", {number_text(value, 2)} % (outside)")
+            axes.plot(
+                [size] if inside else [], [value] if inside else [], marker, ms=7, color=colour, mec="white",
+                label=label, zorder=5, ls="none",
+            )  # fmt: skip
+        axes.set(xscale="log", ylim=(-0.03 * top, 1.05 * top), xlim=ends)
+        size_axis(axes.xaxis, "parameters N, on the tokens that the budget buys")
+        axes.set_ylabel("expected loss above the least [%]")
+        axes.set_title(f"What another size costs at {number_text(float(one['compute']))} FLOP")
+        axes.legend(loc="upper center")
+        mark_doubt(figure, diagnostics(decision))
+    return figure
+
+
+def plot_next_run(plan: xr.Dataset, fit: xr.DataTree | None = None) -> "Figure":
+    """Which affordable runs tell most: the share of the target's variance that each alone would remove, and the plan.
+
+    Parameters
+    ----------
+    plan : what :func:`bayescale.next_run` returns
+    fit : the fit it was made from, whose runs are then shown too
+    """
+    import matplotlib.pyplot as plt
+
+    plan = opened_result(plan, "next_run")
+    fit = None if fit is None else opened_fit(fit)
+    with style():
+        figure, axes = plt.subplots(figsize=(WIDE[0], 5.0))
+        N, D = plan["candidate_params"].values, plan["candidate_tokens"].values
+        gain = 100 * plan["gain"].values
+        shade = axes.scatter(
+            N, D, c=gain, s=46, marker="s", cmap="viridis", vmin=0, lw=0, label="candidates within the budget"
+        )
+        figure.colorbar(shade, ax=axes, label="variance of the target removed by this run alone [%]", pad=0.02)
+        xs, ys = [*N, *plan["params"].values], [*D, *plan["tokens"].values]
+        if fit is not None:
+            data = fit["constant_data"]
+            dots, count = _dots(fit)
+            label = runs_label(count, "runs made")
+            axes.scatter(dots["params"], dots["tokens"], s=13, c="white", edgecolors="black", lw=0.7, label=label)
+            xs, ys = [*xs, *data["params"].values], [*ys, *data["tokens"].values]
+        sizes: dict[tuple[float, float], list[int]] = {}
+        for i, pair in enumerate(zip(plan["params"].values, plan["tokens"].values, strict=True), start=1):
+            sizes.setdefault((float(pair[0]), float(pair[1])), []).append(i)
+        for number, (pair, turns) in enumerate(sizes.items()):
+            axes.plot(
+                *pair, "o", ms=13, mfc="none", mec=TRUTH, mew=2.2, ls="none",
+                label="taken, in this order" if number == 0 else None,
+            )  # fmt: skip
+            if len(plan["params"]) > 1:
+                axes.annotate(
+                    ", ".join(map(str, turns[:3])) + ("..." if len(turns) > 3 else ""), pair, xytext=(9, 6),
+                    textcoords="offset points", color=TRUTH, fontsize=9, fontweight="bold",
+                )  # fmt: skip
+        axes.set(xscale="log", yscale="log", xlim=widened(xs), ylim=widened(ys))
+        size_axis(axes.xaxis, "parameters N")
+        size_axis(axes.yaxis, "tokens D")
+        now, after = plan.attrs["width_now"], plan.attrs["width_after"]
+        axes.set_title(
+            f"What to run next for {plan.attrs['target']}\n90 % band {number_text(now)} wide now, "
+            f"{number_text(after)} after"
+        )
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3)
+        mark_doubt(figure, diagnostics(plan))
+    return figure

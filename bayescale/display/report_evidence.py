@@ -1,0 +1,196 @@
+"""The evidence behind a report as sentences and tables: the law, its parameters, checks, runs, priors, the record."""
+
+import json
+from functools import partial
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bayescale.evidence.backtest import backtest_statement, backtest_table
+from bayescale.evidence.loo import loo
+from bayescale.evidence.nested import nested_questions
+from bayescale.evidence.verdict import comparison_table, comparison_verdict, comparison_warnings
+from bayescale.field import number_text, quantity_text
+from bayescale.fitting.diagnostics import ESS_MIN, PARETO_K_MAX, R_HAT_MAX, diagnostics, fit_summary
+from bayescale.fitting.fit import law_of, runs_of
+from bayescale.laws.law import column
+from bayescale.laws.priors import quantile
+from bayescale.laws.scatter import NOISES
+from bayescale.runs.loss_unit import from_nats, loss_unit
+from bayescale.runs.read import read_text
+
+Part = dict[str, Any]
+
+
+def law_part(fit: xr.DataTree, compared: xr.Dataset | None) -> Part:
+    law = law_of(fit)
+    formula = law.published_formula or law.formula
+    shown = f"{law.observed.symbol} = {formula}"
+    if not law.published_formula and law.where_texts:
+        shown += ", where " + ", ".join(f"{name} = {text}" for name, text in law.where_texts.items())
+    says = [answer.says for answer in nested_questions(fit, compared)]
+    for resource, odds in fit_summary(fit)["regimes"].items():
+        share, likely = max((odds[f"{kind}_limited"], kind) for kind in ("variance", "resolution"))
+        says.append(
+            f"Exponent of the {resource} term {odds['exponent']:.2f}: {likely}-limited with probability {share:.2f} (a "
+            "diagnosis after Bahri et al. 2021, not a claim)."
+        )
+    parts = {"title": law.title, "about": law.about, "formula": shown, "says": says, "cite": law.cite, "text": law.text}
+    return parts
+
+
+def parameters_part(fit: xr.DataTree) -> Part:
+    law, rows = law_of(fit), []
+    about = {name: prior.about for name, prior in law.priors.items()}
+    about |= {name: item.about for name, item in law.derived.items()}
+    about |= {name: prior.about for name, prior in NOISES[fit.attrs["noise"]].priors.items()}
+    for name, row in fit_summary(fit)["parameters"].items():
+        seen = "" if row["identified"] else "; the prior decides"
+        rows.append([name, *(number_text(row[key], 4) for key in ("median", "q05", "q95")), about.get(name, "") + seen])
+    return {
+        "caption": "Parameters and what follows from them: posterior median and 90 % band",
+        "header": ["", "median", "5 %", "95 %", "meaning"],
+        "rows": rows,
+    }
+
+
+def comparison_part(compared: xr.Dataset) -> Part:
+    table = comparison_table(compared)
+    forward = "elpd_forward" in table
+    rows = []
+    for name, row in table.iterrows():
+        cells = [str(name) if row["converged"] else f"{name} (not converged)", f"{row['elpd']:.1f}"]
+        cells += [f"{row['elpd_diff']:.1f} ± {row['dse']:.1f}", f"{row['p']:.1f}", f"{row['pareto_k_max']:.2f}"]
+        cells += [f"{row['weight_loo']:.2f}"]
+        if forward:
+            far = ", far behind" if row["far_behind"] else ""
+            cells += [f"{row['elpd_forward']:.2f}", f"{row['weight_forward']:.2f}{far}"]
+        rows.append(cells)
+    header = ["law", "elpd LOO", "behind", "p LOO", "k max", "weight LOO"]
+    header += ["forward elpd", "weight forward"] if forward else []
+    return {
+        "caption": "Laws on the same runs; higher elpd is better",
+        "header": header,
+        "rows": rows,
+        "verdict": comparison_verdict(compared),
+        "notes": [text[:1].upper() + text[1:] + "." for text in comparison_warnings(compared)],
+    }
+
+
+def trust_part(fit: xr.DataTree) -> Part:
+    report = diagnostics(fit)
+    if report.get("method") == "importance":
+        how = f"importance sampling around the optima, Pareto k {report['pareto_k']:.2f} (trusted up to {PARETO_K_MAX})"
+        rows = [["sampled by", how]]
+    else:
+        rows = [
+            ["chains of NUTS", "converged" if report["converged"] else f"NOT CONVERGED: {report['why']}"],
+            [
+                f"largest r-hat (below {number_text(report.get('r_hat_limit', R_HAT_MAX), 4)})",
+                f"{report['r_hat_max']:.4f}",
+            ],
+            ["divergences", f"{report['divergences']}"],
+        ]
+    rows += [
+        [f"fewest effective draws (above {report.get('ess_limit', ESS_MIN):.0f})", f"{report['ess_min']:.0f}"],
+        ["not told by the runs", ", ".join(report["not_identified"]) or "nothing"],
+    ]
+    if {"N", "D"} <= set(law_of(fit).inputs):
+        rows.append(["N and D move together", "yes" if report["collinear"] else "no"])
+    notes = []
+    if "log_likelihood" in fit.children:
+        left_out = loo(fit, mend=False)
+        k = left_out["pareto_k"].values
+        bad = int((k > left_out.attrs["good_k"]).sum())
+        pit = left_out["pit"].values
+        held = float(((pit >= 0.05) & (pit <= 0.95)).mean())
+        rows += [
+            ["Pareto k, largest", f"{np.max(k):.2f} ({bad} of {len(k)} above {left_out.attrs['good_k']:.2f})"],
+            ["90 % band of the others held", f"{100 * held:.0f} % of the runs left out in turn"],
+        ]
+        if bad:
+            notes.append(
+                f"{bad} run(s) move the posterior more than importance sampling can follow (Pareto k): each is worth a "
+                "look; bayescale compare refits without them."
+            )
+    return {
+        "caption": "Sampler, identification, runs left out",
+        "header": ["check", "value"],
+        "rows": rows,
+        "notes": notes,
+    }
+
+
+def backtest_part(tested: xr.Dataset) -> Part:
+    rows = [
+        [
+            f"{row['law']}: {row['from_decades']:g} to {row['to_decades']:g}",
+            f"{row['forecasts']:.0f} in {row['cuts']:.0f}",
+            *(f"{100 * row[f'cover{level}']:.0f}" for level in (50, 80, 90)),
+            f"{100 * row['bias']:+.2f}",
+            f"{100 * row['abs_error']:.2f}",
+            f"{100 * row['width90']:.1f}",
+        ]
+        for _, row in backtest_table(tested).iterrows()
+    ]
+    return {
+        "statement": backtest_statement(tested),
+        "caption": "These runs' larger ones, forecast from their smaller ones, by distance",
+        "header": ["law: decades beyond", "forecasts in cuts", "50 % band held [%]", "80 %", "90 %", "bias [%]",
+                   "error [%]", "width 90 % [%]"],
+        "rows": rows,
+    }  # fmt: skip
+
+
+def data_part(fit: xr.DataTree) -> Part:
+    law, runs = law_of(fit), runs_of(fit)
+    rows = []
+    for name in dict.fromkeys([*map(column, law.inputs), "compute", law.observed.column]):
+        if name in runs and runs[name].dtype.kind == "f":
+            values = runs[name].values
+            values = from_nats(values, loss_unit(fit.attrs)) if name == "loss" else values
+            text = partial(quantity_text, name)
+            rows.append([name, *(text(float(v)) for v in (values.min(), np.median(values), values.max())),
+                         f"{len(np.unique(values))}"])  # fmt: skip
+    notes = [f"Read: {text}."] if (text := read_text(fit.attrs)) else []
+    notes += [f"{note['text']} [{note['code']}]" for note in json.loads(fit.attrs["notes"])]
+    return {
+        "caption": f"{runs.sizes['run']} runs of {fit.attrs['source']}",
+        "header": ["", "least", "median", "most", "different values"],
+        "rows": rows,
+        "notes": notes,
+    }
+
+
+def priors_part(fit: xr.DataTree, sensitive: Any) -> Part:
+    law, shares = law_of(fit), diagnostics(fit).get("prior_share", {})
+    rows = []
+    for name, prior in {**law.priors, **NOISES[fit.attrs["noise"]].priors}.items():
+        ends = [quantile(prior, u) for u in (0.05, 0.95)]
+        after = np.quantile(fit["posterior"][name].values, [0.05, 0.95])
+        share = f"{100 * shares[name]:.0f}" if name in shares else ""
+        rows.append([name, str(prior), *(f"{number_text(a)} to {number_text(b)}" for a, b in (ends, after)), share])
+    notes = []
+    if sensitive is not None:
+        notes = [row.says[:1].upper() + row.says[1:].rstrip(".") + "." for row in sensitive.itertuples()]
+    return {
+        "caption": "Priors and what became of them",
+        "header": ["", "prior", "90 % of it", "90 % of the posterior", "prior inside it [%]"],
+        "rows": rows,
+        "notes": notes,
+    }
+
+
+def record_part(fit: xr.DataTree, seed: int) -> list[list[str]]:
+    rows = [["law", fit.attrs["law"]], ["noise", fit.attrs["noise"]], ["runs", str(fit.attrs["source"])]]
+    if "data_hash" in fit.attrs:
+        rows.append(["SHA-256 of the runs", fit.attrs["data_hash"]])
+    rows += [["seed of the fit", str(fit.attrs["seed"])], ["seed of this report", str(seed)]]
+    settings = json.loads(fit.attrs.get("settings", "{}"))
+    if settings:
+        rows.append(["sampler", ", ".join(f"{name} {value}" for name, value in settings.items())])
+    versions = json.loads(fit.attrs["versions"]) if fit.attrs.get("versions") else {}
+    if versions:
+        rows.append(["versions", ", ".join(f"{name} {value}" for name, value in versions.items())])
+    return rows

@@ -1,0 +1,222 @@
+"""The parts of a report as plain sentences and tables: what the page says, before it is a page."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bayescale.budgets.allocate import allocation_table, allocation_warnings
+from bayescale.budgets.approaches import approaches
+from bayescale.budgets.decide import decision_statement, decision_table, decision_warnings
+from bayescale.budgets.landmarks import landmark_table
+from bayescale.display.table import band_text, number_band_text, size_band_text
+from bayescale.display.tables import decision_cells
+from bayescale.errors import FitError
+from bayescale.evidence.sensitivity import has_split, prior_sensitivity, sensitivity_warnings
+from bayescale.field import number_text, quantity_text, size_text, symbol
+from bayescale.fitting.diagnostics import diagnostics, trust_warnings
+from bayescale.fitting.fit import law_of
+from bayescale.forecasts.forecast import FAR_DECADES, forecast_table, forecast_warnings
+
+Part = dict[str, Any]
+SPOKEN = {"params": "parameters"}
+SIGNS = {"stop": "✕", "care": "!", "fine": "✓"}
+WORTHLESS = {"too_few_runs", "units", "perplexity"}  # notes on the runs after which nothing on the page is worth much
+TITLES = {
+    "stop": "Read this first: these numbers, or some of them, must not be acted on",
+    "care": "Read this first",
+    "fine": "Nothing is known against these numbers",
+}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a report is to answer.
+
+    Attributes
+    ----------
+    budgets : to be split [FLOP]; empty for a law that does not split
+    chosen : whether the user named them
+    planned : sizes of planned runs, by column, or None
+    at : further inputs of a law of N and D, by column
+    target : a loss to reach, or None
+    """
+
+    budgets: np.ndarray
+    chosen: bool
+    planned: Mapping[str, np.ndarray] | None
+    at: Mapping[str, float]
+    target: float | None
+    seed: int
+
+
+def or_none(make: Callable[[], Any]) -> Any:
+    """What a function makes, or None where the law has no value that far: a page leaves such a part out."""
+    try:
+        return make()
+    except FitError:
+        return None
+
+
+def sensitivity(fit: xr.DataTree, asked: Asked) -> Any:
+    """How much the prior moves what is decided, :func:`prior_sensitivity`; None where there is no split to decide."""
+    law = law_of(fit)
+    known = has_split(law) and asked.budgets.size and "log_likelihood" in fit.children
+    return prior_sensitivity(fit, compute=float(asked.budgets[0])) if known else None
+
+
+def verdict(fit: xr.DataTree, splits, decision, forecasts, sensitive: Any) -> Part:
+    """How far to trust the page, for its head: stop, care or fine, and why."""
+    report = diagnostics(fit)
+    trees = [tree for _, tree in forecasts]
+    beyond = [float(tree["predictions_constant_data"]["decades_beyond"].max()) for tree in trees]
+    unknown = [reason for split in splits for reason in split["why_not"].values if reason]
+    stop = not report["converged"] or report["collinear"] or max(beyond, default=0.0) > FAR_DECADES or bool(unknown)
+    stop = stop or any(note["code"] in WORTHLESS for note in report.get("noted", ()))
+    sentences = list(trust_warnings(report))
+    for tree in trees:
+        sentences += forecast_warnings(tree)
+    for split in splits:
+        sentences += allocation_warnings(split)
+    if decision is not None:
+        sentences += decision_warnings(decision)
+    if sensitive is not None and not report["collinear"]:
+        sentences += sensitivity_warnings(sensitive)
+    said = list(dict.fromkeys(sentence[:1].upper() + sentence[1:].rstrip(".") + "." for sentence in sentences))
+    level = "stop" if stop else "care" if said else "fine"
+    if level == "fine":
+        said = [
+            "The sampler converged, the runs tell every parameter, and nothing asked for lies far from them. "
+            "What no band can know: curvature that the runs have not reached, a changed recipe, other data."
+        ]
+    return {"level": level, "sign": SIGNS[level], "title": TITLES[level], "sentences": said}
+
+
+def answer(fit: xr.DataTree, asked: Asked, splits, decision, forecasts) -> list[str]:
+    """The answer in plain words: what to train, and the loss it will show."""
+    observed = law_of(fit).observed.column
+    sentences = []
+    for name, tree in forecasts:
+        row = forecast_table(tree, target=asked.target).iloc[0]
+        band = f"{row[f'{observed}_q50']:.3f}, with 90 % probability between {row[f'{observed}_q05']:.3f} and "
+        band += f"{row[f'{observed}_q95']:.3f}"
+        if asked.target is not None:
+            band += f"; it reaches {number_text(asked.target, 6)} or less with probability {row['p_reach']:.2f}"
+        if name == "planned":
+            sizes = [key for key in (asked.planned or {})]
+            what = " and ".join(
+                quantity_text(key, row[key]) + ("" if key == "compute" else f" {SPOKEN.get(key, key)}") for key in sizes
+            )
+            sentences.append(f"A run of {what} is forecast to end at a {observed} of {band}.")
+    lead = len(sentences)
+    for i, split in enumerate(splits):
+        row = forecast_table(forecasts[lead + i][1], target=asked.target).iloc[0]
+        budget = f"{number_text(float(split['compute'].values[0]))} FLOP"
+        loss = f"{row['loss_q50']:.3f}, with 90 % probability between {row['loss_q05']:.3f} and {row['loss_q95']:.3f}"
+        if asked.target is not None:
+            loss += f"; it reaches {number_text(asked.target, 6)} or less with probability {row['p_reach']:.2f}"
+        why = str(split["why_not"].values[0])
+        if why:
+            sentences.append(
+                f"For {budget} the best split is not known from these runs: {why}. A run shaped as they are, "
+                f"{size_text(row['params'])} parameters on {size_text(row['tokens'])} tokens, is forecast to end at a "
+                f"loss of {loss}."
+            )
+            continue
+        if any(note["code"] == "too_few_runs" for note in diagnostics(fit).get("noted", ())):
+            count = fit["observed_data"].sizes["run"]
+            sentences.append(
+                f"{count} runs do not tell what to train for {budget}. By the priors, mostly, it would be "
+                f"{size_text(row['params'])} parameters on {size_text(row['tokens'])} tokens, with a loss of {loss}."
+            )
+            continue
+        low, high = (float(decision[f"flat_{end}"].values[i]) for end in ("low", "high"))
+        alone = allocation_table(split).iloc[0]
+        sentences.append(
+            f"For {budget}, train {size_text(row['params'])} parameters on {size_text(row['tokens'])} tokens: the loss "
+            f"is forecast to end at {loss}. Any size between {size_text(low)} and {size_text(high)} costs less than "
+            f"{number_text(100 * decision.attrs['tolerance'], 6)} % of the loss. (This lets the law be wrong, as laws "
+            "have been; if "
+            f"it were exactly right, the best size would be {size_band_text(alone, 'params')}.)"
+        )
+    return sentences or ["No planned run was given: this page says what the runs tell of the law."]
+
+
+def forecast_part(forecasts, asked: Asked) -> Part:
+    rows, notes = [], []
+    parts = ("params", "drift", "noise") if any(tree.attrs["drift"] for _, tree in forecasts) else ("params", "noise")
+    observed = forecasts[0][1].attrs["observed"] if forecasts else "loss"
+    for name, tree in forecasts:
+        row = forecast_table(tree, target=asked.target).iloc[0]
+        inputs = [key for key in tree["predictions_constant_data"].data_vars if key in row and key not in
+                  ("decades_beyond", "nearest_run", "elpd") and not str(key).startswith("share_")]  # fmt: skip
+        if {"params", "tokens"} <= set(inputs):
+            inputs = [key for key in inputs if key != "compute"]
+        what = ", ".join(f"{symbol(key)} {quantity_text(key, row[key])}" for key in inputs)
+        half = f"{row[f'{observed}_q25']:.3f} to {row[f'{observed}_q75']:.3f}"
+        shares = " / ".join(f"{100 * row[f'share_{part}']:.0f}" for part in parts)
+        beyond = row["decades_beyond"]
+        cells = [what, name, f"{beyond:.2f}" if beyond == beyond else "no size", band_text(row, observed), half]
+        cells += [band_text(row, f"law_{observed}"), shares]
+        rows.append([*cells, *([f"{row['p_reach']:.2f}"] if asked.target is not None else [])])
+    header = ["run", "chosen as", "decades beyond", f"{observed}, 90 % band", "50 % band", "law alone, 90 %"]
+    header += [" / ".join(SPOKEN.get(part, part) for part in parts) + " [%]"]
+    header += [f"P(≤ {number_text(asked.target, 6)})"] if asked.target is not None else []
+    return {
+        "caption": f"Forecasts: median and bands; last, what the variance of the {observed} comes from",
+        "header": header,
+        "rows": rows,
+        "notes": notes,
+    }
+
+
+def split_part(fit: xr.DataTree, asked: Asked, splits, decision) -> Part:
+    rows = []
+    for split in splits:
+        row = allocation_table(split).iloc[0]
+        known = bool(row["identified"])
+        cells = [
+            size_band_text(row, "params"),
+            size_band_text(row, "tokens"),
+            number_band_text(row, "tokens_per_param"),
+        ]
+        cells += [number_band_text(row, "a") if "a_q50" in row else ""]
+        shown = cells if known else ["not identified"] * 3 + [""]
+        compute = number_text(row["compute"])
+        rows.append([compute, *shown, band_text(row, "loss"), f"{row['decades_beyond']:.2f}"])
+    choices = decision_cells(decision_table(decision))
+    part = {
+        "caption": "Best splits: median and 90 % band; N* and D* take the law to be exactly right",
+        "header": ["compute [FLOP]", "N*", "D*", "tokens per parameter", "exponent of N*", "loss there",
+                   "decades beyond"],
+        "rows": rows,
+        "notes": decision_statement(decision),
+        "choices": {"caption": choices.title, "header": choices.header, "rows": choices.rows},
+        "approaches": "",
+        "landmarks": {"caption": "", "header": [], "rows": []},
+    }  # fmt: skip
+    if has_split(law_of(fit)):
+        ways = or_none(lambda: approaches(fit, float(asked.budgets[0]), seed=asked.seed))
+        part["approaches"] = "" if ways is None else ways.attrs["statement"]
+        part["landmarks"] = or_none(lambda: _landmarks_part(fit)) or part["landmarks"]
+    return part
+
+
+def _landmarks_part(fit: xr.DataTree) -> Part:
+    rows = []
+    for row in landmark_table(fit).itertuples():
+        times = (
+            f"{number_text(row.times_q50, 2)} [{number_text(row.times_q05, 2)}, {number_text(row.times_q95, 2)}]"
+            if row.identified
+            else "not identified"
+        )
+        rows.append([row.model, size_text(row.params), size_text(row.tokens), number_text(row.compute, 2),
+                     times, f"{row.decades_beyond:.1f}", row.source])  # fmt: skip
+    return {
+        "caption": "Well-known models: how many times larger each is than the best size for its compute, if the law of "
+        "these runs held for it",
+        "header": ["model", "N", "D", "compute", "N over N*, 90 % band", "decades beyond", "source of N and D"],
+        "rows": rows,
+    }

@@ -1,0 +1,1 @@
+"""The log posterior of a study, as formulas, compiled code and a PyMC model."""

@@ -1,0 +1,1 @@
+"""Which law to believe, and whether bands hold."""

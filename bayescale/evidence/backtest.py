@@ -1,0 +1,305 @@
+"""runs -> forecasts of their own larger runs from their smaller ones -> coverage and scores."""
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayescale.errors import FitError
+from bayescale.field import number_text
+from bayescale.fitting.doors import number, opened_result
+from bayescale.fitting.fit import check_seed, data_hash, fit
+from bayescale.forecasts.drift import has_drift, shipped_prior
+from bayescale.forecasts.forecast import forecast
+from bayescale.jobs.batch import Failure, run_missing
+from bayescale.jobs.files import keep_text, kept_text, make_folder
+from bayescale.jobs.versions import versions
+from bayescale.laws.law import DEFAULT_LAW, NO_SIZE, Law, column, load_law, size_column
+from bayescale.runs.loss_unit import from_nats, loss_unit, to_nats
+from bayescale.runs.read import read_runs
+
+LEVELS = (0.5, 0.8, 0.9)
+# upper edges of the rows of the table, in decades of compute beyond the runs learnt from
+HORIZON_BINS = (0.5, 1.0, 1.5, 2.0, 3.0, np.inf)
+CUT_STEP = 0.25  # decades of compute between cuts
+# what must be left to learn from, as in the studies the drift was derived on
+MIN_RUNS, MIN_SIZES, MIN_SPAN = 12, 4, 0.7  # the span in units of the horizon
+
+
+def backtest(
+    runs: Any,
+    laws: Any = None,
+    *,
+    horizon: float = 1.5,
+    seed: int = 0,
+    folder: "str | Path | None" = None,
+    executor: Any = None,
+    progress: Callable[[int, int], None] | None = None,
+    columns: Mapping[str, str] | None = None,
+    units: Mapping[str, str] | None = None,
+) -> xr.Dataset:
+    """Forecast the user's larger runs from the smaller ones, at several cuts, and score the bands.
+
+    At each cut the runs below a compute are learnt from and those above it, up to ``horizon`` decades, are forecast
+    with everything at its default. Cuts stand every 0.25 decades below the largest run, as long as 12 runs, 4 model
+    sizes and 0.7 x the forecast distance of compute are left to learn from.
+
+    Parameters
+    ----------
+    runs : what :func:`bayescale.read_runs` returns or takes
+    laws : one law or a sequence of them (names, paths, Law); the default law by default
+    horizon : longest distance to score [decades of compute]
+    seed : of every fit and forecast
+    folder : where the result of each cut is kept, so that a killed backtest goes on where it was
+    executor : what refits at the cuts: None (this process), a number of worker processes, a Dask scheduler or another
+        executor, see :func:`bayescale.open_executor`; the numbers are the same
+    progress : called with (cuts done, cuts in all) after each
+    columns, units : as in :func:`bayescale.read_runs`
+
+    Returns
+    -------
+    Dataset [law, cut, run]: ``decades_beyond``, ``observed`` log loss, quantiles ``q05`` ... ``q95`` of the forecast
+    log loss, ``pit``, ``crps`` and ``elpd`` (log predictive density), NaN where a run is not forecast at a cut;
+    ``edge`` [cut] is the largest compute learnt from, ``learnt_from`` [cut] the number of runs; ``failed`` [law, cut]
+    says why nothing could be learnt at a cut, and is empty where it could. :func:`backtest_table` and
+    :func:`backtest_statement` sum it up.
+
+    Raises
+    ------
+    FitError
+        If no cut leaves enough runs to learn from, or the fits of all cuts fail.
+    """
+    horizon = number("horizon", horizon, "a number of decades above 0")
+    check_seed(seed)
+    chosen = [load_law(law) for law in _as_list(laws)]
+    runs = read_runs(runs, chosen, columns=columns, units=units)
+    unlike = [law.name for law in chosen if not has_drift(law)]
+    if unlike:
+        raise FitError(f"law '{unlike[0]}' does not explain a loss; only forecasts of a loss can be backtested")
+    size = "compute" if "compute" in runs else size_column(chosen[0])
+    if size is None:
+        raise FitError(f"law '{chosen[0].name}' cannot be backtested: {NO_SIZE}, so none is the larger")
+    repeated = sorted({law.name for law in chosen if [other.name for other in chosen].count(law.name) > 1})
+    if repeated:
+        raise FitError(
+            f"two of the laws are called {', '.join(repeated)}; give every law once, and law files other names"
+        )
+    cuts = _cuts(runs, size, horizon)
+    if not cuts:
+        raise FitError(
+            f"{runs.attrs['source']}: no cut leaves {MIN_RUNS} runs of {MIN_SIZES} sizes and enough compute to learn "
+            "from; there is nothing to backtest on, and forecasts of these runs rest on what other studies have shown"
+        )
+    tasks = [_Cut(runs, law, size, edge, horizon, seed) for law in chosen for edge in cuts]
+    tables = _tables(tasks, folder, executor, progress)
+    good = [table for table in tables if not isinstance(table, Failure)]
+    if not good:
+        raise FitError(tables[0].why)
+    dims, grid = ("law", "cut", "run"), (len(chosen), len(cuts))
+    nothing = good[0] * np.nan
+    whole = [nothing if isinstance(table, Failure) else table for table in tables]
+    dataset = xr.Dataset(
+        {name: (dims, np.stack([table[name] for table in whole]).reshape(*grid, -1)) for name in nothing.columns},
+        coords={"law": [law.name for law in chosen], "edge": ("cut", cuts)},
+    )
+    failed = np.array([table.why if isinstance(table, Failure) else "" for table in tables], dtype=object)
+    dataset["failed"] = (("law", "cut"), failed.reshape(grid))
+    below = [int((runs[size] <= edge).sum()) for edge in cuts]
+    dataset["learnt_from"] = ("cut", below)
+    dataset.attrs = {"source": runs.attrs["source"], "read": runs.attrs["read"], "size": size}
+    dataset.attrs |= {"seed": seed, "horizon": horizon}
+    return dataset
+
+
+def _as_list(laws: Any) -> list[Any]:
+    if laws is None:
+        return [DEFAULT_LAW]
+    return list(laws) if isinstance(laws, Sequence) and not isinstance(laws, str) else [laws]
+
+
+def _cuts(runs: xr.Dataset, size: str, horizon: float) -> list[float]:
+    """Largest size learnt from at each cut, the largest first; cuts that learn from the same runs count once."""
+    scale = np.log10(runs[size].values)
+    sized = runs["params"] if "params" in runs else runs[size]
+    cuts: list[float] = []
+    for distance in np.arange(CUT_STEP, horizon + 1e-9, CUT_STEP):
+        below = scale <= scale.max() - distance
+        if not below.any():
+            break
+        sizes = len(np.unique(sized.values[below]))
+        enough = below.sum() >= MIN_RUNS and sizes >= MIN_SIZES and np.ptp(scale[below]) >= MIN_SPAN * distance
+        edge = float(runs[size].values[below].max())
+        if enough and edge not in cuts:
+            cuts.append(edge)
+    return cuts
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """One law at one cut: what a worker needs."""
+
+    runs: xr.Dataset
+    law: Law
+    size: str
+    edge: float
+    horizon: float
+    seed: int
+
+
+def _tables(
+    tasks: Sequence[_Cut], folder: Any, executor: Any, progress: Callable[[int, int], None] | None
+) -> list[pd.DataFrame | Failure]:
+    """Scores of every cut; those in the folder are taken from there, the others are put there as they come in."""
+    paths = [_path(cut, folder) for cut in tasks]
+    found = [_kept(path) for path in paths]
+
+    def put(i: int, table: pd.DataFrame) -> None:
+        if paths[i] is not None:
+            keep_text(table.to_csv(index=False), paths[i])
+
+    return run_missing(_one_cut, tasks, found, put=put, executor=executor, progress=progress)
+
+
+def _path(cut: _Cut, folder: Any) -> Path | None:
+    if folder is None:
+        return None
+    about = [data_hash(cut.runs, cut.law), cut.law.text, cut.edge, cut.horizon, cut.seed]
+    key = json.dumps([*about, asdict(shipped_prior()), versions()])
+    return make_folder(folder) / f"{cut.law.name}-{cut.edge:.3e}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.csv"
+
+
+def _kept(path: Path | None) -> pd.DataFrame | None:
+    """The table of a cut as it was kept, or None: not there yet, or damaged."""
+    text = None if path is None else kept_text(path)
+    if text is None:
+        return None
+    return pd.read_csv(io.StringIO(text), dtype=str).astype(float)  # as text: bit-equal in every version of pandas
+
+
+def _one_cut(cut: _Cut) -> pd.DataFrame:
+    """Scores of one law at one cut, a row a run."""
+    runs, law, edge, seed = cut.runs, cut.law, cut.edge, cut.seed
+    train = runs.isel(run=(runs[cut.size] <= edge).values)
+    beyond = np.log10(runs[cut.size].values / edge)
+    test = (beyond > 0) & (beyond <= cut.horizon)
+    try:
+        learnt = fit(train, law, seed=seed)
+    except FitError as error:
+        raise FitError(
+            f"backtest, learning from the {train.sizes['run']} runs up to "
+            f"{number_text(edge)} {'FLOP' if cut.size == 'compute' else cut.size}: {error}"
+        ) from None
+    new = runs.isel(run=test)
+    inputs = {column(symbol): new[column(symbol)].values for symbol in law.inputs}
+    losses = new["loss"].values
+    unit = loss_unit(learnt.attrs)
+    predicted = forecast(learnt, covariates=inputs, measured=from_nats(losses, unit), seed=seed)
+    shown = predicted["predictions"]["loss"].stack(sample=("chain", "draw")).transpose("sample", "point").values
+    draws = np.log(to_nats(shown, unit))
+    scored = scores(draws, np.log(losses)) | {"elpd": predicted["predictions_constant_data"]["elpd"].values}
+    table = pd.DataFrame({name: np.full(runs.sizes["run"], np.nan) for name in ("decades_beyond", *scored)})
+    table.loc[test, "decades_beyond"] = beyond[test]
+    for name, values in scored.items():
+        table.loc[test, name] = values
+    return table
+
+
+def scores(draws: np.ndarray, observed: np.ndarray) -> dict[str, np.ndarray]:
+    """Quantiles, PIT and CRPS of forecasts [draw, run] of log loss against what was observed [run].
+
+    CRPS = E|X - y| - E|X - X'|/2, by the sorted-sample form (Gneiting and Raftery 2007,
+    doi:10.1198/016214506000001437).
+    """
+    ordered = np.sort(draws, axis=0)
+    count = len(ordered)
+    weight = (2 * np.arange(1, count + 1) - count - 1)[:, None]
+    crps = np.abs(draws - observed).mean(axis=0) - (weight * ordered).sum(axis=0) / count**2
+    levels = sorted({0.5, *((1 - level) / 2 for level in LEVELS), *((1 + level) / 2 for level in LEVELS)})
+    quantiles = np.quantile(draws, levels, axis=0)
+    named = {_quantile_name(level): values for level, values in zip(levels, quantiles, strict=True)}
+    return {"observed": observed, **named, "pit": (draws <= observed).mean(axis=0), "crps": crps}
+
+
+def _quantile_name(level: float) -> str:
+    return f"q{round(100 * level):02d}"
+
+
+def backtest_table(result: xr.Dataset) -> pd.DataFrame:
+    """A backtest summed up, a row a law and range of decades beyond the runs learnt from.
+
+    Columns: ``law``, ``from_decades``, ``to_decades``, ``forecasts``, ``cuts``, ``cover50``, ``cover80``, ``cover90``
+    (shares of runs inside the bands), ``bias`` and ``abs_error`` of the median, ``width90``, ``interval_score90`` and
+    ``crps``, all of log loss (0.01 = 1 % of the loss).
+    """
+    result = opened_result(result, "backtest")
+    rows = []
+    for law in result["law"].values:
+        of_law = result.sel(law=law)
+        lower = 0.0
+        for upper in HORIZON_BINS:
+            inside = ((of_law["decades_beyond"] > lower) & (of_law["decades_beyond"] <= upper)).values
+            if inside.any():
+                picked = {
+                    str(name): of_law[name].values[inside] for name in of_law if of_law[name].dims == ("cut", "run")
+                }
+                row = {"law": str(law), "from_decades": lower, "to_decades": upper}
+                row |= {"forecasts": int(inside.sum()), "cuts": int(inside.any(axis=1).sum())}
+                rows.append(row | _summed(picked))
+            lower = upper
+    return pd.DataFrame(rows)
+
+
+def _summed(picked: dict[str, np.ndarray]) -> dict[str, float]:
+    observed, median = picked["observed"], picked["q50"]
+    row = {}
+    for level in LEVELS:
+        low, high = (picked[_quantile_name((1 + sign * level) / 2)] for sign in (-1, 1))
+        row[f"cover{round(100 * level)}"] = float(((low <= observed) & (observed <= high)).mean())
+    outside = np.maximum(low - observed, 0) + np.maximum(observed - high, 0)
+    row |= {"bias": float((median - observed).mean()), "abs_error": float(np.abs(median - observed).mean())}
+    row |= {"width90": float((high - low).mean())}
+    row |= {"interval_score90": float((high - low + outside * 2 / (1 - LEVELS[-1])).mean())}
+    return row | {"crps": float(picked["crps"].mean())}
+
+
+def backtest_statement(result: xr.Dataset) -> str:
+    """How far an extrapolation of these runs can be trusted, in one or two plain sentences a law."""
+    result = opened_result(result, "backtest")
+    table = backtest_table(result)
+    sentences = []
+    for law in map(str, result["law"].values):
+        rows = table[table["law"] == law]
+        if len(rows):
+            far = rows.iloc[-1]
+            held = round(far.cover90 * far.forecasts)
+            looks = "a single look" if far.cuts == 1 else "few independent looks"
+            sentences.append(
+                f"With the law '{law}', forecasts {_range_text(far.from_decades, far.to_decades)} decades of "
+                f"{result.attrs.get('size', 'compute')} beyond the runs they were learnt from missed the measured loss "
+                f"by {100 * far.abs_error:.1f} % on "
+                f"average ({100 * far.bias:+.1f} % bias), and the 90 % band held {held} of {far.forecasts:.0f}. "
+                f"They come from {far.cuts:.0f} cut(s) that share runs: that is {looks}, "
+                "and says nothing of farther extrapolations."
+            )
+        if failed := backtest_failures(result, law):
+            sentences.append(
+                f"With the law '{law}', nothing could be learnt at {len(failed)} of {result.sizes['cut']} cut(s): "
+                f"{failed[0]}"
+            )
+    return " ".join(sentences)
+
+
+def backtest_failures(result: xr.Dataset, law: str) -> list[str]:
+    """Why nothing could be learnt with a law, at the cuts where that is so."""
+    return [str(why) for why in result["failed"].sel(law=law).values if why]
+
+
+def _range_text(low: float, high: float) -> str:
+    return f"{low:g} to {high:g}" if np.isfinite(high) else f"over {low:g}"

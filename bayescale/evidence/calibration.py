@@ -1,0 +1,119 @@
+"""What a simulation-based calibration says: a table of its quantities, sentences, warnings."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayescale.evidence.ranks import uniformity
+from bayescale.field import number_text
+from bayescale.fitting.doors import opened_result, proportion
+
+FEW = 100  # simulations below which a pass says little
+LEVELS = (0.5, 0.8, 0.9)
+LEVEL = 0.01  # of all quantities of a law together
+MANY = 0.05  # share of simulations without a fit above which they are no detail
+
+
+def calibration_table(result: xr.Dataset, *, level: float = LEVEL) -> pd.DataFrame:
+    """A calibration summed up, a row a quantity.
+
+    Columns: ``quantity``, ``kind``, ``simulations`` that count (fits that converged), ``p`` of the simultaneous band of
+    its ranks, ``inside`` (whether they stay within the band at ``level``, split over all quantities: p above
+    level / quantities), ``cover50``, ``cover80``, ``cover90`` (shares of truths inside the posterior's bands) with
+    ``cover90_se``, their binomial error if the band is right, and ``p_all``: p with fits that did not converge among
+    them.
+
+    Parameters
+    ----------
+    result : what :func:`bayescale.calibrate` returns
+    level : how often any quantity of a right machine may leave its band
+    """
+    result = opened_result(result, "calibrate")
+    level = proportion("level", level)
+    fitted = result["status"].values == "fitted"
+    tests, rows = result.sizes["quantity"], []
+    for name in map(str, result["quantity"].values):
+        one = result.sel(quantity=name)
+        rank, pit = one["rank"].values, one["pit"].values
+        seen = np.isfinite(rank)
+        used = seen & fitted
+        p, p_all = (uniformity(rank[some].astype(int), result.attrs["most"]) for some in (used, seen))
+        row = {"quantity": name, "kind": str(one["kind"].values), "simulations": int(used.sum()), "p": p}
+        row["inside"] = bool(p > level / tests)
+        for share in LEVELS:
+            held = np.abs(2 * pit[used] - 1) <= share
+            row[f"cover{round(100 * share)}"] = float(held.mean()) if used.any() else float("nan")
+        row["cover90_se"] = float(np.sqrt(0.9 * 0.1 / max(used.sum(), 1)))
+        rows.append(row | {"p_all": p_all})
+    return pd.DataFrame(rows)
+
+
+def calibration_statement(result: xr.Dataset, *, level: float = LEVEL) -> str:
+    """What a calibration says, in two or three sentences."""
+    result = opened_result(result, "calibrate")
+    table = calibration_table(result, level=level)
+    attrs, used = result.attrs, table[table.simulations > 0]
+    if used.empty:
+        return f"Law '{attrs['law']}': no fit of a simulation converged, so that nothing can be said."
+    inside, worst = int(used.inside.sum()), used.loc[used.p.idxmin()]
+    where = "the law's priors" if attrs["kind"] == "prior" else f"the posterior of {attrs['source']}"
+    said = (
+        f"Law '{attrs['law']}', parameters from {where}, {attrs['runs']} runs a simulation: the ranks of {inside} of "
+        f"{len(used)} quantities stay within the simultaneous {100 * (1 - level):g} % band (smallest p "
+        f"{number_text(worst.p, 2)}, "
+        f"of '{worst.quantity}'; below {number_text(level / len(table), 2)} it would be outside, {level:g} being "
+        "split over "
+        f"{len(table)} tests). "
+    )
+    held = float(np.average(used.cover90, weights=used.simulations))
+    low, high = used.cover90.min(), used.cover90.max()
+    said += (
+        f"The 90 % bands held {100 * held:.1f} % of the truths, {100 * low:.1f} to {100 * high:.1f} % by quantity "
+        f"(binomial error {100 * used.cover90_se.max():.1f} %)."
+    )
+    return said
+
+
+def calibration_warnings(result: xr.Dataset, *, level: float = LEVEL) -> list[str]:
+    """What speaks against the machine, or against this test of it."""
+    result = opened_result(result, "calibrate")
+    table, status = calibration_table(result, level=level), result["status"].values
+    warnings = [
+        f"the ranks of '{row.quantity}' leave the simultaneous band (p = {number_text(row.p, 2)}): its posterior is "
+        "wrong, or the "
+        "draws are"
+        for row in table.itertuples()
+        if row.simulations and not row.inside
+    ]
+    if 0 < (status == "fitted").sum() < FEW:
+        warnings.append(f"{(status == 'fitted').sum()} simulations find gross faults only; 300 are usual")
+    total = len(status)
+    for kind, meaning in (
+        ("unconverged", "did not converge; they are left out, as fit() would have raised an error"),
+        ("refused", "made runs that fit() refuses"),
+        ("failed", "could not be fitted"),
+    ):
+        count = int((status == kind).sum())
+        if count:
+            first = str(result["why"].values[status == kind][0])
+            warnings.append(f"{count} of {total} simulations {meaning} (the first: {first})")
+    if (status != "fitted").mean() > MANY:
+        warnings.append("so many simulations without a fit leave a test of the others alone")
+    short = [row.quantity for row in table.itertuples() if 0 < row.simulations < int((status == "fitted").sum())]
+    if short:
+        warnings.append(f"{', '.join(short)}: not finite in some simulations, which are left out there")
+    return warnings
+
+
+def calibration_summary(result: xr.Dataset, *, level: float = LEVEL) -> dict[str, Any]:
+    """A calibration for machines: its settings, ``rows``, counts by ``status``, ``statement`` and ``warnings``."""
+    status, counts = np.unique(result["status"].values.astype(str), return_counts=True)
+    return dict(result.attrs) | {
+        "level": level,
+        "status": dict(zip(status.tolist(), counts.tolist(), strict=True)),
+        "rows": calibration_table(result, level=level).to_dict("records"),
+        "statement": calibration_statement(result, level=level),
+        "warnings": calibration_warnings(result, level=level),
+    }

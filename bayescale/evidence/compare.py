@@ -1,0 +1,276 @@
+"""Laws side by side on the same runs: how each predicts runs left out, and how each forecasts larger runs."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bayescale.errors import FitError
+from bayescale.evidence.backtest import backtest, backtest_failures
+from bayescale.evidence.loo import loo
+from bayescale.evidence.weights import forward_weights, stacking
+from bayescale.field import number_text, row_text
+from bayescale.fitting.diagnostics import diagnostics
+from bayescale.fitting.doors import flag, number, opened_fits
+from bayescale.fitting.fit import check_seed, law_of, runs_of
+from bayescale.fitting.many import fit_many
+from bayescale.jobs.batch import Failure
+from bayescale.jobs.executors import open_executor
+from bayescale.jobs.threads import one_blas_thread
+from bayescale.laws.law import load_law
+from bayescale.laws.law_file import COLUMNS
+from bayescale.laws.scatter import default_noise
+from bayescale.runs.read import read_runs
+
+
+def fit_laws(
+    runs: Any,
+    laws: Sequence[Any],
+    *,
+    noise: str | None = None,
+    draws: int = 2000,
+    chains: int = 4,
+    seed: int = 0,
+    executor: Any = None,
+    progress: Callable[[int, int], None] | None = None,
+    columns: Mapping[str, str] | None = None,
+    units: Mapping[str, str] | None = None,
+) -> dict[str, xr.DataTree]:
+    """Fit several laws to the same runs.
+
+    Parameters
+    ----------
+    runs : what :func:`bayescale.read_runs` returns or takes
+    laws : names, paths of law files, or Laws; two or more, of different names
+    noise, draws, chains, seed : as in :func:`bayescale.fit`
+    executor : what fits them, see :func:`bayescale.open_executor`
+    progress : called with (laws fitted, laws in all)
+    columns, units : as in :func:`bayescale.read_runs`
+
+    Returns
+    -------
+    Fits by name of the law. One that did not converge is among them, marked: :func:`compare` leaves it out of weights.
+
+    Raises
+    ------
+    RunsError, LawError, FitError
+        The runs or a law cannot be used, or two laws have one name.
+    """
+    chosen = [load_law(law) for law in ([laws] if isinstance(laws, str) else laws)]
+    names = [law.name for law in chosen]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise FitError(f"two of the laws are called {', '.join(repeated)}; give every law once, and files other names")
+    if len(chosen) < 2:
+        raise FitError(f"{len(chosen)} law(s) to compare; two or more are needed")
+    runs = read_runs(runs, chosen, columns=columns, units=units)
+    studies = [(runs, law) for law in chosen]
+    options = {"noise": noise, "draws": draws, "chains": chains, "seed": seed, "allow_unconverged": True}
+    fits = fit_many(studies, **options, executor=executor, progress=progress)
+    for one in fits:
+        if isinstance(one, Failure):
+            raise FitError(one.why)
+    return dict(zip(names, fits, strict=True))
+
+
+@one_blas_thread()
+def compare(
+    fits: Mapping[str, xr.DataTree],
+    *,
+    forward: bool = False,
+    horizon: float = 1.5,
+    groups: Any = None,
+    mend: bool = True,
+    seed: int = 0,
+    folder: Any = None,
+    executor: Any = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> xr.Dataset:
+    """Set fits of the same runs side by side: in-range evidence, and with ``forward`` that of forecasting larger runs.
+
+    In range: elpd_loo = sum_i log p(y_i | y without i) of log loss, see :func:`bayescale.loo`; d_elpd is the
+    difference to the best law, with d_se = sqrt(n var_i(d_i)). Forward: the runs below a compute forecast those above
+    it, law by law, at the cuts of :func:`bayescale.backtest`; the score of a cut is the mean over its forecast runs,
+    that of a law the mean over cuts.
+
+    Parameters
+    ----------
+    fits : fits by name (what :func:`fit_laws` returns), all of the same runs and the same observable
+    forward : also forecast larger runs from smaller ones: every law is fitted again at every cut
+    horizon : longest forecast to score [decades of compute]
+    groups : leave out groups of runs together, see :func:`bayescale.evidence.loo.loo`
+    mend : refit without the runs whose Pareto k is too large
+    seed : of refits and forecasts
+    folder : where the backtest keeps finished parts
+    executor : what refits, see :func:`bayescale.open_executor`
+    progress : called with (what is being done, done, in all)
+
+    Returns
+    -------
+    Dataset [law], best in range first: ``elpd_loo``, ``se``, ``p_loo``, ``d_elpd``, ``d_se``, ``pareto_k_max`` (after
+    mending), ``k_bad`` (left above the limit), ``k_mended``, ``cover90_loo`` (share of runs inside the 90 % band that
+    the others predict), ``weight_loo`` (stacking; a description), ``converged``; [law, run] or [law, group]:
+    ``elpd_i``, ``pareto_k``; ``pit`` [law, run]. With ``forward`` also ``elpd_forward`` (mean log predictive density
+    of a forecast run), ``crps_forward``, ``weight_forward`` (for forecasts) [law] and ``elpd_cut``, ``crps_cut``
+    [law, cut], ``edge`` and ``forecasts`` [cut]. A law that did not converge comes last and weighs nothing.
+    :mod:`bayescale.evidence.verdict` sums it up.
+
+    Raises
+    ------
+    FitError
+        If the fits are not of the same runs, observable and count of N; the message names both sides.
+
+    Notes
+    -----
+    Vehtari et al. 2017, doi:10.1007/s11222-016-9696-4; stacking: Yao et al. 2018, doi:10.1214/17-BA1091; ties: Sivula
+    et al. 2025, arXiv:2008.10296.
+    """
+    check_seed(seed)
+    forward, mend = flag("forward", forward), flag("mend", mend)
+    horizon = number("horizon", horizon, "a number of decades above 0")
+    fits = opened_fits(fits)
+    check_comparable(fits)
+    step = progress or (lambda what, done, total: None)
+    parts = {}
+    converged = {name: bool(diagnostics(tree)["converged"]) for name, tree in fits.items()}
+    with open_executor(executor) as workers:
+        for name, tree in fits.items():  # refits of a law that does not converge would not either
+            parts[name] = loo(tree, groups=groups, mend=mend and converged[name], seed=seed, executor=workers)
+            step("leaving runs out", len(parts), len(fits))
+    if not any(converged.values()):
+        raise FitError(f"none of the laws converged ({', '.join(fits)}); look at each fit's diagnostics")
+    total = {name: float(part["elpd_loo"].sum()) for name, part in parts.items()}
+    order = sorted(fits, key=lambda name: (not converged[name], -total[name]))
+    result = xr.concat(
+        [parts[name] for name in order],
+        dim=xr.IndexVariable("law", np.array(order, dtype=object)),
+        combine_attrs="drop_conflicts",
+    )
+    result = _side_by_side(result.rename(elpd_loo="elpd_i", p_loo="p_i"), [converged[name] for name in order])
+    runs = runs_of(fits[order[0]])
+    result = result.assign_coords(run=runs["run"].values)
+    result.attrs.pop("diagnostics", None)  # of one law
+    result.attrs |= {
+        "source": runs.attrs["source"],
+        "rows": runs.attrs["rows"],
+        "read": runs.attrs.get("read", "{}"),
+        "runs": fits[order[0]]["observed_data"].sizes["run"],
+        "unit": "run" if groups is None else f"group of {groups}" if isinstance(groups, str) else "group",
+        "seed": seed,
+        "noted": json.dumps([note["text"] for note in diagnostics(fits[order[0]]).get("noted", ())]),
+        "forward": "",
+    }
+    if forward:
+        with open_executor(executor) as workers:
+            evidence, why = _forward(fits, order, horizon, seed, folder, workers, step)
+        result = result.merge(evidence) if evidence is not None else result
+        result["weight_forward"] = ("law", forward_weights(result))
+        result.attrs |= {"horizon": horizon, "forward": why or "done"}
+    return result
+
+
+def check_comparable(fits: Mapping[str, xr.DataTree]) -> None:
+    """Raise FitError, naming both sides, unless all fits are of the same runs, observable and count of N."""
+    if len(fits) < 2:
+        raise FitError(f"{len(fits)} fit(s) to compare; two or more are needed")
+    (first, one), *others = fits.items()
+    for second, other in others:
+        both = f"'{first}' and '{second}'"
+        if _observable(one) != _observable(other):
+            raise FitError(
+                f"{both} explain different observables ({_observable(one)} and {_observable(other)}): their elpd are "
+                "not on one scale; compare laws of the same observable"
+            )
+        mine, theirs = runs_of(one), runs_of(other)
+        if mine.sizes["run"] != theirs.sizes["run"]:
+            raise FitError(
+                f"{both} were fitted to different runs ({mine.sizes['run']} of {one.attrs['source']} and "
+                f"{theirs.sizes['run']} of {other.attrs['source']}); fit both to the same runs"
+            )
+        seen, sizes = (
+            law_of(one).observed.column,
+            [name for name in COLUMNS.values() if name in mine and name in theirs],
+        )
+        differing = [
+            name
+            for name in {seen: None} | dict.fromkeys(sizes)
+            if not np.allclose(mine[name].values, theirs[name].values)
+        ]
+        if "params" in differing and not {seen, "tokens"} & set(differing):
+            one_n, other_n = mine["params"].values, theirs["params"].values
+            at = int(np.argmax(~np.isclose(one_n, other_n)))
+            where = row_text(mine.attrs["rows"], mine["run"].values[at])
+            raise FitError(
+                f"{both} count N differently ({where}: params = {number_text(one_n[at], 4)} and "
+                f"{number_text(other_n[at], 4)}; with and without embeddings?); fit both with one count"
+            )
+        if differing:
+            raise FitError(
+                f"{both} were fitted to different runs ({one.attrs['source']} and {other.attrs['source']} differ in "
+                f"{', '.join(differing)}); fit both to the same runs in the same order"
+            )
+
+
+def _observable(tree: xr.DataTree) -> str:
+    observed = law_of(tree).observed
+    return f"{observed.column}, {observed.scale}"
+
+
+def _side_by_side(result: xr.Dataset, converged: Sequence[bool]) -> xr.Dataset:
+    """Totals, differences to the best law, and stacking weights."""
+    unit = "group" if "group" in result.dims else "run"
+    elpd, count = result["elpd_i"], result.sizes[unit]
+    difference = elpd - elpd.isel(law=0)
+    result["elpd_loo"] = elpd.sum(unit)
+    result["se"] = np.sqrt(count * elpd.var(unit, ddof=1))
+    result["p_loo"] = result["p_i"].sum(unit)
+    result["d_elpd"] = difference.sum(unit)
+    result["d_se"] = np.sqrt(count * difference.var(unit, ddof=1))
+    result["pareto_k_max"] = result["pareto_k"].max(unit)
+    result["k_bad"] = (~(result["pareto_k"] <= result.attrs["good_k"])).sum(unit)
+    result["k_mended"] = result["mended"].sum(unit)
+    result["cover90_loo"] = ((result["pit"] > 0.05) & (result["pit"] < 0.95)).mean("run")
+    result["converged"] = ("law", list(converged))
+    good = np.flatnonzero(converged)
+    weights = np.zeros(result.sizes["law"])
+    weights[good] = stacking(elpd.transpose(unit, "law").values[:, good])
+    result["weight_loo"] = ("law", weights)
+    return result
+
+
+def _forward(fits, order, horizon, seed, folder, executor, step) -> tuple[xr.Dataset | None, str]:
+    """Scores of every law at every cut [law, cut, run], or None and the reason."""
+    tables, reasons = {}, {}
+    for name in order:
+        done = len(tables) + len(reasons)
+
+        def moved(at: int, of: int, done: int = done) -> None:
+            step("forecasting larger runs from smaller", done * of + at, len(order) * of)
+
+        tree = fits[name]
+        try:
+            if tree.attrs["noise"] != default_noise(law_of(tree).observed.scale):
+                raise FitError(f"forecasts are made with the default noise, this fit with '{tree.attrs['noise']}'")
+            options = {"horizon": horizon, "seed": seed, "folder": folder, "executor": executor}
+            forecasts = backtest(runs_of(tree), law_of(tree), **options, progress=moved)
+            if failed := backtest_failures(forecasts, law_of(tree).name):
+                raise FitError(failed[0])  # means over different cuts cannot be set side by side
+            tables[name] = forecasts.isel(law=0, drop=True)
+        except FitError as error:
+            reasons[name] = str(error)
+    if not tables:
+        return None, reasons[order[0]]
+    forecast = xr.concat(list(tables.values()), dim=xr.IndexVariable("law", np.array(list(tables), dtype=object)))
+    forecast = forecast[["elpd", "crps", "decades_beyond"]].reindex(law=order)
+    evidence = xr.Dataset(
+        {
+            "elpd_cut": forecast["elpd"].mean("run"),
+            "crps_cut": forecast["crps"].mean("run"),
+            "elpd_run": forecast["elpd"],
+            "forecasts": forecast["elpd"].notnull().sum("run").max("law"),
+        }
+    )
+    evidence["elpd_forward"] = evidence["elpd_cut"].mean("cut")
+    evidence["crps_forward"] = evidence["crps_cut"].mean("cut")
+    return evidence, "; ".join(f"'{name}': {why}" for name, why in reasons.items())

@@ -1,0 +1,255 @@
+"""Leave-one-out evidence of one fit: PSIS-LOO, the runs it cannot vouch for refitted without, LOO by group, LOO-PIT."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from scipy.special import logsumexp
+
+from bayescale.errors import FitError
+from bayescale.field import quantity_text
+from bayescale.fitting.diagnostics import PARETO_K_MAX, diagnostics
+from bayescale.fitting.doors import flag, opened_fit
+from bayescale.fitting.fit import check_seed, draws_of, law_of, part_of, refit
+from bayescale.fitting.pareto import smoothed_weights
+from bayescale.jobs.batch import Failure, run_batch
+from bayescale.jobs.threads import one_blas_thread
+from bayescale.laws.law import column, law_loss, run_sizes
+from bayescale.laws.scatter import NOISES, beta_binomial_parameters, cumulative, noise_scale
+
+CHUNK = 8_000_000  # draws x runs looked at together, where there are too many runs to keep the log likelihood of all
+MIN_DRAWS = 25  # below it no tail of the weights can be smoothed
+PIT_DRAWS = 1000  # are enough for a probability that is looked at by eye
+REFIT_DRAWS = 500  # of each of 4 chains: Monte Carlo error of a log density of some .01
+GROUP_GAP = 0.05  # numbers within this of their neighbour are one group: budgets of an isoFLOP sweep are rarely equal
+MIN_GROUPS = 3
+
+
+@one_blas_thread()
+def loo(
+    fit: xr.DataTree,
+    *,
+    groups: Any = None,
+    mend: bool = True,
+    seed: int = 0,
+    executor: Any = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> xr.Dataset:
+    """How well a law predicts each run, or group of runs, from all the others.
+
+    elpd_i = log p(y_i | y without i), by Pareto-smoothed importance sampling of the posterior; where its shape k is
+    above min(.7, 1 - 1/log10(draws)) the law is refitted without those runs and elpd_i is that of the refit. Always of
+    log loss (or of what else the law file says is observed).
+
+    Parameters
+    ----------
+    fit : what :func:`bayescale.fit` or :func:`bayescale.open_fit` returns
+    groups : leave out whole groups of correlated runs: a column of the runs (``"family"``; of numbers, those within 5 %
+        of their neighbour are one group: ``"params"``, ``"compute"``), or a label for every run [run]
+    mend : refit where k is too large; with False those k are returned as they are, as they are for a fit of so many
+        runs that it keeps no pointwise log likelihood
+    seed : of the refits
+    executor : what refits: None (this process), a number of worker processes, a Dask scheduler or another
+        executor, see :func:`bayescale.open_executor`; the numbers are the same
+    progress : called with (refits done, refits in all)
+
+    Returns
+    -------
+    Dataset [run], or [group] with ``groups``: ``elpd_loo``, ``p_loo``, ``pareto_k`` (0 where refitted), ``mended``; and
+    ``pit`` [run], the predictive probability of a loss below the measured one, given all others. Attributes: ``law``,
+    ``good_k``, ``diagnostics`` of the fit, and ``not_mended``: why refits failed, if any did.
+
+    Raises
+    ------
+    FitError
+        If groups are asked for of a fit that keeps no pointwise log likelihood, or they are not some of its runs.
+
+    Notes
+    -----
+    Vehtari, Gelman and Gabry 2017, doi:10.1007/s11222-016-9696-4; Vehtari et al. 2024, arXiv:1507.02646.
+    """
+    fit = opened_fit(fit)
+    check_seed(seed)
+    mend = flag("mend", mend)
+    if "log_likelihood" not in fit.children and groups is None:
+        return _by_chunks(fit, progress)
+    pointwise = log_likelihood(fit)
+    labels, members = group_runs(fit, groups)
+    joint = sum_groups(pointwise, members)
+    draws = pointwise.sizes["chain"] * pointwise.sizes["draw"]
+    if draws < MIN_DRAWS:
+        raise FitError(f"a fit of {draws} draws: leaving runs out by importance needs at least {MIN_DRAWS}; fit again")
+    good_k = min(PARETO_K_MAX, 1 - 1 / np.log10(draws))
+    flat = joint.stack(sample=("chain", "draw")).transpose("group", "sample").values
+    weights, k = smoothed_weights(-flat, relative_efficiency(fit))
+    elpd = logsumexp(flat + weights, axis=1)
+    pit = _weighted_pit(fit, weights, members, max(1, draws // PIT_DRAWS))
+
+    mended = np.zeros(len(labels), dtype=bool)
+    bad = np.flatnonzero(~(k <= good_k)) if mend else np.array([], dtype=int)
+    light = fit.filter(lambda node: node.name in (None, "observed_data", "constant_data"))
+    tasks = [_LeftOut(light, members == group, seed + done) for done, group in enumerate(bad, start=1)]
+    why = []
+    for group, again in zip(bad, _refits(tasks, executor, progress), strict=True):
+        if isinstance(again, Failure):
+            why.append(again.why)
+        else:
+            elpd[group], pit[members == group] = again
+            k[group], mended[group] = 0.0, True
+
+    dim = "run" if groups is None else "group"
+    lppd = logsumexp(flat, axis=1) - np.log(draws)
+    result = xr.Dataset(
+        {
+            "elpd_loo": (dim, elpd),
+            "p_loo": (dim, lppd - elpd),
+            "pareto_k": (dim, k),
+            "mended": (dim, mended),
+            "pit": ("run", pit),
+        },
+        coords={} if groups is None else {"group": labels, "member": ("run", members)},
+        attrs={
+            "law": fit.attrs["law"],
+            "good_k": good_k,
+            "not_mended": "; ".join(dict.fromkeys(why)),
+            "diagnostics": fit.attrs["diagnostics"],
+        },
+    )
+    return result
+
+
+@dataclass(frozen=True)
+class _LeftOut:
+    """One refit: what a worker needs."""
+
+    fit: xr.DataTree  # without its draws
+    out: np.ndarray  # [run]
+    seed: int
+
+
+def _refits(tasks: list[_LeftOut], executor: Any, progress: Callable[[int, int], None] | None) -> list[Any]:
+    done = 0
+
+    def arrived(_: int, __: Any) -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, len(tasks))
+
+    return run_batch(_without, tasks, executor=executor, arrived=arrived)
+
+
+def _without(task: _LeftOut) -> tuple[float, np.ndarray]:
+    """The law fitted again without some runs: their joint elpd, and the PIT of each."""
+    again = refit(task.fit, ~task.out, draws=REFIT_DRAWS, seed=task.seed)
+    report = json.loads(again.attrs["diagnostics"])
+    if not report["converged"]:
+        raise FitError(f"a refit without {task.out.sum()} run(s) did not converge: {report['why']}")
+    left_out = log_likelihood(again).isel(run=task.out).sum("run").values.ravel()
+    pit = _pit(again).isel(run=task.out).mean(("chain", "draw")).values
+    return logsumexp(left_out) - np.log(left_out.size), pit
+
+
+def _by_chunks(fit: xr.DataTree, progress: Callable[[int, int], None] | None) -> xr.Dataset:
+    """LOO of a fit of very many runs, some of them at a time; nothing is refitted."""
+    count, sizes = fit["observed_data"].sizes["run"], fit["posterior"].sizes
+    chunks = np.array_split(np.arange(count), -(-count * sizes["chain"] * sizes["draw"] // CHUNK))
+    parts = []
+    for some in chunks:
+        parts.append(loo(part_of(fit, some), mend=False))
+        if progress is not None:
+            progress(len(parts), len(chunks))
+    return xr.concat(parts, dim="run", combine_attrs="override")
+
+
+def log_likelihood(fit: xr.DataTree) -> xr.DataArray:
+    """Pointwise log likelihood of a fit [chain, draw, run]."""
+    if "log_likelihood" not in fit.children:
+        raise FitError(
+            f"the fit of law '{fit.attrs['law']}' keeps no pointwise log likelihood (too many runs times draws); "
+            "fit it again with fewer draws"
+        )
+    (name,) = fit["log_likelihood"].data_vars
+    return fit["log_likelihood"][name]
+
+
+def sum_groups(pointwise: xr.DataArray, members: np.ndarray) -> xr.DataArray:
+    """Log likelihood of every group, given the parameters: the sum over its runs [chain, draw, group]."""
+    values = pointwise.transpose("chain", "draw", "run").values
+    order = np.argsort(members, kind="stable")
+    starts = np.searchsorted(members[order], np.arange(members.max() + 1))
+    return xr.DataArray(np.add.reduceat(values[..., order], starts, axis=-1), dims=("chain", "draw", "group"))
+
+
+def group_runs(fit: xr.DataTree, groups: Any) -> tuple[list[str], np.ndarray]:
+    """Labels of the groups, and of every run which one it belongs to [run]; every run by itself without ``groups``."""
+    count = fit["observed_data"].sizes["run"]
+    if groups is None:
+        return [str(i) for i in range(count)], np.arange(count)
+    named = isinstance(groups, str)
+    what = f"groups = '{groups}'" if named else "groups"
+    columns = fit["constant_data"].to_dataset()
+    if named:
+        names = sorted(str(name) for name in columns.data_vars if columns[name].dims == ("run",))
+        if groups not in names:
+            raise FitError(f"{what}: no such column of the runs; the columns are {', '.join(names)}")
+        values = columns[groups].values
+    else:
+        values = np.asarray(groups)
+    if values.shape != (count,):
+        raise FitError(f"{what}: {values.size} label(s) for {count} runs; one label a run is expected")
+    if named and values.dtype.kind == "f":
+        order = np.argsort(values)
+        steps = np.diff(np.log(values[order])) > np.log1p(GROUP_GAP)
+        members = np.empty(count, dtype=int)
+        members[order] = np.concatenate([[0], np.cumsum(steps)])
+        labels = [quantity_text(groups, np.exp(np.log(values[members == i]).mean())) for i in range(members.max() + 1)]
+    else:
+        found, members = np.unique(values.astype(str), return_inverse=True)
+        labels = [str(label) for label in found]
+    if not MIN_GROUPS <= len(labels):
+        raise FitError(
+            f"{what}: {len(labels)} group(s); at least {MIN_GROUPS} are needed to leave one out and learn from the rest"
+        )
+    return labels, members
+
+
+def relative_efficiency(fit: xr.DataTree) -> float:
+    """Effective over kept draws, mean over the parameters: what PSIS takes for the autocorrelation of the chains."""
+    ess = list(diagnostics(fit)["ess_bulk"].values())
+    sizes = fit["posterior"].sizes
+    return min(1.0, float(np.mean(ess)) / (sizes["chain"] * sizes["draw"])) if ess else 1.0
+
+
+def _weighted_pit(fit: xr.DataTree, log_weights: np.ndarray, members: np.ndarray, every: int) -> np.ndarray:
+    """P(a run shows no more than it did) [run] under weighted draws, of which every so manieth is looked at."""
+    below = _pit(fit, every).stack(sample=("chain", "draw")).transpose("run", "sample").values
+    sizes = fit["posterior"].sizes
+    kept = log_weights.reshape(len(log_weights), sizes["chain"], sizes["draw"])[..., ::every]
+    kept = kept.reshape(len(log_weights), -1)
+    return (below * np.exp(kept - logsumexp(kept, axis=1, keepdims=True))[members]).sum(axis=1)
+
+
+def _pit(fit: xr.DataTree, every: int = 1) -> xr.DataArray:
+    """P(a run shows no more than it did) at every draw [chain, draw, run]; of a count, with half of its own mass."""
+    from scipy.stats import betabinom
+
+    law, data = law_of(fit), fit["constant_data"]
+    some = slice(None, None, every)
+    values = {name: x.isel(draw=some) if "draw" in x.dims else x for name, x in draws_of(fit).items()}
+    predicted = law_loss(law, values | {symbol: data[column(symbol)] for symbol in law.inputs})
+    seen, noise = fit["observed_data"][law.observed.variable], NOISES[fit.attrs["noise"]]
+    if law.observed.scale == "proportion":
+        count = np.round(data[law.observed.count])
+        alpha, beta = beta_binomial_parameters(predicted, values["overdispersion"])
+        spread = xr.broadcast(np.round(seen * count), count, alpha, beta)
+        below = xr.apply_ufunc(lambda k, n, a, b: betabinom.cdf(k, n, a, b) - betabinom.pmf(k, n, a, b) / 2, *spread)
+    else:
+        scale = noise_scale(values, xr.DataArray(np.log(run_sizes(law, data) / float(data["C_ref"])), dims="run"))
+        span = fit.attrs.get("span", float(np.ptp(seen.values)))
+        residual = seen - np.log(predicted) if law.observed.scale == "log" else (seen - predicted) / span
+        below = xr.DataArray(cumulative(noise, residual, scale, values))
+    return below.transpose("chain", "draw", "run")

@@ -1,0 +1,184 @@
+"""Do the runs or the priors decide? Power-scaling of the prior on the quantities that a decision rests on."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from scipy.special import ndtr
+
+from bayescale.budgets.allocate import labelled
+from bayescale.budgets.optimum import best_split
+from bayescale.budgets.problem import budgets_of, problem_of
+from bayescale.errors import FitError
+from bayescale.evidence.loo import MIN_DRAWS, log_likelihood
+from bayescale.field import number_text, size_text
+from bayescale.fitting.diagnostics import PARETO_K_MAX, diagnostics, trust_warnings
+from bayescale.fitting.doors import opened_fit, opened_result
+from bayescale.fitting.fit import draws_of, law_of
+from bayescale.fitting.pareto import smoothed_weights
+from bayescale.forecasts.forecast import planned_runs
+from bayescale.laws.law import Law, column, law_loss
+from bayescale.laws.priors import Prior, quantile
+from bayescale.runs.compute import largest_compute
+
+SENSITIVE = 0.05  # of the distance per doubling of the prior's power (Kallioinen et al. 2024)
+FARTHEST = 7.0  # prior standard deviations; beyond them the quantile function has no digits left
+BEYOND = 10.0  # the budget that is looked at by default, times the largest run's compute
+
+
+def prior_sensitivity(
+    fit: xr.DataTree,
+    *,
+    compute: Any = None,
+    params: Any = None,
+    tokens: Any = None,
+) -> pd.DataFrame:
+    """How much the prior, and how much the runs, move what is decided: N* of budgets, and the law's loss.
+
+    The posterior is p(y | parameters) p(parameters)^power; the sensitivity is how fast a quantity's distribution moves
+    with log2 of the power, as cumulative Jensen-Shannon distance, at power 1. The same for the likelihood.
+
+    Parameters
+    ----------
+    fit : what :func:`bayescale.fit` or :func:`bayescale.open_fit` returns
+    compute : budgets [FLOP]; by default ten times the largest run's, for a law of N and D
+    params, tokens : also the law's loss at these sizes [point]
+
+    Returns
+    -------
+    Table, a row a quantity: ``quantity``, ``prior`` and ``likelihood`` (sensitivities; .05 and more matters),
+    ``median``, ``median_half`` and ``median_double`` (with the prior of half and of twice its power; NaN where the
+    draws cannot tell), ``decided_by`` ("runs", "prior", "both") and ``says`` in plain words. D* and the tokens per
+    parameter of a budget go with its N* and are as sensitive. Only the priors of the law are scaled, not the noise's.
+    Its attribute ``diagnostics`` is that of the fit.
+
+    Raises
+    ------
+    FitError
+        If there is nothing to look at: no budget for a law without a split of compute, and no sizes; or too few draws.
+
+    Notes
+    -----
+    Kallioinen et al. 2024, doi:10.1007/s11222-023-10366-5.
+    """
+    import arviz_stats
+
+    fit = opened_fit(fit)
+    if fit["posterior"].sizes["chain"] * fit["posterior"].sizes["draw"] < MIN_DRAWS:
+        raise FitError(f"sensitivities come from importance weights of at least {MIN_DRAWS} draws; fit with more draws")
+    quantities = _quantities(fit, compute, params, tokens)
+    law = law_of(fit)
+    prior = xr.Dataset({name: log_prior(one, fit["posterior"][name]) for name, one in law.priors.items()})
+    tree = xr.DataTree.from_dict(
+        {
+            "posterior": quantities,
+            "log_prior": prior.reset_coords(drop=True),
+            "log_likelihood": xr.Dataset({"seen": log_likelihood(fit)}),
+        }
+    )
+    of_prior = arviz_stats.psense(tree, group="prior")
+    of_runs = arviz_stats.psense(tree, group="likelihood")
+    total = prior.to_array("parameter").sum("parameter")
+    halved, doubled = (_powered(total, power) for power in (0.5, 2.0))
+    rows = []
+    for name, draws in quantities.data_vars.items():
+        row = {"quantity": str(name), "prior": float(of_prior[name]), "likelihood": float(of_runs[name])}
+        row |= {"median": float(draws.median())}
+        row |= {"median_half": _weighted_median(draws, halved), "median_double": _weighted_median(draws, doubled)}
+        by_prior, by_runs = row["prior"] >= SENSITIVE, row["likelihood"] >= SENSITIVE
+        row["decided_by"] = "runs" if not by_prior else "both" if by_runs else "prior"
+        rows.append(row | {"says": _plain(row)})
+    table = pd.DataFrame(rows)
+    table.attrs = {"law": law.name, "diagnostics": fit.attrs["diagnostics"]}
+    return table
+
+
+def has_split(law: Law) -> bool:
+    """Whether a law splits a budget of compute: a loss of N and D and nothing else."""
+    return {"N", "D"} <= set(law.inputs) <= {"N", "D", "C"} and law.observed.column == "loss"
+
+
+def sensitivity_warnings(table: pd.DataFrame) -> list[str]:
+    """The rows of a sensitivity table in which the prior matters, in plain words."""
+    table = opened_result(table, "prior_sensitivity")
+    return [row.says for row in table.itertuples() if row.decided_by != "runs"]
+
+
+def _quantities(fit: xr.DataTree, compute: Any, params: Any, tokens: Any) -> xr.Dataset:
+    """Decision quantities of the law [chain, draw]."""
+    law = law_of(fit)
+    if compute is None and has_split(law):
+        compute = BEYOND * largest_compute(fit)
+    quantities = {}
+    if compute is not None:
+        budgets = budgets_of(compute)
+        split = best_split(problem_of(fit)[0], budgets[None, :])
+        N, loss = (labelled(fit, values, "budget") for values in (split.N, split.loss))
+        for i, budget in enumerate(budgets):
+            quantities[f"N* at {number_text(budget)} FLOP"] = N.isel(budget=i)
+            quantities[f"law loss at the optimum of {number_text(budget)} FLOP"] = loss.isel(budget=i)
+    if params is not None or tokens is not None:
+        points = planned_runs(fit, params, tokens, {})
+        values = draws_of(fit) | {symbol: points[column(symbol)] for symbol in law.inputs}
+        losses = law_loss(law, values).transpose("chain", "draw", "point")
+        for i in range(points.sizes["point"]):
+            N, D = float(points["params"][i]), float(points["tokens"][i])
+            quantities[f"law loss at N = {size_text(N)}, D = {size_text(D)}"] = losses.isel(point=i)
+    if not quantities:
+        raise FitError(f"law '{law.name}' has no split of compute; give sizes (params, tokens) to look at")
+    return xr.Dataset({name: value.reset_coords(drop=True) for name, value in quantities.items()})
+
+
+def _powered(log_prior: xr.DataArray, power: float) -> np.ndarray | None:
+    """Smoothed importance weights of prior**power against the prior [sample]; None when too few draws carry them."""
+    log_weights, k = smoothed_weights((power - 1) * log_prior.transpose("chain", "draw").values.ravel())
+    return np.exp(log_weights) if k <= PARETO_K_MAX else None
+
+
+def _weighted_median(draws: xr.DataArray, weights: np.ndarray | None) -> float:
+    if weights is None:
+        return float("nan")
+    values = draws.transpose("chain", "draw").values.ravel()
+    order = np.argsort(values)
+    return float(values[order][np.searchsorted(np.cumsum(weights[order]), 0.5)])
+
+
+def _plain(row: dict[str, Any]) -> str:
+    moved = [row[name] for name in ("median_half", "median_double")]
+    shown = (
+        f" (median {size_text(row['median'], 4)}; {size_text(moved[0], 4)} with the prior half as strong, "
+        f"{size_text(moved[1], 4)} twice as strong)"
+        if np.isfinite(moved).all()
+        else ""
+    )
+    if row["decided_by"] == "prior":
+        return f"{row['quantity']}: the prior decides it, the runs say little{shown}"
+    if row["decided_by"] == "both":
+        return f"{row['quantity']}: the prior moves it as well as the runs; with another prior it would differ{shown}"
+    return f"{row['quantity']}: the runs decide it{shown}"
+
+
+def standardise(prior: Prior, value: Any) -> Any:
+    """z such that ``value`` is the prior's quantile of the standard normal's probability of z.
+
+    On this scale every prior is a standard normal; 7 standard deviations at most.
+    """
+    grid = np.linspace(-FARTHEST, FARTHEST, 20_001)
+    quantiles = np.maximum.accumulate(quantile(prior, ndtr(grid)))
+    return xr.apply_ufunc(lambda x: np.interp(x, quantiles, grid), value)
+
+
+def log_prior(prior: Prior, value: Any) -> Any:
+    """Log density of a prior, from its quantile function: log phi(z) - log dx/dz."""
+    z, step = standardise(prior, value), 1e-3
+    ends = [quantile(prior, ndtr(z + sign * step)) for sign in (-1, 1)]
+    with np.errstate(divide="ignore"):
+        slope = np.log((ends[1] - ends[0]) / (2 * step))
+    return -0.5 * z**2 - 0.5 * np.log(2 * np.pi) - slope
+
+
+def sensitivity_summary(fit: xr.DataTree, table: pd.DataFrame) -> dict[str, Any]:
+    """A sensitivity table for machines: ``law``, ``quantities`` and ``warnings``."""
+    warnings = trust_warnings(diagnostics(fit)) + sensitivity_warnings(table)
+    return {"law": fit.attrs["law"], "quantities": table.to_dict("records"), "warnings": warnings}

@@ -1,0 +1,124 @@
+"""How texts, numbers, sizes, units and rows are written for people: 7B, 1.4T, 3.65e25 FLOP, lines 4 and 7."""
+
+import math
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+FLOPS_PER_PARAM_TOKEN = 6.0  # C = 6 N D: forward and backward pass, no attention term
+TRAINING = "6*N*D"  # the same as a formula: compute of a training run [FLOP]
+# of columns that are sizes, as formulas and people write them
+SYMBOLS = {"params": "N", "tokens": "D", "compute": "C"}
+SUFFIXES = (("T", 12), ("B", 9), ("M", 6), ("K", 3))
+SIZE_MAX = 1e15  # from here on sizes are powers of ten: nobody writes 3640T
+PLAIN_MIN, PLAIN_MAX = 1e-4, 1e6  # of numbers without a power of ten
+ROWS_NAMED = 5
+NAMES_LISTED = 12
+
+
+def printable(value: object) -> str:
+    """A text in which everything that a terminal would obey instead of show is spelt out; lines stay lines.
+
+    Those are escape sequences, marks that turn the direction of writing, invisible characters, and half characters
+    that no file can hold.
+
+    >>> printable("a\\x1b[2Jb, \\u202etxt.exe, caf\\u00e9")
+    'a\\\\x1b[2Jb, \\\\u202etxt.exe, café'
+    """
+    text = str(value)
+    if text.isprintable():
+        return text
+    return "".join(_spelt(character) for character in text)
+
+
+def _spelt(character: str) -> str:
+    if character.isprintable() or character == "\n":
+        return character
+    return " " if unicodedata.category(character) == "Zs" else character.encode("unicode_escape").decode()
+
+
+def number_text(value: float, digits: int = 3) -> str:
+    """A number of so many digits: 0.0123, 1230, 3.65e25; never 1.23e+03.
+
+    >>> [number_text(value) for value in (0.35, 99.96, 1234.5, 3.645e25, 1e22, 2e-7)]
+    ['0.35', '100', '1230', '3.65e25', '1e22', '2e-7']
+    """
+    value = float(value)
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    rounded = float(f"{value:.{digits - 1}e}")
+    if PLAIN_MIN <= abs(rounded) < PLAIN_MAX:
+        decimals = max(0, digits - 1 - math.floor(math.log10(abs(rounded))))
+        text = f"{rounded:.{decimals}f}"
+        return text.rstrip("0").rstrip(".") if "." in text else text
+    mantissa, _, power = f"{rounded:.{digits - 1}e}".partition("e")
+    mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
+    return f"{mantissa}e{int(power)}"
+
+
+def size_text(value: float, digits: int = 3) -> str:
+    """How sizes are written in this field: 7B, 1.4T, 350M; beyond that 3.65e25."""
+    value = float(value)
+    if not 1000 <= value < SIZE_MAX:
+        return number_text(value, digits)
+    rounded = float(f"{value:.{digits - 1}e}")  # before the letter is chosen: 999.9e9 is 1T
+    suffix, power = next(pair for pair in SUFFIXES if rounded >= 10 ** pair[1])
+    whole = rounded >= SIZE_MAX
+    return number_text(rounded, digits) if whole else f"{number_text(rounded / 10**power, digits)}{suffix}"
+
+
+def quantity_text(name: str, value: float) -> str:
+    """A value of a column: compute in FLOP, large numbers as sizes, others as numbers.
+
+    >>> quantity_text("compute", 3.645e25), quantity_text("tokens", 1.4e12), quantity_text("epochs", 4.0)
+    ('3.645e25 FLOP', '1.4T', '4')
+    """
+    if name == "compute":
+        return f"{number_text(value, 4)} FLOP"
+    return size_text(value) if abs(value) >= 1000 else number_text(value, 4)
+
+
+def symbol(name: str) -> str:
+    """N, D or C of the columns that are sizes; other columns have their own names."""
+    return SYMBOLS.get(name, name)
+
+
+def listed(items: Sequence[str]) -> str:
+    """a, b and c."""
+    return " and ".join([", ".join(items[:-1]), items[-1]]) if len(items) > 1 else "".join(items)
+
+
+def clipped(value: object, most: int = 60) -> str:
+    """Text fit for a message: on one line, and not too long."""
+    text = str(value)
+    text = text if text.isprintable() else repr(text)
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def names_text(found: Iterable[str]) -> str:
+    """Names fit for a message: sorted, as a list, not too many."""
+    names = [clipped(name) for name in sorted(found)]
+    more = len(names) - NAMES_LISTED
+    return f"{names[:NAMES_LISTED]}{f' and {more} more' if more > 0 else ''}"
+
+
+def shown(value: Any, most: int = 60) -> str:
+    """A value fit for a message."""
+    try:
+        return clipped(repr(value), most)
+    except ValueError:  # Python does not write out integers of more than 4300 digits
+        return "a huge integer"
+
+
+def row_text(place: str, label: Any) -> str:
+    """One run as its user counts it: line 14 of a file, row 12 (from 0) of a table in memory."""
+    return f"{place} {label}"
+
+
+def rows_text(place: str, labels: Iterable[Any]) -> str:
+    """Some runs as their user counts them: the first few, and how many more."""
+    labels = [str(label) for label in labels]
+    if len(labels) == 1:
+        return row_text(place, labels[0])
+    more = len(labels) - ROWS_NAMED
+    return f"{place}s {listed(labels) if more <= 1 else listed([*labels[:ROWS_NAMED], f'{more} more'])}"

@@ -1,0 +1,1 @@
+"""From a study to a fit: starts, chains, diagnostics, and fits in files."""

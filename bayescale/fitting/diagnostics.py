@@ -1,0 +1,285 @@
+"""How far to trust a fit: convergence of the chains, and which parameters the runs tell apart."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from scipy.special import fdtri
+
+from bayescale.field import TRAINING, number_text
+from bayescale.fitting.chains import e_bfmi, ess_tail, r_hat_and_ess
+from bayescale.laws.law import Law, law_derived, sample_priors, size_column
+from bayescale.laws.law_file import parse_law
+from bayescale.runs.lint_values import SCATTER_MAX
+from bayescale.runs.loss_unit import UNITS, loss_unit
+from bayescale.runs.read import read_text
+from bayescale.runs.smooth import line_of_sizes, move_together
+
+# the gate: a fit past one of these is an error unless it is asked for. The first two are those of plenty of draws; of
+# few, r_hat_limit and ess_limit say what chance alone gives
+R_HAT_MAX = 1.01
+ESS_MIN = 400.0  # in the bulk, and at the 5 % and 95 % quantiles, which are what a band shows
+CHANCE_MAX = 0.0005  # probability that perfect draws fail by r-hat, and that they do by effective draws
+# of N independent draws an estimate of their number is above N / (1 + ESS_SCATTER / N) but for that probability, of 12
+# quantities, in the bulk and in the tails: simulated, from 400 draws to where that is ESS_MIN
+ESS_SCATTER = 1400.0
+E_BFMI_MIN = 0.3  # Betancourt 2016, arXiv:1604.00695: below it the chains do not reach the tails of the energy
+R_HAT_APART = 1.1  # above it more draws would not help: chains are in different places
+PARETO_K_MAX = 0.7  # Vehtari et al. 2024: above it importance sampling does not vouch for its estimate
+DIVERGENCES_CLEAN = 0.0005  # share of draws (2 of 4 x 1000) above which a slower setting of the sampler is tried
+DIVERGENCES_MAX = 0.005  # share of draws (20 of 4 x 1000) above which the fit has failed
+# share of a prior's mass inside the posterior's 90 % band above which the parameter rests on its prior (0.9: wholly)
+PRIOR_SHARE_MAX = 0.6
+PRIOR_SHARE_MAX_COLLINEAR = 0.3
+
+
+def r_hat_limit(chains: int, draws: int, quantities: int = 1) -> float:
+    """What r-hat must stay below: 1.01, or for few draws what perfect ones stay below but for once in 2000 times.
+
+    Of m = 2 ``chains`` half chains of n = ``draws`` / 2 independent draws each, n (r-hat^2 - 1) + 1 is a ratio of
+    variances, between half chains and within them: it follows F(m - 1, m (n - 1)). Its quantile is shared by all
+    quantities, and by bulk and tails.
+    """
+    half = draws // 2
+    level = CHANCE_MAX / (2 * max(quantities, 1))
+    most = float(fdtri(2 * chains - 1, 2 * chains * (half - 1), 1 - level)) if half > 1 else math.inf
+    return max(R_HAT_MAX, math.sqrt(1 + (most - 1) / max(half, 1)))
+
+
+def ess_limit(draws: int) -> float:
+    """What effective draws must be above: 400, or for few draws (of all chains) what perfect ones are estimated at but
+    for once in 2000 times."""
+    return min(ESS_MIN, draws / (1 + ESS_SCATTER / draws))
+
+
+def check_convergence(posterior: xr.Dataset, stats: xr.Dataset) -> dict[str, Any]:
+    """r-hat, effective draws, divergences and E-BFMI against their limits; ``why`` names the worst offender,
+    ``remedy`` says what to try, and ``draws_wanted`` how many times as many draws would pass (1 where they do, None
+    where draws are not what is missing)."""
+    draws = draws_by_name(posterior)
+    mixed = {name: r_hat_and_ess(values) for name, values in draws.items()}
+    r_hat, ess = ({name: pair[i] for name, pair in mixed.items()} for i in (0, 1))
+    tail = {name: ess_tail(values, (0.05, 0.95)) for name, values in draws.items()}  # the ends of the reported bands
+    chains, count = next(iter(draws.values())).shape
+    r_hat_max, ess_min = r_hat_limit(chains, count, len(draws)), ess_limit(chains * count)
+    divergences = int(stats["diverging"].sum())
+    # a quick answer has no energy
+    bfmi = float(e_bfmi(stats["energy"].transpose("chain", "draw").values).min()) if "energy" in stats else None
+    worst_r, worst_e, worst_t = max(r_hat, key=r_hat.get), min(ess, key=ess.get), min(tail, key=tail.get)
+    objections, remedies = [], []
+    if not r_hat[worst_r] < r_hat_max:
+        objections.append(f"r-hat of '{worst_r}' is {r_hat[worst_r]:.3f} (must be below {number_text(r_hat_max, 4)})")
+        if not r_hat[worst_r] < R_HAT_APART:
+            remedies.append("a law with fewer parameters, for the runs allow more than one answer")
+    if not ess[worst_e] > ess_min:
+        objections.append(f"effective draws of '{worst_e}' are {ess[worst_e]:.0f} (must be above {ess_min:.0f})")
+    elif not tail[worst_t] > ess_min:
+        objections.append(
+            f"effective draws of the tails of '{worst_t}' are {tail[worst_t]:.0f} (must be above {ess_min:.0f})"
+        )
+    if divergences > DIVERGENCES_MAX * stats["diverging"].size:
+        objections.append(f"{divergences} divergences (at most {int(DIVERGENCES_MAX * stats['diverging'].size)})")
+        remedies.append("a law with fewer parameters or narrower priors, for the posterior is too sharply bent")
+    if bfmi is not None and not bfmi > E_BFMI_MIN:
+        objections.append(f"E-BFMI is {bfmi:.2f} (must be above {E_BFMI_MIN})")
+        remedies.append("a law with narrower priors, for its tails are too heavy for the sampler")
+    wanted = None if remedies else 1.0
+    if objections and not remedies:
+        remedies.append("more draws (draws=4000, --draws 4000)")
+        # effective draws grow as draws do, r-hat^2 - 1 falls as one over them
+        wanted = max(ESS_MIN / min(ess[worst_e], tail[worst_t]), (r_hat[worst_r] ** 2 - 1) / (R_HAT_MAX**2 - 1))
+    return {
+        "converged": not objections,
+        "clean": not objections and divergences <= DIVERGENCES_CLEAN * stats["diverging"].size,
+        "why": "; ".join(objections),
+        "remedy": "; ".join(remedies),
+        "divergences": divergences,
+        "r_hat_max": r_hat[worst_r],
+        "r_hat_limit": r_hat_max,
+        "ess_min": ess[worst_e],
+        "ess_tail_min": tail[worst_t],
+        "ess_limit": ess_min,
+        "draws_wanted": wanted if wanted is not None and math.isfinite(wanted) else None,
+        "e_bfmi": bfmi if bfmi is not None and math.isfinite(bfmi) else None,
+        "r_hat": r_hat,
+        "ess_bulk": ess,
+    }
+
+
+def draws_by_name(posterior: xr.Dataset) -> dict[str, np.ndarray]:
+    """The draws [chain, draw] of every variable of a posterior."""
+    return {str(name): values.transpose("chain", "draw").values for name, values in posterior.data_vars.items()}
+
+
+def check_identification(
+    law: Law, runs: xr.Dataset, posterior: xr.Dataset, constants: Mapping[str, float]
+) -> dict[str, Any]:
+    """Which quantities the runs tell: share of the prior's mass inside the posterior's 90 % band.
+
+    A quantity that the runs say nothing of has 0.9 of its prior's mass there; one they pin down has next to none.
+    When N and D move together the sum of their effects is seen, and each of them only through the prior.
+    """
+    prior = sample_priors(law, 4000, np.random.default_rng(0))
+    prior |= law_derived(law, prior | dict(constants))
+    shares = {}
+    for name in (*law.priors, *law.derived):
+        low, high = np.quantile(posterior[name], [0.05, 0.95])
+        shares[name] = float(np.mean((prior[name] > low) & (prior[name] < high)))
+    collinear = {"N", "D"} <= set(law.inputs) and move_together(runs)
+    limit = PRIOR_SHARE_MAX_COLLINEAR if collinear else PRIOR_SHARE_MAX
+    return {
+        "prior_share": shares,
+        "not_identified": sorted(name for name, share in shares.items() if share > limit),
+        "collinear": collinear,
+        "line": line_of_sizes(runs) if collinear else "",
+        "scatter": float(posterior["sigma"].median()) if law.observed.scale == "log" else None,
+    }
+
+
+# Bahri et al. 2021, arXiv:2102.06701: a variance-limited loss falls as 1/D, and as 1/width, N**(-1/2) at fixed depth; a
+# resolution-limited one as a power that is small for data of many dimensions. Published exponents of dense text models
+# with a floor have a geometric mean of .24 and a spread of .48 in logarithm.
+VARIANCE_LIMITED = {"N": 0.5, "D": 1.0}
+VARIANCE_LIMITED_SD = 0.15
+RESOLUTION_LIMITED = (0.24, 0.48)
+KDE_POINTS = 1000
+NO_SPREAD = 1e-6  # sd of log exponents below which they are one number
+
+
+def regimes(law: Law, posterior: xr.Dataset, not_identified: Sequence[str] = ()) -> dict[str, dict[str, float]]:
+    """Which of the four regimes of Bahri et al. the exponents point to: a diagnosis, not a claim.
+
+    For N ("model") and for D ("data") the probability that the loss is limited by the variance of what was drawn or
+    by the resolution of the model or the data, at even odds before the runs. Variance says that the exponent is
+    log-normal around 1 (D) or 1/2 (N) with sd .15, resolution that it is so around .24 with sd .48 (what dense language
+    models have shown). The evidence of each is the posterior mean of its density over that of the law's own prior.
+
+    Parameters
+    ----------
+    not_identified : quantities that the runs say nothing of; their exponents get no diagnosis
+
+    Returns
+    -------
+    ``{"data": {"variance_limited": p, "resolution_limited": 1 - p, "exponent": median}, "model": ...}``, of those
+    resources whose exponent the law names in ``[exponents]``
+
+    References
+    ----------
+    Bahri, Dyer, Kaplan, Lee, Sharma 2021, arXiv:2102.06701
+    """
+    prior = sample_priors(law, 2 * KDE_POINTS, np.random.default_rng(0))
+    prior |= law_derived(law, prior | dict.fromkeys(law.constants, 2.0))  # exponents do not depend on the constants
+    found = {}
+    for symbol, name in law.exponents.items():
+        if name in not_identified:
+            continue
+        before, after = (np.log(np.clip(np.ravel(values), 1e-6, None)) for values in (prior[name], posterior[name]))
+        after = after[:: max(1, len(after) // KDE_POINTS)]  # a thousand are plenty for a probability
+        if not before.std() > NO_SPREAD:
+            continue  # the prior has decided
+        own = kernel_density(before, np.clip(after, *np.quantile(before, [0.001, 0.999])))
+        centres = {"variance": (np.log(VARIANCE_LIMITED[symbol]), VARIANCE_LIMITED_SD)}
+        centres["resolution"] = (np.log(RESOLUTION_LIMITED[0]), RESOLUTION_LIMITED[1])
+        evidence = {kind: float(np.mean(_normal(after, *centre) / own)) for kind, centre in centres.items()}
+        share = evidence["variance"] / max(sum(evidence.values()), 1e-300)
+        found["model" if symbol == "N" else "data"] = {
+            "variance_limited": share,
+            "resolution_limited": 1 - share,
+            "exponent": float(np.exp(np.median(after))),
+        }
+    return found
+
+
+def kernel_density(sample: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Density of a sample [draw] at some points, by normal kernels of Scott's width."""
+    width = sample.std(ddof=1) * len(sample) ** -0.2
+    # some points at a time: all of them times all draws would be the largest array of a small fit
+    return np.concatenate([_normal(some[:, None], sample, width).mean(axis=1) for some in np.array_split(at, 32)])
+
+
+def _normal(x: np.ndarray, mean: np.ndarray | float, sd: float) -> np.ndarray:
+    return np.exp(-(((x - mean) / sd) ** 2) / 2) / (sd * math.sqrt(2 * math.pi))
+
+
+def diagnostics(tree: xr.DataTree | xr.Dataset) -> dict[str, Any]:
+    """How far to trust a fit: ``converged``, ``clean`` (hardly any divergences too), ``why`` not and ``remedy``,
+    ``divergences``, ``e_bfmi``, ``r_hat_max``, ``ess_min`` and ``ess_tail_min`` with their ``r_hat_limit`` and
+    ``ess_limit`` for this many draws, ``draws_asked`` and ``draws_made`` of each chain, ``r_hat`` and ``ess_bulk`` by
+    parameter, ``not_identified``, ``collinear`` and the ``line``, ``scatter`` around the law, ``prior_share``,
+    ``noted`` (warnings of the lint), ``method`` ("nuts", or "importance" with its ``pareto_k``) and, where a quick
+    answer was asked for and not given, ``not_quick``: why; ``quick_because`` where one was tried unasked."""
+    return json.loads(tree.attrs["diagnostics"])
+
+
+def noted(notes: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """The warnings among notes of the lint, as the diagnostics of a fit carry them to all that is made of it."""
+    return [{name: note[name] for name in ("code", "text")} for note in notes if note["severity"] == "warning"]
+
+
+def trust_warnings(report: Mapping[str, Any]) -> list[str]:
+    """What speaks against a fit, and so against everything made of it: its diagnostics and the warnings that the lint
+    had of its runs, but for those that the diagnostics give in words of their own. An empty list when nothing."""
+    warnings = []
+    if not report["converged"]:
+        warnings.append(f"the chains did not converge ({report['why']}): these numbers must not be trusted")
+    if report["converged"] and not report["clean"]:
+        warnings.append(f"{report['divergences']} divergences: the tails of the posterior may be under-explored")
+    scatter = report.get("scatter")  # fits saved before it was noted have none
+    if scatter is not None and scatter > SCATTER_MAX:
+        warnings.append(
+            f"the runs scatter by {100 * scatter:.0f} % around the law, where runs that a law describes scatter by 1 "
+            "or 2 %: look for wrong losses, more than one recipe or wrong columns (bayescale check), or for another law"
+        )
+    told = [name for name in report.get("prior_share", ()) if name not in report["not_identified"]]
+    if report["collinear"]:
+        line = f", along {report['line']}" if report.get("line") else ""
+        warnings.append(
+            f"N and D move together in the runs{line}: the prior alone tells their effects apart; "
+            "only forecasts along the same line of N and D rest on data"
+        )
+    if report["not_identified"]:
+        names = ", ".join(report["not_identified"])
+        rest = f"; they do tell {', '.join(told)}" if told else ""
+        warnings.append(f"the runs say next to nothing of {names}; the prior decides there{rest}")
+    said = {"collinear_sizes"} if report["collinear"] else set()
+    said |= {"scatter"} if (scatter or 0.0) > SCATTER_MAX else set()
+    return warnings + [note["text"] for note in report.get("noted", ()) if note["code"] not in said]
+
+
+def _row(values: np.ndarray, report: Mapping[str, Any]) -> dict[str, float]:
+    """What a summary says of one quantity, from its draws [chain, draw]."""
+    median, low, high = map(float, np.quantile(values, (0.5, 0.05, 0.95)))
+    r_hat, ess = r_hat_and_ess(values)
+    if report.get("method") == "importance":
+        # the weights say what the draws are worth; there are no chains to compare
+        r_hat, ess = math.nan, min(ess, report["ess_min"])
+    return {"median": median, "q05": low, "q95": high, "r_hat": r_hat, "ess_bulk": ess}
+
+
+def fit_summary(tree: xr.DataTree) -> dict[str, Any]:
+    """A fit for machines: ``law``, ``source``, ``runs``, what was ``read`` of them, ``size`` (the column that says how
+    large a run is, or None), ``parameters`` (median, q05, q95, r_hat, ess_bulk of each
+    parameter and derived quantity), ``regimes``, ``diagnostics`` and ``notes`` of the lint."""
+    posterior = tree["posterior"].to_dataset()
+    report, law = diagnostics(tree), parse_law(tree.attrs["law_text"], tree.attrs["law"])
+    return {
+        "law": tree.attrs["law"],
+        "source": tree.attrs["source"],
+        "runs": tree["observed_data"].sizes["run"],
+        "read": read_text(tree.attrs),
+        "size": size_column(law),
+        "parameters": {
+            name: _row(values, report) | {"identified": name not in report["not_identified"]}
+            for name, values in draws_by_name(posterior).items()
+            if name != "tilt" or size_column(law) is not None  # without sizes nothing is learnt of it
+        },
+        "regimes": regimes(law, posterior, report["not_identified"]),
+        "compute": str(tree.attrs.get("compute", TRAINING)),
+        "loss_unit": UNITS[loss_unit(tree.attrs)],
+        "diagnostics": report,
+        "warnings": trust_warnings(report),
+        "notes": json.loads(tree.attrs["notes"]),
+    }

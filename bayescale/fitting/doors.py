@@ -1,0 +1,239 @@
+"""What a public function is given, looked at before anything is done with it: fits, results of others, numbers."""
+
+import math
+import numbers as kinds
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayescale.errors import FitError
+from bayescale.field import clipped, shown
+from bayescale.fitting.saved import damage_of
+from bayescale.laws.law_file import Law
+
+# ---- fits and results ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Result:
+    """How what a function returned is told from everything else: a variable that only it holds, and its dimensions."""
+
+    variable: str
+    dims: tuple[str, ...]
+
+
+# by the function that returns it; the first whose variable is found tells
+RESULTS = {
+    "compare": Result("elpd_i", ("law",)),
+    "backtest": Result("learnt_from", ("law", "cut", "run")),
+    "calibrate": Result("rank", ("quantity", "simulation")),
+    "decide": Result("expected_regret", ("budget", "choice")),
+    "least_compute": Result("p_reached", ("chain", "draw", "target")),
+    "compute_gain": Result("p_better", ("chain", "draw", "budget")),
+    "approaches": Result("approach", ("approach",)),
+    "next_run": Result("candidate_sd", ("run", "candidate")),
+    "allocate": Result("why_not", ("chain", "draw", "budget")),
+    "reproduce": Result("apart", ("quantity",)),
+}
+# the same for trees, by a group, and for data frames, by a column
+GROUPS = {"predictions": "forecast", "posterior": "fit"}
+COLUMNS = {"p_enough": "plan_runs", "decided_by": "prior_sensitivity"}
+OURS = {"law_text", "bayescale_format"}  # attributes that no tree of others has
+MAY_BE_EMPTY = {"reproduce"}  # of other runs nothing is made again
+
+
+def kind_of(given: Any) -> str | None:
+    """Which kind of thing a caller gave: "fit", "runs", "law", or the function that returned it; None if unknown."""
+    if isinstance(given, xr.DataTree):
+        return next((kind for group, kind in GROUPS.items() if group in given.children), None)
+    if isinstance(given, Law):
+        return "law"
+    if isinstance(given, pd.DataFrame):
+        return next((kind for column, kind in COLUMNS.items() if column in given), None)
+    if isinstance(given, xr.Dataset):
+        if set(given.dims) == {"run"} and "source" in given.attrs:
+            return "runs"
+        return next((kind for kind, result in RESULTS.items() if result.variable in given.variables), None)
+    return None
+
+
+def what_is(given: Any) -> str:
+    """What a caller gave, in words fit for a message."""
+    if given is None or isinstance(given, bool | np.bool_ | str | bytes | kinds.Number):
+        if isinstance(given, float):
+            return f"{given:g}"
+        return shown(given.item() if isinstance(given, np.generic) else given)
+    kind, name = kind_of(given), type(given).__name__
+    if kind == "fit":
+        return "a fit"
+    if kind in ("runs", "law"):
+        return f"{'runs' if kind == 'runs' else 'a law'} ({name})"
+    return f"{'an' if name[:1] in 'AEIOUaeiou' else 'a'} {name}" + (f" of {kind}" if kind else "")
+
+
+def opened_fit(given: Any) -> xr.DataTree:
+    """The fit that a public function was given; all that take one let it in here.
+
+    Raises
+    ------
+    FitError
+        If it is something else, or a fit of which something is missing or changed.
+    """
+    if not isinstance(given, xr.DataTree) or not OURS & set(given.attrs):
+        raise FitError(f"a fit is expected, not {what_is(given)}: make one with fit(runs), or open_fit(path)")
+    if damage := damage_of(given):
+        raise FitError(f"this fit cannot be used: {damage}")
+    return given
+
+
+def opened_fits(given: Any) -> dict[str, xr.DataTree]:
+    """Fits by name, as :func:`bayescale.fit_laws` returns them.
+
+    Raises
+    ------
+    FitError
+        If it is no mapping of names to fits.
+    """
+    if not isinstance(given, Mapping):
+        raise FitError(f"fits by name are expected, not {what_is(given)}; fit_laws(runs, laws) makes them")
+    for name, one in given.items():
+        try:
+            opened_fit(one)
+        except FitError as error:
+            raise FitError(f"'{clipped(name)}': {error}") from None
+    return {str(name): one for name, one in given.items()}
+
+
+def opened_result(given: Any, maker: str) -> Any:
+    """What the function ``maker`` returned, given to another that reads it.
+
+    Raises
+    ------
+    FitError
+        If it is something else, or has lost a dimension.
+    """
+    if kind_of(given) != maker:
+        raise FitError(f"what {maker}(...) returns is expected, not {what_is(given)}")
+    if maker in RESULTS and maker not in MAY_BE_EMPTY:
+        without = [dim for dim in RESULTS[maker].dims if not given.sizes.get(dim)]
+        if without:
+            raise FitError(
+                f"what {maker}(...) returns is expected whole, this has nothing along '{without[0]}'; select with a "
+                f"list, isel({without[0]}=[0]), so that the dimension stays"
+            )
+    if maker == "forecast" and "predictions_constant_data" not in given.children:
+        raise FitError("what forecast(...) returns is expected whole, this has no group predictions_constant_data")
+    return given
+
+
+# ---- numbers ---------------------------------------------------------------------------------------------------------
+
+
+def real(given: Any) -> float | None:
+    """A real number, also as NumPy, pandas or xarray hold one; None for everything else: text, truth values, i."""
+    if isinstance(given, np.ndarray | xr.DataArray) and given.ndim == 0:
+        given = given.item() if given.dtype.kind in "iuf" else None
+    if isinstance(given, bool | np.bool_) or not isinstance(given, kinds.Real):
+        return None
+    try:
+        return float(given)
+    except OverflowError:
+        return math.inf
+
+
+def number(name: str, given: Any, expected: str = "a finite number above 0", *, above: float = 0.0) -> float:
+    """One finite number above ``above``; ``expected`` says so in words.
+
+    Raises
+    ------
+    FitError
+        If it is anything else.
+    """
+    value = real(given)
+    if value is None or not (math.isfinite(value) and value > above):
+        raise FitError(f"{name} = {what_is(given)}: {expected} is expected")
+    return value
+
+
+def proportion(name: str, given: Any) -> float:
+    """A number between 0 and 1, neither of them.
+
+    Raises
+    ------
+    FitError
+        If it is anything else.
+    """
+    value = real(given)
+    if value is None or not 0 < value < 1:
+        raise FitError(f"{name} = {what_is(given)}: a number between 0 and 1 is expected")
+    return value
+
+
+def numbers(name: str, given: Any, unit: str = "") -> np.ndarray:
+    """A number or a flat sequence of them, as an array; whether they are finite is the caller's to say.
+
+    Raises
+    ------
+    FitError
+        If it is anything else.
+    """
+    expected = f"{name} must be a number{unit}, or a flat sequence of them"
+    if isinstance(given, str | bytes | Mapping | None) or isinstance(given, xr.Dataset | xr.DataTree | pd.DataFrame):
+        raise FitError(f"{expected}, not {what_is(given)}")
+    # a list one by one: NumPy would make numbers of truth values among others
+    try:
+        row = np.atleast_1d(np.asarray(given, dtype=object if isinstance(given, list | tuple) else None))
+    except (TypeError, ValueError):  # lists of several lengths
+        raise FitError(expected) from None
+    if row.ndim != 1 or not row.size:
+        raise FitError(f"{expected}; this is {'empty' if not row.size else f'of {row.ndim} dimensions'}")
+    if row.dtype.kind in "iuf":
+        return row.astype(float)
+    values = [real(one) for one in row] if row.dtype.kind == "O" else [None]
+    if None in values:
+        raise FitError(f"{expected}, not {what_is(row[values.index(None)])}")
+    return np.array(values, dtype=float)
+
+
+def flag(name: str, given: Any) -> bool:
+    """True or False.
+
+    Raises
+    ------
+    FitError
+        If it is anything else: of a text such as "no" nobody knows which was meant.
+    """
+    if not isinstance(given, bool | np.bool_):
+        raise FitError(f"{name} = {what_is(given)}: True or False is expected")
+    return bool(given)
+
+
+def one_of(name: str, given: Any, known: Any) -> str:
+    """A name among those that are known.
+
+    Raises
+    ------
+    FitError
+        If it is none of them.
+    """
+    known = [str(one) for one in known]
+    if not isinstance(given, str) or given not in known:
+        raise FitError(f"{name} = {what_is(given)}: one of {', '.join(known)} is expected")
+    return str(given)
+
+
+def mapping(name: str, given: Any) -> dict[str, Any]:
+    """Values by name; None is none of them.
+
+    Raises
+    ------
+    FitError
+        If it is anything else.
+    """
+    if given is not None and not isinstance(given, Mapping):
+        raise FitError(f"{name} = {what_is(given)}: values by name are expected, {name}={{'NAME': VALUE}}")
+    return {} if given is None else {str(key): value for key, value in given.items()}

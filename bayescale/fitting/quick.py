@@ -1,0 +1,280 @@
+"""Model -> draws without Markov chains: importance sampling from a Student-t that is fitted to the posterior.
+
+The optima of the log posterior and the curvature there give the first proposal (Laplace); up to three rounds of
+sampling move its mean and covariance to those of the weighted draws (adaptive importance sampling); a last, larger
+round is weighed, its largest weights are smoothed (PSIS), and the draws are resampled from it. The shape k of the tail
+of the weights says whether that can be trusted: see Vehtari, Simpson, Gelman, Yao, Gabry 2024, arXiv:1507.02646.
+"""
+
+import ctypes
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from scipy.special import logsumexp
+
+from bayescale.engine.density import Model
+from bayescale.engine.interpreted import gradients, log_densities
+from bayescale.engine.numba_density import compiled
+from bayescale.fitting.diagnostics import ESS_MIN, PARETO_K_MAX, check_convergence
+from bayescale.fitting.pareto import smoothed_weights
+from bayescale.fitting.sampling import as_dataset
+from bayescale.fitting.starts import START_RUNS
+from bayescale.jobs.threads import cores, in_threads
+from bayescale.laws.priors import Prior, from_real
+
+NU = 8.0  # degrees of freedom of the proposal: tails heavier than a posterior's
+ROUNDS = (2000, 2000, 4000)  # draws that adapt the proposal
+GOOD = 0.7  # no more rounds once this share of the draws counts
+FINAL = 16_000
+# rounds that may be the last: k has an error of its own, and the first proposal may be a guess
+TRIES = 2
+CLIMBS_FEWEST = 2  # of starts as far apart as they come: of few runs two optima may be near each other
+CLIMBS = 10  # starts, at most, that are followed to their optimum
+SAME = 0.01  # optima that are nearer than this (squared widths, a parameter) are one
+NEAR = 9.0  # a start within this many posterior widths (squared, a parameter) of an optimum leads there
+MANY = 20_000  # runs; with more of them the posterior is nearer to normal and a density dearer, so fewer are asked for
+NEWTON = 30  # steps, before quasi-Newton ones and after them, which few climbs need
+HALVINGS = 12  # of a step that does not gain, at most
+# runs times parameters squared up to which NumPy answers: no more work than compiling is, which takes seconds
+INTERPRETED = 64_000
+RIVAL = 10.0  # another optimum counts if the log of its mass (Laplace) is less than this below the best
+STEP = 1e-4  # of the differences of gradients that give the curvature
+
+
+class NotTrusted(Exception):
+    """The quick answer does not vouch for itself; the message says why."""
+
+
+def approximate(
+    model: Model, priors: Mapping[str, Prior], draws: int, chains: int, seed: int
+) -> tuple[dict[str, Any], xr.Dataset, xr.Dataset, dict[str, Any]]:
+    """Convergence, posterior, statistics and setting like those of :func:`bayescale.fitting.sampling.best_attempt`.
+
+    Parameters
+    ----------
+    model : over the real line of each of ``priors``
+
+    Raises
+    ------
+    NotTrusted
+        If the log posterior has no curvature at its optimum or is not finite around it, if the first guess is too far
+        from it, if Pareto k is above its limit, or if too few of the weighted draws count.
+    """
+    try:
+        return _approximate(model, priors, draws, chains, seed)
+    except np.linalg.LinAlgError:
+        raise NotTrusted("the curvature at the optimum is singular") from None
+
+
+def _approximate(model: Model, priors: Mapping[str, Prior], draws: int, chains: int, seed: int):
+    rng = np.random.default_rng([seed, 103])
+    rows = int(model.data[0])
+    fewer = min(1.0, MANY / rows) ** (2 / 3)
+    proposal = _laplace(_gradients(model), model.start, rows)
+    for count in ROUNDS:
+        position, log_weight, _ = _weighed(model, proposal, round(count * fewer), rng)
+        if _effective(log_weight) > GOOD * len(log_weight):
+            break
+        proposal = _moments(position, log_weight)
+    count = round(max(FINAL, 4 * draws * chains) * fewer)
+    for i in range(TRIES):
+        position, log_weight, pareto_k = _weighed(model, proposal, count, rng)
+        if pareto_k <= PARETO_K_MAX:
+            break
+        if i < TRIES - 1:
+            proposal = _moments(position, log_weight)
+    weight = np.exp(log_weight - logsumexp(log_weight))
+    ess = _effective(log_weight)
+    if not pareto_k <= PARETO_K_MAX:
+        raise NotTrusted(f"Pareto k of the importance weights is {pareto_k:.3f} (at most {PARETO_K_MAX})")
+    if ess < max(ESS_MIN, draws * chains / 2 * fewer):
+        raise NotTrusted(f"of {count} weighted draws {ess:.0f} count")
+    # systematic resampling: every draw as often as its weight says, to within one
+    at = (rng.uniform() + np.arange(draws * chains)) / (draws * chains)
+    chosen = rng.permutation(np.searchsorted(np.cumsum(weight), at, side="left").clip(max=count - 1))
+    kept = position[chosen].reshape(chains, draws, -1)
+    posterior = as_dataset({name: from_real(prior, kept[..., i]) for i, (name, prior) in enumerate(priors.items())})
+    stats = as_dataset({"diverging": np.zeros((chains, draws), dtype=bool)})
+    convergence = check_convergence(posterior, stats)
+    if not convergence["converged"]:
+        raise NotTrusted(convergence["why"])
+    # what was resampled looks independent whatever the weights were: they say how much it is worth
+    bulk = {name: min(value, ess) for name, value in convergence["ess_bulk"].items()}
+    convergence |= {"method": "importance", "pareto_k": pareto_k, "ess_bulk": bulk, "ess_min": min(bulk.values())}
+    convergence["ess_tail_min"] = min(convergence["ess_tail_min"], ess)
+    convergence |= {"draws_asked": draws, "draws_made": draws}
+    return convergence, posterior, stats, {"draws_made": draws, "proposals": count}
+
+
+def _by_numpy(model: Model) -> bool:
+    """The work decides, and not what has been compiled before: the same fit gives the same bits in every process."""
+    return bool(model.data[0] * len(model.names) ** 2 <= INTERPRETED)
+
+
+def _gradients(model: Model) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Log density [draw], -inf where it fails, and gradient [draw, parameter] at positions [draw, parameter]."""
+    if _by_numpy(model):
+        return functools.partial(gradients, model.function, model.data)
+    density = compiled_density(model)
+
+    def one_by_one(position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        found = [density(x) for x in position]
+        return np.array([value for value, _ in found]), np.stack([gradient for _, gradient in found])
+
+    return one_by_one
+
+
+def _log_densities(model: Model, position: np.ndarray) -> np.ndarray:
+    """Log density at every position [draw, parameter]: on all cores where one takes long, for it holds no lock."""
+    if _by_numpy(model):
+        return log_densities(model.function, model.data, position)
+    return np.concatenate(in_threads(lambda part: _in_a_row(model, part), np.array_split(position, cores())))
+
+
+def _compiled(model: Model) -> Callable[..., int]:
+    """The compiled function that the sampler calls, for addresses: of position, gradient, value and data."""
+    pointer = ctypes.c_void_p
+    return ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, pointer, pointer, pointer, pointer)(
+        compiled(model.function).density.address
+    )
+
+
+def compiled_density(model: Model) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
+    """Log density and gradient at a position, as the sampler sees them; -inf where it fails."""
+    call, dim = _compiled(model), len(model.names)
+    at, gradient, value = np.zeros(dim), np.zeros(dim), np.zeros(1)
+    addresses = [array.ctypes.data for array in (at, gradient, value)]
+
+    def density(position: np.ndarray) -> tuple[float, np.ndarray]:
+        at[:] = position
+        status = call(dim, *addresses, model.data.ctypes.data)  # names the model, so that its memory stays
+        return (float(value[0]) if status == 0 else -np.inf), gradient.copy()
+
+    return density
+
+
+def _in_a_row(model: Model, position: np.ndarray) -> np.ndarray:
+    call, dim = _compiled(model), position.shape[1]
+    position, gradient, values = np.ascontiguousarray(position), np.empty(dim), np.empty(len(position))
+    first, slope, value, data = (array.ctypes.data for array in (position, gradient, values, model.data))
+    failed = [i for i in range(len(values)) if call(dim, first + 8 * dim * i, slope, value + 8 * i, data)]
+    values[failed] = -np.inf
+    return values
+
+
+def _laplace(gradients: Callable, start: np.ndarray, rows: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Mean and covariance at every optimum that starts lead to and that has some of the posterior's mass.
+
+    The next start to climb is the one farthest from all optima found, until none is far from all of them. The starts
+    come from START_RUNS of the runs: of many they are as far from the optimum as so few runs can tell.
+    """
+    least = CLIMBS_FEWEST if rows < MANY else 1
+    near = NEAR * max(1.0, rows / START_RUNS)
+    found: list[tuple[float, np.ndarray, np.ndarray]] = []  # log mass, optimum, precision
+    left = start
+    for climb in range(1, CLIMBS + 1):
+        value, x = _climbed(gradients, left[0])
+        precision = _precision(gradients, x)
+        if not np.isfinite(precision).all():
+            raise NotTrusted("the posterior is not finite around its optimum")
+        eigenvalues = np.linalg.eigvalsh(precision)
+        if not eigenvalues[0] > 0:
+            raise NotTrusted("the posterior has no curvature at its optimum")
+        if not any((x - at) @ p @ (x - at) < SAME * len(x) for _, at, p in found):
+            found.append((value - 0.5 * np.log(eigenvalues).sum(), x, precision))
+        left = left[1:]
+        if not len(left):
+            break
+        apart = np.min([np.einsum("si,ij,sj->s", left - at, p, left - at) for _, at, p in found], axis=0)
+        left = left[np.argsort(-apart)]
+        if apart.max() < near * len(x) and climb >= least:
+            break
+    most = max(mass for mass, _, _ in found)
+    return [(x, np.linalg.inv(precision)) for mass, x, precision in found if mass > most - RIVAL]
+
+
+def _climbed(gradients: Callable, start: np.ndarray) -> tuple[float, np.ndarray]:
+    """Log density and position of the optimum that a start leads to.
+
+    By Newton's steps, of which a good start needs few; from others, quasi-Newton ones come first.
+    """
+    value, x, there = _newton(gradients, start)
+    if not there:
+        from scipy.optimize import minimize
+
+        def downhill(x: np.ndarray) -> tuple[float, np.ndarray]:
+            value, gradient = gradients(x[None])
+            return (-value[0], -gradient[0]) if np.isfinite(value[0]) else (1e300, np.zeros_like(x))
+
+        found = minimize(downhill, x, jac=True, method="L-BFGS-B", options={"maxiter": 500, "ftol": 1e-13})
+        value, x, there = _newton(gradients, found.x)
+    if not there:
+        raise NotTrusted("an optimum of the posterior is not found")
+    return value, x
+
+
+def _newton(gradients: Callable, start: np.ndarray) -> tuple[float, np.ndarray, bool]:
+    """Log density, position, and whether it is an optimum: whether no step gains."""
+
+    def density(x: np.ndarray) -> tuple[float, np.ndarray]:
+        value, gradient = gradients(x[None])
+        return value[0], gradient[0]
+
+    x, (value, gradient) = start, density(start)
+    for _ in range(NEWTON):
+        eigenvalues, vectors = np.linalg.eigh(_precision(gradients, x))
+        # along a direction without curvature: at most as far as the prior's own scale
+        step = vectors @ ((vectors.T @ gradient) / np.maximum(np.abs(eigenvalues), 1.0))
+        tries = (x + step * 0.5**k for k in range(HALVINGS))
+        found = next(((tried, at) for tried in tries if (at := density(tried))[0] > value + 1e-9), None)
+        if found is None:
+            return value, x, True
+        x, (value, gradient) = found
+    return value, x, False
+
+
+def _precision(gradients: Callable, x: np.ndarray) -> np.ndarray:
+    """Minus the Hessian, from central differences of the gradient."""
+    steps = STEP * np.eye(len(x))
+    before, after = np.split(gradients(np.concatenate([x - steps, x + steps]))[1], 2)
+    rows = (before - after) / (2 * STEP)
+    return (rows + rows.T) / 2
+
+
+def _weighed(model: Model, proposal: list[tuple[np.ndarray, np.ndarray]], count: int, rng: np.random.Generator):
+    """Positions [draw, parameter] from an even mixture of Student-t's, smoothed log weights [draw] and Pareto k."""
+    dim = len(proposal[0][0])
+    roots = [np.linalg.cholesky(covariance) for _, covariance in proposal]
+    which = rng.integers(len(proposal), size=count)
+    scaled = rng.standard_normal((count, dim)) * np.sqrt(NU / rng.chisquare(NU, count))[:, None]
+    position = np.empty((count, dim))
+    for k, ((mean, _), root) in enumerate(zip(proposal, roots, strict=True)):
+        position[which == k] = mean + scaled[which == k] @ root.T
+    parts = []
+    for (mean, _), root in zip(proposal, roots, strict=True):
+        distance = (np.linalg.solve(root, (position - mean).T) ** 2).sum(axis=0)
+        parts.append(-np.log(np.diag(root)).sum() - (NU + dim) / 2 * np.log1p(distance / NU))
+    log_weight = _log_densities(model, position) - logsumexp(parts, axis=0)
+    if not np.isfinite(log_weight).any():
+        raise NotTrusted("the posterior is not finite around its optimum")
+    log_weight = np.maximum(log_weight, np.max(log_weight) - 700.0)  # no weight at all, but a number
+    smoothed, pareto_k = smoothed_weights(log_weight)
+    return position, smoothed, float(pareto_k)
+
+
+def _effective(log_weight: np.ndarray) -> float:
+    """How many even draws the weighted ones are worth."""
+    return float(np.exp(2 * logsumexp(log_weight) - logsumexp(2 * log_weight)))
+
+
+def _moments(position: np.ndarray, log_weight: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Mean and covariance of weighted draws, as the next proposal."""
+    weight = np.exp(log_weight - logsumexp(log_weight))
+    if _effective(log_weight) < 5 * position.shape[1]:
+        raise NotTrusted("the posterior is too far from the shape of the first guess")
+    mean = weight @ position
+    centred = position - mean
+    return [(mean, (centred * weight[:, None]).T @ centred)]

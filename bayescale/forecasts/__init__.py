@@ -1,0 +1,1 @@
+"""From a fit to the losses of runs not yet made."""

@@ -1,0 +1,396 @@
+"""fit + sizes not yet trained -> predictive draws, what they rest on, and the risk of missing a target."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayescale.errors import FitError
+from bayescale.field import listed, number_text, symbol
+from bayescale.fitting.diagnostics import diagnostics, trust_warnings
+from bayescale.fitting.doors import mapping, number, numbers, opened_fit, opened_result
+from bayescale.fitting.fit import check_seed, draws_of, law_of
+from bayescale.forecasts.drift import (
+    coordinates,
+    effective_draws,
+    has_drift,
+    log_predictive_density,
+    posterior_by_scale,
+    sample_curve,
+    shipped_prior,
+    with_noise,
+)
+from bayescale.jobs.threads import one_blas_thread
+from bayescale.laws.law import NO_SIZE, Law, column, loss_given, positive_columns, run_sizes, size_column
+from bayescale.laws.scatter import NOISES, noise_scale, sample_noise, sample_share
+from bayescale.runs.compute import definition_of, largest_compute
+from bayescale.runs.loss_unit import UNITS, in_unit, loss_unit, to_nats
+
+QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}  # the 90 % and 50 % equal-tailed bands
+FAR_DECADES = 2.0  # of compute beyond the data; the calibration was checked up to 1.5
+FAR_FROM_RUNS = 1.5  # decades, in the plane of log10 N and log10 D
+DRIFT_ESS_MIN = 150.0
+MAX_POINTS = 2000
+PAIRS_MAX = 1_000_000  # of points and runs whose distances are looked at one by one
+
+
+@one_blas_thread()
+def forecast(
+    fit: xr.DataTree,
+    params: Any = None,
+    tokens: Any = None,
+    *,
+    covariates: Mapping[str, Any] | None = None,
+    measured: Any = None,
+    seed: int = 0,
+) -> xr.DataTree:
+    """Predictive draws of the loss of runs not yet made.
+
+    ``law_loss`` is the law's own uncertainty, L(N, D; parameters) over the posterior; it takes the law to be exactly
+    right. ``loss`` is what a new run would show: exp(log L + drift + noise), where drift is how far the law may be
+    wrong at that size (see :mod:`bayescale.forecasts.drift`). The band to decide by is that of ``loss``. A law of
+    something else than a loss gives ``law_accuracy`` and ``accuracy``, say, without drift, of which nothing is known
+    there.
+
+    Parameters
+    ----------
+    fit : what :func:`bayescale.fit` or :func:`bayescale.open_fit` returns
+    params, tokens : N and D of the planned runs, scalars or sequences that broadcast to [point]; a law that does not
+        use them does without
+    covariates : values of further inputs of the law, by name: ``{"unique_tokens": 4e9}``
+    measured : losses of these runs where they are known by now [point], in the unit of the fit; their log predictive
+        density is then returned
+    seed : of the draws of drift and noise
+
+    Returns
+    -------
+    DataTree with the ArviZ groups ``predictions`` (``law_loss`` and ``loss`` [chain, draw, point], in the unit of the
+    runs' losses) and ``predictions_constant_data`` (``params``, ``tokens``, ``compute`` as the runs count it [FLOP],
+    ``decades_beyond`` the largest run's compute (or other size of the law; NaN where it has none), and
+    ``share_params``, ``share_drift``, ``share_noise`` of the variance of log loss [point], which sum to 1; with
+    ``measured`` also ``elpd``, the log predictive density of each measured log loss). Medians and quantiles are what
+    to report: the mean of exp(Student-t) does not exist.
+
+    Raises
+    ------
+    FitError
+        If a size is not a number above 0, the law needs inputs that were not given, or the seed is not a whole
+        number.
+    """
+    fit = opened_fit(fit)
+    check_seed(seed)
+    law = law_of(fit)
+    points = planned_runs(fit, params, tokens, covariates)
+    certain = _law_at(fit, law, points)
+    rng, ess = np.random.default_rng(seed), np.inf
+    if has_drift(law):
+        by_scale = posterior_by_scale(fit)
+        ess = effective_draws(by_scale, shipped_prior())
+        curve = sample_curve(fit, points, rng, by_scale=by_scale)
+        parts = with_noise(fit, points, curve, rng)
+        shown, shares = np.exp(sum(parts.values())), _shares(parts)
+    else:
+        shown, shares = _without_drift(fit, law, points, certain, rng)
+    if not (np.isfinite(certain).all() and np.isfinite(shown).all()):
+        raise FitError(
+            "the law has no finite value at one of the points: they are too far from any run it was fitted to, or an "
+            "input is not what the law takes"
+        )
+    if measured is not None:
+        losses = to_nats(_measured(measured, points.sizes["point"], law), loss_unit(fit.attrs))
+        points["elpd"] = ("point", log_predictive_density(fit, points, np.log(losses), curve))
+    points = points.assign({f"share_{name}": share for name, share in shares.items()})
+    predictions = xr.Dataset({f"law_{law.observed.column}": certain, law.observed.column: shown})
+    unit = loss_unit(fit.attrs)
+    tree = xr.DataTree.from_dict(
+        {
+            "predictions": in_unit(predictions, tuple(predictions.data_vars) if has_drift(law) else (), unit),
+            "predictions_constant_data": points,
+        }
+    )
+    tree.attrs = {
+        "law": law.name,
+        "observed": law.observed.column,
+        **words_of(law),
+        "loss_unit": unit,
+        "drift": int(has_drift(law)),
+        "seed": seed,
+        "diagnostics": fit.attrs["diagnostics"],
+        "drift_ess": ess,
+    }
+    return tree
+
+
+def _law_at(fit: xr.DataTree, law: Law, points: xr.Dataset) -> xr.DataArray:
+    """What the law says at the points, for every draw of its parameters [chain, draw, point]."""
+    posterior, data = fit["posterior"].to_dataset(), fit["constant_data"].to_dataset()
+    constants = {name: float(data[name]) for name in law.constants}
+    values = {name: posterior[name].transpose("chain", "draw").values[..., None] for name in law.priors}
+    loss = loss_given(law, {symbol: points[column(symbol)].values for symbol in law.inputs} | constants)(values)
+    shape = (posterior.sizes["chain"], posterior.sizes["draw"], points.sizes["point"])
+    coords = {name: posterior[name].values for name in ("chain", "draw")}
+    return xr.DataArray(np.broadcast_to(loss, shape).copy(), coords, ("chain", "draw", "point"))
+
+
+def _measured(measured: Any, count: int, law: Law) -> np.ndarray:
+    if not has_drift(law):
+        raise FitError(f"law '{law.name}' explains {law.observed.column}: only losses can be given as measured")
+    try:
+        losses = np.broadcast_to(numbers("measured", measured), count)
+    except ValueError:
+        raise FitError(f"measured must be {count} loss(es), one a planned run") from None
+    bad = losses[~(np.isfinite(losses) & (losses > 0))]
+    if bad.size:
+        raise FitError(f"measured = {number_text(bad[0], 6)}: a loss is a finite number above 0")
+    return losses
+
+
+def _without_drift(fit: xr.DataTree, law: Law, points: xr.Dataset, certain: xr.DataArray, rng: np.random.Generator):
+    """Draws of what a new run shows when nothing is known of drift: the law and the noise; and their shares."""
+    noise, values = NOISES[fit.attrs["noise"]], draws_of(fit)
+    scatter = {name: values[name] for name in noise.priors}
+    if law.observed.scale == "proportion":
+        alike = scatter["overdispersion"].transpose("chain", "draw").values[..., None]
+        shown = certain.copy(data=sample_share(points[law.observed.count].values, certain.values, alike, rng))
+    else:
+        runs = fit["constant_data"]
+        seen, new = (np.log(run_sizes(law, some) / float(runs["C_ref"])) for some in (runs, points))
+        log_size = xr.DataArray(np.clip(new, seen.min(), seen.max()), dims="point")
+        scale = noise_scale(scatter, log_size).transpose("chain", "draw", "point")
+        extra = sample_noise(noise, scale, {name: value.values for name, value in scatter.items()}, rng)
+        if law.observed.scale == "log":
+            shown = certain * np.exp(extra)
+        else:
+            shown = certain + extra * float(np.ptp(fit["observed_data"][law.observed.variable].values))
+    whole, law_part = squared_width(shown), squared_width(certain)
+    params = (law_part / whole).where(whole > 0, 1.0).clip(0.0, 1.0)
+    return shown, {"params": params, "drift": xr.zeros_like(params), "noise": 1 - params}
+
+
+def _shares(parts: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:
+    """Where the variance comes from [point], as shares that sum to 1; a part's variance is its squared 90 % width.
+
+    Parameters: the curve as the runs show it, law and bend together (each alone makes up for the other). Drift: how the
+    curve may leave that. Noise: of one run. Widths and not variances, because a Student-t may hardly have one.
+    """
+
+    squares = {
+        "params": squared_width(parts["law"] + parts["bend"]),
+        "drift": squared_width(parts["drift"]),
+        "noise": squared_width(parts["noise"]),
+    }
+    total = sum(squares.values())
+    return {name: value / total for name, value in squares.items()}
+
+
+def squared_width(part: xr.DataArray) -> xr.DataArray:
+    """Squared width of the 90 % band over chains and draws."""
+    drawn = part.transpose(..., "chain", "draw")
+    low, high = np.quantile(drawn.values.reshape(*drawn.shape[:-2], -1), [0.05, 0.95], axis=-1)
+    return drawn.isel(chain=0, draw=0, drop=True).copy(data=(high - low) ** 2)
+
+
+def planned_runs(fit: xr.DataTree, params: Any, tokens: Any, covariates: Mapping[str, Any]) -> xr.Dataset:
+    """The planned runs as a Dataset [point], checked, with their distance beyond the data.
+
+    ``compute`` as the runs count it where N and D are given; the count of items of a proportion is that of the runs
+    unless it is among the covariates.
+    """
+    law = law_of(fit)
+    further = mapping("covariates", covariates)
+    given = {name: value for name, value in {"params": params, "tokens": tokens}.items() if value is not None}
+    if twice := sorted(given.keys() & further.keys()):
+        raise FitError(f"{twice[0]} is given twice, by itself and among the covariates (--at); give it once")
+    columns = {name: numbers(name, value) for name, value in (given | further).items() if value is not None}
+    try:
+        columns = dict(zip(columns, np.broadcast_arrays(*columns.values()), strict=True))
+    except ValueError:
+        raise FitError("params, tokens and covariates must be numbers, or sequences of one length") from None
+    sizes = {"params", "tokens"} <= columns.keys()
+    missing = [s for s in law.inputs if column(s) not in columns and not (s == "C" and sizes)]
+    if missing:
+        raise FitError(
+            f"law '{law.name}' also needs {', '.join(map(column, missing))}; its inputs are {_inputs_text(law)} "
+            "(--params, --tokens, any other as --at NAME=VALUE; in Python params, tokens, covariates={...})"
+        )
+    known = {law.observed.count, *map(column, law.inputs)} - {""}
+    if "C" in law.inputs and "compute" not in columns and sizes:
+        known |= {"params", "tokens"}  # which say what the compute is
+    for name, values in columns.items():
+        if name not in known:
+            raise FitError(f"'{name}' is not an input of law '{law.name}'; its inputs are {_inputs_text(law)}")
+        positive = name in positive_columns(law)
+        bad = values[~(np.isfinite(values) & ((values > 0) | (not positive)))]
+        if bad.size:
+            raise FitError(
+                f"{name} = {number_text(bad[0], 6)}: a planned run needs a finite "
+                f"number{' above 0' if positive else ''}"
+            )
+    count = len(next(iter(columns.values())))
+    if not 0 < count <= MAX_POINTS:
+        raise FitError(f"{count} points: 1 to {MAX_POINTS} can be forecast together")
+    points = xr.Dataset({name: ("point", values.copy()) for name, values in columns.items()})
+    if sizes and "compute" not in points:
+        points["compute"] = definition_of(fit).compute(points["params"], points["tokens"])
+    runs = fit["constant_data"]
+    if law.observed.count and law.observed.count not in points:
+        points[law.observed.count] = ("point", np.full(count, np.round(float(runs[law.observed.count].median()))))
+    points["decades_beyond"] = _decades_beyond(law, fit, points)
+    points["nearest_run"] = ("point", _nearest_run(fit, points))
+    return points
+
+
+def _decades_beyond(law: Law, fit: xr.DataTree, points: xr.Dataset) -> Any:
+    """How far each point lies beyond the largest run [point]; NaN for a law that does not say what its size is."""
+    size, runs = size_column(law), fit["constant_data"]
+    if size is None:
+        return "point", np.full(points.sizes["point"], np.nan)
+    if size == "loss":  # a better model than any seen lies beyond, not a worse one
+        return np.maximum(0.0, np.log10(float(runs[size].min()) / points[size]))
+    most = largest_compute(fit, law.inputs) if size == "compute" else float(runs[size].max())
+    return np.maximum(0.0, np.log10(points[size] / most))
+
+
+def _inputs_text(law: Law) -> str:
+    return ", ".join(map(column, law.inputs))
+
+
+def _nearest_run(fit: xr.DataTree, points: xr.Dataset) -> np.ndarray:
+    """Distance of each point to the nearest run in the space of the law's inputs [decades]."""
+    here, there = (coordinates(fit, data) for data in (points, fit["constant_data"].to_dataset()))
+    if len(here) * len(there) > PAIRS_MAX:
+        from scipy.spatial import KDTree  # its import takes longer than few runs do
+
+        return KDTree(there).query(here)[0]
+    return np.sqrt(((here[:, None, :] - there[None, :, :]) ** 2).sum(axis=2)).min(axis=1)
+
+
+def quantiles(draws: xr.DataArray) -> dict[str, np.ndarray]:
+    """The quantiles of QUANTILES over chains and draws, each of the remaining shape."""
+    values = draws.quantile(list(QUANTILES.values()), dim=("chain", "draw")).transpose("quantile", ...)
+    return {name: values.values[i] for i, name in enumerate(QUANTILES)}
+
+
+def forecast_table(tree: xr.DataTree, *, target: float | None = None) -> pd.DataFrame:
+    """A forecast as a table, a row a point.
+
+    Columns: ``params``, ``tokens``, ``compute`` and other inputs, ``decades_beyond``, quantiles of both parts
+    (``loss_q05`` ...), ``share_params``, ``share_drift``, ``share_noise``, and with ``target`` also ``p_reach`` =
+    P(loss <= target). ``loss_q95`` is the loss exceeded with 5 % probability. A law of an accuracy has
+    ``accuracy_q05`` ... in their place.
+    """
+    tree = opened_result(tree, "forecast")
+    points = tree["predictions_constant_data"].to_dataset()
+    table = points.to_dataframe().reset_index(drop=True)
+    for name in _parts(tree):
+        for label, values in quantiles(tree["predictions"][name]).items():
+            table[f"{name}_{label}"] = values
+    if target is not None:
+        table["p_reach"] = probability_to_reach(tree, target)
+    return table
+
+
+def _parts(tree: xr.DataTree) -> tuple[str, str]:
+    return f"law_{tree.attrs['observed']}", tree.attrs["observed"]
+
+
+def _unit(tree: xr.DataTree) -> dict[str, str]:
+    return {"loss_unit": UNITS[loss_unit(tree.attrs)]} if tree.attrs["observed"] == "loss" else {}
+
+
+def probability_to_reach(tree: xr.DataTree, target: float) -> np.ndarray:
+    """P(loss <= target), of whatever the law explains, at every point of a forecast [point].
+
+    Raises
+    ------
+    FitError
+        If the target is not a finite number, above 0 for a loss.
+    """
+    observed = tree.attrs["observed"]
+    target = number(
+        "target",
+        target,
+        f"a {observed} above 0" if observed == "loss" else f"a value of {observed}",
+        above=0.0 if observed == "loss" else -math.inf,
+    )
+    return (tree["predictions"][observed] <= target).mean(("chain", "draw")).values
+
+
+def forecast_warnings(tree: xr.DataTree) -> list[str]:
+    """Why a forecast may deserve less trust than its band says; an empty list when nothing is known against it."""
+    tree = opened_result(tree, "forecast")
+    points = tree["predictions_constant_data"]
+    warnings = trust_warnings(diagnostics(tree))
+    words = {"size": tree.attrs["size"], "inputs": tree.attrs["inputs"], "checked": bool(tree.attrs["drift"])}
+    warnings += distance_warnings(points["decades_beyond"].values, points["nearest_run"].values, **words)
+    if np.isnan(points["decades_beyond"].values).all():
+        warnings.append(f"{NO_SIZE}: how far a point lies beyond the runs is not told")
+    if not tree.attrs["drift"]:
+        warnings.append(
+            f"the bands of {tree.attrs['observed']} hold the law and its noise only: how far such laws go wrong beyond "
+            "the data has not been learnt, so they are too narrow there"
+        )
+    ess = float(tree.attrs["drift_ess"])
+    if ess < DRIFT_ESS_MIN:
+        warnings.append(
+            f"the draws with drift rest on {ess:.0f} effective importance draws (at least {DRIFT_ESS_MIN:.0f} are "
+            "wanted): band edges may be off by several percent of the width"
+        )
+    return warnings
+
+
+def words_of(law: Law) -> dict[str, str]:
+    """What distances are measured along, for a sentence: the size of a law, and its inputs."""
+    return {"size": size_column(law) or "", "inputs": listed([symbol(column(name)) for name in law.inputs])}
+
+
+def distance_warnings(
+    decades_beyond: np.ndarray,
+    nearest_run: np.ndarray,
+    *,
+    size: str = "compute",
+    inputs: str = "N and D",
+    checked: bool = True,
+) -> list[str]:
+    """What speaks against points far from every run that was fitted; ``checked`` is whether such bands have been."""
+    warnings = []
+    known = "; bands were checked on real studies up to 1.5 decades of compute" if checked else ""
+    if (far := float(np.max(decades_beyond))) > FAR_DECADES:
+        best = "lowest loss of the runs" if size == "loss" else "largest run"
+        warnings.append(f"the farthest point lies {far:.1f} decades of {size} beyond the {best}{known}")
+    elif (away := float(np.max(nearest_run))) > FAR_FROM_RUNS:
+        warnings.append(
+            f"a point lies {away:.1f} decades of {inputs} away from the nearest run: such shapes of run, "
+            "and runs smaller than those seen, are not what the bands were checked on"
+            if checked
+            else f"a point lies {away:.1f} decades of {inputs} away from the nearest run"
+        )
+    return warnings
+
+
+def forecast_summary(tree: xr.DataTree, *, target: float | None = None) -> dict[str, Any]:
+    """A forecast for machines: ``points`` (sizes, quantiles of ``law_loss`` and ``loss``, shares of the variance,
+    with ``target`` also ``p_reach``), ``diagnostics`` of the fit and ``warnings``."""
+    table = forecast_table(tree, target=target)
+    plain = [name for name in tree["predictions_constant_data"].data_vars if not str(name).startswith("share_")]
+    points = []
+    for _, row in table.iterrows():
+        point = {name: row[name] for name in plain}
+        for name in _parts(tree):
+            point[name] = {label: row[f"{name}_{label}"] for label in QUANTILES}
+        point["share_of_variance"] = {
+            name.removeprefix("share_"): row[name] for name in table if name.startswith("share_")
+        }
+        if target is not None:
+            point |= {"target": target, "p_reach": row["p_reach"]}
+        points.append(point)
+    return {
+        "law": tree.attrs["law"],
+        **_unit(tree),
+        "points": points,
+        "diagnostics": diagnostics(tree),
+        "warnings": forecast_warnings(tree),
+    }

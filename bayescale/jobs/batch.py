@@ -1,0 +1,230 @@
+"""Many tasks, one function: here, in worker processes or on a Dask cluster, with the same results in the same order.
+
+Whatever runs them, every task runs with one BLAS thread: sums split over threads differ in their last digits, and for
+matrices of this size threads cost more than they give. A task that fails leaves a :class:`Failure`. A task whose worker
+died runs again, alone, so that none is blamed for the death of another; what takes its worker down time and again is
+given up.
+"""
+
+import logging
+import queue
+import time
+import traceback
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import BrokenExecutor, CancelledError, Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from bayescale.errors import FitError
+from bayescale.jobs.executors import Workers, open_executor
+from bayescale.jobs.threads import one_blas_thread
+from bayescale.jobs.versions import versions
+
+DEATHS_MAX = 2  # of a task that ran alone when its worker died: then it is the task
+POLL_SECONDS = 5.0  # without a result, and it is asked whether there are workers
+GONE_SECONDS = 60.0  # without workers: then what they have not done is given up
+# what an executor says when not the task but its worker failed; Dask's are known by name, so that it is not imported
+KILLED = "KilledWorker"  # Dask has tried it several times by then
+DIED = {KILLED, "FutureCancelledError", "FutureLostError", "CommClosedError"}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a task leaves that could not be done.
+
+    Attributes
+    ----------
+    kind : the class of the error
+    why : its message, with the class before it where the error is none of bayescale's own
+    trace : where it was raised, for reports of bugs
+    """
+
+    kind: str
+    why: str
+    trace: str = field(default="", compare=False, repr=False)
+
+
+def run_batch(
+    function: Callable[[Any], Any],
+    tasks: Sequence[Any],
+    *,
+    executor: Any = None,
+    arrived: Callable[[int, Any], None] | None = None,
+) -> list[Any]:
+    """``[function(task) for task in tasks]``, with a :class:`Failure` where that raised an error.
+
+    Parameters
+    ----------
+    function : of a module, and its result a function of the task alone: it may run twice, and anywhere
+    tasks : small things that can be pickled
+    executor : what runs them, see :func:`open_executor`; None is this process, one after the other
+    arrived : called in this thread with (index, result) as results come in, once each, in whatever order they come
+
+    Returns
+    -------
+    One result a task, in the order of the tasks.
+
+    Raises
+    ------
+    FitError
+        If the function or the executor is none, or its worker processes cannot start.
+    """
+    if not callable(function):
+        raise FitError(f"run_batch applies a function to every task; a {type(function).__name__} is none")
+    tasks, results = list(tasks), {}
+
+    def keep(i: int, result: Any) -> None:
+        results[i] = result
+        if arrived is not None:
+            arrived(i, result)
+
+    with one_blas_thread(), open_executor(executor if tasks else None) as workers:
+        if workers is None:
+            for i, task in enumerate(tasks):
+                keep(i, _result(function, task, versions()))
+        else:
+            _run_elsewhere(function, tasks, workers, keep)
+    return [results[i] for i in range(len(tasks))]
+
+
+def run_missing(
+    function: Callable[[Any], Any],
+    tasks: Sequence[Any],
+    found: Sequence[Any],
+    *,
+    put: Callable[[int, Any], None] | None = None,
+    executor: Any = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Any]:
+    """:func:`run_batch` of those tasks whose result is not among ``found`` (None there), with what was found.
+
+    Parameters
+    ----------
+    put : called with (index, result) for every new result that is no :class:`Failure`, to keep it
+    progress : called with (results there, results in all)
+    """
+    results = list(found)
+    missing = [i for i, result in enumerate(results) if result is None]
+    done = len(results) - len(missing)
+    if progress is not None and done:
+        progress(done, len(results))
+
+    def arrived(k: int, result: Any) -> None:
+        nonlocal done
+        done += 1
+        if put is not None and not isinstance(result, Failure):
+            put(missing[k], result)
+        if progress is not None:
+            progress(done, len(results))
+
+    made = run_batch(function, [tasks[i] for i in missing], executor=executor, arrived=arrived)
+    for i, result in zip(missing, made, strict=True):
+        results[i] = result
+    return results
+
+
+def _result(function: Callable[[Any], Any], task: Any, expected: dict[str, str]) -> Any:
+    """What a worker sends back; an error as text, since not every exception can be pickled."""
+    here = versions()
+    if here != expected:
+        name = next(name for name in expected if here.get(name) != expected[name])
+        why = f"the worker has {name} {here.get(name)}, the sender {expected[name]}; results would not be the same"
+        return Failure("VersionError", f"{why}, give both the same versions")
+    try:
+        with one_blas_thread():
+            return function(task)
+    except Exception as error:
+        return Failure(type(error).__name__, _text(error), traceback.format_exc())
+
+
+def _run_elsewhere(
+    function: Callable[[Any], Any],
+    tasks: Sequence[Any],
+    workers: Workers,
+    keep: Callable[[int, Any], None],
+) -> None:
+    """Keep tasks under way and hand on every result; those whose worker died run again, alone."""
+    waiting, suspects = deque(range(len(tasks))), deque()
+    running: dict[Future, tuple[int, bool]] = {}
+    deaths: Counter[int] = Counter()
+    done: queue.SimpleQueue[Future] = queue.SimpleQueue()
+    try:
+        while waiting or suspects or running:
+            alone = bool(suspects)
+            while _room(waiting, suspects, running, workers.most):
+                i = (suspects if alone else waiting).popleft()
+                try:
+                    future = workers.submit(_result, function, tasks[i], versions())
+                except FitError:  # our own workers cannot start
+                    raise
+                except Exception as error:  # shut down, or broken and not ours to replace
+                    keep(i, Failure(type(error).__name__, f"the executor takes no more tasks: {_text(error)}"))
+                    continue
+                running[future] = i, alone
+                future.add_done_callback(done.put)
+            if not running:
+                continue
+            future = _next(done, workers)
+            if future is None:
+                why = f"there have been no workers for {GONE_SECONDS:.0f} s; start some, and run the same again"
+                for i in (*(i for i, _ in running.values()), *suspects, *waiting):
+                    keep(i, Failure("NoWorkers", why))
+                return
+            i, alone = running.pop(future)
+            error = _error(future)
+            if error is None:
+                keep(i, future.result())
+            elif not _died(error):
+                keep(i, Failure(type(error).__name__, _text(error)))
+            else:
+                deaths[i] += alone
+                if deaths[i] >= (1 if type(error).__name__ == KILLED else DEATHS_MAX):
+                    keep(i, Failure("WorkerDied", "its worker died each time (killed, or out of memory)"))
+                else:
+                    suspects.append(i)
+    finally:
+        for future in running:
+            future.cancel()
+
+
+def _next(done: queue.SimpleQueue, workers: Workers) -> Future | None:
+    """The next task that is done; None where the last worker is gone, and no other has come for long."""
+    gone = None
+    while True:
+        try:
+            return done.get(timeout=POLL_SECONDS)
+        except queue.Empty:
+            if workers.alive():
+                gone = None
+            elif gone is None:
+                gone = time.monotonic()
+                logging.getLogger("bayescale").warning(
+                    "the last worker is gone; what it has done is kept, the rest waits %.0f s for others", GONE_SECONDS
+                )
+            elif time.monotonic() - gone > GONE_SECONDS:
+                return None
+
+
+def _room(waiting: deque, suspects: deque, running: dict, most: int) -> bool:
+    """Whether a task may start; a suspect only where nothing runs, and nothing beside it."""
+    if suspects or any(alone for _, alone in running.values()):
+        return bool(suspects) and not running
+    return bool(waiting) and len(running) < most
+
+
+def _error(future: Future) -> BaseException | None:
+    try:
+        return future.exception()
+    except CancelledError as error:
+        return error
+
+
+def _died(error: BaseException) -> bool:
+    return isinstance(error, BrokenExecutor | CancelledError) or type(error).__name__ in DIED
+
+
+def _text(error: BaseException) -> str:
+    """The message of an error; of one that is not ours, with its class, which often says more."""
+    ours = type(error).__module__.startswith("bayescale.")
+    return str(error) if ours else f"{type(error).__name__}: {error}".removesuffix(": ")

@@ -1,0 +1,1 @@
+"""Laws as data: formulas, priors, law files, and how observations scatter around a law."""

@@ -1,0 +1,70 @@
+"""What of a law is known before its parameters are: numbers folded, parts that are data split off, powers rewritten."""
+
+from collections.abc import Collection, Mapping
+
+from bayescale.laws.formula import Binary, Call, Name, Negative, Node, Number, constant, names, nodes, substitute
+
+# have one value over a whole range of their arguments, so that an exponent made of them may be a whole number
+LEVEL = {"minimum", "maximum", "tanh", "sigmoid", "saturation"}
+
+
+def fold(trees: Mapping[str, Node]) -> dict[str, Node]:
+    """The trees, in order, with numbers in the place of names that stand for numbers: ``k = "2"``, ``half = "k/4"``."""
+    numbers: dict[str, Node] = {}
+    folded = {}
+    for key, tree in trees.items():
+        folded[key] = tree = substitute(tree, numbers) if numbers else tree
+        if not names(tree):
+            numbers[key] = Number(constant(tree))
+    return folded
+
+
+def split_data(
+    trees: Mapping[str, Node], known: Collection[str], parameters: Collection[str]
+) -> tuple[dict[str, Node], dict[str, Node]]:
+    """Split off what depends on ``known`` names alone, so that a sampler need not compute it again and again.
+
+    ``trees`` are in order: later ones may use the names of earlier ones. Returns the trees with those parts replaced
+    by names ``data_0``, ``data_1``, ... and the trees of these.
+
+    A power with an exponent that moves with ``parameters`` is written exp(exponent * log(base)): in (N/N_ref)**(-alpha)
+    the logarithm is then data, and an exponential is several times cheaper than a power, in the value and in the
+    gradient. Of a negative base both are not a number, unless the exponent is a whole number. So a power stays a power
+    where its exponent may be one for a whole range of the parameters: where it is data, where data may take the
+    parameters out of it (1 + a*x where x is 0), unless the base is data too, whose logarithm is looked at before
+    anything is sampled, and where a minimum may hold it.
+    """
+    known, moving = set(known), set(parameters)
+    parts: dict[Node, str] = {}
+
+    def moves(exponent: Node, everywhere: bool = True) -> bool:
+        free = names(exponent)
+        level = any(type(part) is Call and part.function in LEVEL for part in nodes(exponent))
+        return bool(free) and not level and (free <= moving if everywhere else not free.isdisjoint(moving))
+
+    def positive(base: Node) -> bool:
+        return names(base) <= known if names(base) else constant(base) > 0
+
+    def walk(part: Node) -> Node:
+        free = names(part)
+        if free and free <= known:
+            return Name(parts.setdefault(part, f"data_{len(parts)}"))
+        match part:
+            case Negative(of=of):
+                return Negative(walk(of))
+            case Binary(op="**", left=left, right=right) if moves(right, everywhere=not positive(left)):
+                return Call("exp", (Binary("*", walk(right), walk(Call("log", (left,)))),))
+            case Binary(op=op, left=left, right=right):
+                return Binary(op, walk(left), walk(right))
+            case Call(function=function, args=args):
+                return Call(function, tuple(walk(arg) for arg in args))
+        return part
+
+    split = {}
+    for key, tree in fold(trees).items():
+        moving |= {key} if moves(tree) else set()
+        if names(tree) <= known:
+            known.add(key)
+        else:
+            split[key] = walk(tree)
+    return split, {name: part for part, name in parts.items()}

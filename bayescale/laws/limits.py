@@ -1,0 +1,98 @@
+"""What a law file may ask of the machine: how many parts, which numbers, how long a compiler takes."""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from bayescale.errors import FormulaError, LawError
+from bayescale.field import shown
+from bayescale.laws.data_split import fold
+from bayescale.laws.formula import (
+    Binary,
+    Call,
+    Name,
+    Negative,
+    Node,
+    check_exponents,
+    constant,
+    names,
+    nodes,
+    parts,
+    substitute,
+)
+from bayescale.laws.functions import FUNCTIONS
+from bayescale.laws.priors import DISTRIBUTIONS, Prior
+
+PREDICTED = "predicted"  # what the formula gives, among the names of its parts
+MAX_PARTS = 2000  # numbers, names and operations of all formulas together: what is compiled for a sampler
+MAX_COMPILE_SECONDS = 40.0  # of what is sampled, estimated; of the laws that come with bayescale, 15 at most
+POWER_MILLISECONDS, ARITHMETIC_MILLISECONDS = 100, 15  # to compile one, see functions.Function.milliseconds
+
+
+def check_size(trees: Iterable[Node], where: str) -> None:
+    """So many parts as a sampler can compile."""
+    count = sum(map(parts, trees))
+    if count > MAX_PARTS:
+        raise LawError(
+            f"{where}: its formulas have {count} numbers, names and operations together; "
+            f"at most {MAX_PARTS} are allowed"
+        )
+
+
+def check_constants(trees: Mapping[str, Node], tree: Node, where: str) -> None:
+    """Names that stand for numbers stand for finite ones, and as exponents for allowed ones."""
+    *subs, (_, formula) = fold({**trees, PREDICTED: tree}).items()
+    for key, folded in (*((f"where.{key}", sub) for key, sub in subs), ("formula", formula)):
+        if not names(folded):
+            finite(constant(folded), f"{where}: {key}")
+        try:
+            check_exponents(folded, key)
+        except FormulaError as error:
+            raise LawError(f"{where}: {error}") from None
+
+
+def check_compile_time(trees: Mapping[str, Node], tree: Node, priors: Mapping[str, Prior], where: str) -> None:
+    """What is sampled is compiled, and a call takes a compiler much longer than the few letters that it is written in.
+
+    What stands in a formula twice is compiled once, and so is a name of [where] however often it is used.
+    """
+    sampled = [*trees.values(), tree]
+    for key, prior in priors.items():
+        own = {"u": Name(f"real {key}"), "x": Name(key)}
+        distribution = DISTRIBUTIONS[prior.dist]
+        sampled += (substitute(part, own) for part in (distribution.value, distribution.log_density))
+    if (seconds := compile_seconds(sampled)) > MAX_COMPILE_SECONDS:
+        raise LawError(
+            f"{where}: its formulas and priors would take about {seconds:.0f} s to compile; at most "
+            f"{MAX_COMPILE_SECONDS:g} s are allowed; use fewer calls of functions such as exp, tanh, and minimum"
+        )
+
+
+def compile_seconds(trees: Iterable[Node]) -> float:
+    """About how long Numba takes for a density made of these trees; what is in them twice is compiled once."""
+    operations = {part for tree in trees for part in nodes(tree)}
+    return sum(map(_milliseconds, operations)) / 1000
+
+
+def _milliseconds(operation: Node) -> int:
+    match operation:
+        case Call(function=function):
+            return FUNCTIONS[function].milliseconds
+        case Binary(op="**", right=right):
+            return FUNCTIONS["exp"].milliseconds + FUNCTIONS["log"].milliseconds if names(right) else POWER_MILLISECONDS
+        case Binary() | Negative():
+            return ARITHMETIC_MILLISECONDS
+    return 0
+
+
+def finite(value: Any, what: str) -> float:
+    """A number of a law file, checked."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise LawError(f"{what} must be a finite number, not {shown(value)}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise LawError(f"{what} must be a finite number, not {number}")
+    return number

@@ -1,0 +1,120 @@
+"""Priors: the allow-list of distributions and one prior of a law file.
+
+A sampler moves on the whole real line, so every distribution says how a value x comes from a real number u, and what
+the log density of u is then (the Jacobian included, constants left out).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy
+
+from bayescale.laws.formula import Node, evaluate, parse
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """One entry of the allow-list of priors: parameters, which of them must be positive, quantiles, real line.
+
+    ``value`` is x as a formula of u, ``real`` its inverse, ``log_density`` the log density of u by u and x.
+    """
+
+    params: tuple[str, ...]
+    positive: tuple[str, ...]
+    quantile: Callable[..., Any]
+    value: Node
+    real: Node
+    log_density: Node
+
+
+def _truncated_normal(u, mu, sigma, lower, upper):
+    low, high = scipy.special.ndtr((lower - mu) / sigma), scipy.special.ndtr((upper - mu) / sigma)
+    return mu + sigma * scipy.special.ndtri(low + u * (high - low))
+
+
+REAL = parse("u"), parse("x")
+POSITIVE = parse("exp(u)"), parse("log(x)")
+SHARE = parse("sigmoid(u)"), parse("log(x) - log1p(-x)")
+BETWEEN = parse("lower + (upper - lower)*sigmoid(u)"), parse("log(x - lower) - log(upper - x)")
+NORMAL = parse("-0.5*((u - mu)/sigma)**2")
+
+# names and parameters are PyMC's, so that a prior reads the same in a law file and in a model
+DISTRIBUTIONS = {
+    "Normal": Distribution(
+        ("mu", "sigma"), ("sigma",), lambda u, mu, sigma: mu + sigma * scipy.special.ndtri(u), *REAL, NORMAL
+    ),
+    "LogNormal": Distribution(
+        ("mu", "sigma"), ("sigma",), lambda u, mu, sigma: np.exp(mu + sigma * scipy.special.ndtri(u)), *POSITIVE, NORMAL
+    ),
+    "LogitNormal": Distribution(
+        ("mu", "sigma"),
+        ("sigma",),
+        lambda u, mu, sigma: scipy.special.expit(mu + sigma * scipy.special.ndtri(u)),
+        *SHARE,
+        NORMAL,
+    ),
+    "HalfNormal": Distribution(
+        ("sigma",),
+        ("sigma",),
+        lambda u, sigma: sigma * scipy.special.ndtri((1 + u) / 2),
+        *POSITIVE,
+        parse("u - 0.5*(x/sigma)**2"),
+    ),
+    "TruncatedNormal": Distribution(
+        ("mu", "sigma", "lower", "upper"),
+        ("sigma",),
+        _truncated_normal,
+        *BETWEEN,
+        parse("-0.5*((x - mu)/sigma)**2 - logaddexp(0, u) - logaddexp(0, -u)"),
+    ),
+    "Exponential": Distribution(("lam",), ("lam",), lambda u, lam: -np.log1p(-u) / lam, *POSITIVE, parse("u - lam*x")),
+    "Gamma": Distribution(
+        ("alpha", "beta"),
+        ("alpha", "beta"),
+        lambda u, alpha, beta: scipy.special.gammaincinv(alpha, u) / beta,
+        *POSITIVE,
+        parse("alpha*u - beta*x"),
+    ),
+    "Beta": Distribution(
+        ("alpha", "beta"),
+        ("alpha", "beta"),
+        lambda u, alpha, beta: scipy.special.betaincinv(alpha, beta, u),
+        *SHARE,
+        parse("-alpha*logaddexp(0, -u) - beta*logaddexp(0, u)"),
+    ),
+    "Uniform": Distribution(
+        ("lower", "upper"),
+        (),
+        lambda u, lower, upper: lower + u * (upper - lower),
+        *BETWEEN,
+        parse("-logaddexp(0, u) - logaddexp(0, -u)"),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Prior:
+    dist: str
+    params: Mapping[str, float]
+    about: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.dist}({', '.join(f'{name} = {value:g}' for name, value in self.params.items())})"
+
+
+def quantile(prior: Prior, u: Any) -> Any:
+    """Values that a parameter is below with probability u; infinite, without a warning, where a prior is too wide."""
+    with np.errstate(all="ignore"):
+        return DISTRIBUTIONS[prior.dist].quantile(u, **prior.params)
+
+
+def from_real(prior: Prior, u: Any) -> Any:
+    """Values x of a parameter from where the sampler stands on the real line."""
+    return evaluate(DISTRIBUTIONS[prior.dist].value, {"u": u, **prior.params})
+
+
+def to_real(prior: Prior, x: Any) -> Any:
+    """Where the sampler stands when the parameter is x."""
+    return evaluate(DISTRIBUTIONS[prior.dist].real, {"x": x, **prior.params})

@@ -1,0 +1,84 @@
+"""Is a law the one that comes with bayescale under its name, and if not, what differs?"""
+
+import functools
+import tomllib
+from collections.abc import Mapping
+from typing import Any
+
+from bayescale.laws.law import law_names, load_law, models_folder
+from bayescale.laws.law_file import Law
+
+OWN, SHIPPED, CHANGED = "own", "shipped", "changed"
+NAMED = 6  # differences that a sentence names before it only counts them
+SHORT = 100  # characters of a formula in a sentence
+
+
+def kind_of(law: Law) -> str:
+    """ "shipped" for a law of bayescale, "changed" for one that only has the name or title of such, else "own"."""
+    name = relative_of(law)
+    return OWN if name is None else CHANGED if differences(law) else SHIPPED
+
+
+def relative_of(law: Law) -> str | None:
+    """The shipped law of the same name, else of the same title; None where there is none."""
+    shipped = law_names()
+    return law.name if law.name in shipped else next((name for name in shipped if _title(name) == law.title), None)
+
+
+@functools.cache
+def _title(name: str) -> str:
+    return tomllib.loads((models_folder() / f"{name}.toml").read_text(encoding="utf-8"))["title"]
+
+
+def differences(law: Law) -> list[str]:
+    """What is not as in the shipped law of this name or title, a phrase each; nothing where there is no such law."""
+    name = relative_of(law)
+    if name is None:
+        return []
+    theirs = load_law(name)
+    if theirs.text == law.text:
+        return []
+    told = _changed("formula", {"": law.formula}, {"": theirs.formula})
+    told += _changed("prior of ", _priors(law), _priors(theirs))
+    told += _changed("where ", law.where_texts, theirs.where_texts)
+    told += _changed("derived ", _derived(law), _derived(theirs))
+    for field in ("observed", "size", "no_split", "exponents", "range", "falls_with", "rises_with"):
+        if getattr(law, field) != getattr(theirs, field):
+            told.append(f"another {field}")
+    if (law.optimum is None) != (theirs.optimum is None) or law.optimum != theirs.optimum:
+        told.append("another optimum")
+    return told or ["words only (title, source, remarks); formula and priors are the same"]
+
+
+def _priors(law: Law) -> dict[str, str]:
+    return {name: str(prior) for name, prior in law.priors.items()}
+
+
+def _derived(law: Law) -> dict[str, str]:
+    return {name: item.formula for name, item in law.derived.items()}
+
+
+def _changed(what: str, mine: Mapping[str, str], theirs: Mapping[str, str]) -> list[str]:
+    told = []
+    for name in dict.fromkeys([*mine, *theirs]):
+        now, then = (_short(part[name]) if name in part else "none" for part in (mine, theirs))
+        if mine.get(name) != theirs.get(name):
+            told.append(f"{what}{name} is {now}, shipped {then}")
+    return told
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SHORT else text[: SHORT - 3] + "..."
+
+
+def changed_law(law: Law) -> list[dict[str, Any]]:
+    """A note that a law has the name or title of a shipped one and not its text; none where it has, or is no such."""
+    told = differences(law)
+    if not told:
+        return []
+    more = f"; and {len(told) - NAMED} more" if len(told) > NAMED else ""
+    called = "name" if law.name == relative_of(law) else "title"
+    text = f"the law '{law.name}' has the {called} of bayescale's law '{relative_of(law)}' but not its text: "
+    return [
+        {"code": "changed_law", "severity": "warning", "text": f"{text}{'; '.join(told[:NAMED])}{more}", "rows": []}
+    ]

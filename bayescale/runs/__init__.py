@@ -1,0 +1,1 @@
+"""Observed runs: tables, what their columns are, what a careful reader objects to."""

@@ -1,0 +1,316 @@
+"""How the compute of a study is counted: FLOP of a run as a formula of N and D, learnt from its runs.
+
+Most papers count 6 N D. Some count the attention or the embeddings besides, some multiply-adds, some a half or a sixth
+of that; columns come in GFLOP or PFLOP-days. A budget means what the runs' own column means, so the column is compared
+with 6 N D: a ratio that is one power of ten is a unit, another constant is another definition, and a ratio that varies
+smoothly with N is learnt as
+
+    C = 6 N (1 + b (N / N_mid)^-c) D      or      C = 6 N D / (1 + b (N / N_mid)^-c),
+
+which stay above 0, rise with N and, for c > 0, come to 6 N D for large models.
+"""
+
+import functools
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from bayescale.errors import FormulaError
+from bayescale.field import FLOPS_PER_PARAM_TOKEN, TRAINING, number_text
+from bayescale.laws.formula import Node, evaluate, names, parse
+
+PFLOP_DAY = 86400e15  # FLOP
+NAMED_UNITS = {"FLOP": 1.0, "GFLOP": 1e9, "TFLOP": 1e12, "PFLOP": 1e15, "EFLOP": 1e18, "ZFLOP": 1e21}
+NAMED_UNITS |= {"PFLOP-day": PFLOP_DAY, "MAC": 2.0}  # a multiply-accumulate is two operations
+POWERS = range(1, 31)  # of ten: units of a column whose ratio to 6 N D is the same in all runs
+KNOWN = (
+    6.0,
+    2.0,
+    1.0,
+    3.0,
+    4.0,
+    8.0,
+)  # FLOP per parameter and token: all, forward, none, MACs, backward, recomputed
+EXACT = 1e-9  # relative: as far as two ways to multiply differ
+SAME = 0.005  # of log: columns are printed with three digits
+ROUNDED = 0.02  # of log: a ratio that varies less than this in nine of ten runs is a constant
+NOMINAL = 0.1  # of log: columns of nominal budgets scatter about 6 N D by as much, at most
+HOLDS = 0.25  # of log: a definition that is farther off in more than one run of ten is none
+MOST_OFF = 0.1  # of the runs may be farther off: typing errors
+ODD = 1.5  # times: a run that is farther off the definition is named
+PLAUSIBLE = 30.0  # times 6 N D that compute can be, either way, whatever is counted
+EXPONENTS = np.linspace(-0.5, 1.0, 31)  # c of the formula above; past 1 small models would cost more than large ones
+FINER = 4  # times the search for c is repeated, each ten times as fine
+SOME = 2000  # runs from which it is learnt
+REWEIGHTED = 4  # times, so that runs with typing errors count less
+LOG_LARGEST = 92.0  # of parameters: where a bisection ends
+BISECTIONS = 55  # to 3e-15 of the logarithm
+DIGITS = 11  # behind the point of the mantissa: what is kept of a column of compute
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What a column of compute counts.
+
+    Attributes
+    ----------
+    formula : FLOP of a run, of N and D, in the language of laws
+    unit : what the column has to be multiplied by to be in the unit of the formula; ``unit_name`` is what to call it
+    off : largest difference between the formula and nine of ten runs, as a share
+    doubt : why the formula must not stand for the column, or an empty text
+    """
+
+    formula: str = TRAINING
+    unit: float = 1.0
+    unit_name: str = "FLOP"
+    off: float = 0.0
+    doubt: str = ""
+
+    def compute(self, N: Any, D: Any) -> Any:
+        """Compute of runs of N parameters on D tokens."""
+        return evaluate(self.tree, {"N": N, "D": D})
+
+    @property
+    def tree(self) -> Node:
+        return tree_of(self.formula)
+
+    def tokens(self, N: Any, compute: Any) -> Any:
+        """Tokens D that a budget buys at size N: every definition is so much a token."""
+        return compute / self.compute(N, 1.0)
+
+    def params(self, ratio: Any, compute: Any) -> np.ndarray:
+        """Size N that a budget buys on ``ratio`` tokens a parameter, by bisection of log N."""
+        shape = np.broadcast(ratio, compute).shape
+        low, high = np.zeros(shape), np.full(shape, LOG_LARGEST)
+        for _ in range(BISECTIONS):
+            middle = (low + high) / 2
+            above = self.compute(np.exp(middle), ratio * np.exp(middle)) > compute
+            low, high = np.where(above, low, middle), np.where(above, middle, high)
+        return np.exp((low + high) / 2)
+
+
+@functools.lru_cache(maxsize=64)
+def tree_of(formula: str) -> Node:
+    return parse(formula)
+
+
+def unit_of(text: str) -> float | None:
+    """FLOP in a unit of compute as people write it: ``GFLOP``, ``PF-days``, ``MAC``, ``1e21``; None if it is none."""
+    plain = text.strip().lower().replace("flops", "flop").replace("days", "day").replace("pf-", "pflop-")
+    plain = plain.replace("_", "-").replace(" ", "-").replace("pflopday", "pflop-day").replace("macs", "mac")
+    for name, value in NAMED_UNITS.items():
+        if plain == name.lower():
+            return value
+    plain = plain.removesuffix("flop").strip("-*")
+    try:
+        value = float(plain)
+    except ValueError:
+        return None
+    if not (np.isfinite(value) and value > 0):
+        return None
+    power = np.log10(value)
+    return value if abs(power - round(power)) < 1e-9 else None
+
+
+def objection_to(formula: str) -> str:
+    """Why a text is not a definition of compute, or an empty text: it must use N and D, and be so much a token."""
+    try:
+        tree = parse(formula)
+    except FormulaError as error:
+        return str(error)
+    if names(tree) != {"N", "D"}:
+        return "it is not a formula of N and D"
+    N = np.logspace(3, 15, 37)
+    once, twice = (np.broadcast_to(evaluate(tree, {"N": N, "D": D}), N.shape) for D in (1.0, 2.0))
+    if not ((once > 0) & np.isfinite(once) & (np.abs(twice / once - 2) < 1e-9) & (np.diff(once, prepend=0) > 0)).all():
+        return "it is not a number of FLOP a token that rises with N"
+    return ""
+
+
+def unit_name(factor: float) -> str:
+    """What a unit of so many FLOP is called."""
+    named = [name for name, value in NAMED_UNITS.items() if value == factor]
+    return named[0] if named and factor != 1e21 else number_text(factor)
+
+
+def learn(N: np.ndarray, D: np.ndarray, compute: np.ndarray, *, unit_known: bool = False) -> Definition:
+    """What the compute of runs [run] counts, by comparison with 6 N D.
+
+    Parameters
+    ----------
+    unit_known : the user has said the unit, or it has been found before: none is looked for
+    """
+    with np.errstate(all="ignore"):
+        ratio = np.log(compute) - np.log(FLOPS_PER_PARAM_TOKEN) - np.log(N) - np.log(D)
+    if not np.isfinite(ratio).all() or not ratio.size:
+        return Definition(doubt="some of the runs have no finite ratio of compute to 6 N D")
+    middle = float(np.median(ratio))
+    constant = far(ratio - middle)
+    unit = 1.0 if unit_known else _unit(middle, constant)
+    found = _constant(middle + np.log(unit), constant, unit)
+    if constant > ROUNDED and (smooth := _smooth(N, ratio + np.log(unit))) is not None:
+        better = smooth[1] < 0.5 * constant or smooth[1] <= HOLDS < constant
+        found = Definition(smooth[0], unit, unit_name(unit), smooth[1]) if better else found
+    if found.off <= HOLDS:
+        return found
+    low, high = np.exp(np.quantile(ratio, [MOST_OFF / 2, 1 - MOST_OFF / 2]))
+    doubt = (
+        f"the runs' compute is between {number_text(low)} and {number_text(high)} times 6 N D, and that ratio does "
+        "not follow from N: "
+        "what a run of another size would cost is not known"
+    )
+    return replace(found, doubt=doubt)
+
+
+def sizes_of(runs: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """N, D and compute of runs [run], or None where one of them is missing or not known of all."""
+    columns = [runs[name].values for name in ("params", "tokens", "compute") if name in runs]
+    known = len(columns) == 3 and all(values.dtype.kind == "f" and (values > 0).all() for values in columns)
+    return tuple(columns) if known else None
+
+
+def far(difference: np.ndarray) -> float:
+    """How far off a definition is [log], but for the few runs that may be typing errors."""
+    return float(np.quantile(np.abs(difference), 1 - MOST_OFF))
+
+
+def _unit(middle: float, scatter: float) -> float:
+    """FLOP in a unit of the column, told by the middle of log(compute / 6 N D)."""
+    tolerance = max(SAME, min(scatter, NOMINAL))
+    for unit in (PFLOP_DAY, *(10.0**power for power in POWERS)):
+        if abs(middle + np.log(unit)) <= tolerance:
+            return unit
+    if middle >= -np.log(PLAUSIBLE):
+        return 1.0
+    units = np.array([1.0, PFLOP_DAY, *(10.0**power for power in POWERS if power % 3 == 0 and power > 3)])
+    return float(units[np.abs(middle + np.log(units)).argmin()])
+
+
+def _constant(middle: float, scatter: float, unit: float) -> Definition:
+    """The definition k N D: a k that is known, or as it is."""
+    tolerance = max(SAME, min(scatter, NOMINAL))
+    per_token = FLOPS_PER_PARAM_TOKEN * np.exp(middle)
+    known = [k for k in KNOWN if abs(np.log(k / per_token)) <= tolerance]
+    off = scatter if scatter > SAME or not known else float(abs(np.log(per_token / known[0])))
+    text = f"{number_text(known[0], 6)}*N*D" if known else f"{_number(per_token, 4)}*N*D"
+    return Definition("N*D" if text == "1*N*D" else text, unit, unit_name(unit), off)
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{value:.{digits}g}".replace("e+", "e")
+
+
+def _smooth(N: np.ndarray, ratio: np.ndarray) -> tuple[str, float] | None:
+    """A formula that follows log(compute / 6 N D) [run] by a power of N, and how far off it is; None for too few N."""
+    sizes = len(np.unique(N))
+    if sizes < 2:
+        return None
+    order = np.lexsort((ratio, N))
+    some = order[np.linspace(0, len(order) - 1, min(len(order), SOME)).astype(int)]
+    log_n = np.log(N[some])
+    centre = float(number_text(np.exp(log_n.mean())))
+    x = log_n - np.log(centre)
+    best = None
+    for free in (False, True) if sizes > 2 else (False,):
+        for inverse in (False, True):
+            found = _power(x, -ratio[some] if inverse else ratio[some], free)
+            if found is None:
+                continue
+            text = _formula(*found, centre, inverse)
+            left = ratio - np.log(evaluate(parse(text), {"N": N, "D": 1.0}) / (FLOPS_PER_PARAM_TOKEN * N))
+            # with as many numbers as runs every column would be learnt
+            off = far(left) * np.sqrt(len(ratio) / max(len(ratio) - 2 - free, 0.01))
+            if np.isfinite(off) and (best is None or off < 0.5 * best[1] - 1e-4):
+                best = text, float(off)
+    return best
+
+
+def _power(x: np.ndarray, ratio: np.ndarray, free: bool) -> tuple[float, float, float] | None:
+    """k, b > 0 and c with exp(ratio) = k (1 + b exp(-c x)), k = 1 unless ``free``; k = 0 is the power b exp(-c x)."""
+    value, beside = np.exp(ratio), np.lib.stride_tricks.sliding_window_view(np.pad(ratio, 2, mode="edge"), 5)
+    weight = _weights(ratio - np.median(beside, axis=1))  # runs are in the order of N
+    level, rise, c = 1.0, 0.0, 0.0
+    for _ in range(REWEIGHTED):
+        nodes, step = EXPONENTS, EXPONENTS[1] - EXPONENTS[0]
+        for _ in range(FINER):
+            fits = [_linear(np.exp(-c * x), value, weight, free) for c in nodes]
+            with np.errstate(all="ignore"):
+                left = [
+                    np.log(level + rise * np.exp(-c * x)) - ratio for c, (level, rise) in zip(nodes, fits, strict=True)
+                ]
+                errors = np.nan_to_num([np.sum((weight * one) ** 2) for one in left], nan=np.inf)
+            i = int(np.argmin(errors))
+            (level, rise), c = fits[i], float(nodes[i])
+            nodes = np.clip(np.linspace(c - step, c + step, 21), EXPONENTS[0], EXPONENTS[-1])
+            step = step / 10
+        if not np.isfinite(errors[i]):
+            return None
+        weight = _weights(left[i])
+    if rise <= 0 or (level <= 0 and c > 0.99):  # a power alone that does not rise with N
+        return None
+    return (level, rise / level, c) if level > 0 else (0.0, rise, c)
+
+
+def _weights(residual: np.ndarray) -> np.ndarray:
+    """Weights under which runs far off count for next to nothing."""
+    scale = max(2 * 1.4826 * float(np.median(np.abs(residual))), 1e-6)
+    return 1 / (1 + (residual / scale) ** 2)
+
+
+def _linear(power: np.ndarray, value: np.ndarray, weight: np.ndarray, free: bool) -> tuple[float, float]:
+    """level and rise with value = level + rise * power, in relative errors; level is 1 unless ``free``."""
+    w = weight / value
+    if not free:
+        return 1.0, float(np.sum(w**2 * power * (value - 1)) / np.sum(w**2 * power**2))
+    design = np.stack([w, w * power], axis=1)
+    level, rise = np.linalg.lstsq(design, weight, rcond=None)[0]
+    if level <= 0:
+        return 0.0, float(np.sum(w * power * weight) / np.sum((w * power) ** 2))
+    return float(level), float(rise)
+
+
+def _formula(k: float, b: float, c: float, centre: float, inverse: bool) -> str:
+    """FLOP of a run as text; ``inverse``: 6 N D over what :func:`_power` found, else times it."""
+    middle = _number(centre, 3)
+    if k == 0:  # a power alone
+        return f"{_number(6 / b if inverse else 6 * b, 6)}*N*(N/{middle})**({_number(c if inverse else -c, 6)})*D"
+    power = f"(1 + {_number(b, 6)}*(N/{middle})**({_number(-c, 6)}))"
+    if inverse:
+        return f"{_number(6 / k, 6)}*N/{power}*D"
+    return f"{_number(6 * k, 6)}*N*{power}*D"
+
+
+def rounded(compute: np.ndarray) -> np.ndarray:
+    """Compute to twelve digits: equal numbers whatever unit a column was in."""
+    with np.errstate(all="ignore"):
+        size = 10.0 ** np.floor(np.log10(compute))
+        found = np.round(compute / size, DIGITS) * size
+    return np.where(np.isfinite(found) & (found > 0), found, compute)
+
+
+# ---- of a fit -------------------------------------------------------------------------------------------------------
+
+
+def definition_of(fit: Any) -> Definition:
+    """How the compute of a fit's runs is counted; fits of earlier versions count 6 N D."""
+    return Definition(str(fit.attrs.get("compute", TRAINING)), doubt=str(fit.attrs.get("compute_doubt", "")))
+
+
+def counted(attrs: Any) -> str:
+    """What a budget of a result means, as a sentence: its cost, and whether that is the compute of the runs."""
+    cost, runs = (str(attrs.get(name, TRAINING)) for name in ("cost", "compute_counted"))
+    if cost == runs:
+        return f"Compute [FLOP] is counted as in the runs: {cost}."
+    return f"Budgets: compute in the unit of the cost {cost}."
+
+
+def largest_compute(fit: Any, inputs: Any = ()) -> float:
+    """Compute of the largest run, by the definition of the fit; the recorded one where the law takes it as an input."""
+    runs = fit["constant_data"]
+    found = []
+    if {"params", "tokens"} <= set(runs.data_vars):
+        found.append(float(np.max(definition_of(fit).compute(runs["params"].values, runs["tokens"].values))))
+    if not found or "C" in inputs:
+        found.append(float(runs["compute"].max()))
+    return max(found)

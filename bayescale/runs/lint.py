@@ -1,0 +1,74 @@
+"""What a careful reader would object to in a set of runs: every remark of lint_values and lint_rows, in order."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import xarray as xr
+
+from bayescale.laws.law import Law, load_law
+from bayescale.runs import lint_compute, lint_rows, lint_values
+from bayescale.runs.lint_values import Note
+from bayescale.runs.read import read_notes, read_runs
+from bayescale.runs.smooth import seen_by, surface_through
+
+
+def check_runs(
+    runs: Any,
+    law: "str | os.PathLike[str] | Law | None" = None,
+    *,
+    columns: Mapping[str, str] | None = None,
+    units: Mapping[str, str] | None = None,
+) -> list[Note]:
+    """What a careful reader would object to in these runs; an empty list when nothing.
+
+    Parameters
+    ----------
+    runs : what :func:`bayescale.read_runs` returns or takes
+    law : name, path of a law file, or Law that the runs are for: its inputs and what it explains are looked at; by
+        default params, tokens and loss
+    columns, units : as in :func:`bayescale.read_runs`
+
+    Returns
+    -------
+    Notes: ``code``, ``severity`` ("warning" or "info"), ``text``, and ``rows``: the runs it is about, as the coordinate
+    ``run`` counts them, at most 1000
+
+    Raises
+    ------
+    RunsError, LawError
+        The runs or the law cannot be used.
+    """
+    chosen = None if law is None else load_law(law)
+    read = isinstance(runs, xr.Dataset) and set(runs.dims) == {"run"} and "source" in runs.attrs and runs.sizes["run"]
+    if not read or columns or units or chosen is not None:
+        runs = read_runs(runs, chosen, columns=columns, units=units)
+    return remarks(runs, chosen)
+
+
+def remarks(runs: xr.Dataset, law: Law | None = None) -> list[Note]:
+    """Every remark on runs that have been read for this law."""
+    seen = seen_by(runs, law)
+    surface = surface_through(seen)
+    unread = [Note("columns", "info", text) for text in read_notes(runs.attrs)]
+    apart = dict(lint_rows.groups(seen, surface))
+    on_the_way = [*lint_rows.checkpoints(seen)]
+    return [
+        *unread,
+        *lint_values.few_runs(seen, 0 if law is None else len(law.priors)),
+        *lint_values.few_values(seen),
+        *lint_values.collinear(seen),
+        *lint_compute.compute_unit(seen),
+        *lint_compute.compute_differs(seen),
+        *lint_values.perplexity(seen),
+        *lint_values.units(seen),
+        *lint_values.isolated(seen),
+        *lint_rows.unfinished(seen),
+        *on_the_way,
+        *lint_rows.copies(seen),
+        *([] if on_the_way else lint_rows.settings(seen, list(apart))),
+        *lint_values.surprising(seen, surface),
+        *lint_values.scatter(seen, surface),
+        *apart.values(),
+        *lint_values.constant_or_rising(seen),
+    ]

@@ -1,0 +1,280 @@
+"""What a careful reader would object to in what the rows of a table are: one function a remark."""
+
+import re
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+
+from bayescale.field import listed, number_text, size_text, symbol
+from bayescale.runs.lint_values import Note, note, where
+from bayescale.runs.smooth import Seen, Surface, design_of
+
+GOOD = {"finished", "complete", "completed", "done", "success", "succeeded", "successful", "ok", "converged"}
+BAD = {"crashed", "failed", "killed", "running", "preempted", "preempting", "pending", "queued", "stopped", "aborted"}
+BAD |= {"cancelled", "canceled", "timeout", "timed out", "oom", "error", "diverged", "interrupted", "unfinished"}
+STATE_NAMES = {"state", "status", "run_state", "run_status"}
+RUN_NAMES = {"run", "run_name", "run_id", "run_path", "experiment", "exp", "exp_name", "name", "job", "job_id", "id"}
+DATES = {"created", "updated", "timestamp", "date", "time", "runtime", "start_time", "end_time"}
+RATE_NAMES = {"lr", "learning_rate", "learningrate", "rate"}
+SEED_NAMES = {"seed", "seeds", "replicate", "repeat", "trial"}
+CHECKPOINTS = 3  # rows of one run, at different D, that make a curve
+RATE_LEFT = 0.1  # of a run's largest learning rate, above which its schedule is not over
+SPREAD_OF_SETTINGS = 0.01  # of the loss within one (N, D): repeats of one setting differ by less
+CELLS = 0.5  # share of runs that share their sizes with others
+GROUPS_MAX = 200
+SETTINGS_MAX = 30  # values of a setting; measured quantities have more
+GROUP_RUNS = 3  # of a group that can be told from another
+FALSE_ALARMS = 1e-4  # share of tables without groups that may be said to have some
+SHRINKS = 0.8  # of the scatter, that offsets of groups must leave at most to be worth a word
+GROUP_APART = 0.01  # of the loss, or of the unit of what is observed: offsets below it are no matter
+
+
+def plain_name(name: str) -> str:
+    """The last part of a name such as optim.lr or config/learning-rate, in small letters."""
+    return re.split(r"[./]", str(name).strip().lower())[-1].replace(" ", "_").replace("-", "_").strip("_")
+
+
+def _texts(seen: Seen) -> dict[str, np.ndarray]:
+    return {str(name): one.values for name, one in seen.runs.data_vars.items() if one.dtype.kind in "OUT"}
+
+
+def unfinished(seen: Seen) -> Iterator[Note]:
+    """Runs that crashed, failed, were killed or still run."""
+    for name, values in _texts(seen).items():
+        texts = pd.Series(values).astype(str).str.strip().str.lower()
+        if not (plain_name(name) in STATE_NAMES or set(texts.unique()) <= GOOD | BAD):
+            continue
+        bad = np.flatnonzero(texts.isin(BAD))
+        if bad.size:
+            counts = texts.iloc[bad].value_counts()
+            told = listed([f"{count} {state}" for state, count in counts.items()])
+            spelt = sorted({str(text) for text in values[bad]})
+            yield note(
+                seen,
+                "unfinished_runs",
+                "warning",
+                f"by the column {name}, {told} of {seen.number} runs ({where(seen, bad)}): a loss on the way is not "
+                f"what the run would end at; leave them out (in pandas runs[~runs[{name!r}].isin({spelt})])",
+                bad,
+            )
+
+
+def copies(seen: Seen) -> Iterator[Note]:
+    if not seen.observed:
+        return
+    keys = pd.DataFrame({**seen.sizes, **seen.others, "what is observed": seen.values})
+    exact = np.flatnonzero(keys.duplicated(keep="first"))
+    if exact.size:
+        yield note(
+            seen,
+            "duplicates",
+            "warning",
+            f"{exact.size} run(s) repeat an earlier one exactly ({where(seen, exact)}): drop copies",
+            exact,
+        )
+
+
+def _cells(seen: Seen) -> np.ndarray:
+    """The number of the cell, a set of runs of the same sizes, of each run [run]."""
+    return pd.DataFrame({**seen.sizes, **seen.others}).groupby(list((*seen.sizes, *seen.others))).ngroup().values
+
+
+def settings(seen: Seen, told: Sequence[str] = ()) -> Iterator[Note]:
+    """Many runs of one (N, D) that differ in a learning rate or the like: which of them is meant?
+
+    ``told`` are columns of which :func:`groups` has said that they part the runs.
+    """
+    if not seen.observed or seen.scale == "linear" or not (seen.sizes or seen.others):
+        return
+    table = pd.DataFrame({"cell": _cells(seen), "target": seen.target})
+    by_cell = table.groupby("cell")["target"]
+    many = by_cell.transform("size").values > 1
+    if many.sum() < max(CHECKPOINTS, CELLS * seen.number):
+        return
+    spread = by_cell.agg(np.ptp)[by_cell.size() > 1]
+    if not np.median(spread) > SPREAD_OF_SETTINGS:
+        return
+    differ = _what_differs(seen, table["cell"].values, many, told)
+    if not differ:
+        return
+    names = [symbol(name) for name in (*seen.sizes, *seen.others)]
+    cell = f"({', '.join(names)})" if len(names) > 1 else names[0]
+    by = f"{100 * np.expm1(np.median(spread)):.0f} %" if seen.scale == "log" else number_text(float(np.median(spread)))
+    what = "loss" if seen.observed == "loss" else seen.observed
+    yield note(
+        seen,
+        "many_settings",
+        "warning",
+        f"{int(many.sum())} of {seen.number} runs share their {cell} with others and differ in "
+        f"{listed(differ[:4])}; the {what} within one {cell} differs by {by} (median): which of them is meant? Keep "
+        "the best of each, or one setting throughout",
+        np.flatnonzero(many),
+    )
+
+
+def _what_differs(seen: Seen, cell: np.ndarray, many: np.ndarray, told: Sequence[str]) -> list[str]:
+    """Columns of a setting: with few values, and several of them within a cell; not seeds and not labels of runs."""
+    found = []
+    seeds = [values.values for name, values in seen.runs.data_vars.items() if plain_name(name) in SEED_NAMES]
+    if seeds:  # what changes with the seed is chance, not a setting
+        cell = pd.DataFrame({"cell": cell, "seed": seeds[0]}).groupby(["cell", "seed"]).ngroup().values
+    used = {*told, *seen.sizes, *seen.others, seen.observed, "params", "tokens", "compute", "loss"}
+    for name, one in seen.runs.data_vars.items():
+        if str(name) in used or plain_name(name) in SEED_NAMES | RUN_NAMES | STATE_NAMES | DATES:
+            continue
+        codes, values = pd.factorize(one.values)
+        if 1 < len(values) <= min(SETTINGS_MAX, max(2, seen.number // 3)):
+            several = pd.Series(codes[many]).groupby(cell[many]).nunique()
+            if (several > 1).mean() > 0.5:
+                found.append(f"{name} ({len(values)} values)")
+    return found
+
+
+def checkpoints(seen: Seen) -> Iterator[Note]:
+    """Rows along one run instead of ends of runs."""
+    if "tokens" not in seen.runs or seen.runs["tokens"].dtype.kind != "f":
+        return
+    tokens = seen.runs["tokens"].values
+    for name, values in _texts(seen).items():
+        if not _labels_runs(seen, name, values):
+            continue
+        frame = pd.DataFrame({"label": values, "tokens": tokens})
+        by_run = frame.groupby("label")["tokens"]
+        different = by_run.transform("nunique").values
+        rows = np.flatnonzero((different >= CHECKPOINTS) & (different == by_run.transform("size").values))
+        if rows.size < 0.5 * seen.number:
+            continue
+        first = values[rows[0]]
+        one = frame["tokens"][frame["label"] == first]
+        yield note(
+            seen,
+            "checkpoints",
+            "warning",
+            f"{rows.size} of {seen.number} rows are on the way of {by_run.ngroups} runs by the column {name} "
+            f"('{str(first)[:40]}': {len(one)} rows, D {size_text(one.min())} to {size_text(one.max())})"
+            f"{_rate_left(seen, values, rows)}: a loss in the middle of a learning-rate schedule is above what a run "
+            "of that length ends at, and rows of one run err together; keep the last of each run",
+            rows,
+        )
+        return
+
+
+def _labels_runs(seen: Seen, name: str, values: np.ndarray) -> bool:
+    """Whether a text column names runs: by its own name, or because it tells runs of one N apart; each has one N."""
+    if plain_name(name) in STATE_NAMES | DATES:
+        return False
+    if len(np.unique(values[:1000].astype(str))) < 2 or "params" not in seen.runs:
+        return plain_name(name) in RUN_NAMES and "params" not in seen.runs
+    sizes = pd.DataFrame({"label": values, "params": seen.runs["params"].values})
+    if (sizes.groupby("label")["params"].nunique() > 1).any():
+        return False
+    return plain_name(name) in RUN_NAMES or bool((sizes.groupby("params")["label"].nunique() > 1).mean() > 0.5)
+
+
+def _rate_left(seen: Seen, labels: np.ndarray, rows: np.ndarray) -> str:
+    for name, one in seen.runs.data_vars.items():
+        if plain_name(name) in RATE_NAMES and one.dtype.kind == "f":
+            rate = pd.Series(one.values)
+            largest = rate.groupby(labels).transform("max")
+            high = int((rate > RATE_LEFT * largest).iloc[rows].sum())
+            if (rate.groupby(labels).nunique() > 1).any():
+                return f", in {high} of them {name} is still above {100 * RATE_LEFT:.0f} % of the run's largest"
+    return ""
+
+
+def groups(seen: Seen, surface: Surface) -> Iterator[tuple[str, Note]]:
+    """Columns of text, and a remark, by which two or more groups of runs do not share a curve: residuals cluster.
+
+    An F test of offsets of the groups, beside the polynomial in the sizes, on residuals cut at 3 robust sd. Its level
+    is FALSE_ALARMS, shared by the columns that are tested. Groups that the sizes tell, or that are sizes by another
+    name, cannot be told from a bend of the curve: they are not tested.
+    """
+    if surface.degree < 2 or not seen.observed:
+        return
+    found = [pair for name, values in _texts(seen).items() if (pair := _grouping(seen, name, values)) is not None]
+    for name, codes, labels in found:
+        told = _apart(seen, surface, codes, FALSE_ALARMS / len(found))
+        if told is None:
+            continue
+        offsets, left = told
+        low, high = int(np.argmin(offsets)), int(np.argmax(offsets))
+        apart = offsets[high] - offsets[low]
+        by = f"{100 * np.expm1(apart):.1f} %" if seen.scale == "log" else number_text(apart)
+        unit = " (log odds)" if seen.scale == "proportion" else ""
+        yield (
+            name,
+            note(
+                seen,
+                "groups_differ",
+                "warning",
+                f"runs do not share one curve: by the column {name}, '{labels[high][:40]}' lies {by}{unit} above "
+                f"'{labels[low][:40]}' at the same sizes, and the scatter of all is {100 * left:.0f} % of what it was "
+                "once each group has its own offset: fit them apart, or with a law that knows the column",
+            ),
+        )
+
+
+def _grouping(seen: Seen, name: str, values: np.ndarray):
+    """A text column as groups [run], from 0, and their labels; None where it is none, or a size by another name."""
+    if plain_name(name) in STATE_NAMES:
+        return None
+    codes, labels = pd.factorize(values)
+    if len(labels) > GROUPS_MAX or pd.to_numeric(pd.Series(labels), errors="coerce").notna().mean() > 0.5:
+        return None  # a label a run, or numbers with gaps
+    counts = np.bincount(codes)
+    if not 2 <= len(labels) <= min(GROUPS_MAX, seen.number // 3) or (counts >= GROUP_RUNS).sum() < 2:
+        return None
+    for size in seen.sizes.values():
+        several = pd.Series(size).groupby(codes).nunique()
+        if (several[counts >= GROUP_RUNS] == 1).mean() > 0.5:
+            return None
+    return name, codes, [str(label) for label in labels]
+
+
+def _apart(seen: Seen, surface: Surface, codes: np.ndarray, level: float) -> tuple[np.ndarray, float] | None:
+    """Offsets of groups [group] and the share of the scatter that they leave, where both are worth a word."""
+    p, left, offsets = offsets_of(seen, surface, codes)
+    return None if p > level or left > SHRINKS or np.ptp(offsets) < GROUP_APART else (offsets, left)
+
+
+def p_of_offsets(seen: Seen, surface: Surface, codes: np.ndarray) -> float:
+    """How often groups by lot would have offsets as far apart as these."""
+    return offsets_of(seen, surface, codes)[0]
+
+
+def offsets_of(seen: Seen, surface: Surface, codes: np.ndarray) -> tuple[float, float, np.ndarray]:
+    """p of the F test of offsets of groups, the share of the scatter that they leave, and the offsets [group]."""
+    from scipy.special import fdtrc
+
+    nothing = 1.0, 1.0, np.zeros(codes.max() + 1)
+    shape = design_of(seen.sizes, seen.others, surface.middle, surface.degree)
+    cut = np.clip(surface.residual, -3 * surface.sd, 3 * surface.sd)
+    kept = np.flatnonzero(np.bincount(codes) >= GROUP_RUNS)
+    some = np.isin(codes, kept)
+    dummies = (codes[some, None] == kept[None, :]).astype(float)
+    shape, target = shape[some], (seen.target - surface.residual + cut)[some]
+    both = np.concatenate([shape[:, 1:], dummies], axis=1)
+    if len(target) < 2 * both.shape[1] or _told_by_sizes(shape, dummies):
+        return nothing
+    (off_one, rank_one, _), (off_many, rank_many, solved) = (_least_squares(x, target) for x in (shape, both))
+    one, many = float(off_one @ off_one), float(off_many @ off_many)
+    free = len(target) - rank_many
+    if rank_many <= rank_one or free < 1 or not many > 0:
+        return nothing
+    f = max(0.0, one - many) / (rank_many - rank_one) / (many / free)
+    left = float(np.sqrt((many / free) / (one / (len(target) - rank_one))))
+    offsets = np.full(codes.max() + 1, np.median(solved[-dummies.shape[1] :]))
+    offsets[kept] = solved[-dummies.shape[1] :]
+    return float(fdtrc(rank_many - rank_one, free, f)), left, offsets
+
+
+def _least_squares(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, int, np.ndarray]:
+    solved, _, rank, _ = np.linalg.lstsq(x, y, rcond=None)
+    return y - x @ solved, int(rank), solved
+
+
+def _told_by_sizes(shape: np.ndarray, dummies: np.ndarray) -> bool:
+    """Whether the sizes say nearly which group a run is in: then a bend of the curve and an offset look alike."""
+    left = sum(float(off @ off) for off in (_least_squares(shape, one)[0] for one in dummies.T))
+    return left < 0.2 * float(((dummies - dummies.mean(axis=0)) ** 2).sum())

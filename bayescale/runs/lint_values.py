@@ -1,0 +1,265 @@
+"""What a careful reader would object to in the sizes and in what was observed: one function a remark."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from bayescale.field import number_text, rows_text, size_text, symbol
+from bayescale.runs.loss_unit import LIKE_PERPLEXITY
+from bayescale.runs.smooth import SURPRISING_SD, Seen, Surface, line_of_sizes, log_slope, move_together
+
+TYPING_ERROR = 0.1  # of log loss: farther off a law's noise does not go
+# scatter of log loss above which a law, or a smooth surface, does not describe the runs: on 18 studies the default law
+# leaves .001 to .013, and laws that are known to be wrong up to .03
+SCATTER_MAX = 0.05
+SCATTER_RUNS = 12
+SLIP_SD = 10  # robust sd off the others, above which a power of ten in a size may be why
+RUNS_WANTED = 12
+FREEDOM = 2  # runs more than parameters, the scale of the noise being one more number, below which priors answer
+DIFFERENT = 4  # values of a size below which its effect rests on the prior
+ALONE = 30.0  # times that a size is beyond all others: a slip of a power of ten, or a run apart
+ROWS_KEPT = 1000  # of a note; its text counts them all
+
+
+@dataclass(frozen=True)
+class Note:
+    """One remark of the lint: a stable code, how serious, a sentence that says what to do, and the runs it is about, as
+    the coordinate ``run`` counts them."""
+
+    code: str
+    severity: str  # "warning" or "info"
+    text: str
+    rows: tuple[int, ...] = ()
+
+
+def note(seen: Seen, code: str, severity: str, text: str, rows: Iterable[int] = ()) -> Note:
+    """A remark on the runs at these positions."""
+    labels = seen.runs["run"].values
+    return Note(code, severity, text, tuple(int(labels[row]) for row in list(rows)[:ROWS_KEPT]))
+
+
+def where(seen: Seen, rows: np.ndarray) -> str:
+    """The runs at these positions, as their user counts them."""
+    return rows_text(seen.place, seen.runs["run"].values[rows])
+
+
+def few_runs(seen: Seen, parameters: int) -> Iterator[Note]:
+    """Too few runs to say much; or, for a law of so many parameters, anything."""
+    if parameters and seen.number < parameters + FREEDOM:
+        yield note(
+            seen,
+            "too_few_runs",
+            "warning",
+            f"{seen.number} runs do not tell the {parameters} parameters of the law and the noise: what follows is "
+            f"what the priors say; {RUNS_WANTED} or more are wanted",
+        )
+    elif seen.number < RUNS_WANTED:
+        yield note(
+            seen,
+            "few_runs",
+            "warning",
+            f"{seen.number} runs: bands will be wide and rest on the priors; {RUNS_WANTED} or more are wanted",
+        )
+
+
+def few_values(seen: Seen) -> Iterator[Note]:
+    """Sizes of which there are too few different ones."""
+    codes = {"params": "few_sizes", "tokens": "few_token_counts", "compute": "few_budgets"}
+    spoken = {"params": "model size(s)", "tokens": "token count(s)", "compute": "budget(s)"}
+    for name, code in codes.items():
+        if name in seen.sizes and (different := len(np.unique(seen.sizes[name]))) < DIFFERENT:
+            yield note(
+                seen,
+                code,
+                "warning",
+                f"{different} {spoken[name]}: the effect of {symbol(name)} rests on the prior; {DIFFERENT} or more are "
+                "wanted",
+            )
+
+
+def collinear(seen: Seen) -> Iterator[Note]:
+    if {"params", "tokens"} <= seen.sizes.keys() and move_together(seen.runs):
+        yield note(
+            seen,
+            "collinear_sizes",
+            "warning",
+            f"N and D move together, along {line_of_sizes(seen.runs)}: the runs do not tell the effects of N and D "
+            "apart; vary D at fixed N (so that tokens per parameter vary 3 times or more)",
+        )
+
+
+# Beyond these no study of the field lies, toys included: such sizes are thousands, millions or billions of something.
+PLAUSIBLE_RATIO = (1e-3, 1e6)  # tokens per parameter, of the medians
+FEWEST_COUNTED = 1e3  # median params or tokens
+
+
+def plausible_counts(params: np.ndarray, tokens: np.ndarray) -> bool:
+    """Whether sizes of runs can be counts: False for what nobody has trained, toys included."""
+    N, D = float(np.median(params)), float(np.median(tokens))
+    return PLAUSIBLE_RATIO[0] < D / N < PLAUSIBLE_RATIO[1] and min(N, D) > FEWEST_COUNTED
+
+
+def units(seen: Seen) -> Iterator[Note]:
+    """Sizes that are no counts of parameters and tokens."""
+    median = {name: float(np.median(seen.sizes[name])) for name in ("params", "tokens") if name in seen.sizes}
+    both = len(median) == 2
+    few = both and np.median(np.log(seen.sizes["tokens"]) - np.log(seen.sizes["params"])) < np.log(0.1)
+    told = " and ".join(f"{name} {size_text(value)}" for name, value in median.items())
+    if few and min(median.values()) > 1e6:
+        yield note(
+            seen,
+            "units",
+            "warning",
+            f"more parameters than tokens (median {told}): are the columns swapped, or one of them in another unit "
+            "(--unit tokens=B)?",
+        )
+    elif few or median.get("params", 1e9) < 1e3 or median.get("tokens", 1e9) < 1e4:
+        yield note(
+            seen,
+            "units",
+            "warning",
+            f"median {told} look{'' if both else 's'} like other units; give them as counts or say the unit "
+            "(--unit params=M --unit tokens=B)",
+        )
+
+
+def isolated(seen: Seen) -> Iterator[Note]:
+    """One run whose size, or tokens per parameter, is far beyond that of every other."""
+    if seen.number < RUNS_WANTED // 2:
+        return
+    columns = {symbol(name): values for name, values in seen.sizes.items()}
+    if {"params", "tokens"} <= seen.sizes.keys():
+        with np.errstate(over="ignore"):  # sizes at both ends of what a float holds
+            columns["tokens per parameter"] = seen.sizes["tokens"] / seen.sizes["params"]
+    for name, values in columns.items():
+        order = np.argsort(values)
+        for first, second in ((order[-1], order[-2]), (order[0], order[1])):
+            with np.errstate(all="ignore"):
+                times = float(np.exp(np.log(values[first]) - np.log(values[second])))
+            # endless or none at all is far too; of two ratios that both overflow nothing is known
+            if not (np.isnan(times) or 1 / ALONE < times < ALONE):
+                far = (
+                    f"{number_text(times, 2)} times the next largest"
+                    if times > 1
+                    else (f"the next smallest is {number_text(1 / times if times else np.inf, 2)} times it")
+                )
+                alone = where(seen, np.array([first]))
+                yield note(
+                    seen,
+                    "isolated_size",
+                    "warning",
+                    f"{alone} has {name} {size_text(values[first])}, {far}: is it a slip of a power of ten?",
+                    [first],
+                )
+                return
+
+
+def perplexity(seen: Seen) -> Iterator[Note]:
+    if seen.observed == "loss" and seen.scale == "log" and np.median(seen.values) > LIKE_PERPLEXITY:
+        yield note(
+            seen,
+            "perplexity",
+            "warning",
+            f"a median loss of {number_text(float(np.median(seen.values)))} looks like a perplexity; a loss in nats is "
+            "its natural logarithm",
+        )
+
+
+def surprising(seen: Seen, surface: Surface) -> Iterator[Note]:
+    """Runs far from a smooth surface through all of them, and whether a slip of a power of ten would explain it."""
+    least = {"log": 0.02, "proportion": 0.5, "linear": 0.1 * float(np.ptp(seen.target))}[seen.scale]
+    least = max(least, np.log(2)) if surface.degree < 2 else least  # a line says little where there is a bend
+    away = np.abs(surface.residual)
+    rows = np.flatnonzero((away > SURPRISING_SD * surface.sd) & (away > least)) if surface.degree else np.array([])
+    if not rows.size:
+        return
+    worst = rows[np.argmax(away[rows])]
+    severe = seen.scale != "log" or bool(away[worst] > TYPING_ERROR)
+    shape = "curve" if len(seen.sizes) + len(seen.others) == 1 else "surface"
+    sizes = ", ".join(f"{symbol(name)} {_short(name, values[worst])}" for name, values in seen.sizes.items())
+    others = _measured(seen, seen.target[worst] - surface.residual[worst])
+    by = "more than 2 % and " if seen.scale == "log" else ""
+    told = (
+        f"{rows.size} runs lie {by}{SURPRISING_SD} robust sd off a smooth {shape}, the worst is"
+        if rows.size > 1
+        else (f"one run lies {by}{SURPRISING_SD} robust sd off a smooth {shape},")
+    )
+    here = where(seen, np.array([worst]))
+    yield note(
+        seen,
+        "surprising_loss" if seen.observed == "loss" else "surprising_value",
+        "warning" if severe else "info",
+        f"{told} {here} ({sizes}, {seen.observed} {number_text(seen.values[worst], 4)}, where "
+        f"the others say about {number_text(others)}): check for divergence or a typing error"
+        f"{_slip(seen, surface, worst) if severe else ''}; the noise model allows for some",
+        rows,
+    )
+
+
+def _measured(seen: Seen, target: float) -> float:
+    if seen.scale == "log":
+        return float(np.exp(min(target, 700.0)))
+    return float(1 / (1 + np.exp(-target))) if seen.scale == "proportion" else float(target)
+
+
+def _short(name: str, value: float) -> str:
+    return f"{number_text(value)} FLOP" if name == "compute" else size_text(value)
+
+
+def _slip(seen: Seen, surface: Surface, row: int) -> str:
+    """Whether one size, a power of ten larger or smaller but not beyond the others, puts a run where it belongs."""
+    some, found, away = np.array([row]), [], abs(float(surface.residual[row]))
+    for name, values in seen.sizes.items():
+        rest = np.delete(values, row)
+        for power in (-3, -2, -1, 1, 2, 3):
+            moved = values[some] * 10.0**power
+            if rest.min() <= moved[0] <= rest.max():
+                off = abs(float(seen.target[row] - surface.at(seen, some, {name: moved})[0]))
+                if off < max(2 * surface.sd, 0.1 * away):
+                    found.append((abs(power), off, name, moved[0], "larger" if power > 0 else "smaller"))
+    if not found or (seen.scale == "log" and away < SLIP_SD * surface.sd):
+        return ""
+    power, _, name, moved, way = min(found)
+    return f" ({symbol(name)} {10**power} times {way}, {_short(name, moved)}, would put it among the others)"
+
+
+def scatter(seen: Seen, surface: Surface) -> Iterator[Note]:
+    if surface.degree == 2 and seen.scale == "log" and seen.number >= SCATTER_RUNS and surface.sd > SCATTER_MAX:
+        what = "losses scatter" if seen.observed == "loss" else f"values of {seen.observed} scatter"
+        shape = "curve" if len(seen.sizes) + len(seen.others) == 1 else "surface"
+        yield note(
+            seen,
+            "scatter",
+            "warning",
+            f"{what} by {100 * surface.sd:.0f} % around a smooth {shape} through all runs, where runs of one recipe "
+            "scatter by 1 or 2 %: look for wrong losses, more than one recipe or wrong columns",
+        )
+
+
+def constant_or_rising(seen: Seen) -> Iterator[Note]:
+    if not seen.observed or seen.scale != "log":
+        return
+    what = "losses are" if seen.observed == "loss" else f"values of {seen.observed} are"
+    if seen.number > 1 and np.ptp(seen.values) < 1e-9 * np.max(seen.values):
+        yield note(seen, "constant_loss", "warning", f"all {what} equal: there is nothing to learn from")
+    elif seen.observed == "loss" and seen.number >= 6:
+        sizes = _compute(seen) | seen.sizes
+        if not sizes:
+            return
+        name, values = next(iter(sizes.items()))
+        ranks = [np.argsort(np.argsort(one)) for one in (values, seen.values)]  # one wrong loss must not turn the sign
+        if log_slope(values, seen.values) > 0 and log_slope(*(rank + 1.0 for rank in ranks)) > 0:
+            yield note(
+                seen,
+                "rising_loss",
+                "warning",
+                f"loss rises with {name if name == 'compute' else symbol(name)}: check the columns and the sign of the "
+                "loss",
+            )
+
+
+def _compute(seen: Seen) -> dict[str, np.ndarray]:
+    if "compute" in seen.runs and seen.runs["compute"].dtype.kind == "f" and (seen.runs["compute"].values > 0).all():
+        return {"compute": seen.runs["compute"].values}
+    return {}

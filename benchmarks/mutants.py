@@ -1,0 +1,131 @@
+"""Would the fast tests notice? Wrong lines put into the statistics, one at a time, and the fast tests of their module.
+
+    python -m benchmarks.mutants [--only WORD] [--json]
+
+Each mutant is one line of the package changed in a copy of the checkout, where the named tests are run until the first
+failure. A mutant that passes them all survives. Exit status 1 if more than SURVIVORS_MAX survive.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SURVIVORS_MAX = 2
+SECONDS_MAX = 600  # for the tests of one mutant: a mutant that never ends is noticed too
+
+
+@dataclass(frozen=True)
+class Mutant:
+    file: str  # in bayescale/
+    right: str  # stands once in the file
+    wrong: str
+    tests: tuple[str, ...]
+
+
+EXACT = ("tests/forecasts/test_drift_exact.py",)
+DRIFT = (*EXACT, "tests/forecasts/test_drift.py")
+LOO = ("tests/evidence/test_loo.py",)
+COMPARE = ("tests/evidence/test_compare.py", "tests/evidence/test_weights.py")
+DESIGN = ("tests/budgets/test_design.py",)
+OPTIMUM = ("tests/budgets/test_optimum.py",)
+DECIDE = ("tests/budgets/test_decide.py",)
+STARTS = ("tests/fitting/test_starts.py",)
+
+MUTANTS = [
+    # the discrepancy
+    Mutant("forecasts/drift.py", "(open_drift - beyond * prior", "(open_drift + beyond * prior", DRIFT),
+    Mutant("forecasts/drift.py", "/ (nu + 1)", "/ (nu + 2)", DRIFT),
+    Mutant("forecasts/drift.py", " + np.log(np.diag(spread)).sum()", "", DRIFT),
+    Mutant("forecasts/drift.py", "sigma_sd = float(1 / np.sqrt(", "sigma_sd = float(2 / np.sqrt(", DRIFT),
+    Mutant("forecasts/drift.py", "of_noise = np.log(sigma_sd) - 0.5", "of_noise = np.log(sigma_sd) + 0.5", DRIFT),
+    Mutant("forecasts/drift.py", "(residual @ solved)[times]", "-(residual @ solved)[times]", DRIFT),
+    Mutant("forecasts/drift.py", "np.exp(2 * at.log_scale)", "np.exp(at.log_scale)", DRIFT),
+    Mutant("forecasts/drift.py", "1 + beyond * (prior.spread - 1)", "1 + (prior.spread - 1)", DRIFT),
+    Mutant("forecasts/drift.py", " - covariance.half_log_determinant - 0.5 * (z**2)", " - 0.5 * (z**2)", DRIFT),
+    Mutant("forecasts/drift.py", "np.exp(2 * _tilt(fit) *", "np.exp(_tilt(fit) *", DRIFT),
+    Mutant("forecasts/drift.py", "(1 + r) * np.exp(-r)", "np.exp(-r)", DRIFT),
+    Mutant("forecasts/drift.py", "count * log_fit + centre", "count * log_fit - centre", DRIFT),
+    # leaving runs out
+    Mutant("evidence/loo.py", "smoothed_weights(-flat,", "smoothed_weights(flat,", LOO),
+    Mutant("evidence/loo.py", "min(PARETO_K_MAX, 1 - 1 /", "max(PARETO_K_MAX, 1 - 1 /", LOO),
+    Mutant("evidence/loo.py", "(dim, lppd - elpd)", "(dim, elpd - lppd)", LOO),
+    Mutant("evidence/loo.py", "logsumexp(left_out) - np.log(left_out.size)", "left_out.mean()", LOO),
+    Mutant("evidence/loo.py", "refit(task.fit, ~task.out,", "refit(task.fit, task.out,", LOO),
+    # the next run
+    Mutant("budgets/design.py", "np.sqrt((nu + 3) / (nu + 1))", "np.sqrt((nu + 1) / (nu + 3))", DESIGN),
+    Mutant("budgets/design.py", "np.diag(joint)[1:] + scatter**2", "np.diag(joint)[1:] + scatter", DESIGN),
+    Mutant("budgets/design.py", "joint - np.outer(column, column)", "joint + np.outer(column, column)", DESIGN),
+    Mutant("budgets/design.py", "log_weight[truth] = -np.inf", "log_weight[truth] += 0", DESIGN),
+    Mutant("budgets/design.py", "(TAIL_DF + 1) / (TAIL_DF +", "(TAIL_DF + 1) / (1 +", DESIGN),
+    # the best split
+    Mutant("budgets/optimum.py", "astray = ~((f_left < 0)", "astray = ((f_left < 0)", OPTIMUM),
+    Mutant("budgets/optimum.py", "np.where(f_left >= 0, -1,", "np.where(f_left >= 0, 1,", OPTIMUM),
+    Mutant(
+        "budgets/optimum.py",
+        "left, right = np.where(astray, low, left)",
+        "left, right = np.where(astray, left, low)",
+        OPTIMUM,
+    ),
+    Mutant("budgets/optimum.py", "better = loss < best[2]", "better = loss > best[2]", OPTIMUM),
+    # where chains start
+    Mutant("fitting/starts.py", "len(self.seen) * np.log(sigma)", "np.log(sigma)", STARTS),
+    Mutant("fitting/starts.py", "-value[modes] - 0.5 *", "-value[modes] + 0.5 *", STARTS),
+    Mutant("fitting/starts.py", "slope[..., None])[..., 0]", "-slope[..., None])[..., 0]", STARTS),
+    # which law
+    Mutant("evidence/compare.py", "np.sqrt(count * difference.var(", "np.sqrt(difference.var(", COMPARE),
+    Mutant(
+        "evidence/compare.py", "difference = elpd - elpd.isel(law=0)", "difference = elpd.isel(law=0) - elpd", COMPARE
+    ),
+    Mutant("evidence/compare.py", "(not converged[name], -total[name])", "(not converged[name], total[name])", COMPARE),
+    Mutant("evidence/compare.py", '(result["pit"] > 0.05) &', '(result["pit"] > 0.0) &', COMPARE),
+]
+
+
+def killed(mutant: Mutant, checkout: Path) -> bool:
+    """Whether one of the tests fails with the wrong line in the checkout, which is put right again."""
+    path = checkout / "bayescale" / mutant.file
+    text = path.read_text(encoding="utf-8")
+    if text.count(mutant.right) != 1:
+        raise SystemExit(f"{mutant.file}: {mutant.right!r} stands there {text.count(mutant.right)} times, not once")
+    path.write_text(text.replace(mutant.right, mutant.wrong), encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "not slow", "-p", "no:cacheprovider", *mutant.tests]
+    try:
+        environment = os.environ | {"PYTHONPATH": str(checkout)}
+        done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, timeout=SECONDS_MAX)
+        return done.returncode != 0
+    except subprocess.TimeoutExpired:
+        return True
+    finally:
+        path.write_text(text, encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--only", default="", help="mutants of files whose name holds this")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    chosen = [mutant for mutant in MUTANTS if args.only in mutant.file]
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        checkout = Path(folder) / "checkout"
+        shutil.copytree(ROOT, checkout, ignore=shutil.ignore_patterns(".venv", ".git", "site", ".cache", "__pycache__"))
+        for mutant in chosen:
+            rows.append({"file": mutant.file, "right": mutant.right, "wrong": mutant.wrong})
+            rows[-1]["killed"] = killed(mutant, checkout)
+            if not args.json:
+                verdict = "killed  " if rows[-1]["killed"] else "SURVIVED"
+                print(f"{verdict} {mutant.file}: {mutant.right}  ->  {mutant.wrong}", flush=True)
+    survivors = sum(not row["killed"] for row in rows)
+    print(json.dumps(rows) if args.json else f"{len(rows) - survivors} of {len(rows)} killed")
+    raise SystemExit(int(survivors > SURVIVORS_MAX))
+
+
+if __name__ == "__main__":
+    main()

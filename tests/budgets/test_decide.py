@@ -1,0 +1,255 @@
+import json
+
+import numpy as np
+import pytest
+from conftest import BESIROGLU, chinchilla_loss, chinchilla_parameters
+
+from bayescale.budgets.decide import (
+    decide,
+    decision_statement,
+    decision_summary,
+    decision_table,
+    decision_warnings,
+    flat_region,
+)
+from bayescale.budgets.exchange import EXCHANGE_SD
+from bayescale.budgets.optimum import best_split
+from bayescale.budgets.problem import problem_of, problem_values
+from bayescale.budgets.surface import loss_at, loss_surface
+from bayescale.display.plots_split import plot_regret
+from bayescale.display.show import show
+from bayescale.errors import FitError
+from bayescale.fitting.fit import law_of
+
+BUDGETS = [1e21, 1e23]
+pytestmark = pytest.mark.usefixtures("drift_once")
+
+
+@pytest.fixture(scope="module")
+def learnt(true_fit):
+    return true_fit(draws=600, spread=0.03)
+
+
+@pytest.fixture(scope="module")
+def decided(learnt, drift_once):
+    return decide(learnt, BUDGETS, candidates=[1e9, 1e11], drift=False)
+
+
+@pytest.fixture(scope="module")
+def drifting(learnt, drift_once):
+    return decide(learnt, 1e23)
+
+
+def expected(fit, N, budget):
+    """exp(mean log loss) over the posterior at sizes N [candidate], directly."""
+    surface = loss_surface(law_of(fit), problem_values(fit, law_of(fit), {}))
+    return np.exp(np.log(loss_at(surface, N[None, :], budget / (6 * N[None, :]))).mean(axis=0))
+
+
+def test_least_expected_loss_by_brute_force(learnt, decided):
+    for i, budget in enumerate(BUDGETS):
+        N = np.geomspace(1e8, 1e12, 4001)
+        curve = expected(learnt, N, budget)
+        assert np.log(decided["N"].values[i, 0] / N[curve.argmin()]) == pytest.approx(0, abs=0.02)
+        assert decided["expected_loss"].values[i, 0] <= curve.min() * (1 + 1e-8)
+
+
+def test_no_other_choice_is_expected_to_be_better(decided, drifting):
+    for result in (decided, drifting):
+        regret = result["expected_regret"].values
+        assert (regret[:, :1] <= regret + 1e-15).all() and (result["regret"].values >= 0).all()
+
+
+def test_regret_is_the_excess_over_each_draws_best(learnt, decided):
+    problem, _ = problem_of(learnt)
+    least = best_split(problem, np.array([BUDGETS])).loss
+    for i, budget in enumerate(BUDGETS):
+        N = decided["N"].values[i][None, :]
+        theirs = np.log(loss_at(problem.surface, N, budget / (6 * N)) / least[:, [i]])
+        ours = decided["regret"].isel(budget=i).values.reshape(len(theirs), -1)
+        np.testing.assert_allclose(ours, theirs, atol=1e-9)
+
+
+def test_compute_regret_is_what_less_compute_would_have_reached(learnt, decided):
+    """At (1 - waste) C the best split has the loss of the choice."""
+    problem, _ = problem_of(learnt)
+    for choice in (2, 3, 4):
+        N = decided["N"].values[0, choice]
+        waste = decided["compute_regret"].isel(budget=0, choice=choice).values.reshape(-1, 1)
+        loss = loss_at(problem.surface, np.full((1, 1), N), BUDGETS[0] / (6 * N))
+        again = best_split(problem, BUDGETS[0] * (1 - waste)).loss
+        np.testing.assert_allclose(again, loss, rtol=1e-4)
+    assert decided["compute_regret"].values.min() >= 0 and decided["compute_regret"].values.max() < 1
+
+
+@pytest.mark.parametrize("tolerance", [0.001, 0.01])
+def test_flat_region_by_direct_evaluation(tolerance, learnt):
+    result = decide(learnt, BUDGETS, tolerance=tolerance, drift=False)
+    for i, budget in enumerate(BUDGETS):
+        ends = np.array([result["flat_low"].values[i], result["flat_high"].values[i]])
+        least = result["expected_loss"].values[i, 0]
+        np.testing.assert_allclose(expected(learnt, ends, budget) / least - 1, tolerance, rtol=0.05)
+        inside = np.geomspace(*ends, 50)[1:-1]
+        assert (expected(learnt, inside, budget) / least - 1 < tolerance).all()
+        assert not result["flat_open"].values[i]
+
+
+def test_flat_region_of_a_curve_by_hand():
+    N = np.array([1.0, 10.0, 100.0, 1000.0])
+    low, high, is_open = flat_region(N, np.array([4.0, 2.0, 2.0, 10.0]), 0.25)  # roots of the excess: 2, 0, 0, 4
+    assert (low, high) == pytest.approx((10**0.5, 10**2.25)) and not is_open
+    assert flat_region(N, np.array([3.0, 2.0, 2.0, 2.1]), 0.25)[1:] == (1000.0, True)
+    assert flat_region(N, np.array([3.0, 2.0, 2.0, 4.0]), 0.25, items=True) == (10.0, 100.0, False)
+
+
+def test_probability_of_being_near(learnt, decided):
+    problem, _ = problem_of(learnt)
+    best = best_split(problem, np.array([BUDGETS])).N
+    for i in range(2):
+        for j, N in enumerate(decided["N"].values[i]):
+            share = np.mean((best[:, i] < 2 * N) & (best[:, i] > N / 2))
+            assert decided["p_near"].values[i, j] == pytest.approx(share, abs=1e-9)
+
+
+def test_an_error_of_the_exchange_widens_regret_and_does_not_pull_away_from_the_runs(true_fit, drifting):
+    certain = decide(true_fit(draws=600, spread=0.003), 1e23, drift=False)
+    assert float(drifting["expected_regret"][0, 0]) > 3 * float(certain["expected_regret"][0, 0])
+    # these runs follow the law: nothing in them says that the optimum lies elsewhere
+    assert abs(np.log(float(drifting["N"][0, 0] / certain["N"][0, 0]))) < 0.3
+    assert "the law is taken to be exactly right" in " ".join(decision_warnings(certain))
+    assert "exactly right" not in " ".join(decision_warnings(drifting))
+
+
+def test_regret_of_a_symmetric_law_by_closed_form(make_fit, crossed_runs):
+    """With alpha = beta and u = v at the optimum, E = 0: L = L* cosh(alpha (log N - log N* - x)); x normal."""
+    alpha, runs = 0.3, crossed_runs()
+    scatter = runs["loss"] / chinchilla_loss(runs["params"], runs["tokens"], **BESIROGLU)
+    law = {"E": 0.0, "A": 400.0, "B": 400.0, "alpha": alpha, "beta": alpha}
+    runs = runs.assign(loss=chinchilla_loss(runs["params"], runs["tokens"], **law) * scatter)
+    parameters = chinchilla_parameters(runs, **law) | {"floor": np.full(4000, 1e-9)}
+    result = decide(make_fit("chinchilla", parameters, runs), 1e22)
+    x = result["exchange"].values.ravel()
+    middle = np.sqrt(1e22 / 6)  # N* = D*
+    grid = np.linspace(-1, 1, 2001)
+    criterion = [np.log(np.cosh(alpha * (step - x))).mean() for step in grid]
+    assert np.log(float(result["N"][0, 0]) / middle) == pytest.approx(grid[np.argmin(criterion)], abs=2e-3)
+    assert float(result["expected_regret"][0, 0]) == pytest.approx(min(criterion), rel=1e-3)
+    assert x.std() == pytest.approx(EXCHANGE_SD, rel=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_listed_choice_is_better_whatever_the_limits_costs_and_menus(learnt, seed):
+    """The chosen split is the least in the criterion that chose it, and what is allowed has numbers."""
+    rng = np.random.default_rng(seed)
+    budget = 10 ** rng.uniform(21, 24)
+    N = np.sqrt(budget / 120)
+    near = np.exp(rng.uniform(-1.5, 1.5, 8))
+    limits = [{}, {"tokens": (None, 20 * N * near[0])}, {"params": (None, N * near[1])}]
+    limits += [{"ratio": (None, 20 * near[2])}, {"tokens": (20 * N * near[3] / 5, None)}, {"menu": N * near[3:7]}]
+    limits += [{"params": (None, N / 2), "tokens": (None, N)}, {"tokens": 20 * N * near[7]}]
+    for limit in limits:
+        for cost in ({}, {"cost": "6*N*D/mfu", "given": {"mfu": "0.7..1.4"}}, {"cost": "6*N*D + 2*N*1e9"}):
+            result = decide(learnt, budget, seed=seed, candidates=N * near[:2], **limit, **cost)
+            loss, allowed = result["expected_loss"].values[0], result["allowed"].values[0]
+            assert loss[0] <= np.nanmin(loss[1:], initial=np.inf) and loss[0] <= np.nanmin(result["curve_loss"]) + 1e-12
+            for name in ("D", "expected_loss", "expected_regret", "p_near", "left_over"):
+                assert np.isfinite(result[name].values[0, allowed]).all(), name
+            assert allowed[0] and np.isfinite(result["regret"].values[..., allowed]).all()
+            most = np.ravel(limit.get("tokens", (None, None)))[-1]
+            assert most is None or (result["D"].values[0, allowed] <= most * (1 + 1e-9)).all()
+
+
+def test_money_that_cannot_be_spent_is_left_over(learnt):
+    """With an uncertain cost the size is near that of the certain one, on the tokens there are; little is wasted."""
+    given = {"cost": "6*N*D/mfu", "tokens": (None, 2e11), "drift": False}
+    certain = decide(learnt, 1e23, given={"mfu": np.sqrt(0.35 * 0.5)}, **given)
+    unsure = decide(learnt, 1e23, given={"mfu": "0.35..0.5"}, **given)
+    assert float(certain["D"][0, 0]) == pytest.approx(2e11)
+    assert float(certain["N"][0, 0]) == pytest.approx(np.sqrt(0.35 * 0.5) * 1e23 / (6 * 2e11)), "all of the budget"
+    assert certain["flat_low"].values[0] < certain["N"].values[0, 0] and not certain["flat_open"].values[0]
+    assert float(unsure["D"][0, 0]) == pytest.approx(2e11, rel=0.1)
+    assert float(unsure["N"][0, 0]) == pytest.approx(float(certain["N"][0, 0]), rel=0.15)
+    assert float(unsure["compute_regret"].isel(choice=0).median()) < 0.03
+    rich = decide(learnt, 1e24, params=(None, 1e9), tokens=(None, 1e10))
+    assert float(rich["left_over"][0, 0]) == pytest.approx(1 - 6e19 / 1e24)
+    assert "It leaves 100 % of the budget over." in decision_statement(rich)[0]
+    assert float(rich["compute_regret"].max()) == 0
+
+
+def test_seeds_change_little(learnt, drifting):
+    money = {"cost": "6*N*D/mfu", "given": {"mfu": "0.35..0.5"}}
+    for options in ({}, {"tokens": (None, 1e12), **money}):
+        regrets = [float(decide(learnt, 1e23, seed=seed, **options)["expected_regret"][0, 0]) for seed in range(5)]
+        assert max(regrets) < 1.1 * min(regrets)
+
+
+def test_every_member_of_a_menu_is_shown(learnt):
+    result = decide(learnt, 1e22, menu=[1e9, 1e10, 1e11, 1e13], tokens=(1e10, None))
+    table = decision_table(result).set_index("choice")
+    assert {f"N = {size}" for size in ("1B", "10B", "100B", "10T")} <= set(table.index)
+    assert not table.loc["N = 10T", "allowed"] and table.loc["N = 10B", "allowed"]
+    assert "not allowed" in str(show(result)) and "nan" not in str(show(result))
+    choices = json.loads(json.dumps(decision_summary(result), allow_nan=False))["choices"]
+    assert [row["tokens"] for row in choices if row["choice"] == "N = 10T"] == [None]
+
+
+def test_what_is_not_identified_has_no_table_no_sentence_and_no_figure(true_fit):
+    result = decide(true_fit(draws=400, collinear=True), 1e22)
+    assert not result["identified"].any() and "N and D move together" in result["why_not"].values[0]
+    assert not len(decision_table(result)) and decision_statement(result) == []
+    summary = decision_summary(result)
+    assert summary["choices"] == [] and summary["statement"] == [] and "not identified" in " ".join(summary["warnings"])
+    with pytest.raises(FitError, match="is not identified"):
+        plot_regret(result)
+
+
+def test_seeds(learnt, drifting):
+    assert decide(learnt, 1e23).identical(drifting)
+
+
+def test_limits_menu_and_costs(learnt):
+    held = decide(learnt, 1e23, ratio=(100, None), drift=False)
+    ratios = held["D"].values / held["N"].values
+    assert np.nanmin(ratios) >= 100 * (1 - 1e-6) and np.isnan(held["N"].values[0, 2]), (
+        "20 tokens a parameter is forbidden"
+    )
+    assert held["flat_open"].values[0] and "held by your limit" in " ".join(decision_warnings(held))
+    menu = decide(learnt, 1e23, menu=[1e9, 1e10, 1e11], drift=False)
+    assert set(menu["N"].values.ravel()) <= {1e9, 1e10, 1e11}
+    dear = decide(learnt, 1e7, cost="6*N*D/mfu/1e15", given={"mfu": "0.3..0.5"})
+    assert np.isfinite(dear["expected_regret"].values).all()
+
+
+def test_table_statement_summary(decided):
+    table = decision_table(decided)
+    assert (
+        list(table["choice"])
+        == ["least expected loss", "median of N*", "20 tokens per parameter", "N = 1B", "N = 100B"] * 2
+    )
+    np.testing.assert_allclose(6 * table.params * table.tokens, table.compute)
+    (first, second) = decision_statement(decided)
+    assert first.startswith("1e21: train ") and "costs less than 0.1 % of the loss" in first and "1e23" in second
+    summary = json.loads(json.dumps(decision_summary(decided), allow_nan=False))
+    assert len(summary["choices"]) == 10 and summary["choices"][0]["choice"] == "least expected loss"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tolerance": 0}, "tolerance = 0: a share of the loss above 0"),
+        ({"factor": 1.0}, "factor = 1: a number above 1"),
+        ({"candidates": [-1]}, "candidates must be sizes N above 0"),
+        ({"menu": []}, "the menu is empty"),
+        ({"params": (1e12, 1e9)}, "the least is above the most"),
+    ],
+)
+def test_requests_of_no_use(options, message, learnt):
+    with pytest.raises(FitError, match=message):
+        decide(learnt, 1e22, **options)
+
+
+def test_the_only_size_within_the_tolerance_is_the_chosen_one(learnt):
+    """A tolerance so small that no other size of the curve keeps it: the flat region is the choice itself."""
+    result = decide(learnt, 1e21, tolerance=1e-12)
+    low, high = float(result["flat_low"][0]), float(result["flat_high"][0])
+    assert low == pytest.approx(float(result["N"][0, 0]), rel=1e-3) and high == pytest.approx(low, rel=1e-3)

@@ -1,0 +1,156 @@
+import json
+
+import numpy as np
+import pytest
+
+from bayescale.budgets.design import (
+    Beliefs,
+    covariance,
+    expected_width,
+    greedy_plan,
+    next_run,
+    next_statement,
+    next_summary,
+    next_table,
+    next_warnings,
+    screen,
+)
+from bayescale.errors import FitError
+
+AIM = {"params": 70e9, "tokens": 1.4e12}
+pytestmark = pytest.mark.usefixtures("drift_once")
+
+
+@pytest.fixture(scope="module")
+def learnt(true_fit):
+    return true_fit(draws=1000)
+
+
+@pytest.fixture(scope="module")
+def linear():
+    """A target and losses that are linear in normal parameters: everything is known in closed form."""
+    rng = np.random.default_rng(1)
+    theta = rng.standard_normal((40_000, 3))
+    slopes = rng.standard_normal((3, 12))
+    return Beliefs(theta @ np.array([1.0, 0.5, -0.3]), theta @ slopes, np.full(12, 0.5)), slopes
+
+
+def posterior_sd(slopes, noise):
+    """sd of the target after runs at these slopes [parameter, run], by linear algebra."""
+    precision = np.eye(3) + slopes @ slopes.T / noise**2
+    direction = np.array([1.0, 0.5, -0.3])
+    return np.sqrt(direction @ np.linalg.solve(precision, direction))
+
+
+def test_screening_is_exact_for_linear_normal_beliefs(linear):
+    beliefs, slopes = linear
+    gain = screen(covariance(beliefs), beliefs.scatter)
+    expected = [1 - posterior_sd(slopes[:, [i]], 0.5) ** 2 / 1.34 for i in range(12)]
+    np.testing.assert_allclose(gain, expected, atol=0.04)  # draws far out count less
+
+
+def test_greedy_plan_is_the_best_of_each_step(linear):
+    beliefs, slopes = linear
+    joint = covariance(beliefs)
+    chosen, sds = greedy_plan(joint, beliefs.scatter, np.ones(12), 4.0, 10, once=True, thrift=0.0)
+    assert len(chosen) == len(set(chosen)) == 4, "the budget pays for four"
+    for k in range(1, 5):
+        others = [[*chosen[: k - 1], i] for i in range(12) if i not in chosen[: k - 1]]
+        best = min(posterior_sd(slopes[:, plan], 0.5) for plan in others)
+        assert posterior_sd(slopes[:, chosen[:k]], 0.5) == pytest.approx(best, rel=0.03)
+    np.testing.assert_allclose(sds, [posterior_sd(slopes[:, chosen[:k]], 0.5) for k in range(1, 5)], rtol=0.05)
+
+
+def test_width_by_weighting_agrees_with_linear_algebra(linear):
+    beliefs, slopes = linear
+    width, effective = expected_width(beliefs, [0, 1], np.random.default_rng(0))
+    assert width == pytest.approx(2 * 1.645 * posterior_sd(slopes[:, [0, 1]], 0.5), rel=0.03)
+    assert effective > 100
+
+
+def test_cost_is_minded(linear):
+    beliefs, _ = linear
+    joint = covariance(beliefs)
+    prices = np.ones(12)
+    best = int(np.argmax(screen(joint, beliefs.scatter)))
+    prices[best] = 50.0
+    chosen, _ = greedy_plan(joint, beliefs.scatter, prices, 50.0, 1, once=True, thrift=1.0)
+    assert chosen != [best] and greedy_plan(joint, beliefs.scatter, prices, 50.0, 1, once=True, thrift=0.0)[0] == [best]
+    assert best not in greedy_plan(joint, beliefs.scatter, prices, 49.0, 12, once=True, thrift=0.0)[0]
+
+
+def test_next_run(learnt):
+    result = next_run(learnt, 1e21, drift=False, **AIM)
+    assert result.sizes["run"] == 1 and float(result["cost"][0]) <= 1e21
+    best = float(result["candidate_sd"].min())
+    assert float(result["sd_after"][0]) == pytest.approx(best, rel=1e-6), "one run: that which alone tells most"
+    assert result.attrs["width_after"] < result.attrs["width_now"]
+    more = next_run(learnt, 1e21, most=6, drift=False, **AIM)
+    assert more.sizes["run"] > 1 and float(more["spent"][-1]) <= 1e21 * (1 + 1e-9)
+    assert (np.diff(more["sd_after"]) < 0).all() and float(more["sd_after"][-1]) < best
+
+
+@pytest.mark.parametrize("target", ["params", "regret"])
+def test_targets_about_a_split(target, learnt):
+    result = next_run(learnt, 1e21, target=target, compute=5.76e23, most=3, drift=False)
+    assert (np.diff(result["sd_after"]) < 0).all() and "5.76e23" in result.attrs["target"]
+
+
+def test_the_mean_square_of_the_regret_target_is_the_expected_regret(learnt):
+    from bayescale.budgets.decide import decide
+
+    result = next_run(learnt, 1e21, target="regret", compute=1e23, drift=False)
+    decided = decide(learnt, 1e23, drift=False)
+    share = float(decided["expected_regret"][0, 0])
+    assert result.attrs["sd_now"] ** 2 == pytest.approx(share, rel=0.6)  # draws far out count less
+
+
+def test_drift_asks_for_larger_runs(learnt):
+    certain, wary = (next_run(learnt, 1e22, drift=drift, **AIM) for drift in (False, True))
+    # how much of the best run's gain a tenth of the budget brings: most of it if the law is right, else little
+    told = [
+        float(plan["gain"].where(plan["candidate_cost"] < 1e21, 0).max() / plan["gain"].max())
+        for plan in (certain, wary)
+    ]
+    assert told[0] > 2 * told[1]
+    assert any("exactly right" in text for text in next_warnings(certain))
+
+
+def test_candidates_of_ones_own_are_taken_once(learnt):
+    table = {"params": [1e8, 1e9, 3e9], "tokens": [1e10, 1e10, 2e10]}
+    result = next_run(learnt, 1e24, candidates=table, most=10, drift=False, **AIM)
+    assert sorted(result["params"].values) == [1e8, 1e9, 3e9]
+    few = next_run(learnt, 6.1e19, candidates=table, most=10, drift=False, **AIM)
+    assert set(few["params"].values) <= {1e8, 1e9}
+
+
+def test_table_statement_summary(learnt):
+    result = next_run(learnt, 1e21, most=2, drift=False, **AIM)
+    table = next_table(result)
+    assert list(table.columns[:4]) == ["params", "tokens", "tokens_per_param", "cost"] and (table.sd_share < 1).all()
+    assert next_statement(result).startswith("The 90 % band of log loss at N = 70B, D = 1.4T is ")
+    summary = json.loads(json.dumps(next_summary(result), allow_nan=False))
+    assert len(summary["plan"]) == result.sizes["run"] and summary["width_after"] < summary["width_now"]
+
+
+@pytest.mark.parametrize(
+    ("budget", "options", "message"),
+    [
+        (0, AIM, "budget = 0: a finite number above 0"),
+        (1e21, {}, "the target 'loss' is that of one run: give its params and tokens"),
+        (1e21, {"target": "params"}, "the target 'params' is about the split of one budget: give compute"),
+        (1e21, {"target": "fame", **AIM}, "unknown target 'fame'; the targets are loss, params, regret"),
+        (1e21, {"most": 0, **AIM}, "most = 0"),
+        (1e21, {"cost": "6*N*D*p", "given": {"p": "1..2"}, **AIM}, "a plan needs certain values"),
+        (1e10, AIM, "none of the 1 candidate runs is within the budget of 1e10: the cheapest costs"),
+        (
+            1e21,
+            {"candidates": {"params": [1e9]}, **AIM},
+            "candidates are a table with the columns 'params' and 'tokens'",
+        ),
+        (1e21, {"candidates": {"params": [-1], "tokens": [1]}, **AIM}, "params = -1: a planned run needs"),
+    ],
+)
+def test_requests_of_no_use(budget, options, message, learnt):
+    with pytest.raises(FitError, match=message):
+        next_run(learnt, budget, **options)

@@ -1,0 +1,124 @@
+import json
+
+import numpy as np
+import pytest
+from conftest import BESIROGLU, chinchilla_parameters
+
+from bayescale.budgets.allocate import allocate
+from bayescale.budgets.optimum import best_split
+from bayescale.budgets.problem import problem_of
+from bayescale.budgets.target import (
+    compute_gain,
+    gain_summary,
+    gain_table,
+    gain_warnings,
+    least_compute,
+    least_compute_summary,
+    least_compute_table,
+    least_compute_warnings,
+)
+from bayescale.errors import FitError
+
+
+@pytest.fixture(scope="module")
+def learnt(true_fit):
+    return true_fit(draws=400)
+
+
+@pytest.fixture(scope="module")
+def recipe(make_fit, crossed_runs):
+    """Fits around Besiroglu's constants with some of them changed."""
+
+    def make(scatter=0.0, **changed):
+        runs, rng = crossed_runs(), np.random.default_rng(5)
+        constants = {name: value * np.exp(scatter * rng.standard_normal(400)) for name, value in BESIROGLU.items()}
+        constants |= {name: constants[name] * factor for name, factor in changed.items()}
+        return make_fit("chinchilla", chinchilla_parameters(runs, **constants), runs)
+
+    return make
+
+
+def test_inverse_of_an_allocation(learnt):
+    there = allocate(learnt, [1e22])
+    goal = float(there["law_loss"].median())
+    result = least_compute(learnt, goal)
+    draws = there["law_loss"].values.ravel()
+    budgets = result["compute"].values.ravel()
+    # draws whose frontier lies above the goal need more than 1e22, those below less
+    assert ((budgets > 1e22) == (draws > goal)).all()
+    back = best_split(problem_of(learnt)[0], budgets[:, None]).loss
+    np.testing.assert_allclose(back, goal, rtol=1e-9)
+    np.testing.assert_allclose(6 * result["N"] * result["D"] / result["compute"], 1, rtol=1e-9)
+
+
+def test_closed_form_of_the_inverse(make_fit, crossed_runs):
+    """L*(C) = E + (A G^-alpha + B G^beta) (C/6)^-gamma, gamma = alpha beta/(alpha + beta)."""
+    runs = crossed_runs()
+    fit = make_fit("chinchilla", chinchilla_parameters(runs, **{k: np.full(4, v) for k, v in BESIROGLU.items()}), runs)
+    E, A, B, a, b = (BESIROGLU[name] for name in ("E", "A", "B", "alpha", "beta"))
+    G = (a * A / (b * B)) ** (1 / (a + b))
+    gamma = a * b / (a + b)
+    losses = np.array([2.6, 2.0, 1.83])
+    C = 6 * ((losses - E) / (A * G**-a + B * G**b)) ** (-1 / gamma)
+    result = least_compute(fit, losses)
+    np.testing.assert_allclose(result["compute"].values[0, 0], C, rtol=1e-6)
+
+
+def test_a_loss_below_the_floor_is_said_to_be_out_of_reach(learnt):
+    result = least_compute(learnt, [2.0, 1.5])
+    assert list(result["identified"].values) == [True, False] and result["p_reached"].values[1] == 0
+    assert np.isinf(result["compute"].values[..., 1]).all()
+    assert "100 % of the draws do not reach it" in " ".join(least_compute_warnings(result))
+    summary = least_compute_summary(result)
+    assert summary["targets"][0]["compute"]["q05"] < summary["targets"][0]["compute"]["q95"]
+    table = least_compute_table(result)
+    assert (table.compute_q05 < table.compute_q95).iloc[0] and np.isinf(table.compute_q50.iloc[1])
+
+
+def test_limits_make_a_loss_dearer(learnt):
+    free, bound = least_compute(learnt, 2.1), least_compute(learnt, 2.1, ratio=(200, None))
+    assert (bound["compute"] > free["compute"]).all()
+    np.testing.assert_allclose(bound["tokens_per_param"].values, 200, rtol=1e-6)
+
+
+def test_gain_of_a_recipe_that_sees_data_twice(recipe):
+    """A law whose D counts twice needs half of the tokens: with B -> B 2^-beta the gain is 2 at every budget."""
+    base, better = recipe(0.01), recipe(0.01, B=2 ** -BESIROGLU["beta"])
+    better["posterior"]["beta"] = base["posterior"]["beta"]
+    result = compute_gain(better, base, [1e21, 1e23])
+    np.testing.assert_allclose(result["gain"].median(("chain", "draw")), 2.0, rtol=0.02)
+    assert (result["p_better"].values == 1).all()
+    other = compute_gain(base, better, [1e21])
+    np.testing.assert_allclose(other["gain"].median(), 0.5, rtol=0.02)
+    assert other["p_better"].values[0] == 0
+    same = compute_gain(base, base, [1e21])
+    np.testing.assert_allclose(same["gain"], 1.0, rtol=1e-5)
+
+
+def test_gain_where_the_other_never_gets_there(recipe):
+    result = compute_gain(recipe(E=0.9), recipe(), 1e24)
+    assert np.isinf(result["gain"].values).all() and result["p_better"].values[0] == 1
+    summary = gain_summary(result)
+    assert summary["budgets"][0]["p_better"] == 1.0 and isinstance(gain_warnings(result), list)
+    assert list(gain_table(result).columns[:2]) == ["compute", "gain_q05"]
+
+
+def test_summaries_are_json(recipe, learnt):
+    from bayescale.display.terminal import plain
+
+    for summary in (
+        least_compute_summary(least_compute(learnt, [2.0, 1.5])),
+        gain_summary(compute_gain(learnt, learnt, 1e22)),
+    ):
+        json.dumps(plain(summary), allow_nan=False)
+
+
+@pytest.mark.parametrize("loss", [0, -1, np.nan, np.inf])
+def test_targets_of_no_use(loss, learnt):
+    with pytest.raises(FitError, match=r"loss = .*: a target above 0 is expected"):
+        least_compute(learnt, loss)
+
+
+def test_fits_of_unlike_draws(learnt, true_fit):
+    with pytest.raises(FitError, match="400 and 200 draws"):
+        compute_gain(learnt, true_fit(draws=200), 1e22)

@@ -1,0 +1,213 @@
+"""The log posterior that is sampled: against one written by hand with SciPy, and against PyMC's of the same model."""
+
+import numpy as np
+import pytest
+from pytensor.compile import Mode
+from scipy import special, stats
+
+from bayescale.engine.density import build_model, log_posterior, model_block, model_data
+from bayescale.engine.interpreted import gradients, log_densities
+from bayescale.fitting.starts import unbounded
+from bayescale.laws.formula import evaluate
+from bayescale.laws.law import column, law_loss, law_names, load_law, reference_constants, run_sizes, sample_priors
+from bayescale.laws.priors import DISTRIBUTIONS, Prior, from_real, to_real
+from bayescale.laws.scatter import NOISES, default_noise
+from bayescale.runs.read import read_runs
+
+PYTHON = Mode(linker="py", optimizer=None)  # nothing is rewritten or compiled
+
+
+@pytest.fixture
+def prepared(caller):
+    """Reference constants and the compiled density of a law on runs."""
+
+    def make(law, noise, runs):
+        constants = reference_constants(law, runs) | {"C_ref": float(np.exp(np.log(run_sizes(law, runs)).mean()))}
+        data = model_data(law, runs, constants)
+        return constants, data, caller(log_posterior(law, noise), data, model_block)
+
+    return make
+
+
+def positions(law, noise, rng, points):
+    draws = sample_priors(law, points, rng)
+    draws |= {"sigma": rng.uniform(0.003, 0.03, points), "tilt": rng.normal(0, 0.2, points)}
+    draws |= {"nu_minus_2": rng.uniform(0.5, 30, points), "overdispersion": rng.uniform(0.001, 0.1, points)}
+    priors = law.priors | NOISES[noise].priors
+    return {name: draws[name] for name in priors}, unbounded(draws, priors)
+
+
+# ---- written by hand ------------------------------------------------------------------------------------------------
+
+
+def by_hand(prior):
+    """Log density of the parameter itself, by SciPy, and log |d value / d real|."""
+    p = prior.params
+    match prior.dist:
+        case "Normal":
+            return stats.norm(p["mu"], p["sigma"]).logpdf, lambda x: 0.0
+        case "LogNormal":
+            return stats.lognorm(p["sigma"], scale=np.exp(p["mu"])).logpdf, np.log
+        case "Gamma":
+            return stats.gamma(p["alpha"], scale=1 / p["beta"]).logpdf, np.log
+        case "LogitNormal":
+            logit_normal = stats.norm(p["mu"], p["sigma"])
+            return lambda x: logit_normal.logpdf(special.logit(x)) - np.log(x * (1 - x)), lambda x: np.log(x * (1 - x))
+    raise NotImplementedError(prior.dist)
+
+
+@pytest.mark.parametrize(("law", "noise"), [("chinchilla", "student_t"), ("coupled", "normal")])
+def test_density_is_the_one_written_by_hand(law, noise, pile, rng, prepared):
+    law = load_law(law)
+    constants, _, call = prepared(law, noise, pile)
+    values, real = positions(law, noise, rng, points=5)
+    sizes = {"N": pile["params"].values, "D": pile["tokens"].values}
+    differences = []
+    for i in range(5):
+        at = {name: value[i] for name, value in values.items()}
+        expected = 0.0
+        for name, prior in (law.priors | NOISES[noise].priors).items():
+            density, jacobian = by_hand(prior)
+            expected += density(at[name]) + jacobian(at[name])
+        mean = np.log(law_loss(law, at | sizes | constants))
+        scale = 1e-4 + at["sigma"] * (pile["compute"].values / constants["C_ref"]) ** at["tilt"]
+        scatter = stats.t(2 + at["nu_minus_2"], mean, scale) if noise == "student_t" else stats.norm(mean, scale)
+        expected += scatter.logpdf(np.log(pile["loss"].values)).sum()
+        status, value, _ = call(real[i])
+        assert status == 0
+        differences.append(value - expected)
+    np.testing.assert_allclose(differences, differences[0], rtol=1e-9, atol=1e-7)  # the same constant everywhere
+
+
+# ---- against PyMC ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def runs_of_law(design, rng):
+    """Runs over the law's published range that the law itself has made."""
+
+    def make(law):
+        inputs, references = design(law, rng)
+        middle = {
+            name: float(DISTRIBUTIONS[prior.dist].quantile(0.5, **prior.params)) for name, prior in law.priors.items()
+        }
+        return runs_from(law, inputs, law_loss(law, middle | inputs | references))
+
+    return make
+
+
+def runs_from(law, inputs, made):
+    count = len(next(iter(inputs.values())))
+    made = np.broadcast_to(made, count)
+    columns = {column(symbol): values for symbol, values in inputs.items()}
+    columns |= {law.observed.column: np.clip(made, 0.05, 0.95) if law.observed.count else made}
+    columns |= {law.observed.count: np.full(count, 100.0)} if law.observed.count else {}
+    return read_runs(columns, law)
+
+
+def check_against_pymc(law, noise, runs, rng, prepared, points=3):
+    """Values up to a constant, and gradients, at points where PyMC's are finite."""
+    _, data, call = prepared(law, noise, runs)
+    _, real = positions(law, noise, rng, points)
+    model = build_model(law, noise, data)
+    names = [variable.name for variable in model.value_vars]
+    value, slope = (make(mode=PYTHON) for make in (model.compile_logp, model.compile_dlogp))
+    differences = []
+    function = log_posterior(law, noise)
+    check_interpreted(function, model_block(function, data), real, call, law.name)
+    for position in real:
+        at = {name: np.asarray(x) for name, x in zip(names, position, strict=True)}
+        theirs, gradient = float(value(at)), slope(at)
+        status, ours, ours_gradient = call(position)
+        if not (np.isfinite(theirs) and np.isfinite(gradient).all()):
+            continue
+        assert status == 0, (law.name, dict(zip(names, position, strict=True)))
+        differences.append(ours - theirs)
+        size = np.abs(gradient).max() + abs(theirs)
+        np.testing.assert_allclose(ours_gradient, gradient, rtol=1e-6, atol=1e-9 * size, err_msg=law.name)
+    assert differences, "no point where PyMC's density is finite"
+    np.testing.assert_allclose(differences, differences[0], rtol=1e-7, atol=1e-6, err_msg=law.name)
+
+
+def check_interpreted(function, data, real, call, name):
+    """NumPy's values and gradients are those of the compiled code, and what is not finite is so in both."""
+    far = np.concatenate([real, 40 * real])
+    values, slopes = gradients(function, data, far)
+    found = [call(position) for position in far]
+    expected = [value if status == 0 else -np.inf for status, value, _ in found]
+    np.testing.assert_allclose(values, expected, rtol=1e-10, err_msg=name)
+    together = log_densities(function, data, far)
+    finite = np.isfinite(values)
+    np.testing.assert_allclose(together[finite], values[finite], rtol=1e-12, err_msg=name)
+    beyond = np.array([status == 4 for status, _, _ in found])  # the density itself is not finite
+    assert np.isneginf(together[beyond]).all(), name
+    for i in range(len(real)):  # far out what is left of a gradient may be rounding errors, in both
+        size = np.abs(slopes[i]).max()
+        np.testing.assert_allclose(slopes[i], found[i][2], rtol=1e-7, atol=1e-9 * size, err_msg=name)
+
+
+@pytest.mark.parametrize("law", ["coupled", "coverage"])
+def test_density_and_gradient_are_pymcs(law, runs_of_law, rng, prepared):
+    law = load_law(law)
+    check_against_pymc(law, default_noise(law.observed.scale), runs_of_law(law), rng, prepared)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("law", law_names())
+def test_density_and_gradient_of_every_law_are_pymcs(law, runs_of_law, rng, prepared):
+    law = load_law(law)
+    for noise in NOISES:
+        if law.observed.scale in NOISES[noise].observed:
+            check_against_pymc(law, noise, runs_of_law(law), rng, prepared)
+
+
+@pytest.mark.slow
+def test_gradient_is_finite_at_the_start(runs_of_law, rng, prepared):
+    """Of every law's log posterior at the middle of its priors, where no chain should find a wall."""
+    for name in law_names():
+        law = load_law(name)
+        noise = default_noise(law.observed.scale)
+        _, _, call = prepared(law, noise, runs_of_law(law))
+        priors = law.priors | NOISES[noise].priors
+        middle = {name: DISTRIBUTIONS[prior.dist].quantile(0.5, **prior.params) for name, prior in priors.items()}
+        status, value, gradient = call(unbounded({key: np.array([x]) for key, x in middle.items()}, priors)[0])
+        assert status == 0 and np.isfinite(value) and (gradient != 0).mean() > 0.8, law.name
+
+
+PRIORS = {
+    "Normal": {"mu": 0.3, "sigma": 1.2},
+    "LogNormal": {"mu": 0.3, "sigma": 1.2},
+    "LogitNormal": {"mu": 0.3, "sigma": 1.2},
+    "HalfNormal": {"sigma": 1.2},
+    "Exponential": {"lam": 0.7},
+    "Gamma": {"alpha": 2.5, "beta": 1.7},
+    "Beta": {"alpha": 2.5, "beta": 1.7},
+    "Uniform": {"lower": -1.0, "upper": 3.0},
+    "TruncatedNormal": {"mu": 0.3, "sigma": 1.2, "lower": -1.0, "upper": 3.0},
+}
+
+
+@pytest.mark.parametrize("dist", DISTRIBUTIONS)
+def test_prior_on_the_real_line_is_pymcs(dist):
+    import pymc as pm
+    from pymc.distributions.transforms import logodds
+
+    with pm.Model() as model:
+        options = {"default_transform": logodds} if dist == "LogitNormal" else {}
+        getattr(pm, dist)("x", **PRIORS[dist], **options)
+    density = model.compile_logp(mode=PYTHON)
+    (name,) = (variable.name for variable in model.value_vars)
+    prior, grid = Prior(dist, PRIORS[dist]), np.linspace(-2.0, 2.0, 9)
+    values = from_real(prior, grid)
+    np.testing.assert_allclose(to_real(prior, values), grid, atol=1e-12)
+    ours = evaluate(DISTRIBUTIONS[dist].log_density, {"u": grid, "x": values, **PRIORS[dist]})
+    theirs = np.array([float(density({name: np.asarray(u)})) for u in grid])
+    np.testing.assert_allclose(ours - theirs, (ours - theirs)[0], atol=1e-10)
+
+
+def test_model_has_the_parameters_of_the_law_file(pile):
+    law = load_law("chinchilla")
+    constants = reference_constants(law, pile) | {"C_ref": 1e20}
+    model = build_model(law, "normal", model_data(law, pile, constants))
+    assert [variable.name for variable in model.free_RVs] == [*law.priors, "sigma", "tilt"]
+    assert [variable.name for variable in model.observed_RVs] == ["observed"]

@@ -1,0 +1,325 @@
+"""Which column is which: full names before letters, questions where two fit, and what is said of the rest."""
+
+import json
+
+import numpy as np
+import pytest
+
+import bayescale
+from bayescale.errors import RunsError
+from bayescale.fitting.diagnostics import fit_summary
+from bayescale.laws import law as law_module
+from bayescale.laws.law import load_law
+from bayescale.laws.law_file import parse_law
+from bayescale.runs.columns import SPELLINGS, plainly
+from bayescale.runs.read import read_notes, read_runs, read_text
+
+N, D = np.array([1e7, 1e7, 1e8, 1e8, 1e9]), np.array([1e9, 1e10, 2e9, 2e10, 1e11])
+LOSS = np.array([3.6, 3.3, 2.9, 2.7, 2.3])
+FULL = {"n_params": N, "n_tokens": D, "val_loss": LOSS}
+
+
+def read(table, law=None, **options):
+    runs = read_runs(table, law and load_law(law), **options)
+    return read_text(runs.attrs), read_notes(runs.attrs)
+
+
+def asks(table, *names, option, **options):
+    """Reading is refused by a sentence that names the columns and the option that settles it."""
+    with pytest.raises(RunsError) as error:
+        read_runs(table, **options)
+    for text in (*names, option):
+        assert text in str(error.value)
+
+
+# ---- what is read ---------------------------------------------------------------------------------------------------
+
+
+def test_what_was_read_is_one_line():
+    text, notes = read(FULL)
+    assert text == "loss = val_loss [nats], params = n_params, tokens = n_tokens, compute = 6 N D" and not notes
+    text, _ = read({"flops": 6 * N * D, "model_size": N / 1e6, "L": LOSS}, units={"params": "M", "loss": "bits"})
+    assert text == "loss = L [bits], params = model_size [M], tokens = compute / 6 N, compute = flops"
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    ["eval/loss", "eval_loss", "evalLoss", "Eval Loss", "eval.loss", "summary.eval/loss", "val/loss", "test-loss"],
+)
+def test_spellings_of_a_loss(spelling):
+    assert read({"params": N, "tokens": D, spelling: LOSS})[0].startswith(f"loss = {spelling} [nats]")
+
+
+@pytest.mark.parametrize(
+    ("role", "spelling"),
+    [
+        *(("params", name) for name in ("parameter_count", "model.n_params", "numParams", "n_params_total", "size")),
+        *(("params", name) for name in ("params_non_embedding", "non-embedding params", "config/model/num_params")),
+        *(("tokens", name) for name in ("total_tokens", "train/tokens_seen", "Token count", "data.tokens")),
+        *(("compute", name) for name in ("flops", "FLOPs", "total_flops", "train/flops", "training compute")),
+    ],
+)
+def test_spellings_of_sizes(role, spelling):
+    table = {"params": N, "tokens": D, "compute": 6 * N * D, "loss": LOSS}
+    table[spelling] = table.pop(role)
+    text, notes = read(table)
+    assert f"{role} = {spelling}" in text and not notes
+
+
+def test_no_spelling_has_two_meanings():
+    spelled = [plainly(name) for names in SPELLINGS.values() for name in names.split()]
+    assert len(spelled) == len(set(spelled))
+
+
+def test_runs_that_were_read_are_read_again_as_they_are():
+    table = FULL | {"train_loss": LOSS - 0.05, "L": [3, 6, 9, 12, 15]}
+    runs = read_runs(table, columns={"loss": "val_loss"})
+    again = read_runs(runs, load_law("coupled"))
+    assert again.identical(runs) and again.train_loss.values == pytest.approx(LOSS - 0.05)
+    other = read_runs(runs, columns={"loss": "train_loss"})
+    assert other.loss.values == pytest.approx(LOSS - 0.05) and "loss = train_loss" in read_text(other.attrs)
+    with pytest.raises(RunsError, match="have been read already"):
+        read_runs(runs, units={"tokens": "B"})
+
+
+# ---- letters --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("letter", "values", "role", "full"),
+    [
+        ("L", [3, 4, 6, 8, 12], "loss", "val_loss"),
+        ("D", [256, 512, 512, 768, 1024], "tokens", "n_tokens"),
+        ("N", [3, 4, 6, 8, 12], "params", "n_params"),
+    ],
+)
+def test_a_full_name_wins_over_a_letter_with_a_note(letter, values, role, full):
+    text, (note,) = read({letter: values} | FULL)
+    assert f"{role} = {full}" in text
+    assert note.startswith(f"{letter} is not read as {role}, {full} is") and f"--column {role}={letter}" in note
+
+
+def test_a_letter_in_another_unit_is_the_same_thing():
+    assert read(FULL | {"D": D / 1e9}) == read(FULL)
+
+
+@pytest.mark.parametrize(
+    ("more", "names", "role"),
+    [
+        ({"D": D[::-1]}, ("n_tokens", "D"), "tokens"),
+        ({"L": LOSS - 0.1}, ("val_loss", "L"), "loss"),
+        ({"Loss": LOSS - 0.1, "loss": LOSS}, ("Loss", "loss"), "loss"),
+        ({"train_loss": LOSS - 0.1}, ("val_loss", "train_loss"), "loss"),
+        ({"params_non_embedding": N * 0.8}, ("n_params", "params_non_embedding"), "params"),
+        ({"flops": 6 * N * D, "compute": 7 * N * D}, ("flops", "compute"), "compute"),
+    ],
+)
+def test_two_columns_that_could_be_the_same_thing_are_a_question(more, names, role):
+    for law in (None, load_law("coupled")):
+        asks(FULL | more, *names, option=f"--column {role}=", law=law)
+    settled = read_runs(FULL | more, columns={name: found for name, found in FULL_ROLES.items() if name == role})
+    assert f"{role} = {FULL_ROLES[role]}" in read_text(settled.attrs) or role == "loss"
+
+
+def test_a_loss_beside_a_training_loss_is_read():
+    table = FULL | {"train_loss": LOSS - 0.1, "loss": LOSS}
+    del table["val_loss"]
+    text, notes = read(table)
+    assert "loss = loss" in text and any("train_loss is not read as loss" in note for note in notes)
+    asks(table | {"val_loss": LOSS + 0.1}, "loss", "val_loss", option="--column loss=")
+
+
+FULL_ROLES = {"params": "n_params", "tokens": "n_tokens", "loss": "val_loss", "compute": "flops"}
+
+
+def test_two_columns_that_say_the_same_are_no_question():
+    assert read(FULL | {"flops": 6 * N * D, "compute": np.round(6 * N * D, -10)})[0].endswith("compute = flops")
+
+
+def test_two_letters_of_one_role_are_a_question():
+    asks({"N": N, "n": np.arange(5.0) + 1, "D": D, "loss": LOSS}, "N and n", option="--column params=")
+
+
+def test_a_letter_does_not_stand_for_a_column_of_its_name():
+    """L beside pile_loss: layers or a loss, who knows."""
+    asks({"N": N, "D": D, "L": LOSS, "pile_loss": LOSS}, "L and pile_loss", option="--column loss=")
+    asks({"N": N, "D": D, "L": [3, 4, 6, 8, 12]}, "whole numbers only, 3 to 12", option="--column loss=L")
+    asks({"N": N, "D": D, "pile_loss": LOSS}, "is it pile_loss?", option="--column loss=")
+    said = read({"N": N, "D": D, "L": [3, 4, 6, 8, 12]}, columns={"loss": "L"})
+    assert said[0].startswith("loss = L [nats]")
+
+
+def test_a_column_C_is_compute_where_it_goes_with_6_N_D():
+    text, (note,) = read(FULL | {"C": [2048] * 5})
+    assert text.endswith("compute = 6 N D") and note.startswith("C is not read as compute: its values, 2048 to 2048")
+    attention = 6 * N * D * (1 + 2.6 * (N / 4.6e6) ** -0.3)
+    assert read(FULL | {"C": attention})[0].endswith("compute = C")
+    assert read({"C": 6 * N * D, "D": D, "loss": LOSS})[0].endswith("params = compute / 6 D, tokens = D, compute = C")
+    assert "compute = C" in read(FULL | {"C": [2048] * 5}, columns={"compute": "C"})[0]
+
+
+# ---- perplexities, bits, standard errors -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["perplexity", "eval/ppl", "val_ppl"])
+def test_a_perplexity_is_a_question_and_not_a_loss(name):
+    table = {"params": N, "tokens": D, name: np.exp(LOSS)}
+    asks(table, name, "a perplexity", option="--unit loss=perplexity")
+    asks(table, name, "a perplexity", option="--unit loss=perplexity", columns={"loss": name})
+    assert read(table | {"loss": LOSS})[0].startswith("loss = loss [nats]")
+    assert read(table, columns={"loss": name}, units={"loss": "nats"})[0].startswith(f"loss = {name} [nats]")
+
+
+def test_bits_are_found_by_their_unit():
+    table = {"params": N, "tokens": D, "val_bpb": LOSS / 3}
+    asks(table, "val_bpb", option="--unit loss=bits_per_byte")
+    runs = read_runs(table, units={"loss": "bits"})
+    assert read_text(runs.attrs).startswith("loss = val_bpb [bits]")
+    assert runs.loss.values == pytest.approx(LOSS / 3 * np.log(2))
+
+
+@pytest.mark.parametrize("name", ["loss_se", "val_loss_stderr", "std_loss", "Loss SE"])
+def test_a_standard_error_that_is_not_used_is_told(name):
+    runs = read_runs(FULL | {name: [0.01] * 5})
+    (note,) = [note.text for note in bayescale.check_runs(runs) if note.code == "columns"]
+    assert note.startswith(f"{name} looks like the standard error of the loss and is not used")
+
+
+# ---- laws with inputs of their own -----------------------------------------------------------------------------------
+
+RATES = """
+title = "Decay of each group at a rate of its own"
+cite = "none"
+formula = "(a1*g1 + a2*g2)*exp(-(b1*g1 + b2*g2)*{name}) + 1"
+[observed]
+column = "y"
+scale = "linear"
+[priors]
+a1 = {{ dist = "LogNormal", mu = 0.5, sigma = 0.6, about = "amplitude" }}
+a2 = {{ dist = "LogNormal", mu = 0.5, sigma = 0.6, about = "amplitude" }}
+b1 = {{ dist = "LogNormal", mu = -1.5, sigma = 0.7, about = "rate" }}
+b2 = {{ dist = "LogNormal", mu = -1.5, sigma = 0.7, about = "rate" }}
+"""
+TRUTH = {"a1": 2.5, "a2": 2.0, "b1": 0.2, "b2": 0.4}
+
+
+def groups(name, rng):
+    """Two groups with their own rates, and the law of them; ``name`` is that of the column of times."""
+    age, first = np.tile([2.0, 4, 6, 8, 12, 16], 2), np.repeat([1.0, 0.0], 6)
+    law = parse_law(RATES.format(name=name), "rates")
+    values = TRUTH | {name: age, "g1": first, "g2": 1 - first}
+    y = law_module.law_loss(law, values) + 0.005 * rng.standard_normal(12)
+    return {name: age, "g1": first, "g2": 1 - first, "y": y}, law
+
+
+def test_a_law_of_groups_does_not_depend_on_the_alphabet(rng):
+    """The only difference is whether the name of the column comes before or after g1."""
+    seed = int(rng.integers(1e6))
+    fits = {}
+    for name in ("age", "time"):
+        runs, law = groups(name, np.random.default_rng(seed))
+        fits[name] = bayescale.fit(runs, law, draws=500)
+    for name, value in TRUTH.items():
+        one, other = (fit["posterior"][name].values for fit in fits.values())
+        np.testing.assert_array_equal(one, other)
+        assert abs(np.median(one) - value) < 5 * one.std()
+    forecast = bayescale.forecast(fits["time"], covariates={"time": 10.0, "g1": 0.0, "g2": 1.0})
+    assert np.isnan(forecast["predictions_constant_data"]["decades_beyond"]).all()
+    assert any("does not say what the size" in text for text in bayescale.forecast_warnings(forecast))
+    shown = bayescale.show(forecast)
+    assert "beyond" not in shown.header
+    summary = fit_summary(fits["time"])
+    assert "tilt" not in summary["parameters"] and summary["size"] is None
+    assert summary["read"] == "y = y, g1 = g1, g2 = g2, time = time"
+    with pytest.raises(bayescale.FitError, match="what the size of a run is"):
+        bayescale.reproduce(fits["time"], runs, below=3.0)
+
+
+SCORE = """
+title = "Share of items against a score that may be negative"
+cite = "none"
+formula = "low + (1 - low)*sigmoid({score} - mid)"
+[observed]
+column = "accuracy"
+scale = "proportion"
+count = "items"
+[priors]
+low = {{ dist = "LogitNormal", mu = -1.1, sigma = 0.3, about = "guessing" }}
+mid = {{ dist = "Normal", mu = 0, sigma = 3, about = "middle" }}
+"""
+
+
+def test_an_input_may_be_negative_unless_its_logarithm_or_power_is_taken():
+    score = np.linspace(-3, 3, 12)
+    table = {"score": score, "accuracy": 0.25 + 0.75 / (1 + np.exp(-score)), "items": [1000] * 12}
+    law = parse_law(SCORE.format(score="score"), "score")
+    assert read_runs(table, law).score.values == pytest.approx(score)
+    fit = bayescale.fit(table, law, draws=500)
+    assert abs(float(fit["posterior"]["mid"].median())) < 0.1
+    for formula in ("log(score)", "score**0.5", "(score/score_ref)**(-mid)", "score**(-2)", "sqrt(2*score)"):
+        with pytest.raises(RunsError, match="row 0: score = -3 "):
+            read_runs(table, parse_law(SCORE.format(score=formula), "score"))
+    squared = SCORE.format(score="score**k").replace("[observed]", '[where]\nk = "2"\n[observed]')
+    read_runs(table, parse_law(squared, "score"))
+    for formula in ("score**2", "log(1 + score**2)", "exp(score)", "(1 + score)**2", "log(score**2)"):
+        read_runs(table, parse_law(SCORE.format(score=formula), "score"))
+
+
+def test_the_size_may_be_named_in_the_law_file():
+    text = SCORE.format(score="log(age/age_ref)*width").replace("[observed]", 'size = "age"\n[observed]')
+    law = parse_law(text, "score")
+    assert law_module.size_column(law) == "age" and law_module.positive_columns(law) == {"age", "items"}
+    assert law_module.size_column(parse_law(text.replace('size = "age"', ""), "score")) is None
+
+
+def test_one_column_may_play_two_roles():
+    law = parse_law(
+        load_law("coupled").text.replace("L_ref * level", "L_ref * level * width**0"),
+        "wide",
+    )
+    runs = read_runs(FULL, law, columns={"width": "n_params"})
+    np.testing.assert_array_equal(runs.width, runs.params)
+    with pytest.raises(RunsError, match="given for both"):
+        read_runs(FULL, columns={"params": "n_params", "tokens": "n_params"})
+
+
+# ---- wherever runs are taken -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def table():
+    """Runs with a loss column that no spelling gives away, and tokens in billions."""
+    n, d = (grid.ravel() for grid in np.meshgrid([1e8, 2e8, 4e8, 8e8], [2e9, 8e9, 3e10], indexing="ij"))
+    loss = 1.7 + (n / 3e5) ** -0.35 + (d / 2e6) ** -0.33
+    return {"model_params": n, "train_tokens": d / 1e9, "pile_loss": loss * (1 + 0.001 * np.sin(np.arange(12)))}
+
+
+OPTIONS = {"columns": {"loss": "pile_loss"}, "units": {"tokens": "B"}}
+SAID = "loss = pile_loss [nats], params = model_params, tokens = train_tokens [B], compute = 6 N D"
+
+
+def test_columns_and_units_wherever_runs_are_taken(table):
+    fit = bayescale.fit(table, quick=True, **OPTIONS)
+    assert read_text(fit.attrs) == SAID and float(fit["constant_data"]["tokens"].max()) == 3e10
+    assert not [note for note in bayescale.check_runs(table, **OPTIONS) if note.code == "units"]
+    again = bayescale.reproduce(fit, table, **OPTIONS)
+    assert again.attrs["verdict"] == "same_bits" and read_text(again.attrs) == SAID
+    (one,) = bayescale.fit_many([(table, "coupled")], quick=True, **OPTIONS)
+    np.testing.assert_array_equal(one["posterior"]["alpha"], fit["posterior"]["alpha"])
+    with pytest.raises(bayescale.FitError, match="no cut leaves"):  # so few runs, but they were read
+        bayescale.backtest(table, **OPTIONS)
+    assert json.loads(fit_summary(fit)["read"].join('""')) == SAID
+    assert f"read: {SAID}" in bayescale.show(fit).notes
+    for function in (bayescale.fit, bayescale.backtest, bayescale.check_runs, bayescale.pymc_model):
+        with pytest.raises(RunsError, match="is it pile_loss"):
+            function(table)
+
+
+def test_columns_of_several_laws(table):
+    """What one of the laws needs may be named, though the first does not use it."""
+    runs = read_runs(
+        table, [load_law("power_params"), load_law("coupled")], columns={"tokens": "train_tokens", "loss": "pile_loss"}
+    )
+    assert "tokens = train_tokens" in read_text(runs.attrs)
+    with pytest.raises(RunsError, match="which law 'data_constrained' uses"):
+        read_runs(table, [load_law("coupled"), load_law("data_constrained")], **OPTIONS)

@@ -1,0 +1,230 @@
+import contextlib
+import dataclasses
+import gc
+import gzip
+import hashlib
+import http.server
+import threading
+
+import numpy as np
+import pytest
+
+from bayescale.errors import RunsError
+from bayescale.runs import datasets
+from bayescale.runs.datasets import DATASETS, fetch_dataset, fetch_file, load_dataset
+
+PACKED = gzip.compress(bytes(50_000_000), 9)
+CONTENT = b"C,N,D,loss\n6e18,1e8,1e10,3.1\n6e19,1e9,1e10,2.8\n"
+
+
+@pytest.fixture
+def server():
+    """A server on this machine that sends CONTENT as /runs.csv and counts what it was asked for."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            found = self.path in ("/runs.csv", "/half.csv")
+            if self.path in ("/endless.csv", "/packed.csv"):
+                self.send_response(200)
+                if self.path == "/packed.csv":
+                    self.send_header("Content-Encoding", "gzip")
+                self.end_headers()
+                with contextlib.suppress(OSError):
+                    for _ in range(1 if self.path == "/packed.csv" else 1000):
+                        self.wfile.write(PACKED if self.path == "/packed.csv" else b"x" * 1_000_000)
+                return
+            self.send_response(200 if found else 404)
+            self.send_header("Content-Length", str(len(CONTENT) if found else 0))
+            self.end_headers()
+            self.wfile.write(CONTENT[: 20 if self.path == "/half.csv" else None] if found else b"")
+
+        def log_message(self, *args):
+            pass
+
+    asked = []
+    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+
+    def stop():
+        running.shutdown()
+        thread.join()
+        running.server_close()
+
+    running.asked, running.stop = asked, stop
+    running.url = f"http://127.0.0.1:{running.server_address[1]}"
+    yield running
+    if thread.is_alive():
+        stop()
+
+
+@pytest.fixture
+def source(monkeypatch):
+    """The data set 'chinchilla', at another address and with another checksum."""
+
+    def change(url, content=CONTENT):
+        changed = dataclasses.replace(DATASETS["chinchilla"], url=url, sha256=hashlib.sha256(content).hexdigest())
+        monkeypatch.setitem(DATASETS, "chinchilla", changed)
+
+    return change
+
+
+# ---- the embedded runs ----------------------------------------------------------------------------------------------
+
+
+def test_pile():
+    runs = load_dataset("pile")
+    assert runs.sizes["run"] == 30 and len(np.unique(runs["family"])) == 6
+    odd = runs.isel(run=(runs["model"] == "Pythia-deduped 1.4B").values)
+    assert odd["loss"].item() == 1.889 and odd["remark"].item().startswith("published value looks wrong")
+    assert (runs["remark"] != "").sum() == 1
+    assert "arXiv:2304.03208" in runs.attrs["cite"] and runs.attrs["source"] == "pile"
+    np.testing.assert_allclose(runs["compute"], 6 * runs["params"] * runs["tokens"])
+    assert runs["loss"].min() == 1.519 and runs["params"].max() > 2e10
+
+
+def test_pile_is_the_default_and_needs_no_network(monkeypatch):
+    monkeypatch.setattr("socket.socket", None)
+    assert load_dataset().identical(load_dataset("pile")) and fetch_dataset("pile").sizes["run"] == 30
+    assert fetch_file("pile").is_file()
+
+
+def test_every_data_set_says_where_it_is_from():
+    for name, source in DATASETS.items():
+        assert "arXiv:" in source.cite and source.about, name
+        assert (source.url is None) == (source.sha256 is None)
+        if source.url:
+            assert source.url.startswith("https://") and len(source.sha256) == 64
+
+
+def test_data_set_that_is_not_embedded():
+    with pytest.raises(RunsError, match=r"'chinchilla' is not inside the package; fetch_dataset\('chinchilla'\) downl"):
+        load_dataset("chinchilla")
+
+
+@pytest.mark.parametrize("get", [load_dataset, fetch_dataset, fetch_file])
+def test_no_such_data_set(get):
+    with pytest.raises(RunsError, match=r"no data set 'pyle'; there are pile, chinchilla; did you mean 'pile'\?"):
+        get("pyle")
+
+
+# ---- downloads ------------------------------------------------------------------------------------------------------
+
+
+def test_download_is_verified_and_kept(server, source, tmp_path):
+    source(f"{server.url}/runs.csv")
+    runs = fetch_dataset("chinchilla", tmp_path)
+    assert list(runs["loss"].values) == [3.1, 2.8] and runs.attrs["source"] == "chinchilla"
+    server.stop()
+    assert fetch_dataset("chinchilla", tmp_path).identical(runs), "the second time needs no server"
+    assert server.asked == ["/runs.csv"]
+    assert fetch_file("chinchilla", tmp_path).read_bytes() == CONTENT
+
+
+def test_file_that_was_changed_on_disk_is_fetched_again(server, source, tmp_path):
+    source(f"{server.url}/runs.csv")
+    fetch_file("chinchilla", tmp_path).write_bytes(b"changed")
+    assert fetch_file("chinchilla", tmp_path).read_bytes() == CONTENT and len(server.asked) == 2
+
+
+@pytest.mark.parametrize("damage", [b"", CONTENT[:20], CONTENT[:-1], CONTENT.replace(b"3.1", b"3.2"), b"\xff" * 100])
+def test_damaged_file_in_the_cache(server, source, tmp_path, damage):
+    source(f"{server.url}/runs.csv")
+    (tmp_path / "chinchilla.csv").write_bytes(damage)
+    assert list(fetch_dataset("chinchilla", tmp_path)["loss"].values) == [3.1, 2.8] and len(server.asked) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["chinchilla.csv"]
+
+
+def test_interrupted_download(server, source, tmp_path):
+    """What is already there, damaged as it may be, stays; half a file is never put in its place."""
+    source(f"{server.url}/half.csv")
+    refused("data set 'chinchilla': .* cannot be downloaded: ", tmp_path)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "chinchilla.csv").write_bytes(b"older")
+    refused("data set 'chinchilla': .* cannot be downloaded: ", tmp_path)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"older"]
+
+
+def test_folder_in_the_place_of_the_file(server, source, tmp_path):
+    source(f"{server.url}/runs.csv")
+    (tmp_path / "chinchilla.csv").mkdir()
+    refused("data set 'chinchilla': cannot be kept in .*: Is a directory", tmp_path)
+
+
+def test_disk_that_is_full(server, source, full_disk):
+    source(f"{server.url}/runs.csv")
+    (full_disk / "more").write_bytes(bytes(4096))
+    refused("data set 'chinchilla': cannot be kept in .*: No space left on device", full_disk)
+    assert sorted(path.name for path in full_disk.iterdir()) == ["more", "others"]
+
+
+def test_read_only_folder_with_and_without_the_file(server, source, tmp_path, read_only):
+    source(f"{server.url}/runs.csv")
+    for name, content in (("good", CONTENT), ("bad", b"damaged"), ("empty", None)):
+        (tmp_path / name).mkdir()
+        if content is not None:
+            (tmp_path / name / "chinchilla.csv").write_bytes(content)
+        read_only(tmp_path / name)
+    assert fetch_dataset("chinchilla", tmp_path / "good").sizes["run"] == 2 and not server.asked
+    for name in ("bad", "empty"):
+        refused(
+            "data set 'chinchilla': cannot be kept in .*: (Read-only file system|Permission denied)", tmp_path / name
+        )
+
+
+def refused(message, folder):
+    with pytest.raises(RunsError, match=message) as error:
+        fetch_dataset("chinchilla", folder)
+    assert "\n" not in str(error.value)
+
+
+def test_wrong_checksum(server, source, tmp_path):
+    source(f"{server.url}/runs.csv", content=b"something else")
+    refused(
+        r"data set 'chinchilla': what http://127.* sent is not the published file \(its SHA-256 differs\)", tmp_path
+    )
+    assert not list(tmp_path.iterdir()), "nothing is kept"
+
+
+def test_not_found(server, source, tmp_path):
+    source(f"{server.url}/absent.csv")
+    refused(r"data set 'chinchilla': .*absent\.csv cannot be downloaded: the server answered 404", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_no_server(server, source, tmp_path):
+    server.stop()
+    source(f"{server.url}/runs.csv")
+    refused("data set 'chinchilla': .* cannot be downloaded: ConnectionError", tmp_path)
+    gc.collect()  # the exception holds the socket that was refused; here it may warn, in a later test it may not
+    assert not list(tmp_path.iterdir())
+
+
+def test_folder_that_cannot_be_made(server, source, tmp_path):
+    (tmp_path / "file").write_text("")
+    source(f"{server.url}/runs.csv")
+    refused("data set 'chinchilla': cannot be kept in .*file", tmp_path / "file" / "inside")
+
+
+def test_downloads_do_not_wait_for_ever(server, source, tmp_path, monkeypatch):
+    assert 0 < datasets.TIMEOUT_SECONDS <= 120
+    monkeypatch.setattr(datasets, "MAX_SECONDS", -1)
+    source(f"{server.url}/endless.csv")
+    refused(r"data set 'chinchilla': .*endless\.csv has not sent all of it within -1 s; nothing was kept", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_downloads_do_not_grow_for_ever(server, source, tmp_path):
+    source(f"{server.url}/endless.csv")
+    refused(r"data set 'chinchilla': .*endless\.csv sends more than 10 MB; nothing was kept", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_packed_is_not_unpacked(server, source, tmp_path):
+    """50 MB out of 50 kB: the bytes that were sent are not the file."""
+    source(f"{server.url}/packed.csv", content=bytes(10))
+    refused("data set 'chinchilla': what .* sent is not the published file", tmp_path)
+    source(f"{server.url}/packed.csv", content=PACKED)
+    assert fetch_file("chinchilla", tmp_path).stat().st_size == len(PACKED) < 100_000
