@@ -111,7 +111,7 @@ def test_every_public_function_says_what_it_does(name):
 
 def test_docstrings_as_markdown(docstrings):
     assert docstrings.markdown("of :func:`bayescale.fit`") == "of [`fit`][bayescale.fitting.fit.fit]"
-    assert docstrings.markdown("in :mod:`bayescale.forecasts.drift`") == "in `bayescale.drift`"
+    assert docstrings.markdown("in :mod:`bayescale.forecasts.drift`") == "in `bayescale.forecasts.drift`"
     assert docstrings.markdown("N* and D*, ``C**a`` too") == r"N\* and D\*, ``C**a`` too"
     text = "Say.\n\nParameters\n----------\nN, D : sizes,\n    both\nseed : of draws\n\nReturns\n-------\nTree of it\n"
     assert docstrings.with_sections(text, "DataTree") == (

@@ -361,7 +361,7 @@ def test_status_of_the_process(tmp_path):
     assert shell("laws", "--quiet").returncode == 0
 
 
-GRAPHS = {"pymc", "pytensor", "matplotlib", "arviz_plots", "dask", "distributed"}
+GRAPHS = {"pymc", "pytensor", "matplotlib", "arviz_plots", "distributed"}  # dask itself xarray imports, where it is
 STATISTICS = {"arviz_stats", "scipy.stats", "scipy.optimize"}  # a second of imports, and 40 MB
 
 
