@@ -53,8 +53,7 @@ def bear_fit_bytes(raw: bytes) -> bool:
 
 def use_fit(fit: Any, salt: int) -> None:
     """What is asked of an opened fit: its table and JSON, and now and then a forecast, a split, a page."""
-    from bayescale.cli.main import print_json
-    from bayescale.display.terminal import print_fit
+    from bayescale.display.terminal import print_fit, print_json
     from bayescale.fitting.diagnostics import fit_summary
     from bayescale.forecasts import drift
 

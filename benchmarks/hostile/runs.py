@@ -85,7 +85,7 @@ def bear_table(raw: bytes) -> bool:
 
 def use_runs(runs: Any, keep: bool = False) -> None:
     """What is done with runs before a fit, and with their columns in its file."""
-    from bayescale.cli.main import print_json
+    from bayescale.display.terminal import print_json
 
     bayescale.check_runs(runs)
     str(bayescale.show(runs))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bayescale.cli import main as cli
+from bayescale.cli.arguments import number
 from bayescale.display import terminal
 from bayescale.fitting import sampling
 from bayescale.fitting.store import open_fit, save_fit
@@ -222,7 +223,9 @@ def test_hostile_formula_runs_nothing(command, runs, tmp_path, hostile):
             ["forecast", "{fit}", "-N", "7B", "--at", "epochs=1", "--at", "epochs=2"],
             "--at epochs is given twice, 1 and 2",
         ),
-        (["fit", "{runs}", "--law", "kaplan", "-l", "chinchilla"], "-l is given 2 times; it takes one value"),
+        (["fit", "{runs}", "--law", "kaplan", "-l", "chinchilla"], "--law / -l is given 2 times; it takes one value"),
+        (["fit", "{runs}", "-lkaplan", "-lchinchilla"], "--law / -l is given 2 times; it takes one value"),
+        (["next", "{fit}", "-B1e21", "-N7B", "-qN8B"], "--params / -N is given 2 times; it takes one value"),
         (["fit", "{runs}", "--seed=1", "--seed=2"], "--seed is given 2 times; it takes one value"),
         (["forecast", "{fit}", "-N", "7Q", "-D", "1T"], "--params 7Q: not a number (write 70e9 or 70B)"),
         (["forecast", "{fit}", "-N", "7B", "-D", "0"], "--tokens 0: a finite number above 0 is expected"),
@@ -675,7 +678,7 @@ def test_same_seed_same_numbers(parsed, saved):
     ("text", "value"), [("70e9", 7e10), ("70B", 7e10), ("1.4T", 1.4e12), ("350m", 3.5e8), ("12k", 1.2e4), ("7", 7.0)]
 )
 def test_numbers_as_people_write_them(text, value):
-    assert cli._number("--params", text) == value
+    assert number("--params", text) == value
 
 
 def test_json_has_no_nan():

@@ -1,0 +1,208 @@
+"""What several commands take: options, and texts of the command line as runs, numbers, limits and pairs."""
+
+import difflib
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bayescale.errors import InputError, RunsError
+from bayescale.field import SUFFIXES, clipped
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from bayescale.laws.law import Law
+
+Runs = Annotated[str, typer.Argument(metavar="RUNS", help="CSV or parquet file of runs, or the name of a data set.")]
+FitFile = Annotated[Path, typer.Argument(metavar="FIT.nc", help="A fit saved by 'bayescale fit'.")]
+LawName = Annotated[str | None, typer.Option("--law", "-l", help="Name or path of a law; default: coupled.")]
+Noise = Annotated[str | None, typer.Option(help="student_t (default) or normal; beta_binomial for proportions.")]
+TableFile = Annotated[Path | None, typer.Option("--output", "-o", help="Save the table here (CSV).")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of tables.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors (and the JSON, if asked for).")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Same seed, same draws, on one machine.")]
+Columns = Annotated[
+    list[str] | None, typer.Option("--column", metavar="ROLE=NAME", help="Which column is which: loss=pile_loss ...")
+]
+Units = Annotated[
+    list[str] | None,
+    typer.Option("--unit", metavar="ROLE=UNIT", help="Units: params=M, tokens=B, loss=bits, compute=GFLOP ..."),
+]
+PlannedParams = Annotated[
+    list[str] | None, typer.Option("--params", "-N", help="Parameters of a planned run; may be repeated.")
+]
+PlannedTokens = Annotated[
+    list[str] | None, typer.Option("--tokens", "-D", help="Tokens of a planned run; may be repeated.")
+]
+PlannedAt = Annotated[
+    list[str] | None, typer.Option("--at", metavar="NAME=VALUE", help="Another input of the law: unique_tokens=4B.")
+]
+Compute = Annotated[
+    list[str], typer.Option("--compute", "-C", help="Budget: FLOP as the runs count it, or in the unit of --cost.")
+]
+CostFormula = Annotated[
+    str | None,
+    typer.Option("--cost", help="What a run costs: a formula of N, D and names in --given; default: its compute."),
+]
+Given = Annotated[
+    list[str] | None,
+    typer.Option("--given", metavar="NAME=VALUE", help="A number, a 90 % range 0.35..0.5, or Beta(alpha=40, beta=60)."),
+]
+ParamsLimit = Annotated[str | None, typer.Option("--params", "-N", help="Limits of N: 7B..70B, ..70B; 70B holds it.")]
+TokensLimit = Annotated[str | None, typer.Option("--tokens", "-D", help="Limits of D: ..2T, or 2T to hold it.")]
+RatioLimit = Annotated[str | None, typer.Option("--ratio", help="Limits of tokens per parameter: 20..200.")]
+UniqueTokens = Annotated[
+    str | None, typer.Option("--unique-tokens", help="Distinct tokens there are, for laws of repeated data.")
+]
+Menu = Annotated[
+    str | None, typer.Option("--menu", help="Architectures to choose from: 1B,3B,7B, or a CSV with a column params.")
+]
+Horizon = Annotated[float, typer.Option(help="Longest forecast to score, in decades of compute.")]
+Workers = Annotated[int | None, typer.Option("--workers", help="Refit in this many worker processes.")]
+Scheduler = Annotated[
+    str | None, typer.Option("--scheduler", metavar="tcp://HOST:PORT", help="Refit on the cluster of a Dask scheduler.")
+]
+
+
+def runs_given(
+    given: str, column: Sequence[str] | None, unit: Sequence[str] | None, law: "Law | Sequence[Law] | None" = None
+) -> "xr.Dataset":
+    """Runs of a file, or of the data set of that name."""
+    from bayescale.runs.datasets import DATASETS, fetch_dataset
+    from bayescale.runs.read import read_runs
+
+    # a name without a folder or an ending may be that of a data set; fetch_dataset knows which is meant, or says so
+    plain = given.replace("-", "_").isidentifier() and not os.path.exists(given)
+    meant = plain and difflib.get_close_matches(given, DATASETS, n=1)
+    source = fetch_dataset(given) if meant else given
+    return read_runs(source, law, columns=pairs("--column", column), units=pairs("--unit", unit))
+
+
+def laws_given(text: str) -> "list[Law]":
+    """Laws by name or path, separated by commas."""
+    from bayescale.laws.law import load_law
+
+    return [load_law(name.strip()) for name in text.split(",") if name.strip()]
+
+
+def check_output(path: Path | None, example: str, *inputs: "str | Path | None") -> None:
+    """Before the work: can the file be where it was asked for, and is it none of those that are read?"""
+    from bayescale.jobs.files import check_writable
+
+    if path is None:
+        return
+    check_writable(path, example)
+    for given in inputs:
+        if given is not None and path.exists() and os.path.exists(given) and path.samefile(given):
+            raise InputError(f"{path} is what is read; give the result another name, such as {example}")
+
+
+def executor_given(workers: int | None, scheduler: str | None) -> int | str | None:
+    """What refits, as :func:`bayescale.open_executor` takes it."""
+    if workers is not None and scheduler is not None:
+        raise InputError("--workers are on this machine, --scheduler has workers of its own: give one of them")
+    if workers is not None and workers < 1:
+        raise InputError(f"--workers {workers}: a number of worker processes of at least 1 is expected")
+    return workers if scheduler is None else scheduler
+
+
+def pairs(
+    option: str, given: Sequence[str] | None, form: str = "ROLE=NAME", example: str = "loss=val_loss"
+) -> dict[str, str]:
+    """``ROLE=NAME`` of an option that may be repeated."""
+    found: dict[str, str] = {}
+    for text in given or ():
+        key, equals, value = text.partition("=")
+        if not (key and equals and value):
+            raise InputError(f"{option} {clipped(text)}: {form} is expected, such as {option} {example}")
+        if key in found:
+            raise InputError(f"{option} {clipped(key)} is given twice, {clipped(found[key])} and {clipped(value)}")
+        found[key] = value
+    return found
+
+
+def split_options(
+    cost: str | None,
+    given: Sequence[str] | None,
+    params: str | None,
+    tokens: str | None,
+    ratio: str | None,
+    unique_tokens: str | None = None,
+    menu: str | None = None,
+) -> dict[str, Any]:
+    """Options of a split as the library takes them."""
+    return {
+        "cost": cost,
+        "given": values_given(given),
+        "params": limit("--params", params),
+        "tokens": limit("--tokens", tokens),
+        "ratio": limit("--ratio", ratio),
+        "unique_tokens": number("--unique-tokens", unique_tokens),
+        "menu": _menu(menu),
+    }
+
+
+def values_given(given: Sequence[str] | None) -> dict[str, Any]:
+    """Numbers of --given as numbers (2T too), ranges and priors as they stand: the library reads them."""
+    values: dict[str, Any] = {}
+    for name, text in pairs("--given", given, "NAME=VALUE", "T=1e12").items():
+        try:
+            values[name] = number("--given", text)
+        except InputError:
+            values[name] = text
+    return values
+
+
+def limit(option: str, text: str | None) -> Any:
+    """``7B..70B``, ``..70B`` and ``7B..`` are limits, ``70B`` holds."""
+    if text is None or ".." not in text:
+        return number(option, text)
+    low, _, high = text.partition("..")
+    return tuple(number(option, end or None) for end in (low, high))
+
+
+def _menu(text: str | None) -> Any:
+    if text is None or os.path.exists(text) or text.endswith(".csv"):
+        return columns_of("--menu", text)
+    return [number("--menu", size) for size in text.split(",") if size]
+
+
+def columns_of(option: str, path: str | None) -> dict[str, Any] | None:
+    """Columns of numbers of a CSV file."""
+    if path is None:
+        return None
+    from bayescale.runs.read import read_columns
+
+    try:
+        return read_columns(path)
+    except RunsError as error:
+        raise InputError(f"{option} {error}") from None
+
+
+def named_numbers(option: str, given: Sequence[str] | None) -> dict[str, float]:
+    """``NAME=VALUE`` of an option, values as numbers."""
+    return {name: number(option, value, positive=False) for name, value in pairs(option, given).items()}
+
+
+def numbers(option: str, given: Sequence[str] | None) -> list[float]:
+    """Numbers of an option that may be repeated."""
+    return [number(option, text) for text in given or ()]
+
+
+def number(option: str, text: str | None, positive: bool = True) -> Any:
+    """A number as people write it: 70e9, 70B, 1.4T; None where the option is not given."""
+    if text is None:
+        return None
+    power = dict(SUFFIXES).get(text[-1:].upper(), 0)
+    try:
+        value = float(text[:-1] if power else text) * 10.0**power
+    except ValueError:
+        several = f"; for several give the option again, {option} 1B {option} 7B" if "," in text else ""
+        raise InputError(f"{option} {clipped(text)}: not a number (write 70e9 or 70B{several})") from None
+    if not (math.isfinite(value) and (value > 0 or not positive)):
+        raise InputError(f"{option} {clipped(text)}: a finite number{' above 0' if positive else ''} is expected")
+    return value

@@ -1,0 +1,154 @@
+"""Commands about fits: fit, show, reproduce."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bayescale.cli.arguments import (
+    Columns,
+    FitFile,
+    Json,
+    LawName,
+    Noise,
+    Quiet,
+    Runs,
+    Seed,
+    Units,
+    check_output,
+    number,
+    runs_given,
+)
+from bayescale.display.tables import reproduction_cells
+from bayescale.display.terminal import print_fit, print_json, print_read, print_table, print_warnings, say, working
+from bayescale.errors import InputError
+from bayescale.field import number_text
+from bayescale.laws.law import DEFAULT_LAW
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+def fit(
+    runs: Runs,
+    law: LawName = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Save the fit here (NetCDF).")] = None,
+    noise: Noise = None,
+    draws: Annotated[int, typer.Option(help="Draws of each chain; chains go on where so few are not enough.")] = 1000,
+    chains: Annotated[int, typer.Option(help="Chains.")] = 4,
+    below: Annotated[
+        str | None, typer.Option(help="Fit only the runs below this compute (or other size of the law), e.g. 1e22.")
+    ] = None,
+    column: Columns = None,
+    unit: Units = None,
+    quick: Annotated[
+        bool | None,
+        typer.Option(
+            "--quick/--no-quick",
+            help="Importance sampling where it vouches for itself, else chains; default for over 50 000 runs.",
+        ),
+    ] = None,
+    allow_unconverged: Annotated[bool, typer.Option(help="Keep a fit that did not converge, marked as such.")] = False,
+    seed: Seed = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Sample the posterior of a law given runs."""
+    from bayescale.laws.law import NO_SIZE, load_law, size_column
+
+    chosen = load_law(DEFAULT_LAW if law is None else law)
+    data = runs_given(runs, column, unit, chosen)
+    most = number("--below", below)
+    if most is not None:
+        if (size := size_column(chosen)) is None:
+            raise InputError(f"--below {most:g}: {NO_SIZE}")
+        data = _below(data, size, most)
+    check_output(output, "fit.nc", runs, law)
+    _say_how_long(data.sizes["run"], quick, quiet or as_json)
+    with working("compiling and sampling", quiet or as_json):
+        from bayescale.fitting.diagnostics import fit_summary
+        from bayescale.fitting.fit import fit as fit_law  # 'fit' is this command
+        from bayescale.fitting.store import save_fit
+
+        options = {"noise": noise, "draws": draws, "chains": chains, "seed": seed, "quick": quick}
+        tree = fit_law(data, chosen, **options, allow_unconverged=allow_unconverged)
+    if most is not None:
+        tree.attrs["below"] = most
+    if output is not None:
+        save_fit(tree, output)
+    if as_json:
+        print_json(fit_summary(tree))
+    elif not quiet:
+        print_fit(tree)
+        if output is not None:
+            say(f"saved: {output}")
+
+
+def _say_how_long(count: int, quick: bool | None, silent: bool) -> None:
+    """What is done of very many runs, before it takes its time."""
+    from bayescale.fitting.fit import many_runs
+
+    if (many := many_runs(count)) and not silent:
+        then = "a quick answer is tried first (--no-quick: chains at once)" if quick is not False else "--quick may do"
+        say(f"note: {many}; {then}", file=sys.stderr)
+
+
+def _below(runs: "xr.Dataset", size: str, most: float) -> "xr.Dataset":
+    kept = runs.isel(run=(runs[size] < most).values)
+    if not kept.sizes["run"]:
+        smallest, unit = float(runs[size].min()), " FLOP" if size == "compute" else ""
+        raise InputError(
+            f"--below {number_text(most, 6)} leaves no run: the smallest {size} is {number_text(smallest)}{unit}"
+        )
+    return kept
+
+
+def show(fit: FitFile, as_json: Json = False, quiet: Quiet = False) -> None:
+    """What is in a fit: runs, law (shipped, changed or your own), priors, convergence, notes, versions."""
+    from bayescale.display.contents import contents_tables, fit_contents
+    from bayescale.fitting.store import open_fit
+
+    opened = open_fit(fit)
+    if as_json:
+        print_json(fit_contents(opened))
+    elif not quiet:
+        for position, table in enumerate(contents_tables(opened)):
+            if position:
+                say("")
+            print_table(table)
+            for note in table.notes:
+                say(note)
+            print_warnings(table.warnings)
+
+
+def reproduce(
+    fit: FitFile,
+    runs: Runs,
+    below: Annotated[
+        str | None, typer.Option("--below", help="Only the runs below this compute; default: as the fit was made.")
+    ] = None,
+    column: Columns = None,
+    unit: Units = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make a fit again from its runs: same bits, same within Monte Carlo error (status 0), or not (status 1)."""
+    from bayescale.fitting.fit import law_of
+    from bayescale.fitting.reproduce import REPRODUCED, reproduction_summary, reproduction_table
+    from bayescale.fitting.reproduce import reproduce as fit_again  # 'reproduce' is this command
+    from bayescale.fitting.store import open_fit
+
+    opened = open_fit(fit)
+    data = runs_given(runs, column, unit, law_of(opened))
+    with working("fitting again", quiet or as_json):
+        result = fit_again(opened, data, below=number("--below", below))
+    if as_json:
+        print_json(reproduction_summary(result))
+    elif not quiet:
+        print_read(data.attrs)
+        if result.sizes["quantity"]:
+            print_table(reproduction_cells(reproduction_table(result)))
+        say(result.attrs["statement"])
+    if result.attrs["verdict"] not in REPRODUCED:
+        raise typer.Exit(1)
