@@ -13,8 +13,8 @@ from bayescale.errors import FitError
 from bayescale.field import quantity_text
 from bayescale.fitting.diagnostics import PARETO_K_MAX, diagnostics
 from bayescale.fitting.doors import flag, opened_fit
+from bayescale.fitting.draws import smoothed_weights
 from bayescale.fitting.fit import check_seed, draws_of, law_of, part_of, refit
-from bayescale.fitting.pareto import smoothed_weights
 from bayescale.jobs.batch import Failure, run_batch
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.law import column, law_loss, run_sizes

@@ -10,7 +10,7 @@ import xarray as xr
 from scipy.special import fdtri
 
 from bayescale.field import TRAINING, number_text
-from bayescale.fitting.chains import e_bfmi, ess_tail, r_hat_and_ess
+from bayescale.fitting.draws import e_bfmi, ess_bulk, ess_tail, r_hat
 from bayescale.laws.law import Law, law_derived, sample_priors, size_column
 from bayescale.laws.law_file import parse_law
 from bayescale.runs.lint_values import SCATTER_MAX
@@ -26,6 +26,7 @@ CHANCE_MAX = 0.0005  # probability that perfect draws fail by r-hat, and that th
 # of N independent draws an estimate of their number is above N / (1 + ESS_SCATTER / N) but for that probability, of 12
 # quantities, in the bulk and in the tails: simulated, from 400 draws to where that is ESS_MIN
 ESS_SCATTER = 1400.0
+BAND = {"median": 0.5, "q05": 0.05, "q95": 0.95}  # what a summary shows of a quantity
 E_BFMI_MIN = 0.3  # Betancourt 2016, arXiv:1604.00695: below it the chains do not reach the tails of the energy
 R_HAT_APART = 1.1  # above it more draws would not help: chains are in different places
 PARETO_K_MAX = 0.7  # Vehtari et al. 2024: above it importance sampling does not vouch for its estimate
@@ -59,26 +60,28 @@ def check_convergence(posterior: xr.Dataset, stats: xr.Dataset) -> dict[str, Any
     """r-hat, effective draws, divergences and E-BFMI against their limits; ``why`` names the worst offender,
     ``remedy`` says what to try, and ``draws_wanted`` how many times as many draws would pass (1 where they do, None
     where draws are not what is missing)."""
-    draws = draws_by_name(posterior)
-    mixed = {name: r_hat_and_ess(values) for name, values in draws.items()}
-    r_hat, ess = ({name: pair[i] for name, pair in mixed.items()} for i in (0, 1))
-    tail = {name: ess_tail(values, (0.05, 0.95)) for name, values in draws.items()}  # the ends of the reported bands
-    chains, count = next(iter(draws.values())).shape
-    r_hat_max, ess_min = r_hat_limit(chains, count, len(draws)), ess_limit(chains * count)
+    names, values = draws_by_name(posterior)
+    mixing, bulk, tail = r_hat(values), ess_bulk(values), ess_tail(values, (BAND["q05"], BAND["q95"]))
+    quantities, chains, count = values.shape
+    r_hat_max, ess_min = r_hat_limit(chains, count, quantities), ess_limit(chains * count)
     divergences = int(stats["diverging"].sum())
     # a quick answer has no energy
     bfmi = float(e_bfmi(stats["energy"].transpose("chain", "draw").values).min()) if "energy" in stats else None
-    worst_r, worst_e, worst_t = max(r_hat, key=r_hat.get), min(ess, key=ess.get), min(tail, key=tail.get)
+    worst_r, worst_e, worst_t = mixing.argmax(), bulk.argmin(), tail.argmin()  # NaN comes before all numbers
     objections, remedies = [], []
-    if not r_hat[worst_r] < r_hat_max:
-        objections.append(f"r-hat of '{worst_r}' is {r_hat[worst_r]:.3f} (must be below {number_text(r_hat_max, 4)})")
-        if not r_hat[worst_r] < R_HAT_APART:
+    if not mixing[worst_r] < r_hat_max:
+        objections.append(
+            f"r-hat of '{names[worst_r]}' is {mixing[worst_r]:.3f} (must be below {number_text(r_hat_max, 4)})"
+        )
+        if not mixing[worst_r] < R_HAT_APART:
             remedies.append("a law with fewer parameters, for the runs allow more than one answer")
-    if not ess[worst_e] > ess_min:
-        objections.append(f"effective draws of '{worst_e}' are {ess[worst_e]:.0f} (must be above {ess_min:.0f})")
+    if not bulk[worst_e] > ess_min:
+        objections.append(
+            f"effective draws of '{names[worst_e]}' are {bulk[worst_e]:.0f} (must be above {ess_min:.0f})"
+        )
     elif not tail[worst_t] > ess_min:
         objections.append(
-            f"effective draws of the tails of '{worst_t}' are {tail[worst_t]:.0f} (must be above {ess_min:.0f})"
+            f"effective draws of the tails of '{names[worst_t]}' are {tail[worst_t]:.0f} (must be above {ess_min:.0f})"
         )
     if divergences > DIVERGENCES_MAX * stats["diverging"].size:
         objections.append(f"{divergences} divergences (at most {int(DIVERGENCES_MAX * stats['diverging'].size)})")
@@ -90,28 +93,29 @@ def check_convergence(posterior: xr.Dataset, stats: xr.Dataset) -> dict[str, Any
     if objections and not remedies:
         remedies.append("more draws (draws=4000, --draws 4000)")
         # effective draws grow as draws do, r-hat^2 - 1 falls as one over them
-        wanted = max(ESS_MIN / min(ess[worst_e], tail[worst_t]), (r_hat[worst_r] ** 2 - 1) / (R_HAT_MAX**2 - 1))
+        wanted = max(ESS_MIN / min(bulk[worst_e], tail[worst_t]), (mixing[worst_r] ** 2 - 1) / (R_HAT_MAX**2 - 1))
     return {
         "converged": not objections,
         "clean": not objections and divergences <= DIVERGENCES_CLEAN * stats["diverging"].size,
         "why": "; ".join(objections),
         "remedy": "; ".join(remedies),
         "divergences": divergences,
-        "r_hat_max": r_hat[worst_r],
+        "r_hat_max": float(mixing[worst_r]),
         "r_hat_limit": r_hat_max,
-        "ess_min": ess[worst_e],
-        "ess_tail_min": tail[worst_t],
+        "ess_min": float(bulk[worst_e]),
+        "ess_tail_min": float(tail[worst_t]),
         "ess_limit": ess_min,
         "draws_wanted": wanted if wanted is not None and math.isfinite(wanted) else None,
         "e_bfmi": bfmi if bfmi is not None and math.isfinite(bfmi) else None,
-        "r_hat": r_hat,
-        "ess_bulk": ess,
+        "r_hat": dict(zip(names, mixing.tolist(), strict=True)),
+        "ess_bulk": dict(zip(names, bulk.tolist(), strict=True)),
     }
 
 
-def draws_by_name(posterior: xr.Dataset) -> dict[str, np.ndarray]:
-    """The draws [chain, draw] of every variable of a posterior."""
-    return {str(name): values.transpose("chain", "draw").values for name, values in posterior.data_vars.items()}
+def draws_by_name(posterior: xr.Dataset) -> tuple[list[str], np.ndarray]:
+    """Names of the variables of a posterior, and their draws [variable, chain, draw]."""
+    drawn = [values.transpose("chain", "draw").values for values in posterior.data_vars.values()]
+    return [str(name) for name in posterior.data_vars], np.stack(drawn)
 
 
 def check_identification(
@@ -249,22 +253,19 @@ def trust_warnings(report: Mapping[str, Any]) -> list[str]:
     return warnings + [note["text"] for note in report.get("noted", ()) if note["code"] not in said]
 
 
-def _row(values: np.ndarray, report: Mapping[str, Any]) -> dict[str, float]:
-    """What a summary says of one quantity, from its draws [chain, draw]."""
-    median, low, high = map(float, np.quantile(values, (0.5, 0.05, 0.95)))
-    r_hat, ess = r_hat_and_ess(values)
-    if report.get("method") == "importance":
-        # the weights say what the draws are worth; there are no chains to compare
-        r_hat, ess = math.nan, min(ess, report["ess_min"])
-    return {"median": median, "q05": low, "q95": high, "r_hat": r_hat, "ess_bulk": ess}
-
-
 def fit_summary(tree: xr.DataTree) -> dict[str, Any]:
     """A fit for machines: ``law``, ``source``, ``runs``, what was ``read`` of them, ``size`` (the column that says how
     large a run is, or None), ``parameters`` (median, q05, q95, r_hat, ess_bulk of each
     parameter and derived quantity), ``regimes``, ``diagnostics`` and ``notes`` of the lint."""
     posterior = tree["posterior"].to_dataset()
     report, law = diagnostics(tree), parse_law(tree.attrs["law_text"], tree.attrs["law"])
+    names, values = draws_by_name(posterior)
+    columns = {key: np.quantile(values, level, axis=(1, 2)) for key, level in BAND.items()}
+    columns |= {"r_hat": r_hat(values), "ess_bulk": ess_bulk(values)}
+    if report.get("method") == "importance":
+        # the weights say what the draws are worth; there are no chains to compare
+        columns["r_hat"][:] = math.nan
+        columns["ess_bulk"] = np.minimum(columns["ess_bulk"], report["ess_min"])
     return {
         "law": tree.attrs["law"],
         "source": tree.attrs["source"],
@@ -272,8 +273,9 @@ def fit_summary(tree: xr.DataTree) -> dict[str, Any]:
         "read": read_text(tree.attrs),
         "size": size_column(law),
         "parameters": {
-            name: _row(values, report) | {"identified": name not in report["not_identified"]}
-            for name, values in draws_by_name(posterior).items()
+            name: {key: float(column[i]) for key, column in columns.items()}
+            | {"identified": name not in report["not_identified"]}
+            for i, name in enumerate(names)
             if name != "tilt" or size_column(law) is not None  # without sizes nothing is learnt of it
         },
         "regimes": regimes(law, posterior, report["not_identified"]),

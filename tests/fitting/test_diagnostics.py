@@ -8,7 +8,6 @@ import xarray as xr
 from scipy import stats
 
 from bayescale.fitting import diagnostics as diagnostics_module
-from bayescale.fitting.chains import r_hat_and_ess
 from bayescale.fitting.diagnostics import (
     R_HAT_MAX,
     check_convergence,
@@ -18,6 +17,7 @@ from bayescale.fitting.diagnostics import (
     r_hat_limit,
     regimes,
 )
+from bayescale.fitting.draws import r_hat
 from bayescale.laws.law import law_derived, load_law, sample_priors
 from bayescale.laws.law_file import parse_law
 
@@ -70,7 +70,7 @@ def test_chance_takes_r_hat_past_its_limit_as_often_as_it_says(shape, rng, monke
     monkeypatch.setattr(diagnostics_module, "CHANCE_MAX", 0.1)
     monkeypatch.setattr(diagnostics_module, "R_HAT_MAX", 0.0)
     limit = r_hat_limit(*shape)
-    past = sum(r_hat_and_ess(rng.standard_t(2, shape))[0] > limit for _ in range(300))
+    past = (r_hat(rng.standard_t(2, (300, *shape))) > limit).sum()
     assert 0.02 * 300 < past < stats.binom(300, 0.1).isf(1e-5)
 
 
@@ -115,8 +115,23 @@ def test_bad_chains_fail(shape, rng):
         "narrow": good[0] * (1 - 0.9 * one),
     }
     bad["slow"] = np.cumsum(good[0], axis=1)
+    bad["constant"] = np.full_like(good[0], 3.0)
+    bad["no number"] = np.where(np.arange(shape[1]) == 1, np.nan, good[0])
     for name, values in bad.items():
-        assert not gate(np.concatenate([values[None], good[1:]])), name
+        for place in (0, 11):
+            assert not gate(np.insert(good[1:], place, values, axis=0)), (name, place)
+
+
+def test_infinite_draws_pass_where_they_are_mixed(rng):
+    """A derived quantity that overflows in some draws is ranked like any other."""
+    good = rng.standard_normal((2, 4, 1000))
+    assert gate(np.where(good > 2, np.inf, good))
+    stuck = np.where(np.arange(4)[:, None] == 0, np.inf, good)
+    assert not gate(stuck)
+
+
+def test_too_few_draws_fail(rng):
+    assert not gate(rng.standard_normal((3, 4, 3)))
 
 
 def test_kernel_density_is_scipys(rng):

@@ -1,0 +1,75 @@
+"""What draws are worth: r-hat, effective draws, E-BFMI and Pareto-smoothed importance weights, as arviz-stats has them.
+
+What it cannot tell is NaN, or an infinite Pareto k: the gate and LOO take neither for good.
+
+References
+----------
+Vehtari, Gelman, Simpson, Carpenter, Buerkner 2021, doi:10.1214/20-BA1221 (r-hat, effective draws); Betancourt 2016,
+arXiv:1604.00695 (E-BFMI); Vehtari, Simpson, Gelman, Yao, Gabry 2024, arXiv:1507.02646 (Pareto smoothing).
+"""
+
+from typing import Any
+
+import numpy as np
+from scipy.special import logsumexp
+
+
+def _array_stats() -> Any:
+    """Imported when it is used: scipy.stats comes with it, which takes a second."""
+    from arviz_stats.base import array_stats
+
+    return array_stats
+
+
+def r_hat(draws: np.ndarray) -> np.ndarray:
+    """Rank-normalised split r-hat [...], the larger of bulk and tails, of draws [..., chain, draw].
+
+    NaN where a draw is NaN, where all draws are the same, or of fewer than 4 draws or 2 chains.
+    """
+    with np.errstate(all="ignore"):  # draws that are infinite, or all the same
+        return _array_stats().rhat(draws)
+
+
+def ess_bulk(draws: np.ndarray) -> np.ndarray:
+    """Effective draws [...] of the bulk of draws [..., chain, draw]; NaN where a draw is NaN, or of fewer than 4."""
+    with np.errstate(all="ignore"):
+        return _array_stats().ess(draws, method="bulk")
+
+
+def ess_tail(draws: np.ndarray, probabilities: tuple[float, float]) -> np.ndarray:
+    """Effective draws [...] of the shares below two quantiles, such as (.05, .95), the smaller; NaN as above."""
+    with np.errstate(all="ignore"):
+        return _array_stats().ess(draws, method="tail", prob=probabilities)
+
+
+def e_bfmi(energy: np.ndarray) -> np.ndarray:
+    """E-BFMI [chain] of energies [chain, draw]: squared steps between draws over their variance."""
+    with np.errstate(all="ignore"):
+        return _array_stats().bfmi(energy)
+
+
+def smoothed_weights(log_ratios: np.ndarray, r_eff: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Log weights that sum to one, their largest replaced by quantiles of a generalized Pareto distribution.
+
+    Parameters
+    ----------
+    log_ratios : log of target over proposal density [..., draw], up to a constant
+    r_eff : effective over kept draws
+
+    Returns
+    -------
+    log_weights : [..., draw]
+    pareto_k : [...]; above .7 the weights are not to be believed. Infinite where no Pareto distribution can be fitted
+        to the tail (fewer than 25 draws, all of it the same, one draw above all): weights are not smoothed then
+    """
+    rows = np.asarray(log_ratios, dtype=float).reshape(-1, log_ratios.shape[-1])
+    weights, k = np.empty_like(rows), np.full(len(rows), np.nan)
+    with np.errstate(all="ignore"):  # ratios so far apart that the fit, and its k, is not finite
+        for i, row in enumerate(rows):
+            try:
+                weights[i], k[i] = _array_stats().psislw(-row, r_eff=r_eff)
+            except ValueError:  # there is no tail
+                pass
+            if not np.isfinite(k[i]) or np.isnan(weights[i]).any():
+                weights[i], k[i] = row - logsumexp(row), np.inf
+    return weights.reshape(log_ratios.shape), k.reshape(log_ratios.shape[:-1])
