@@ -21,8 +21,7 @@ from bayescale.errors import FitError, LawError, RunsError
 from bayescale.evidence.loo import loo
 from bayescale.fitting import netcdf, saved
 from bayescale.fitting.store import open_fit, save_fit
-from bayescale.laws import formula, limits
-from bayescale.laws import law_file as lawfile
+from bayescale.laws import formula, law_tables, limits
 from bayescale.laws.law_file import parse_law
 from bayescale.runs import read as runs
 from bayescale.runs.read import read_columns, read_runs
@@ -198,7 +197,7 @@ def test_texts_that_unpack_without_end_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("#" * (lawfile.MAX_BYTES + 1), "larger than 64000 bytes: this is not a law file"),
+        ("#" * (law_tables.MAX_BYTES + 1), "larger than 64000 bytes: this is not a law file"),
         ("a" + ".a" * 201 + " = 1", "line 1 has 201 dots; at most 200 are allowed in one"),
         ("x = " + "[" * 60_000, "not valid TOML: lists or tables nested too deep"),
         (
@@ -224,9 +223,9 @@ def test_limits_are_told_in_the_documentation():
         *(
             formula.MAX_LENGTH,
             formula.MAX_NODES,
-            lawfile.MAX_BYTES,
+            law_tables.MAX_BYTES,
             limits.MAX_PARTS,
-            lawfile.MAX_ENTRIES,
+            law_tables.MAX_ENTRIES,
         ),
         *(runs.MAX_ROWS, runs.MAX_COLUMNS, runs.MAX_CELLS, problem.MAX_MENU),
     ):

@@ -178,7 +178,7 @@ def print_law_line(law: Any) -> None:
 def print_card(law: Any) -> None:
     from bayescale.laws.formula import latex
     from bayescale.laws.law import column
-    from bayescale.laws.law_file import OBSERVED_SCALES
+    from bayescale.laws.law_tables import OBSERVED_SCALES
 
     symbol, kind = law.observed.symbol, OBSERVED_SCALES[law.observed.scale]
     say(f"{law.name}: {law.title}\n{law.about}\nSource: {law.cite}")

@@ -15,7 +15,8 @@ from bayescale.errors import LawError
 from bayescale.field import number_text
 from bayescale.laws.data_split import fold, split_data
 from bayescale.laws.formula import Binary, Call, Name, Negative, Node, evaluate, names, nodes, parse
-from bayescale.laws.law_file import COLUMNS, MAX_BYTES, Law, column, parse_law
+from bayescale.laws.law_file import COLUMNS, Law, column, parse_law
+from bayescale.laws.law_tables import MAX_BYTES
 from bayescale.laws.limits import PREDICTED
 from bayescale.laws.priors import quantile
 

@@ -124,7 +124,7 @@ def law_page(law: Any) -> str:
     from bayescale.display.tables import priors_cells
     from bayescale.laws.formula import latex, parse
     from bayescale.laws.law import column
-    from bayescale.laws.law_file import OBSERVED_SCALES
+    from bayescale.laws.law_tables import OBSERVED_SCALES
 
     symbol = law.observed.symbol
     lines = [f"# {law.name}", "", f"**{text(law.title)}.** {text(law.about)}", "", f"Source: {text(law.cite)}", ""]

@@ -1,3 +1,5 @@
+import dataclasses
+import pickle
 import re
 import time
 from pathlib import Path
@@ -22,7 +24,8 @@ from bayescale.laws.law import (
     size_column,
     with_where,
 )
-from bayescale.laws.law_file import MAX_BYTES, parse_law
+from bayescale.laws.law_file import Law, parse_law
+from bayescale.laws.law_tables import MAX_BYTES
 from bayescale.laws.limits import MAX_COMPILE_SECONDS, compile_seconds
 from bayescale.laws.priors import DISTRIBUTIONS
 
@@ -322,6 +325,20 @@ def test_the_good_law_is_good():
     assert law.inputs == ("N",) and law.constants == ("L_ref", "N_ref") and list(law.presets) == ["one"]
     assert repr(law) == "Law('good': L_ref*level*u)"
     assert str(law.priors["slope"]) == "LogNormal(mu = -2, sigma = 0.5)"
+
+
+def test_a_law_is_its_text_and_name_and_cannot_be_changed():
+    law, same = Law(GOOD, "good"), Law(GOOD, "good")
+    assert law is not same and law == same and hash(law) == hash(same)
+    assert law != Law(GOOD, "other") and law != Law(GOOD.replace("0.3", "0.4"), "good")
+    assert parse_law(GOOD, "good") is parse_law(GOOD, "good") and pickle.loads(pickle.dumps(law)) == law
+    for table in (law.priors, law.where, law.derived, law.priors["level"].params, law.presets["one"].values):
+        with pytest.raises(TypeError, match="does not support item assignment"):
+            table["level"] = None
+    with pytest.raises((TypeError, ValueError), match="priors"):  # by version of Python
+        dataclasses.replace(law, priors={})
+    with pytest.raises(LawError, match="law 'bad': 'title' is missing or empty"):
+        Law("", "bad")
 
 
 def test_columns_of_the_runs_may_stand_in_a_formula():
