@@ -13,10 +13,9 @@ import numpy as np
 import pandas as pd
 
 import bayescale
-from bayescale.fitting.fit import draws_of
 from bayescale.forecasts.drift import shipped_prior
 from bayescale.laws.law import law_loss, load_law
-from bayescale.laws.scatter import NOISES, noise_scale, sample_noise
+from bayescale.study import Study
 
 BUDGETS = np.geomspace(1e18, 1e21, 10)
 SIZES_PER_BUDGET = 10
@@ -53,10 +52,9 @@ def one(rng: np.random.Generator, seed: int) -> dict[str, float]:
     fit = bayescale.fit(train, seed=seed)
     predicted = bayescale.forecast(fit, test["params"], test["tokens"], seed=seed)
     loss, curve = (np.log(predicted["predictions"][name]) for name in ("loss", "law_loss"))
-    values = {name: draws.stack(sample=("chain", "draw")).values for name, draws in draws_of(fit).items() if draws.ndim}
-    edge = float(np.log(fit["constant_data"]["compute"].max() / fit["constant_data"]["C_ref"]))
-    scale = noise_scale(values, edge)[:, None] * np.ones(len(test))
-    noise = sample_noise(NOISES[fit.attrs["noise"]], scale, values, rng)
+    opened = Study.opened(fit)
+    scale = opened.scatter.scale_at(opened.covariate().max(), opened.draws) * np.ones(len(test))
+    noise = opened.scatter.sample_noise(scale, opened.draws, rng)
     without = curve.stack(sample=("chain", "draw")).transpose("sample", "point").values + noise
     low, high = loss.quantile([0.05, 0.95], ("chain", "draw")).values
     observed = np.log(test["loss"].to_numpy())

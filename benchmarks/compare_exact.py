@@ -17,6 +17,7 @@ import bayescale
 from bayescale.evidence.loo import log_likelihood, loo
 from bayescale.fitting import sampling
 from bayescale.fitting.fit import refit
+from bayescale.study import Study
 
 SETTINGS = ((500, 0.9),)  # tuning, target acceptance: hundreds of refits need no gate each
 
@@ -41,7 +42,7 @@ def main() -> None:
         sampling.SETTINGS = SETTINGS
         for run in sorted(set(range(runs.sizes["run"])) - done):
             kept = np.arange(runs.sizes["run"]) != run
-            again = refit(fit, kept, draws=args.draws, chains=2, seed=1000 + run)
+            again = refit(Study.opened(fit), kept, draws=args.draws, chains=2, seed=1000 + run)
             left_out = log_likelihood(again).isel(run=run).values.ravel()
             exact = logsumexp(left_out) - np.log(left_out.size)
             # Monte Carlo error of the log of a mean of (nearly) independent draws

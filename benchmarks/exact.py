@@ -18,10 +18,10 @@ import numpy as np
 import pandas as pd
 
 import bayescale
-from bayescale.fitting.fit import law_of
 from bayescale.forecasts import drift
 from bayescale.forecasts.forecast import planned_runs
 from bayescale.laws.law import column, law_loss
+from bayescale.study import law_of
 
 
 def exact_draws(fit, points, prior: drift.DriftPrior, rng: np.random.Generator, thin: int = 3) -> np.ndarray:

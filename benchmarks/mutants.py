@@ -57,7 +57,7 @@ MUTANTS = [
     Mutant("evidence/loo.py", "min(PARETO_K_MAX, 1 - 1 /", "max(PARETO_K_MAX, 1 - 1 /", LOO),
     Mutant("evidence/loo.py", "(dim, lppd - elpd)", "(dim, elpd - lppd)", LOO),
     Mutant("evidence/loo.py", "logsumexp(left_out) - np.log(left_out.size)", "left_out.mean()", LOO),
-    Mutant("evidence/loo.py", "refit(task.fit, ~task.out,", "refit(task.fit, task.out,", LOO),
+    Mutant("evidence/loo.py", "refit(task.study, ~task.out,", "refit(task.study, task.out,", LOO),
     # the next run
     Mutant("budgets/design.py", "np.sqrt((nu + 3) / (nu + 1))", "np.sqrt((nu + 1) / (nu + 3))", DESIGN),
     Mutant("budgets/design.py", "np.diag(joint)[1:] + scatter**2", "np.diag(joint)[1:] + scatter", DESIGN),

@@ -28,11 +28,12 @@ from bayescale.budgets.design import next_run
 from bayescale.budgets.optimum import best_split
 from bayescale.budgets.problem import problem_of
 from bayescale.fitting import sampling
-from bayescale.fitting.fit import draws_of, fit, law_of
+from bayescale.fitting.fit import draws_of, fit
 from bayescale.forecasts.drift import posterior_by_scale, sample_curve
 from bayescale.forecasts.forecast import planned_runs
 from bayescale.laws.law import law_loss
 from bayescale.runs.read import read_runs
+from bayescale.study import law_of
 
 STUDIES = ("chinchilla-epoch", "llama3-isoflop", "marin-dclm", "porian-rw-tuned-short-const", "misfitting-best-lr")
 SMALL = 0.4  # quantile of compute below which the first runs lie

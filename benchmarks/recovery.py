@@ -30,7 +30,7 @@ from bayescale.laws.law import (
     reference_constants,
     sample_priors,
 )
-from bayescale.laws.scatter import sample_share
+from bayescale.laws.scatter import Scatter
 from bayescale.runs.read import read_runs
 
 RUNS = 60
@@ -76,7 +76,8 @@ def _runs(
         constants = reference_constants(law, columns | {law.observed.column: np.array([low, low + span])})
         made = np.broadcast_to(law_loss(law, truth | constants | inputs), count)
         if law.observed.scale == "proportion":
-            share = sample_share(np.full(count, ITEMS), made, np.full(count, OVERDISPERSION), rng)
+            values = {"overdispersion": np.full(count, OVERDISPERSION)}
+            share = Scatter.of(law).sample(made, np.full(count, ITEMS), values, rng)
             return columns | {law.observed.count: np.full(count, float(ITEMS))}, share
         if law.observed.scale == "linear":
             observed = made + SIGMA * span * noise

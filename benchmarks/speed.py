@@ -33,8 +33,9 @@ from scipy.optimize import minimize
 from scipy.special import gammaln
 
 import bayescale
-from bayescale.fitting.fit import _model, _prepared
+from bayescale.fitting.fit import model_of
 from bayescale.laws.law import load_law
+from bayescale.study import Study
 
 E, A, B, ALPHA, BETA = 1.8172, 482.01, 2085.43, 0.3478, 0.3659  # Besiroglu et al. 2024, arXiv:2404.10102
 ROWS = (30, 240, 2_000, 20_000, 200_000, 1_000_000)
@@ -167,8 +168,7 @@ def emcee_rate(runs: xr.Dataset) -> tuple[float, float, float, float] | None:
         return None
     import arviz_stats
 
-    law, data, noise, constants = _prepared(runs, "chinchilla", None)
-    model = _model(law, noise, data, constants, 0)
+    model = model_of(Study.of(runs, "chinchilla"), 0)
     density = by_hand(model.data)
     walkers, steps = 64, 4000
     rng = np.random.default_rng(0)
@@ -358,8 +358,7 @@ def rows(runs: xr.Dataset, path: Path) -> list[dict]:
 
     from bayescale.fitting.quick import compiled_density
 
-    law, data, noise, constants = _prepared(runs, "chinchilla", None)
-    model = _model(law, noise, data, constants, 0)
+    model = model_of(Study.of(runs, "chinchilla"), 0)
     head, table = model.data[1:2], model.data[2:].reshape(4, -1)
     x = model.start[0]
     scalar = numba.njit(error_model="numpy", fastmath=True)(gradient_by_hand)
@@ -420,8 +419,7 @@ def jax(runs: xr.Dataset, path: Path) -> list[dict]:
         gradient = jit(value_and_grad(get_jaxified_logp(model, negative_logp=False)))
         start = model.initial_point()
         x = [np.asarray(start[variable.name], dtype=float) for variable in model.value_vars]
-        law, data, noise, constants = _prepared(many, "chinchilla", None)
-        ours_model = _model(law, noise, data, constants, 0)
+        ours_model = model_of(Study.of(many, "chinchilla"), 0)
         density = compiled_density(ours_model)
         block_until_ready(gradient(x))
         repeats = max(5, 3_000_000 // count)

@@ -12,8 +12,8 @@ import xarray as xr
 
 from bayescale.engine.numba_density import block, compiled
 from bayescale.fitting import sampling
-from bayescale.laws.law import column, load_law, reference_constants, run_sizes
-from bayescale.laws.scatter import NOISES, default_noise
+from bayescale.laws.law import column, load_law, reference_constants
+from bayescale.laws.scatter import NOISES, Scatter, default_noise
 from bayescale.runs.datasets import load_dataset
 from bayescale.runs.read import read_runs
 
@@ -23,6 +23,7 @@ from bayescale.budgets import design as design_module
 from bayescale.fitting import fit as fit_module
 from bayescale.forecasts import drift as drift_module
 from bayescale.forecasts import forecast as forecast_module
+from bayescale.study import Study
 
 SEED = 20260101
 # every seed is shifted by this: no test may pass by the luck of one seed, or of one processor's rounding (make shifts)
@@ -93,7 +94,7 @@ def make_fit():
         law = load_law(law)
         runs = read_runs(runs, law)
         noise = default_noise(law.observed.scale) if law.observed.count else noise
-        constants = reference_constants(law, runs) | {"C_ref": fit_module._centre(run_sizes(law, runs))}
+        study = Study.bound(law, Scatter.of(law, noise), runs)
         values = {"sigma": 0.003, "tilt": 0.0, "nu_minus_2": 30.0, "overdispersion": 0.02} | (scatter or {})
         values = {name: value for name, value in values.items() if name in NOISES[noise].priors} | dict(parameters)
         count = max(np.size(value) for value in values.values())
@@ -106,15 +107,11 @@ def make_fit():
         coords = {"chain": [0, 1], "draw": np.arange(count // 2)}
         posterior = xr.Dataset(draws, coords=coords)
         stats = xr.Dataset({"diverging": (("chain", "draw"), np.zeros((2, count // 2), dtype=bool))}, coords=coords)
-        tree = fit_module._assemble(law, noise, runs, constants, posterior, stats)
+        tree = fit_module._assemble(study, posterior, stats)
         convergence = {"converged": True, "clean": True, "why": "", "divergences": 0, "r_hat_max": 1.0}
         tree.attrs = {
             "bayescale_format": fit_module.FORMAT,
-            "law": law.name,
-            "law_text": law.text,
-            "noise": noise,
             "seed": seed,
-            "source": runs.attrs["source"],
             "data_hash": fit_module.data_hash(runs, law),
             "diagnostics": json.dumps(
                 {
@@ -125,7 +122,7 @@ def make_fit():
             ),
             "notes": "[]",
             "versions": "{}",
-        } | fit_module.compute_attributes(runs)
+        } | fit_module.attributes(study)
         return tree
 
     return make

@@ -7,13 +7,13 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bayescale.engine.density import model_of_runs
+from bayescale.engine.density import model_data, model_of_runs
 from bayescale.errors import FitError, RunsError
-from bayescale.fitting import fit as fit_module
 from bayescale.fitting.fit import fit
 from bayescale.fitting.quick import compiled_density
 from bayescale.laws.law import column, law_names, load_law
 from bayescale.runs.read import read_runs
+from bayescale.study import Study
 
 UNIT_OF_TOKENS = {"farseer"}  # its form depends on the unit of D, as its law file says
 LOSSES = [
@@ -31,10 +31,10 @@ def table_of(count, seed=0):
 def density_of(table, law):
     """Log posterior and gradient at a position, as the sampler sees them."""
     # what the loss is must be said: at some scales it looks like a perplexity
-    law, runs, noise, constants = fit_module._prepared(table, law, None, units={"loss": "nats"})
-    data = fit_module._check_data(law, runs, constants, float(np.ptp(np.log(runs["loss"].values))))
-    names = len(law.priors) + len(fit_module.NOISES[noise].priors)
-    return compiled_density(model_of_runs(law, noise, data, np.zeros((1, names)))), names
+    study = Study.of(table, law, units={"loss": "nats"})
+    start = np.zeros((1, len(study.priors)))
+    model = model_of_runs(study.law, study.scatter.noise, model_data(study), start)
+    return compiled_density(model), len(study.priors)
 
 
 def assert_same_density(one, other, law, seed):
@@ -139,10 +139,10 @@ def test_a_hundred_thousand_runs():
 def test_wrong_runs_do_not_move_the_priors():
     """The priors stand on the smallest loss; one that is a thousandth of what it should be is left out of that."""
     table = table_of(40)
-    _, _, _, right = fit_module._prepared(table, "chinchilla", None)
+    right = Study.of(table, "chinchilla").constants
     wrong = table["loss"].copy()
     wrong[5] /= 1000
-    _, _, _, constants = fit_module._prepared(table | {"loss": wrong}, "chinchilla", None)
+    constants = Study.of(table | {"loss": wrong}, "chinchilla").constants
     assert constants["L_ref"] == pytest.approx(right["L_ref"], rel=0.05)
 
 

@@ -106,7 +106,7 @@ def test_a_file_that_cannot_be_written_is_refused_before_the_work(name, tmp_path
     assert len(str(refused.value)) < 200
     if "\0" in name:
         return  # no shell can pass it
-    monkeypatch.setattr(fit_module, "_prepared", lambda *_: pytest.fail("the work has begun"))
+    monkeypatch.setattr(fit_module, "model_of", lambda *_: pytest.fail("the work has begun"))
     done = CliRunner().invoke(app, ["fit", "pile", "-o", name], standalone_mode=False)
     assert isinstance(done.exception, FileError), done.exception
     assert list(tmp_path.iterdir()) == []

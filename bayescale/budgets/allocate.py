@@ -26,7 +26,7 @@ from bayescale.errors import FitError
 from bayescale.field import TRAINING, number_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.fitting.doors import flag, opened_fit, opened_result
-from bayescale.fitting.fit import check_seed, law_of
+from bayescale.fitting.fit import check_seed
 from bayescale.forecasts.forecast import QUANTILES, distance_warnings, forecast, quantiles
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.formula import evaluate
@@ -34,6 +34,7 @@ from bayescale.laws.law import Law, sample_priors, with_where
 from bayescale.runs.compute import definition_of
 from bayescale.runs.lint_values import plausible_counts
 from bayescale.runs.loss_unit import UNITS, in_unit, loss_unit
+from bayescale.study import law_of
 
 CLOSED_FORM_TOLERANCE = 1e-3  # of log N*, between a law file's [optimum] and the numeric one
 NARROWER_THAN_PRIOR = 0.6  # a band of log N* wider than this share of the prior's own band is not learnt from runs

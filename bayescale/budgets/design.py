@@ -25,12 +25,12 @@ from bayescale.errors import FitError
 from bayescale.field import number_text, size_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.fitting.doors import flag, mapping, number, opened_fit, opened_result
-from bayescale.fitting.fit import check_seed, check_whole, law_of
+from bayescale.fitting.fit import check_seed, check_whole
 from bayescale.forecasts.drift import posterior_by_scale, sample_curve
 from bayescale.forecasts.forecast import MAX_POINTS, distance_warnings, planned_runs
 from bayescale.jobs.threads import one_blas_thread
-from bayescale.laws.scatter import NOISES, noise_scale
 from bayescale.runs.compute import definition_of
+from bayescale.study import Study, law_of
 
 TARGETS = ("loss", "params", "regret")
 GRID = 14  # sizes, and lengths, of the candidates that are made when none are given
@@ -279,14 +279,10 @@ def _beliefs(fit: xr.DataTree, points: xr.Dataset, aim: Aim, drift: bool, seed: 
 
 def _scatter(fit: xr.DataTree, points: xr.Dataset) -> np.ndarray:
     """Scale of the normal noise that would be as informative as the fit's [point]."""
-    data, posterior = fit["constant_data"], fit["posterior"]
-    centre = float(data["C_ref"])
-    seen = np.log(data["compute"].values / centre)
-    log_compute = np.clip(np.log(points["compute"].values / centre), seen.min(), seen.max())
-    values = {name: posterior[name].values.reshape(-1, 1) for name in NOISES[fit.attrs["noise"]].priors}
-    scale = noise_scale(values, log_compute[None, :])
-    if NOISES[fit.attrs["noise"]].robust:  # Fisher information of a Student-t's place: (nu + 1) / (nu + 3) / scale^2
-        nu = 2 + values["nu_minus_2"]
+    study = Study.opened(fit)
+    scale = study.scatter.scale_at(study.covariate(points), study.draws)
+    if study.scatter.robust:  # Fisher information of a Student-t's place: (nu + 1) / (nu + 3) / scale^2
+        nu = 2 + study.draws["nu_minus_2"]
         scale = scale * np.sqrt((nu + 3) / (nu + 1))
     return np.median(scale, axis=0)
 

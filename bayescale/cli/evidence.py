@@ -208,10 +208,10 @@ def compare(
     from bayescale.evidence.nested import nested_questions
     from bayescale.evidence.sensitivity import has_split, prior_sensitivity, sensitivity_summary
     from bayescale.evidence.verdict import comparison_summary, comparison_table
-    from bayescale.fitting.fit import law_of
     from bayescale.jobs.executors import open_executor
     from bayescale.jobs.files import write_table
     from bayescale.runs.compute import definition_of
+    from bayescale.study import law_of
 
     forward = forward or bool(params) or bool(budgets)  # an averaged forecast rests on how the laws forecast
     options = {"forward": forward, "horizon": horizon, "groups": groups, "seed": seed, "folder": resume}

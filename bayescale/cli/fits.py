@@ -134,10 +134,10 @@ def reproduce(
     quiet: Quiet = False,
 ) -> None:
     """Make a fit again from its runs: same bits, same within Monte Carlo error (status 0), or not (status 1)."""
-    from bayescale.fitting.fit import law_of
     from bayescale.fitting.reproduce import REPRODUCED, reproduction_summary, reproduction_table
     from bayescale.fitting.reproduce import reproduce as fit_again  # 'reproduce' is this command
     from bayescale.fitting.store import open_fit
+    from bayescale.study import law_of
 
     opened = open_fit(fit)
     data = runs_given(runs, column, unit, law_of(opened))

@@ -50,12 +50,13 @@ def report(
     """One HTML page of a fit, for whoever decides: no network, one file, with a part that answers for other sizes."""
     from bayescale.display.report import report as make_report  # 'report' is this command
     from bayescale.display.report import save_report
-    from bayescale.fitting.fit import law_of, runs_of
     from bayescale.fitting.store import open_fit
+    from bayescale.study import Study
 
     check_output(output, "report.html", fit)
     opened = open_fit(fit)
-    runs, law = runs_of(opened), law_of(opened)
+    study = Study.opened(opened)
+    runs, law = study.runs, study.law
     tested = compared = None
     if backtest:
         from bayescale.evidence.backtest import backtest as run_backtest

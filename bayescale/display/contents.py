@@ -11,9 +11,9 @@ from bayescale.display.table import Table, table
 from bayescale.display.tables import fit_sentences
 from bayescale.fitting.diagnostics import fit_summary
 from bayescale.fitting.doors import opened_fit
-from bayescale.fitting.fit import law_of
 from bayescale.laws.shipped import differences, kind_of, relative_of
 from bayescale.runs.read import read_text
+from bayescale.study import law_of
 
 
 def fit_contents(fit: xr.DataTree) -> dict[str, Any]:

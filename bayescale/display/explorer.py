@@ -18,7 +18,7 @@ from bayescale.budgets.allocate import allocate
 from bayescale.budgets.exchange import exchange_centres, exchange_spread
 from bayescale.budgets.problem import problem_of
 from bayescale.fitting.diagnostics import diagnostics
-from bayescale.fitting.fit import draws_of, law_of
+from bayescale.fitting.fit import draws_of
 from bayescale.forecasts.drift import BEYOND_DECADES, has_drift, posterior_by_scale
 from bayescale.forecasts.forecast import FAR_DECADES, FAR_FROM_RUNS
 from bayescale.forecasts.pointwise import SHARES, draw_each, flat, summed
@@ -27,6 +27,7 @@ from bayescale.laws.javascript import HELPERS, law_script
 from bayescale.laws.law import law_loss
 from bayescale.laws.law_file import Law, column
 from bayescale.runs.compute import definition_of, largest_compute
+from bayescale.study import law_of
 
 STEP = 0.15  # decades between nodes of the grid, at most
 STEP_AT_EDGE = 0.04  # where compute passes the largest run and the drift's spread and optimism come in, bent

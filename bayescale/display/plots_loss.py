@@ -32,12 +32,11 @@ from bayescale.display.figures import (
 from bayescale.errors import FitError
 from bayescale.fitting.diagnostics import diagnostics
 from bayescale.fitting.doors import numbers, opened_fit, opened_result
-from bayescale.fitting.fit import draws_of, law_of
 from bayescale.forecasts.forecast import quantiles
-from bayescale.laws.law import NO_SIZE, column, law_loss, run_sizes, size_column
-from bayescale.laws.scatter import noise_scale
+from bayescale.laws.law import NO_SIZE, column, law_loss, size_column
 from bayescale.runs.compute import definition_of
 from bayescale.runs.loss_unit import UNITS, from_nats, loss_unit
+from bayescale.study import Study, law_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -197,19 +196,13 @@ def residuals(fit: xr.DataTree, some: np.ndarray | slice = slice(None)) -> tuple
 
     Both of the log loss; of what is observed where a law explains something else. ``some`` are indices of runs.
     """
-    law, data = law_of(fit), fit["constant_data"].to_dataset().isel(run=some)
-    values = draws_of(fit)
-    inputs = {symbol: data[column(symbol)] for symbol in law.inputs}
-    predicted = law_loss(law, values | inputs).median(("chain", "draw")).transpose("run").values
-    every = fit["observed_data"][law.observed.variable].values
-    seen = every[some]
-    if law.observed.scale == "proportion":
-        return seen - predicted, np.sqrt(predicted * (1 - predicted) / data[law.observed.count].values)
-    log_size = xr.DataArray(np.log(run_sizes(law, data) / float(data["C_ref"])), dims="run")
-    scale = noise_scale(values, log_size).median(("chain", "draw")).transpose("run").values
-    if law.observed.scale == "log":
-        return seen - np.log(predicted), scale
-    return seen - predicted, scale * float(np.ptp(every))
+    whole = Study.opened(fit)
+    study, scatter = whole.part(some), whole.scatter
+    predicted = np.median(law_loss(study.law, study.draws | study.inputs()), axis=0)
+    residual = study.seen.values - scatter.transform(predicted)
+    if scatter.counts:
+        return residual, np.sqrt(predicted * (1 - predicted) / study.covariate())
+    return residual, scatter.unit * np.median(scatter.scale_at(study.covariate(), study.draws), axis=0)
 
 
 def plot_residuals(fit: xr.DataTree) -> "Figure":

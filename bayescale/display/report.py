@@ -30,7 +30,7 @@ from bayescale.errors import FitError
 from bayescale.evidence.sensitivity import has_split
 from bayescale.field import number_text, printable, size_text
 from bayescale.fitting.doors import mapping, number, numbers, opened_fit, opened_result, what_is
-from bayescale.fitting.fit import check_seed, law_of
+from bayescale.fitting.fit import check_seed
 from bayescale.forecasts.drift import has_drift
 from bayescale.forecasts.forecast import forecast
 from bayescale.forecasts.pointwise import forecast_each
@@ -39,6 +39,7 @@ from bayescale.laws.law import Law, column, size_column
 from bayescale.laws.references import METHOD, bibtex, cited
 from bayescale.runs.compute import definition_of, largest_compute
 from bayescale.runs.loss_unit import NATS_IN, PERPLEXITY, UNITS, from_nats, loss_unit, to_nats, unit_sentence
+from bayescale.study import law_of
 
 TIMES = 10.0  # the largest run's compute: the budget that is answered for when none is given
 METHOD_TEXT = (

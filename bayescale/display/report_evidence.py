@@ -13,12 +13,13 @@ from bayescale.evidence.nested import nested_questions
 from bayescale.evidence.verdict import comparison_table, comparison_verdict, comparison_warnings
 from bayescale.field import number_text, quantity_text
 from bayescale.fitting.diagnostics import ESS_MIN, PARETO_K_MAX, R_HAT_MAX, diagnostics, fit_summary
-from bayescale.fitting.fit import law_of, runs_of
+from bayescale.fitting.fit import runs_of
 from bayescale.laws.law import column
 from bayescale.laws.priors import quantile
 from bayescale.laws.scatter import NOISES
 from bayescale.runs.loss_unit import from_nats, loss_unit
 from bayescale.runs.read import read_text
+from bayescale.study import law_of
 
 Part = dict[str, Any]
 

@@ -17,8 +17,8 @@ from bayescale.errors import FitError
 from bayescale.evidence.sensitivity import has_split, prior_sensitivity, sensitivity_warnings
 from bayescale.field import number_text, quantity_text, size_text, symbol
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
-from bayescale.fitting.fit import law_of
 from bayescale.forecasts.forecast import FAR_DECADES, forecast_table, forecast_warnings
+from bayescale.study import law_of
 
 Part = dict[str, Any]
 SPOKEN = {"params": "parameters"}

@@ -12,59 +12,39 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from bayescale.engine.numba_density import Function, block, compiled
 from bayescale.engine.symbolic import has_branches, symbolic
 from bayescale.laws.formula import Binary, Name, Node, Number, evaluate, names, parse, substitute
-from bayescale.laws.law import Law, column, parse_law, run_sizes, split_law, with_where
+from bayescale.laws.law import Law, parse_law, split_law, with_where
 from bayescale.laws.limits import PREDICTED
 from bayescale.laws.priors import DISTRIBUTIONS
-from bayescale.laws.scatter import NOISES, SCALE, beta_binomial_parameters, noise_scale
+from bayescale.laws.scatter import NOISES, SCALE, Scatter, beta_binomial_parameters
+from bayescale.study import Study
 
 RESIDUAL = {"log": parse("seen - log(predicted)"), "linear": parse("seen - predicted/unit")}
 
 
-def inputs_of(law: Law, runs: Mapping[str, Any], constants: Mapping[str, float]) -> dict[str, Any]:
-    """What the formula needs besides its parameters: inputs [run] and reference constants."""
-    return {symbol: np.asarray(runs[column(symbol)]) for symbol in law.inputs} | dict(constants)
-
-
-def observed_values(law: Law, runs: xr.Dataset) -> xr.DataArray:
-    """What the noise scatters [run]: the log of the loss, a value itself, or the share of items."""
-    seen = runs[law.observed.column].variable
-    values = np.log(seen.values) if law.observed.scale == "log" else seen.values
-    return xr.DataArray(values, {"run": runs["run"].values}, seen.dims, name=law.observed.variable)
-
-
-def model_data(
-    law: Law, runs: xr.Dataset, constants: Mapping[str, float], span: float | None = None
-) -> dict[str, np.ndarray]:
+def model_data(study: Study) -> dict[str, np.ndarray]:
     """Everything of the runs that enters the model: parts of the formula that are data, and what was observed.
-
-    ``span`` is the unit in which a quantity that may be negative scatters: the range of the observed values, of all the
-    runs of a fit where these are some of them.
 
     Raises
     ------
     ValueError
         If a part of the formula that depends on the runs alone is not finite.
     """
-    values = with_where(law, inputs_of(law, runs, constants))
+    law, scatter, seen, covariate = study.law, study.scatter, study.seen.values, study.covariate()
+    values = with_where(law, study.inputs() | dict(study.constants))
     _, parts = _split(law)
     data = {name: np.asarray(evaluate(part, values), dtype=float) for name, part in parts.items()}
     for value in data.values():
         if not np.isfinite(value).all():
             raise ValueError(f"law '{law.name}': a part of its formula that depends on the runs alone is not finite")
-    seen = observed_values(law, runs).values
-    if law.observed.scale == "proportion":
-        count = np.round(runs[law.observed.count].values)
+    if scatter.counts:
+        count = np.round(covariate)
         return data | {"count": count, "successes": np.round(seen * count)}
-    data["log_compute"] = np.log(run_sizes(law, runs) / constants["C_ref"])
-    if law.observed.scale == "linear":
-        data["unit"] = np.asarray(np.ptp(seen) if span is None else span)
-        seen = seen / data["unit"]
-    return data | {"seen": seen}
+    data |= {"log_compute": covariate, "seen": seen / scatter.unit}
+    return data | ({"unit": np.asarray(scatter.unit)} if law.observed.scale == "linear" else {})
 
 
 def _split(law: Law) -> tuple[dict[str, Node], dict[str, Node]]:
@@ -198,8 +178,9 @@ def build_model(law: Law, noise: str, data: Mapping[str, np.ndarray]) -> Any:
             pm.BetaBinomial("observed", n=given["count"], alpha=alpha, beta=beta, observed=given["successes"])
             return model
         mu = pt.log(mu) if law.observed.scale == "log" else mu / given["unit"]
-        scale = noise_scale(values, given["log_compute"])
-        if NOISES[noise].robust:
+        scatter = Scatter(noise, law.observed)
+        scale = scatter.scale_at(given["log_compute"], values)
+        if scatter.robust:
             pm.StudentT("observed", nu=2 + values["nu_minus_2"], mu=mu, sigma=scale, observed=given["seen"])
         else:
             pm.Normal("observed", mu=mu, sigma=scale, observed=given["seen"])

@@ -12,12 +12,13 @@ from bayescale.errors import FitError
 from bayescale.evidence.compare import check_comparable
 from bayescale.fitting.diagnostics import diagnostics
 from bayescale.fitting.doors import mapping, number, opened_fits, what_is
-from bayescale.fitting.fit import check_seed, law_of
+from bayescale.fitting.fit import check_seed
 from bayescale.forecasts.drift import has_drift
 from bayescale.forecasts.forecast import forecast, squared_width, words_of
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.law import column
 from bayescale.runs.loss_unit import loss_unit
+from bayescale.study import law_of
 
 SMALLEST_WEIGHT = 0.005  # laws below it are left out: not one draw in two hundred would come from them
 

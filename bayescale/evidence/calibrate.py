@@ -14,14 +14,13 @@ the data, and prior and fit would not start from the same distribution.
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from bayescale.engine.density import inputs_of, observed_values
 from bayescale.errors import FitError, RunsError
 from bayescale.fitting.diagnostics import ESS_MIN, diagnostics
 from bayescale.fitting.doors import flag, opened_fit
@@ -30,12 +29,9 @@ from bayescale.fitting.fit import (
     check_seed,
     check_whole,
     data_hash,
-    draws_of,
     fit,
-    law_of,
     pointwise_log_likelihood,
     refit,
-    runs_of,
 )
 from bayescale.jobs.batch import Failure, run_missing
 from bayescale.jobs.files import keep_text, kept_text, make_folder
@@ -48,14 +44,13 @@ from bayescale.laws.law import (
     law_derived,
     law_loss,
     load_law,
-    reference_constants,
-    run_sizes,
     sample_priors,
     size_column,
 )
 from bayescale.laws.priors import quantile
-from bayescale.laws.scatter import NOISES, default_noise, noise_scale, sample_noise, sample_share
+from bayescale.laws.scatter import Scatter
 from bayescale.runs.read import read_runs
+from bayescale.study import Study, law_of
 
 SIMULATIONS_MAX = 100_000  # the error of a share of so many is .3 % of them at most
 MOST = 100  # posterior draws that a rank is among: so few of so many that they are next to independent
@@ -130,28 +125,21 @@ def calibrate(
         )
     if design is not None and posterior is not None:
         raise FitError("give a design or runs for a posterior: the sizes of the latter are the design there")
-    asked, noise = noise, default_noise(law.observed.scale) if noise is None else noise
-    if noise not in NOISES or law.observed.scale not in NOISES[noise].observed:
-        allowed = [name for name in NOISES if law.observed.scale in NOISES[name].observed]
-        raise FitError(f"noise '{noise}' is not for law '{law.name}'; allowed are {', '.join(allowed)}")
+    scatter = Scatter.of(law, noise)
     if posterior is None:
         runs = _default_design(law) if design is None else read_runs(design, law)
-        constants, old = _constants(law, runs), None
-        truths = [_prior_draw(law, noise, np.random.default_rng([seed, i, 1])) for i in range(simulations)]
+        study = Study.bound(law, scatter, runs)
+        truths = [_prior_draw(study, np.random.default_rng([seed, i, 1])) for i in range(simulations)]
     else:
-        tree = _fit_of(posterior, law, noise, draws, seed)
-        law, noise, runs, old = law_of(tree), tree.attrs["noise"], runs_of(tree), runs_of(tree)
-        if asked is not None and asked != noise:
-            raise FitError(f"noise '{asked}', but the fit was made with '{noise}'; leave the noise out")
-        constants = {name: float(tree["constant_data"][name]) for name in (*law.constants, "C_ref")}
-        truths = _posterior_draws(tree, law, noise, simulations)
-    tasks = [
-        _Simulation(law, noise, runs, constants, truth, old, draws, once, seed, i) for i, truth in enumerate(truths)
-    ]
+        study = Study.opened(_fit_of(posterior, law, scatter.noise, draws, seed))
+        if noise is not None and noise != study.scatter.noise:
+            raise FitError(f"noise '{noise}', but the fit was made with '{study.scatter.noise}'; leave the noise out")
+        truths = _posterior_draws(study, simulations)
+        study = replace(study, fit=None)  # workers need no draws
+    joined = posterior is not None
+    tasks = [_Simulation(study, truth, joined, draws, once, seed, i) for i, truth in enumerate(truths)]
     found = _results(tasks, folder, executor, progress)
-    return _gathered(
-        law, noise, runs, found, draws=draws, once=int(once), seed=seed, kind="prior" if old is None else "posterior"
-    )
+    return _gathered(study, found, draws=draws, once=int(once), seed=seed, kind="posterior" if joined else "prior")
 
 
 # ---- where the parameters come from ---------------------------------------------------------------------------------
@@ -180,16 +168,9 @@ def _default_design(law: Law) -> xr.Dataset:
     return read_runs(columns, law).assign_attrs(source="the default design")
 
 
-def _constants(law: Law, runs: xr.Dataset) -> dict[str, float]:
-    sizes = np.log(run_sizes(law, runs))
-    return reference_constants(law, runs) | {"C_ref": float(np.exp(sizes.mean()))}
-
-
-def _prior_draw(law: Law, noise: str, rng: np.random.Generator) -> dict[str, float]:
-    scatter = {name: quantile(prior, rng.uniform()) for name, prior in NOISES[noise].priors.items()}
-    return {name: float(value[0]) for name, value in sample_priors(law, 1, rng).items()} | {
-        name: float(value) for name, value in scatter.items()
-    }
+def _prior_draw(study: Study, rng: np.random.Generator) -> dict[str, float]:
+    scatter = {name: float(quantile(prior, rng.uniform())) for name, prior in study.scatter.priors.items()}
+    return {name: float(value[0]) for name, value in sample_priors(study.law, 1, rng).items()} | scatter
 
 
 def _fit_of(posterior: Any, law: Law, noise: str, draws: int, seed: int) -> xr.DataTree:
@@ -203,9 +184,8 @@ def _fit_of(posterior: Any, law: Law, noise: str, draws: int, seed: int) -> xr.D
     return posterior
 
 
-def _posterior_draws(tree: xr.DataTree, law: Law, noise: str, count: int) -> list[dict[str, float]]:
-    names = (*law.priors, *NOISES[noise].priors)
-    drawn = {name: tree["posterior"][name].values.ravel() for name in names}
+def _posterior_draws(study: Study, count: int) -> list[dict[str, float]]:
+    drawn = {name: study.posterior[name].values.ravel() for name in study.priors}
     there = len(next(iter(drawn.values())))
     if count > there:
         raise FitError(f"{count} simulations need as many posterior draws; the fit has {there}")
@@ -218,14 +198,11 @@ def _posterior_draws(tree: xr.DataTree, law: Law, noise: str, count: int) -> lis
 
 @dataclass(frozen=True)
 class _Simulation:
-    """What a worker needs; ``old`` are the runs that the new ones are fitted together with."""
+    """What a worker needs; ``joined``: new runs are fitted together with those of the study."""
 
-    law: Law
-    noise: str
-    design: xr.Dataset
-    constants: Mapping[str, float]
+    study: Study
     truth: Mapping[str, float]
-    old: xr.Dataset | None
+    joined: bool
     draws: int
     once: bool
     seed: int
@@ -235,32 +212,35 @@ class _Simulation:
 def _simulate(task: _Simulation) -> dict[str, Any]:
     """Runs of the true parameters, fitted: status, why, and truth, rank and pit of every quantity."""
     rng = np.random.default_rng([task.seed, task.index, 2])
-    law, truth = task.law, dict(task.truth)
+    study, law, truth = task.study, task.study.law, dict(task.truth)
     try:
         runs = _new_runs(task, rng)
     except RunsError as error:
         return {"status": "refused", "why": str(error)}
-    if task.old is not None:
-        runs = xr.concat([task.old, runs], dim="run", join="override", combine_attrs="override")
+    if task.joined:
+        runs = xr.concat([study.runs, runs], dim="run", join="override", combine_attrs="override")
+    made = Study.bound(law, study.scatter, runs, study.constants)
     try:
         tree = refit(
-            _unfitted(task, runs), np.ones(runs.sizes["run"], dtype=bool), draws=task.draws, chains=CHAINS,
+            made, np.ones(runs.sizes["run"], dtype=bool), draws=task.draws, chains=CHAINS,
             seed=int(rng.integers(2**62)), enough="first" if task.once else "clean",
         )  # fmt: skip
     except FitError as error:
         return {"status": "failed", "why": str(error)}
     report = json.loads(tree.attrs["diagnostics"])
     with np.errstate(all="ignore"):
-        values = {name: truth[name] for name in (*law.priors, *NOISES[task.noise].priors)}
-        values |= {name: value for name, value in _derived(law, truth, task.constants).items() if name not in values}
-        values[LIKELIHOOD] = _log_likelihood(task, runs)
+        values = {name: truth[name] for name in study.priors}
+        derived = law_derived(law, truth | dict(study.constants))
+        values |= {name: value for name, value in derived.items() if name not in values}
+        at_truth = {name: np.array([[value]]) for name, value in truth.items()}
+        values[LIKELIHOOD] = float(pointwise_log_likelihood(made, at_truth).sum())
         drawn = {name: tree["posterior"][name].values for name in values if name != LIKELIHOOD}
         drawn[LIKELIHOOD] = tree["log_likelihood"][law.observed.variable].sum("run").values
-        beyond = _beyond(law, task.design)
+        beyond = _beyond(law, study.runs)
         if beyond is not None:
-            known = dict(task.constants) | beyond
+            known = dict(study.constants) | beyond
             values[BEYOND] = float(law_loss(law, truth | known))
-            there = {name: value.values for name, value in draws_of(tree).items()}
+            there = {name: drawn[name] for name in law.priors}
             drawn[BEYOND] = np.asarray(law_loss(law, there | known))
         ranked = {name: _rank(values[name], drawn[name], rng) for name in values}
     return {
@@ -274,42 +254,14 @@ def _simulate(task: _Simulation) -> dict[str, Any]:
 
 def _new_runs(task: _Simulation, rng: np.random.Generator) -> xr.Dataset:
     """The design with what its runs would show; read as a user's runs are, so that what fit() refuses is refused."""
-    law, design, observed = task.law, task.design, task.law.observed
-    values = dict(task.truth) | inputs_of(law, design, task.constants)
+    study, design = task.study, task.study.runs
+    values = {**task.truth, **study.inputs(), **study.constants}
     with np.errstate(all="ignore"):
-        predicted = np.broadcast_to(law_loss(law, values), design.sizes["run"])
-        if observed.scale == "proportion":
-            seen = sample_share(design[observed.count].values, predicted, task.truth["overdispersion"], rng)
-        else:
-            scale = noise_scale(task.truth, np.log(run_sizes(law, design) / task.constants["C_ref"]))
-            seen = np.exp(np.log(predicted) + sample_noise(NOISES[task.noise], scale, task.truth, rng))
-    runs = design.assign({observed.column: ("run", seen)})
+        predicted = np.broadcast_to(law_loss(study.law, values), design.sizes["run"])
+        seen = study.scatter.sample(predicted, study.covariate(), task.truth, rng)
+    runs = design.assign({study.law.observed.column: ("run", seen)})
     names = [name for name in runs.data_vars if runs[name].dims == ("run",) and runs[name].dtype.kind == "f"]
-    return read_runs({name: runs[name].values for name in names}, law)[names]
-
-
-def _unfitted(task: _Simulation, runs: xr.Dataset) -> xr.DataTree:
-    """Runs and reference constants as a fit holds them, for :func:`bayescale.fitting.fit.refit`."""
-    law, seen = task.law, task.law.observed
-    constants = {name: xr.DataArray(value) for name, value in task.constants.items()}
-    attrs = {"law": law.name, "law_text": law.text, "noise": task.noise, "source": "simulated runs"}
-    return xr.DataTree.from_dict(
-        {
-            "/": xr.Dataset(attrs=attrs),
-            "observed_data": xr.Dataset({seen.variable: observed_values(law, runs)}),
-            "constant_data": runs.drop_vars(seen.column).assign(constants),
-        }
-    )
-
-
-def _derived(law: Law, truth: Mapping[str, float], constants: Mapping[str, float]) -> dict[str, Any]:
-    return law_derived(law, dict(truth) | dict(constants))
-
-
-def _log_likelihood(task: _Simulation, runs: xr.Dataset) -> float:
-    """Of the runs that were fitted, at the truth."""
-    truth = {name: np.array([[value]]) for name, value in task.truth.items()}
-    return float(pointwise_log_likelihood(task.law, task.noise, runs, task.constants, truth).sum())
+    return read_runs({name: runs[name].values for name in names}, study.law)[names]
 
 
 def _beyond(law: Law, design: xr.Dataset) -> dict[str, float] | None:
@@ -352,10 +304,12 @@ def _results(
 def _path(task: _Simulation, folder: Any) -> Path | None:
     if folder is None:
         return None
-    about = [task.law.text, task.noise, data_hash(task.design, task.law), dict(task.constants), dict(task.truth)]
-    about += [task.old is None, task.draws, task.seed, task.index, MOST, CHAINS, versions(), *["first"] * task.once]
+    study = task.study
+    about = [study.law.text, study.scatter.noise, data_hash(study.runs, study.law), dict(study.constants)]
+    about += [dict(task.truth), not task.joined, task.draws, task.seed, task.index, MOST, CHAINS, versions()]
+    about += ["first"] if task.once else []
     key = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
-    return make_folder(folder) / f"{task.law.name}-{task.index:05d}-{key}.json"
+    return make_folder(folder) / f"{study.law.name}-{task.index:05d}-{key}.json"
 
 
 def _kept(path: Path | None) -> dict[str, Any] | None:
@@ -364,7 +318,8 @@ def _kept(path: Path | None) -> dict[str, Any] | None:
     return None if text is None else json.loads(text)
 
 
-def _gathered(law: Law, noise: str, runs: xr.Dataset, found: list[Any], **attrs: Any) -> xr.Dataset:
+def _gathered(study: Study, found: list[Any], **attrs: Any) -> xr.Dataset:
+    law, runs = study.law, study.runs
     plain = [{"status": "failed", "why": one.why} if isinstance(one, Failure) else one for one in found]
     names = next((list(one["truth"]) for one in plain if "truth" in one), None)
     if names is None:
@@ -375,11 +330,17 @@ def _gathered(law: Law, noise: str, runs: xr.Dataset, found: list[Any], **attrs:
         for part in ("truth", "rank", "pit")
     }
     result = xr.Dataset(arrays, coords={"quantity": names, "simulation": np.arange(len(plain))})
-    kinds = {name: "parameter" for name in law.priors} | {name: "noise" for name in NOISES[noise].priors}
+    kinds = {name: "parameter" for name in law.priors} | {name: "noise" for name in study.scatter.priors}
     kinds |= {LIKELIHOOD: "data", BEYOND: "derived"}
     result["kind"] = ("quantity", np.array([kinds.get(name, "derived") for name in names], dtype=object))
     for part in ("status", "why"):
         result[part] = ("simulation", np.array([one[part] for one in plain], dtype=object))
-    about = {"law": law.name, "noise": noise, "source": runs.attrs["source"], "runs": runs.sizes["run"], "most": MOST}
+    about = {
+        "law": law.name,
+        "noise": study.scatter.noise,
+        "source": runs.attrs["source"],
+        "runs": runs.sizes["run"],
+        "most": MOST,
+    }
     result.attrs = about | attrs
     return result

@@ -14,7 +14,7 @@ from bayescale.evidence.weights import forward_weights, stacking
 from bayescale.field import number_text, row_text
 from bayescale.fitting.diagnostics import diagnostics
 from bayescale.fitting.doors import flag, number, opened_fits
-from bayescale.fitting.fit import check_seed, law_of, runs_of
+from bayescale.fitting.fit import check_seed, runs_of
 from bayescale.fitting.many import fit_many
 from bayescale.jobs.batch import Failure
 from bayescale.jobs.executors import open_executor
@@ -23,6 +23,7 @@ from bayescale.laws.law import load_law
 from bayescale.laws.law_file import COLUMNS
 from bayescale.laws.scatter import default_noise
 from bayescale.runs.read import read_runs
+from bayescale.study import law_of
 
 
 def fit_laws(

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,11 @@ from bayescale.field import quantity_text
 from bayescale.fitting.diagnostics import PARETO_K_MAX, diagnostics
 from bayescale.fitting.doors import flag, opened_fit
 from bayescale.fitting.draws import smoothed_weights
-from bayescale.fitting.fit import check_seed, draws_of, law_of, part_of, refit
+from bayescale.fitting.fit import check_seed, part_of, refit
 from bayescale.jobs.batch import Failure, run_batch
 from bayescale.jobs.threads import one_blas_thread
-from bayescale.laws.law import column, law_loss, run_sizes
-from bayescale.laws.scatter import NOISES, beta_binomial_parameters, cumulative, noise_scale
+from bayescale.laws.law import law_loss
+from bayescale.study import Study
 
 CHUNK = 8_000_000  # draws x runs looked at together, where there are too many runs to keep the log likelihood of all
 MIN_DRAWS = 25  # below it no tail of the weights can be smoothed
@@ -86,11 +86,12 @@ def loo(
     flat = joint.stack(sample=("chain", "draw")).transpose("group", "sample").values
     weights, k = smoothed_weights(-flat, relative_efficiency(fit))
     elpd = logsumexp(flat + weights, axis=1)
-    pit = _weighted_pit(fit, weights, members, max(1, draws // PIT_DRAWS))
+    study = Study.opened(fit)
+    pit = _weighted_pit(study, weights, members, max(1, draws // PIT_DRAWS))
 
     mended = np.zeros(len(labels), dtype=bool)
     bad = np.flatnonzero(~(k <= good_k)) if mend else np.array([], dtype=int)
-    light = fit.filter(lambda node: node.name in (None, "observed_data", "constant_data"))
+    light = replace(study, fit=None)  # workers need no draws
     tasks = [_LeftOut(light, members == group, seed + done) for done, group in enumerate(bad, start=1)]
     why = []
     for group, again in zip(bad, _refits(tasks, executor, progress), strict=True):
@@ -125,7 +126,7 @@ def loo(
 class _LeftOut:
     """One refit: what a worker needs."""
 
-    fit: xr.DataTree  # without its draws
+    study: Study
     out: np.ndarray  # [run]
     seed: int
 
@@ -144,12 +145,12 @@ def _refits(tasks: list[_LeftOut], executor: Any, progress: Callable[[int, int],
 
 def _without(task: _LeftOut) -> tuple[float, np.ndarray]:
     """The law fitted again without some runs: their joint elpd, and the PIT of each."""
-    again = refit(task.fit, ~task.out, draws=REFIT_DRAWS, seed=task.seed)
+    again = refit(task.study, ~task.out, draws=REFIT_DRAWS, seed=task.seed)
     report = json.loads(again.attrs["diagnostics"])
     if not report["converged"]:
         raise FitError(f"a refit without {task.out.sum()} run(s) did not converge: {report['why']}")
     left_out = log_likelihood(again).isel(run=task.out).sum("run").values.ravel()
-    pit = _pit(again).isel(run=task.out).mean(("chain", "draw")).values
+    pit = _pit(Study.opened(again))[:, task.out].mean(axis=0)
     return logsumexp(left_out) - np.log(left_out.size), pit
 
 
@@ -224,32 +225,17 @@ def relative_efficiency(fit: xr.DataTree) -> float:
     return min(1.0, float(np.mean(ess)) / (sizes["chain"] * sizes["draw"])) if ess else 1.0
 
 
-def _weighted_pit(fit: xr.DataTree, log_weights: np.ndarray, members: np.ndarray, every: int) -> np.ndarray:
-    """P(a run shows no more than it did) [run] under weighted draws, of which every so manieth is looked at."""
-    below = _pit(fit, every).stack(sample=("chain", "draw")).transpose("run", "sample").values
-    sizes = fit["posterior"].sizes
+def _weighted_pit(study: Study, log_weights: np.ndarray, members: np.ndarray, every: int) -> np.ndarray:
+    """P(a run shows no more than it did) [run] under weighted draws, of which one of ``every`` is looked at."""
+    below = _pit(study, every).T
+    sizes = study.posterior.sizes
     kept = log_weights.reshape(len(log_weights), sizes["chain"], sizes["draw"])[..., ::every]
     kept = kept.reshape(len(log_weights), -1)
     return (below * np.exp(kept - logsumexp(kept, axis=1, keepdims=True))[members]).sum(axis=1)
 
 
-def _pit(fit: xr.DataTree, every: int = 1) -> xr.DataArray:
-    """P(a run shows no more than it did) at every draw [chain, draw, run]; of a count, with half of its own mass."""
-    from scipy.stats import betabinom
-
-    law, data = law_of(fit), fit["constant_data"]
-    some = slice(None, None, every)
-    values = {name: x.isel(draw=some) if "draw" in x.dims else x for name, x in draws_of(fit).items()}
-    predicted = law_loss(law, values | {symbol: data[column(symbol)] for symbol in law.inputs})
-    seen, noise = fit["observed_data"][law.observed.variable], NOISES[fit.attrs["noise"]]
-    if law.observed.scale == "proportion":
-        count = np.round(data[law.observed.count])
-        alpha, beta = beta_binomial_parameters(predicted, values["overdispersion"])
-        spread = xr.broadcast(np.round(seen * count), count, alpha, beta)
-        below = xr.apply_ufunc(lambda k, n, a, b: betabinom.cdf(k, n, a, b) - betabinom.pmf(k, n, a, b) / 2, *spread)
-    else:
-        scale = noise_scale(values, xr.DataArray(np.log(run_sizes(law, data) / float(data["C_ref"])), dims="run"))
-        span = fit.attrs.get("span", float(np.ptp(seen.values)))
-        residual = seen - np.log(predicted) if law.observed.scale == "log" else (seen - predicted) / span
-        below = xr.DataArray(cumulative(noise, residual, scale, values))
-    return below.transpose("chain", "draw", "run")
+def _pit(study: Study, every: int = 1) -> np.ndarray:
+    """P(a run shows no more than it did) at every draw, or at one of ``every`` [sample, run]."""
+    draws = {name: study.posterior[name].values[:, ::every].reshape(-1, 1) for name in study.priors} | study.constants
+    predicted = law_loss(study.law, draws | study.inputs())
+    return study.scatter.cdf(study.seen.values, predicted, study.covariate(), draws)

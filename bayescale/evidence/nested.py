@@ -12,7 +12,7 @@ from bayescale.evidence.sensitivity import FARTHEST, standardise
 from bayescale.field import number_text
 from bayescale.fitting.diagnostics import diagnostics
 from bayescale.fitting.doors import opened_fit, opened_result, what_is
-from bayescale.fitting.fit import law_of
+from bayescale.study import law_of
 
 TAIL = 0.002  # of the draws on either side: a value beyond them is too far out for a density estimate
 DECISIVE = 10.0  # Bayes factor from which an answer is called so

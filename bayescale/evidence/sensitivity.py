@@ -16,11 +16,12 @@ from bayescale.field import number_text, size_text
 from bayescale.fitting.diagnostics import PARETO_K_MAX, diagnostics, trust_warnings
 from bayescale.fitting.doors import opened_fit, opened_result
 from bayescale.fitting.draws import smoothed_weights
-from bayescale.fitting.fit import draws_of, law_of
+from bayescale.fitting.fit import draws_of
 from bayescale.forecasts.forecast import planned_runs
 from bayescale.laws.law import Law, column, law_loss
 from bayescale.laws.priors import Prior, quantile
 from bayescale.runs.compute import largest_compute
+from bayescale.study import law_of
 
 SENSITIVE = 0.05  # of the distance per doubling of the prior's power (Kallioinen et al. 2024)
 FARTHEST = 7.0  # prior standard deviations; beyond them the quantile function has no digits left

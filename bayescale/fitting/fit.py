@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescale.engine.density import Model, build_model, inputs_of, model_data, model_of_runs, observed_values
+from bayescale.engine.density import Model, build_model, model_data, model_of_runs
 from bayescale.engine.numba_density import machine
-from bayescale.errors import FitError, RunsError
-from bayescale.field import clipped, number_text, quantity_text, row_text, shown
+from bayescale.errors import FitError
+from bayescale.field import clipped, shown
 from bayescale.fitting.diagnostics import ESS_MIN, check_identification, noted
 from bayescale.fitting.quick import NotTrusted, approximate
 from bayescale.fitting.sampling import DRAWS_MAX, STATS, SamplerError, as_dataset, best_attempt
@@ -21,30 +21,21 @@ from bayescale.fitting.starts import START_RUNS, STARTS, start_points, unbounded
 from bayescale.jobs.threads import blocks, in_threads, one_blas_thread
 from bayescale.jobs.versions import versions
 from bayescale.laws.law import (
-    DEFAULT_LAW,
     Law,
     column,
     law_derived,
-    law_loss,
-    load_law,
     loss_given,
-    parse_law,
-    positive_columns,
-    reference_constants,
     run_sizes,
     sample_priors,
 )
-from bayescale.laws.priors import Prior, quantile
-from bayescale.laws.scatter import NOISES, default_noise, log_density, log_mass, noise_scale
+from bayescale.laws.priors import Prior
+from bayescale.laws.scatter import NOISES
 from bayescale.laws.shipped import changed_law
-from bayescale.runs.compute import Definition, learn, sizes_of
 from bayescale.runs.lint import remarks
-from bayescale.runs.loss_unit import LIKE_PERPLEXITY
-from bayescale.runs.read import UNITS_KEPT, read_runs
-from bayescale.runs.smooth import far_off, seen_by
+from bayescale.runs.read import UNITS_KEPT
+from bayescale.study import Study, law_of
 
 FORMAT = 1  # of a saved fit; a later bayescale reads earlier ones
-MIN_RUNS = 4
 CHAINS_MAX = 100
 SEED_MAX = 2**63 - 1
 MANY_RUNS = 50_000  # above which chains take minutes, and a quick answer is tried unless it is refused
@@ -108,7 +99,8 @@ def fit(
     FitError
         The runs do not fit the law (a column is missing, too few runs), or the chains did not converge.
     """
-    law, runs, noise, constants = _prepared(runs, law, noise, columns, units)
+    study = Study.of(runs, law, noise, columns=columns, units=units)
+    law, runs = study.law, study.runs
     check_whole("draws", draws, 100)
     check_whole("chains", chains, 2, CHAINS_MAX)
     check_seed(seed)
@@ -123,35 +115,29 @@ def fit(
             f"{chains} chains of {draws} draws: {draws * chains} draws cannot give the {ESS_MIN:.0f} effective ones "
             "that a fit must have; 4 chains of 1000 are the default"
         )
-    priors = law.priors | NOISES[noise].priors
+    priors = study.priors
     _check_room(draws * chains, len({*priors, *law.derived}) + len(STATS), runs.sizes["run"])
-    model = _model(law, noise, runs, constants, seed)
+    model = model_of(study, seed)
     many = many_runs(runs.sizes["run"]) if quick is None else ""
     found, said = _quick(model, priors, draws, chains, seed) if quick or many else (None, {})
     said |= {"quick_because": many} if many else {}
     if found is None:
         found = _sampled(model, priors, draws, chains, seed, enough="clean", progress=progress)
     convergence, posterior, stats, setting = found
-    tree = _assemble(law, noise, runs, constants, posterior, stats)
-    report = convergence | said | check_identification(law, runs, tree["posterior"].to_dataset(), constants)
+    tree = _assemble(study, posterior, stats)
+    report = convergence | said | check_identification(law, runs, tree["posterior"].to_dataset(), study.constants)
     notes = [*changed_law(law), *(vars(note) for note in remarks(runs, law))]
     report |= {"noted": noted(notes)}
     tree.attrs = {
         "bayescale_format": FORMAT,
-        "law": law.name,
-        "law_text": law.text,
-        "noise": noise,
         "seed": seed,
-        "source": runs.attrs.get("source", "runs"),
-        "rows": runs.attrs.get("rows", "row"),
-        "read": runs.attrs["read"],
         "data_hash": data_hash(runs, law),
         "settings": json.dumps({"draws": draws, "chains": chains} | setting),
         "diagnostics": json.dumps(report),
         "notes": json.dumps(notes),
         "versions": json.dumps(versions()),
         "machine": machine(),
-    } | compute_attributes(runs)
+    } | attributes(study)
     if not report["converged"] and not allow_unconverged:
         tried = f"{setting.get('attempts', 1)} attempt(s)"
         raise FitError(
@@ -186,41 +172,13 @@ def pymc_model(
     RunsError, LawError, FitError
         As in :func:`fit`.
     """
-    law, runs, noise, constants = _prepared(runs, law, noise, columns, units)
-    return build_model(law, noise, _check_data(law, runs, constants))
-
-
-def _prepared(
-    runs: Any,
-    law: Any,
-    noise: str | None,
-    columns: Mapping[str, str] | None = None,
-    units: Mapping[str, str] | None = None,
-) -> tuple[Law, xr.Dataset, str, dict[str, float]]:
-    """Law, runs, noise and reference constants, checked against each other."""
-    law = load_law(DEFAULT_LAW if law is None else law)
-    runs = read_runs(runs, law, columns=columns, units=units)
-    noise = default_noise(law.observed.scale) if noise is None else noise
-    if noise not in NOISES:
-        raise FitError(f"unknown noise '{noise}'; the noises are {', '.join(NOISES)}")
-    if law.observed.scale not in NOISES[noise].observed:
-        allowed = [name for name in NOISES if law.observed.scale in NOISES[name].observed]
-        raise FitError(
-            f"noise '{noise}' is not for what law '{law.name}' explains ('{law.observed.column}', "
-            f"{law.observed.scale}); allowed are {', '.join(allowed)}"
-        )
-    _check_unit(runs, law)
-    _check_fits(runs, law)
-    # the priors of a law stand on the smallest loss: one that is plainly wrong must not move them
-    right = runs.isel(run=~far_off(seen_by(runs, law))) if law.observed.column == "loss" else runs
-    constants = reference_constants(law, right) | {"C_ref": _centre(run_sizes(law, right))}
-    _check_finite(law, runs, constants)
-    return law, runs, noise, constants
+    study = Study.of(runs, law, noise, columns=columns, units=units)
+    return build_model(study.law, study.scatter.noise, _check_data(study))
 
 
 @one_blas_thread()
 def refit(
-    tree: xr.DataTree,
+    study: Study,
     kept: np.ndarray,
     *,
     draws: int = 500,
@@ -228,11 +186,11 @@ def refit(
     seed: int = 0,
     enough: str = "converged",
 ) -> xr.DataTree:
-    """Sample the law of a fit again on some of its runs, with the reference constants, and so the priors, of the fit.
+    """Sample the law of a study on some of its runs, with the reference constants, and so the priors, of all of them.
 
     Parameters
     ----------
-    tree : what :func:`fit` returns
+    study : of a fit, mostly
     kept : which of its runs to learn from, booleans [run]
     draws, chains, seed : as in :func:`fit`
     enough : when slower settings of the sampler are tried no more: "converged", "clean" as in :func:`fit`, or "first",
@@ -245,35 +203,28 @@ def refit(
     ``source``, ``read`` and ``diagnostics`` (of convergence) are there. A fit that failed its limits is returned,
     marked.
     """
-    law, noise, runs = law_of(tree), tree.attrs["noise"], runs_of(tree)
-    constants = {name: float(tree["constant_data"][name]) for name in (*law.constants, "C_ref")}
-    learnt = runs.isel(run=np.asarray(kept, dtype=bool))
-    model = _model(law, noise, learnt, constants, seed, float(np.ptp(observed_values(law, runs).values)))
-    report, posterior, stats, _ = _sampled(model, law.priors | NOISES[noise].priors, draws, chains, seed, enough=enough)
-    result = _assemble(law, noise, runs, constants, posterior, stats)
+    learnt = study.part(np.asarray(kept, dtype=bool))
+    report, posterior, stats, _ = _sampled(model_of(learnt, seed), study.priors, draws, chains, seed, enough=enough)
+    result = _assemble(study, posterior, stats)
     result["constant_data"] = result["constant_data"].to_dataset().assign(kept=("run", np.asarray(kept, dtype=bool)))
-    result.attrs = {name: tree.attrs[name] for name in KEPT if name in tree.attrs}
-    result.attrs |= {"seed": seed, "diagnostics": json.dumps(report)}
+    result.attrs = attributes(study) | {"seed": seed, "diagnostics": json.dumps(report)}
     return result
 
 
-def compute_attributes(runs: xr.Dataset) -> dict[str, str]:
-    """What a fit says of its runs' compute: ``compute``, a formula, and ``compute_doubt`` where it does not hold."""
-    sizes = sizes_of(runs)
-    found = Definition() if sizes is None else learn(*sizes, unit_known=True)
-    about = {"compute": found.formula, "compute_doubt": found.doubt}
-    about |= {name: runs.attrs.get(name) for name in UNITS_KEPT}
-    return {name: value for name, value in about.items() if value}
+def attributes(study: Study) -> dict[str, Any]:
+    """What a fit says of its study: law, noise, what was read of the runs, and how their compute is counted.
+
+    That is ``compute``, a formula, and ``compute_doubt`` where it does not hold.
+    """
+    about = {"law": study.law.name, "law_text": study.law.text, "noise": study.scatter.noise}
+    about |= {"source": "runs", "rows": "row"} | study.runs.attrs
+    about |= {"compute": study.definition.formula, "compute_doubt": study.definition.doubt}
+    return {name: about[name] for name in KEPT if about.get(name)}
 
 
 def runs_of(tree: xr.DataTree) -> xr.Dataset:
     """The runs that a fit was made on, as :func:`bayescale.read_runs` gave them [run]."""
-    law, data = law_of(tree), tree["constant_data"].to_dataset()
-    runs = data[[name for name in data.data_vars if data[name].dims == ("run",)]]
-    seen = tree["observed_data"][law.observed.variable]
-    seen = np.exp(seen) if law.observed.scale == "log" else seen
-    about = {name: tree.attrs[name] for name in ("source", "rows", "read", *UNITS_KEPT) if name in tree.attrs}
-    return runs.assign({law.observed.column: seen}).assign_attrs({"rows": "row"} | about)
+    return Study.opened(tree).runs
 
 
 def _quick(model: Model, priors: Mapping[str, Prior], draws: int, chains: int, seed: int) -> tuple[Any, dict[str, str]]:
@@ -321,97 +272,28 @@ def check_seed(seed: Any) -> None:
     check_whole("seed", seed, 0)
 
 
-def _centre(sizes: np.ndarray) -> float:
-    """Geometric mean."""
-    return float(np.exp(np.log(sizes).mean()))
-
-
-def _check_unit(runs: xr.Dataset, law: Law) -> None:
-    """Losses that look like perplexities are a question."""
-    if law.observed.column == "loss" and law.observed.scale == "log" and "loss_unit" not in runs.attrs:
-        middle = float(np.median(runs["loss"].values))
-        if middle > LIKE_PERPLEXITY:
-            raise RunsError(
-                f"{runs.attrs.get('source', 'runs')}: a median loss of {middle:.4g} looks like a perplexity; say what "
-                "it is: --unit loss=perplexity or --unit loss=nats (units={'loss': 'perplexity'})"
-            )
-
-
-def _check_fits(runs: xr.Dataset, law: Law) -> None:
-    where = runs.attrs.get("source", "runs")
-    for symbol in law.inputs:
-        if column(symbol) not in runs:
-            raise FitError(
-                f"law '{law.name}' uses '{symbol}', which is neither one of its priors nor a column of {where}; "
-                f"the columns are {', '.join(map(str, runs.data_vars))}; say which it is "
-                f"(columns={{'{column(symbol)}': ...}}, --column {column(symbol)}=...)"
-            )
-        values = runs[column(symbol)].values
-        positive = column(symbol) in positive_columns(law)
-        if values.dtype.kind != "f" or not (np.isfinite(values) & ((values > 0) | (not positive))).all():
-            raise FitError(
-                f"{where}: law '{law.name}' needs {'numbers > 0' if positive else 'finite numbers'} "
-                f"in the column '{column(symbol)}'"
-            )
-    count = runs.sizes["run"]
-    if count < MIN_RUNS:
-        raise FitError(f"{where}: {count} run(s); a fit needs at least {MIN_RUNS}, and 12 or more to say much")
-    for symbol in law.inputs:
-        values = runs[column(symbol)].values
-        if np.ptp(values) <= 1e-6 * np.abs(values).max():
-            raise FitError(
-                f"{where}: all {count} runs have {column(symbol)} = {quantity_text(column(symbol), values[0])}; "
-                f"law '{law.name}' needs at least two different values to learn its effect"
-            )
-    seen = runs[law.observed.column].values
-    if np.ptp(seen) <= 1e-9 * np.abs(seen).max():
-        what = "losses are" if law.observed.column == "loss" else f"values of {law.observed.column} are"
-        raise FitError(f"{where}: all {count} {what} {number_text(seen[0], 4)}; there is nothing to learn from")
-
-
-def _check_finite(law: Law, runs: xr.Dataset, constants: Mapping[str, float]) -> None:
-    """A law that has no value at the middle of its priors, for some run, cannot be sampled."""
-    middle = {name: quantile(prior, 0.5) for name, prior in law.priors.items()}
-    predicted = np.broadcast_to(law_loss(law, middle | inputs_of(law, runs, constants)), runs.sizes["run"])
-    bad = np.flatnonzero(~np.isfinite(predicted) | ((predicted <= 0) & (law.observed.scale == "log")))
-    if bad.size:
-        inputs = ", ".join(
-            f"{column(symbol)} = {number_text(runs[column(symbol)].values[bad[0]], 4)}" for symbol in law.inputs
-        )
-        where = row_text(runs.attrs.get("rows", "row"), runs["run"].values[bad[0]])
-        raise FitError(
-            f"{runs.attrs.get('source', 'runs')}, {where}: law '{law.name}' gives {predicted[bad[0]]:g} "
-            f"({inputs}) at the middle of its priors; check the inputs, or the formula"
-        )
-
-
-def _check_data(
-    law: Law, runs: xr.Dataset, constants: Mapping[str, float], span: float | None = None
-) -> dict[str, np.ndarray]:
+def _check_data(study: Study) -> dict[str, np.ndarray]:
     try:
-        return model_data(law, runs, constants, span)
+        return model_data(study)
     except ValueError as error:
         raise FitError(str(error)) from None
 
 
-def _model(
-    law: Law, noise: str, runs: xr.Dataset, constants: Mapping[str, float], seed: int, span: float | None = None
-) -> Model:
-    """The log posterior on these runs, with chains that start at good places (see :mod:`bayescale.fitting.starts`)."""
-    span = float(np.ptp(observed_values(law, runs).values)) if span is None else span
-    data = _check_data(law, runs, constants, span)
-    return model_of_runs(law, noise, data, _positions(law, noise, runs, constants, seed, span))
+def model_of(study: Study, seed: int) -> Model:
+    """The log posterior of a study, with chains that start at good places (see :mod:`bayescale.fitting.starts`)."""
+    return model_of_runs(study.law, study.scatter.noise, _check_data(study), _positions(study, seed))
 
 
-def _positions(law: Law, noise: str, runs: xr.Dataset, constants: Mapping[str, float], seed: int, span: float):
+def _positions(study: Study, seed: int) -> np.ndarray:
     """Where chains may start, as the sampler counts [start, parameter]."""
-    seen = observed_values(law, runs).values
-    unit = {"log": 0.0, "proportion": 1.0, "linear": span}[law.observed.scale]
+    law, unit = study.law, study.scatter.unit
     # an even selection over the sizes of many runs is enough to start from
-    order = np.argsort(run_sizes(law, runs), kind="stable")
-    some = order[np.linspace(0, len(order) - 1, min(len(order), START_RUNS)).astype(int)]
-    inputs, worth = inputs_of(law, runs.isel(run=some), constants), len(order) / len(some)
-    found = start_points(law, inputs, (seen / unit if unit else seen)[some], unit, seed, worth=worth)
+    order = np.argsort(run_sizes(law, study.runs), kind="stable")
+    some = study.part(order[np.linspace(0, len(order) - 1, min(len(order), START_RUNS)).astype(int)])
+    worth = len(order) / some.runs.sizes["run"]
+    start_unit = 0.0 if law.observed.scale == "log" else unit
+    inputs = some.inputs() | dict(study.constants)
+    found = start_points(law, inputs, some.seen.values / unit, start_unit, seed, worth=worth)
     rng = np.random.default_rng([seed, 102])
     if found is None:  # no draw from the prior has a finite density at every run
         found = sample_priors(law, STARTS, rng), np.full(STARTS, 0.05)
@@ -422,19 +304,19 @@ def _positions(law: Law, noise: str, runs: xr.Dataset, constants: Mapping[str, f
         "nu_minus_2": 10 * np.exp(0.5 * rng.standard_normal(len(sigma))),
         "overdispersion": np.clip(sigma**2, 1e-4, 0.2),
     }
-    return unbounded(values | scatter, law.priors | NOISES[noise].priors)
+    return unbounded(values | scatter, study.priors)
 
 
-def _assemble(law, noise, runs, constants, posterior, stats) -> xr.DataTree:
+def _assemble(study: Study, posterior: xr.Dataset, stats: xr.Dataset) -> xr.DataTree:
     """The ArviZ tree of a fit: derived quantities and pointwise log likelihood are computed from the draws."""
-    draws = {name: posterior[name].values for name in (*law.priors, *NOISES[noise].priors)}
-    derived = law_derived(law, draws | dict(constants))
+    law, runs, constants, observed = study.law, study.runs, dict(study.constants), study.seen
+    draws = {name: posterior[name].values for name in study.priors}
+    derived = law_derived(law, draws | constants)
     arrays = draws | {name: value for name, value in derived.items() if name not in draws}
     shape = draws[next(iter(draws))].shape
     posterior = as_dataset({name: np.broadcast_to(value, shape).copy() for name, value in arrays.items()})
     columns = {name: (x.dims, x.values) for name, x in runs.data_vars.items() if name != law.observed.column}
-    constant_data = xr.Dataset(columns | dict(constants), {"run": runs["run"].values})  # and no attributes
-    observed = observed_values(law, runs)
+    constant_data = xr.Dataset(columns | constants, {"run": runs["run"].values})  # and no attributes
     groups = {
         "posterior": posterior,
         "sample_stats": stats,
@@ -442,34 +324,19 @@ def _assemble(law, noise, runs, constants, posterior, stats) -> xr.DataTree:
         "constant_data": constant_data,
     }
     if stats["diverging"].size * observed.size <= LOG_LIKELIHOOD_MAX:
-        density = pointwise_log_likelihood(law, noise, runs, constants, draws)
+        density = pointwise_log_likelihood(study, draws)
         coords = {"chain": posterior["chain"], "draw": posterior["draw"], **observed.coords}
         groups["log_likelihood"] = xr.Dataset({law.observed.variable: (("chain", "draw", "run"), density)}, coords)
     return xr.DataTree.from_dict(groups)
 
 
-def pointwise_log_likelihood(law, noise, runs, constants, draws, span: float | None = None) -> np.ndarray:
-    """Log density of every run [..., run], of the quantity that is observed; ``draws`` are [...], by parameter.
-
-    ``span`` is the range of the observed values, where ``runs`` are some of the runs of a fit.
-    """
-    loss = loss_given(law, inputs_of(law, runs, constants))
-    observed = observed_values(law, runs).values
-    if law.observed.scale == "proportion":
-        count = np.round(runs[law.observed.count].values)
-        successes = np.round(observed * count)
-    else:
-        log_size = np.log(run_sizes(law, runs) / constants["C_ref"])
-        unit = float(np.ptp(observed)) if span is None else span
+def pointwise_log_likelihood(study: Study, draws: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Log density of every run [..., run], of the quantity that is observed; ``draws`` are [...], by parameter."""
+    loss = loss_given(study.law, study.inputs() | dict(study.constants))
+    observed, covariate = study.seen.values, study.covariate()
 
     def density_of(values: dict[str, np.ndarray]) -> np.ndarray:
-        predicted = loss(values)
-        if law.observed.scale == "proportion":
-            return log_mass(successes, count, predicted, values["overdispersion"])
-        scale = noise_scale(values, log_size)
-        if law.observed.scale == "log":
-            return log_density(NOISES[noise], observed - np.log(predicted), scale, values)
-        return log_density(NOISES[noise], (observed - predicted) / unit, scale, values) - np.log(unit)
+        return study.scatter.log_density(observed, loss(values), covariate, values)
 
     shape = next(iter(draws.values())).shape
     flat = {name: np.reshape(value, (-1, 1)) for name, value in draws.items()}
@@ -488,22 +355,16 @@ def part_of(tree: xr.DataTree, some: np.ndarray) -> xr.DataTree:
     For fits of so many runs that the log likelihood of all is not kept. Its attribute ``span`` is the range of all the
     observed values, in whose units a quantity that may be negative scatters.
     """
-    law, observed = law_of(tree), tree["observed_data"].to_dataset()
-    constants = {name: float(tree["constant_data"][name]) for name in (*law.constants, "C_ref")}
-    posterior = tree["posterior"].to_dataset()
-    names = (*law.priors, *NOISES[tree.attrs["noise"]].priors)
-    span = float(np.ptp(observed[law.observed.variable].values))
-    runs = runs_of(tree).isel(run=some)
-    draws = {name: posterior[name].values for name in names}
-    density = pointwise_log_likelihood(law, tree.attrs["noise"], runs, constants, draws, span)
-    data = tree["constant_data"].to_dataset()
+    study = Study.opened(tree)
+    part = study.part(some)
+    density = pointwise_log_likelihood(part, {name: study.posterior[name].values for name in study.priors})
     return xr.DataTree.from_dict(
         {
-            "/": xr.Dataset(attrs=tree.attrs | {"span": span}),
-            "posterior": posterior,
-            "observed_data": observed.isel(run=some),
-            "constant_data": data.isel(run=some),
-            "log_likelihood": xr.Dataset({law.observed.variable: (("chain", "draw", "run"), density)}),
+            "/": xr.Dataset(attrs=tree.attrs | {"span": study.scatter.unit}),
+            "posterior": study.posterior,
+            "observed_data": tree["observed_data"].to_dataset().isel(run=some),
+            "constant_data": tree["constant_data"].to_dataset().isel(run=some),
+            "log_likelihood": xr.Dataset({part.seen.name: (("chain", "draw", "run"), density)}),
         }
     )
 
@@ -515,11 +376,6 @@ def data_hash(runs: xr.Dataset, law: Law) -> str:
     for name in sorted({"params", "tokens", "compute"} & set(map(str, runs.data_vars)) | seen):
         digest.update(np.ascontiguousarray(runs[name].values, dtype="<f8").tobytes())
     return digest.hexdigest()
-
-
-def law_of(tree: xr.DataTree) -> Law:
-    """The law that a fit was made with, from the text it carries."""
-    return parse_law(tree.attrs["law_text"], tree.attrs["law"])
 
 
 def draws_of(tree: xr.DataTree) -> dict[str, xr.DataArray]:

@@ -8,16 +8,16 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescale.engine.density import observed_values
 from bayescale.engine.numba_density import machine
 from bayescale.errors import FitError
 from bayescale.field import number_text, row_text
 from bayescale.fitting.doors import number, opened_fit, opened_result
-from bayescale.fitting.fit import data_hash, fit, law_of, runs_of
+from bayescale.fitting.fit import data_hash, fit
 from bayescale.jobs.versions import versions
 from bayescale.laws.law import NO_SIZE, Law, column, size_column
 from bayescale.laws.shipped import changed_law
 from bayescale.runs.read import read_runs, read_text
+from bayescale.study import Study, law_of
 
 # Monte Carlo errors by which a mean, a median or an end of a 90 % band may move: of 50 such numbers that differ by
 # chance alone the largest is above 4 once in 300 times
@@ -116,7 +116,8 @@ def _same_bits(then: xr.DataTree, now: xr.DataTree) -> bool:
 
 def _runs_differ(tree: xr.DataTree, law: Law, runs: xr.Dataset) -> list[str]:
     """What is not as in the fit, a sentence a column, or nothing."""
-    then = runs_of(tree)
+    study = Study.opened(tree)
+    then, scatter = study.runs, study.scatter
     needed = {"params", "tokens", "compute", law.observed.count, *map(column, law.inputs)}
     names = [str(name) for name in then.data_vars if name in needed]
     if missing := [name for name in (*names, law.observed.column) if name not in runs]:
@@ -127,20 +128,21 @@ def _runs_differ(tree: xr.DataTree, law: Law, runs: xr.Dataset) -> list[str]:
     now = {name: runs[name].values for name in names}
     observed = law.observed.column
     # what is kept is its logarithm, which is what is compared
-    before[observed], now[observed] = tree["observed_data"][law.observed.variable].values, observed_values(law, runs)
-    now[observed] = now[observed].values
-    shown = np.exp if law.observed.scale == "log" else np.asarray
+    before[observed], now[observed] = study.seen.values, scatter.transform(runs[observed].values)
     if all(np.array_equal(before[name], now[name]) for name in before):
         return []
     left = _unmatched(before, now)
     if then.sizes["run"] != runs.sizes["run"]:
-        return [f"{runs.sizes['run']} runs, the fit was made on {then.sizes['run']}", *_rows(before, now, left, shown)]
+        return [
+            f"{runs.sizes['run']} runs, the fit was made on {then.sizes['run']}",
+            *_rows(before, now, left, scatter.inverse),
+        ]
     if not any(len(rows) for rows in left):
         return ["the same runs in another order"]
     sentences = []
     for name in before:
         bad = np.flatnonzero(before[name] != now[name])
-        value = shown if name == observed else np.asarray
+        value = scatter.inverse if name == observed else np.asarray
         labels = runs["run"].values
         told = ", ".join(
             f"{row_text(runs.attrs['rows'], labels[i])}: {value(now[name][i]):.10g}, "

@@ -12,12 +12,13 @@ import xarray as xr
 from bayescale.errors import FormulaError, LawError
 from bayescale.field import TRAINING
 from bayescale.fitting.diagnostics import trust_warnings
-from bayescale.fitting.fit import FORMAT, MIN_RUNS, law_of
+from bayescale.fitting.fit import FORMAT
 from bayescale.laws.law import Law, column, positive_columns, size_column
 from bayescale.laws.priors import to_real
 from bayescale.laws.scatter import NOISES
 from bayescale.runs.compute import objection_to as objection_to_definition
 from bayescale.runs.loss_unit import NATS, UNITS
+from bayescale.study import MIN_RUNS, law_of
 
 MAX_TEXT = 4000  # characters of one text of the diagnostics and notes
 MAX_NAME = 300

@@ -16,11 +16,11 @@ import xarray as xr
 from bayescale.errors import FileError, FitError
 from bayescale.fitting.diagnostics import noted
 from bayescale.fitting.doors import opened_fit
-from bayescale.fitting.fit import law_of
 from bayescale.fitting.netcdf import MAX_BYTES, NetcdfError, read_tree
 from bayescale.fitting.saved import damage_of
 from bayescale.jobs.files import as_path, write_whole
 from bayescale.laws.shipped import changed_law
+from bayescale.study import law_of
 
 SEAL = "\nbayescale: sha256 of all before this line is {}\n"
 SEAL_BYTES = len(SEAL.format("0" * 64))

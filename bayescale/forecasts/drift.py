@@ -28,12 +28,12 @@ import xarray as xr
 from scipy.linalg.lapack import dtrtri
 from scipy.special import logsumexp, ndtr
 
-from bayescale.fitting.fit import law_of
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.law import Law, column, loss_given, run_sizes, standard_parameters
 from bayescale.laws.priors import quantile
-from bayescale.laws.scatter import FINEST, NOISES, log_density, noise_scale, sample_noise
+from bayescale.laws.scatter import FINEST
 from bayescale.runs.compute import largest_compute
+from bayescale.study import Study, law_of
 
 LOG_SCALES = np.arange(-6.5, -0.4, 0.5)  # grid of the drift's scale: 0.15 % to 60 % of the loss
 MAX_CELLS = 5000  # more runs than this are pooled into as many small cells of log N x log D
@@ -234,8 +234,7 @@ def log_predictive_density(
     curve : what :func:`sample_curve` drew at these points
     """
     scale, values = _new_noise_scale(fit, curve.sigma, points)
-    shape = {name: value[:, None] for name, value in values.items()}
-    density = log_density(NOISES[fit.attrs["noise"]], log_loss - curve.log_loss, scale, shape)
+    density = Study.opened(fit).scatter.log_density_of(log_loss - curve.log_loss, scale, values)
     return logsumexp(density, axis=0) - np.log(len(density))
 
 
@@ -571,12 +570,12 @@ def _weighted_draws(log_law, cells, peak: _Peak, rng: np.random.Generator) -> At
 
 
 def _sigma_prior(fit: xr.DataTree) -> tuple[float, float]:
-    prior = NOISES[fit.attrs["noise"]].priors["sigma"].params
+    prior = Study.opened(fit).scatter.priors["sigma"].params
     return prior["mu"], prior["sigma"]
 
 
 def _degrees_of_freedom(fit: xr.DataTree) -> float:
-    if not NOISES[fit.attrs["noise"]].robust:
+    if not Study.opened(fit).scatter.robust:
         return np.inf
     return 2.0 + float(fit["posterior"]["nu_minus_2"].median())
 
@@ -597,20 +596,18 @@ def _new_noise(
 ) -> np.ndarray:
     """Noise of new runs [draw, point]."""
     scale, values = _new_noise_scale(fit, sigma, points)
+    scatter = Study.opened(fit).scatter
     if apart:
-        return scale * sample_noise(NOISES[fit.attrs["noise"]], np.ones((len(scale), 1)), values, rng)
-    return sample_noise(NOISES[fit.attrs["noise"]], scale, values, rng)
+        return scale * scatter.sample_noise(np.ones((len(scale), 1)), values, rng)
+    return scatter.sample_noise(scale, values, rng)
 
 
 def _new_noise_scale(
     fit: xr.DataTree, sigma: np.ndarray, points: xr.Dataset
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Scale of the noise of new runs [draw, point], its trend with compute held at the edge of the data; and the
-    parameters of the noise, each [draw]."""
-    data, posterior = fit["constant_data"], fit["posterior"]
-    seen, new = (np.log(run_sizes(law_of(fit), some) / float(data["C_ref"])) for some in (data, points))
-    log_compute = np.clip(new, seen.min(), seen.max())
-    values = {name: posterior[name].values.ravel() for name in NOISES[fit.attrs["noise"]].priors}
+    parameters of the noise, each [draw, 1]."""
+    study = Study.opened(fit)
     # sigma is the whole scale here, FINEST included
-    scale = noise_scale({"sigma": sigma[:, None], "tilt": values["tilt"][:, None]}, log_compute) - FINEST
-    return scale, values
+    scale = study.scatter.scale_at(study.covariate(points), study.draws | {"sigma": sigma[:, None]}) - FINEST
+    return scale, study.draws

@@ -12,7 +12,7 @@ from bayescale.errors import FitError
 from bayescale.field import listed, number_text, symbol
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.fitting.doors import mapping, number, numbers, opened_fit, opened_result
-from bayescale.fitting.fit import check_seed, draws_of, law_of
+from bayescale.fitting.fit import check_seed
 from bayescale.forecasts.drift import (
     coordinates,
     effective_draws,
@@ -24,10 +24,10 @@ from bayescale.forecasts.drift import (
     with_noise,
 )
 from bayescale.jobs.threads import one_blas_thread
-from bayescale.laws.law import NO_SIZE, Law, column, loss_given, positive_columns, run_sizes, size_column
-from bayescale.laws.scatter import NOISES, noise_scale, sample_noise, sample_share
+from bayescale.laws.law import NO_SIZE, Law, column, loss_given, positive_columns, size_column
 from bayescale.runs.compute import definition_of, largest_compute
 from bayescale.runs.loss_unit import UNITS, in_unit, loss_unit, to_nats
+from bayescale.study import Study, law_of
 
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}  # the 90 % and 50 % equal-tailed bands
 FAR_DECADES = 2.0  # of compute beyond the data; the calibration was checked up to 1.5
@@ -93,7 +93,7 @@ def forecast(
         parts = with_noise(fit, points, curve, rng)
         shown, shares = np.exp(sum(parts.values())), _shares(parts)
     else:
-        shown, shares = _without_drift(fit, law, points, certain, rng)
+        shown, shares = _without_drift(Study.opened(fit), points, certain, rng)
     if not (np.isfinite(certain).all() and np.isfinite(shown).all()):
         raise FitError(
             "the law has no finite value at one of the points: they are too far from any run it was fitted to, or an "
@@ -148,23 +148,11 @@ def _measured(measured: Any, count: int, law: Law) -> np.ndarray:
     return losses
 
 
-def _without_drift(fit: xr.DataTree, law: Law, points: xr.Dataset, certain: xr.DataArray, rng: np.random.Generator):
+def _without_drift(study: Study, points: xr.Dataset, certain: xr.DataArray, rng: np.random.Generator):
     """Draws of what a new run shows when nothing is known of drift: the law and the noise; and their shares."""
-    noise, values = NOISES[fit.attrs["noise"]], draws_of(fit)
-    scatter = {name: values[name] for name in noise.priors}
-    if law.observed.scale == "proportion":
-        alike = scatter["overdispersion"].transpose("chain", "draw").values[..., None]
-        shown = certain.copy(data=sample_share(points[law.observed.count].values, certain.values, alike, rng))
-    else:
-        runs = fit["constant_data"]
-        seen, new = (np.log(run_sizes(law, some) / float(runs["C_ref"])) for some in (runs, points))
-        log_size = xr.DataArray(np.clip(new, seen.min(), seen.max()), dims="point")
-        scale = noise_scale(scatter, log_size).transpose("chain", "draw", "point")
-        extra = sample_noise(noise, scale, {name: value.values for name, value in scatter.items()}, rng)
-        if law.observed.scale == "log":
-            shown = certain * np.exp(extra)
-        else:
-            shown = certain + extra * float(np.ptp(fit["observed_data"][law.observed.variable].values))
+    predicted = certain.values.reshape(-1, points.sizes["point"])
+    shown = study.scatter.sample(predicted, study.covariate(points), study.draws, rng)
+    shown = certain.copy(data=shown.reshape(certain.shape))
     whole, law_part = squared_width(shown), squared_width(certain)
     params = (law_part / whole).where(whole > 0, 1.0).clip(0.0, 1.0)
     return shown, {"params": params, "drift": xr.zeros_like(params), "noise": 1 - params}

@@ -6,9 +6,9 @@ import numpy as np
 import xarray as xr
 
 from bayescale.errors import FitError
-from bayescale.fitting.fit import law_of
 from bayescale.forecasts.drift import has_drift, posterior_by_scale, sample_log_loss
 from bayescale.forecasts.forecast import QUANTILES, planned_runs, squared_width
+from bayescale.study import law_of
 
 AT_ONCE = 250  # points: what is held in memory is this times the draws
 SHARES = ("params", "drift", "noise")

@@ -1,4 +1,4 @@
-"""How a measured loss scatters around the law: a noise is priors, a density in the model, and draws for a forecast.
+"""How a measured loss scatters around the law: a noise is priors and a density; a scatter puts it to use.
 
 What scatters is the logarithm of the loss (or of whatever the law file says is observed), so that laws and noises can
 be compared by LOO. The scale of the scatter may change with compute: ``sigma * exp(tilt * x)`` with ``x`` =
@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 import scipy
 
+from bayescale.errors import FitError
 from bayescale.laws.formula import Node, evaluate, parse, substitute
+from bayescale.laws.law_file import Law, Observed
 from bayescale.laws.priors import Prior
 
 _SCALE = {
@@ -84,45 +86,129 @@ def default_noise(scale: str) -> str:
     return next(name for name, noise in NOISES.items() if scale in noise.observed)
 
 
-def noise_scale(values: Mapping[str, Any], log_compute: Any) -> Any:
-    """Scale of the scatter of log loss; ``log_compute`` is log(C / C_ref), held at the edge of the data beyond it."""
-    return evaluate(SCALE, {"sigma": values["sigma"], "tilt": values["tilt"], "log_compute": log_compute})
+@dataclass(frozen=True)
+class Scatter:
+    """How what runs show scatters around a law: a noise, on the scale of what the law says is observed.
 
+    Methods take what runs showed and what the law predicts, both as the law's formula gives it; the parameters of the
+    noise in ``values``, in a shape that broadcasts with the runs, [..., 1]; and the ``covariate`` of each run, on which
+    its scatter depends: log(size / C_ref), or of a proportion its number of items [run].
 
-def log_density(noise: Noise, residual: Any, scale: Any, values: Mapping[str, Any]) -> Any:
-    """Log density of ``residual`` (observed minus predicted log loss)."""
-    return evaluate(noise.log_density, {**values, "residual": residual, "scale": scale})
+    Attributes
+    ----------
+    noise : a name of NOISES
+    observed : what the law explains
+    unit : of a quantity that may be negative, the range of the observed values; otherwise 1
+    """
 
+    noise: str
+    observed: Observed
+    unit: float = 1.0
 
-def cumulative(noise: Noise, residual: Any, scale: Any, values: Mapping[str, Any]) -> Any:
-    """P(scatter <= ``residual``), the distribution function of :func:`log_density`."""
-    z = residual / scale
-    return scipy.special.stdtr(2 + values["nu_minus_2"], z) if noise.robust else scipy.special.ndtr(z)
+    @classmethod
+    def of(cls, law: Law, noise: str | None = None) -> "Scatter":
+        """The scatter around a law, by a noise or by the default one, in the unit 1.
 
+        Raises
+        ------
+        FitError
+            If there is no such noise, or it is not for what the law explains.
+        """
+        scale = law.observed.scale
+        noise = default_noise(scale) if noise is None else noise
+        if noise not in NOISES:
+            raise FitError(f"unknown noise '{noise}'; the noises are {', '.join(NOISES)}")
+        if scale not in NOISES[noise].observed:
+            allowed = [name for name in NOISES if scale in NOISES[name].observed]
+            raise FitError(
+                f"noise '{noise}' is not for what law '{law.name}' explains ('{law.observed.column}', "
+                f"{scale}); allowed are {', '.join(allowed)}"
+            )
+        return cls(noise, law.observed)
 
-def sample_noise(noise: Noise, scale: Any, values: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
-    """Draws of the scatter of log loss, of the shape of ``scale`` [..., run]; ``values`` are [...]."""
-    scale = np.asarray(scale)
-    if not noise.robust:
-        return scale * rng.standard_normal(scale.shape)
-    nu = np.broadcast_to((2 + np.asarray(values["nu_minus_2"]))[..., None], scale.shape)
-    return scale * rng.standard_t(nu)
+    @property
+    def priors(self) -> Mapping[str, Prior]:
+        """Of the parameters of the noise."""
+        return NOISES[self.noise].priors
+
+    @property
+    def robust(self) -> bool:
+        """Whether its tails are Student-t's."""
+        return NOISES[self.noise].robust
+
+    @property
+    def counts(self) -> bool:
+        """Whether what is observed is a share of a number of items."""
+        return self.observed.scale == "proportion"
+
+    @property
+    def of_loss(self) -> bool:
+        """Whether it is that of log loss: how far laws go wrong beyond the runs is known of losses only."""
+        return self.observed.column == "loss" and self.observed.scale == "log"
+
+    def transform(self, seen: Any) -> Any:
+        """What runs showed on the scale on which it scatters: its log, or itself."""
+        return np.log(seen) if self.observed.scale == "log" else seen
+
+    def inverse(self, scattered: Any) -> Any:
+        """What runs showed, from :meth:`transform` of it."""
+        return np.exp(scattered) if self.observed.scale == "log" else scattered
+
+    def residual(self, seen: Any, predicted: Any) -> Any:
+        """What is left over of transformed values, in units of the scatter."""
+        return (seen - self.transform(predicted)) / self.unit
+
+    def scale_at(self, covariate: Any, values: Mapping[str, Any]) -> Any:
+        """Scale of the residual at log(size / C_ref), FINEST included."""
+        return evaluate(SCALE, {"sigma": values["sigma"], "tilt": values["tilt"], "log_compute": covariate})
+
+    def _known(self, seen: Any, predicted: Any, covariate: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+        """What the formula of the density is evaluated with."""
+        if self.counts:
+            count = np.round(covariate)
+            return {**values, "successes": np.round(seen * count), "count": count, "share": predicted}
+        return {**values, "residual": self.residual(seen, predicted), "scale": self.scale_at(covariate, values)}
+
+    def log_density(self, seen: Any, predicted: Any, covariate: Any, values: Mapping[str, Any]) -> Any:
+        """Log density of transformed values ``seen``; of a share, log probability of its count."""
+        known = self._known(seen, predicted, covariate, values)
+        return evaluate(NOISES[self.noise].log_density, known) - np.log(self.unit)
+
+    def log_density_of(self, residual: Any, scale: Any, values: Mapping[str, Any]) -> Any:
+        """Log density of residuals of this scale."""
+        return evaluate(NOISES[self.noise].log_density, {**values, "residual": residual, "scale": scale})
+
+    def cdf(self, seen: Any, predicted: Any, covariate: Any, values: Mapping[str, Any]) -> Any:
+        """Probability that a run shows no more than ``seen``, transformed; of a count, with half of its own mass."""
+        known = self._known(seen, predicted, covariate, values)
+        if self.counts:
+            from scipy.stats import betabinom  # takes as long to import as all the rest
+
+            alpha, beta = beta_binomial_parameters(predicted, values["overdispersion"])
+            above = betabinom(known["count"], alpha, beta)
+            return above.cdf(known["successes"]) - above.pmf(known["successes"]) / 2
+        z = known["residual"] / known["scale"]
+        return scipy.special.stdtr(2 + values["nu_minus_2"], z) if self.robust else scipy.special.ndtr(z)
+
+    def sample(self, predicted: Any, covariate: Any, values: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
+        """Draws of what new runs show, of the shape of ``predicted``."""
+        if self.counts:
+            alpha, beta = beta_binomial_parameters(np.asarray(predicted), values["overdispersion"])
+            items = np.broadcast_to(np.asarray(np.round(covariate), dtype=int), alpha.shape)
+            return rng.binomial(items, rng.beta(alpha, beta)) / items
+        scale = np.broadcast_to(self.scale_at(covariate, values), np.shape(predicted))
+        noise = self.unit * self.sample_noise(scale, values, rng)
+        return predicted * np.exp(noise) if self.observed.scale == "log" else predicted + noise
+
+    def sample_noise(self, scale: Any, values: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
+        """Draws of residuals of this scale, of its shape."""
+        scale = np.asarray(scale)
+        if not self.robust:
+            return scale * rng.standard_normal(scale.shape)
+        return scale * rng.standard_t(np.broadcast_to(2 + np.asarray(values["nu_minus_2"]), scale.shape))
 
 
 def beta_binomial_parameters(share: Any, overdispersion: Any) -> tuple[Any, Any]:
     """alpha and beta of the beta-binomial with this mean and this correlation between two items."""
     share, size = evaluate(INSIDE, {"share": share}), evaluate(SIZE, {"overdispersion": overdispersion})
     return share * size, (1 - share) * size
-
-
-def log_mass(successes: Any, count: Any, share: Any, overdispersion: Any) -> Any:
-    """Log probability of ``successes`` out of ``count`` items under the beta-binomial."""
-    values = {"successes": successes, "count": count, "share": share, "overdispersion": overdispersion}
-    return evaluate(BETA_BINOMIAL, values)
-
-
-def sample_share(count: Any, share: Any, overdispersion: Any, rng: np.random.Generator) -> np.ndarray:
-    """Draws of the share of ``count`` items that a new run gets right, of the shape of ``share``."""
-    alpha, beta = beta_binomial_parameters(np.asarray(share), overdispersion)
-    items = np.broadcast_to(np.asarray(np.round(count), dtype=int), alpha.shape)
-    return rng.binomial(items, rng.beta(alpha, beta)) / items

@@ -19,7 +19,7 @@ from bayescale.budgets.surface import loss_at, loss_surface
 from bayescale.display.plots_split import plot_regret
 from bayescale.display.show import show
 from bayescale.errors import FitError
-from bayescale.fitting.fit import law_of
+from bayescale.study import law_of
 
 BUDGETS = [1e21, 1e23]
 pytestmark = pytest.mark.usefixtures("drift_once")

@@ -9,10 +9,11 @@ from bayescale.engine.density import build_model, log_posterior, model_block, mo
 from bayescale.engine.interpreted import gradients, log_densities
 from bayescale.fitting.starts import unbounded
 from bayescale.laws.formula import evaluate
-from bayescale.laws.law import column, law_loss, law_names, load_law, reference_constants, run_sizes, sample_priors
+from bayescale.laws.law import column, law_loss, law_names, load_law, sample_priors
 from bayescale.laws.priors import DISTRIBUTIONS, Prior, from_real, to_real
-from bayescale.laws.scatter import NOISES, default_noise
+from bayescale.laws.scatter import NOISES, Scatter, default_noise
 from bayescale.runs.read import read_runs
+from bayescale.study import Study
 
 PYTHON = Mode(linker="py", optimizer=None)  # nothing is rewritten or compiled
 
@@ -22,9 +23,9 @@ def prepared(caller):
     """Reference constants and the compiled density of a law on runs."""
 
     def make(law, noise, runs):
-        constants = reference_constants(law, runs) | {"C_ref": float(np.exp(np.log(run_sizes(law, runs)).mean()))}
-        data = model_data(law, runs, constants)
-        return constants, data, caller(log_posterior(law, noise), data, model_block)
+        study = Study.bound(law, Scatter.of(law, noise), runs)
+        data = model_data(study)
+        return study.constants, data, caller(log_posterior(law, noise), data, model_block)
 
     return make
 
@@ -207,7 +208,6 @@ def test_prior_on_the_real_line_is_pymcs(dist):
 
 def test_model_has_the_parameters_of_the_law_file(pile):
     law = load_law("chinchilla")
-    constants = reference_constants(law, pile) | {"C_ref": 1e20}
-    model = build_model(law, "normal", model_data(law, pile, constants))
+    model = build_model(law, "normal", model_data(Study.bound(law, Scatter.of(law, "normal"), pile)))
     assert [variable.name for variable in model.free_RVs] == [*law.priors, "sigma", "tilt"]
     assert [variable.name for variable in model.observed_RVs] == ["observed"]

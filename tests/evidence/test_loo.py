@@ -93,8 +93,9 @@ def test_pit_is_arvizs(true_fit):
 
 
 def _residual(fit):
-    from bayescale.fitting.fit import draws_of, law_of
+    from bayescale.fitting.fit import draws_of
     from bayescale.laws.law import law_loss
+    from bayescale.study import law_of
 
     inputs = {"N": fit["constant_data"]["params"], "D": fit["constant_data"]["tokens"]}
     log_law = np.log(law_loss(law_of(fit), draws_of(fit) | inputs))
@@ -109,7 +110,7 @@ def refitted(monkeypatch, true_fit):
     """Refits that take no time: each returns the same tree, and what was kept is written down."""
     calls, converged, same = [], [True], true_fit(draws=400, spread=0.002)
 
-    def refit(fit, kept, *, draws, seed):
+    def refit(study, kept, *, draws, seed):
         calls.append(np.asarray(kept))
         if converged[0] is None:
             raise FitError("the sampler could not start")

@@ -12,11 +12,12 @@ from bayescale.fitting import diagnostics as diagnostics_module
 from bayescale.fitting import fit as fit_module
 from bayescale.fitting import sampling
 from bayescale.fitting.diagnostics import diagnostics, fit_summary, trust_warnings
-from bayescale.fitting.fit import draws_of, fit, law_of, pymc_model, refit, runs_of
+from bayescale.fitting.fit import draws_of, fit, pymc_model, refit, runs_of
 from bayescale.laws import law_file
 from bayescale.laws.law import law_derived, law_loss, load_law
 from bayescale.laws.law_file import parse_law
 from bayescale.laws.scatter import NOISES
+from bayescale.study import Study, law_of
 
 CHINCHILLA_RUNS = {"N": [1e7, 1e8, 1e9, 1e7, 1e9], "D": [1e9, 1e10, 1e11, 1e11, 1e9], "loss": [4.0, 3.0, 2.3, 3.6, 3.4]}
 
@@ -291,7 +292,7 @@ def test_summary_of_a_fit(sampled):
 def test_refit_learns_from_the_kept_runs_and_scores_all(sampled, pile):
     kept = np.ones(pile.sizes["run"], dtype=bool)
     kept[[3, 7]] = False
-    again = refit(sampled, kept, seed=1)
+    again = refit(Study.opened(sampled), kept, seed=1)
     chains, draws, runs = again["log_likelihood"]["log_loss"].shape
     assert (chains, runs) == (4, pile.sizes["run"]) and draws in (500, 1000, 2000, 4000)  # chains may go on
     for name in ("N_ref", "D_ref", "L_ref", "C_ref"):
@@ -346,7 +347,7 @@ slope = { dist = "Normal", mu = 0.0, sigma = 1.0, about = "slope" }
     gap = 0.1 * np.log(N / 1e8) + 0.01 * rng.standard_normal(16)
     gap[0] = 3.0
     tree = fit({"params": N, "gap": gap}, parse_law(text, "line"), draws=300)
-    again = refit(tree, np.arange(16) > 0, draws=300)
+    again = refit(Study.opened(tree), np.arange(16) > 0, draws=300)
     values = {name: again["posterior"][name].values for name in ("level", "slope", "sigma", "tilt", "nu_minus_2")}
     unit = np.ptp(gap)
     scale = 1e-4 + values["sigma"] * np.exp(values["tilt"] * np.log(N[5] / float(tree["constant_data"]["C_ref"])))

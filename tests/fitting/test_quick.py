@@ -17,6 +17,7 @@ from bayescale.fitting.quick import NotTrusted, approximate
 from bayescale.fitting.sampling import SamplerError
 from bayescale.laws.formula import parse
 from bayescale.laws.priors import Prior
+from bayescale.study import Study
 
 NORMAL = Prior("Normal", {"mu": 0.0, "sigma": 1.0})
 
@@ -110,8 +111,7 @@ def test_quick_fit_agrees_with_chains(pile, sampled, monkeypatch, interpreted):
 def test_compiled_code_says_what_numpy_says(pile, monkeypatch):
     from bayescale.fitting import fit as fit_module
 
-    law, runs, noise, constants = fit_module._prepared(pile, "chinchilla", None)
-    model = fit_module._model(law, noise, runs, constants, 0)
+    model = fit_module.model_of(Study.of(pile, "chinchilla"), 0)
     found = []
     for interpreted in (10**9, 0):
         monkeypatch.setattr(quick_module, "INTERPRETED", interpreted)

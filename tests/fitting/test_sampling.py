@@ -14,6 +14,7 @@ from bayescale.fitting import sampling
 from bayescale.fitting.diagnostics import diagnostics
 from bayescale.fitting.fit import fit
 from bayescale.fitting.reproduce import reproduce
+from bayescale.study import Study
 
 
 @pytest.fixture
@@ -66,8 +67,7 @@ def test_chains_go_on_with_the_draws_they_had(pile):
 
 
 def _positions(runs, draws):
-    law, runs, noise, constants = fit_module._prepared(runs, "chinchilla", None)
-    model = fit_module._model(law, noise, runs, constants, 0)
+    model = fit_module.model_of(Study.of(runs, "chinchilla"), 0)
     return sampling.sample(model, draws, 200, 2, 0, 0.9, False)[0]
 
 

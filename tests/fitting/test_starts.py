@@ -3,16 +3,22 @@
 import numpy as np
 import pytest
 
-from bayescale.engine.density import build_model, inputs_of, model_data
+from bayescale.engine.density import build_model, model_data
 from bayescale.fitting.starts import STARTS, start_points, unbounded
-from bayescale.laws.law import law_loss, load_law, reference_constants
+from bayescale.laws.law import law_loss, load_law
 from bayescale.laws.priors import Prior
-from bayescale.laws.scatter import NOISES
+from bayescale.laws.scatter import NOISES, Scatter
+from bayescale.study import Study
+
+
+def inputs_of(law, runs):
+    study = Study.bound(law, Scatter.of(law), runs)
+    return study.inputs() | study.constants
 
 
 def test_starts_lie_at_the_truth(crossed_runs):
     runs, law = crossed_runs(12, 10, scatter=0.001), load_law("chinchilla")
-    inputs = inputs_of(law, runs, reference_constants(law, runs))
+    inputs = inputs_of(law, runs)
     found, sigma = start_points(law, inputs, np.log(runs["loss"].values), 0.0, seed=1)
     loss = law_loss(law, {name: value[:, None] for name, value in found.items()} | inputs)
     error = np.log(loss / runs["loss"].values)
@@ -33,7 +39,7 @@ def test_poor_optima_start_no_chain(rng):
 
 def test_same_seed_same_starts(crossed_runs):
     runs, law = crossed_runs(), load_law("coupled")
-    given = law, inputs_of(law, runs, reference_constants(law, runs)), np.log(runs["loss"].values), 0.0
+    given = law, inputs_of(law, runs), np.log(runs["loss"].values), 0.0
     (first, _), (second, _), (other, _) = (start_points(*given, seed=seed) for seed in (3, 3, 4))
     np.testing.assert_array_equal(first["slope"], second["slope"])
     assert (first["slope"] != other["slope"]).any()
@@ -73,7 +79,6 @@ def test_positions_are_those_of_pymc(dist, params):
 
 def test_positions_are_in_the_order_of_the_model(crossed_runs):
     law, runs = load_law("coupled"), crossed_runs()
-    constants = reference_constants(law, runs) | {"C_ref": 1e20}
-    model = build_model(law, "student_t", model_data(law, runs, constants))
+    model = build_model(law, "student_t", model_data(Study.bound(law, Scatter.of(law), runs)))
     names = [variable.name for variable in model.free_RVs]
     assert names == [*law.priors, *NOISES["student_t"].priors]

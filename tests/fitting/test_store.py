@@ -10,9 +10,9 @@ import xarray as xr
 
 from bayescale.errors import FitError
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
-from bayescale.fitting.fit import law_of
 from bayescale.fitting.store import SEAL_BYTES, open_fit, save_fit
 from bayescale.forecasts.forecast import forecast
+from bayescale.study import law_of
 
 SIZES = [7e9, 20e9], [3e11, 5e11]
 

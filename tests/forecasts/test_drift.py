@@ -6,7 +6,6 @@ import xarray as xr
 from conftest import BESIROGLU, chinchilla_loss
 from scipy import stats
 
-from bayescale.fitting.fit import law_of
 from bayescale.forecasts import drift as drift_module
 from bayescale.forecasts.drift import (
     LOG_SCALES,
@@ -22,6 +21,7 @@ from bayescale.forecasts.drift import (
 )
 from bayescale.forecasts.forecast import planned_runs
 from bayescale.laws.priors import DISTRIBUTIONS
+from bayescale.study import law_of
 
 POINTS = [10**8.5, 1e10, 1e11], [1e10, 5e11, 2e12]
 

@@ -2,25 +2,47 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bayescale.laws.law_file import RESERVED
-from bayescale.laws.scatter import NOISES, cumulative, log_density, log_mass, noise_scale, sample_noise, sample_share
+from bayescale.errors import FitError
+from bayescale.laws.law import load_law
+from bayescale.laws.law_file import RESERVED, Observed
+from bayescale.laws.scatter import NOISES, Scatter
 
 VALUES = {"sigma": 0.01, "tilt": 0.1, "nu_minus_2": 3.0}
 REFERENCE = {"student_t": stats.t(df=5), "normal": stats.norm()}
+SHARE = Scatter("beta_binomial", Observed("accuracy", "A", "proportion", "count"))
+
+
+def of_loss(noise):
+    return Scatter(noise, Observed())
 
 
 @pytest.mark.parametrize("name", REFERENCE)
 def test_log_density_is_scipys(name):
     residual, scale = np.array([-0.3, 0.0, 0.01, 5.0]), np.array([0.01, 0.02, 0.1, 1.0])
     expected = REFERENCE[name].logpdf(residual / scale) - np.log(scale)
-    np.testing.assert_allclose(log_density(NOISES[name], residual, scale, VALUES), expected, rtol=1e-12)
+    np.testing.assert_allclose(of_loss(name).log_density_of(residual, scale, VALUES), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("scale", ["log", "linear"])
+def test_log_density_is_that_of_the_residual(scale):
+    unit = 1.0 if scale == "log" else 4.0
+    scatter = Scatter("student_t", Observed("y", "L", scale), unit)
+    shown, predicted, covariate = np.array([2.0, 2.1, 2.6]), 2.05, np.array([-1.0, 0.0, 2.0])
+    seen = np.log(shown) if scale == "log" else shown
+    residual = np.log(shown / predicted) if scale == "log" else shown - predicted
+    width = unit * (1e-4 + 0.01 * np.exp(0.1 * covariate))
+    expected = stats.t(df=5, scale=width)
+    np.testing.assert_allclose(scatter.residual(seen, predicted) * unit, residual, rtol=1e-12)
+    np.testing.assert_allclose(scatter.log_density(seen, predicted, covariate, VALUES), expected.logpdf(residual))
+    np.testing.assert_allclose(scatter.cdf(seen, predicted, covariate, VALUES), expected.cdf(residual))
+    np.testing.assert_allclose(scatter.inverse(scatter.transform(shown)), shown, rtol=1e-14)
 
 
 @pytest.mark.parametrize("name", REFERENCE)
 def test_draws_have_the_quantiles_of_the_density(name, rng):
     scale = np.broadcast_to([0.01, 0.1], (20_000, 2))
-    values = VALUES | {"nu_minus_2": np.full(20_000, 3.0)}
-    draws = sample_noise(NOISES[name], scale, values, rng)
+    values = VALUES | {"nu_minus_2": np.full((20_000, 1), 3.0)}
+    draws = of_loss(name).sample_noise(scale, values, rng)
     assert draws.shape == scale.shape
     for probability in (0.05, 0.25, 0.5, 0.75, 0.95):
         # the share below a quantile has a standard deviation of at most 0.0035
@@ -30,14 +52,31 @@ def test_draws_have_the_quantiles_of_the_density(name, rng):
 
 def test_each_draw_has_its_own_degrees_of_freedom(rng):
     scale = np.ones((2, 20_000))
-    draws = sample_noise(NOISES["student_t"], scale, {"nu_minus_2": np.array([0.1, 1000.0])}, rng)
+    draws = of_loss("student_t").sample_noise(scale, {"nu_minus_2": np.array([[0.1], [1000.0]])}, rng)
     heavy, light = (np.abs(draws) > 5).mean(axis=1)
     assert heavy > 0.01 and light < 0.001
 
 
+def test_runs_that_are_drawn_scatter_as_the_density_says(rng):
+    predicted, covariate = np.full((20_000, 2), 2.0), np.array([0.0, 3.0])
+    loss = of_loss("normal").sample(predicted, covariate, VALUES, rng)
+    np.testing.assert_allclose(np.log(loss / 2.0).std(axis=0), 1e-4 + 0.01 * np.exp(0.1 * covariate), rtol=0.03)
+    linear = Scatter("normal", Observed("y", "L", "linear"), unit=4.0).sample(predicted - 2.0, covariate, VALUES, rng)
+    np.testing.assert_allclose(linear.std(axis=0) / 4.0, 1e-4 + 0.01 * np.exp(0.1 * covariate), rtol=0.03)
+
+
 def test_scale_changes_with_compute():
-    assert noise_scale(VALUES, np.log(10.0)) == pytest.approx(1e-4 + 0.01 * 10**0.1)
-    assert noise_scale(VALUES, 0.0) == pytest.approx(1e-4 + 0.01)
+    assert of_loss("normal").scale_at(np.log(10.0), VALUES) == pytest.approx(1e-4 + 0.01 * 10**0.1)
+    assert of_loss("normal").scale_at(0.0, VALUES) == pytest.approx(1e-4 + 0.01)
+
+
+def test_noise_must_be_for_what_the_law_explains():
+    law = load_law("chinchilla")
+    assert Scatter.of(law).noise == "student_t" and Scatter.of(law).unit == 1.0
+    with pytest.raises(FitError, match="unknown noise 'cauchy'; the noises are student_t, normal, beta_binomial"):
+        Scatter.of(law, "cauchy")
+    with pytest.raises(FitError, match=r"not for what law 'chinchilla' explains .* allowed are student_t, normal"):
+        Scatter.of(law, "beta_binomial")
 
 
 def test_parameters_of_a_noise_are_reserved_in_law_files():
@@ -49,20 +88,16 @@ def test_parameters_of_a_noise_are_reserved_in_law_files():
 def test_log_mass_is_scipys_beta_binomial():
     successes, count, share, overdispersion = np.array([0, 3, 50, 100]), 100, np.array([0.1, 0.02, 0.5, 0.97]), 0.05
     size = 1 / overdispersion - 1
-    expected = stats.betabinom(count, share * size, (1 - share) * size).logpmf(successes)
-    np.testing.assert_allclose(log_mass(successes, count, share, overdispersion), expected, rtol=1e-9)
+    expected = stats.betabinom(count, share * size, (1 - share) * size)
+    given = successes / count, share, count, {"overdispersion": overdispersion}
+    np.testing.assert_allclose(SHARE.log_density(*given), expected.logpmf(successes), rtol=1e-9)
+    middle = expected.cdf(successes) - expected.pmf(successes) / 2
+    np.testing.assert_allclose(SHARE.cdf(*given), middle, rtol=1e-9)
 
 
 def test_shares_scatter_more_than_independent_items(rng):
     share = np.full(20_000, 0.3)
-    independent, alike = (sample_share(200, share, np.full(20_000, rho), rng).std() for rho in (1e-9, 0.05))
+    independent, alike = (SHARE.sample(share, 200, {"overdispersion": rho}, rng).std() for rho in (1e-9, 0.05))
     binomial = np.sqrt(0.3 * 0.7 / 200)
     assert independent == pytest.approx(binomial, rel=0.03)
     assert alike == pytest.approx(binomial * np.sqrt(1 + 199 * 0.05), rel=0.03)  # variance of the beta-binomial
-
-
-@pytest.mark.parametrize("name", ["student_t", "normal"])
-def test_distribution_function_is_scipys(name):
-    residual, scale, values = np.linspace(-0.02, 0.03, 7), 0.005, {"nu_minus_2": 3.0}
-    exact = stats.t(5.0, scale=scale) if NOISES[name].robust else stats.norm(scale=scale)
-    np.testing.assert_allclose(cumulative(NOISES[name], residual, scale, values), exact.cdf(residual), rtol=1e-9)

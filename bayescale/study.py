@@ -1,0 +1,240 @@
+"""A study: a law, the scatter around it, the runs, and the constants that the runs decide; bound and checked once."""
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bayescale.errors import FitError, RunsError
+from bayescale.field import number_text, quantity_text, row_text
+from bayescale.laws.law import (
+    DEFAULT_LAW,
+    Law,
+    column,
+    law_loss,
+    load_law,
+    parse_law,
+    positive_columns,
+    reference_constants,
+    run_sizes,
+)
+from bayescale.laws.priors import Prior, quantile
+from bayescale.laws.scatter import Scatter
+from bayescale.runs.compute import Definition, definition_of, learn, sizes_of
+from bayescale.runs.loss_unit import LIKE_PERPLEXITY, loss_unit
+from bayescale.runs.read import UNITS_KEPT, read_runs
+from bayescale.runs.smooth import far_off, seen_by
+
+MIN_RUNS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """A law, the scatter around it, runs, and the reference constants that the runs decide.
+
+    Attributes
+    ----------
+    law, scatter : what is fitted
+    runs : columns by name, with what was read of them as attributes [run]
+    seen : what the runs showed, on the scale on which it scatters [run]
+    constants : of the law's formula and priors, and ``C_ref``, around which the scatter changes with size
+    fit : the fit that the study was opened from, or None
+    """
+
+    law: Law
+    scatter: Scatter
+    runs: xr.Dataset
+    seen: xr.DataArray
+    constants: Mapping[str, float]
+    fit: xr.DataTree | None = None
+
+    @classmethod
+    def of(
+        cls,
+        runs: Any,
+        law: Any = None,
+        noise: str | None = None,
+        *,
+        columns: Mapping[str, str] | None = None,
+        units: Mapping[str, str] | None = None,
+    ) -> "Study":
+        """Runs, a law and a noise as :func:`bayescale.fit` takes them, checked against each other.
+
+        Raises
+        ------
+        RunsError, LawError
+            The runs or the law cannot be used.
+        FitError
+            The runs or the noise do not fit the law.
+        """
+        law = load_law(DEFAULT_LAW if law is None else law)
+        runs = read_runs(runs, law, columns=columns, units=units)
+        scatter = Scatter.of(law, noise)
+        _check_unit(runs, law)
+        _check_columns(runs, law)
+        _check_variety(runs, law)
+        # the priors of a law stand on the smallest loss: one that is plainly wrong must not move them
+        right = runs.isel(run=~far_off(seen_by(runs, law))) if law.observed.column == "loss" else runs
+        study = cls.bound(law, scatter, runs, constants_of(law, right))
+        _check_finite(study)
+        return study
+
+    @classmethod
+    def bound(
+        cls, law: Law, scatter: Scatter, runs: xr.Dataset, constants: Mapping[str, float] | None = None
+    ) -> "Study":
+        """A study of parts that need no checks; constants are those of the runs unless they are given.
+
+        The unit of a scatter that needs one is the range of the observed values.
+        """
+        constants = constants_of(law, runs) if constants is None else constants
+        shown = runs[law.observed.column].variable
+        values = scatter.transform(shown.values)
+        if law.observed.scale == "linear":
+            scatter = replace(scatter, unit=float(np.ptp(values)))
+        seen = xr.DataArray(values, {"run": runs["run"].values}, shown.dims, name=law.observed.variable)
+        return cls(law, scatter, runs, seen, constants)
+
+    @classmethod
+    def opened(cls, fit: "xr.DataTree | Study") -> "Study":
+        """The study of a fit."""
+        if isinstance(fit, Study):
+            return fit
+        law, data = law_of(fit), fit["constant_data"].to_dataset()
+        scatter = Scatter(str(fit.attrs["noise"]), law.observed)
+        seen = fit["observed_data"].to_dataset()[law.observed.variable]
+        if law.observed.scale == "linear":
+            scatter = replace(scatter, unit=float(fit.attrs.get("span", np.ptp(seen.values))))
+        runs = data[[name for name in data.data_vars if data[name].dims == ("run",)]]
+        about = {name: fit.attrs[name] for name in ("source", "rows", "read", *UNITS_KEPT) if name in fit.attrs}
+        runs = runs.assign({law.observed.column: scatter.inverse(seen)}).assign_attrs({"rows": "row"} | about)
+        constants = {name: float(data[name]) for name in (*law.constants, "C_ref")}
+        return cls(law, scatter, runs, seen, constants, fit)
+
+    def part(self, some: Any) -> "Study":
+        """The same study of some of its runs, an index or booleans [run]; constants and unit stay."""
+        return replace(self, runs=self.runs.isel(run=some), seen=self.seen.isel(run=some))
+
+    @property
+    def priors(self) -> dict[str, Prior]:
+        """Of all parameters, the law's and the noise's."""
+        return {**self.law.priors, **self.scatter.priors}
+
+    @property
+    def loss_unit(self) -> str:
+        """The unit of losses that people give and see; inside they are in nats."""
+        return loss_unit(self.runs.attrs)
+
+    @functools.cached_property
+    def definition(self) -> Definition:
+        """What the compute of the runs counts."""
+        if self.fit is not None:
+            return definition_of(self.fit)
+        sizes = sizes_of(self.runs)
+        return Definition() if sizes is None else learn(*sizes, unit_known=True)
+
+    @functools.cached_property
+    def posterior(self) -> xr.Dataset:
+        """Draws of all quantities of the fit that the study was opened from [chain, draw]."""
+        return self.fit["posterior"].to_dataset()
+
+    @functools.cached_property
+    def draws(self) -> dict[str, Any]:
+        """What a formula needs besides its inputs: parameters [draw, 1], chains one after the other, and constants."""
+        return {name: self.posterior[name].values.reshape(-1, 1) for name in self.priors} | dict(self.constants)
+
+    def inputs(self, points: Mapping[str, Any] | None = None) -> dict[str, np.ndarray]:
+        """Inputs of the law by symbol, of the runs or of other points [run]."""
+        points = self.runs if points is None else points
+        return {symbol: np.asarray(points[column(symbol)]) for symbol in self.law.inputs}
+
+    def covariate(self, points: Mapping[str, Any] | None = None) -> np.ndarray:
+        """What the scatter of a run depends on (see :class:`bayescale.laws.scatter.Scatter`) [run].
+
+        Held at the edge of the runs beyond them: how noise changes with size is learnt, not extrapolated.
+        """
+        points = self.runs if points is None else points
+        if self.scatter.counts:
+            return np.asarray(points[self.law.observed.count])
+        of_runs, here = (np.log(run_sizes(self.law, data) / self.constants["C_ref"]) for data in (self.runs, points))
+        return np.clip(here, of_runs.min(), of_runs.max())
+
+
+def constants_of(law: Law, runs: Mapping[str, Any]) -> dict[str, float]:
+    """Reference constants of a law for these runs, and ``C_ref``, the geometric mean of their sizes."""
+    sizes = np.log(run_sizes(law, runs))
+    return reference_constants(law, runs) | {"C_ref": float(np.exp(sizes.mean()))}
+
+
+def law_of(fit: xr.DataTree) -> Law:
+    """The law that a fit was made with, from the text it carries."""
+    return parse_law(fit.attrs["law_text"], fit.attrs["law"])
+
+
+def _check_unit(runs: xr.Dataset, law: Law) -> None:
+    """Losses that look like perplexities are a question."""
+    if law.observed.column == "loss" and law.observed.scale == "log" and "loss_unit" not in runs.attrs:
+        middle = float(np.median(runs["loss"].values))
+        if middle > LIKE_PERPLEXITY:
+            raise RunsError(
+                f"{runs.attrs.get('source', 'runs')}: a median loss of {middle:.4g} looks like a perplexity; say what "
+                "it is: --unit loss=perplexity or --unit loss=nats (units={'loss': 'perplexity'})"
+            )
+
+
+def _check_columns(runs: xr.Dataset, law: Law) -> None:
+    """Every input of the law must be a column of numbers, above 0 where the law needs that."""
+    where = runs.attrs.get("source", "runs")
+    for symbol in law.inputs:
+        if column(symbol) not in runs:
+            raise FitError(
+                f"law '{law.name}' uses '{symbol}', which is neither one of its priors nor a column of {where}; "
+                f"the columns are {', '.join(map(str, runs.data_vars))}; say which it is "
+                f"(columns={{'{column(symbol)}': ...}}, --column {column(symbol)}=...)"
+            )
+        values = runs[column(symbol)].values
+        positive = column(symbol) in positive_columns(law)
+        if values.dtype.kind != "f" or not (np.isfinite(values) & ((values > 0) | (not positive))).all():
+            raise FitError(
+                f"{where}: law '{law.name}' needs {'numbers > 0' if positive else 'finite numbers'} "
+                f"in the column '{column(symbol)}'"
+            )
+
+
+def _check_variety(runs: xr.Dataset, law: Law) -> None:
+    """The runs must be several, and differ in every input and in what they showed."""
+    where, count = runs.attrs.get("source", "runs"), runs.sizes["run"]
+    if count < MIN_RUNS:
+        raise FitError(f"{where}: {count} run(s); a fit needs at least {MIN_RUNS}, and 12 or more to say much")
+    for symbol in law.inputs:
+        values = runs[column(symbol)].values
+        if np.ptp(values) <= 1e-6 * np.abs(values).max():
+            raise FitError(
+                f"{where}: all {count} runs have {column(symbol)} = {quantity_text(column(symbol), values[0])}; "
+                f"law '{law.name}' needs at least two different values to learn its effect"
+            )
+    seen = runs[law.observed.column].values
+    if np.ptp(seen) <= 1e-9 * np.abs(seen).max():
+        what = "losses are" if law.observed.column == "loss" else f"values of {law.observed.column} are"
+        raise FitError(f"{where}: all {count} {what} {number_text(seen[0], 4)}; there is nothing to learn from")
+
+
+def _check_finite(study: Study) -> None:
+    """A law that has no value at the middle of its priors, for some run, cannot be sampled."""
+    law, runs = study.law, study.runs
+    middle = {name: quantile(prior, 0.5) for name, prior in law.priors.items()}
+    predicted = law_loss(law, {**middle, **study.inputs(), **study.constants})
+    predicted = np.broadcast_to(predicted, runs.sizes["run"])
+    bad = np.flatnonzero(~np.isfinite(predicted) | ((predicted <= 0) & (law.observed.scale == "log")))
+    if bad.size:
+        inputs = ", ".join(
+            f"{column(symbol)} = {number_text(runs[column(symbol)].values[bad[0]], 4)}" for symbol in law.inputs
+        )
+        where = row_text(runs.attrs.get("rows", "row"), runs["run"].values[bad[0]])
+        raise FitError(
+            f"{runs.attrs.get('source', 'runs')}, {where}: law '{law.name}' gives {predicted[bad[0]]:g} "
+            f"({inputs}) at the middle of its priors; check the inputs, or the formula"
+        )
