@@ -176,6 +176,11 @@ def test_scatter_is_that_of_the_noise(noise, rng):
     scatter = np.concatenate([(np.log(one["loss"].values) - middle) / scale for one in runs])
     shape = stats.t(5) if noise == "student_t" else stats.norm()
     assert stats.kstest(scatter, shape.cdf).pvalue > 1e-3
+    made = Study.bound(task.study.law, task.study.scatter, runs[0], refs)
+    at_truth = {name: np.array([[value]]) for name, value in p.items()}
+    assert module.pointwise_log_likelihood(made, at_truth).sum() == pytest.approx(
+        (shape.logpdf(scatter[:36]) - np.log(scale)).sum(), rel=1e-9
+    )
 
 
 def test_runs_that_fit_refuses_are_counted():
