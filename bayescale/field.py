@@ -88,11 +88,21 @@ def listed(items: Sequence[str]) -> str:
     return " and ".join([", ".join(items[:-1]), items[-1]]) if len(items) > 1 else "".join(items)
 
 
-def clipped(value: object, most: int = 60) -> str:
-    """Text fit for a message: on one line, and not too long."""
-    text = str(value)
+def clipped(value: object, most: int = 60, end: bool = False) -> str:
+    """Text fit for a message: on one line, and not too long; with ``end`` what stays of a long one is its end."""
+    text = written(value)
     text = text if text.isprintable() else repr(text)
-    return text if len(text) <= most else text[: most - 3] + "..."
+    if len(text) <= most:
+        return text
+    return "..." + text[3 - most :] if end else text[: most - 3] + "..."
+
+
+def written(value: object) -> str:
+    """A value as text; of what cannot be written out, its type."""
+    try:
+        return str(value)
+    except Exception:  # a cell may hold anything; Python writes out no integer of more than 4300 digits
+        return f"a value of type {type(value).__name__}"
 
 
 def names_text(found: Iterable[str]) -> str:

@@ -112,8 +112,8 @@ def test_architecture_page_is_true():
     told = dict(zip(parts[::2], parts[1::2], strict=True))
     assert list(told) == [name for name in ROOMS if (PACKAGE / name).is_dir()]
     for name, text in told.items():
-        rows = set(re.findall(r"^\| `(\w+)\.py` \|", text, flags=re.MULTILINE))
-        assert rows == {module.split(".")[1] for module in MODULES if room(module) == name}, name
+        rows = set(re.findall(r"^\| `([\w/]+)\.py` \|", text, flags=re.MULTILINE))
+        assert rows == {"/".join(module.split(".")[1:]) for module in MODULES if room(module) == name}, name
     for path in re.findall(r"`((?:bayescale|benchmarks|models|tests|docs|\.ci)/[\w./-]*)`", page):
         assert (ROOT / path).exists(), path
 

@@ -23,8 +23,8 @@ from bayescale.fitting import netcdf, saved
 from bayescale.fitting.store import open_fit, save_fit
 from bayescale.laws import formula, law_tables, limits
 from bayescale.laws.law_file import parse_law
-from bayescale.runs import read as runs
 from bayescale.runs.read import read_columns, read_runs
+from bayescale.runs.tables import limits as tables
 from benchmarks.fuzz import drive
 from benchmarks.hostile import MEGABYTES, SECONDS, TARGETS
 from benchmarks.hostile.fits import fit_bytes
@@ -135,7 +135,7 @@ def test_a_file_of_another_kind_in_a_fit_is_not_read(tmp_path):
 
 @pytest.mark.parametrize("suffix", [pytest.param("csv", marks=pytest.mark.slow), "parquet"])
 def test_rows_out_of_nothing(tmp_path, suffix):
-    rows, path = runs.MAX_ROWS + 1, tmp_path / f"runs.{suffix}"
+    rows, path = tables.MAX_ROWS + 1, tmp_path / f"runs.{suffix}"
     if suffix == "csv":
         path.write_text("params,tokens,loss\n" + "1e9,1e9,3\n" * rows)
     else:
@@ -145,7 +145,7 @@ def test_rows_out_of_nothing(tmp_path, suffix):
 
 
 def test_a_file_larger_than_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "MAX_BYTES", 1_000_000)
+    monkeypatch.setattr(tables, "MAX_BYTES", 1_000_000)
     for suffix in ("csv", "parquet"):
         path = tmp_path / f"runs.{suffix}"
         path.write_bytes(b"x" * 1_000_001)
@@ -227,11 +227,11 @@ def test_limits_are_told_in_the_documentation():
             limits.MAX_PARTS,
             law_tables.MAX_ENTRIES,
         ),
-        *(runs.MAX_ROWS, runs.MAX_COLUMNS, runs.MAX_CELLS, problem.MAX_MENU),
+        *(tables.MAX_ROWS, tables.MAX_COLUMNS, tables.MAX_CELLS, problem.MAX_MENU),
     ):
         assert f"{limit:,}".replace(",", " ") in section, limit
     assert f"nested {formula.MAX_DEPTH} deep, names of {formula.MAX_NAME} characters" in section
-    for megabytes in (runs.MAX_BYTES, netcdf.MAX_BYTES):
+    for megabytes in (tables.MAX_BYTES, netcdf.MAX_BYTES):
         assert f"{megabytes // 1_000_000} MB" in section
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from bayescale.field import clipped, listed
+
 SIZES = ("params", "tokens", "compute")
 # full names, as `plainly` gives them; no order among them: two of them in one table are a question
 SPELLINGS = {
@@ -55,6 +57,7 @@ OTHER_LOSSES = {
     "bits_per_byte": ({"bpb"}, "bits_per_byte", "a loss in bits per byte"),
 }
 ERRORS = ("se", "sem", "stderr", "std_err", "std_error", "standard_error", "std", "sd", "err", "error", "uncertainty")
+NAMES_ASKED = 6  # of columns, in a question
 SAME = 1e-3  # relative: two columns that differ by no more say the same
 
 
@@ -151,7 +154,7 @@ def _guess(
     letters = [name for name in names if plainly(name) == LETTERS[role]]
     if not asked:
         if len(full) > 1 and not _all_same(full, numbers):
-            return None, [f"{_listed(full)} could each be {role}, and none is read (--column {role}=...)"]
+            return None, [f"{_names(full)} could each be {role}, and none is read (--column {role}=...)"]
         return (full[0] if full else None), []
     if not (full or last or vague):
         if others and not letters:
@@ -160,7 +163,7 @@ def _guess(
     full, passed_over = _without_training(full) if role == "loss" else (full, [])
     name = _one(role, full or last or vague, numbers)
     notes = passed_over + [
-        f"{_shown(other)} is not read as {role}, {_shown(name)} is (--column {role}={_shown(other)} if it should be)"
+        f"{clipped(other)} is not read as {role}, {clipped(name)} is (--column {role}={clipped(other)} if it should be)"
         for other in (*(last if full else ()), *letters)
         if not (_all_same([name, other], numbers) or _proportional(name, other, numbers))
     ]
@@ -177,7 +180,7 @@ def _given_loss(name: Any, units: Mapping[str, str]) -> list[str]:
     if kind == "perplexity":
         raise Question(_other_loss(name))
     _, unit, what = OTHER_LOSSES[kind]
-    return [f"{_shown(name)} is read in nats; its name says {what} (--unit loss={unit} if it is)"]
+    return [f"{clipped(name)} is read in nats; its name says {what} (--unit loss={unit} if it is)"]
 
 
 def _kin(unit: str) -> str:
@@ -188,8 +191,8 @@ def _kin(unit: str) -> str:
 def _other_loss(name: Any) -> str:
     _, unit, what = OTHER_LOSSES[other_loss(name)]
     return (
-        f"the column {_shown(name)} looks like {what}, not a loss in nats; say what it is "
-        f"(columns={{'loss': {name!r}}}, units={{'loss': {unit!r}}}, --column loss={_shown(name)} --unit loss={unit}, "
+        f"the column {clipped(name)} looks like {what}, not a loss in nats; say what it is "
+        f"(columns={{'loss': {name!r}}}, units={{'loss': {unit!r}}}, --column loss={clipped(name)} --unit loss={unit}, "
         "or loss=nats)"
     )
 
@@ -205,8 +208,8 @@ def _by_letter(role: str, letters: list[Any], names: Sequence[Any], numbers: Cal
     values = numbers(letters[0])
     if role == "loss" and values is not None and len(values) > 3 and (values >= 2).all() and _whole(values):
         raise Question(
-            f"the column {_shown(letters[0])} has whole numbers only, {values.min():g} to {values.max():g}: is it the "
-            f"loss? If so say it (columns={{'loss': {letters[0]!r}}}, --column loss={_shown(letters[0])})"
+            f"the column {clipped(letters[0])} has whole numbers only, {values.min():g} to {values.max():g}: is it the "
+            f"loss? If so say it (columns={{'loss': {letters[0]!r}}}, --column loss={clipped(letters[0])})"
         )
     return letters[0]
 
@@ -216,7 +219,9 @@ def _without_training(losses: list[Any]) -> tuple[list[Any], list[str]]:
     if not any(plainly(name) == "loss" for name in losses):
         return losses, []
     training = [name for name in losses if "train" in plainly(name)]
-    notes = [f"{_shown(name)} is not read as loss (--column loss={_shown(name)} if it should be)" for name in training]
+    notes = [
+        f"{clipped(name)} is not read as loss (--column loss={clipped(name)} if it should be)" for name in training
+    ]
     return [name for name in losses if name not in training], notes
 
 
@@ -250,8 +255,8 @@ def _no_compute(
     if goes_along and np.median(C) >= LETTER_FROM["compute"]:
         return ""
     return (
-        f"{_shown(name)} is not read as compute: its values, {C.min():.4g} to {C.max():.4g}, do not go with 6 N D "
-        f"(--column compute={_shown(name)} if it is)"
+        f"{clipped(name)} is not read as compute: its values, {C.min():.4g} to {C.max():.4g}, do not go with 6 N D "
+        f"(--column compute={clipped(name)} if it is)"
     )
 
 
@@ -261,8 +266,8 @@ def _unused(names: Sequence[Any], roles: Mapping[str, Any]) -> list[str]:
     pairs = [(about, error) for about in (loss, "loss") for error in map(plainly, ERRORS)]
     endings = {about + error for about, error in pairs} | {error + about for about, error in pairs}
     return [
-        f"{_shown(name)} looks like the standard error of the loss and is not used: a fit learns from the runs how far "
-        "losses scatter"
+        f"{clipped(name)} looks like the standard error of the loss and is not used: a fit learns from the runs how "
+        "far losses scatter"
         for name in names
         if plainly(name) in endings and name not in roles.values()
     ]
@@ -325,20 +330,13 @@ def _proportional(name: Any, other: Any, numbers: Callable[[Any], np.ndarray | N
     return bool(np.isfinite(ratio).all() and np.ptp(ratio) <= SAME and np.ptp(a) > 0)
 
 
+def _names(found: Sequence[Any]) -> str:
+    return listed([clipped(name) for name in found[:NAMES_ASKED]])
+
+
 def _which(role: str, found: Sequence[Any]) -> str:
-    first = _shown(found[0])
+    first = clipped(found[0])
     return (
-        f"{_listed(found)} could each be {role}; say which it is "
+        f"{_names(found)} could each be {role}; say which it is "
         f"(columns={{'{role}': '{first}'}}, --column {role}={first})"
     )
-
-
-def _listed(names: Sequence[Any]) -> str:
-    shown = [_shown(name) for name in names[:6]]
-    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
-
-
-def _shown(name: Any) -> str:
-    text = str(name)
-    text = text if text.isprintable() else repr(text)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from bayescale.errors import FitError
+from bayescale.errors import FitError, InputError
 from benchmarks.hostile.fits import a_fit
 from benchmarks.hostile.inputs import TRICKS, borne, mixed, mutated, scratch
 from benchmarks.hostile.laws import a_formula
@@ -149,7 +149,7 @@ def make_options(rng: random.Random) -> bytes:
 def bear_options(raw: bytes) -> bool:
     """The options as the command line gives them, through to the problem that is then solved."""
     from bayescale.budgets.problem import problem_of
-    from bayescale.cli import main as cli
+    from bayescale.cli.arguments import runs_given, split_options
 
     options = json.loads(raw)
     runs = scratch("few.csv")
@@ -158,15 +158,13 @@ def bear_options(raw: bytes) -> bool:
     menu.write_text(options.pop("menu_text"), encoding="utf-8", errors="surrogatepass")
     options["menu"] = str(menu) if options["menu"] == "MENU" else options["menu"]
     column, unit = options.pop("column"), options.pop("unit")
-    used = borne(lambda: _told(lambda: cli._runs(str(runs), column, unit)))
-    return borne(lambda: _told(lambda: problem_of(a_fit(), **cli._split_options(**options)))) and used
+    used = borne(lambda: _told(lambda: runs_given(str(runs), column, unit)))
+    return borne(lambda: _told(lambda: problem_of(a_fit(), **split_options(**options)))) and used
 
 
 def _told(use: Callable[[], Any]) -> None:
     """A mistake as the command line tells it."""
-    from bayescale.cli import main as cli
-
     try:
         use()
-    except cli.InputError as error:
+    except InputError as error:
         raise FitError(str(error)) from error

@@ -1,0 +1,90 @@
+"""The cells of a column as numbers or texts, and which row has the first that is not allowed."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayescale.errors import RunsError
+from bayescale.field import written
+from bayescale.runs.tables import limits
+from bayescale.runs.tables.formats import Table
+from bayescale.runs.tables.limits import CONTROL, heading
+
+# what the numbers of a column must be, and how a message says it
+ALLOWED = {"positive": "must be > 0", "finite": "must be finite", "proportion": "must be between 0 and 1"}
+HEAD_ROWS = 10  # of most texts the first cells tell
+
+
+def as_numbers(column: pd.Series) -> np.ndarray:
+    """The column as floats, NaN where a cell is not a number."""
+    try:
+        found = pd.to_numeric(column, errors="coerce")
+    except (TypeError, ValueError, OverflowError):  # lists, records, integers too large for a float
+        return np.full(len(column), np.nan)
+    if found.dtype.kind == "c":
+        return np.full(len(column), np.nan)
+    try:
+        return found.to_numpy(dtype=float, na_value=np.nan)
+    except (TypeError, ValueError, OverflowError):
+        return np.array([_number(value) for value in found], dtype=float)
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return np.nan
+    except OverflowError:
+        return np.inf
+
+
+def all_positive(column: pd.Series) -> bool:
+    """Whether every cell is a finite number above 0."""
+    numbers = as_numbers(column)
+    return bool((np.isfinite(numbers) & (numbers > 0)).all())
+
+
+def checked_numbers(table: Table, name: Any, allowed: str) -> np.ndarray:
+    """The column as floats that are all allowed, or an error that shows the first offender and counts the rest."""
+    column = table.frame[name]
+    if column.dtype.kind not in "iuf":  # text; and booleans, dates and complex numbers, which are not to pass for sizes
+        column = pd.Series(_texts(column), index=column.index, dtype=object)
+    numbers = as_numbers(column)
+    within = {"positive": numbers > 0, "finite": np.isfinite(numbers), "proportion": (numbers >= 0) & (numbers <= 1)}
+    bad = np.flatnonzero(~np.isfinite(numbers) | ~within[allowed])
+    if not bad.size:
+        return numbers
+    seen, value, name = str(column.iloc[bad[0]]), numbers[bad[0]], heading(name)
+    if seen == "":
+        problem = f"{name} is empty (a number{' > 0' if allowed == 'positive' else ''} is expected)"
+    elif np.isnan(value) and seen.lower() in ("nan", "na", "none", "<na>"):
+        problem = f"{name} is missing or NaN (drop the run, or give its value)"
+    elif np.isnan(value):
+        problem = f"{name} = {seen[:40]!r} is not a number (write 70e6 or 70000000, without units or commas)"
+    else:
+        problem = f"{name} = {value:g} ({ALLOWED['finite' if np.isinf(value) else allowed]})"
+    more = "" if len(bad) == 1 else f"; {len(bad) - 1} more {'row' if len(bad) == 2 else 'rows'} like it"
+    raise RunsError(f"{table.at(bad[0])}: {problem}{more}")
+
+
+def numbers_or_texts(table: Table, name: Any) -> np.ndarray:
+    """A column that no role claims: numbers where all cells are numbers, else text."""
+    column = table.frame[name]
+    if np.isfinite(as_numbers(column.iloc[:HEAD_ROWS])).all() and not pd.api.types.is_bool_dtype(column):
+        numbers = as_numbers(column)
+        if column.notna().all() and np.isfinite(numbers).all():
+            return numbers
+    texts = _texts(column)
+    if sum(map(len, texts)) > limits.MAX_BYTES:  # in a dictionary many cells may share one long text
+        most = limits.MAX_BYTES // 1_000_000
+        raise RunsError(f"{table.where}: the texts of {heading(name)} come to more than {most} MB; drop it")
+    for row, text in enumerate(texts):
+        if not text.isprintable() and CONTROL.search(text):
+            raise RunsError(f"{table.at(row)}: a control character in the column {heading(name)}; take it out")
+    return np.array(texts, dtype=object)
+
+
+def _texts(column: pd.Series) -> list[str]:
+    values = column.astype(str if column.dtype.kind in "mM" else object)  # dates as they are usually written
+    return [(value if type(value) is str else written(value)).strip() for value in values]

@@ -1,0 +1,125 @@
+"""Which column of a table plays each role for these laws, and in which unit; every refusal of it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bayescale.errors import RunsError
+from bayescale.field import clipped
+from bayescale.laws.law import Law, column, positive_columns
+from bayescale.runs.cells import as_numbers
+from bayescale.runs.columns import SIZES, SPELLINGS, Found, Question, find_columns, related_columns
+from bayescale.runs.compute import unit_of
+from bayescale.runs.loss_unit import NATS_IN, PERPLEXITY
+from bayescale.runs.tables.formats import Table
+from bayescale.runs.tables.limits import heading
+
+COUNTS = {"1": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
+UNITS = {
+    "params": COUNTS,
+    "tokens": COUNTS,
+    "loss": NATS_IN | {PERPLEXITY: 1.0},  # a perplexity is no multiple of nats: its logarithm is taken
+}
+HEADINGS_LISTED = 20
+
+
+def needed_roles(laws: Sequence[Law]) -> tuple[str, ...]:
+    """Roles that must be there; of the three sizes two are enough."""
+    if not laws:
+        return (*SIZES, "loss")
+    needed = [column(symbol) for law in laws for symbol in law.inputs]
+    needed += [name for law in laws for name in (law.observed.column, law.observed.count) if name]
+    return tuple(dict.fromkeys(needed))
+
+
+def allowed_numbers(laws: Sequence[Law], role: str) -> str:
+    """What the numbers of a column must be: positive, finite, or a proportion."""
+    if role in SIZES or any(role in positive_columns(law) for law in laws):
+        return "positive"
+    scales = {"log": "positive", "linear": "finite", "proportion": "proportion"}
+    explained = [law.observed.scale for law in laws if role == law.observed.column]
+    return scales[explained[0]] if explained else "positive" if role == "loss" and not laws else "finite"
+
+
+def find_roles(table: Table, given: Mapping[str, Any], units: Mapping[str, str], laws: Sequence[Law]) -> Found:
+    """Which column plays each role: as given, else as its name says (see :mod:`bayescale.runs.columns`)."""
+    names, needs = list(table.frame.columns), needed_roles(laws)
+    _check_given(table.where, names, given, list(dict.fromkeys((*SPELLINGS, *needs))))
+
+    def numbers(name: Any) -> np.ndarray | None:
+        values = as_numbers(table.frame[name])
+        return values if np.isfinite(values).any() else None
+
+    try:
+        found = find_columns(names, given, needs, units, numbers)
+    except Question as question:
+        raise RunsError(f"{table.where}: {question}") from None
+    for role in needs:
+        if role not in found.roles and role not in SIZES:
+            raise RunsError(f"{table.where}: {_not_found(role, names, laws)}")
+    have = [role for role in SIZES if role in found.roles]
+    missing = [role for role in SIZES if role in needs and role not in have]
+    if missing and len(have) < 2:
+        wanted = "two of params, tokens and compute are" if len(set(needs) & set(SIZES)) > 1 else f"{missing[0]} is"
+        raise RunsError(
+            f"{table.where}: {wanted} needed, found {have or 'none'} among {_headings(names)}; "
+            f"name the columns so, or say which they are (columns={{'{missing[0]}': ...}}, --column {missing[0]}=...)"
+        )
+    return found
+
+
+def _check_given(where: str, names: Sequence[Any], given: Mapping[str, Any], known: Sequence[str]) -> None:
+    for role, name in given.items():
+        if role not in known:
+            raise RunsError(
+                f"{where}: unknown role '{heading(role)}' for column '{heading(name)}'; "
+                f"the roles are {', '.join(known)}"
+            )
+        if name not in names:
+            raise RunsError(f"{where}: no column '{heading(name)}' for {role}; the columns are {_headings(names)}")
+        twice = [other for other in SPELLINGS if other != role and role in SPELLINGS and given.get(other) == name]
+        if twice:  # an input of the law's own may be one of them too
+            raise RunsError(f"{where}: column '{heading(name)}' is given for both {role} and {twice[0]}")
+
+
+def _not_found(role: str, names: Sequence[Any], laws: Sequence[Law]) -> str:
+    users = [law.name for law in laws if role in needed_roles([law])]
+    using = f", which law {users[0]!r} uses" if users else ""
+    near = [clipped(name, 40) for name in related_columns(role, names)][:3]
+    hint = "name it loss or val_loss, or say" if role == "loss" else "say"
+    hint = f"is it {' or '.join(near)}? Say" if near else hint
+    return (
+        f"no column for {role} among {_headings(names)}{using}; "
+        f"{hint} which it is (columns={{'{role}': ...}}, --column {role}=...)"
+    )
+
+
+def multipliers(units: Mapping[str, str], roles: Mapping[str, Any], where: str) -> dict[str, float]:
+    """What to multiply the column of each role by."""
+    factors = dict.fromkeys(roles, 1.0)
+    for role, unit in units.items():
+        if role != "compute" and role not in UNITS:
+            raise RunsError(
+                f"{where}: a unit is given for '{heading(role)}'; units go with params, tokens, compute, loss"
+            )
+        factor = unit_of(unit) if role == "compute" else UNITS[role].get(unit)
+        if factor is None:
+            allowed = (
+                "FLOP, GFLOP, TFLOP, PFLOP, EFLOP, MAC, PFLOP-day and powers of ten such as 1e21"
+                if role == "compute"
+                else ", ".join(UNITS[role])
+            )
+            raise RunsError(f"{where}: unknown unit '{heading(unit)}' for {role}; allowed are {allowed}")
+        if role not in roles:
+            raise RunsError(
+                f"{where}: a unit is given for {role}, but no column; the columns read are {_headings(list(roles))}"
+            )
+        factors[role] = factor
+    return factors
+
+
+def _headings(names: Sequence[Any]) -> str:
+    shown = ", ".join(clipped(name, 40) for name in names[:HEADINGS_LISTED]) or "no columns"
+    more = len(names) - HEADINGS_LISTED
+    return f"{shown} and {more} more" if more > 0 else shown
