@@ -2,8 +2,9 @@
 
     python -m benchmarks.mutants [--only WORD] [--json]
 
-Each mutant is one line of the package changed in a copy of the checkout, where the named tests are run until the first
-failure. A mutant that passes them all survives. Exit status 1 if more than SURVIVORS_MAX survive.
+Each mutant is one line of the package changed in a copy of the checkout, where the named test files are run until the
+first failure. A mutant that passes them all survives. Exit status 1 if more than SURVIVORS_MAX survive, or if a line is
+no longer there: then the mutant wants to be written anew.
 """
 
 import argparse
@@ -46,7 +47,7 @@ MUTANTS = [
     Mutant("forecasts/drift.py", "sigma_sd = float(1 / np.sqrt(", "sigma_sd = float(2 / np.sqrt(", DRIFT),
     Mutant("forecasts/drift.py", "of_noise = np.log(sigma_sd) - 0.5", "of_noise = np.log(sigma_sd) + 0.5", DRIFT),
     Mutant("forecasts/drift.py", "(residual @ solved)[times]", "-(residual @ solved)[times]", DRIFT),
-    Mutant("forecasts/drift.py", "np.exp(2 * at.log_scale)", "np.exp(at.log_scale)", DRIFT),
+    Mutant("forecasts/drift.py", "variance = np.exp(2 * at.log_scale)", "variance = np.exp(at.log_scale)", DRIFT),
     Mutant("forecasts/drift.py", "1 + beyond * (prior.spread - 1)", "1 + (prior.spread - 1)", DRIFT),
     Mutant("forecasts/drift.py", " - covariance.half_log_determinant - 0.5 * (z**2)", " - 0.5 * (z**2)", DRIFT),
     Mutant("forecasts/drift.py", "np.exp(2 * _tilt(fit) *", "np.exp(_tilt(fit) *", DRIFT),
@@ -74,6 +75,15 @@ MUTANTS = [
         OPTIMUM,
     ),
     Mutant("budgets/optimum.py", "better = loss < best[2]", "better = loss > best[2]", OPTIMUM),
+    # the decision
+    Mutant("budgets/decide.py", "np.nanargmin(expected_log_loss(", "np.nanargmax(expected_log_loss(", DECIDE),
+    Mutant("budgets/decide.py", "<= np.log(factor)", "<= factor", DECIDE),
+    Mutant("budgets/regret.py", "np.exp(loss.mean(axis=0))", "np.exp(loss).mean(axis=0)", DECIDE),
+    Mutant("budgets/regret.py", "loss - np.log(split.loss),", "loss - np.log(split.loss).mean(),", DECIDE),
+    Mutant("budgets/regret.py", "step = np.log(there / wanted)", "step = np.log(wanted / there)", DECIDE),
+    Mutant("budgets/regret.py", "(1 - excess[end]) /", "excess[end] /", DECIDE),
+    Mutant("budgets/exchange.py", "- law if abs(law)", "+ law if abs(law)", DECIDE),
+    Mutant("budgets/exchange.py", "EXCHANGE_SD * ndtri((", "2 * EXCHANGE_SD * ndtri((", DECIDE),
     # where chains start
     Mutant("fitting/starts.py", "len(self.seen) * np.log(sigma)", "np.log(sigma)", STARTS),
     Mutant("fitting/starts.py", "-value[modes] - 0.5 *", "-value[modes] + 0.5 *", STARTS),
@@ -88,39 +98,55 @@ MUTANTS = [
 ]
 
 
-def killed(mutant: Mutant, checkout: Path) -> bool:
-    """Whether one of the tests fails with the wrong line in the checkout, which is put right again."""
+def applied(mutant: Mutant, checkout: Path) -> str:
+    """The text of the file with the wrong line in it."""
     path = checkout / "bayescale" / mutant.file
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
     if text.count(mutant.right) != 1:
-        raise SystemExit(f"{mutant.file}: {mutant.right!r} stands there {text.count(mutant.right)} times, not once")
-    path.write_text(text.replace(mutant.right, mutant.wrong), encoding="utf-8")
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "not slow", "-p", "no:cacheprovider", *mutant.tests]
+        raise SystemExit(
+            f"error: {mutant.file}: {mutant.right!r} stands there {text.count(mutant.right)} times, not once"
+        )
+    return text.replace(mutant.right, mutant.wrong)
+
+
+def tests_fail(tests: tuple[str, ...], checkout: Path) -> bool:
+    """Whether one of the fast tests of these files fails in the checkout; an end that is neither is an error."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "not slow", "-p", "no:cacheprovider", *tests]
+    environment = os.environ | {"PYTHONPATH": str(checkout)}
     try:
-        environment = os.environ | {"PYTHONPATH": str(checkout)}
-        done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, timeout=SECONDS_MAX)
-        return done.returncode != 0
+        done = subprocess.run(
+            command, cwd=checkout, env=environment, capture_output=True, text=True, timeout=SECONDS_MAX
+        )
     except subprocess.TimeoutExpired:
         return True
-    finally:
-        path.write_text(text, encoding="utf-8")
+    if done.returncode not in (0, 1):  # pytest: 0 all passed, 1 some failed, others: the tests did not run
+        raise SystemExit(f"error: the tests did not run\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.returncode == 1
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--only", default="", help="mutants of files whose name holds this")
+    parser.add_argument("--only", default="", help="mutants whose file or line holds this")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    chosen = [mutant for mutant in MUTANTS if args.only in mutant.file]
+    chosen = [mutant for mutant in MUTANTS if args.only in f"{mutant.file}: {mutant.right}"]
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         checkout = Path(folder) / "checkout"
-        shutil.copytree(ROOT, checkout, ignore=shutil.ignore_patterns(".venv", ".git", "site", ".cache", "__pycache__"))
-        for mutant in chosen:
-            rows.append({"file": mutant.file, "right": mutant.right, "wrong": mutant.wrong})
-            rows[-1]["killed"] = killed(mutant, checkout)
+        ignored = shutil.ignore_patterns(".venv", ".git", "site", ".cache", "__pycache__", ".hypothesis", "demo")
+        shutil.copytree(ROOT, checkout, ignore=ignored)
+        texts = [applied(mutant, checkout) for mutant in chosen]
+        if tests_fail(tuple({test: None for mutant in chosen for test in mutant.tests}), checkout):
+            raise SystemExit("error: the tests fail without any wrong line")
+        for mutant, wrong in zip(chosen, texts, strict=True):
+            path = checkout / "bayescale" / mutant.file
+            right = path.read_text(encoding="utf-8")
+            path.write_text(wrong, encoding="utf-8")
+            killed = tests_fail(mutant.tests, checkout)
+            path.write_text(right, encoding="utf-8")
+            rows.append({"file": mutant.file, "right": mutant.right, "wrong": mutant.wrong, "killed": killed})
             if not args.json:
-                verdict = "killed  " if rows[-1]["killed"] else "SURVIVED"
+                verdict = "killed  " if killed else "SURVIVED"
                 print(f"{verdict} {mutant.file}: {mutant.right}  ->  {mutant.wrong}", flush=True)
     survivors = sum(not row["killed"] for row in rows)
     print(json.dumps(rows) if args.json else f"{len(rows) - survivors} of {len(rows)} killed")

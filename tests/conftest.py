@@ -20,6 +20,8 @@ from bayescale.runs.read import read_runs
 matplotlib.use("Agg")
 from bayescale.budgets import decide as decide_module
 from bayescale.budgets import design as design_module
+from bayescale.display import explorer as explorer_module
+from bayescale.display import report as report_module
 from bayescale.fitting import fit as fit_module
 from bayescale.forecasts import drift as drift_module
 from bayescale.forecasts import forecast as forecast_module
@@ -168,22 +170,36 @@ def sampled(pile):
     return fit_module.fit(pile, "chinchilla", seed=SEED)
 
 
+_DRIFTS = {}  # of the session, by the numbers of the fit
+
+
 @pytest.fixture(scope="module")
 def drift_once():
-    """The posterior with drift takes most of a second and depends on the fit alone: for tests that ask again and again
-    about one fit it is computed once, on a coarser grid of scales."""
-    real, kept = drift_module.posterior_by_scale, {}
+    """The posterior with drift depends on the numbers of a fit alone: where one fit is asked again and again it is
+    computed once, on a coarser grid of scales."""
+    real = drift_module.posterior_by_scale
 
     def remembered(fit):
-        if id(fit) not in kept:
-            kept[id(fit)] = (fit, real(fit))  # the fit is kept too, so that no other gets its id
-        return kept[id(fit)][1]
+        parts = (fit[name].to_dataset() for name in ("posterior", "constant_data", "observed_data"))
+        arrays = [np.asarray(values) for part in parts for values in part.data_vars.values()]
+        key = (*(fit.attrs[name] for name in ("law_text", "noise", "seed")), *(array.tobytes() for array in arrays))
+        if hash(key) not in _DRIFTS:
+            _DRIFTS[hash(key)] = real(fit)
+        return _DRIFTS[hash(key)]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(drift_module, "LOG_SCALES", drift_module.LOG_SCALES[::3])
         for module in (forecast_module, decide_module, design_module):
             patch.setattr(module, "posterior_by_scale", remembered)
         yield
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Reports without figures and with a coarse grid: for tests of what a page says."""
+    names = report_module.CAPTIONS
+    monkeypatch.setattr(report_module, "_figures", lambda *given: dict.fromkeys(names))
+    monkeypatch.setattr(explorer_module, "STEP", 1.0)
 
 
 @pytest.fixture(scope="session")

@@ -137,7 +137,7 @@ def test_regret_of_a_symmetric_law_by_closed_form(make_fit, crossed_runs):
     assert x.std() == pytest.approx(EXCHANGE_SD, rel=1e-3)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_no_listed_choice_is_better_whatever_the_limits_costs_and_menus(learnt, seed):
     """The chosen split is the least in the criterion that chose it, and what is allowed has numbers."""
     rng = np.random.default_rng(seed)
@@ -147,16 +147,16 @@ def test_no_listed_choice_is_better_whatever_the_limits_costs_and_menus(learnt, 
     limits = [{}, {"tokens": (None, 20 * N * near[0])}, {"params": (None, N * near[1])}]
     limits += [{"ratio": (None, 20 * near[2])}, {"tokens": (20 * N * near[3] / 5, None)}, {"menu": N * near[3:7]}]
     limits += [{"params": (None, N / 2), "tokens": (None, N)}, {"tokens": 20 * N * near[7]}]
-    for limit in limits:
-        for cost in ({}, {"cost": "6*N*D/mfu", "given": {"mfu": "0.7..1.4"}}, {"cost": "6*N*D + 2*N*1e9"}):
-            result = decide(learnt, budget, seed=seed, candidates=N * near[:2], **limit, **cost)
-            loss, allowed = result["expected_loss"].values[0], result["allowed"].values[0]
-            assert loss[0] <= np.nanmin(loss[1:], initial=np.inf) and loss[0] <= np.nanmin(result["curve_loss"]) + 1e-12
-            for name in ("D", "expected_loss", "expected_regret", "p_near", "left_over"):
-                assert np.isfinite(result[name].values[0, allowed]).all(), name
-            assert allowed[0] and np.isfinite(result["regret"].values[..., allowed]).all()
-            most = np.ravel(limit.get("tokens", (None, None)))[-1]
-            assert most is None or (result["D"].values[0, allowed] <= most * (1 + 1e-9)).all()
+    costs = [{}, {"cost": "6*N*D/mfu", "given": {"mfu": "0.7..1.4"}}, {"cost": "6*N*D + 2*N*1e9"}]
+    for i, limit in enumerate(limits):  # over the three seeds every limit meets every cost
+        result = decide(learnt, budget, seed=seed, candidates=N * near[:2], **limit, **costs[(i + seed) % 3])
+        loss, allowed = result["expected_loss"].values[0], result["allowed"].values[0]
+        assert loss[0] <= np.nanmin(loss[1:], initial=np.inf) and loss[0] <= np.nanmin(result["curve_loss"]) + 1e-12
+        for name in ("D", "expected_loss", "expected_regret", "p_near", "left_over"):
+            assert np.isfinite(result[name].values[0, allowed]).all(), name
+        assert allowed[0] and np.isfinite(result["regret"].values[..., allowed]).all()
+        most = np.ravel(limit.get("tokens", (None, None)))[-1]
+        assert most is None or (result["D"].values[0, allowed] <= most * (1 + 1e-9)).all()
 
 
 def test_money_that_cannot_be_spent_is_left_over(learnt):

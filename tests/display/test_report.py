@@ -11,7 +11,6 @@ import pytest
 
 from bayescale.budgets.allocate import allocate, allocation_table
 from bayescale.display import explorer as explorer_module
-from bayescale.display import report as module
 from bayescale.display.explorer import explorer
 from bayescale.display.report import report, save_report
 from bayescale.errors import FileError, FitError
@@ -56,14 +55,6 @@ def head(html):
     """Level and text of the box at the head of the page."""
     level, text = re.search(r'<section class="verdict (\w+)".*?>(.*?)</section>', html, re.DOTALL).groups()
     return level, re.sub(r"\s+", " ", entities.unescape(re.sub("<.*?>", " ", text))).strip()
-
-
-@pytest.fixture
-def undrawn(monkeypatch):
-    """Pages without figures and with a coarse grid: for tests of what a page says."""
-    names = module.CAPTIONS
-    monkeypatch.setattr(module, "_figures", lambda *given: dict.fromkeys(names))
-    monkeypatch.setattr(explorer_module, "STEP", 1.0)
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,8 @@ from bayescale.forecasts.forecast import forecast, forecast_summary, forecast_ta
 from bayescale.runs.loss_unit import UNITS, from_nats, to_nats
 from bayescale.runs.read import read_runs
 
+pytestmark = pytest.mark.usefixtures("drift_once")
+
 N, D = (grid.ravel() for grid in np.meshgrid(np.logspace(7, 9.5, 8), np.logspace(9, 11.5, 6), indexing="ij"))
 LOSS = chinchilla_loss(N, D, **BESIROGLU)
 GIVEN = {
@@ -132,7 +134,7 @@ def test_losses_that_look_like_perplexities_are_a_question():
         fit(runs)
 
 
-def test_the_report_is_in_the_unit(fits):
+def test_the_report_is_in_the_unit(fits, undrawn):
     page = report(fits["bits"], compute=1e22, target=3.0)
     assert "Losses are in bits per token." in page and "loss [bits per token]" in page and '"natsIn": 0.69314' in page
     loss = float(forecast_table(forecast(fits["bits"], 1e10, 2e11))["loss_q50"][0])
