@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from bayescale.engine.numba_density import Function, block, compiled
-from bayescale.engine.symbolic import has_branches, symbolic
+from bayescale.engine.symbolic import symbolic
+from bayescale.laws.data_split import has_level
 from bayescale.laws.formula import Binary, Name, Node, Number, evaluate, names, parse, substitute
 from bayescale.laws.law import Law, parse_law, split_law, with_where
 from bayescale.laws.limits import PREDICTED
@@ -162,7 +163,7 @@ def build_model(law: Law, noise: str, data: Mapping[str, np.ndarray]) -> Any:
     from pymc.distributions.transforms import logodds
 
     trees, _ = _split(law)
-    value_of = symbolic if has_branches(trees.values()) else evaluate
+    value_of = symbolic if any(map(has_level, trees.values())) else evaluate
     with pm.Model() as model:
         given = {name: pm.Data(name, value) for name, value in data.items()}
         values = dict(given)  # where a law has a name like one of these, 'given' keeps what it is

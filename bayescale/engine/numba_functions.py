@@ -36,6 +36,15 @@ def choose(typing_context, condition, a, b):
     return signature, lambda context, builder, signature, args: builder.select(*args)
 
 
+@intrinsic
+def at_most(typing_context, a, b, x, y):
+    """``x if a <= b else y``, in the same way."""
+    signature = types.float64(types.float64, types.float64, types.float64, types.float64)
+    return signature, lambda context, builder, signature, args: builder.select(
+        builder.fcmp_ordered("<=", args[0], args[1]), args[2], args[3]
+    )
+
+
 BLOCK = 64  # runs at a time: what a density keeps of them, some twenty arrays, is in the nearest cache
 
 
@@ -117,6 +126,16 @@ def tanh(x):
 
 
 @inline
+def minimum(a, b):
+    return choose((a <= b) | (a != a), a, b)
+
+
+@inline
+def maximum(a, b):
+    return choose((a >= b) | (a != a), a, b)
+
+
+@inline
 def log10(x):
     return log(x) * 0.4342944819032518
 
@@ -153,7 +172,7 @@ BELOW_ONE = 1.0 - 2.0**-53
 
 @numba.njit(error_model="numpy")
 def saturation(log_z, alpha):
-    """See ``_saturation`` in functions.py, and there why it starts where it does."""
+    """See ``_saturation_root`` in functions.py, and there why it starts where it does."""
     if not (alpha >= 0.0 and log_z == log_z):
         return nan
     z, a = min(max(log_z, -1e300), 1e300), max(alpha, 1e-300)

@@ -6,13 +6,8 @@ PyTensor multiplies the slope 0 of such a branch by what is further inside, and 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bayescale.laws.data_split import LEVEL
-from bayescale.laws.formula import Binary, Call, Name, Negative, Node, evaluate, nodes
-
-
-def has_branches(trees: Iterable[Node]) -> bool:
-    """Whether there is a function in these trees that has one value for a whole range of its arguments."""
-    return any(type(part) is Call and part.function in LEVEL for tree in trees for part in nodes(tree))
+from bayescale.laws.derivatives import derivatives
+from bayescale.laws.formula import Binary, Call, Name, Negative, Node, evaluate
 
 
 def symbolic(node: Node, values: Mapping[str, Any]) -> Any:
@@ -22,36 +17,30 @@ def symbolic(node: Node, values: Mapping[str, Any]) -> Any:
             return -symbolic(of, values)
         case Binary(op=op, left=left, right=right):
             args = [symbolic(left, values), symbolic(right, values)]
-            return _held(Binary(op, Name("0"), Name("1")), args) if op in ("*", "/", "**") else _plain(op, args)
+            operation = Binary(op, Name("a"), Name("b"))
+            return _operated(op, operation, args) if op in ("*", "/", "**") else evaluate(operation, _named(args))
         case Call(function=function, args=args):
             inner = [symbolic(arg, values) for arg in args]
-            return _held(Call(function, tuple(Name(str(i)) for i in range(len(inner)))), inner)
+            return _operated(function, Call(function, tuple(map(Name, _named(inner)))), inner)
     return evaluate(node, values)
 
 
-def _plain(op: str, args: list[Any]) -> Any:
-    return evaluate(Binary(op, Name("0"), Name("1")), {"0": args[0], "1": args[1]})
+def _named(args: Iterable[Any]) -> dict[str, Any]:
+    return dict(zip("ab", args, strict=False))
 
 
-def _held(operation: Node, args: list[Any]) -> Any:
-    """One operation on arguments of one shape, with a pullback of its own."""
-    import pytensor
+def _operated(name: str, operation: Node, args: list[Any]) -> Any:
+    """One operation on arguments of one shape, with its derivatives as they are in the table."""
     import pytensor.tensor as pt
     from pytensor.compile.builders import OpFromGraph
 
     if not any(isinstance(arg, pt.TensorVariable) for arg in args):
-        return evaluate(operation, {str(i): arg for i, arg in enumerate(args)})
-
-    def value(inputs: Iterable[Any]) -> Any:
-        return evaluate(operation, {str(i): arg for i, arg in enumerate(inputs)})
+        return evaluate(operation, _named(args))
 
     def pullback(inputs: list[Any], outputs: list[Any], slopes: list[Any]) -> list[Any]:
-        (slope,) = slopes
-        inside = pytensor.grad(None, inputs, known_grads={value(inputs): slope}, disconnected_inputs="ignore")
-        if isinstance(operation, Binary) and operation.op == "**":  # as in slope.py
-            inside[1] = pt.switch(inputs[0] > 0.0, inside[1], 0.0)
-        return [pt.switch(pt.eq(slope, 0.0), 0.0, by) for by in inside]
+        known = _named(inputs) | {"v": outputs[0], "d": slopes[0]}
+        return [pt.switch(pt.eq(slopes[0], 0.0), 0.0, evaluate(by, known)) for by in derivatives(name)]
 
     shaped = pt.broadcast_arrays(*(pt.as_tensor_variable(arg, dtype="float64") for arg in args))
     dummies = [arg.type() for arg in shaped]
-    return OpFromGraph(dummies, [value(dummies)], pullback=pullback, inline=True)(*shaped)
+    return OpFromGraph(dummies, [evaluate(operation, _named(dummies))], pullback=pullback, inline=True)(*shaped)

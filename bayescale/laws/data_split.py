@@ -3,9 +3,7 @@
 from collections.abc import Collection, Mapping
 
 from bayescale.laws.formula import Binary, Call, Name, Negative, Node, Number, constant, names, nodes, substitute
-
-# have one value over a whole range of their arguments, so that an exponent made of them may be a whole number
-LEVEL = {"minimum", "maximum", "tanh", "sigmoid", "saturation"}
+from bayescale.laws.functions import FUNCTIONS
 
 
 def fold(trees: Mapping[str, Node]) -> dict[str, Node]:
@@ -17,6 +15,11 @@ def fold(trees: Mapping[str, Node]) -> dict[str, Node]:
         if not names(tree):
             numbers[key] = Number(constant(tree))
     return folded
+
+
+def has_level(tree: Node) -> bool:
+    """Whether a function in a tree has one value over a whole range of its arguments."""
+    return any(type(part) is Call and "level" in FUNCTIONS[part.function].traits for part in nodes(tree))
 
 
 def split_data(
@@ -39,8 +42,9 @@ def split_data(
 
     def moves(exponent: Node, everywhere: bool = True) -> bool:
         free = names(exponent)
-        level = any(type(part) is Call and part.function in LEVEL for part in nodes(exponent))
-        return bool(free) and not level and (free <= moving if everywhere else not free.isdisjoint(moving))
+        return (
+            bool(free) and not has_level(exponent) and (free <= moving if everywhere else not free.isdisjoint(moving))
+        )
 
     def positive(base: Node) -> bool:
         return names(base) <= known if names(base) else constant(base) > 0

@@ -8,7 +8,6 @@ model that is sampled, the forecast and the allocation cannot disagree.
 import ast
 import math
 import operator
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from bayescale.errors import FormulaError
-from bayescale.laws.functions import FUNCTIONS
+from bayescale.laws.functions import FUNCTIONS, INNER, Function
 
 MAX_LENGTH = 2000
 MAX_NODES = 1200
@@ -66,16 +65,17 @@ ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
     "**": operator.pow,
 }
 NUMBER = (int, float)
+_CALLED = FUNCTIONS | INNER
 
 
-def parse(text: str) -> Node:
-    """The checked tree of a formula.
+def parse(text: str, functions: Mapping[str, Function] = FUNCTIONS) -> Node:
+    """The checked tree of a formula that may call these functions.
 
     Raises
     ------
     FormulaError
         If the text is too long, nested too deep, not an expression, or uses anything but numbers, names,
-        ``+ - * / **`` and the functions of ``FUNCTIONS``; the message names what was refused.
+        ``+ - * / **`` and the ``functions``; the message names what was refused.
     """
     if not isinstance(text, str):
         raise FormulaError(f"a formula must be text, not {type(text).__name__}: write it in quotes")
@@ -93,7 +93,7 @@ def parse(text: str) -> Node:
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         reason = getattr(error, "msg", None) or "it cannot be parsed"
         raise FormulaError(f"formula {_short(text)} is not an expression: {reason}") from None
-    tree = _convert(body, text, depth=0)
+    tree = _convert(body, text, functions)
     check_exponents(tree, f"formula {_short(text)}")
     if (count := parts(tree)) > MAX_NODES:
         raise FormulaError(f"formula has {count} parts: give parts of it names of their own ({MAX_NODES} are allowed)")
@@ -113,7 +113,7 @@ def _short(value: object) -> str:
     return text if len(text) <= 62 else f"{text[:57]}...{text[-1]}"
 
 
-def _convert(node: ast.expr, text: str, depth: int) -> Node:
+def _convert(node: ast.expr, text: str, functions: Mapping[str, Function], depth: int = 0) -> Node:
     if depth > MAX_DEPTH:
         raise FormulaError(f"formula is nested more than {MAX_DEPTH} deep: give parts of it names of their own")
     match node:
@@ -134,19 +134,20 @@ def _convert(node: ast.expr, text: str, depth: int) -> Node:
                 )
             return Name(name)
         case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return Negative(_convert(operand, text, depth + 1))
+            return Negative(_convert(operand, text, functions, depth + 1))
         case ast.UnaryOp(op=ast.UAdd(), operand=operand):
-            return _convert(operand, text, depth + 1)
+            return _convert(operand, text, functions, depth + 1)
         case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
-            return Binary(OPERATORS[type(op)], _convert(left, text, depth + 1), _convert(right, text, depth + 1))
+            sides = (_convert(side, text, functions, depth + 1) for side in (left, right))
+            return Binary(OPERATORS[type(op)], *sides)
         case ast.Call(func=ast.Name(id=name), args=args, keywords=[]):
-            if name not in FUNCTIONS:
+            if name not in functions:
                 raise FormulaError(
-                    f"unknown function {_short(name)} in formula; the functions are {', '.join(FUNCTIONS)}"
+                    f"unknown function {_short(name)} in formula; the functions are {', '.join(functions)}"
                 )
-            if len(args) != FUNCTIONS[name].arity:
-                raise FormulaError(f"function '{name}' takes {FUNCTIONS[name].arity} argument(s), {len(args)} given")
-            return Call(name, tuple(_convert(arg, text, depth + 1) for arg in args))
+            if len(args) != functions[name].arity:
+                raise FormulaError(f"function '{name}' takes {functions[name].arity} argument(s), {len(args)} given")
+            return Call(name, tuple(_convert(arg, text, functions, depth + 1) for arg in args))
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitXor):
         raise FormulaError(f"'^' in formula {_short(text)} is not a power here: write ** for powers")
     segment = ast.get_source_segment(text.strip(), node) or type(node).__name__
@@ -252,17 +253,10 @@ def _evaluate(node: Node, values: Mapping[str, Any]) -> Any:
     if kind is Number:
         return node.value
     if kind is Call:
-        return _apply(node.function, [_evaluate(arg, values) for arg in node.args])
+        return _CALLED[node.function](*(_evaluate(arg, values) for arg in node.args))
     if kind is Negative:
         return -_evaluate(node.of, values)
     raise TypeError(f"not a formula tree: {node!r}")
-
-
-def _apply(function: str, args: list[Any]) -> Any:
-    if any(type(arg).__module__.partition(".")[0] == "pytensor" for arg in args):
-        named = FUNCTIONS[function].pytensor
-        return (getattr(sys.modules["pytensor.tensor"], named) if isinstance(named, str) else named)(*args)
-    return FUNCTIONS[function].numpy(*args)
 
 
 GREEK = {

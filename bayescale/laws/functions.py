@@ -1,99 +1,105 @@
-"""The functions of the formula language: one row says what each is in NumPy, PyTensor, machine code, JavaScript, LaTeX.
+"""The functions of the formula language: a row says what each is in NumPy, PyTensor, JavaScript, LaTeX, its derivative.
 
-What a row names and no library has is written in :mod:`bayescale.engine.numba_functions` (compiled code) and in
-:mod:`bayescale.laws.javascript`.
+Compiled code and the page call a function by its name: what no library has is written in
+:mod:`bayescale.engine.numba_functions` and in :mod:`bayescale.laws.javascript`.
 """
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import scipy
 
+BELOW_ONE = 1 - 2.0**-53  # the largest share that is not rounded to 1, of which nothing is left
+
 
 @dataclass(frozen=True)
 class Function:
-    """One function of the language, in each back end.
+    """One function of the language.
 
     Attributes
     ----------
     numpy : its value
-    slopes : its derivative by each argument, by NumPy, given the arguments and the value
-    kernel : source of its value ({a} and {b} are the arguments), then of its derivative by each argument times {d}; {v}
-        is the value
-    pytensor : attribute of ``pytensor.tensor``, looked up only when a PyTensor argument is seen, or a function
-    javascript, latex : {0}, {1} stand for the rendered arguments
+    derivatives : by each argument, as a formula of the arguments a and b, the value v and what it is multiplied by, d;
+        they may use the functions of ``INNER`` too
+    pytensor : its value: the name of a function of ``pytensor.tensor``, or a function of that module and the arguments
+    javascript : name of its function there
+    latex : {0}, {1} stand for the rendered arguments
     milliseconds : what one call more in a formula adds to the time that compiling it takes (two cores of 2026)
+    traits : what compilers and samplers must know of it, some of:
+        "level", has one value over a whole range of its arguments, so that an exponent made of it may be a whole number
+        "clips", is level, and its value may be exactly 0
+        "still", its derivative by an argument may be exactly 0 over a whole range
+        "grows", overflows where its argument is large
+        "tames", is moderate where its argument is large
+        "cheap", takes an instruction or two
     """
 
     numpy: Callable[..., Any]
-    slopes: tuple[Callable[..., Any], ...]
-    kernel: tuple[str, ...]
+    derivatives: tuple[str, ...]
     pytensor: str | Callable[..., Any]
-    javascript: str
-    latex: str
-    milliseconds: int
+    javascript: str = ""
+    latex: str = ""
+    milliseconds: int = 0
+    traits: frozenset[str] = frozenset()
 
     @property
     def arity(self) -> int:
         """How many arguments it takes."""
-        return len(self.slopes)
+        return len(self.derivatives)
+
+    def __call__(self, *args: Any) -> Any:
+        """Its value: in PyTensor where an argument is PyTensor's."""
+        if any(type(arg).__module__.partition(".")[0] == "pytensor" for arg in args):
+            import pytensor.tensor as pt
+
+            return getattr(pt, self.pytensor)(*args) if isinstance(self.pytensor, str) else self.pytensor(pt, *args)
+        return self.numpy(*args)
 
 
-def _logaddexp_pytensor(a: Any, b: Any) -> Any:
+def _logaddexp_pytensor(pt: ModuleType, a: Any, b: Any) -> Any:
     """PyTensor's own builds a graph that takes ten times as long to compile, and this is as exact."""
-    pt = sys.modules["pytensor.tensor"]
     most, least = pt.switch(pt.ge(a, b), a, b), pt.switch(pt.ge(a, b), b, a)
     gap = pt.switch(pt.isinf(most), 0.0, least - most)  # not inf - inf
     return most + pt.switch(pt.isinf(most), 0.0, pt.softplus(gap))
 
 
-def _minimum_pytensor(a: Any, b: Any) -> Any:
-    """PyTensor's own has both slopes where the arguments are equal."""
-    pt = sys.modules["pytensor.tensor"]
-    return pt.switch(pt.le(a, b) | pt.isnan(a), a, b)
-
-
-def _maximum_pytensor(a: Any, b: Any) -> Any:
-    pt = sys.modules["pytensor.tensor"]
-    return pt.switch(pt.ge(a, b) | pt.isnan(a), a, b)
-
-
-def _abs_pytensor(x: Any) -> Any:
-    return sys.modules["pytensor.tensor"].switch(x >= 0, x, -x)
-
-
 SATURATION_STEPS = 9  # of Newton: to a few units of the last place
 SMALL_ALPHA, LARGE_ALPHA = 1e-3, 100.0  # beyond them Newton starts elsewhere
-BELOW_ONE = 1 - 2.0**-53  # the largest share that is not rounded to 1, of which nothing is left
 
 
 def _saturation(log_z: Any, alpha: Any) -> Any:
-    """r in (0, 1) with r / (1 - r)**alpha = z, by Newton on the logit of r, where the equation is monotone.
-
-    There is none for an alpha below 0: not a number. Dimensions of DataArrays are matched by name.
-    """
+    """The root by NumPy. Dimensions of DataArrays are matched by name."""
     if not (hasattr(log_z, "dims") or hasattr(alpha, "dims")):
-        return _saturation_arrays(log_z, alpha)
+        return _saturation_root(np, np.logaddexp, scipy.special.expit, log_z, alpha)
     import xarray as xr  # whoever has a DataArray has loaded it
 
-    return xr.apply_ufunc(_saturation_arrays, log_z, alpha)
+    return xr.apply_ufunc(_saturation, log_z, alpha)
 
 
-def _saturation_arrays(log_z: Any, alpha: Any) -> Any:
-    log_z, alpha = np.clip(log_z, -1e300, 1e300), np.where(alpha >= 0, np.maximum(alpha, 1e-300), np.nan)
-    s = _saturation_start(np, log_z, alpha)
-    for _ in range(SATURATION_STEPS):
-        s = _saturation_step(s, log_z, alpha, np.logaddexp, scipy.special.expit)
-    return np.minimum(scipy.special.expit(s), BELOW_ONE)
+def _saturation_pytensor(pt: ModuleType, log_z: Any, alpha: Any) -> Any:
+    return _saturation_root(pt, lambda a, b: _logaddexp_pytensor(pt, a, b), pt.sigmoid, log_z, alpha)
 
 
-def _saturation_start(xp: Any, log_z: Any, alpha: Any) -> Any:
+def _saturation_root(xp: ModuleType, logaddexp: Callable, sigmoid: Callable, log_z: Any, alpha: Any) -> Any:
+    """r in (0, 1) with r / (1 - r)**alpha = z, by Newton on the logit of r, where the equation is monotone.
+
+    There is none for an alpha below 0: not a number. ``xp`` is NumPy or ``pytensor.tensor``.
+    """
+    log_z, alpha = xp.clip(log_z, -1e300, 1e300), xp.where(alpha >= 0, xp.maximum(alpha, 1e-300), np.nan)
+    s = _saturation_start(xp, logaddexp, log_z, alpha)
+    for _ in range(SATURATION_STEPS):  # for -log(1 + exp(-s)) + alpha*log(1 + exp(s)) = log z
+        value = alpha * logaddexp(0.0, s) - logaddexp(0.0, -s) - log_z
+        s = s - value / (sigmoid(-s) + alpha * sigmoid(s))
+    return xp.minimum(sigmoid(s), BELOW_ONE)
+
+
+def _saturation_start(xp: ModuleType, logaddexp: Callable, log_z: Any, alpha: Any) -> Any:
     """Near the root: with a small alpha r is z up to nearly 1; with a large one, r*exp(alpha*r) is z."""
     large, small = xp.maximum(alpha, LARGE_ALPHA), xp.minimum(alpha, SMALL_ALPHA)
-    far = xp.log(xp.logaddexp(0.0, log_z + xp.log(large))) - xp.log(large)
+    far = xp.log(logaddexp(0.0, log_z + xp.log(large))) - xp.log(large)
     turn = -xp.log(small) - xp.log(-xp.log(small))
     below = xp.minimum(-xp.log(xp.expm1(xp.clip(-log_z, 0.0, 100.0))), turn)
     near = xp.where(log_z > 0, xp.clip(log_z / small, turn, 1e300), below)
@@ -102,171 +108,104 @@ def _saturation_start(xp: Any, log_z: Any, alpha: Any) -> Any:
     return xp.where((alpha >= SMALL_ALPHA) & (alpha <= LARGE_ALPHA), middle, outside)
 
 
-def _saturation_step(s: Any, log_z: Any, alpha: Any, logaddexp: Callable, sigmoid: Callable) -> Any:
-    """One Newton step for -log(1 + exp(-s)) + alpha*log(1 + exp(s)) = log z."""
-    value = alpha * logaddexp(0.0, s) - logaddexp(0.0, -s) - log_z
-    return s - value / (sigmoid(-s) + alpha * sigmoid(s))
-
-
-def _saturation_pytensor(log_z: Any, alpha: Any) -> Any:
-    """The same; one step more carries the gradient: at the root it is that of the implicit function."""
-    pt = sys.modules["pytensor.tensor"]
-    from pytensor.gradient import disconnected_grad
-
-    log_z, alpha = pt.clip(log_z, -1e300, 1e300), pt.switch(pt.ge(alpha, 0), pt.maximum(alpha, 1e-300), np.nan)
-    fixed_z, fixed_alpha = disconnected_grad(log_z), disconnected_grad(alpha)
-    s = _saturation_start(pt, fixed_z, fixed_alpha)
-    for _ in range(SATURATION_STEPS):
-        s = _saturation_step(s, fixed_z, fixed_alpha, _logaddexp_pytensor, pt.sigmoid)
-    share = pt.sigmoid(_saturation_step(disconnected_grad(s), log_z, alpha, _logaddexp_pytensor, pt.sigmoid))
-    return pt.switch(share > BELOW_ONE, BELOW_ONE, share)
-
-
-def _saturation_slope(by_logit: Any, alpha: Any, r: Any) -> Any:
-    """Of the implicit function; none where r is as near to 1 as a number can be."""
-    return np.where(r < BELOW_ONE, by_logit * r * (1 - r) / (1 - r + alpha * r), 0.0)
+def _row(numpy: Callable, derivatives: tuple[str, ...], pytensor: Any, *written: Any, traits: str = "") -> Function:
+    return Function(numpy, derivatives, pytensor, *written, traits=frozenset(traits.split()))
 
 
 FUNCTIONS = {
-    "exp": Function(
-        np.exp,
-        (lambda x, v: v,),
-        ("exp({a})", "{d} * {v}"),
-        "exp",
-        "Math.exp({0})",
-        r"\exp\left({0}\right)",
-        120,
-    ),
-    "log": Function(
-        np.log,
-        (lambda x, v: 1 / x,),
-        ("log({a})", "{d} / {a}"),
-        "log",
-        "Math.log({0})",
-        r"\log\left({0}\right)",
-        80,
-    ),
-    "log10": Function(
+    "exp": _row(np.exp, ("d*v",), "exp", "Math.exp", r"\exp\left({0}\right)", 120, traits="grows"),
+    "log": _row(np.log, ("d/a",), "log", "Math.log", r"\log\left({0}\right)", 80, traits="tames"),
+    "log10": _row(
         np.log10,
-        (lambda x, v: 1 / (x * np.log(10.0)),),
-        ("log10({a})", f"{{d}} / ({{a}} * {np.log(10.0).item()!r})"),
+        (f"d/(a*{np.log(10.0).item()!r})",),
         "log10",
-        "Math.log10({0})",
+        "Math.log10",
         r"\log_{{10}}\left({0}\right)",
         80,
+        traits="tames",
     ),
-    "log1p": Function(
-        np.log1p,
-        (lambda x, v: 1 / (1 + x),),
-        ("log1p({a})", "{d} / (1.0 + {a})"),
-        "log1p",
-        "Math.log1p({0})",
-        r"\log\left(1 + {0}\right)",
-        80,
-    ),
-    "expm1": Function(
+    "log1p": _row(np.log1p, ("d/(1 + a)",), "log1p", "Math.log1p", r"\log\left(1 + {0}\right)", 80, traits="tames"),
+    "expm1": _row(
         np.expm1,
-        (lambda x, v: v + 1,),
-        ("expm1({a})", "{d} * ({v} + 1.0)"),
+        ("d*(v + 1)",),
         "expm1",
-        "Math.expm1({0})",
+        "Math.expm1",
         r"\left(\exp\left({0}\right) - 1\right)",
         120,
+        traits="grows",
     ),
-    "sqrt": Function(
-        np.sqrt,
-        (lambda x, v: 0.5 / v,),
-        ("sqrt({a})", "0.5 * {d} / {v}"),
-        "sqrt",
-        "Math.sqrt({0})",
-        r"\sqrt{{{0}}}",
-        40,
-    ),
-    "abs": Function(
-        np.abs,
-        (lambda x, v: np.where(x >= 0, 1.0, -1.0),),
-        ("abs({a})", "choose({a} >= 0.0, {d}, -{d})"),
-        _abs_pytensor,
-        "Math.abs({0})",
-        r"\left|{0}\right|",
-        60,
-    ),
-    "tanh": Function(
+    "sqrt": _row(np.sqrt, ("0.5*d/v",), "sqrt", "Math.sqrt", r"\sqrt{{{0}}}", 40, traits="cheap"),
+    "abs": _row(np.abs, ("at_most(0, a, d, -d)",), "abs", "Math.abs", r"\left|{0}\right|", 60, traits="cheap"),
+    "tanh": _row(
         np.tanh,
-        (lambda x, v: 1 - v**2,),
-        ("tanh({a})", "{d} * (1.0 - {v} * {v})"),
+        ("d*(1 - v*v)",),
         "tanh",
-        "Math.tanh({0})",
+        "Math.tanh",
         r"\tanh\left({0}\right)",
         150,
+        traits="level still tames",
     ),
-    "sigmoid": Function(
+    "sigmoid": _row(
         lambda x: scipy.special.expit(x),
-        (lambda x, v: v * (1 - v),),
-        ("sigmoid({a})", "{d} * {v} * (1.0 - {v})"),
+        ("d*v*(1 - v)",),
         "sigmoid",
-        "sigmoid({0})",
+        "sigmoid",
         r"\sigma\left({0}\right)",
         120,
+        traits="level still tames",
     ),
-    "gammaln": Function(
+    "gammaln": _row(
         lambda x: scipy.special.gammaln(x),
-        (lambda x, v: scipy.special.digamma(x),),
-        ("lgamma({a})", "{d} * digamma({a})"),
+        ("d*digamma(a)",),
         "gammaln",
-        "gammaln({0})",
+        "gammaln",
         r"\log\Gamma\left({0}\right)",
         100,
     ),
-    "minimum": Function(  # what is not a number stays so, in every back end
+    "minimum": _row(  # what is not a number stays so, in every back end
         np.minimum,
-        (lambda a, b, v: np.where(a <= b, 1.0, 0.0), lambda a, b, v: np.where(a <= b, 0.0, 1.0)),
-        (
-            "choose(({a} <= {b}) | ({a} != {a}), {a}, {b})",
-            "choose({a} <= {b}, {d}, 0.0)",
-            "choose({a} <= {b}, 0.0, {d})",
-        ),
-        _minimum_pytensor,
-        "Math.min({0}, {1})",
+        ("at_most(a, b, d, 0)", "at_most(a, b, 0, d)"),
+        "minimum",
+        "Math.min",
         r"\min\left({0}, {1}\right)",
         140,
+        traits="level clips still cheap",
     ),
-    "maximum": Function(
+    "maximum": _row(
         np.maximum,
-        (lambda a, b, v: np.where(a >= b, 1.0, 0.0), lambda a, b, v: np.where(a >= b, 0.0, 1.0)),
-        (
-            "choose(({a} >= {b}) | ({a} != {a}), {a}, {b})",
-            "choose({a} >= {b}, {d}, 0.0)",
-            "choose({a} >= {b}, 0.0, {d})",
-        ),
-        _maximum_pytensor,
-        "Math.max({0}, {1})",
+        ("at_most(b, a, d, 0)", "at_most(b, a, 0, d)"),
+        "maximum",
+        "Math.max",
         r"\max\left({0}, {1}\right)",
         140,
+        traits="level clips still cheap",
     ),
-    "logaddexp": Function(
+    "logaddexp": _row(
         np.logaddexp,
-        (lambda a, b, v: scipy.special.expit(a - b), lambda a, b, v: scipy.special.expit(b - a)),
-        ("logaddexp({a}, {b})", "{d} * sigmoid({a} - {b})", "{d} * sigmoid({b} - {a})"),
+        ("d*sigmoid(a - b)", "d*sigmoid(b - a)"),
         _logaddexp_pytensor,
-        "logaddexp({0}, {1})",
+        "logaddexp",
         r"\log\left(e^{{{0}}} + e^{{{1}}}\right)",
         150,
+        traits="still",
     ),
-    "saturation": Function(  # its derivatives are those of the implicit function
+    "saturation": _row(  # its derivatives are those of the implicit function
         _saturation,
         (
-            lambda log_z, alpha, r: _saturation_slope(1.0, alpha, r),
-            lambda log_z, alpha, r: _saturation_slope(np.log1p(-r), alpha, r),
-        ),
-        (
-            "saturation({a}, {b})",
-            "choose({v} < BELOW_ONE, {d} * {v} * (1.0 - {v}) / (1.0 - {v} + {b} * {v}), 0.0)",
-            "choose({v} < BELOW_ONE, {d} * {v} * (1.0 - {v}) * log1p(-{v}) / (1.0 - {v} + {b} * {v}), 0.0)",
+            f"at_most({BELOW_ONE!r}, v, 0, d*v*(1 - v)/(1 - v + b*v))",
+            f"at_most({BELOW_ONE!r}, v, 0, d*v*(1 - v)*log1p(-v)/(1 - v + b*v))",
         ),
         _saturation_pytensor,
-        "saturation({0}, {1})",
+        "saturation",
         r"r\left(e^{{{0}}}, {1}\right)",
         150,
+        traits="level still tames",
     ),
+}
+# of derivatives alone
+INNER = {
+    "at_most": Function(  # x where a <= b, else y
+        lambda a, b, x, y: np.where(a <= b, x, y), ("",) * 4, lambda pt, a, b, x, y: pt.switch(pt.le(a, b), x, y)
+    ),
+    "digamma": Function(lambda x: scipy.special.digamma(x), ("",), "digamma"),
 }

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from bayescale.laws.formula import ARITHMETIC, Binary, Call, Name, Negative, Node, Number
-from bayescale.laws.functions import FUNCTIONS
+from bayescale.laws.derivatives import derivatives
+from bayescale.laws.formula import ARITHMETIC, Binary, Call, Name, Negative, Node, Number, evaluate
 
 
 def value_and_slope(node: Node, values: Mapping[str, Any], slopes: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -60,10 +60,11 @@ def _by_right(op: str, a: Any, b: Any, value: Any) -> Any:
 
 
 def _call(name: str, args: list[tuple[Any, Any]]) -> tuple[Any, Any]:
-    function, at = FUNCTIONS[name], [arg for arg, _ in args]
-    value, slope = function.numpy(*at), None
-    for (_, moves), by in zip(args, function.slopes, strict=True):
-        slope = _add(slope, _times(moves, lambda by=by: by(*at, value)))
+    values = dict(zip("ab", (value for value, _ in args), strict=False))
+    values["v"] = value = evaluate(Call(name, tuple(map(Name, values))), values)
+    slope = None
+    for (_, moves), by in zip(args, derivatives(name), strict=True):
+        slope = _add(slope, _times(moves, lambda by=by: evaluate(by, values | {"d": 1.0})))
     return value, slope
 
 
