@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import bayescale
+from benchmarks.house import too_large
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "bayescale"
@@ -20,7 +21,15 @@ PACKAGE = ROOT / "bayescale"
 ROOMS = "field errors jobs laws runs study engine fitting forecasts budgets evidence display cli".split()
 MODULES = sorted(path.relative_to(PACKAGE).with_suffix("") for path in PACKAGE.rglob("*.py"))
 MODULES = [".".join(path.parts) for path in MODULES if path.name != "__init__"]
-LINES_MAX = 350
+# above the limits of benchmarks/house.py, and to be brought within them
+STILL_TOO_LARGE = {
+    *("budgets/decide.py:decide, lines", "budgets/design.py, lines", "budgets/design.py:next_run, lines"),
+    *("budgets/problem.py:problem_of, parameters", "display/explorer.py:_grid, parameters"),
+    *("display/plots_split.py, lines", "display/report.py, lines", "engine/numba_density.py, lines"),
+    *("evidence/backtest.py:backtest, lines", "evidence/compare.py:compare, lines", "evidence/loo.py:loo, lines"),
+    *("fitting/fit.py, lines", "fitting/fit.py:fit, lines", "forecasts/drift.py, lines"),
+    *("forecasts/drift.py:_peak, parameters", "forecasts/forecast.py, lines", "forecasts/forecast.py:forecast, lines"),
+}
 
 
 def source(module):
@@ -61,6 +70,10 @@ def test_rooms_import_one_way(module):
     assert found <= set(MODULES), f"{module} imports {sorted(found - set(MODULES))}, which do not exist"
     wrong = {other for other in found if ROOMS.index(room(other)) > ROOMS.index(room(module))}
     assert not wrong, f"{module} imports {sorted(wrong)}, from rooms that come after its own"
+
+
+def test_modules_and_functions_are_small():
+    assert set(too_large()) <= STILL_TOO_LARGE
 
 
 @pytest.mark.parametrize("name", ROOMS)

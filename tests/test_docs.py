@@ -1,11 +1,14 @@
 """The documentation site: every law, command and function has its place; it builds strictly and asks no network."""
 
+import doctest
 import importlib.util
+import inspect
 import os
 import re
 import shlex
 import subprocess
 import sys
+import typing
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -15,6 +18,7 @@ import pytest
 import bayescale
 
 ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "bayescale"
 DOCS = ROOT / "docs"
 
 
@@ -104,9 +108,55 @@ def test_every_public_function_is_described(pages):
         assert getattr(importlib.import_module(module), name) is getattr(bayescale, name)
 
 
-@pytest.mark.parametrize("name", sorted(bayescale.__all__))
+def sections(text):
+    """Title -> text of the sections of a numpydoc docstring; what comes before them has no title."""
+    parts = re.split(r"^(\w+)\n-{3,}\n", text, flags=re.MULTILINE)
+    return {"": parts[0]} | dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def arguments(function):
+    """Names that a function takes; of ``**options`` with a type those of the type too."""
+    for name, one in inspect.signature(function).parameters.items():
+        yield name
+        if one.kind is one.VAR_KEYWORD and typing.get_origin(one.annotation) is typing.Unpack:
+            yield from typing.get_type_hints(typing.get_args(one.annotation)[0])
+
+
+# which the readings of results replace
+GOING = {"calibration_statement", "calibration_table", "calibration_warnings", "driving_runs", "forecast_table", "show"}
+
+
+@pytest.mark.parametrize("name", sorted(set(bayescale.__all__) - GOING))
 def test_every_public_function_says_what_it_does(name):
-    assert (getattr(bayescale, name).__doc__ or "").strip(), name
+    """A sentence first; every parameter named, and none that is not taken; what comes back."""
+    thing = getattr(bayescale, name)
+    told = sections(inspect.getdoc(thing) or "")
+    assert re.match(r"[A-Z`].*?[.:?]", told[""], re.DOTALL), f"{name}: no sentence"
+    if isinstance(thing, type):
+        return
+    heads = re.findall(r"^(\w[\w, *]*?) : ", told.get("Parameters", ""), flags=re.MULTILINE)
+    named = [one.strip(" *") for head in heads for one in head.split(",")]
+    taken = set(arguments(thing))
+    assert len(named) == len(set(named)) and set(named) <= taken, f"{name} takes no {sorted(set(named) - taken)}"
+    given = inspect.signature(thing)
+    if len(given.parameters) > 1:
+        options = {key for key, one in given.parameters.items() if one.kind is one.VAR_KEYWORD}
+        missing = (
+            set(given.parameters) - set(named) - (options if taken - set(given.parameters) <= set(named) else set())
+        )
+        assert not missing, f"{name} says nothing of {sorted(missing)}"
+        if given.return_annotation not in (None, "None", "Figure", "plt.Figure", "list[str]"):
+            assert told.get("Returns", "").strip(), f"{name} does not say what it returns"
+
+
+def test_examples_run():
+    """Every example of a docstring prints what stands below it."""
+    modules = [path for path in PACKAGE.rglob("*.py") if ">>> " in path.read_text(encoding="utf-8")]
+    assert len(modules) >= 2
+    for path in modules:
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        tried = doctest.testmod(importlib.import_module(name))
+        assert tried.attempted and not tried.failed, name
 
 
 def test_docstrings_as_markdown(docstrings):

@@ -77,6 +77,7 @@ def next_run(
     budget : what all new runs together may cost, in the unit of the cost (FLOP by default)
     target : ``"loss"`` at ``params`` and ``tokens``; ``"params"``: N* of the budget ``compute`` [FLOP]; ``"regret"``:
         what the best split that can be chosen for ``compute`` costs in loss for want of knowledge
+    params, tokens, compute : of the target, as it needs them
     candidates : a table with the columns ``params`` and ``tokens`` (and further inputs of the law), each row a run that
         could be made once; by default a grid of sizes and lengths from the smallest run up, any of them more than once
     most : how many runs at most; 1 is the next run, more a plan that is chosen greedily

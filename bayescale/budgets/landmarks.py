@@ -27,6 +27,7 @@ def landmark_table(fit: xr.DataTree, *, seed: int = 0) -> pd.DataFrame:
     Parameters
     ----------
     fit : what :func:`bayescale.fit` returns, of a law of N and D alone
+    seed : as in :func:`bayescale.allocate`
 
     Returns
     -------

@@ -124,7 +124,7 @@ def compute_gain(
     ----------
     fit, other : two fits: two recipes, architectures or corpora; of any laws
     compute : budgets of ``fit``, a number or a sequence
-    options : as in :func:`bayescale.allocate`; they hold for both
+    seed, options : as in :func:`bayescale.allocate`; they hold for both
 
     Returns
     -------

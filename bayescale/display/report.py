@@ -111,6 +111,15 @@ def report(
 def save_report(html: str, path: "str | os.PathLike[str]") -> Path:
     """Write a page, whole or not at all.
 
+    Parameters
+    ----------
+    html : what :func:`bayescale.report` returns
+    path : of the file, which is replaced if it exists
+
+    Returns
+    -------
+    The path.
+
     Raises
     ------
     FitError

@@ -73,6 +73,10 @@ def nested_questions(fit: xr.DataTree, comparison: xr.Dataset | None = None) -> 
     ----------
     fit : what :func:`bayescale.fit` or :func:`bayescale.open_fit` returns
     comparison : of this law with others, :func:`bayescale.compare`; where the nested law is among them its LOO is told
+
+    Returns
+    -------
+    An answer a question, as :func:`bayescale.nested_question` gives it.
     """
     fit = opened_fit(fit)
     law = law_of(fit)
@@ -85,6 +89,16 @@ def nested_question(fit: xr.DataTree, question: Question, comparison: xr.Dataset
     Savage and Dickey: the Bayes factor of the value against the free parameter is posterior over prior density there,
     provided the prior has density there and the simpler law keeps the priors of everything else. At an edge of the
     support (E = 0) it has none, and LOO against the simpler law is the answer. All of this takes the law to be right.
+
+    Parameters
+    ----------
+    fit : what :func:`bayescale.fit` or :func:`bayescale.open_fit` returns
+    question : which parameter, which value, and the name of the simpler law
+    comparison : of this law with others, :func:`bayescale.compare`; where the nested law is among them its LOO is told
+
+    Returns
+    -------
+    The answer: posterior mass, Bayes factor and LOO, each where it is defined, and a sentence.
 
     Raises
     ------

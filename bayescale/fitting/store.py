@@ -29,6 +29,15 @@ SEAL_BYTES = len(SEAL.format("0" * 64))
 def save_fit(tree: xr.DataTree, path: "str | os.PathLike[str]") -> Path:
     """Write a fit to NetCDF, whole or not at all; ``arviz.from_netcdf`` can open it too.
 
+    Parameters
+    ----------
+    tree : what :func:`bayescale.fit` returns
+    path : of the file, which is replaced if it exists
+
+    Returns
+    -------
+    The path.
+
     Raises
     ------
     FitError

@@ -67,7 +67,12 @@ def fetch_dataset(name: str, folder: "str | Path | None" = None) -> xr.Dataset:
 
     Parameters
     ----------
+    name : of a data set, as ``bayescale datasets`` lists them
     folder : where the file is kept; the user's cache folder by default
+
+    Returns
+    -------
+    The runs, as :func:`bayescale.read_runs` gives them.
 
     Raises
     ------

@@ -171,6 +171,14 @@ def test_optimism_and_spread_are_for_points_beyond_the_runs(true_fit):
     a, b = (drift_module.sample_log_loss(fit, inside, np.random.default_rng(1), prior=prior) for prior in (plain, bold))
     for name in a:
         np.testing.assert_array_equal(a[name], b[name])
+    far = planned_runs(fit, [1e12], [1e14], {})
+    a, b = (drift_module.sample_log_loss(fit, far, np.random.default_rng(1), prior=prior) for prior in (plain, bold))
+    for name in ("law", "bend", "noise"):
+        np.testing.assert_array_equal(a[name], b[name])
+    # open drift d and 0.5 (d - sd): what is left is sd, of which the draws d are draws
+    sd = (a["drift"] - 2 * b["drift"]).values
+    assert (sd > 0).all()
+    assert (a["drift"].values / sd).std() == pytest.approx(1, abs=5 / np.sqrt(2 * sd.size))
 
 
 # ---- the posterior --------------------------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ def test_in_this_process():
     assert run_batch(square, range(5), arrived=lambda i, result: seen.append((i, result))) == SQUARES
     assert seen == list(enumerate(SQUARES))
     failure = run_batch(square, [4])[0]
-    assert "x == 4" in failure.trace or "raise ZeroDivisionError" in failure.trace
+    assert "raise ZeroDivisionError" in failure.trace
     assert run_batch(square, []) == [] == run_batch(square, [], executor=2)
 
 
@@ -213,13 +213,15 @@ def processes(_):
     return os.getpid()
 
 
-def test_no_more_processes_than_tasks():
+def test_worker_processes_are_no_more_than_tasks():
     before = set(multiprocessing.active_children())
-    started = []
     with open_executor(50) as workers:
         pids = run_batch(processes, range(2), executor=workers)
-        started += set(multiprocessing.active_children()) - before
-    assert 1 <= len(started) <= 2 and set(pids) <= {process.pid for process in started}
+        started = set(multiprocessing.active_children()) - before
+        assert 1 <= len(started) <= 2 and set(pids) <= {process.pid for process in started}
+        assert run_batch(square, range(5), executor=workers) == SQUARES
+        pids, squares = zip(*run_batch(slow_square, range(6), executor=workers), strict=True)
+    assert squares == (0, 1, 4, 9, 16, 25) and os.getpid() not in pids
 
 
 def sleeping(_):
@@ -242,13 +244,6 @@ def test_an_interrupt_waits_for_no_task():
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, kept)
     assert time.monotonic() - begun < 300 and set(multiprocessing.active_children()) <= before
-
-
-def test_worker_processes():
-    with open_executor(2) as workers:
-        assert run_batch(square, range(5), executor=workers) == SQUARES
-        pids, squares = zip(*run_batch(slow_square, range(6), executor=workers), strict=True)
-    assert squares == (0, 1, 4, 9, 16, 25) and os.getpid() not in pids
 
 
 @pytest.mark.slow
