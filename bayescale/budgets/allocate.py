@@ -10,8 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.budgets.cost import parse_cost, spend, tokens_at
-from bayescale.budgets.frontier import frontier_slopes
-from bayescale.budgets.optimum import EDGE, Limits, Problem, Split, best_split
+from bayescale.budgets.optimum import EDGE, Limits, Problem, Split, best_split, frontier_slopes
 from bayescale.budgets.problem import (
     SplitOptions,
     bought_tokens,

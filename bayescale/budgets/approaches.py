@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescale.budgets.frontier import frontier_slopes
-from bayescale.budgets.optimum import best_split
+from bayescale.budgets.optimum import best_split, frontier_slopes
 from bayescale.budgets.problem import budgets_of, check_scale, problem_of
 from bayescale.errors import FitError
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings

@@ -86,16 +86,11 @@ def decide(
     tolerance = number("tolerance", tolerance, "a share of the loss above 0, such as 0.001,")
     factor = number("factor", factor, "a number above 1", above=1.0)
     budgets = budgets_of(compute, options.get("cost"))
-    sizes = np.zeros(0) if candidates is None else numbers("candidates", candidates)
-    if not (np.isfinite(sizes) & (sizes > 0)).all():
-        raise FitError("candidates must be sizes N above 0")
     problem, covariates = problem_of(fit, seed=seed, **options)
+    sizes = _sizes(candidates, problem)
     split = best_split(problem, budgets[None, :])
     check_scale(fit, budgets, split)
     medians, tokens = median_split(problem, split, budgets)
-    menu = np.zeros(0) if problem.menu is None else np.unique(problem.menu["params"])
-    sizes = np.concatenate([sizes, menu[~np.isin(menu, sizes)]])
-    names = [*CHOICES, *(f"N = {size_text(size, 4)}" for size in sizes)]
     by_scale = posterior_by_scale(fit) if drift else None
     rows: list[dict[str, Any]] = []
     for i, budget in enumerate(budgets):
@@ -105,41 +100,51 @@ def decide(
             best = best_split(wrong, budgets[None, [i]])
         others = np.array([medians[i], _rule_of_thumb(problem, budget), *sizes])
         rows.append(_decision(wrong, best, float(budget), others, tolerance, factor))
-    stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0] if not name.startswith("curve")}
-    result = xr.Dataset(coords={"compute": ("budget", budgets), "choice": names})
+    result = _dataset(fit, rows, budgets, [*CHOICES, *(f"N = {size_text(size, 4)}" for size in sizes)])
+    N, D = (result[name].values[:, 0] for name in ("N", "D"))
+    points = planned_runs(fit, N, D, forecast_inputs(problem, covariates, D))
+    for name in ("decades_beyond", "nearest_run"):
+        result[name] = ("budget", points[name].values)
+    reasons = not_identified(fit, problem, budgets[None, :], split)
+    result["why_not"], result["identified"] = ("budget", reasons), ("budget", [not reason for reason in reasons])
+    about = {"tolerance": tolerance, "factor": factor, "drift": int(drift)}
+    result.attrs |= {"seed": seed, "cost": problem.cost.text} | about
+    return result
+
+
+def _sizes(candidates: Any, problem: Problem) -> np.ndarray:
+    """Further sizes to judge: those that were asked for, and all of a menu."""
+    sizes = np.zeros(0) if candidates is None else numbers("candidates", candidates)
+    if not (np.isfinite(sizes) & (sizes > 0)).all():
+        raise FitError("candidates must be sizes N above 0")
+    menu = np.zeros(0) if problem.menu is None else np.unique(problem.menu["params"])
+    return np.concatenate([sizes, menu[~np.isin(menu, sizes)]])
+
+
+def _dataset(fit: xr.DataTree, rows: list[dict[str, Any]], budgets: np.ndarray, choices: list[str]) -> xr.Dataset:
+    """What :func:`_decision` found of each budget, as one Dataset."""
+    stacked = {name: [row[name] for row in rows] for name in rows[0]}
+    result = xr.Dataset(coords={"compute": ("budget", budgets), "choice": choices})
     for name in ("N", "D", "allowed", "expected_loss", "expected_regret", "left_over", "p_near"):
-        result[name] = (("budget", "choice"), stacked[name])
+        result[name] = (("budget", "choice"), np.stack(stacked[name]))
     for name in ("regret", "compute_regret"):
         parts = [labelled(fit, values, "choice") for values in stacked[name]]
         result[name] = xr.concat(parts, dim="budget").transpose("chain", "draw", "budget", "choice")
-    result["exchange"] = labelled(fit, stacked["exchange"].T, "budget")
+    result["exchange"] = labelled(fit, np.stack(stacked["exchange"], axis=1), "budget")
     for name in ("curve_N", "curve_loss"):
-        width = max(len(row[name]) for row in rows)
-        padded = [np.pad(row[name], (0, width - len(row[name])), constant_values=np.nan) for row in rows]
+        width = max(map(len, stacked[name]))
+        padded = [np.pad(curve, (0, width - len(curve)), constant_values=np.nan) for curve in stacked[name]]
         result[name] = (("budget", "candidate"), np.stack(padded))
-    for name in ("flat_low", "flat_high", "flat_open"):
+    for name in ("flat_low", "flat_high", "flat_open", "held"):
         result[name] = ("budget", stacked[name])
     unit = loss_unit(fit.attrs)
-    result = in_unit(result, ("expected_loss", "curve_loss"), unit)
-    inputs = forecast_inputs(problem, covariates, result["D"].values[:, 0])
-    points = planned_runs(fit, result["N"].values[:, 0], result["D"].values[:, 0], inputs)
-    for name in ("decades_beyond", "nearest_run"):
-        result[name] = ("budget", points[name].values)
-    result["held"] = ("budget", held_text(split))
-    result["why_not"] = ("budget", not_identified(fit, problem, budgets[None, :], split))
-    result["identified"] = ("budget", [not reason for reason in result["why_not"].values])
     result.attrs = {
         "law": fit.attrs["law"],
-        "seed": seed,
-        "cost": problem.cost.text,
         "compute_counted": definition_of(fit).formula,
         "loss_unit": unit,
-        "tolerance": tolerance,
-        "factor": factor,
-        "drift": int(drift),
         "diagnostics": fit.attrs["diagnostics"],
     }
-    return result
+    return in_unit(result, ("expected_loss", "curve_loss"), unit)
 
 
 def _of_budget(split: Split, i: int) -> Split:
@@ -201,6 +206,7 @@ def _decision(
         "flat_low": low,
         "flat_high": high,
         "flat_open": is_open,
+        "held": held_text(best)[0],
     }
 
 

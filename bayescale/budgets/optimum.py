@@ -1,4 +1,4 @@
-"""The cheapest and the best split, for all posterior draws and budgets at once: plain NumPy arrays [draw, budget]."""
+"""The best split and its frontier, for all posterior draws and budgets at once: plain NumPy arrays [draw, budget]."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 
 from bayescale.budgets.cost import Cost, increasing_root, spend, tokens_at, tokens_slope
+from bayescale.budgets.minimise import minimise
 from bayescale.budgets.surface import Surface, loss_at, loss_slope
 from bayescale.errors import FitError
 from bayescale.field import number_text, size_text
 
-GRID = 25  # coarse points of log N in which the minimum is bracketed
-CLOSER = 8  # times that bracket is halved where its ends lie in a plain
-CLEARLY = 1e-10  # share of a loss by which others are above it: more than rounding
-ROOT_STEPS = 60  # at most, towards the root of its slope in that bracket
-ROOT_WIDTH = 1e-8  # of log N
+LOG_SLACK = 1e-9  # of log N, by which limits that meet may miss each other
 EDGE = "edge"  # of the search: a single parameter, a single token
+# of the draws of an uncertain cost, in which a budget may buy fewer tokens than a lower limit asks for: at a cost that
+# may be any, no limit can be kept for certain. Such a draw trains on what the budget buys
+SHORT_SHARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,8 @@ def best_split(problem: Problem, budget: np.ndarray, near: np.ndarray | None = N
 
     ``near`` [draw, budget] are sizes N known to be within a factor e of the best, which saves the coarse search.
     A budget that buys more than the limits allow leaves money over. Where no split keeps to the limits the loss is
-    infinite, unless ``strict``.
+    infinite, unless ``strict``: then a draw that is short of a lower limit takes the smallest size that is allowed, if
+    such draws are few (:func:`too_often_short`).
 
     Raises
     ------
@@ -104,6 +105,17 @@ def best_split(problem: Problem, budget: np.ndarray, near: np.ndarray | None = N
     return Split(N, D, value, held)
 
 
+def frontier_slopes(problem: Problem, budget: np.ndarray, split: Split, step: float = 0.25) -> dict[str, np.ndarray]:
+    """Local exponents [draw, budget] of the frontier: of N*, of D* and of the loss, by central differences.
+
+    d log N* / d log C, d log D* / d log C and - d log L* / d log C, over ``step`` e-folds to each side.
+    """
+    sides = [best_split(problem, budget * np.exp(sign * step), split.N) for sign in (-1, 1)]
+    with np.errstate(all="ignore"):
+        rise = {name: np.log(getattr(sides[1], name) / getattr(sides[0], name)) for name in ("N", "D", "loss")}
+    return {"a": rise["N"] / (2 * step), "b": rise["D"] / (2 * step), "loss_exponent": -rise["loss"] / (2 * step)}
+
+
 def tokens_within(
     problem: Problem, N: np.ndarray, budget: np.ndarray, columns: Mapping[str, Any] | None = None
 ) -> np.ndarray:
@@ -115,99 +127,12 @@ def tokens_within(
     return np.minimum(D, np.minimum(problem.limits.tokens[1], problem.limits.ratio[1] * N))
 
 
-def minimise(
-    objective: Callable[[np.ndarray], np.ndarray],
-    slope: Callable[[np.ndarray], np.ndarray],
-    low: np.ndarray,
-    high: np.ndarray,
-    near: np.ndarray | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Where ``objective`` is least between ``low`` and ``high``, elementwise; and -1, 0 or 1: is that at an end?
+def too_often_short(short: np.ndarray) -> np.ndarray:
+    """Whether a budget does not buy what a lower limit asks for in more than SHORT_SHARE of the draws.
 
-    The least of GRID points brackets the minimum, or ``near`` does, give or take 1; the root of the slope places it.
-    A well in a plain, whose slope is 0 beside it, is bracketed more closely first. Where the slope does not change its
-    sign in the bracket the minimum is at an end.
+    ``short`` [draw, ...] says in which; the one rule for budgets and for sizes.
     """
-    if near is None:
-        step = (high - low) / (GRID - 1)
-        best = objective(low)
-        index = np.zeros(best.shape)
-        for i in range(1, GRID):
-            value = objective(low + i * step)
-            better = value < best
-            np.copyto(best, value, where=better)
-            index[better] = i
-        left, right = low + np.maximum(index - 1, 0) * step, low + np.minimum(index + 1, GRID - 1) * step
-    else:
-        shape = np.broadcast_shapes(near.shape, low.shape)
-        left, right = (np.broadcast_to(np.clip(near + sign, low, high), shape) for sign in (-1, 1))
-    f_left, f_right = slope(left), slope(right)
-    if near is None and not ((f_left < 0) & (f_right > 0)).all():
-        left, right = _closer(objective, slope, left, right, best)
-        f_left, f_right = slope(left), slope(right)
-    astray = ~((f_left < 0) & (f_right > 0)) & (np.abs(left - low) + np.abs(right - high) > 0)
-    if astray.any():  # where all of the loss is its floor, values cannot find the bracket; the slope still can
-        left, right = np.where(astray, low, left), np.where(astray, high, right)
-        f_left, f_right = np.where(astray, slope(left), f_left), np.where(astray, slope(right), f_right)
-    # NaN: an overflowing corner of the search, away from which the loss falls
-    f_left, f_right = np.nan_to_num(f_left, nan=-1.0), np.nan_to_num(f_right, nan=1.0)
-    at = np.where(f_left >= 0, -1, np.where(f_right <= 0, 1, 0))
-    # an end that is the minimum is a bracket of no width: nothing is left to look for
-    x = root(slope, np.where(at > 0, right, left), np.where(at < 0, left, right), f_left, f_right)
-    at_low, at_high = np.abs(x - low) <= ROOT_WIDTH, np.abs(x - high) <= ROOT_WIDTH
-    return x, np.where(at_low, -1, np.where(at_high, 1, 0))
-
-
-def _closer(
-    objective: Callable[[np.ndarray], np.ndarray],
-    slope: Callable[[np.ndarray], np.ndarray],
-    left: np.ndarray,
-    right: np.ndarray,
-    best: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Brackets around grid points whose value is ``best``, drawn closer where a slope at an end does not lead inwards
-    though the value there is clearly above the least: the end lies in a plain, or behind a crest."""
-    for _ in range(CLOSER):
-        with np.errstate(invalid="ignore"):
-            edge = np.minimum(objective(left), objective(right)) - best > CLEARLY * np.abs(best)
-            plain = edge & ~((slope(left) < 0) & (slope(right) > 0))
-        if not plain.any():
-            break
-        step = (right - left) / 4
-        values = np.stack([objective(left + i * step) for i in (1, 2, 3)])
-        least, at = values.min(axis=0), left + (values.argmin(axis=0) + 1) * step
-        left, right = np.where(plain, at - step, left), np.where(plain, at + step, right)
-        best = np.where(plain, least, best)
-    return left, right
-
-
-def root(
-    function: Callable[[np.ndarray], np.ndarray], a: np.ndarray, b: np.ndarray, fa: np.ndarray, fb: np.ndarray
-) -> np.ndarray:
-    """Where ``function`` is 0 between a and b, elementwise, given its values of opposite sign there.
-
-    Inverse quadratic interpolation where it can be trusted, else bisection (Chandrupatla 1997,
-    doi:10.1016/s0965-9978(96)00051-8). Where the signs do not differ the result is of no use.
-    """
-    c, fc, t = a, fa, np.full(fa.shape, 0.5)
-    with np.errstate(all="ignore"):
-        for _ in range(ROOT_STEPS):
-            x = a + t * (b - a)
-            f = np.nan_to_num(function(x), nan=0.0)
-            same = np.sign(f) == np.sign(fa)
-            c, fc = np.where(same, a, b), np.where(same, fa, fb)
-            b, fb = np.where(same, b, a), np.where(same, fb, fa)
-            a, fa = x, f
-            nearest = np.where(np.abs(fa) < np.abs(fb), a, b)
-            least = 0.5 * ROOT_WIDTH / np.abs(b - a)
-            if ((least > 0.5) | (f == 0)).all():
-                break
-            xi, phi = (a - b) / (c - b), (fa - fb) / (fc - fb)
-            trusted = (phi**2 < xi) & ((1 - phi) ** 2 < 1 - xi)
-            inverse = fa / (fb - fa) * fc / (fb - fc) + (c - a) / (b - a) * fa / (fc - fa) * fb / (fc - fb)
-            t = np.where(trusted & np.isfinite(inverse), inverse, 0.5)
-            t = np.where(f == 0, 0.0, np.clip(t, np.minimum(least, 0.5), 1 - np.minimum(least, 0.5)))
-    return nearest
+    return short.mean(axis=0) > SHORT_SHARE
 
 
 def _cleaned(loss: np.ndarray) -> np.ndarray:
@@ -255,15 +180,23 @@ def log_range(
     low, low_name = _tightest(lows | {name: np.fmin(value, high) for name, value in enough.items()}, np.fmax)
     for name, value in enough.items():  # money is left at every size: two limits hold the split
         low_name = np.where((value > high) & (high_name != name), high_name + f" and {name}", low_name)
-    impossible = (
-        ~(np.log(high) - np.log(low) > -1e-9) | np.isnan(most) | np.isnan(np.stack(list(highs.values()))).any(0)
-    )
-    if impossible.any() and strict:
-        where = np.argwhere(impossible)[0]
-        amount = np.broadcast_to(budget, shape)[tuple(where)]
-        raise FitError(_why_impossible(amount, lows, highs, tuple(where), float(impossible.mean(axis=0).max())))
+    untrained = ~(np.log(most) - np.log(low) > -LOG_SLACK)  # the smallest size does not get a single token
+    short = ~(np.log(high) - np.log(low) > -LOG_SLACK) | np.isnan(np.stack(list(highs.values()))).any(axis=0)
+    impossible = untrained | short
+    if strict:
+        if (refused := untrained.any(axis=0) | too_often_short(short)).any():
+            where = tuple(np.argwhere(impossible & refused)[0])
+            amount = np.broadcast_to(budget, shape)[where]
+            start = f"a budget of {number_text(amount, 4)}{_in_draws(impossible[:, where[1]])}"
+            raise FitError(f"{start} {_why_impossible(lows, highs, where)}")
+        high, impossible = np.where(short, low, high), np.zeros_like(short)
     low = np.where(impossible, np.nan, low)
     return np.log(low), np.log(np.where(impossible, np.nan, np.maximum(high, low))), low_name, high_name
+
+
+def _in_draws(happens: np.ndarray) -> str:
+    """In how many draws of a cost [draw], where not in all."""
+    return "" if happens.all() else f", in {happens.sum()} of the {happens.size} draws of its cost,"
 
 
 def _text(name: str, sign: str, pair: tuple[float, float], end: int) -> str:
@@ -277,21 +210,18 @@ def _tightest(bounds: Mapping[str, np.ndarray], pick: Any) -> tuple[np.ndarray, 
     return value, np.array(names, dtype=object)[index]
 
 
-def _why_impossible(amount: float, lows, highs, where: tuple[int, ...], share: float) -> str:
-    start = f"a budget of {number_text(amount, 4)}"
-    if share < 1:
-        start = f"{start}, in {100 * share:.0f} % of the draws of its cost,"
+def _why_impossible(lows: Mapping[str, np.ndarray], highs: Mapping[str, np.ndarray], where: tuple[int, ...]) -> str:
     if not np.isfinite(highs[EDGE][where]):
-        return f"{start} does not buy one token for one parameter: nothing can be trained"
+        return "does not buy one token for one parameter: nothing can be trained"
     for name, value in highs.items():
         if not np.isfinite(value[where]):
-            return f"{start} does not buy {name}: a larger budget or a looser limit is needed"
+            return f"does not buy {name}: a larger budget or a looser limit is needed"
     low, low_name = _tightest({k: np.asarray(v[where]) for k, v in lows.items()}, np.fmax)
     high, high_name = _tightest({k: np.asarray(v[where]) for k, v in highs.items()}, np.fmin)
     upper = "one token" if high_name == EDGE else str(high_name)
     lower = "one parameter" if low_name == EDGE else str(low_name)
     return (
-        f"{start} has no split that keeps to the limits: {lower} asks for at least {size_text(float(low))} parameters, "
+        f"has no split that keeps to the limits: {lower} asks for at least {size_text(float(low))} parameters, "
         f"{upper} allows at most {size_text(float(high))}; loosen one of them or raise the budget"
     )
 
@@ -300,27 +230,33 @@ def _best_of_menu(problem: Problem, budget: np.ndarray, strict: bool) -> Split:
     """The item of the menu with the least loss, for every draw and budget."""
     menu, limits = problem.menu, problem.limits
     best: list[np.ndarray] | None = None
+    smallest: list[np.ndarray] | None = None  # what a draw takes that is short of a limit
     for i, N in enumerate(menu["params"]):
         columns = {name: column[i] for name, column in menu.items() if name != "params"}
         D = tokens_within(problem, np.full((1, 1), N), budget, columns)
-        allowed = (D >= max(1.0, limits.tokens[0])) & (D / N >= limits.ratio[0])
-        if not limits.params[0] <= N <= limits.params[1]:
-            allowed = np.zeros_like(allowed)
-        loss = np.where(allowed, _cleaned(loss_at(problem.surface, np.full((1, 1), N), D)), np.inf)
-        D = np.broadcast_to(D, loss.shape)
-        if best is None:
-            best = [np.full(loss.shape, N), D.copy(), loss.copy()]
-        else:
-            better = loss < best[2]
-            best = [np.where(better, new, old) for new, old in zip((N, D, loss), best, strict=True)]
+        trained = (D >= 1.0) & (limits.params[0] <= N <= limits.params[1])
+        loss = np.where(trained, _cleaned(loss_at(problem.surface, np.full((1, 1), N), D)), np.inf)
+        item = [np.full(loss.shape, N), np.broadcast_to(D, loss.shape), loss]
+        if smallest is None and trained.any():
+            smallest = item
+        allowed = (D >= limits.tokens[0]) & (D / N >= limits.ratio[0])
+        item = [*item[:2], np.where(allowed, loss, np.inf)]
+        if best is not None:
+            better = item[2] < best[2]
+            item = [np.where(better, new, old) for new, old in zip(item, best, strict=True)]
+        best = item
+    short = ~np.isfinite(best[2])
+    if strict and smallest is not None and short.any():
+        borne = short & ~too_often_short(short)
+        best = [np.where(borne, new, old) for new, old in zip(smallest, best, strict=True)]
     N, D, loss = best
     if strict and not np.isfinite(loss).all():
-        amount = np.broadcast_to(budget, loss.shape)[~np.isfinite(loss)][0]
-        sizes = menu["params"]
+        where = tuple(np.argwhere(~np.isfinite(loss))[0])
+        amount, sizes = np.broadcast_to(budget, loss.shape)[where], menu["params"]
         raise FitError(
-            f"a budget of {number_text(amount, 4)} does not allow any of the {len(sizes)} architectures of the menu "
-            f"({size_text(sizes.min())} to {size_text(sizes.max())} parameters) within the limits; "
-            "add smaller ones, loosen the limits or raise the budget"
+            f"a budget of {number_text(amount, 4)}{_in_draws(~np.isfinite(loss[:, where[1]]))} does not allow any of "
+            f"the {len(sizes)} architectures of the menu ({size_text(sizes.min())} to {size_text(sizes.max())} "
+            "parameters) within the limits; add smaller ones, loosen the limits or raise the budget"
         )
     ends = {menu["params"].min(): "the smallest of the menu", menu["params"].max(): "the largest of the menu"}
     held = np.full(N.shape, "", dtype=object)

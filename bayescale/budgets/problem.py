@@ -1,7 +1,7 @@
 """From a fit and the options of an allocation to a problem: what may be chosen, what it costs, what it brings."""
 
 from collections.abc import Mapping, Sized
-from typing import Any, TypedDict
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
@@ -36,18 +36,7 @@ class SplitOptions(TypedDict, total=False):
     menu: Any
 
 
-def problem_of(
-    fit: xr.DataTree,
-    *,
-    cost: str | None = None,
-    given: Mapping[str, Any] | None = None,
-    params: Any = None,
-    tokens: Any = None,
-    ratio: Any = None,
-    unique_tokens: float | None = None,
-    menu: Any = None,
-    seed: int = 0,
-) -> tuple[Problem, dict[str, float]]:
+def problem_of(fit: xr.DataTree, *, seed: int = 0, **options: Unpack[SplitOptions]) -> tuple[Problem, dict[str, float]]:
     """The options of an allocation, checked, as a :class:`bayescale.budgets.optimum.Problem` over the draws of a fit.
 
     Returns also the inputs of the law besides N and D, by column, as :func:`bayescale.forecast` takes them.
@@ -57,26 +46,23 @@ def problem_of(
     FitError
         If the law does not depend on N and D, an input or a value of the cost is missing or superfluous, a formula
         cannot be read, or the limits contradict each other.
+    TypeError
+        If there is no such option.
     """
+    if unknown := sorted(set(options) - set(SplitOptions.__annotations__)):
+        raise TypeError(f"'{unknown[0]}' is no option of a split; they are {', '.join(SplitOptions.__annotations__)}")
     law = law_of(fit)
-    if not {"N", "D"} <= set(law.inputs):
-        raise FitError(f"law '{law.name}' uses {list(law.inputs)}; a split of compute needs a law of N and D")
-    if not has_drift(law):
-        raise FitError(
-            f"law '{law.name}' explains '{law.observed.column}' ({law.observed.scale}), not a loss; "
-            "a split of compute is chosen by the loss it brings"
-        )
-    if law.no_split:
-        raise FitError(f"law '{law.name}' does not split a budget: {law.no_split}")
-    given = mapping("given", given)
+    _check_splits(law)
+    given = mapping("given", options.get("given"))
     if clash := sorted({"N", "D", "C"} & set(given)):
         raise FitError(
             f"{clash[0]} cannot be given a value: it is what the split decides; limits are params and tokens"
         )
-    items = _menu(menu)
+    items, cost = _menu(options.get("menu")), options.get("cost")
     cost = default_cost(fit) if cost is None else cost
     parsed = parse_cost(cost, given, set(items or ()) - {"params"})
     others = set(law.inputs) - {"N", "D", "C"}
+    unique_tokens = options.get("unique_tokens")
     if unique_tokens is None and UNIQUE in others:  # a run that is shorter has seen fewer, however it is given
         unique_tokens = given.pop(UNIQUE, None)
     if unique_tokens is not None:
@@ -87,19 +73,8 @@ def problem_of(
                 "or keep to one pass with the limit tokens=(None, most)"
             )
         others -= {UNIQUE}
-    missing = sorted(others - set(given))
-    if missing:
-        raise FitError(f"law '{law.name}' needs {missing} besides N and D; give them by name (given={{...}})")
-    symbols = {}
-    for name in sorted(others):
-        value = quantity(name, given[name])
-        if not isinstance(value, float) or value < 0:
-            raise FitError(
-                f"{name} = {given[name]!r}: an input of the law '{law.name}' is one number of at least 0 here"
-            )
-        symbols[name] = value
-    unused = set(given) - set(parsed.given) - others
-    if unused:
+    symbols = _inputs(law, others, given)
+    if unused := set(given) - set(parsed.given) - others:
         raise FitError(
             f"{names_text(unused)} given, but neither the cost '{clipped(cost)}' nor the law '{law.name}' uses them"
         )
@@ -107,15 +82,47 @@ def problem_of(
     drawn = draw_quantities(parsed.given, len(_first(values)), np.random.default_rng(seed))
     if items is None:
         check_rises(parsed, drawn)
-    limits = Limits(*(_limit(*pair) for pair in (("params", params), ("tokens", tokens), ("ratio", ratio))))
-    for name, pair in (("params", limits.params), ("tokens", limits.tokens), ("ratio", limits.ratio)):
+    surface = loss_surface(law, values, unique_tokens, definition_of(fit).tree)
+    problem = Problem(surface, parsed, drawn, _limits(options), items, symbols)
+    return problem, {column(name): value for name, value in symbols.items()}
+
+
+def _check_splits(law: Law) -> None:
+    """Raise FitError if a law says nothing of how to split a budget."""
+    if not {"N", "D"} <= set(law.inputs):
+        raise FitError(f"law '{law.name}' uses {list(law.inputs)}; a split of compute needs a law of N and D")
+    if not has_drift(law):
+        raise FitError(
+            f"law '{law.name}' explains '{law.observed.column}' ({law.observed.scale}), not a loss; "
+            "a split of compute is chosen by the loss it brings"
+        )
+    if law.no_split:
+        raise FitError(f"law '{law.name}' does not split a budget: {law.no_split}")
+
+
+def _inputs(law: Law, names: set[str], given: Mapping[str, Any]) -> dict[str, float]:
+    """Values of the inputs of a law besides N and D, by symbol."""
+    if missing := sorted(names - set(given)):
+        raise FitError(f"law '{law.name}' needs {missing} besides N and D; give them by name (given={{...}})")
+    symbols = {}
+    for name in sorted(names):
+        value = quantity(name, given[name])
+        if not isinstance(value, float) or value < 0:
+            raise FitError(
+                f"{name} = {given[name]!r}: an input of the law '{law.name}' is one number of at least 0 here"
+            )
+        symbols[name] = value
+    return symbols
+
+
+def _limits(options: SplitOptions) -> Limits:
+    limits = Limits(*(_limit(name, options.get(name)) for name in ("params", "tokens", "ratio")))
+    for name, pair in vars(limits).items():
         if pair[0] > pair[1]:
             raise FitError(f"{name} = {pair}: the least is above the most; no split can keep to that")
     if limits.params[0] == limits.params[1] and limits.tokens[0] == limits.tokens[1]:
         raise FitError("both params and tokens are held: nothing is left to split; forecast gives the loss of that run")
-    surface = loss_surface(law, values, unique_tokens, definition_of(fit).tree)
-    problem = Problem(surface, parsed, drawn, limits, items, symbols)
-    return problem, {column(name): value for name, value in symbols.items()}
+    return limits
 
 
 def problem_values(fit: xr.DataTree, law: Law, symbols: Mapping[str, float]) -> dict[str, Any]:
@@ -218,13 +225,15 @@ def _menu(menu: Any) -> dict[str, np.ndarray] | None:
 
 def bought_tokens(problem: Problem, N: np.ndarray, budget: np.ndarray) -> np.ndarray:
     """Tokens that budgets [budget] buy at sizes N [budget], the median over draws of an uncertain cost [budget]."""
+    return np.nanmedian(tokens_within(problem, N[None, :], budget[None, :], menu_columns(problem, N)), axis=0)
+
+
+def menu_columns(problem: Problem, N: np.ndarray) -> dict[str, np.ndarray]:
+    """What else the cost needs of the architectures of a menu nearest to sizes N [1, size]; nothing without a menu."""
     if problem.menu is None:
-        return np.nanmedian(tokens_within(problem, N[None, :], budget[None, :]), axis=0)
+        return {}
     items = np.abs(np.log(problem.menu["params"])[None, :] - np.log(N)[:, None]).argmin(axis=1)
-    columns = {name: values[items][None, :] for name, values in problem.menu.items() if name != "params"}
-    return np.nanmedian(
-        tokens_within(problem, problem.menu["params"][items][None, :], budget[None, :], columns), axis=0
-    )
+    return {name: values[items][None, :] for name, values in problem.menu.items() if name != "params"}
 
 
 def check_scale(fit: xr.DataTree, budgets: np.ndarray, split: Split) -> None:

@@ -5,7 +5,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bayescale.budgets.cost import spend
-from bayescale.budgets.optimum import EDGE, Problem, Split, best_split, log_range, tokens_within
+from bayescale.budgets.optimum import (
+    EDGE,
+    SHORT_SHARE,
+    Problem,
+    Split,
+    best_split,
+    log_range,
+    tokens_within,
+    too_often_short,
+)
+from bayescale.budgets.problem import menu_columns
 from bayescale.budgets.surface import loss_at
 from bayescale.errors import FitError
 from bayescale.field import number_text
@@ -13,7 +23,6 @@ from bayescale.field import number_text
 CANDIDATES = 49  # sizes at which the expected loss is looked at
 REACH = 8.0  # times below and above the band of N* at which they begin and end, at first
 WIDENINGS = 3  # of that reach, each to its square, while the flat region is not closed
-SHORT_SHARE = 0.01  # of the draws of an uncertain cost in which a budget may buy less than a limit asks for
 # shares of the budget at which the frontier is computed, to express a regret in compute
 SHARES = np.concatenate([np.geomspace(1e-3, 0.5, 8), [0.65, 0.8, 0.9, 0.97, 1.0]])
 
@@ -40,22 +49,14 @@ def trained_tokens(problem: Problem, N: np.ndarray, budget: float) -> np.ndarray
     """Tokens [draw or 1, size] on which sizes N [size] are trained; NaN in every draw where that is not allowed.
 
     What a limit does not let one spend is left over. Not allowed: a size outside the limits, one for which the budget
-    does not buy a token in some draw of its cost, or too few for the limits in more than SHORT_SHARE of them.
+    does not buy a token in some draw of its cost, or too often too few for a lower limit.
     """
-    D = tokens_within(problem, N[None, :], np.full((1, 1), budget), _columns(problem, N))
+    D = tokens_within(problem, N[None, :], np.full((1, 1), budget), menu_columns(problem, N))
     limits, slack = problem.limits, 1 + 1e-9
     least = np.maximum(limits.tokens[0], limits.ratio[0] * N) / slack
     allowed = (N >= limits.params[0] / slack) & (N <= limits.params[1] * slack) & (D >= 1 / slack).all(axis=0)
-    allowed &= (D < least).mean(axis=0) <= SHORT_SHARE
+    allowed &= ~too_often_short(D < least)
     return np.where(allowed, D, np.nan)
-
-
-def _columns(problem: Problem, N: np.ndarray) -> dict[str, np.ndarray]:
-    """What else the cost needs of the architectures of a menu nearest to sizes N [1, size]."""
-    if problem.menu is None:
-        return {}
-    items = np.abs(np.log(problem.menu["params"])[None, :] - np.log(N)[:, None]).argmin(axis=1)
-    return {name: values[items][None, :] for name, values in problem.menu.items() if name != "params"}
 
 
 def log_loss(problem: Problem, N: np.ndarray, D: np.ndarray) -> np.ndarray:
@@ -111,7 +112,7 @@ def judge(problem: Problem, split: Split, N: np.ndarray, budget: float) -> Judge
     size = np.where(known, N, 1.0)
     tokens = np.where(known, trained_tokens(problem, size, budget), np.nan)
     loss = log_loss(problem, size, tokens)
-    cost = spend(problem.cost, {**problem.cost_values, **_columns(problem, size)}, size[None, :], tokens)
+    cost = spend(problem.cost, {**problem.cost_values, **menu_columns(problem, size)}, size[None, :], tokens)
     spent = np.minimum(cost / budget, 1.0)
     return Judged(
         N=N,

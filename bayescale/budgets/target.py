@@ -1,6 +1,7 @@
 """The inverse of an allocation: the least budget that reaches a loss, and what one recipe needs less than another."""
 
 import json
+from dataclasses import replace
 from typing import Any, Unpack
 
 import numpy as np
@@ -9,8 +10,8 @@ import xarray as xr
 
 from bayescale.budgets.allocate import HELD_SHARE, labelled, without_zero_width
 from bayescale.budgets.cost import spend
-from bayescale.budgets.frontier import least_budget
-from bayescale.budgets.optimum import Problem, best_split
+from bayescale.budgets.minimise import root
+from bayescale.budgets.optimum import Problem, Split, best_split
 from bayescale.budgets.problem import SplitOptions, budgets_of, check_scale, problem_of
 from bayescale.errors import FitError
 from bayescale.field import number_text
@@ -99,6 +100,40 @@ def least_compute(fit: xr.DataTree, loss: Any, *, seed: int = 0, **options: Unpa
         "diagnostics": fit.attrs["diagnostics"],
     }
     return result
+
+
+def least_budget(problem: Problem, target: np.ndarray, low: float, high: float) -> tuple[np.ndarray, Split]:
+    """The least budget [draw, target] whose best split reaches a loss [draw or 1, target], and that split.
+
+    NaN where the loss is not reached below ``high``, ``low`` where it is reached there already. The frontier is
+    computed on a grid of budgets, three a decade; the root of log loss - log target inside the bracket places it.
+    """
+    decades = max(1.0, np.log10(high / low))
+    grid = np.linspace(np.log(low), np.log(high), int(np.ceil(3 * decades)) + 1)
+    frontier = best_split(problem, np.exp(grid)[None, :], strict=False)
+    count = max(frontier.loss.shape[0], target.shape[0])
+    losses = np.broadcast_to(frontier.loss, (count, len(grid)))
+    reached = losses[:, None, :] <= np.broadcast_to(target, (count, target.shape[1]))[:, :, None]
+    first, never = np.argmax(reached, axis=2), ~reached.any(axis=2)
+    right = np.where(never, len(grid) - 1, np.maximum(first, 1))
+    rows = np.arange(count)[:, None]
+    left, end = grid[right - 1], grid[right]
+    with np.errstate(all="ignore"):
+        f_left, f_end = (np.log(losses[rows, at] / target) for at in (right - 1, right))
+        near = np.broadcast_to(frontier.N, (count, len(grid)))[rows, right]
+    # an unaffordable budget has no loss: it is far above any target
+    f_left = np.where(np.isfinite(f_left), f_left, 1.0)
+
+    def above(log_budget: np.ndarray) -> np.ndarray:
+        split = best_split(problem, np.exp(log_budget), near, strict=False)
+        value = np.log(split.loss / target)
+        return np.where(np.isfinite(value), value, 1.0)
+
+    found = root(above, left, end, f_left, f_end)
+    budget = np.where(never, np.nan, np.where((first == 0) & ~never, low, np.exp(found)))
+    split = best_split(problem, np.where(never, high, budget), near, strict=False)
+    blank = {name: np.where(never, np.nan, getattr(split, name)) for name in ("N", "D", "loss")}
+    return budget, replace(split, **blank)
 
 
 def _searched(fit: xr.DataTree, problem: Problem) -> tuple[float, float]:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from conftest import BESIROGLU, chinchilla_loss, chinchilla_parameters
 
+from bayescale.budgets import decide as decide_module
 from bayescale.budgets.decide import (
     decide,
     decision_statement,
@@ -218,6 +219,16 @@ def test_limits_menu_and_costs(learnt):
     assert set(menu["N"].values.ravel()) <= {1e9, 1e10, 1e11}
     dear = decide(learnt, 1e7, cost="6*N*D/mfu/1e15", given={"mfu": "0.3..0.5"})
     assert np.isfinite(dear["expected_regret"].values).all()
+
+
+def test_what_holds_the_split_is_said_of_the_law_that_the_choice_is_made_by(learnt, monkeypatch):
+    """A law that errs in the exchange of parameters and tokens may reach a limit that the law alone does not."""
+    free = decide(learnt, 1e23, drift=False)
+    limit = (None, 8 * float(free["N"][0, 0]))
+    assert decide(learnt, 1e23, params=limit, drift=False)["held"].values[0] == ""
+    draws = learnt["posterior"].sizes["chain"] * learnt["posterior"].sizes["draw"]
+    monkeypatch.setattr(decide_module, "exchange_errors", lambda *_: np.full((draws, 1), 4.0))
+    assert decide(learnt, 1e23, params=limit)["held"].values[0].startswith("params <= ")
 
 
 def test_table_statement_summary(decided):

@@ -3,18 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from bayescale.budgets.design import (
-    Beliefs,
-    covariance,
-    expected_width,
-    greedy_plan,
-    next_run,
-    next_statement,
-    next_summary,
-    next_table,
-    next_warnings,
-    screen,
-)
+from bayescale.budgets.design import next_run, next_statement, next_summary, next_table, next_warnings
+from bayescale.budgets.screening import Beliefs, covariance, expected_width, greedy_plan, screen
 from bayescale.errors import FitError
 
 AIM = {"params": 70e9, "tokens": 1.4e12}

@@ -7,9 +7,11 @@ import pytest
 from scipy.optimize import minimize_scalar
 
 from bayescale.budgets.cost import parse_cost
-from bayescale.budgets.frontier import frontier_slopes, least_budget
-from bayescale.budgets.optimum import Limits, Problem, best_split, minimise, root
+from bayescale.budgets.minimise import minimise, root
+from bayescale.budgets.optimum import Limits, Problem, best_split, frontier_slopes
+from bayescale.budgets.regret import trained_tokens
 from bayescale.budgets.surface import loss_at, loss_surface
+from bayescale.budgets.target import least_budget
 from bayescale.errors import FitError
 from bayescale.field import TRAINING
 from bayescale.laws.formula import evaluate
@@ -309,6 +311,39 @@ def test_limits_that_cannot_be_kept(limits, message):
     with pytest.raises(FitError, match=message):
         best_split(impossible, np.array([[1e22]]))
     assert np.isinf(best_split(impossible, np.array([[1e22]]), strict=False).loss).all()
+
+
+@pytest.mark.parametrize("menu", [None, {"params": np.array([1e9, 2e9])}], ids=["limits", "menu"])
+def test_one_rule_for_draws_of_a_cost_that_are_short_of_a_limit(menu):
+    """Up to 1 % of the draws may be short, of a budget as of a size; they train on what the budget buys."""
+    law, draws, budget = load_law("chinchilla"), 400, np.array([[1e22]])
+    limits = Limits(params=(1e9, 1e9 if menu is None else np.inf), tokens=(1e12, np.inf))
+    values = drawn(law, draws, np.random.default_rng(0))
+
+    def dear_in(count):
+        price = np.where(np.arange(draws) < count, 10.0, 1.0)[:, None]
+        cost = {"cost": parse_cost("6*N*D*price", {"price": 1.0}), "cost_values": {"price": price}}
+        return problem(law, values, limits=limits, menu=menu, **cost)
+
+    few, many = dear_in(4), dear_in(5)
+    found = best_split(few, budget)
+    assert (found.N == pytest.approx(1e9)) and np.isfinite(found.loss).all()
+    np.testing.assert_allclose(found.D[:4], 1e22 / 6e10)
+    np.testing.assert_allclose(found.D[4:], 1e22 / 6e9)
+    assert np.isfinite(trained_tokens(few, np.array([1e9]), 1e22)).all()
+    assert np.isnan(trained_tokens(many, np.array([1e9]), 1e22)).all()
+    with pytest.raises(FitError, match="in 5 of the 400 draws of its cost"):
+        best_split(many, budget)
+    assert np.isinf(best_split(few, budget, strict=False).loss).sum() == 4
+
+
+def test_a_budget_that_buys_no_token_in_one_draw_is_refused():
+    law = load_law("chinchilla")
+    price = np.where(np.arange(1000) < 1, 1e30, 1.0)[:, None]
+    cost = {"cost": parse_cost("6*N*D*price", {"price": 1.0}), "cost_values": {"price": price}}
+    message = "in 1 of the 1000 draws of its cost, does not buy one token for one parameter"
+    with pytest.raises(FitError, match=message):
+        best_split(problem(law, drawn(law, 1000, np.random.default_rng(0)), **cost), np.array([[1e22]]))
 
 
 def test_a_menu_is_chosen_from_by_loss(rng):

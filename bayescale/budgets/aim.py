@@ -1,0 +1,86 @@
+"""What a plan of runs is to tell: the loss of one run, N* of a budget, or the regret of its split."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bayescale.budgets.cost import parse_cost
+from bayescale.budgets.optimum import Problem, best_split
+from bayescale.budgets.problem import default_cost, problem_values
+from bayescale.budgets.surface import loss_surface
+from bayescale.errors import FitError
+from bayescale.field import number_text, size_text
+from bayescale.forecasts.forecast import planned_runs
+from bayescale.runs.compute import definition_of
+from bayescale.study import law_of
+
+TARGETS = ("loss", "params", "regret")
+SPLITS = 31  # of the target's budget, for targets about a split
+REACH = 4.0  # times below and above the band of N* at which those begin and end
+
+
+@dataclass(frozen=True)
+class Aim:
+    """The target: the runs at which the loss must be known for it [point], and how it follows from their log loss."""
+
+    kind: str
+    text: str
+    points: xr.Dataset
+    decades_beyond: float
+    nearest_run: float
+
+
+def aim_of(fit: xr.DataTree, target: str, params: Any, tokens: Any, compute: Any) -> Aim:
+    if target not in TARGETS:
+        raise FitError(f"unknown target '{target}'; the targets are {', '.join(TARGETS)}")
+    others = sorted(set(law_of(fit).inputs) - {"N", "D", "C"})
+    if others:
+        raise FitError(f"law '{fit.attrs['law']}' needs {others} besides N and D; next_run plans for laws of N and D")
+    if target == "loss":
+        if params is None or tokens is None or compute is not None:
+            raise FitError("the target 'loss' is that of one run: give its params and tokens, and no compute")
+        points = planned_runs(fit, params, tokens, {})
+        if points.sizes["point"] != 1:
+            raise FitError("the target 'loss' is that of one run: give one number of params and one of tokens")
+        n, d = (size_text(float(points[name][0])) for name in ("params", "tokens"))
+        text = f"log loss at N = {n}, D = {d}"
+    else:
+        if compute is None or params is not None or tokens is not None:
+            raise FitError(
+                f"the target '{target}' is about the split of one budget: give compute, and no params or tokens"
+            )
+        law = law_of(fit)
+        budget = planned_runs(fit, 1.0, compute, {})["tokens"].values
+        if len(budget) != 1:
+            raise FitError(f"the target '{target}' is about the split of one budget: give one number as compute")
+        surface = loss_surface(law, problem_values(fit, law, {}), None, definition_of(fit).tree)
+        problem = Problem(surface, parse_cost(default_cost(fit), {}), {})
+        split = best_split(problem, budget[None, :])
+        near, far = np.quantile(np.log(split.N), [0.005, 0.995])
+        N = np.exp(np.linspace(near - np.log(REACH), far + np.log(REACH), SPLITS))
+        points = planned_runs(fit, N, definition_of(fit).tokens(N, budget), {})
+        what = "log N*" if target == "params" else "root of the regret, in log loss,"
+        text = f"{what} at {number_text(budget[0], 4)} FLOP"
+    middle = points.isel(point=[points.sizes["point"] // 2])
+    return Aim(target, text, points, float(middle["decades_beyond"][0]), float(middle["nearest_run"][0]))
+
+
+def target_draws(aim: Aim, log_loss: np.ndarray) -> np.ndarray:
+    """The target [draw] from the log loss at its points [draw, point]."""
+    if aim.kind == "loss":
+        return log_loss[:, 0]
+    log_n = np.log(aim.points["params"].values)
+    step, rows = log_n[1] - log_n[0], np.arange(len(log_loss))
+    i = np.clip(log_loss.argmin(axis=1), 1, len(log_n) - 2)
+    left, middle, right = (log_loss[rows, i + side] for side in (-1, 0, 1))
+    with np.errstate(all="ignore"):
+        shift = np.clip(np.nan_to_num(0.5 * (left - right) / (left - 2 * middle + right)), -1.0, 1.0)
+    best = log_n[i] + shift * step
+    if aim.kind == "params":
+        return best
+    # the regret of the split that is best on average, with the sign of the miss: its mean square is the mean regret
+    chosen = int(log_loss.mean(axis=0).argmin())
+    regret = log_loss[:, chosen] - log_loss.min(axis=1)
+    return np.sign(best - log_n[chosen]) * np.sqrt(np.maximum(regret, 0.0))
