@@ -61,20 +61,20 @@ MUTANTS = [
     Mutant("evidence/loo.py", "refit(task.study, ~task.out,", "refit(task.study, task.out,", LOO),
     # the next run
     Mutant("budgets/design.py", "np.sqrt((nu + 3) / (nu + 1))", "np.sqrt((nu + 1) / (nu + 3))", DESIGN),
-    Mutant("budgets/design.py", "np.diag(joint)[1:] + scatter**2", "np.diag(joint)[1:] + scatter", DESIGN),
-    Mutant("budgets/design.py", "joint - np.outer(column, column)", "joint + np.outer(column, column)", DESIGN),
-    Mutant("budgets/design.py", "log_weight[truth] = -np.inf", "log_weight[truth] += 0", DESIGN),
-    Mutant("budgets/design.py", "(TAIL_DF + 1) / (TAIL_DF +", "(TAIL_DF + 1) / (1 +", DESIGN),
+    Mutant("budgets/screening.py", "np.diag(joint)[1:] + scatter**2", "np.diag(joint)[1:] + scatter", DESIGN),
+    Mutant("budgets/screening.py", "joint - np.outer(column, column)", "joint + np.outer(column, column)", DESIGN),
+    Mutant("budgets/screening.py", "log_weight[truth] = -np.inf", "log_weight[truth] += 0", DESIGN),
+    Mutant("budgets/screening.py", "(TAIL_DF + 1) / (TAIL_DF +", "(TAIL_DF + 1) / (1 +", DESIGN),
     # the best split
-    Mutant("budgets/optimum.py", "astray = ~((f_left < 0)", "astray = ((f_left < 0)", OPTIMUM),
-    Mutant("budgets/optimum.py", "np.where(f_left >= 0, -1,", "np.where(f_left >= 0, 1,", OPTIMUM),
+    Mutant("budgets/minimise.py", "astray = ~((f_left < 0)", "astray = ((f_left < 0)", OPTIMUM),
+    Mutant("budgets/minimise.py", "np.where(f_left >= 0, -1,", "np.where(f_left >= 0, 1,", OPTIMUM),
     Mutant(
-        "budgets/optimum.py",
+        "budgets/minimise.py",
         "left, right = np.where(astray, low, left)",
         "left, right = np.where(astray, left, low)",
         OPTIMUM,
     ),
-    Mutant("budgets/optimum.py", "better = loss < best[2]", "better = loss > best[2]", OPTIMUM),
+    Mutant("budgets/optimum.py", "better = item[2] < best[2]", "better = item[2] > best[2]", OPTIMUM),
     # the decision
     Mutant("budgets/decide.py", "np.nanargmin(expected_log_loss(", "np.nanargmax(expected_log_loss(", DECIDE),
     Mutant("budgets/decide.py", "<= np.log(factor)", "<= factor", DECIDE),

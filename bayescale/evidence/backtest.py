@@ -1,8 +1,6 @@
 """runs -> forecasts of their own larger runs from their smaller ones -> coverage and scores."""
 
-import hashlib
 import io
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,8 +16,8 @@ from bayescale.fitting.doors import number, opened_result
 from bayescale.fitting.fit import check_seed, data_hash, fit
 from bayescale.forecasts.drift import has_drift, shipped_prior
 from bayescale.forecasts.forecast import forecast
-from bayescale.jobs.batch import Failure, run_missing
-from bayescale.jobs.files import keep_text, kept_text, make_folder
+from bayescale.jobs.batch import Failure, digest, run_kept
+from bayescale.jobs.files import keep_text, kept_text
 from bayescale.jobs.versions import versions
 from bayescale.laws.law import DEFAULT_LAW, NO_SIZE, Law, column, load_law, size_column
 from bayescale.runs.loss_unit import from_nats, loss_unit, to_nats
@@ -98,7 +96,8 @@ def backtest(
             "from; there is nothing to backtest on, and forecasts of these runs rest on what other studies have shown"
         )
     tasks = [_Cut(runs, law, size, edge, horizon, seed) for law in chosen for edge in cuts]
-    tables = _tables(tasks, folder, executor, progress)
+    where = {"folder": folder, "name": _file_name, "read": _kept, "write": _write}
+    tables = run_kept(_one_cut, tasks, **where, executor=executor, progress=progress)
     good = [table for table in tables if not isinstance(table, Failure)]
     if not good:
         raise FitError(tables[0].why)
@@ -153,31 +152,18 @@ class _Cut:
     seed: int
 
 
-def _tables(
-    tasks: Sequence[_Cut], folder: Any, executor: Any, progress: Callable[[int, int], None] | None
-) -> list[pd.DataFrame | Failure]:
-    """Scores of every cut; those in the folder are taken from there, the others are put there as they come in."""
-    paths = [_path(cut, folder) for cut in tasks]
-    found = [_kept(path) for path in paths]
-
-    def put(i: int, table: pd.DataFrame) -> None:
-        if paths[i] is not None:
-            keep_text(table.to_csv(index=False), paths[i])
-
-    return run_missing(_one_cut, tasks, found, put=put, executor=executor, progress=progress)
-
-
-def _path(cut: _Cut, folder: Any) -> Path | None:
-    if folder is None:
-        return None
+def _file_name(cut: _Cut) -> str:
     about = [data_hash(cut.runs, cut.law), cut.law.text, cut.edge, cut.horizon, cut.seed]
-    key = json.dumps([*about, asdict(shipped_prior()), versions()])
-    return make_folder(folder) / f"{cut.law.name}-{cut.edge:.3e}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.csv"
+    return f"{cut.law.name}-{cut.edge:.3e}-{digest([*about, asdict(shipped_prior()), versions()])}.csv"
 
 
-def _kept(path: Path | None) -> pd.DataFrame | None:
+def _write(table: pd.DataFrame, path: Path) -> None:
+    keep_text(table.to_csv(index=False), path)
+
+
+def _kept(path: Path) -> pd.DataFrame | None:
     """The table of a cut as it was kept, or None: not there yet, or damaged."""
-    text = None if path is None else kept_text(path)
+    text = kept_text(path)
     if text is None:
         return None
     return pd.read_csv(io.StringIO(text), dtype=str).astype(float)  # as text: bit-equal in every version of pandas

@@ -11,7 +11,6 @@ The reference constants of the design are held: taken from the simulated losses 
 the data, and prior and fit would not start from the same distribution.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -33,8 +32,8 @@ from bayescale.fitting.fit import (
     pointwise_log_likelihood,
     refit,
 )
-from bayescale.jobs.batch import Failure, run_missing
-from bayescale.jobs.files import keep_text, kept_text, make_folder
+from bayescale.jobs.batch import Failure, digest, run_kept
+from bayescale.jobs.files import keep_text, kept_text
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.jobs.versions import versions
 from bayescale.laws.law import (
@@ -138,7 +137,8 @@ def calibrate(
         study = replace(study, fit=None)  # workers need no draws
     joined = posterior is not None
     tasks = [_Simulation(study, truth, joined, draws, once, seed, i) for i, truth in enumerate(truths)]
-    found = _results(tasks, folder, executor, progress)
+    where = {"folder": folder, "name": _file_name, "read": _kept, "write": _write}
+    found = run_kept(_simulate, tasks, **where, executor=executor, progress=progress)
     return _gathered(study, found, draws=draws, once=int(once), seed=seed, kind="posterior" if joined else "prior")
 
 
@@ -288,33 +288,21 @@ def _rank(truth: float, draws: np.ndarray, rng: np.random.Generator) -> tuple[fl
 # ---- all of them ----------------------------------------------------------------------------------------------------
 
 
-def _results(
-    tasks: list[_Simulation], folder: Any, executor: Any, progress: Callable[[int, int], None] | None
-) -> list[dict[str, Any] | Failure]:
-    paths = [_path(task, folder) for task in tasks]
-
-    def put(i: int, result: dict[str, Any]) -> None:
-        if paths[i] is not None:
-            keep_text(json.dumps(result) + "\n", paths[i])
-
-    found = [_kept(path) for path in paths]
-    return run_missing(_simulate, tasks, found, put=put, executor=executor, progress=progress)
-
-
-def _path(task: _Simulation, folder: Any) -> Path | None:
-    if folder is None:
-        return None
+def _file_name(task: _Simulation) -> str:
     study = task.study
     about = [study.law.text, study.scatter.noise, data_hash(study.runs, study.law), dict(study.constants)]
     about += [dict(task.truth), not task.joined, task.draws, task.seed, task.index, MOST, CHAINS, versions()]
     about += ["first"] if task.once else []
-    key = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
-    return make_folder(folder) / f"{study.law.name}-{task.index:05d}-{key}.json"
+    return f"{study.law.name}-{task.index:05d}-{digest(about)}.json"
 
 
-def _kept(path: Path | None) -> dict[str, Any] | None:
+def _write(result: dict[str, Any], path: Path) -> None:
+    keep_text(json.dumps(result) + "\n", path)
+
+
+def _kept(path: Path) -> dict[str, Any] | None:
     """A simulation of an earlier call; what was damaged since is simulated again."""
-    text = None if path is None else kept_text(path)
+    text = kept_text(path)
     return None if text is None else json.loads(text)
 
 

@@ -1,7 +1,5 @@
 """Many studies, each fitted as :func:`bayescale.fit` would: here, in worker processes or on a Dask cluster."""
 
-import hashlib
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +12,7 @@ from bayescale.errors import FitError, FormulaError, LawError, RunsError
 from bayescale.fitting.doors import what_is
 from bayescale.fitting.fit import data_hash, fit
 from bayescale.fitting.store import open_fit, save_fit
-from bayescale.jobs.batch import Failure, run_missing
-from bayescale.jobs.files import make_folder
+from bayescale.jobs.batch import Failure, digest, run_kept
 from bayescale.jobs.versions import versions
 from bayescale.laws.law import Law, load_law
 from bayescale.runs.read import read_runs
@@ -72,13 +69,8 @@ def fit_many(
     settings = {"noise": noise, "draws": draws, "chains": chains, "seed": seed, "quick": quick}
     settings["allow_unconverged"] = allow_unconverged
     prepared = [_read(runs, law, settings, columns, units) for runs, law in _pairs(studies)]
-    found = [_kept(study, folder) for study in prepared]
-
-    def put(i: int, result: Any) -> None:
-        if folder is not None:
-            save_fit(result, _path(prepared[i], folder))
-
-    return run_missing(_fit, prepared, found, put=put, executor=executor, progress=progress)
+    where = {"folder": folder, "name": _file_name, "read": _kept, "write": save_fit}
+    return run_kept(_fit, prepared, **where, executor=executor, progress=progress)
 
 
 def _pairs(studies: Any) -> list[tuple[Any, Any]]:
@@ -101,17 +93,13 @@ def _fit(study: _Study) -> xr.DataTree:
     return fit(study.runs, study.law, **study.settings)
 
 
-def _kept(study: "_Study | Failure", folder: Any) -> Any:
-    """A study's fit from the folder, or None; a study that could not be read stays what it is."""
-    if isinstance(study, Failure) or folder is None:
-        return study if isinstance(study, Failure) else None
+def _kept(path: Path) -> xr.DataTree | None:
     try:
-        return open_fit(_path(study, folder))
+        return open_fit(path)
     except FitError:  # not there yet, or damaged
         return None
 
 
-def _path(study: _Study, folder: Any) -> Path:
+def _file_name(study: _Study) -> str:
     about = [data_hash(study.runs, study.law), study.runs.attrs["source"], study.law.text, study.settings, versions()]
-    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
-    return make_folder(folder) / f"{study.law.name}-{digest}.nc"
+    return f"{study.law.name}-{digest(about)}.nc"

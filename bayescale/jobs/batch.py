@@ -6,7 +6,10 @@ died runs again, alone, so that none is blamed for the death of another; what ta
 given up.
 """
 
+import hashlib
+import json
 import logging
+import os
 import queue
 import time
 import traceback
@@ -14,10 +17,12 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Future
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from bayescale.errors import FitError
 from bayescale.jobs.executors import Workers, open_executor
+from bayescale.jobs.files import make_folder
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.jobs.versions import versions
 
@@ -88,23 +93,34 @@ def run_batch(
     return [results[i] for i in range(len(tasks))]
 
 
-def run_missing(
+def run_kept(
     function: Callable[[Any], Any],
     tasks: Sequence[Any],
-    found: Sequence[Any],
+    folder: "str | os.PathLike[str] | None",
     *,
-    put: Callable[[int, Any], None] | None = None,
+    name: Callable[[Any], str],
+    read: Callable[[Path], Any],
+    write: Callable[[Any, Path], object],
     executor: Any = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Any]:
-    """:func:`run_batch` of those tasks whose result is not among ``found`` (None there), with what was found.
+    """:func:`run_batch` that goes on where it was killed: every new result is kept in a folder, those there are read.
 
     Parameters
     ----------
-    put : called with (index, result) for every new result that is no :class:`Failure`, to keep it
+    tasks : a :class:`Failure` among them is its own result
+    folder : where results are kept, made if need be; None keeps nothing
+    name : of the file of a task: another for whatever makes another result
+    read : the result in a file; None where it is not there, or damaged
+    write : puts a result that is no :class:`Failure` into a file
     progress : called with (results there, results in all)
     """
-    results = list(found)
+    results = [task if isinstance(task, Failure) else None for task in tasks]
+    paths: dict[int, Path] = {}
+    for i, task in enumerate(tasks):
+        if folder is not None and results[i] is None:
+            paths[i] = make_folder(folder) / name(task)
+            results[i] = read(paths[i])
     missing = [i for i, result in enumerate(results) if result is None]
     done = len(results) - len(missing)
     if progress is not None and done:
@@ -113,8 +129,8 @@ def run_missing(
     def arrived(k: int, result: Any) -> None:
         nonlocal done
         done += 1
-        if put is not None and not isinstance(result, Failure):
-            put(missing[k], result)
+        if paths and not isinstance(result, Failure):
+            write(result, paths[missing[k]])
         if progress is not None:
             progress(done, len(results))
 
@@ -122,6 +138,11 @@ def run_missing(
     for i, result in zip(missing, made, strict=True):
         results[i] = result
     return results
+
+
+def digest(about: Any) -> str:
+    """A short name for what makes a result: equal for equal values, for names of files."""
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _result(function: Callable[[Any], Any], task: Any, expected: dict[str, str]) -> Any:
