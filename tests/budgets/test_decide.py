@@ -5,6 +5,7 @@ import pytest
 from conftest import BESIROGLU, chinchilla_loss, chinchilla_parameters
 
 from bayescale.budgets import decide as decide_module
+from bayescale.budgets import exchange
 from bayescale.budgets.decide import (
     decide,
     decision_statement,
@@ -136,6 +137,21 @@ def test_regret_of_a_symmetric_law_by_closed_form(make_fit, crossed_runs):
     assert np.log(float(result["N"][0, 0]) / middle) == pytest.approx(grid[np.argmin(criterion)], abs=2e-3)
     assert float(result["expected_regret"][0, 0]) == pytest.approx(min(criterion), rel=1e-3)
     assert x.std() == pytest.approx(EXCHANGE_SD, rel=1e-3)
+
+
+@pytest.mark.parametrize("error", [0.0, 0.3, -0.5])
+def test_the_centre_of_the_exchange_is_how_far_the_drift_moves_the_least(error, true_fit, monkeypatch):
+    """Where the runs say law(N e^-x, D e^x) it is x, though half of the draws have their best split elsewhere."""
+    fit = true_fit(draws=200, spread=0.3)
+    problem, _ = problem_of(fit)
+
+    def moved(fit, points, by_scale):
+        N, D = (points[name].values[None, :] for name in ("params", "tokens"))
+        return np.log(loss_at(problem.surface, N * np.exp(-error), D * np.exp(error))).mean(axis=0)
+
+    monkeypatch.setattr(exchange, "expected_log_loss", moved)
+    found = exchange.exchange_centres(fit, problem, {}, np.array([1e21, 1e22]), [])
+    np.testing.assert_allclose(found, error, atol=1e-6)  # by whole steps of its grid: the parabola is the same
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -2,10 +2,12 @@ import json
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from bayescale.budgets.design import next_run, next_statement, next_summary, next_table, next_warnings
+from bayescale.budgets.design import _scatter, next_run, next_statement, next_summary, next_table, next_warnings
 from bayescale.budgets.screening import Beliefs, covariance, expected_width, greedy_plan, screen
 from bayescale.errors import FitError
+from bayescale.forecasts.forecast import planned_runs
 
 AIM = {"params": 70e9, "tokens": 1.4e12}
 pytestmark = pytest.mark.usefixtures("drift_once")
@@ -56,6 +58,21 @@ def test_width_by_weighting_agrees_with_linear_algebra(linear):
     width, effective = expected_width(beliefs, [0, 1], np.random.default_rng(0))
     assert width == pytest.approx(2 * 1.645 * posterior_sd(slopes[:, [0, 1]], 0.5), rel=0.03)
     assert effective > 100
+
+
+def test_the_draw_behind_an_outcome_is_left_out():
+    """Of n draws that a run does not tell apart, n - 1 are left."""
+    beliefs = Beliefs(np.arange(7.0), np.zeros((7, 1)), np.ones(1))
+    assert expected_width(beliefs, [0], np.random.default_rng(0))[1] == pytest.approx(6, rel=1e-12)
+
+
+def test_noise_of_heavy_tails_tells_less_by_its_fisher_information(true_fit):
+    normal, heavy = (
+        true_fit(draws=8, noise=noise, scatter={"sigma": 0.003, "nu_minus_2": 1.0}) for noise in ("normal", "student_t")
+    )
+    points = planned_runs(normal, [1e10, 1e11], [1e12, 1e12], {})
+    information = stats.t(3).expect(lambda x: (4 * x / (3 + x**2)) ** 2)  # of the squared slope of its log density
+    np.testing.assert_allclose(_scatter(heavy, points), _scatter(normal, points) / np.sqrt(information), rtol=1e-7)
 
 
 def test_cost_is_minded(linear):
