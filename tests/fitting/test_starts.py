@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bayescale.engine.density import build_model, model_data
-from bayescale.fitting.starts import STARTS, start_points, unbounded
+from bayescale.fitting.starts import STARTS, _modes, start_points, unbounded
 from bayescale.laws.law import law_loss, load_law
 from bayescale.laws.priors import Prior
 from bayescale.laws.scatter import NOISES, Scatter
@@ -24,6 +24,15 @@ def test_starts_lie_at_the_truth(crossed_runs):
     error = np.log(loss / runs["loss"].values)
     assert error.shape == (STARTS, 120) and np.sqrt((error**2).mean(axis=1)).max() < 0.004
     assert np.median(sigma) == pytest.approx(0.001, rel=0.5)
+
+
+def test_optima_are_weighed_by_their_evidence():
+    """exp(-value) times the volume of each normal peak, but for the 2 pi of all; a second climb to one peak is none."""
+    z = np.array([[0.0, 0.0], [5.0, 5.0], [0.01, 0.0]])
+    precision = np.array([np.diag([4.0, 9.0]), np.eye(2), np.diag([4.0, 9.0])])
+    modes, log_evidence = _modes(z, np.array([1.0, 0.5, 1.1]), precision)
+    np.testing.assert_array_equal(modes, [1, 0])
+    np.testing.assert_allclose(np.exp(log_evidence), [np.exp(-0.5), np.exp(-1.0) / 6], rtol=1e-12)
 
 
 def test_poor_optima_start_no_chain(rng):
