@@ -24,8 +24,8 @@ SECONDS_MAX = 600  # for the tests of one mutant: a mutant that never ends is no
 
 @dataclass(frozen=True)
 class Mutant:
-    file: str  # in bayescale/
-    right: str  # stands once in the file
+    room: str  # of bayescale/
+    right: str  # stands once in the room
     wrong: str
     tests: tuple[str, ...]
 
@@ -41,72 +41,68 @@ STARTS = ("tests/fitting/test_starts.py",)
 
 MUTANTS = [
     # the discrepancy
-    Mutant("forecasts/drift.py", "(open_drift - beyond * prior", "(open_drift + beyond * prior", DRIFT),
-    Mutant("forecasts/drift.py", "/ (nu + 1)", "/ (nu + 2)", DRIFT),
-    Mutant("forecasts/drift.py", " + np.log(np.diag(spread)).sum()", "", DRIFT),
-    Mutant("forecasts/drift.py", "sigma_sd = float(1 / np.sqrt(", "sigma_sd = float(2 / np.sqrt(", DRIFT),
-    Mutant("forecasts/drift.py", "of_noise = np.log(sigma_sd) - 0.5", "of_noise = np.log(sigma_sd) + 0.5", DRIFT),
-    Mutant("forecasts/drift.py", "(residual @ solved)[times]", "-(residual @ solved)[times]", DRIFT),
-    Mutant("forecasts/drift.py", "variance = np.exp(2 * at.log_scale)", "variance = np.exp(at.log_scale)", DRIFT),
-    Mutant("forecasts/drift.py", "1 + beyond * (prior.spread - 1)", "1 + (prior.spread - 1)", DRIFT),
-    Mutant("forecasts/drift.py", " - covariance.half_log_determinant - 0.5 * (z**2)", " - 0.5 * (z**2)", DRIFT),
-    Mutant("forecasts/drift.py", "np.exp(2 * _tilt(fit) *", "np.exp(_tilt(fit) *", DRIFT),
-    Mutant("forecasts/drift.py", "(1 + r) * np.exp(-r)", "np.exp(-r)", DRIFT),
-    Mutant("forecasts/drift.py", "count * log_fit + centre", "count * log_fit - centre", DRIFT),
+    Mutant("forecasts", "(open_drift - beyond * prior", "(open_drift + beyond * prior", DRIFT),
+    Mutant("forecasts", "/ (nu + 1)", "/ (nu + 2)", DRIFT),
+    Mutant("forecasts", " + np.log(np.diag(spread)).sum()", "", DRIFT),
+    Mutant("forecasts", "sigma_sd = float(1 / np.sqrt(", "sigma_sd = float(2 / np.sqrt(", DRIFT),
+    Mutant("forecasts", "of_noise = np.log(sigma_sd) - 0.5", "of_noise = np.log(sigma_sd) + 0.5", DRIFT),
+    Mutant("forecasts", "(residual @ solved)[times]", "-(residual @ solved)[times]", DRIFT),
+    Mutant("forecasts", "variance = np.exp(2 * at.log_scale)", "variance = np.exp(at.log_scale)", DRIFT),
+    Mutant("forecasts", "1 + beyond * (prior.spread - 1)", "1 + (prior.spread - 1)", DRIFT),
+    Mutant("forecasts", " - covariance.half_log_determinant - 0.5 * (z**2)", " - 0.5 * (z**2)", DRIFT),
+    Mutant("forecasts", "np.exp(2 * _tilt(fit) *", "np.exp(_tilt(fit) *", DRIFT),
+    Mutant("forecasts", "(1 + r) * np.exp(-r)", "np.exp(-r)", DRIFT),
+    Mutant("forecasts", "count * log_fit + centre", "count * log_fit - centre", DRIFT),
     # leaving runs out
-    Mutant("evidence/loo.py", "smoothed_weights(-flat,", "smoothed_weights(flat,", LOO),
-    Mutant("evidence/loo.py", "min(PARETO_K_MAX, 1 - 1 /", "max(PARETO_K_MAX, 1 - 1 /", LOO),
-    Mutant("evidence/loo.py", "(dim, lppd - elpd)", "(dim, elpd - lppd)", LOO),
-    Mutant("evidence/loo.py", "logsumexp(left_out) - np.log(left_out.size)", "left_out.mean()", LOO),
-    Mutant("evidence/loo.py", "refit(task.study, ~task.out,", "refit(task.study, task.out,", LOO),
+    Mutant("evidence", "smoothed_weights(-flat,", "smoothed_weights(flat,", LOO),
+    Mutant("evidence", "min(PARETO_K_MAX, 1 - 1 /", "max(PARETO_K_MAX, 1 - 1 /", LOO),
+    Mutant("evidence", "(dim, lppd - elpd)", "(dim, elpd - lppd)", LOO),
+    Mutant("evidence", "logsumexp(left_out) - np.log(left_out.size)", "left_out.mean()", LOO),
+    Mutant("evidence", "refit(task.study, ~task.out,", "refit(task.study, task.out,", LOO),
     # the next run
-    Mutant("budgets/design.py", "np.sqrt((nu + 3) / (nu + 1))", "np.sqrt((nu + 1) / (nu + 3))", DESIGN),
-    Mutant("budgets/screening.py", "np.diag(joint)[1:] + scatter**2", "np.diag(joint)[1:] + scatter", DESIGN),
-    Mutant("budgets/screening.py", "joint - np.outer(column, column)", "joint + np.outer(column, column)", DESIGN),
-    Mutant("budgets/screening.py", "log_weight[truth] = -np.inf", "log_weight[truth] += 0", DESIGN),
-    Mutant("budgets/screening.py", "(TAIL_DF + 1) / (TAIL_DF +", "(TAIL_DF + 1) / (1 +", DESIGN),
+    Mutant("budgets", "np.sqrt((nu + 3) / (nu + 1))", "np.sqrt((nu + 1) / (nu + 3))", DESIGN),
+    Mutant("budgets", "np.diag(joint)[1:] + scatter**2", "np.diag(joint)[1:] + scatter", DESIGN),
+    Mutant("budgets", "joint - np.outer(column, column)", "joint + np.outer(column, column)", DESIGN),
+    Mutant("budgets", "log_weight[truth] = -np.inf", "log_weight[truth] += 0", DESIGN),
+    Mutant("budgets", "(TAIL_DF + 1) / (TAIL_DF +", "(TAIL_DF + 1) / (1 +", DESIGN),
     # the best split
-    Mutant("budgets/minimise.py", "astray = ~((f_left < 0)", "astray = ((f_left < 0)", OPTIMUM),
-    Mutant("budgets/minimise.py", "np.where(f_left >= 0, -1,", "np.where(f_left >= 0, 1,", OPTIMUM),
+    Mutant("budgets", "astray = ~((f_left < 0)", "astray = ((f_left < 0)", OPTIMUM),
+    Mutant("budgets", "np.where(f_left >= 0, -1,", "np.where(f_left >= 0, 1,", OPTIMUM),
     Mutant(
-        "budgets/minimise.py",
+        "budgets",
         "left, right = np.where(astray, low, left)",
         "left, right = np.where(astray, left, low)",
         OPTIMUM,
     ),
-    Mutant("budgets/optimum.py", "better = item[2] < best[2]", "better = item[2] > best[2]", OPTIMUM),
+    Mutant("budgets", "item[2] < best[2]", "item[2] > best[2]", OPTIMUM),
     # the decision
-    Mutant("budgets/decide.py", "np.nanargmin(expected_log_loss(", "np.nanargmax(expected_log_loss(", DECIDE),
-    Mutant("budgets/decide.py", "<= np.log(factor)", "<= factor", DECIDE),
-    Mutant("budgets/regret.py", "np.exp(loss.mean(axis=0))", "np.exp(loss).mean(axis=0)", DECIDE),
-    Mutant("budgets/regret.py", "loss - np.log(split.loss),", "loss - np.log(split.loss).mean(),", DECIDE),
-    Mutant("budgets/regret.py", "step = np.log(there / wanted)", "step = np.log(wanted / there)", DECIDE),
-    Mutant("budgets/regret.py", "(1 - excess[end]) /", "excess[end] /", DECIDE),
-    Mutant("budgets/exchange.py", "- law if abs(law)", "+ law if abs(law)", DECIDE),
-    Mutant("budgets/exchange.py", "EXCHANGE_SD * ndtri((", "2 * EXCHANGE_SD * ndtri((", DECIDE),
+    Mutant("budgets", "np.nanargmin(expected_log_loss(", "np.nanargmax(expected_log_loss(", DECIDE),
+    Mutant("budgets", "<= np.log(factor)", "<= factor", DECIDE),
+    Mutant("budgets", "np.exp(loss.mean(axis=0))", "np.exp(loss).mean(axis=0)", DECIDE),
+    Mutant("budgets", "loss - np.log(split.loss),", "loss - np.log(split.loss).mean(),", DECIDE),
+    Mutant("budgets", "step = np.log(there / wanted)", "step = np.log(wanted / there)", DECIDE),
+    Mutant("budgets", "(1 - excess[end]) /", "excess[end] /", DECIDE),
+    Mutant("budgets", "- law if abs(law)", "+ law if abs(law)", DECIDE),
+    Mutant("budgets", "EXCHANGE_SD * ndtri((", "2 * EXCHANGE_SD * ndtri((", DECIDE),
     # where chains start
-    Mutant("fitting/starts.py", "len(self.seen) * np.log(sigma)", "np.log(sigma)", STARTS),
-    Mutant("fitting/starts.py", "-value[modes] - 0.5 *", "-value[modes] + 0.5 *", STARTS),
-    Mutant("fitting/starts.py", "slope[..., None])[..., 0]", "-slope[..., None])[..., 0]", STARTS),
+    Mutant("fitting", "len(self.seen) * np.log(sigma)", "np.log(sigma)", STARTS),
+    Mutant("fitting", "-value[modes] - 0.5 *", "-value[modes] + 0.5 *", STARTS),
+    Mutant("fitting", "slope[..., None])[..., 0]", "-slope[..., None])[..., 0]", STARTS),
     # which law
-    Mutant("evidence/compare.py", "np.sqrt(count * difference.var(", "np.sqrt(difference.var(", COMPARE),
-    Mutant(
-        "evidence/compare.py", "difference = elpd - elpd.isel(law=0)", "difference = elpd.isel(law=0) - elpd", COMPARE
-    ),
-    Mutant("evidence/compare.py", "(not converged[name], -total[name])", "(not converged[name], total[name])", COMPARE),
-    Mutant("evidence/compare.py", '(result["pit"] > 0.05) &', '(result["pit"] > 0.0) &', COMPARE),
+    Mutant("evidence", "np.sqrt(count * difference.var(", "np.sqrt(difference.var(", COMPARE),
+    Mutant("evidence", "difference = elpd - elpd.isel(law=0)", "difference = elpd.isel(law=0) - elpd", COMPARE),
+    Mutant("evidence", "(not converged[name], -total[name])", "(not converged[name], total[name])", COMPARE),
+    Mutant("evidence", '(result["pit"] > 0.05) &', '(result["pit"] > 0.0) &', COMPARE),
 ]
 
 
-def applied(mutant: Mutant, checkout: Path) -> str:
-    """The text of the file with the wrong line in it."""
-    path = checkout / "bayescale" / mutant.file
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    if text.count(mutant.right) != 1:
-        raise SystemExit(
-            f"error: {mutant.file}: {mutant.right!r} stands there {text.count(mutant.right)} times, not once"
-        )
-    return text.replace(mutant.right, mutant.wrong)
+def place(mutant: Mutant, checkout: Path) -> Path:
+    """The file in which the right line stands."""
+    paths = [path for path in (checkout / "bayescale" / mutant.room).rglob("*.py")]
+    counts = [path.read_text(encoding="utf-8").count(mutant.right) for path in paths]
+    if sum(counts) != 1:
+        raise SystemExit(f"error: {mutant.room}: {mutant.right!r} stands there {sum(counts)} times, not once")
+    return paths[counts.index(1)]
 
 
 def tests_fail(tests: tuple[str, ...], checkout: Path) -> bool:
@@ -126,28 +122,28 @@ def tests_fail(tests: tuple[str, ...], checkout: Path) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--only", default="", help="mutants whose file or line holds this")
+    parser.add_argument("--only", default="", help="mutants whose room or line holds this")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    chosen = [mutant for mutant in MUTANTS if args.only in f"{mutant.file}: {mutant.right}"]
+    chosen = [mutant for mutant in MUTANTS if args.only in f"{mutant.room}: {mutant.right}"]
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         checkout = Path(folder) / "checkout"
         ignored = shutil.ignore_patterns(".venv", ".git", "site", ".cache", "__pycache__", ".hypothesis", "demo")
         shutil.copytree(ROOT, checkout, ignore=ignored)
-        texts = [applied(mutant, checkout) for mutant in chosen]
+        places = [place(mutant, checkout) for mutant in chosen]
         if tests_fail(tuple({test: None for mutant in chosen for test in mutant.tests}), checkout):
             raise SystemExit("error: the tests fail without any wrong line")
-        for mutant, wrong in zip(chosen, texts, strict=True):
-            path = checkout / "bayescale" / mutant.file
-            right = path.read_text(encoding="utf-8")
-            path.write_text(wrong, encoding="utf-8")
+        for mutant, path in zip(chosen, places, strict=True):
+            text = path.read_text(encoding="utf-8")
+            path.write_text(text.replace(mutant.right, mutant.wrong), encoding="utf-8")
             killed = tests_fail(mutant.tests, checkout)
-            path.write_text(right, encoding="utf-8")
-            rows.append({"file": mutant.file, "right": mutant.right, "wrong": mutant.wrong, "killed": killed})
+            path.write_text(text, encoding="utf-8")
+            file = str(path.relative_to(checkout / "bayescale"))
+            rows.append({"file": file, "right": mutant.right, "wrong": mutant.wrong, "killed": killed})
             if not args.json:
                 verdict = "killed  " if killed else "SURVIVED"
-                print(f"{verdict} {mutant.file}: {mutant.right}  ->  {mutant.wrong}", flush=True)
+                print(f"{verdict} {file}: {mutant.right}  ->  {mutant.wrong}", flush=True)
     survivors = sum(not row["killed"] for row in rows)
     print(json.dumps(rows) if args.json else f"{len(rows) - survivors} of {len(rows)} killed")
     raise SystemExit(int(survivors > SURVIVORS_MAX))

@@ -377,8 +377,8 @@ STATISTICS = {"arviz_stats", "scipy.stats", "scipy.optimize"}  # a second of imp
 @pytest.mark.parametrize(
     ("args", "heavy"),
     [
-        (["fit", "--help"], GRAPHS | STATISTICS | {"nutpie", "numba"}),
         (["laws", "chinchilla"], GRAPHS | STATISTICS | {"nutpie", "numba", "xarray"}),
+        pytest.param(["fit", "--help"], GRAPHS | STATISTICS | {"nutpie", "numba"}, marks=pytest.mark.slow),
         (["check", "pile"], GRAPHS | STATISTICS | {"nutpie", "numba"}),
         pytest.param(["fit", "pile"], {"pymc", "pytensor", "distributed"}, marks=pytest.mark.slow),
         pytest.param(["fit", "pile", "--quick"], GRAPHS | STATISTICS | {"nutpie", "numba"}, marks=pytest.mark.slow),
@@ -663,11 +663,16 @@ def test_datasets(command, parsed):
         ["fit", "pile", "--law", "chinchilla", "--below", "1e22"],
         ["forecast", "{fit}", "-N", "70B", "-D", "100T"],
         ["allocate", "{fit}", "-C", "1e22"],
-        ["reach", "{fit}", "-L", "2.2"],
-        ["gain", "{fit}", "{fit}", "-C", "1e22"],
-        ["approaches", "{fit}", "-C", "1e22"],
-        ["next", "{fit}", "-B", "1e21", "-N", "70B", "-D", "1.4T", "--law-only"],
         ["plan", "--law", "kaplan", "--quantity", "alpha_N"],
+        *(
+            pytest.param(arguments, marks=pytest.mark.slow)
+            for arguments in (
+                ["reach", "{fit}", "-L", "2.2"],
+                ["gain", "{fit}", "{fit}", "-C", "1e22"],
+                ["approaches", "{fit}", "-C", "1e22"],
+                ["next", "{fit}", "-B", "1e21", "-N", "70B", "-D", "1.4T", "--law-only"],
+            )
+        ),
     ],
 )
 def test_quiet(command, args, saved, sampled):

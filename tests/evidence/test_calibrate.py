@@ -32,7 +32,7 @@ def conjugate(rng, simulations=400, *, shift=0.0, stretch=1.0, prior_only=False)
         y = theta + rng.standard_normal(4)
         middle, sd = (0.0, 1.0) if prior_only else (y.sum() / 5, 5**-0.5)
         draws = middle + shift * sd + stretch * sd * rng.standard_normal((4, 1000))
-        likelihood = [stats.norm.logpdf(y[:, None], value.ravel()).sum(axis=0) for value in (np.array(theta), draws)]
+        likelihood = [-0.5 * ((y[:, None] - np.ravel(value)) ** 2).sum(axis=0) for value in (theta, draws)]
         pairs = [(theta, draws), (likelihood[0].item(), likelihood[1].reshape(4, 1000))]
         ranked = [module._rank(truth, drawn, rng) for truth, drawn in pairs]
         for part, values in zip(

@@ -51,7 +51,7 @@ def test_like_the_bands_that_arviz_simulates(rng):
 
 
 def test_uniform_ranks_stay_and_wrong_ones_leave(rng):
-    p = np.array([uniformity(rng.integers(0, 101, 200), 100) for _ in range(80)])
+    p = np.array([uniformity(rng.integers(0, 101, 100), 100) for _ in range(60)])
     assert stats.kstest(p, "uniform").pvalue > 1e-3
     u = rng.uniform(size=300)
     for wrong in (u**1.5, 1 - u**1.5, stats.beta(0.6, 0.6).ppf(u), stats.beta(1.8, 1.8).ppf(u)):
