@@ -28,7 +28,8 @@ from bayescale.budgets.design import next_run
 from bayescale.budgets.optimum import best_split
 from bayescale.budgets.problem import problem_of
 from bayescale.fitting import sampling
-from bayescale.fitting.fit import draws_of, fit
+from bayescale.fitting.fit import fit
+from bayescale.fitting.tree import draws_of
 from bayescale.forecasts.drift import posterior_by_scale, sample_curve
 from bayescale.forecasts.forecast import planned_runs
 from bayescale.laws.law import law_loss

@@ -109,7 +109,7 @@ def make_fit():
         coords = {"chain": [0, 1], "draw": np.arange(count // 2)}
         posterior = xr.Dataset(draws, coords=coords)
         stats = xr.Dataset({"diverging": (("chain", "draw"), np.zeros((2, count // 2), dtype=bool))}, coords=coords)
-        tree = fit_module._assemble(study, posterior, stats)
+        tree = fit_module.assemble(study, posterior, stats)
         convergence = {"converged": True, "clean": True, "why": "", "divergences": 0, "r_hat_max": 1.0}
         tree.attrs = {
             "bayescale_format": fit_module.FORMAT,

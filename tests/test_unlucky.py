@@ -204,14 +204,14 @@ def test_a_user_without_a_home_gets_a_fit_and_a_report(tmp_path):
     ],
 )
 def test_more_than_makes_sense_is_refused_before_the_work(options, said, pile, monkeypatch):
-    monkeypatch.setattr(fit_module, "_model", lambda *_: pytest.fail("the work has begun"))
+    monkeypatch.setattr(fit_module, "model_of", lambda *_: pytest.fail("the work has begun"))
     with pytest.raises(FitError, match=said):
         bayescale.fit(pile, "chinchilla", **options)
 
 
 def test_a_fit_that_no_file_has_room_for_is_refused_before_the_work(crossed_runs, monkeypatch):
     monkeypatch.setattr(fit_module, "SAVED_BYTES_MAX", 8 * 4000 * 40)
-    monkeypatch.setattr(fit_module, "_model", lambda *_: pytest.fail("the work has begun"))
+    monkeypatch.setattr(fit_module, "model_of", lambda *_: pytest.fail("the work has begun"))
     with pytest.raises(FitError, match=r"4000 draws of \d+ numbers each are more than the file of a fit has room for"):
         bayescale.fit(crossed_runs(), "chinchilla")
 

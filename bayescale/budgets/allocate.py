@@ -24,8 +24,7 @@ from bayescale.budgets.surface import loss_at, loss_slope, loss_surface
 from bayescale.errors import FitError
 from bayescale.field import TRAINING, number_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
-from bayescale.fitting.doors import flag, opened_fit, opened_result
-from bayescale.fitting.fit import check_seed
+from bayescale.fitting.doors import check_seed, flag, opened_fit, opened_result
 from bayescale.forecasts.forecast import QUANTILES, distance_warnings, forecast, quantiles
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.formula import evaluate

@@ -16,8 +16,7 @@ from bayescale.budgets.optimum import best_split, frontier_slopes
 from bayescale.budgets.problem import budgets_of, check_scale, problem_of
 from bayescale.errors import FitError
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
-from bayescale.fitting.doors import opened_fit, opened_result
-from bayescale.fitting.fit import check_seed
+from bayescale.fitting.doors import check_seed, opened_fit, opened_result
 from bayescale.forecasts.forecast import FAR_DECADES
 from bayescale.runs.compute import definition_of, largest_compute
 

@@ -18,8 +18,7 @@ from bayescale.budgets.regret import expected_log_loss, flat_region, judge, trai
 from bayescale.errors import FitError
 from bayescale.field import number_text, size_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
-from bayescale.fitting.doors import flag, number, numbers, opened_fit, opened_result
-from bayescale.fitting.fit import check_seed
+from bayescale.fitting.doors import check_seed, flag, number, numbers, opened_fit, opened_result
 from bayescale.forecasts.drift import AtScale, posterior_by_scale
 from bayescale.forecasts.forecast import distance_warnings, planned_runs
 from bayescale.jobs.threads import one_blas_thread

@@ -15,8 +15,7 @@ from bayescale.budgets.surface import loss_at, loss_surface
 from bayescale.errors import FitError
 from bayescale.field import number_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
-from bayescale.fitting.doors import flag, mapping, number, opened_fit, opened_result
-from bayescale.fitting.fit import check_seed, check_whole
+from bayescale.fitting.doors import check_seed, check_whole, flag, mapping, number, opened_fit, opened_result
 from bayescale.forecasts.drift import posterior_by_scale, sample_curve
 from bayescale.forecasts.forecast import MAX_POINTS, distance_warnings, planned_runs
 from bayescale.jobs.threads import one_blas_thread

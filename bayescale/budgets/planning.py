@@ -15,8 +15,7 @@ from scipy.special import ndtr
 
 from bayescale.errors import FitError
 from bayescale.field import FLOPS_PER_PARAM_TOKEN, number_text
-from bayescale.fitting.doors import number, numbers, opened_result
-from bayescale.fitting.fit import check_seed
+from bayescale.fitting.doors import check_seed, number, numbers, opened_result
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.law import DEFAULT_LAW, law_derived, law_loss, load_law, reference_constants
 from bayescale.laws.law_file import Law

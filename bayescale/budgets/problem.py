@@ -13,7 +13,7 @@ from bayescale.budgets.surface import UNIQUE, loss_surface
 from bayescale.errors import FitError
 from bayescale.field import FLOPS_PER_PARAM_TOKEN, TRAINING, clipped, names_text, number_text
 from bayescale.fitting.doors import mapping, number, numbers, what_is
-from bayescale.fitting.fit import draws_of
+from bayescale.fitting.tree import draws_of
 from bayescale.forecasts.drift import has_drift
 from bayescale.laws.law import Law, column
 from bayescale.runs.compute import definition_of

@@ -16,8 +16,7 @@ from bayescale.budgets.problem import SplitOptions, budgets_of, check_scale, pro
 from bayescale.errors import FitError
 from bayescale.field import number_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
-from bayescale.fitting.doors import numbers, opened_fit, opened_result
-from bayescale.fitting.fit import check_seed
+from bayescale.fitting.doors import check_seed, numbers, opened_fit, opened_result
 from bayescale.forecasts.forecast import FAR_DECADES, QUANTILES
 from bayescale.runs.compute import definition_of, largest_compute
 from bayescale.runs.loss_unit import PERPLEXITY, UNITS, from_nats, loss_unit, to_nats

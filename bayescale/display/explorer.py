@@ -18,7 +18,7 @@ from bayescale.budgets.allocate import allocate
 from bayescale.budgets.exchange import exchange_centres, exchange_spread
 from bayescale.budgets.problem import problem_of
 from bayescale.fitting.diagnostics import diagnostics
-from bayescale.fitting.fit import draws_of
+from bayescale.fitting.tree import draws_of
 from bayescale.forecasts.drift import BEYOND_DECADES, has_drift, posterior_by_scale
 from bayescale.forecasts.forecast import FAR_DECADES, FAR_FROM_RUNS
 from bayescale.forecasts.pointwise import SHARES, draw_each, flat, summed

@@ -30,8 +30,7 @@ from bayescale.display.figures import (
 from bayescale.errors import FitError
 from bayescale.field import number_text, size_text
 from bayescale.fitting.diagnostics import diagnostics
-from bayescale.fitting.doors import number, opened_fit, opened_result
-from bayescale.fitting.fit import check_whole
+from bayescale.fitting.doors import check_whole, number, opened_fit, opened_result
 from bayescale.forecasts.forecast import quantiles
 from bayescale.runs.compute import definition_of
 from bayescale.runs.loss_unit import UNITS, from_nats, loss_unit, to_nats

@@ -12,7 +12,7 @@ from bayescale.evidence.ranks import rank_counts, simultaneous_band
 from bayescale.field import number_text
 from bayescale.fitting.diagnostics import diagnostics
 from bayescale.fitting.doors import one_of, opened_fit, opened_result
-from bayescale.fitting.fit import draws_of
+from bayescale.fitting.tree import draws_of
 from bayescale.laws.law import law_derived, sample_priors
 from bayescale.study import law_of
 

@@ -29,8 +29,7 @@ from bayescale.display.terminal import plain
 from bayescale.errors import FitError
 from bayescale.evidence.sensitivity import has_split
 from bayescale.field import number_text, printable, size_text
-from bayescale.fitting.doors import mapping, number, numbers, opened_fit, opened_result, what_is
-from bayescale.fitting.fit import check_seed
+from bayescale.fitting.doors import check_seed, mapping, number, numbers, opened_fit, opened_result, what_is
 from bayescale.forecasts.drift import has_drift
 from bayescale.forecasts.forecast import forecast
 from bayescale.forecasts.pointwise import forecast_each

@@ -13,7 +13,7 @@ from bayescale.evidence.nested import nested_questions
 from bayescale.evidence.verdict import comparison_table, comparison_verdict, comparison_warnings
 from bayescale.field import number_text, quantity_text
 from bayescale.fitting.diagnostics import ESS_MIN, PARETO_K_MAX, R_HAT_MAX, diagnostics, fit_summary
-from bayescale.fitting.fit import runs_of
+from bayescale.fitting.tree import runs_of
 from bayescale.laws.law import column
 from bayescale.laws.priors import quantile
 from bayescale.laws.scatter import NOISES

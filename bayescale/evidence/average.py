@@ -11,8 +11,7 @@ from bayescale.budgets.allocate import allocate
 from bayescale.errors import FitError
 from bayescale.evidence.compare import check_comparable
 from bayescale.fitting.diagnostics import diagnostics
-from bayescale.fitting.doors import mapping, number, opened_fits, what_is
-from bayescale.fitting.fit import check_seed
+from bayescale.fitting.doors import check_seed, mapping, number, opened_fits, what_is
 from bayescale.forecasts.drift import has_drift
 from bayescale.forecasts.forecast import forecast, squared_width, words_of
 from bayescale.jobs.threads import one_blas_thread

@@ -12,8 +12,9 @@ import xarray as xr
 
 from bayescale.errors import FitError
 from bayescale.field import number_text
-from bayescale.fitting.doors import number, opened_result
-from bayescale.fitting.fit import check_seed, data_hash, fit
+from bayescale.fitting.doors import check_seed, number, opened_result
+from bayescale.fitting.fit import fit
+from bayescale.fitting.tree import data_hash
 from bayescale.forecasts.drift import has_drift, shipped_prior
 from bayescale.forecasts.forecast import forecast
 from bayescale.jobs.batch import Failure, digest, run_kept

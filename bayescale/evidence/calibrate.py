@@ -22,16 +22,10 @@ import xarray as xr
 
 from bayescale.errors import FitError, RunsError
 from bayescale.fitting.diagnostics import ESS_MIN, diagnostics
-from bayescale.fitting.doors import flag, opened_fit
-from bayescale.fitting.fit import (
-    DRAWS_MAX,
-    check_seed,
-    check_whole,
-    data_hash,
-    fit,
-    pointwise_log_likelihood,
-    refit,
-)
+from bayescale.fitting.doors import check_seed, check_whole, flag, opened_fit
+from bayescale.fitting.fit import fit, refit
+from bayescale.fitting.sampling import DRAWS_MAX
+from bayescale.fitting.tree import data_hash, pointwise_log_likelihood
 from bayescale.jobs.batch import Failure, digest, run_kept
 from bayescale.jobs.files import keep_text, kept_text
 from bayescale.jobs.threads import one_blas_thread

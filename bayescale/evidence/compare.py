@@ -13,9 +13,9 @@ from bayescale.evidence.loo import loo
 from bayescale.evidence.weights import forward_weights, stacking
 from bayescale.field import number_text, row_text
 from bayescale.fitting.diagnostics import diagnostics
-from bayescale.fitting.doors import flag, number, opened_fits
-from bayescale.fitting.fit import check_seed, runs_of
+from bayescale.fitting.doors import check_seed, flag, number, opened_fits
 from bayescale.fitting.many import fit_many
+from bayescale.fitting.tree import runs_of
 from bayescale.jobs.batch import Failure
 from bayescale.jobs.executors import open_executor
 from bayescale.jobs.threads import one_blas_thread

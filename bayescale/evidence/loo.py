@@ -12,9 +12,10 @@ from scipy.special import logsumexp
 from bayescale.errors import FitError
 from bayescale.field import quantity_text
 from bayescale.fitting.diagnostics import PARETO_K_MAX, diagnostics
-from bayescale.fitting.doors import flag, opened_fit
+from bayescale.fitting.doors import check_seed, flag, opened_fit
 from bayescale.fitting.draws import smoothed_weights
-from bayescale.fitting.fit import check_seed, part_of, refit
+from bayescale.fitting.fit import refit
+from bayescale.fitting.tree import part_of
 from bayescale.jobs.batch import Failure, run_batch
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.law import law_loss

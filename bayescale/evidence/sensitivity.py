@@ -16,7 +16,7 @@ from bayescale.field import number_text, size_text
 from bayescale.fitting.diagnostics import PARETO_K_MAX, diagnostics, trust_warnings
 from bayescale.fitting.doors import opened_fit, opened_result
 from bayescale.fitting.draws import smoothed_weights
-from bayescale.fitting.fit import draws_of
+from bayescale.fitting.tree import draws_of
 from bayescale.forecasts.forecast import planned_runs
 from bayescale.laws.law import Law, column, law_loss
 from bayescale.laws.priors import Prior, quantile

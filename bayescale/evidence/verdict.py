@@ -10,8 +10,7 @@ import xarray as xr
 
 from bayescale.evidence.weights import FAR_BEHIND_ELPD, FAR_BEHIND_SE, far_behind
 from bayescale.field import number_text
-from bayescale.fitting.doors import one_of, opened_result
-from bayescale.fitting.fit import check_whole
+from bayescale.fitting.doors import check_whole, one_of, opened_result
 from bayescale.runs.read import read_text
 
 TIE = 4.0  # of elpd: below it laws predict alike, whatever the standard error says (Sivula et al. 2025)

@@ -26,6 +26,7 @@ class Result:
     dims: tuple[str, ...]
 
 
+SEED_MAX = 2**63 - 1  # of a number in a NetCDF file
 # by the function that returns it; the first whose variable is found tells
 RESULTS = {
     "compare": Result("elpd_i", ("law",)),
@@ -157,6 +158,21 @@ def number(name: str, given: Any, expected: str = "a finite number above 0", *, 
     if value is None or not (math.isfinite(value) and value > above):
         raise FitError(f"{name} = {what_is(given)}: {expected} is expected")
     return value
+
+
+def check_whole(name: str, number: Any, least: int, most: int | None = None) -> None:
+    """Raise FitError unless ``number`` is a whole number of at least ``least`` and, where given, at most ``most``."""
+    whole = isinstance(number, kinds.Integral) and not isinstance(number, bool)
+    if not whole or number < least or (most is not None and number > most):
+        limits = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise FitError(f"{name} = {shown(number)} (a whole number {limits} is expected)")
+
+
+def check_seed(seed: Any) -> None:
+    """Raise FitError unless ``seed`` is a whole number from 0 to the largest that a saved fit can hold."""
+    if isinstance(seed, kinds.Integral) and seed > SEED_MAX:
+        raise FitError(f"seed = {shown(seed)} (a whole number below 2**63 is expected)")
+    check_whole("seed", seed, 0)
 
 
 def proportion(name: str, given: Any) -> float:

@@ -10,8 +10,9 @@ import xarray as xr
 
 from bayescale.errors import FitError, FormulaError, LawError, RunsError
 from bayescale.fitting.doors import what_is
-from bayescale.fitting.fit import data_hash, fit
+from bayescale.fitting.fit import fit
 from bayescale.fitting.store import open_fit, save_fit
+from bayescale.fitting.tree import data_hash
 from bayescale.jobs.batch import Failure, digest, run_kept
 from bayescale.jobs.versions import versions
 from bayescale.laws.law import Law, load_law

@@ -20,8 +20,8 @@ from bayescale.engine.interpreted import gradients, log_densities
 from bayescale.engine.numba_density import compiled
 from bayescale.fitting.diagnostics import ESS_MIN, PARETO_K_MAX, check_convergence
 from bayescale.fitting.draws import smoothed_weights
-from bayescale.fitting.sampling import as_dataset
 from bayescale.fitting.starts import START_RUNS
+from bayescale.fitting.tree import as_dataset
 from bayescale.jobs.threads import cores, in_threads
 from bayescale.laws.priors import Prior, from_real
 

@@ -12,7 +12,8 @@ from bayescale.engine.numba_density import machine
 from bayescale.errors import FitError
 from bayescale.field import number_text, row_text
 from bayescale.fitting.doors import number, opened_fit, opened_result
-from bayescale.fitting.fit import data_hash, fit
+from bayescale.fitting.fit import fit
+from bayescale.fitting.tree import data_hash
 from bayescale.jobs.versions import versions
 from bayescale.laws.law import NO_SIZE, Law, column, size_column
 from bayescale.laws.shipped import changed_law

@@ -10,6 +10,7 @@ import xarray as xr
 
 from bayescale.engine.density import Model, nutpie_model
 from bayescale.fitting.diagnostics import R_HAT_APART, check_convergence
+from bayescale.fitting.tree import as_dataset
 from bayescale.jobs.threads import cores
 from bayescale.laws.priors import Prior, from_real
 
@@ -104,13 +105,6 @@ def _more(convergence: Mapping[str, Any], times: int, most: int, last: bool) -> 
 
 def _quality(convergence: Mapping[str, Any]) -> tuple[bool, bool, float]:
     return convergence["clean"], convergence["converged"], convergence["ess_min"]
-
-
-def as_dataset(arrays: Mapping[str, np.ndarray]) -> xr.Dataset:
-    """Arrays [chain, draw] as a Dataset."""
-    chains, draws = next(iter(arrays.values())).shape
-    coords = {"chain": np.arange(chains), "draw": np.arange(draws)}
-    return xr.Dataset({name: (("chain", "draw"), x) for name, x in arrays.items()}, coords)
 
 
 def sample(

@@ -12,7 +12,7 @@ import xarray as xr
 from bayescale.errors import FormulaError, LawError
 from bayescale.field import TRAINING
 from bayescale.fitting.diagnostics import trust_warnings
-from bayescale.fitting.fit import FORMAT
+from bayescale.fitting.tree import FORMAT
 from bayescale.laws.law import Law, column, positive_columns, size_column
 from bayescale.laws.priors import to_real
 from bayescale.laws.scatter import NOISES

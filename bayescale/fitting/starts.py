@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from bayescale.laws.law import Law, loss_given, standard_parameters
+from bayescale.laws.law import Law, loss_given, run_sizes, sample_priors, standard_parameters
 from bayescale.laws.priors import Prior, to_real
+from bayescale.study import Study
 
 START_RUNS = 120  # runs that the search looks at, where there are more
 CLIMBERS = 32  # prior draws that climb
@@ -149,3 +150,26 @@ def unbounded(values: Mapping[str, np.ndarray], priors: Mapping[str, Prior]) -> 
     """The starts as the sampler counts positions [start, parameter], in the order of ``priors``."""
     columns = [to_real(prior, np.asarray(values[name], dtype=float)) for name, prior in priors.items()]
     return np.clip(np.stack(columns, axis=1), -30.0, 30.0)
+
+
+def start_positions(study: Study, seed: int) -> np.ndarray:
+    """Where chains may start, as the sampler counts [start, parameter]."""
+    law, unit = study.law, study.scatter.unit
+    # an even selection over the sizes of many runs is enough to start from
+    order = np.argsort(run_sizes(law, study.runs), kind="stable")
+    some = study.part(order[np.linspace(0, len(order) - 1, min(len(order), START_RUNS)).astype(int)])
+    worth = len(order) / some.runs.sizes["run"]
+    start_unit = 0.0 if law.observed.scale == "log" else unit
+    inputs = some.inputs() | dict(study.constants)
+    found = start_points(law, inputs, some.seen.values / unit, start_unit, seed, worth=worth)
+    rng = np.random.default_rng([seed, 102])
+    if found is None:  # no draw from the prior has a finite density at every run
+        found = sample_priors(law, STARTS, rng), np.full(STARTS, 0.05)
+    values, sigma = found
+    scatter = {
+        "sigma": sigma,
+        "tilt": 0.05 * rng.standard_normal(len(sigma)),
+        "nu_minus_2": 10 * np.exp(0.5 * rng.standard_normal(len(sigma))),
+        "overdispersion": np.clip(sigma**2, 1e-4, 0.2),
+    }
+    return unbounded(values | scatter, study.priors)

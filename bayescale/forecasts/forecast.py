@@ -11,8 +11,7 @@ import xarray as xr
 from bayescale.errors import FitError
 from bayescale.field import listed, number_text, symbol
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
-from bayescale.fitting.doors import mapping, number, numbers, opened_fit, opened_result
-from bayescale.fitting.fit import check_seed
+from bayescale.fitting.doors import check_seed, mapping, number, numbers, opened_fit, opened_result
 from bayescale.forecasts.drift import (
     coordinates,
     effective_draws,

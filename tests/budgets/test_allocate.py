@@ -11,7 +11,7 @@ from bayescale.budgets.approaches import approaches
 from bayescale.budgets.decide import decide, decision_statement, decision_table
 from bayescale.budgets.target import compute_gain
 from bayescale.errors import FitError
-from bayescale.fitting.fit import draws_of
+from bayescale.fitting.tree import draws_of
 from bayescale.forecasts.forecast import QUANTILES
 from bayescale.laws.law import law_loss, load_law, sample_priors
 

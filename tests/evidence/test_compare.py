@@ -23,7 +23,7 @@ from bayescale.evidence.verdict import (
     forward_ties,
     ties,
 )
-from bayescale.fitting.fit import runs_of
+from bayescale.fitting.tree import runs_of
 
 
 @pytest.fixture(scope="module")

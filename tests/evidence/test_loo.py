@@ -93,7 +93,7 @@ def test_pit_is_arvizs(true_fit):
 
 
 def _residual(fit):
-    from bayescale.fitting.fit import draws_of
+    from bayescale.fitting.tree import draws_of
     from bayescale.laws.law import law_loss
     from bayescale.study import law_of
 

@@ -17,6 +17,7 @@ from bayescale.jobs.batch import Failure
 from bayescale.laws.law import column, load_law
 from bayescale.laws.priors import quantile
 from bayescale.laws.scatter import NOISES, default_noise
+from bayescale.study import law_of
 
 pytestmark = pytest.mark.usefixtures("drift_once")
 
@@ -113,7 +114,7 @@ def _sizes(fit):
     if not isinstance(fit, xr.DataTree) or "constant_data" not in fit.children:
         return {"params": 7e9, "tokens": 1.4e11}
     data = fit["constant_data"]
-    inputs = [column(symbol) for symbol in load_law_of(fit).inputs]
+    inputs = [column(symbol) for symbol in law_of(fit).inputs]
     return {"covariates": {name: 1.5 * float(data[name].max()) for name in inputs}}
 
 
@@ -121,10 +122,6 @@ def with_attrs(fit, **attrs):
     changed = fit.copy()
     changed.attrs = fit.attrs | attrs
     return changed
-
-
-def load_law_of(fit):
-    return importlib.import_module("bayescale.fitting.fit").law_of(fit)
 
 
 def _even(fits):

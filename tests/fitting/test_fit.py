@@ -12,7 +12,8 @@ from bayescale.fitting import diagnostics as diagnostics_module
 from bayescale.fitting import fit as fit_module
 from bayescale.fitting import sampling
 from bayescale.fitting.diagnostics import diagnostics, fit_summary, trust_warnings
-from bayescale.fitting.fit import draws_of, fit, pymc_model, refit, runs_of
+from bayescale.fitting.fit import fit, pymc_model, refit
+from bayescale.fitting.tree import draws_of, runs_of
 from bayescale.laws import law_file
 from bayescale.laws.law import law_derived, law_loss, load_law
 from bayescale.laws.law_file import parse_law
@@ -65,7 +66,7 @@ def test_derived_quantities_follow_from_the_parameters(sampled, pile):
 
 @pytest.mark.slow
 def test_log_likelihood_is_left_out_when_it_would_fill_the_memory(sampled, pile, monkeypatch):
-    monkeypatch.setattr(fit_module, "LOG_LIKELIHOOD_MAX", 1000)
+    monkeypatch.setattr("bayescale.fitting.tree.LOG_LIKELIHOOD_MAX", 1000)
     tree = fit(pile, "chinchilla", draws=300, allow_unconverged=True)
     assert "log_likelihood" not in tree.children and "posterior" in tree.children
 

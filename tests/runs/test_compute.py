@@ -11,8 +11,8 @@ from bayescale.budgets.decide import decide
 from bayescale.budgets.landmarks import landmark_table
 from bayescale.budgets.target import compute_gain, least_compute
 from bayescale.errors import FitError, RunsError
-from bayescale.fitting.fit import runs_of
 from bayescale.fitting.store import open_fit, save_fit
+from bayescale.fitting.tree import runs_of
 from bayescale.forecasts.forecast import forecast
 from bayescale.laws.javascript import law_script
 from bayescale.laws.law import load_law

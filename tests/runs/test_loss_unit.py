@@ -12,8 +12,9 @@ from bayescale.display.show import show
 from bayescale.errors import FitError, RunsError
 from bayescale.evidence.backtest import backtest
 from bayescale.fitting.diagnostics import fit_summary
-from bayescale.fitting.fit import fit, runs_of
+from bayescale.fitting.fit import fit
 from bayescale.fitting.store import open_fit, save_fit
+from bayescale.fitting.tree import runs_of
 from bayescale.forecasts.forecast import forecast, forecast_summary, forecast_table, probability_to_reach
 from bayescale.runs.loss_unit import UNITS, from_nats, to_nats
 from bayescale.runs.read import read_runs
