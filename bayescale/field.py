@@ -12,6 +12,7 @@ SYMBOLS = {"params": "N", "tokens": "D", "compute": "C"}
 SUFFIXES = (("T", 12), ("B", 9), ("M", 6), ("K", 3))
 SIZE_MAX = 1e15  # from here on sizes are powers of ten: nobody writes 3640T
 PLAIN_MIN, PLAIN_MAX = 1e-4, 1e6  # of numbers without a power of ten
+SIZES_SAID = "N in parameters, D in tokens (7B is 7e9)"
 ROWS_NAMED = 5
 NAMES_LISTED = 12
 

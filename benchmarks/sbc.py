@@ -66,7 +66,7 @@ def line(result, table: pd.DataFrame) -> str:
     """A row of the page's table."""
     status = [int((result["status"].values == kind).sum()) for kind in ("unconverged", "refused", "failed")]
     worst = table.loc[table.p.idxmin()]
-    cells = [f"`{result.attrs['law']}`", result.attrs["kind"], f"{result.sizes['simulation']}"]
+    cells = [f"`{result.attrs['law']}`", result.attrs["truths"], f"{result.sizes['simulation']}"]
     cells += [" / ".join(map(str, status)), f"{len(table)}"]
     cells += [f"{worst.p:.2g} (`{worst.quantity}`)", f"{min(1.0, worst.p * len(table)):.2g}"]
     cells += [f"{table.inside.sum()}"]
@@ -91,7 +91,7 @@ def main() -> None:
             options["simulations"] = given.simulations
         result = bayescale.calibrate(name, posterior=example_runs(name) if near else None, **options)
         table = bayescale.calibration_table(result)
-        rows.append(table.assign(law=name, parameters=result.attrs["kind"]))
+        rows.append(table.assign(law=name, parameters=result.attrs["truths"]))
         print(line(result, table), flush=True)
         for warning in bayescale.calibration_warnings(result):
             print(f"    {warning}", flush=True)

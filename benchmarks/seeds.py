@@ -15,15 +15,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+import bayescale
 from bayescale.budgets.allocate import allocate
-from bayescale.budgets.decide import decide, decision_table
+from bayescale.budgets.decide import decide
 from bayescale.fitting.fit import fit
 
 MOST = 1.1
 
 
 def told(learnt, budget: float, options: dict, seed: int) -> dict[str, float]:
-    row = decision_table(decide(learnt, budget, seed=seed, **options)).iloc[0]
+    row = bayescale.read(decide(learnt, budget, seed=seed, **options)).frame.iloc[0]
     return {
         "N": row.params,
         "regret": row.expected_regret,

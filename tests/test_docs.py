@@ -284,9 +284,7 @@ def test_readme_python_runs(folder, monkeypatch, capsys):
     )
     runs = bayescale.load_dataset("pile")
     neox = runs.isel(run=int((runs["model"] == "GPT-NeoX 20B").values.argmax()))
-    row = bayescale.forecast_table(bayescale.forecast(names["fit"], float(neox["params"]), float(neox["tokens"]))).iloc[
-        0
-    ]
+    row = bayescale.read(bayescale.forecast(names["fit"], float(neox["params"]), float(neox["tokens"]))).frame.iloc[0]
     found = [row.loss_q50, row.loss_q05, row.loss_q95, float(neox["loss"]), row.law_loss_q05, row.law_loss_q95]
     assert [float(value) for value in stated.groups()] == pytest.approx(found, abs=0.008)
 

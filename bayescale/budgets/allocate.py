@@ -1,7 +1,7 @@
 """fit + budget -> the compute-optimal split into N and D, with its uncertainty."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Unpack
 
@@ -16,19 +16,22 @@ from bayescale.budgets.problem import (
     bought_tokens,
     budgets_of,
     check_scale,
+    compute_unit,
     forecast_inputs,
     problem_of,
     problem_values,
+    units_said,
 )
 from bayescale.budgets.surface import loss_at, loss_slope, loss_surface
 from bayescale.errors import FitError
-from bayescale.field import TRAINING, number_text
+from bayescale.field import number_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.fitting.doors import check_seed, flag, opened_fit, opened_result
 from bayescale.forecasts.forecast import QUANTILES, distance_warnings, forecast, quantiles
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.formula import evaluate
 from bayescale.laws.law import Law, sample_priors, with_where
+from bayescale.reading import Column, Reading, bands
 from bayescale.runs.compute import definition_of
 from bayescale.runs.lint_values import plausible_counts
 from bayescale.runs.loss_unit import UNITS, in_unit, loss_unit
@@ -97,11 +100,9 @@ def allocate(
     law = law_of(fit)
     problem, covariates = problem_of(fit, seed=seed, **options)
     row = budgets[None, :]
-    split = None
-    if closed_form and _closed_form_applies(law, problem):
-        split = _closed_form(law, problem_values(fit, law, problem.inputs), problem, row)
-    if split is None:
-        split = best_split(problem, row)
+    known = closed_form and _closed_form_applies(law, problem)
+    split = _closed_form(law, problem_values(fit, law, problem.inputs), problem, row) if known else None
+    split = best_split(problem, row) if split is None else split
     check_scale(fit, budgets, split)
     result = _dataset(fit, split, frontier_slopes(problem, row, split) if problem.menu is None else {})
     N, D = median_split(problem, split, budgets)
@@ -116,6 +117,7 @@ def allocate(
     for name in ("decades_beyond", "nearest_run"):
         result[name] = ("budget", at_median["predictions_constant_data"][name].values)
     result.attrs = {
+        "kind": "allocate",
         "law": law.name,
         "seed": seed,
         "cost": problem.cost.text,
@@ -265,25 +267,6 @@ _COLUMNS = {
 _SPLIT = ("params", "tokens", "tokens_per_param")
 
 
-def allocation_table(result: xr.Dataset) -> pd.DataFrame:
-    """An allocation as a table, a row a budget: quantiles of N*, D*, tokens per parameter and loss, ``identified``.
-
-    A number that a limit sets has no band: its quantiles are NaN but for the median. The last columns are local
-    exponents of N* with the budget (``a_q05`` ...), NaN for a menu.
-    """
-    result = opened_result(result, "allocate")
-    table = pd.DataFrame({"compute": result["compute"].values})
-    for name, called in _COLUMNS.items():
-        for label, values in without_zero_width(quantiles(result[name])).items():
-            table[f"{called}_{label}"] = values
-    for name in ("identified", "why_not", "held", "decades_beyond"):
-        table[name] = result[name].values
-    if "a" in result:
-        for label, values in without_zero_width(quantiles(result["a"])).items():
-            table[f"a_{label}"] = values
-    return table
-
-
 def without_zero_width(bands: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Quantiles with those of bands of no width set to NaN, all but the median."""
     finite = np.isfinite(bands["q05"]) & np.isfinite(bands["q95"])
@@ -292,42 +275,10 @@ def without_zero_width(bands: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]
     return {name: values if name == "q50" else np.where(none, np.nan, values) for name, values in bands.items()}
 
 
-def allocation_summary(result: xr.Dataset) -> dict[str, Any]:
-    """An allocation for machines: ``budgets`` with quantiles of every quantity; null where it is not identified."""
-    budgets = []
-    for _, row in allocation_table(result).iterrows():
-        entry = {name: row[name] for name in ("compute", "identified", "why_not", "held", "decades_beyond")}
-        called = [*_COLUMNS.values(), *(["a"] if "a_q50" in row else [])]
-        for name in called:
-            hidden = not row["identified"] and name in (*_SPLIT, "a")
-            entry[name] = {label: None if hidden else _or_null(row[f"{name}_{label}"]) for label in QUANTILES}
-        budgets.append(entry)
-    return {
-        "law": result.attrs["law"],
-        "cost": result.attrs["cost"],
-        "loss_unit": UNITS[loss_unit(result.attrs)],
-        "budgets": budgets,
-        "diagnostics": diagnostics(result),
-        "warnings": allocation_warnings(result),
-    }
-
-
-def _or_null(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
-def allocation_warnings(result: xr.Dataset) -> list[str]:
-    """What speaks against an allocation; an empty list when nothing is known."""
-    result = opened_result(result, "allocate")
-    warnings = trust_warnings(diagnostics(result))
-    warnings += distance_warnings(result["decades_beyond"].values, result["nearest_run"].values)
-    return warnings + split_warnings(result)
-
-
 def split_warnings(result: xr.Dataset) -> list[str]:
     """Of each budget of an allocation or decision why it is not identified, and which limits hold it."""
     warnings = []
-    unit = " FLOP" if result.attrs["cost"] == result.attrs.get("compute_counted", TRAINING) else ""
+    unit = f" {compute_unit(result.attrs)}".rstrip()
     told = (result[name].values for name in ("compute", "why_not", "held"))
     for compute, reason, held in zip(*told, strict=True):
         if reason:
@@ -335,3 +286,52 @@ def split_warnings(result: xr.Dataset) -> list[str]:
         elif held:
             warnings.append(f"{number_text(compute)}{unit}: held by your limit: {held}")
     return warnings
+
+
+def read(result: xr.Dataset) -> Reading:
+    """What an allocation says, a row a budget: quantiles of N*, D*, tokens per parameter and loss, ``identified``.
+
+    Of a budget that is not identified the split is NaN. A number that a limit sets has no band: its quantiles are NaN
+    but for the median. The last columns are local exponents of N* with the budget (``a_q05`` ...); a menu has none.
+    """
+    result = opened_result(result, "allocate")
+    frame = pd.DataFrame({"compute": result["compute"].values})
+    for name, called in _COLUMNS.items():
+        for label, values in without_zero_width(quantiles(result[name])).items():
+            frame[f"{called}_{label}"] = values
+    for name in ("identified", "why_not", "held", "decades_beyond"):
+        frame[name] = result[name].values
+    if "a" in result:
+        for label, values in without_zero_width(quantiles(result["a"])).items():
+            frame[f"a_{label}"] = values
+    named = [*_COLUMNS.values(), *(["a"] if "a" in result else [])]
+    hidden = [f"{name}_{label}" for name in named if name in (*_SPLIT, "a") for label in QUANTILES]
+    frame.loc[~frame["identified"], hidden] = np.nan
+    warnings = trust_warnings(diagnostics(result))
+    warnings += distance_warnings(result["decades_beyond"].values, result["nearest_run"].values)
+    return Reading(
+        "Optimal split: median and 90 % band; N* and D* take the law to be exactly right",
+        frame,
+        tuple(_columns(frame, result.attrs)),
+        warnings=(*warnings, *split_warnings(result)),
+        notes=(units_said(result.attrs),),
+        about={name: result.attrs[name] for name in ("law", "cost")}
+        | {"loss_unit": UNITS[loss_unit(result.attrs)], "diagnostics": diagnostics(result)},
+        rows="budgets",
+        groups=bands(named, QUANTILES),
+    )
+
+
+def _columns(frame: pd.DataFrame, attrs: Mapping[str, Any]) -> Iterator[Column]:
+    unknown = tuple(None if known else "not identified" for known in frame["identified"])
+    yield Column("compute", "compute", compute_unit(attrs), "number")
+    yield Column("params", "N*", "parameters", "size band", instead=unknown)
+    yield Column("tokens", "D*", "tokens", "size band", instead=unknown)
+    yield Column("tokens_per_param", "tokens per param", "", "number band", instead=unknown)
+    if "a_q50" in frame:
+        free = frame["identified"] & (frame["held"] == "")
+        yield Column("a", "exponent of N*", "", "number band", instead=tuple(None if one else "" for one in free))
+    yield Column("loss", "loss there", UNITS[loss_unit(attrs)], "band")
+    yield Column("decades_beyond", "beyond", "decades", "decades")
+    if frame["held"].any():
+        yield Column("held", "held by")

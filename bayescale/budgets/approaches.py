@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from bayescale.budgets.optimum import best_split, frontier_slopes
 from bayescale.budgets.problem import budgets_of, check_scale, problem_of
 from bayescale.errors import FitError
+from bayescale.field import SIZES_SAID, number_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.fitting.doors import check_seed, opened_fit, opened_result
 from bayescale.forecasts.forecast import FAR_DECADES
-from bayescale.runs.compute import definition_of, largest_compute
+from bayescale.reading import Column, Reading
+from bayescale.runs.compute import counted, definition_of, largest_compute
 
 NAMES = ("1 envelope", "2 isoFLOP parabola", "3 law, posterior")
 SAME_BUDGET = 0.04  # gap of log10 compute that separates one budget of an isoFLOP study from the next
@@ -98,6 +99,7 @@ def approaches(fit: xr.DataTree, compute: float, *, seed: int = 0) -> xr.Dataset
     )
     agree, statement = _verdict(result)
     result.attrs = {
+        "kind": "approaches",
         "law": fit.attrs["law"],
         "compute": float(budget[0]),
         "cost": problem.cost.text,
@@ -196,35 +198,35 @@ def _verdict(result: xr.Dataset) -> tuple[int, str]:
     )
 
 
-def approaches_table(result: xr.Dataset) -> pd.DataFrame:
-    """The approaches as a table, a row each."""
+def read(result: xr.Dataset) -> Reading:
+    """What a comparison of approaches says, a row each."""
     result = opened_result(result, "approaches")
-    return result.to_dataframe().reset_index()
-
-
-def approaches_warnings(result: xr.Dataset) -> list[str]:
-    """What speaks against a comparison of approaches; an empty list when nothing is known."""
-    result = opened_result(result, "approaches")
+    attrs, frame = result.attrs, result.to_dataframe().reset_index()
     warnings = trust_warnings(diagnostics(result))
-    if (far := result.attrs["decades_beyond"]) > FAR_DECADES:
+    if (far := attrs["decades_beyond"]) > FAR_DECADES:
         warnings.append(
             f"the budget lies {far:.1f} decades of compute beyond the runs: lines and laws alike are carried far"
         )
-    for name, why in zip(result["approach"].values, result["why_not"].values, strict=True):
-        if why:
-            warnings.append(f"approach {name}: {why}")
-    return warnings
-
-
-def approaches_summary(result: xr.Dataset) -> dict[str, Any]:
-    """The approaches for machines: ``approaches``, ``agree`` (null where there is nothing to compare), ``warnings``."""
-    return {
-        "law": result.attrs["law"],
-        "compute": result.attrs["compute"],
-        "cost": result.attrs["cost"],
-        "approaches": approaches_table(result).to_dict("records"),
-        "agree": None if result.attrs["agree"] < 0 else bool(result.attrs["agree"]),
-        "statement": result.attrs["statement"],
-        "diagnostics": diagnostics(result),
-        "warnings": approaches_warnings(result),
-    }
+    pairs = zip(frame["approach"], frame["why_not"], strict=True)
+    warnings += [f"approach {name}: {why}" for name, why in pairs if why]
+    useless = tuple("cannot be used" if why else None for why in frame["why_not"])
+    columns = (
+        Column("approach", "approach"),
+        Column("a", "exponent of N*", "", "number band", instead=useless),
+        Column("params", "N* there", "parameters", "size band", instead=useless),
+        Column("tokens", "D* there", "tokens", "size band", instead=useless),
+        Column("points", "points", "", "count"),
+        Column("note", "meaning"),
+    )
+    about = {name: attrs[name] for name in ("law", "compute", "cost", "statement")}
+    about |= {"agree": None if attrs["agree"] < 0 else bool(attrs["agree"]), "diagnostics": diagnostics(result)}
+    return Reading(
+        "Approaches 1, 2 and 3: median and 90 % band",
+        frame,
+        columns,
+        says=(attrs["statement"],),
+        warnings=tuple(warnings),
+        notes=(f"At a budget of {number_text(attrs['compute'])} FLOP; {SIZES_SAID}. {counted(attrs)}",),
+        about=about,
+        rows="approaches",
+    )

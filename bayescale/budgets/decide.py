@@ -12,7 +12,15 @@ from bayescale.budgets.allocate import held_text, labelled, median_split, not_id
 from bayescale.budgets.cost import increasing_root, spend
 from bayescale.budgets.exchange import exchange_errors, lowest
 from bayescale.budgets.optimum import Problem, Split, best_split
-from bayescale.budgets.problem import SplitOptions, budgets_of, check_scale, forecast_inputs, problem_of
+from bayescale.budgets.problem import (
+    SplitOptions,
+    budgets_of,
+    check_scale,
+    compute_unit,
+    forecast_inputs,
+    problem_of,
+    units_said,
+)
 from bayescale.budgets.regret import candidates as candidate_sizes
 from bayescale.budgets.regret import expected_log_loss, flat_region, judge, trained_tokens
 from bayescale.errors import FitError
@@ -22,6 +30,7 @@ from bayescale.fitting.doors import check_seed, flag, number, numbers, opened_fi
 from bayescale.forecasts.drift import AtScale, posterior_by_scale
 from bayescale.forecasts.forecast import distance_warnings, planned_runs
 from bayescale.jobs.threads import one_blas_thread
+from bayescale.reading import Column, Reading
 from bayescale.runs.compute import definition_of
 from bayescale.runs.loss_unit import UNITS, in_unit, loss_unit
 
@@ -138,6 +147,7 @@ def _dataset(fit: xr.DataTree, rows: list[dict[str, Any]], budgets: np.ndarray, 
         result[name] = ("budget", stacked[name])
     unit = loss_unit(fit.attrs)
     result.attrs = {
+        "kind": "decide",
         "law": fit.attrs["law"],
         "compute_counted": definition_of(fit).formula,
         "loss_unit": unit,
@@ -216,14 +226,49 @@ _COLUMNS = (
 )
 
 
-def decision_table(result: xr.Dataset) -> pd.DataFrame:
-    """A decision as a table, a row a budget and choice; budgets that are not identified have none.
+def read(result: xr.Dataset) -> Reading:
+    """What a decision says, a row a budget and choice; budgets that are not identified have none.
 
     ``expected_regret``, ``regret_q50``, ``regret_q95`` as shares of the loss, ``compute_regret_q50``, ``..._q95`` and
     ``left_over`` as shares of the budget, ``p_near``, and the flat region ``flat_low`` to ``flat_high`` of the budget.
     A size that was asked for and is not ``allowed`` by the budget or the limits has a row all the same, of NaN.
     """
     result = opened_result(result, "decide")
+    attrs, frame = result.attrs, _choices(result)
+    says = _statement(frame, attrs)
+    warnings = trust_warnings(diagnostics(result))
+    warnings += distance_warnings(result["decades_beyond"].values, result["nearest_run"].values)
+    warnings += split_warnings(result)
+    if not attrs["drift"]:
+        warnings.append("the law is taken to be exactly right: regrets are those of its parameters alone")
+    unit = UNITS[loss_unit(attrs)]
+    not_allowed, nothing = (tuple(None if one else text for one in frame["allowed"]) for text in ("not allowed", ""))
+    columns = (
+        Column("compute", "compute", compute_unit(attrs), "number"),
+        Column("choice", "choice"),
+        Column("params", "N", "parameters", "size"),
+        Column("tokens", "D", "tokens", "size", instead=not_allowed),
+        Column("tokens_per_param", "D/N", "", "number", instead=nothing),
+        Column("expected_loss", "expected loss", unit, "decimals", 4, instead=nothing),
+        Column("expected_regret", "regret", "", "percent", 2, instead=nothing),
+        Column("regret_q50", "50 / 95 %", "", "percent", 2, ("regret_q95",), nothing),
+        Column("compute_regret_q50", "compute wasted", "", "coarse percent", 2, ("compute_regret_q95",), nothing),
+        Column("p_near", "P(near N*)", "", "decimals", 2, instead=nothing),
+    )
+    return Reading(
+        "What to train, and what other choices cost",
+        frame,
+        columns,
+        says=tuple(says),
+        warnings=tuple(dict.fromkeys(warnings)),
+        notes=(units_said(attrs),),
+        about={name: attrs[name] for name in ("law", "cost", "tolerance", "factor")}
+        | {"loss_unit": unit, "statement": says},
+        rows="choices",
+    )
+
+
+def _choices(result: xr.Dataset) -> pd.DataFrame:
     rows = []
     bands = {name: _middle_and_high(result[name]) for name in ("regret", "compute_regret")}
     for i, compute in enumerate(result["compute"].values):
@@ -251,14 +296,12 @@ def _middle_and_high(draws: xr.DataArray) -> np.ndarray:
     return table
 
 
-def decision_statement(result: xr.Dataset) -> list[str]:
+def _statement(table: pd.DataFrame, attrs: Mapping[str, Any]) -> list[str]:
     """A decision in plain sentences, one a budget that is identified."""
-    result = opened_result(result, "decide")
-    table = decision_table(result)
     sentences: list[str] = []
     for compute, rows in table.groupby("compute", sort=False):
         row = rows.iloc[0]
-        flat = f"{number_text(100 * result.attrs['tolerance'])} % of the loss"
+        flat = f"{number_text(100 * attrs['tolerance'])} % of the loss"
         region = f"{'any allowed N' if row.flat_open else 'any N'} between {size_text(row.flat_low)} and "
         region += f"{size_text(row.flat_high)} costs less than {flat}"
         if row.flat_low == row.flat_high:
@@ -270,33 +313,6 @@ def decision_statement(result: xr.Dataset) -> list[str]:
             f"Expected regret {number_text(100 * row.expected_regret, 2)} % of the loss; it wastes "
             f"{number_text(round(100 * row.compute_regret_q50, 3), 2)} % of the budget, with 95 % probability below "
             f"{number_text(round(100 * row.compute_regret_q95, 3), 2)} %. "
-            f"P(N within a factor {number_text(result.attrs['factor'], 6)} of the best) = {row.p_near:.2f}."
+            f"P(N within a factor {number_text(attrs['factor'], 6)} of the best) = {row.p_near:.2f}."
         )
     return sentences
-
-
-def decision_warnings(result: xr.Dataset) -> list[str]:
-    """What speaks against a decision; an empty list when nothing is known."""
-    result = opened_result(result, "decide")
-    warnings = trust_warnings(diagnostics(result))
-    warnings += distance_warnings(result["decades_beyond"].values, result["nearest_run"].values)
-    warnings += split_warnings(result)
-    if not result.attrs["drift"]:
-        warnings.append("the law is taken to be exactly right: regrets are those of its parameters alone")
-    return warnings
-
-
-def decision_summary(result: xr.Dataset) -> dict[str, Any]:
-    """A decision for machines: ``choices`` (rows of :func:`decision_table`, null what a choice has not),
-    ``statement``, ``warnings``; of budgets that are not identified there are no choices and no statement."""
-    rows: list[Mapping[str, Any]] = decision_table(result).to_dict("records")
-    return {
-        "law": result.attrs["law"],
-        "cost": result.attrs["cost"],
-        "loss_unit": UNITS[loss_unit(result.attrs)],
-        "tolerance": result.attrs["tolerance"],
-        "factor": result.attrs["factor"],
-        "choices": [{name: None if value != value else value for name, value in row.items()} for row in rows],
-        "statement": decision_statement(result),
-        "warnings": decision_warnings(result),
-    }

@@ -9,17 +9,18 @@ import xarray as xr
 
 from bayescale.budgets.aim import SPLITS, Aim, aim_of, target_draws
 from bayescale.budgets.cost import Cost, check_rises, draw_quantities, increasing_root, parse_cost, spend, tokens_at
-from bayescale.budgets.problem import default_cost, problem_values
+from bayescale.budgets.problem import compute_unit, default_cost, problem_values
 from bayescale.budgets.screening import Beliefs, band_width, covariance, expected_width, greedy_plan, screen
 from bayescale.budgets.surface import loss_at, loss_surface
 from bayescale.errors import FitError
-from bayescale.field import number_text
+from bayescale.field import SIZES_SAID, number_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.fitting.doors import check_seed, check_whole, flag, mapping, number, opened_fit, opened_result
 from bayescale.forecasts.drift import posterior_by_scale, sample_curve
 from bayescale.forecasts.forecast import MAX_POINTS, distance_warnings, planned_runs
 from bayescale.jobs.threads import one_blas_thread
-from bayescale.runs.compute import definition_of
+from bayescale.reading import Column, Reading
+from bayescale.runs.compute import counted, definition_of
 from bayescale.study import Study, law_of
 
 GRID = 14  # sizes, and lengths, of the candidates that are made when none are given
@@ -93,6 +94,7 @@ def next_run(
     result["candidate_sd"] = ("candidate", sd_now * np.sqrt(1 - gain))
     result["gain"], result["gain_per_cost"] = ("candidate", gain), ("candidate", gain / prices)
     result.attrs = _widths(beliefs, chosen, sd_after[-1] / sd_now, seed) | {
+        "kind": "next_run",
         "law": fit.attrs["law"],
         "target": aim.text,
         "seed": int(seed),
@@ -213,18 +215,44 @@ def _scatter(fit: xr.DataTree, points: xr.Dataset) -> np.ndarray:
     return np.median(scale, axis=0)
 
 
-def next_table(result: xr.Dataset) -> pd.DataFrame:
-    """A plan as a table, a row a run in the order in which they tell most: sizes, ``cost``, ``spent``, ``sd_after``."""
+def read(result: xr.Dataset) -> Reading:
+    """What a plan says, a row a run in the order in which they tell most: sizes, ``cost``, ``spent``, ``sd_after``."""
     result = opened_result(result, "next_run")
-    table = pd.DataFrame({name: result[name].values for name in ("params", "tokens", "cost", "spent", "sd_after")})
-    table.insert(2, "tokens_per_param", table["tokens"] / table["params"])
-    table["sd_share"] = table["sd_after"] / result.attrs["sd_now"]
-    return table
+    attrs, names = result.attrs, ("params", "tokens", "cost", "spent", "sd_after")
+    frame = pd.DataFrame({name: result[name].values for name in names})
+    frame.insert(2, "tokens_per_param", frame["tokens"] / frame["params"])
+    frame.insert(0, "run", range(1, len(frame) + 1))
+    frame["sd_share"] = frame["sd_after"] / attrs["sd_now"]
+    warnings = trust_warnings(diagnostics(result))
+    warnings += distance_warnings(np.array([attrs["decades_beyond"]]), np.array([attrs["nearest_run"]]))
+    if attrs["width_after"] > 0.95 * attrs["width_now"]:
+        warnings.append("no affordable run tells much about this target: keep the money or raise the budget")
+    if not attrs["drift"]:
+        warnings.append("the law is taken to be exactly right: small runs look more telling than they are")
+    unit, says = compute_unit(attrs), _statement(result)
+    columns = (
+        Column("run", "run", "", "count"),
+        Column("params", "N", "parameters", "size"),
+        Column("tokens", "D", "tokens", "size"),
+        Column("tokens_per_param", "D/N", "", "number"),
+        Column("cost", "cost", unit, "number"),
+        Column("spent", "spent so far", unit, "number"),
+        Column("sd_share", "sd left", "", "share", 0),
+    )
+    told = ("law", "target", "budget", "cost", "sd_now", "width_now", "width_after", "effective")
+    return Reading(
+        "Runs that tell most about the target, in order",
+        frame,
+        columns,
+        says=(says,),
+        warnings=tuple(warnings),
+        notes=(f"{SIZES_SAID}. {counted(attrs)}",),
+        about={name: attrs[name] for name in told} | {"statement": says, "diagnostics": diagnostics(result)},
+        rows="plan",
+    )
 
 
-def next_statement(result: xr.Dataset) -> str:
-    """What a plan will tell, in one or two sentences."""
-    result = opened_result(result, "next_run")
+def _statement(result: xr.Dataset) -> str:
     attrs, count = result.attrs, result.sizes["run"]
     runs = "this run" if count == 1 else f"these {count} runs"
     shrink = 1 - attrs["width_after"] / attrs["width_now"]
@@ -232,31 +260,5 @@ def next_statement(result: xr.Dataset) -> str:
     return (
         f"The 90 % band of {attrs['target']} is {number_text(attrs['width_now'])} wide now; after {runs} "
         f"({number_text(float(result['spent'][-1]))} of the budget of {number_text(attrs['budget'])}) it is expected "
-        "to be "
-        f"{number_text(attrs['width_after'])} wide, {100 * shrink:.0f} % less ({how})."
+        f"to be {number_text(attrs['width_after'])} wide, {100 * shrink:.0f} % less ({how})."
     )
-
-
-def next_warnings(result: xr.Dataset) -> list[str]:
-    """What speaks against a plan; an empty list when nothing is known."""
-    result = opened_result(result, "next_run")
-    attrs = result.attrs
-    warnings = trust_warnings(diagnostics(result))
-    warnings += distance_warnings(np.array([attrs["decades_beyond"]]), np.array([attrs["nearest_run"]]))
-    if attrs["width_after"] > 0.95 * attrs["width_now"]:
-        warnings.append("no affordable run tells much about this target: keep the money or raise the budget")
-    if not attrs["drift"]:
-        warnings.append("the law is taken to be exactly right: small runs look more telling than they are")
-    return warnings
-
-
-def next_summary(result: xr.Dataset) -> dict[str, Any]:
-    """A plan for machines: ``target``, widths now and after, ``plan`` (rows of :func:`next_table`), ``warnings``."""
-    attrs = result.attrs
-    names = ("law", "target", "budget", "cost", "sd_now", "width_now", "width_after", "effective")
-    return {name: attrs[name] for name in names} | {
-        "plan": next_table(result).to_dict("records"),
-        "statement": next_statement(result),
-        "diagnostics": diagnostics(result),
-        "warnings": next_warnings(result),
-    }

@@ -10,18 +10,21 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.budgets.allocate import allocate
-from bayescale.fitting.doors import opened_fit
+from bayescale.field import SIZES_SAID
+from bayescale.fitting.diagnostics import diagnostics, trust_warnings
+from bayescale.fitting.doors import opened_fit, opened_result
+from bayescale.reading import Column, Reading
 from bayescale.runs.compute import definition_of
 
 
 @functools.cache
-def landmarks() -> tuple[dict[str, Any], ...]:
+def known_models() -> tuple[dict[str, Any], ...]:
     """The models of ``landmarks.toml``: ``name``, ``params``, ``tokens``, ``source``."""
     with open(Path(__file__).parent / "landmarks.toml", "rb") as file:
         return tuple(tomllib.load(file)["model"])
 
 
-def landmark_table(fit: xr.DataTree, *, seed: int = 0) -> pd.DataFrame:
+def landmarks(fit: xr.DataTree, *, seed: int = 0) -> pd.DataFrame:
     """How far each landmark is from the posterior optimum of its compute, if the law of a fit held for it too.
 
     Parameters
@@ -41,7 +44,7 @@ def landmark_table(fit: xr.DataTree, *, seed: int = 0) -> pd.DataFrame:
         As :func:`bayescale.allocate`.
     """
     fit = opened_fit(fit)
-    rows = landmarks()
+    rows = known_models()
     table = pd.DataFrame({"model": [row["name"] for row in rows]})
     for name in ("params", "tokens"):
         table[name] = [float(row[name]) for row in rows]
@@ -53,5 +56,29 @@ def landmark_table(fit: xr.DataTree, *, seed: int = 0) -> pd.DataFrame:
     table["decades_beyond"] = split["decades_beyond"].values
     table["identified"] = split["identified"].values
     table["source"] = [row["source"] for row in rows]
-    table.attrs = {"law": fit.attrs["law"], "diagnostics": fit.attrs["diagnostics"]}
+    table.attrs = {"kind": "landmarks", "law": fit.attrs["law"], "diagnostics": fit.attrs["diagnostics"]}
     return table
+
+
+def read(table: pd.DataFrame) -> Reading:
+    """What the landmarks say, a row a model."""
+    table = opened_result(table, "landmarks")
+    columns = (
+        Column("model", "model"),
+        Column("params", "N", "parameters", "size"),
+        Column("tokens", "D", "tokens", "size"),
+        Column("compute", "compute", "FLOP", "number", 2),
+        Column("times", "N over N*, 90 % band", "", "number band", 2,
+               instead=tuple(None if one else "not identified" for one in table["identified"])),
+        Column("decades_beyond", "decades beyond", "decades", "decimals", 1),
+        Column("source", "source of N and D"),
+    )  # fmt: skip
+    return Reading(
+        "Well-known models: how many times larger each is than the best size for its compute, if the law of these runs "
+        "held for it",
+        table,
+        columns,
+        warnings=tuple(trust_warnings(diagnostics(table))),
+        notes=(f"{SIZES_SAID}.",),
+        about={"law": table.attrs["law"]},
+    )

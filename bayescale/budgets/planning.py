@@ -20,6 +20,7 @@ from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.law import DEFAULT_LAW, law_derived, law_loss, load_law, reference_constants
 from bayescale.laws.law_file import Law
 from bayescale.laws.priors import quantile
+from bayescale.reading import Column, Reading
 
 COUNTS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 TRUTHS = 300
@@ -57,7 +58,7 @@ def plan_runs(
     -------
     DataFrame, a row a number of runs: ``runs``, ``compute`` (of all of them, 6 N D), ``sd_q05``, ``sd_q50``, ``sd_q95``
     (of the quantity, over truths drawn from the priors) and ``p_enough`` (share of the truths at which the sd is below
-    ``sd``). :func:`plan_statement` reads it. Quantities with the unit of the loss come in units of the smallest loss.
+    ``sd``). Quantities with the unit of the loss come in units of the smallest loss.
 
     Raises
     ------
@@ -92,7 +93,7 @@ def plan_runs(
         row |= {f"sd_q{round(100 * q):02d}": float(np.quantile(known, q)) for q in (0.05, 0.5, 0.95)}
         rows.append(row | {"p_enough": float((known < sd).mean())})
     table = pd.DataFrame(rows)
-    table.attrs = {"law": law.name, "quantity": quantity, "sd": sd, "noise": noise, "seed": seed}
+    table.attrs = {"kind": "plan_runs", "law": law.name, "quantity": quantity, "sd": sd, "noise": noise, "seed": seed}
     return table
 
 
@@ -144,9 +145,27 @@ def posterior_sd(law: Law, quantity: str, truths: np.ndarray, N: np.ndarray, D: 
     return np.sqrt(np.einsum("ti,ti->t", direction, np.linalg.solve(precision, direction[:, :, None])[:, :, 0]))
 
 
-def plan_statement(table: pd.DataFrame) -> str:
-    """What a plan comes to, in a sentence or two."""
+def read(table: pd.DataFrame) -> Reading:
+    """What a plan says: the sd of the quantity after so many runs, and how many are enough."""
     table = opened_result(table, "plan_runs")
+    attrs, says = table.attrs, _statement(table)
+    columns = (
+        Column("runs", "runs", "", "count"),
+        Column("compute", "compute", "FLOP", "number"),
+        Column("sd", "sd", "", "number band"),
+        Column("p_enough", f"P(sd < {number_text(attrs['sd'], 6)})", "", "decimals", 2),
+    )
+    return Reading(
+        f"sd of {attrs['quantity']} after so many runs: median and 90 % of truths drawn from the priors",
+        table,
+        columns,
+        says=(says,),
+        notes=("Compute in FLOP, of all runs together.",),
+        about={name: attrs[name] for name in ("law", "quantity", "sd", "noise", "seed")} | {"statement": says},
+    )
+
+
+def _statement(table: pd.DataFrame) -> str:
     attrs = table.attrs
     start = f"With the law '{attrs['law']}' and noise of {100 * attrs['noise']:g} %, "
     goal = f"sd({attrs['quantity']}) < {attrs['sd']:g}"
@@ -166,8 +185,3 @@ def plan_statement(table: pd.DataFrame) -> str:
         )
     more = "" if len(parts) == 2 else f"; nine in ten are not reached with {table.runs.iloc[-1]} runs"
     return f"{start}{', '.join(parts)}{more}."
-
-
-def plan_summary(table: pd.DataFrame) -> dict[str, Any]:
-    """A plan for machines: its settings, ``rows`` and ``statement``."""
-    return dict(table.attrs) | {"rows": table.to_dict("records"), "statement": plan_statement(table)}

@@ -11,12 +11,13 @@ from bayescale.budgets.cost import check_rises, draw_quantities, parse_cost, qua
 from bayescale.budgets.optimum import Limits, Problem, Split, tokens_within
 from bayescale.budgets.surface import UNIQUE, loss_surface
 from bayescale.errors import FitError
-from bayescale.field import FLOPS_PER_PARAM_TOKEN, TRAINING, clipped, names_text, number_text
+from bayescale.field import FLOPS_PER_PARAM_TOKEN, SIZES_SAID, TRAINING, clipped, names_text, number_text
 from bayescale.fitting.doors import mapping, number, numbers, what_is
 from bayescale.fitting.tree import draws_of
 from bayescale.forecasts.drift import has_drift
 from bayescale.laws.law import Law, column
-from bayescale.runs.compute import definition_of
+from bayescale.runs.compute import counted, definition_of
+from bayescale.runs.loss_unit import unit_sentence
 from bayescale.study import law_of
 
 MAX_MENU = 1000  # architectures
@@ -262,3 +263,13 @@ def forecast_inputs(problem: Problem, covariates: Mapping[str, float], D: np.nda
     if problem.surface.unique_tokens is None:
         return dict(covariates)
     return {**covariates, UNIQUE: np.minimum(problem.surface.unique_tokens, D)}
+
+
+def units_said(attrs: Mapping[str, Any]) -> str:
+    """Units of loss, size and compute of a result, in sentences."""
+    return f"{unit_sentence(attrs)} {SIZES_SAID}. {counted(attrs)}"
+
+
+def compute_unit(attrs: Mapping[str, Any]) -> str:
+    """FLOP where a result's budgets are compute as the runs count it, else nothing: the unit is that of the cost."""
+    return "FLOP" if attrs["cost"] == attrs.get("compute_counted", TRAINING) else ""

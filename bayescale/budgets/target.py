@@ -12,12 +12,13 @@ from bayescale.budgets.allocate import HELD_SHARE, labelled, without_zero_width
 from bayescale.budgets.cost import spend
 from bayescale.budgets.minimise import root
 from bayescale.budgets.optimum import Problem, Split, best_split
-from bayescale.budgets.problem import SplitOptions, budgets_of, check_scale, problem_of
+from bayescale.budgets.problem import SplitOptions, budgets_of, check_scale, compute_unit, problem_of, units_said
 from bayescale.errors import FitError
 from bayescale.field import number_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.fitting.doors import check_seed, numbers, opened_fit, opened_result
 from bayescale.forecasts.forecast import FAR_DECADES, QUANTILES
+from bayescale.reading import Column, Reading, bands
 from bayescale.runs.compute import definition_of, largest_compute
 from bayescale.runs.loss_unit import PERPLEXITY, UNITS, from_nats, loss_unit, to_nats
 
@@ -91,6 +92,7 @@ def least_compute(fit: xr.DataTree, loss: Any, *, seed: int = 0, **options: Unpa
     beyond = np.log10(np.median(training, axis=0) / largest_compute(fit))
     result["decades_beyond"] = ("target", np.maximum(0.0, beyond))
     result.attrs = {
+        "kind": "least_compute",
         "law": fit.attrs["law"],
         "seed": seed,
         "cost": problem.cost.text,
@@ -190,14 +192,13 @@ def compute_gain(
             f"the losses of one fit are in {UNITS[unit]}, of the other in {UNITS[other_unit]}: losses per byte and per "
             "token cannot be compared; measure both alike"
         )
-    count = min(len(ours), len(theirs))
     if len(ours) != len(theirs):
         raise FitError(
             f"the fits have {len(ours)} and {len(theirs)} draws: draws are compared in pairs; sample both alike"
         )
     low, high = _searched(other, problems[1])
     low, high = min(low, budgets.min() * SEARCHED[0]), max(high, budgets.max() / SEARCHED[0])
-    needed, _ = least_budget(problems[1], ours[:count], low, high)
+    needed, _ = least_budget(problems[1], ours, low, high)
     needed = np.where(np.isnan(needed), np.inf, np.where(needed <= low, 0.0, needed))
     result = xr.Dataset(
         {
@@ -212,6 +213,7 @@ def compute_gain(
     ]
     result["decades_beyond"] = ("budget", np.maximum(0.0, np.maximum(*beyond)))
     result.attrs = {
+        "kind": "compute_gain",
         "law": fit.attrs["law"],
         "other_law": other.attrs["law"],
         "source": fit.attrs["source"],
@@ -241,77 +243,6 @@ def _bands(values: xr.DataArray) -> dict[str, np.ndarray]:
         return without_zero_width(at)
 
 
-def least_compute_table(result: xr.Dataset) -> pd.DataFrame:
-    """The least budgets as a table, a row a target: quantiles of ``compute``, ``params``, ``tokens``, ``p_reached``."""
-    result = opened_result(result, "least_compute")
-    table = pd.DataFrame({"loss": result["loss"].values})
-    for name, called in COLUMNS.items():
-        for label, values in _bands(result[name]).items():
-            table[f"{called}_{label}"] = values
-    for name in ("p_reached", "identified", "why_not", "decades_beyond"):
-        table[name] = result[name].values
-    return table
-
-
-def least_compute_warnings(result: xr.Dataset) -> list[str]:
-    """What speaks against least budgets; an empty list when nothing is known."""
-    result = opened_result(result, "least_compute")
-    warnings = [*trust_warnings(diagnostics(result)), *_far(result)]
-    for loss, reason in zip(result["loss"].values, result["why_not"].values, strict=True):
-        if reason:
-            warnings.append(f"loss {number_text(loss, 6)}: not identified: {reason}")
-    return warnings
-
-
-def least_compute_summary(result: xr.Dataset) -> dict[str, Any]:
-    """Least budgets for machines: ``targets`` with quantiles (null where infinite), ``diagnostics``, ``warnings``."""
-    targets = []
-    for _, row in least_compute_table(result).iterrows():
-        entry = {name: row[name] for name in ("loss", "p_reached", "identified", "why_not", "decades_beyond")}
-        for called in COLUMNS.values():
-            entry[called] = {label: row[f"{called}_{label}"] for label in QUANTILES}
-        targets.append(entry)
-    return {
-        "law": result.attrs["law"],
-        "cost": result.attrs["cost"],
-        "loss_unit": UNITS[loss_unit(result.attrs)],
-        "targets": targets,
-        "diagnostics": diagnostics(result),
-        "warnings": least_compute_warnings(result),
-    }
-
-
-def gain_table(result: xr.Dataset) -> pd.DataFrame:
-    """Compute-equivalent gains as a table, a row a budget: quantiles of ``gain`` and ``difference``, ``p_better``."""
-    result = opened_result(result, "compute_gain")
-    table = pd.DataFrame({"compute": result["compute"].values})
-    for name in ("gain", "difference"):
-        for label, values in _bands(result[name]).items():
-            table[f"{name}_{label}"] = values
-    for name in ("p_better", "decades_beyond"):
-        table[name] = result[name].values
-    return table
-
-
-def gain_warnings(result: xr.Dataset) -> list[str]:
-    """What speaks against a compute-equivalent gain: what speaks against either fit, and the distance."""
-    result = opened_result(result, "compute_gain")
-    warnings = []
-    for name in ("diagnostics", "other_diagnostics"):
-        warnings += [text for text in trust_warnings(json.loads(result.attrs[name])) if text not in warnings]
-    return warnings + _far(result)
-
-
-def gain_summary(result: xr.Dataset) -> dict[str, Any]:
-    """Compute-equivalent gains for machines: ``budgets`` (rows of :func:`gain_table`) and ``warnings``."""
-    names = ("law", "other_law", "source", "other_source", "cost", "other_cost")
-    return {name: result.attrs[name] for name in names} | {
-        "loss_unit": UNITS[loss_unit(result.attrs)],
-        "budgets": gain_table(result).to_dict("records"),
-        "warnings": gain_warnings(result),
-    }
-
-
 def _far(result: xr.Dataset) -> list[str]:
     """These bands take the law to be right, which is the less so the farther it is carried."""
     beyond = result["decades_beyond"].values
@@ -322,3 +253,66 @@ def _far(result: xr.Dataset) -> list[str]:
         f"the farthest lies {far.max():.1f} decades of compute beyond the runs, and these bands take the law to be "
         "exactly right"
     ]
+
+
+def read_least_compute(result: xr.Dataset) -> Reading:
+    """What least budgets say, a row a target: quantiles of ``compute``, ``params``, ``tokens``, ``p_reached``."""
+    result = opened_result(result, "least_compute")
+    attrs, frame = result.attrs, pd.DataFrame({"loss": result["loss"].values})
+    for name, called in COLUMNS.items():
+        for label, values in _bands(result[name]).items():
+            frame[f"{called}_{label}"] = values
+    for name in ("p_reached", "identified", "why_not", "decades_beyond"):
+        frame[name] = result[name].values
+    warnings = [*trust_warnings(diagnostics(result)), *_far(result)]
+    for loss, reason in zip(frame["loss"], frame["why_not"], strict=True):
+        if reason:
+            warnings.append(f"loss {number_text(loss, 6)}: not identified: {reason}")
+    unit, unknown = UNITS[loss_unit(attrs)], tuple(None if one else "not identified" for one in frame["identified"])
+    columns = (
+        Column("loss", "loss", unit, "number", 6),
+        Column("compute", "least budget", compute_unit(attrs), "number band", instead=unknown),
+        Column("params", "N*", "parameters", "size band", instead=unknown),
+        Column("tokens", "D*", "tokens", "size band", instead=unknown),
+        Column("p_reached", "P(reachable)", "", "decimals", 2),
+    )
+    return Reading(
+        "Least budget for a loss: median and 90 % band; the law is taken to be exactly right",
+        frame,
+        columns,
+        warnings=tuple(warnings),
+        notes=(units_said(attrs),),
+        about={name: attrs[name] for name in ("law", "cost")} | {"loss_unit": unit, "diagnostics": diagnostics(result)},
+        rows="targets",
+        groups=bands(COLUMNS.values(), QUANTILES),
+    )
+
+
+def read_compute_gain(result: xr.Dataset) -> Reading:
+    """What gains say, a row a budget: quantiles of ``gain`` and ``difference``, ``p_better``."""
+    result = opened_result(result, "compute_gain")
+    attrs, frame = result.attrs, pd.DataFrame({"compute": result["compute"].values})
+    for name in ("gain", "difference"):
+        for label, values in _bands(result[name]).items():
+            frame[f"{name}_{label}"] = values
+    for name in ("p_better", "decades_beyond"):
+        frame[name] = result[name].values
+    reports = [json.loads(attrs[name]) for name in ("diagnostics", "other_diagnostics")]
+    warnings = dict.fromkeys(text for report in reports for text in trust_warnings(report))
+    unit = UNITS[loss_unit(attrs)]
+    columns = (
+        Column("compute", "compute", compute_unit(attrs), "number"),
+        Column("gain", "times the other needs", "", "number band"),
+        Column("difference", "difference of loss", unit, "band", 4),
+        Column("p_better", "P(better)", "", "decimals", 2),
+    )
+    names = ("law", "other_law", "source", "other_source", "cost", "other_cost")
+    return Reading(
+        "Compute-equivalent gain: how much more compute the other recipe needs for the same loss",
+        frame,
+        columns,
+        warnings=(*warnings, *_far(result)),
+        notes=(units_said(attrs),),
+        about={name: attrs[name] for name in names} | {"loss_unit": unit},
+        rows="budgets",
+    )

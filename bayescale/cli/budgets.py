@@ -28,16 +28,7 @@ from bayescale.cli.arguments import (
     split_options,
     values_given,
 )
-from bayescale.display.tables import (
-    allocation_cells,
-    approaches_cells,
-    count_cells,
-    decision_cells,
-    gain_cells,
-    least_compute_cells,
-    plan_cells,
-)
-from bayescale.display.terminal import print_json, print_loss_unit, print_table, print_warnings, say, working
+from bayescale.display.terminal import print_answer, print_json, print_readings, working
 
 
 def allocate(
@@ -60,11 +51,11 @@ def allocate(
 ) -> None:
     """The optimal split of a budget into parameters and tokens, and what a wrong one costs."""
     from bayescale.budgets.allocate import allocate as split_compute  # 'allocate' is this command
-    from bayescale.budgets.allocate import allocation_summary, allocation_table, allocation_warnings
-    from bayescale.budgets.decide import decide, decision_statement, decision_summary, decision_table, decision_warnings
+    from bayescale.budgets.allocate import read as read_allocation
+    from bayescale.budgets.decide import decide
+    from bayescale.budgets.decide import read as read_decision
     from bayescale.fitting.store import open_fit
     from bayescale.jobs.files import write_table
-    from bayescale.runs.compute import counted
 
     check_output(output, "split.csv", fit)
     options = split_options(cost, given, params, tokens, ratio, unique_tokens, menu)
@@ -74,19 +65,13 @@ def allocate(
     with working("splitting the budget", quiet or as_json):
         result = split_compute(opened, budgets, seed=seed, **options)
         decision = decide(opened, budgets, candidates=sizes, factor=factor, drift=not law_only, seed=seed, **options)
-    table = allocation_table(result)
+    splits, choices = read_allocation(result), read_decision(decision)
     if output is not None:
-        write_table(table, output)
+        write_table(splits.frame, output)
     if as_json:
-        print_json(allocation_summary(result) | {"decision": decision_summary(decision)})
+        print_json(splits.to_dict() | {"decision": choices.to_dict()})
     elif not quiet:
-        print_table(allocation_cells(table))
-        say(counted(result.attrs))
-        print_loss_unit(result.attrs)
-        if result["identified"].any():  # no advice from what the prior alone says
-            print_table(decision_cells(decision_table(decision)))
-            say("\n".join(decision_statement(decision)))
-        print_warnings(list(dict.fromkeys([*allocation_warnings(result), *decision_warnings(decision)])))
+        print_readings(splits, choices)
 
 
 def reach(
@@ -106,25 +91,13 @@ def reach(
     quiet: Quiet = False,
 ) -> None:
     """The least budget whose best split reaches a loss."""
-    from bayescale.budgets.target import (
-        least_compute,
-        least_compute_summary,
-        least_compute_table,
-        least_compute_warnings,
-    )
+    from bayescale.budgets.target import least_compute, read_least_compute
     from bayescale.fitting.store import open_fit
-    from bayescale.runs.compute import counted
 
     options = split_options(cost, given, params, tokens, ratio, unique_tokens, menu)
     with working("looking for the least budget", quiet or as_json):
         result = least_compute(open_fit(fit), numbers("--loss", loss), seed=seed, **options)
-    if as_json:
-        print_json(least_compute_summary(result))
-    elif not quiet:
-        print_table(least_compute_cells(least_compute_table(result)))
-        print_loss_unit(result.attrs)
-        say(counted(result.attrs))
-        print_warnings(least_compute_warnings(result))
+    print_answer(read_least_compute(result), as_json, quiet)
 
 
 def gain(
@@ -141,21 +114,14 @@ def gain(
     quiet: Quiet = False,
 ) -> None:
     """Compute-equivalent gain: how much more compute the other recipe needs for the same loss."""
-    from bayescale.budgets.target import compute_gain, gain_summary, gain_table, gain_warnings
+    from bayescale.budgets.target import compute_gain, read_compute_gain
     from bayescale.fitting.store import open_fit
-    from bayescale.runs.compute import counted
 
     options = split_options(cost, given, params, tokens, ratio)
     with working("comparing the frontiers", quiet or as_json):
         budgets = numbers("--compute", compute)
         result = compute_gain(open_fit(fit), open_fit(other), budgets, seed=seed, **options)
-    if as_json:
-        print_json(gain_summary(result))
-    elif not quiet:
-        print_table(gain_cells(gain_table(result)))
-        print_loss_unit(result.attrs)
-        say(counted(result.attrs))
-        print_warnings(gain_warnings(result))
+    print_answer(read_compute_gain(result), as_json, quiet)
 
 
 def approaches(
@@ -167,19 +133,12 @@ def approaches(
 ) -> None:
     """N*(C) by the envelope, by isoFLOP parabolas and by the law, side by side."""
     from bayescale.budgets.approaches import approaches as compare  # 'approaches' is this command
-    from bayescale.budgets.approaches import approaches_summary, approaches_table, approaches_warnings
+    from bayescale.budgets.approaches import read
     from bayescale.fitting.store import open_fit
-    from bayescale.runs.compute import counted
 
     with working("resampling the runs", quiet or as_json):
         result = compare(open_fit(fit), number("--compute", compute), seed=seed)
-    if as_json:
-        print_json(approaches_summary(result))
-    elif not quiet:
-        print_table(approaches_cells(approaches_table(result)))
-        say(counted(result.attrs))
-        say(result.attrs["statement"])
-        print_warnings(approaches_warnings(result))
+    print_answer(read(result), as_json, quiet)
 
 
 def next_(
@@ -200,10 +159,8 @@ def next_(
     quiet: Quiet = False,
 ) -> None:
     """Which affordable runs tell most about a target: the next one, or a plan."""
-    from bayescale.budgets.design import next_run, next_statement, next_summary, next_table, next_warnings
+    from bayescale.budgets.design import next_run, read
     from bayescale.fitting.store import open_fit
-    from bayescale.jobs.files import write_table
-    from bayescale.runs.compute import counted
 
     check_output(output, "plan.csv", fit)
     aim = {"params": params, "tokens": tokens, "compute": compute}
@@ -221,16 +178,7 @@ def next_(
             seed=seed,
             **numbers,
         )
-    table = next_table(result)
-    if output is not None:
-        write_table(table, output)
-    if as_json:
-        print_json(next_summary(result))
-    elif not quiet:
-        print_table(plan_cells(table))
-        say(next_statement(result))
-        say(counted(result.attrs))
-        print_warnings(next_warnings(result))
+    print_answer(read(result), as_json, quiet, output)
 
 
 def plan(
@@ -245,13 +193,9 @@ def plan(
     quiet: Quiet = False,
 ) -> None:
     """Before any run: how many are needed until a quantity of a law is known well enough."""
-    from bayescale.budgets.planning import plan_runs, plan_statement, plan_summary
+    from bayescale.budgets.planning import plan_runs, read
 
     ranges = {"params": limit("--params", params), "tokens": limit("--tokens", tokens)}
     with working("simulating studies", quiet or as_json):
         table = plan_runs(law, quantity=quantity, sd=sd, noise=noise, seed=seed, **ranges)
-    if as_json:
-        print_json(plan_summary(table))
-    elif not quiet:
-        print_table(count_cells(table))
-        say(plan_statement(table))
+    print_answer(read(table), as_json, quiet)

@@ -2,14 +2,15 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import xarray as xr
 
-from bayescale.budgets.allocate import allocate, allocation_summary, allocation_table, allocation_warnings
+from bayescale.budgets.allocate import allocate
+from bayescale.budgets.allocate import read as read_allocation
 from bayescale.display.figures import save_figure
 from bayescale.display.plots_loss import plot_forecast
 from bayescale.display.plots_trust import plot_calibration
@@ -19,8 +20,10 @@ from bayescale.evidence.backtest import backtest, backtest_statement, backtest_t
 from bayescale.fitting.diagnostics import fit_summary
 from bayescale.fitting.fit import fit
 from bayescale.fitting.store import save_fit
-from bayescale.forecasts.forecast import forecast, forecast_summary, forecast_table, forecast_warnings
+from bayescale.forecasts.forecast import forecast
+from bayescale.forecasts.forecast import read as read_forecast
 from bayescale.jobs.files import write_table
+from bayescale.reading import Column, Reading
 from bayescale.runs.datasets import load_dataset
 
 BELOW = 1e22  # FLOP: the runs below are fitted, those above are forecast
@@ -31,8 +34,8 @@ BUDGET = 1e23  # FLOP: the split of this budget is shown
 class Demo:
     fit: xr.DataTree
     fitted: int
-    forecasts: pd.DataFrame
-    allocation: pd.DataFrame
+    forecasts: Reading
+    allocation: Reading
     backtest: pd.DataFrame
     verdict: str
     statement: str
@@ -61,10 +64,14 @@ def run_demo(
         tree = fit(small, seed=seed)
     with step("forecasting the larger runs, splitting a budget"):
         predicted = forecast(tree, large["params"].values, large["tokens"].values, seed=seed)
-        table = forecast_table(predicted)
+        reading = read_forecast(predicted)
+        table = reading.frame
         table.insert(0, "model", large["model"].values)
         table["measured"] = large["loss"].values
-        split = allocate(tree, BUDGET, seed=seed)
+        table["in_band"] = (table.loss_q05 <= table.measured) & (table.measured <= table.loss_q95)
+        measured = (Column("measured", "measured", how="decimals"), Column("in_band", "in band", how="yes"))
+        shown = replace(reading, columns=(Column("model", "model"), *reading.columns, *measured))
+        split = read_allocation(allocate(tree, BUDGET, seed=seed))
     with step("backtest: forecasting the fitted runs' own larger half"):
         tested = backtest(small, seed=seed, horizon=1.0)
     with step("drawing, and writing the report"):
@@ -74,13 +81,13 @@ def run_demo(
         files = [
             save_fit(tree, folder / "fit.nc"),
             write_table(table, folder / "forecasts.csv"),
-            write_table(allocation_table(split), folder / "allocation.csv"),
+            write_table(split.frame, folder / "allocation.csv"),
             write_table(backtest_table(tested), folder / "backtest.csv"),
             save_figure(plot_forecast(tree, predicted, large["loss"].values), folder / "forecast.png"),
             save_figure(plot_calibration(tested), folder / "backtest.png"),
             save_report(page, folder / "report.html"),
         ]
-    held = int(((table.loss_q05 <= table.measured) & (table.measured <= table.loss_q95)).sum())
+    held = int(table.in_band.sum())
     held_law = int(((table.law_loss_q05 <= table.measured) & (table.measured <= table.law_loss_q95)).sum())
     verdict = (
         f"The 90 % band held {held} of {len(table)} larger runs, the law alone {held_law}; "
@@ -90,18 +97,18 @@ def run_demo(
     return Demo(
         fit=tree,
         fitted=small.sizes["run"],
-        forecasts=table,
-        allocation=allocation_table(split),
+        forecasts=shown,
+        allocation=split,
         backtest=backtest_table(tested),
         verdict=verdict,
         statement=backtest_statement(tested),
-        warnings=list(dict.fromkeys(forecast_warnings(predicted) + allocation_warnings(split))),
+        warnings=list(dict.fromkeys([*reading.warnings, *split.warnings])),
         files=files,
         summary={
             "fit": fit_summary(tree),
-            "forecast": forecast_summary(predicted),
+            "forecast": read_forecast(predicted).to_dict(),
             "measured": large["loss"].values.tolist(),
-            "allocation": allocation_summary(split),
+            "allocation": split.to_dict(),
             "backtest": backtest_table(tested).to_dict("records"),
             "verdict": verdict,
             "files": [str(path) for path in files],

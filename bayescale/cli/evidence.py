@@ -1,7 +1,7 @@
 """Commands about evidence: backtest, calibrate, compare."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -23,11 +23,12 @@ from bayescale.cli.arguments import (
     numbers,
     runs_given,
 )
-from bayescale.display.tables import allocation_cells, backtest_cells, calibration_cells, forecast_cells
+from bayescale.display.tables import backtest_cells, calibration_cells
 from bayescale.display.terminal import (
     print_comparison,
     print_json,
     print_read,
+    print_readings,
     print_table,
     print_warnings,
     progress_bar,
@@ -36,9 +37,6 @@ from bayescale.display.terminal import (
 )
 from bayescale.errors import InputError
 from bayescale.laws.law import DEFAULT_LAW
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 
 def backtest(
@@ -202,12 +200,14 @@ def compare(
     budgets = numbers("--compute", compute)
     chosen = laws_given(laws)
     data = runs_given(runs, column, unit, chosen)
+    from bayescale.budgets.allocate import read as read_allocation
     from bayescale.evidence.average import average_allocation, average_forecast
     from bayescale.evidence.compare import compare as compare_fits  # 'compare' is this command
     from bayescale.evidence.compare import fit_laws
     from bayescale.evidence.nested import nested_questions
     from bayescale.evidence.sensitivity import has_split, prior_sensitivity, sensitivity_summary
     from bayescale.evidence.verdict import comparison_summary, comparison_table
+    from bayescale.forecasts.forecast import read as read_forecast
     from bayescale.jobs.executors import open_executor
     from bayescale.jobs.files import write_table
     from bayescale.runs.compute import definition_of
@@ -226,37 +226,19 @@ def compare(
         answers = [answer for name in fits for answer in nested_questions(fits[name], result)]
         known = has_split(law_of(best)) and not definition_of(best).doubt
         sensitivity = prior_sensitivity(best) if known else None
-        mixed = average_forecast(fits, result["weight_forward"], *sizes, seed=seed) if params else None
-        split = average_allocation(fits, result["weight_forward"], budgets, seed=seed) if budgets else None
+        weights, mixed, split = result["weight_forward"] if forward else None, None, None
+        if params:
+            mixed = read_forecast(average_forecast(fits, weights, *sizes, seed=seed))
+        if budgets:
+            split = read_allocation(average_allocation(fits, weights, budgets, seed=seed))
     if output is not None:
         write_table(comparison_table(result).rename_axis("law").reset_index(), output)
     if as_json:
         summary = comparison_summary(result) | {"questions": [vars(answer) for answer in answers]}
         summary["sensitivity"] = None if sensitivity is None else sensitivity_summary(best, sensitivity)
-        print_json(summary | _averages_summary(mixed, split))
+        averages = {"forecast": mixed, "allocation": split}
+        print_json(summary | {name: None if one is None else one.to_dict() for name, one in averages.items()})
     elif not quiet:
         print_read(data.attrs)
         print_comparison(result, answers, sensitivity)
-        _print_averages(mixed, split)
-
-
-def _averages_summary(mixed: "xr.DataTree | None", split: "xr.Dataset | None") -> dict[str, Any]:
-    from bayescale.budgets.allocate import allocation_summary
-    from bayescale.forecasts.forecast import forecast_summary
-
-    return {
-        "forecast": None if mixed is None else forecast_summary(mixed),
-        "allocation": None if split is None else allocation_summary(split),
-    }
-
-
-def _print_averages(mixed: "xr.DataTree | None", split: "xr.Dataset | None") -> None:
-    from bayescale.budgets.allocate import allocation_table, allocation_warnings
-    from bayescale.forecasts.forecast import forecast_table, forecast_warnings
-
-    if mixed is not None:
-        print_table(forecast_cells(forecast_table(mixed), None))
-        print_warnings(forecast_warnings(mixed))
-    if split is not None:
-        print_table(allocation_cells(allocation_table(split)))
-        print_warnings(allocation_warnings(split))
+        print_readings(*(one for one in (mixed, split) if one is not None))

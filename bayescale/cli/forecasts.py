@@ -18,8 +18,7 @@ from bayescale.cli.arguments import (
     number,
     numbers,
 )
-from bayescale.display.tables import forecast_cells
-from bayescale.display.terminal import print_json, print_loss_unit, print_table, print_warnings
+from bayescale.display.terminal import print_answer
 
 
 def forecast(
@@ -38,8 +37,7 @@ def forecast(
     """Credible bands for the loss of runs not yet made."""
     from bayescale.fitting.store import open_fit
     from bayescale.forecasts.forecast import forecast as forecast_runs  # 'forecast' is this command
-    from bayescale.forecasts.forecast import forecast_summary, forecast_table, forecast_warnings
-    from bayescale.jobs.files import write_table
+    from bayescale.forecasts.forecast import read
 
     check_output(output, "forecast.csv", fit)
     goal = number("--target", target)
@@ -50,12 +48,4 @@ def forecast(
         covariates=named_numbers("--at", at),
         seed=seed,
     )
-    table = forecast_table(tree, target=goal)
-    if output is not None:
-        write_table(table, output)
-    if as_json:
-        print_json(forecast_summary(tree, target=goal))
-    elif not quiet:
-        print_table(forecast_cells(table, goal))
-        print_loss_unit(tree.attrs)
-        print_warnings(forecast_warnings(tree))
+    print_answer(read(tree, target=goal), as_json, quiet, output)

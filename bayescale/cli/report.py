@@ -19,7 +19,8 @@ from bayescale.cli.arguments import (
     number,
     numbers,
 )
-from bayescale.display.tables import allocation_cells, backtest_cells, forecast_cells
+from bayescale.display.table import table_of
+from bayescale.display.tables import backtest_cells
 from bayescale.display.terminal import print_json, print_table, print_warnings, progress_bar, say, working
 
 
@@ -105,10 +106,10 @@ def demo(
         print_json(result.summary)
     elif not quiet:
         say(f"Fitted {result.fitted} runs below 1e22 FLOP with the law '{result.fit.attrs['law']}'.")
-        print_table(forecast_cells(result.forecasts, None))
+        print_table(table_of(result.forecasts))
         say(result.verdict)
         print_table(backtest_cells(result.backtest))
         say(result.statement)
-        print_table(allocation_cells(result.allocation))
+        print_table(table_of(result.allocation))
         print_warnings(result.warnings)
         say("Written: " + ", ".join(str(path) for path in result.files))

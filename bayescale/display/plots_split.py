@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from bayescale.budgets.allocate import allocate
-from bayescale.budgets.landmarks import landmark_table
+from bayescale.budgets.landmarks import landmarks
 from bayescale.budgets.problem import problem_of
 from bayescale.budgets.surface import loss_at
 from bayescale.display.figures import (
@@ -188,7 +188,7 @@ def plot_landmarks(fit: xr.DataTree) -> "Figure":
     import matplotlib.pyplot as plt
 
     fit = opened_fit(fit)
-    table, definition = landmark_table(fit), definition_of(fit)
+    table, definition = landmarks(fit), definition_of(fit)
     data, (dots, count) = fit["constant_data"], _dots(fit)
     largest = float(data["compute"].max())
     low = min(float(data["compute"].min()), table["compute"].min()) / 2

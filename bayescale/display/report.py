@@ -25,7 +25,6 @@ from bayescale.display.report_evidence import (
     trust_part,
 )
 from bayescale.display.report_parts import Asked, answer, forecast_part, or_none, sensitivity, split_part, verdict
-from bayescale.display.terminal import plain
 from bayescale.errors import FitError
 from bayescale.evidence.sensitivity import has_split
 from bayescale.field import number_text, printable, size_text
@@ -36,6 +35,7 @@ from bayescale.forecasts.pointwise import forecast_each
 from bayescale.jobs.files import write_file
 from bayescale.laws.law import Law, column, size_column
 from bayescale.laws.references import METHOD, bibtex, cited
+from bayescale.reading import plain
 from bayescale.runs.compute import definition_of, largest_compute
 from bayescale.runs.loss_unit import NATS_IN, PERPLEXITY, UNITS, from_nats, loss_unit, to_nats, unit_sentence
 from bayescale.study import law_of

@@ -1,23 +1,25 @@
 """The parts of a report as plain sentences and tables: what the page says, before it is a page."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from bayescale.budgets.allocate import allocation_table, allocation_warnings
+from bayescale.budgets.allocate import read as read_allocation
 from bayescale.budgets.approaches import approaches
-from bayescale.budgets.decide import decision_statement, decision_table, decision_warnings
-from bayescale.budgets.landmarks import landmark_table
-from bayescale.display.table import band_text, number_band_text, size_band_text
-from bayescale.display.tables import decision_cells
+from bayescale.budgets.decide import read as read_decision
+from bayescale.budgets.landmarks import landmarks
+from bayescale.budgets.landmarks import read as read_landmarks
+from bayescale.display.table import band_text, size_band_text, table_of
 from bayescale.errors import FitError
 from bayescale.evidence.sensitivity import has_split, prior_sensitivity, sensitivity_warnings
 from bayescale.field import number_text, quantity_text, size_text, symbol
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
-from bayescale.forecasts.forecast import FAR_DECADES, forecast_table, forecast_warnings
+from bayescale.forecasts.forecast import FAR_DECADES
+from bayescale.forecasts.forecast import read as read_forecast
+from bayescale.reading import Reading
 from bayescale.study import law_of
 
 Part = dict[str, Any]
@@ -77,11 +79,11 @@ def verdict(fit: xr.DataTree, splits, decision, forecasts, sensitive: Any) -> Pa
     stop = stop or any(note["code"] in WORTHLESS for note in report.get("noted", ()))
     sentences = list(trust_warnings(report))
     for tree in trees:
-        sentences += forecast_warnings(tree)
+        sentences += read_forecast(tree).warnings
     for split in splits:
-        sentences += allocation_warnings(split)
+        sentences += read_allocation(split).warnings
     if decision is not None:
-        sentences += decision_warnings(decision)
+        sentences += read_decision(decision).warnings
     if sensitive is not None and not report["collinear"]:
         sentences += sensitivity_warnings(sensitive)
     said = list(dict.fromkeys(sentence[:1].upper() + sentence[1:].rstrip(".") + "." for sentence in sentences))
@@ -99,7 +101,7 @@ def answer(fit: xr.DataTree, asked: Asked, splits, decision, forecasts) -> list[
     observed = law_of(fit).observed.column
     sentences = []
     for name, tree in forecasts:
-        row = forecast_table(tree, target=asked.target).iloc[0]
+        row = read_forecast(tree, target=asked.target).frame.iloc[0]
         band = f"{row[f'{observed}_q50']:.3f}, with 90 % probability between {row[f'{observed}_q05']:.3f} and "
         band += f"{row[f'{observed}_q95']:.3f}"
         if asked.target is not None:
@@ -112,7 +114,7 @@ def answer(fit: xr.DataTree, asked: Asked, splits, decision, forecasts) -> list[
             sentences.append(f"A run of {what} is forecast to end at a {observed} of {band}.")
     lead = len(sentences)
     for i, split in enumerate(splits):
-        row = forecast_table(forecasts[lead + i][1], target=asked.target).iloc[0]
+        row = read_forecast(forecasts[lead + i][1], target=asked.target).frame.iloc[0]
         budget = f"{number_text(float(split['compute'].values[0]))} FLOP"
         loss = f"{row['loss_q50']:.3f}, with 90 % probability between {row['loss_q05']:.3f} and {row['loss_q95']:.3f}"
         if asked.target is not None:
@@ -133,7 +135,7 @@ def answer(fit: xr.DataTree, asked: Asked, splits, decision, forecasts) -> list[
             )
             continue
         low, high = (float(decision[f"flat_{end}"].values[i]) for end in ("low", "high"))
-        alone = allocation_table(split).iloc[0]
+        alone = read_allocation(split).frame.iloc[0]
         sentences.append(
             f"For {budget}, train {size_text(row['params'])} parameters on {size_text(row['tokens'])} tokens: the loss "
             f"is forecast to end at {loss}. Any size between {size_text(low)} and {size_text(high)} costs less than "
@@ -149,7 +151,7 @@ def forecast_part(forecasts, asked: Asked) -> Part:
     parts = ("params", "drift", "noise") if any(tree.attrs["drift"] for _, tree in forecasts) else ("params", "noise")
     observed = forecasts[0][1].attrs["observed"] if forecasts else "loss"
     for name, tree in forecasts:
-        row = forecast_table(tree, target=asked.target).iloc[0]
+        row = read_forecast(tree, target=asked.target).frame.iloc[0]
         inputs = [key for key in tree["predictions_constant_data"].data_vars if key in row and key not in
                   ("decades_beyond", "nearest_run", "elpd") and not str(key).startswith("share_")]  # fmt: skip
         if {"params", "tokens"} <= set(inputs):
@@ -172,51 +174,28 @@ def forecast_part(forecasts, asked: Asked) -> Part:
     }
 
 
+def part(reading: Reading) -> Part:
+    """The table of a reading, for the page."""
+    shown = table_of(reading)
+    return {"caption": shown.title, "header": shown.header, "rows": shown.rows, "notes": list(reading.says)}
+
+
 def split_part(fit: xr.DataTree, asked: Asked, splits, decision) -> Part:
-    rows = []
+    tables = []
     for split in splits:
-        row = allocation_table(split).iloc[0]
-        known = bool(row["identified"])
-        cells = [
-            size_band_text(row, "params"),
-            size_band_text(row, "tokens"),
-            number_band_text(row, "tokens_per_param"),
-        ]
-        cells += [number_band_text(row, "a") if "a_q50" in row else ""]
-        shown = cells if known else ["not identified"] * 3 + [""]
-        compute = number_text(row["compute"])
-        rows.append([compute, *shown, band_text(row, "loss"), f"{row['decades_beyond']:.2f}"])
-    choices = decision_cells(decision_table(decision))
-    part = {
-        "caption": "Best splits: median and 90 % band; N* and D* take the law to be exactly right",
-        "header": ["compute [FLOP]", "N*", "D*", "tokens per parameter", "exponent of N*", "loss there",
-                   "decades beyond"],
-        "rows": rows,
-        "notes": decision_statement(decision),
-        "choices": {"caption": choices.title, "header": choices.header, "rows": choices.rows},
+        reading = read_allocation(split)
+        tables.append(part(replace(reading, columns=tuple(one for one in reading.columns if one.key != "held"))))
+    choices = part(read_decision(decision))
+    whole = {
+        **tables[0],
+        "rows": [row for one in tables for row in one["rows"]],
+        "notes": choices["notes"],
+        "choices": choices,
         "approaches": "",
         "landmarks": {"caption": "", "header": [], "rows": []},
-    }  # fmt: skip
+    }
     if has_split(law_of(fit)):
         ways = or_none(lambda: approaches(fit, float(asked.budgets[0]), seed=asked.seed))
-        part["approaches"] = "" if ways is None else ways.attrs["statement"]
-        part["landmarks"] = or_none(lambda: _landmarks_part(fit)) or part["landmarks"]
-    return part
-
-
-def _landmarks_part(fit: xr.DataTree) -> Part:
-    rows = []
-    for row in landmark_table(fit).itertuples():
-        times = (
-            f"{number_text(row.times_q50, 2)} [{number_text(row.times_q05, 2)}, {number_text(row.times_q95, 2)}]"
-            if row.identified
-            else "not identified"
-        )
-        rows.append([row.model, size_text(row.params), size_text(row.tokens), number_text(row.compute, 2),
-                     times, f"{row.decades_beyond:.1f}", row.source])  # fmt: skip
-    return {
-        "caption": "Well-known models: how many times larger each is than the best size for its compute, if the law of "
-        "these runs held for it",
-        "header": ["model", "N", "D", "compute", "N over N*, 90 % band", "decades beyond", "source of N and D"],
-        "rows": rows,
-    }
+        whole["approaches"] = "" if ways is None else ways.attrs["statement"]
+        whole["landmarks"] = or_none(lambda: part(read_landmarks(landmarks(fit)))) or whole["landmarks"]
+    return whole

@@ -1,12 +1,13 @@
 """A table as people see it: round numbers with their bands; text in a terminal, HTML in a notebook."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
 
 from bayescale.field import number_text, printable, quantity_text, size_text
+from bayescale.reading import Column, Reading
 
 WORDS = {"prior", "meaning", "choice", "held by", "kind"}  # columns of words; all others but the first hold numbers
 
@@ -19,6 +20,7 @@ class Table:
     ----------
     title : what the table shows and how its numbers are to be read
     header, rows : the cells
+    words : which columns hold words and not numbers
     notes : sentences that belong to it
     warnings : what speaks against its numbers
     """
@@ -26,6 +28,7 @@ class Table:
     title: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    words: tuple[bool, ...]
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -39,11 +42,6 @@ class Table:
         return printable("\n".join([*lines, *self.notes, *(f"warning: {text}" for text in self.warnings)]))
 
     __repr__ = __str__
-
-    @property
-    def words(self) -> tuple[bool, ...]:
-        """Which columns hold words and not numbers."""
-        return tuple(i == 0 or name in WORDS for i, name in enumerate(self.header))
 
     def _repr_html_(self) -> str:
         """HTML without colours of its own but for the rule beside warnings: it reads on light and on dark pages."""
@@ -77,7 +75,22 @@ def _escaped(text: str) -> str:
 
 
 def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    return Table(title, tuple(header), tuple(map(tuple, rows)))
+    words = tuple(i == 0 or name in WORDS for i, name in enumerate(header))
+    return Table(title, tuple(header), tuple(map(tuple, rows)), words)
+
+
+def table_of(reading: Reading) -> Table:
+    """A reading as people see it: its columns, what it says and rests on, its warnings."""
+    columns, frame = reading.columns, reading.frame.to_dict("records")
+    rows = tuple(tuple(_cell(one, row, i) for one in columns) for i, row in enumerate(frame))
+    words = tuple(i == 0 or one.how == "text" for i, one in enumerate(columns))
+    header = tuple(one.heading for one in columns)
+    return Table(reading.title, header, rows, words, (*reading.says, *reading.notes), reading.warnings)
+
+
+def _cell(column: Column, row: dict[str, Any], i: int) -> str:
+    instead = column.instead[i] if column.instead else None
+    return WRITERS[column.how](row, column) if instead is None else instead
 
 
 # ---- numbers ---------------------------------------------------------------------------------------------------------
@@ -105,7 +118,34 @@ def size_band_text(row: Any, name: str) -> str:
     return f"{size_text(row[f'{name}_q50'])} [{size_text(row[f'{name}_q05'])}, {size_text(row[f'{name}_q95'])}]"
 
 
-def number_band_text(row: Any, name: str) -> str:
+def number_band_text(row: Any, name: str, digits: int = 3) -> str:
     """Median and band, or the median alone where a limit leaves none."""
     middle, low, high = (row[f"{name}_{label}"] for label in ("q50", "q05", "q95"))
-    return f"{number_text(middle)} [{number_text(low)}, {number_text(high)}]" if low == low else number_text(middle)
+    text = number_text(middle, digits)
+    return f"{text} [{number_text(low, digits)}, {number_text(high, digits)}]" if low == low else text
+
+
+def _percents(row: Any, column: Column, decimals: float) -> str:
+    shares = [100 * row[name] for name in (column.key, *column.also)]
+    shares = shares if decimals == math.inf else [round(share, int(decimals)) for share in shares]
+    return " / ".join(number_text(share, column.digits) for share in shares) + " %"
+
+
+# how a column is written: from a row of the frame, and the column
+WRITERS: dict[str, Callable[[Any, Column], str]] = {
+    "text": lambda row, one: str(row[one.key]),
+    "yes": lambda row, one: "yes" if row[one.key] else "no",
+    "number": lambda row, one: number_text(row[one.key], one.digits),
+    "decimals": lambda row, one: f"{row[one.key]:.{one.digits}f}",
+    "count": lambda row, one: f"{row[one.key]:.0f}",
+    "percent": lambda row, one: _percents(row, one, math.inf),
+    "coarse percent": lambda row, one: _percents(row, one, 3),  # of a percent: what is less is nothing
+    "share": lambda row, one: f"{100 * row[one.key]:.{one.digits}f} %",
+    "size": lambda row, one: size_text(row[one.key]),
+    "quantity": lambda row, one: quantity_text(one.key, row[one.key]),
+    "decades": lambda row, one: f"{row[one.key]:.2f} dec",
+    "band": lambda row, one: band_text(row, one.key, one.digits),
+    "number band": lambda row, one: number_band_text(row, one.key, one.digits),
+    "size band": lambda row, one: size_band_text(row, one.key),
+    "shares": lambda row, one: "/".join(f"{100 * row[name]:.0f}" for name in (one.key, *one.also)) + " %",
+}

@@ -2,15 +2,17 @@
 
 import io
 import json
-import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from bayescale.display.table import Table
+from bayescale.display.table import Table, table_of
 from bayescale.display.tables import comparison_cells, derived_cells, fit_cells, fit_sentences, priors_cells
 from bayescale.field import number_text, printable, quantity_text
+from bayescale.jobs.files import write_table
+from bayescale.reading import Reading, plain
 from bayescale.runs.loss_unit import NATS, UNITS
 
 
@@ -51,19 +53,6 @@ def print_json(value: Any) -> None:
     say(json.dumps(plain(value), indent=2, allow_nan=False))
 
 
-def plain(value: Any) -> Any:
-    """JSON has no NaN and no infinity: they become null."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if hasattr(value, "item"):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
 def print_warnings(warnings: Sequence[str]) -> None:
     for warning in warnings:
         say(f"warning: {warning}", file=sys.stderr)
@@ -90,6 +79,28 @@ def print_table(table: Table) -> None:
     page = io.StringIO()
     Console(file=page, highlight=False, markup=False, emoji=False, width=400).print(shown)
     say(f"{table.title}\n{page.getvalue().rstrip()}")
+
+
+def print_readings(*readings: Reading) -> None:
+    """Tables and sentences one after the other, then the warnings of all; nothing is said twice."""
+    said: list[str] = []
+    for reading in readings:
+        print_table(table_of(reading))
+        for text in (*reading.says, *reading.notes):
+            if text not in said:
+                say(text)
+                said.append(text)
+    print_warnings(list(dict.fromkeys(text for reading in readings for text in reading.warnings)))
+
+
+def print_answer(reading: Reading, as_json: bool, quiet: bool, output: Path | None = None) -> None:
+    """The answer of a command: its numbers into a file, if one was asked for, and as JSON or in words."""
+    if output is not None:
+        write_table(reading.frame, output)
+    if as_json:
+        print_json(reading.to_dict())
+    elif not quiet:
+        print_readings(reading)
 
 
 def print_fit(tree: Any) -> None:

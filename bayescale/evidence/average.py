@@ -79,6 +79,7 @@ def average_forecast(
     points = points.assign({f"share_{name}": ("point", np.asarray(value)) for name, value in shares.items()})
     tree = xr.DataTree.from_dict({"predictions": mixed, "predictions_constant_data": points})
     tree.attrs = _attributes(fits, weights, seed) | {
+        "kind": "forecast",
         "observed": law.observed.column,
         **words_of(law),
         "drift": int(has_drift(law)),

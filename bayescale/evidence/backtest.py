@@ -113,7 +113,7 @@ def backtest(
     dataset["failed"] = (("law", "cut"), failed.reshape(grid))
     below = [int((runs[size] <= edge).sum()) for edge in cuts]
     dataset["learnt_from"] = ("cut", below)
-    dataset.attrs = {"source": runs.attrs["source"], "read": runs.attrs["read"], "size": size}
+    dataset.attrs = {"kind": "backtest", "source": runs.attrs["source"], "read": runs.attrs["read"], "size": size}
     dataset.attrs |= {"seed": seed, "horizon": horizon}
     return dataset
 

@@ -133,7 +133,7 @@ def calibrate(
     tasks = [_Simulation(study, truth, joined, draws, once, seed, i) for i, truth in enumerate(truths)]
     where = {"folder": folder, "name": _file_name, "read": _kept, "write": _write}
     found = run_kept(_simulate, tasks, **where, executor=executor, progress=progress)
-    return _gathered(study, found, draws=draws, once=int(once), seed=seed, kind="posterior" if joined else "prior")
+    return _gathered(study, found, draws=draws, once=int(once), seed=seed, truths="posterior" if joined else "prior")
 
 
 # ---- where the parameters come from ---------------------------------------------------------------------------------
@@ -318,6 +318,7 @@ def _gathered(study: Study, found: list[Any], **attrs: Any) -> xr.Dataset:
     for part in ("status", "why"):
         result[part] = ("simulation", np.array([one[part] for one in plain], dtype=object))
     about = {
+        "kind": "calibrate",
         "law": law.name,
         "noise": study.scatter.noise,
         "source": runs.attrs["source"],

@@ -58,7 +58,7 @@ def calibration_statement(result: xr.Dataset, *, level: float = LEVEL) -> str:
     if used.empty:
         return f"Law '{attrs['law']}': no fit of a simulation converged, so that nothing can be said."
     inside, worst = int(used.inside.sum()), used.loc[used.p.idxmin()]
-    where = "the law's priors" if attrs["kind"] == "prior" else f"the posterior of {attrs['source']}"
+    where = "the law's priors" if attrs["truths"] == "prior" else f"the posterior of {attrs['source']}"
     said = (
         f"Law '{attrs['law']}', parameters from {where}, {attrs['runs']} runs a simulation: the ranks of {inside} of "
         f"{len(used)} quantities stay within the simultaneous {100 * (1 - level):g} % band (smallest p "

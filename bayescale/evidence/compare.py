@@ -153,6 +153,7 @@ def compare(
     result = result.assign_coords(run=runs["run"].values)
     result.attrs.pop("diagnostics", None)  # of one law
     result.attrs |= {
+        "kind": "compare",
         "source": runs.attrs["source"],
         "rows": runs.attrs["rows"],
         "read": runs.attrs.get("read", "{}"),

@@ -114,6 +114,7 @@ def loo(
         },
         coords={} if groups is None else {"group": labels, "member": ("run", members)},
         attrs={
+            "kind": "loo",
             "law": fit.attrs["law"],
             "good_k": good_k,
             "not_mended": "; ".join(dict.fromkeys(why)),

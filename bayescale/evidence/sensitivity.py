@@ -91,7 +91,7 @@ def prior_sensitivity(
         row["decided_by"] = "runs" if not by_prior else "both" if by_runs else "prior"
         rows.append(row | {"says": _plain(row)})
     table = pd.DataFrame(rows)
-    table.attrs = {"law": law.name, "diagnostics": fit.attrs["diagnostics"]}
+    table.attrs = {"kind": "prior_sensitivity", "law": law.name, "diagnostics": fit.attrs["diagnostics"]}
     return table
 
 

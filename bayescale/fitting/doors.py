@@ -3,7 +3,6 @@
 import math
 import numbers as kinds
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,52 +13,27 @@ from bayescale.errors import FitError
 from bayescale.field import clipped, shown
 from bayescale.fitting.saved import damage_of
 from bayescale.laws.law_file import Law
+from bayescale.reading import KINDS
 
 # ---- fits and results ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Result:
-    """How what a function returned is told from everything else: a variable that only it holds, and its dimensions."""
-
-    variable: str
-    dims: tuple[str, ...]
-
-
 SEED_MAX = 2**63 - 1  # of a number in a NetCDF file
-# by the function that returns it; the first whose variable is found tells
-RESULTS = {
-    "compare": Result("elpd_i", ("law",)),
-    "backtest": Result("learnt_from", ("law", "cut", "run")),
-    "calibrate": Result("rank", ("quantity", "simulation")),
-    "decide": Result("expected_regret", ("budget", "choice")),
-    "least_compute": Result("p_reached", ("chain", "draw", "target")),
-    "compute_gain": Result("p_better", ("chain", "draw", "budget")),
-    "approaches": Result("approach", ("approach",)),
-    "next_run": Result("candidate_sd", ("run", "candidate")),
-    "allocate": Result("why_not", ("chain", "draw", "budget")),
-    "reproduce": Result("apart", ("quantity",)),
-}
-# the same for trees, by a group, and for data frames, by a column
-GROUPS = {"predictions": "forecast", "posterior": "fit"}
-COLUMNS = {"p_enough": "plan_runs", "decided_by": "prior_sensitivity"}
 OURS = {"law_text", "bayescale_format"}  # attributes that no tree of others has
-MAY_BE_EMPTY = {"reproduce"}  # of other runs nothing is made again
 
 
 def kind_of(given: Any) -> str | None:
     """Which kind of thing a caller gave: "fit", "runs", "law", or the function that returned it; None if unknown."""
-    if isinstance(given, xr.DataTree):
-        return next((kind for group, kind in GROUPS.items() if group in given.children), None)
     if isinstance(given, Law):
         return "law"
-    if isinstance(given, pd.DataFrame):
-        return next((kind for column, kind in COLUMNS.items() if column in given), None)
-    if isinstance(given, xr.Dataset):
-        if set(given.dims) == {"run"} and "source" in given.attrs:
-            return "runs"
-        return next((kind for kind, result in RESULTS.items() if result.variable in given.variables), None)
-    return None
+    if not isinstance(given, xr.DataTree | xr.Dataset | pd.DataFrame):
+        return None
+    kind = given.attrs.get("kind")
+    if isinstance(kind, str) and kind in KINDS:
+        return kind
+    if isinstance(given, xr.DataTree):
+        return "fit" if "posterior" in given.children else None
+    return "runs" if isinstance(given, xr.Dataset) and set(given.dims) == {"run"} and "source" in given.attrs else None
 
 
 def what_is(given: Any) -> str:
@@ -119,13 +93,11 @@ def opened_result(given: Any, maker: str) -> Any:
     """
     if kind_of(given) != maker:
         raise FitError(f"what {maker}(...) returns is expected, not {what_is(given)}")
-    if maker in RESULTS and maker not in MAY_BE_EMPTY:
-        without = [dim for dim in RESULTS[maker].dims if not given.sizes.get(dim)]
-        if without:
-            raise FitError(
-                f"what {maker}(...) returns is expected whole, this has nothing along '{without[0]}'; select with a "
-                f"list, isel({without[0]}=[0]), so that the dimension stays"
-            )
+    if without := [dim for dim in KINDS[maker] if not given.sizes.get(dim)]:
+        raise FitError(
+            f"what {maker}(...) returns is expected whole, this has nothing along '{without[0]}'; select with a "
+            f"list, isel({without[0]}=[0]), so that the dimension stays"
+        )
     if maker == "forecast" and "predictions_constant_data" not in given.children:
         raise FitError("what forecast(...) returns is expected whole, this has no group predictions_constant_data")
     return given

@@ -100,7 +100,13 @@ def _result(
         verdict = "same_bits"
     else:
         verdict = "same_within_error" if (result["apart"] <= APART_MAX).all() else "different"
-    about = {"source": tree.attrs["source"], "read": read, "law": tree.attrs["law"], "verdict": verdict}
+    about = {
+        "kind": "reproduce",
+        "source": tree.attrs["source"],
+        "read": read,
+        "law": tree.attrs["law"],
+        "verdict": verdict,
+    }
     about["law_differs"] = [note["text"] for note in changed_law(law_of(tree))]
     result.attrs = about | {"runs_differ": runs_differ, "versions_differ": changed}
     result.attrs["statement"] = _statement(result)

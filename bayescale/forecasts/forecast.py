@@ -9,7 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.errors import FitError
-from bayescale.field import listed, number_text, symbol
+from bayescale.field import SIZES_SAID, listed, number_text, symbol
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.fitting.doors import check_seed, mapping, number, numbers, opened_fit, opened_result
 from bayescale.forecasts.drift import (
@@ -24,8 +24,9 @@ from bayescale.forecasts.drift import (
 )
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.law import NO_SIZE, Law, column, loss_given, positive_columns, size_column
+from bayescale.reading import Column, Reading, bands
 from bayescale.runs.compute import definition_of, largest_compute
-from bayescale.runs.loss_unit import UNITS, in_unit, loss_unit, to_nats
+from bayescale.runs.loss_unit import UNITS, in_unit, loss_unit, to_nats, unit_sentence
 from bayescale.study import Study, law_of
 
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}  # the 90 % and 50 % equal-tailed bands
@@ -111,6 +112,7 @@ def forecast(
         }
     )
     tree.attrs = {
+        "kind": "forecast",
         "law": law.name,
         "observed": law.observed.column,
         **words_of(law),
@@ -261,33 +263,6 @@ def quantiles(draws: xr.DataArray) -> dict[str, np.ndarray]:
     return {name: values.values[i] for i, name in enumerate(QUANTILES)}
 
 
-def forecast_table(tree: xr.DataTree, *, target: float | None = None) -> pd.DataFrame:
-    """A forecast as a table, a row a point.
-
-    Columns: ``params``, ``tokens``, ``compute`` and other inputs, ``decades_beyond``, quantiles of both parts
-    (``loss_q05`` ...), ``share_params``, ``share_drift``, ``share_noise``, and with ``target`` also ``p_reach`` =
-    P(loss <= target). ``loss_q95`` is the loss exceeded with 5 % probability. A law of an accuracy has
-    ``accuracy_q05`` ... in their place.
-    """
-    tree = opened_result(tree, "forecast")
-    points = tree["predictions_constant_data"].to_dataset()
-    table = points.to_dataframe().reset_index(drop=True)
-    for name in _parts(tree):
-        for label, values in quantiles(tree["predictions"][name]).items():
-            table[f"{name}_{label}"] = values
-    if target is not None:
-        table["p_reach"] = probability_to_reach(tree, target)
-    return table
-
-
-def _parts(tree: xr.DataTree) -> tuple[str, str]:
-    return f"law_{tree.attrs['observed']}", tree.attrs["observed"]
-
-
-def _unit(tree: xr.DataTree) -> dict[str, str]:
-    return {"loss_unit": UNITS[loss_unit(tree.attrs)]} if tree.attrs["observed"] == "loss" else {}
-
-
 def probability_to_reach(tree: xr.DataTree, target: float) -> np.ndarray:
     """P(loss <= target), of whatever the law explains, at every point of a forecast [point].
 
@@ -304,29 +279,6 @@ def probability_to_reach(tree: xr.DataTree, target: float) -> np.ndarray:
         above=0.0 if observed == "loss" else -math.inf,
     )
     return (tree["predictions"][observed] <= target).mean(("chain", "draw")).values
-
-
-def forecast_warnings(tree: xr.DataTree) -> list[str]:
-    """Why a forecast may deserve less trust than its band says; an empty list when nothing is known against it."""
-    tree = opened_result(tree, "forecast")
-    points = tree["predictions_constant_data"]
-    warnings = trust_warnings(diagnostics(tree))
-    words = {"size": tree.attrs["size"], "inputs": tree.attrs["inputs"], "checked": bool(tree.attrs["drift"])}
-    warnings += distance_warnings(points["decades_beyond"].values, points["nearest_run"].values, **words)
-    if np.isnan(points["decades_beyond"].values).all():
-        warnings.append(f"{NO_SIZE}: how far a point lies beyond the runs is not told")
-    if not tree.attrs["drift"]:
-        warnings.append(
-            f"the bands of {tree.attrs['observed']} hold the law and its noise only: how far such laws go wrong beyond "
-            "the data has not been learnt, so they are too narrow there"
-        )
-    ess = float(tree.attrs["drift_ess"])
-    if ess < DRIFT_ESS_MIN:
-        warnings.append(
-            f"the draws with drift rest on {ess:.0f} effective importance draws (at least {DRIFT_ESS_MIN:.0f} are "
-            "wanted): band edges may be off by several percent of the width"
-        )
-    return warnings
 
 
 def words_of(law: Law) -> dict[str, str]:
@@ -358,26 +310,77 @@ def distance_warnings(
     return warnings
 
 
-def forecast_summary(tree: xr.DataTree, *, target: float | None = None) -> dict[str, Any]:
-    """A forecast for machines: ``points`` (sizes, quantiles of ``law_loss`` and ``loss``, shares of the variance,
-    with ``target`` also ``p_reach``), ``diagnostics`` of the fit and ``warnings``."""
-    table = forecast_table(tree, target=target)
-    plain = [name for name in tree["predictions_constant_data"].data_vars if not str(name).startswith("share_")]
-    points = []
-    for _, row in table.iterrows():
-        point = {name: row[name] for name in plain}
-        for name in _parts(tree):
-            point[name] = {label: row[f"{name}_{label}"] for label in QUANTILES}
-        point["share_of_variance"] = {
-            name.removeprefix("share_"): row[name] for name in table if name.startswith("share_")
-        }
-        if target is not None:
-            point |= {"target": target, "p_reach": row["p_reach"]}
-        points.append(point)
-    return {
-        "law": tree.attrs["law"],
-        **_unit(tree),
-        "points": points,
-        "diagnostics": diagnostics(tree),
-        "warnings": forecast_warnings(tree),
-    }
+def read(tree: xr.DataTree, *, target: float | None = None) -> Reading:
+    """What a forecast says, a row a point.
+
+    Columns: ``params``, ``tokens``, ``compute`` and other inputs, ``decades_beyond``, quantiles of both parts
+    (``loss_q05`` ...), ``share_params``, ``share_drift``, ``share_noise``, and with ``target`` also ``p_reach`` =
+    P(loss <= target). ``loss_q95`` is the loss exceeded with 5 % probability. A law of an accuracy has
+    ``accuracy_q05`` ... in their place.
+    """
+    tree = opened_result(tree, "forecast")
+    observed, points = tree.attrs["observed"], tree["predictions_constant_data"].to_dataset()
+    frame = points.to_dataframe().reset_index(drop=True)
+    inputs = list(points.data_vars)[: list(points.data_vars).index("decades_beyond")]
+    shares = {name.removeprefix("share_"): name for name in frame if name.startswith("share_")}
+    for name in (f"law_{observed}", observed):
+        for label, values in quantiles(tree["predictions"][name]).items():
+            frame[f"{name}_{label}"] = values
+    if target is not None:
+        frame["target"], frame["p_reach"] = target, probability_to_reach(tree, target)
+    is_loss = observed == "loss"
+    unit = UNITS[loss_unit(tree.attrs)] if is_loss else ""
+    notes = (unit_sentence(tree.attrs),) if is_loss else ()
+    if {"params", "tokens"} <= set(inputs):
+        notes += (f"{SIZES_SAID}; beyond: decades of compute (FLOP) past the largest run.",)
+    return Reading(
+        "Forecast: median and 90 % band; decades beyond the data; shares of the variance",
+        frame,
+        tuple(_columns(frame, inputs, observed, unit, target)),
+        warnings=tuple(_warnings(tree)),
+        notes=notes,
+        about={"law": tree.attrs["law"]}
+        | ({"loss_unit": unit} if is_loss else {})
+        | {"diagnostics": diagnostics(tree)},
+        rows="points",
+        groups=bands((f"law_{observed}", observed), QUANTILES) | {"share_of_variance": shares},
+    )
+
+
+def _columns(frame: pd.DataFrame, inputs: list[str], observed: str, unit: str, target: float | None) -> list[Column]:
+    units = {"params": "parameters", "tokens": "tokens", "compute": "FLOP"}
+    shown = [name for name in inputs if name != "compute" or not {"params", "tokens"} <= set(inputs)]
+    columns = [Column(name, name, units.get(name, ""), "quantity") for name in shown]
+    if frame["decades_beyond"].notna().any():  # a law may have no size that a run could be beyond
+        columns.append(Column("decades_beyond", "beyond", "decades", "decades"))
+    columns.append(Column(observed, f"{observed}, 90 % band", unit, "band"))
+    columns.append(Column(f"law_{observed}", "law alone", unit, "band"))
+    # an average of laws has one share more: how far apart they are; of some laws nothing is known of how far they drift
+    parts = {"share_laws": "laws", "share_params": "law", "share_drift": "drift", "share_noise": "noise"}
+    here = [name for name in parts if name in frame and (name != "share_drift" or (frame[name] > 0).any())]
+    columns.append(Column(here[0], "/".join(parts[name] for name in here), "", "shares", also=tuple(here[1:])))
+    if target is not None:
+        columns.append(Column("p_reach", f"P({observed} <= {number_text(target, 6)})", "", "decimals", 2))
+    return columns
+
+
+def _warnings(tree: xr.DataTree) -> list[str]:
+    """Why a forecast may deserve less trust than its band says; an empty list when nothing is known against it."""
+    points = tree["predictions_constant_data"]
+    warnings = trust_warnings(diagnostics(tree))
+    words = {"size": tree.attrs["size"], "inputs": tree.attrs["inputs"], "checked": bool(tree.attrs["drift"])}
+    warnings += distance_warnings(points["decades_beyond"].values, points["nearest_run"].values, **words)
+    if np.isnan(points["decades_beyond"].values).all():
+        warnings.append(f"{NO_SIZE}: how far a point lies beyond the runs is not told")
+    if not tree.attrs["drift"]:
+        warnings.append(
+            f"the bands of {tree.attrs['observed']} hold the law and its noise only: how far such laws go wrong beyond "
+            "the data has not been learnt, so they are too narrow there"
+        )
+    ess = float(tree.attrs["drift_ess"])
+    if ess < DRIFT_ESS_MIN:
+        warnings.append(
+            f"the draws with drift rest on {ess:.0f} effective importance draws (at least {DRIFT_ESS_MIN:.0f} are "
+            "wanted): band edges may be off by several percent of the width"
+        )
+    return warnings

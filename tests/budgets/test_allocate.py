@@ -6,9 +6,10 @@ import xarray as xr
 from conftest import BESIROGLU, chinchilla_loss, chinchilla_parameters
 from scipy.optimize import minimize_scalar
 
-from bayescale.budgets.allocate import allocate, allocation_summary, allocation_table, allocation_warnings
+import bayescale
+from bayescale.budgets.allocate import allocate
 from bayescale.budgets.approaches import approaches
-from bayescale.budgets.decide import decide, decision_statement, decision_table
+from bayescale.budgets.decide import decide
 from bayescale.budgets.target import compute_gain
 from bayescale.errors import FitError
 from bayescale.fitting.tree import draws_of
@@ -120,7 +121,7 @@ def test_tokens_in_billions_give_no_advice(learnt, limits):
     result = allocate(fit, BUDGETS, **limits)
     assert not result["identified"].values.any() and list(result["why_not"].values) == [told] * 3
     chosen = decide(fit, BUDGETS, **limits)
-    assert not decision_statement(chosen) and decision_table(chosen).empty
+    assert not list(bayescale.read(chosen).says) and bayescale.read(chosen).frame.empty
 
 
 def test_collinear_runs(true_fit):
@@ -128,13 +129,13 @@ def test_collinear_runs(true_fit):
     result = allocate(fit, [1e22, 1e23])
     assert not result["identified"].values.any()
     assert list(result["why_not"].values) == ["N and D move together in the runs: the split comes from the prior"] * 2
-    summary = json.loads(json.dumps(allocation_summary(result), allow_nan=False))
+    summary = json.loads(json.dumps(bayescale.read(result).to_dict(), allow_nan=False))
     for budget in summary["budgets"]:
         assert budget["identified"] is False
         for name in ("params", "tokens", "tokens_per_param"):
             assert set(budget[name].values()) == {None}, "a split that is not known is not printed"
         assert all(isinstance(value, float) for value in budget["loss"].values())
-    assert "1e22 FLOP: not identified: N and D move together" in " ".join(allocation_warnings(result))
+    assert "1e22 FLOP: not identified: N and D move together" in " ".join(bayescale.read(result).warnings)
 
 
 def test_band_of_the_prior_is_not_identified(make_fit, crossed_runs, rng):
@@ -230,7 +231,7 @@ def test_budgets_of_no_use(learnt, compute, message):
 
 
 def test_table(learnt):
-    table = allocation_table(allocate(learnt, BUDGETS))
+    table = bayescale.read(allocate(learnt, BUDGETS)).frame
     bands = [f"{name}_{q}" for name in ("params", "tokens", "tokens_per_param", "law_loss", "loss") for q in QUANTILES]
     exponents = [f"a_{q}" for q in QUANTILES]
     assert list(table.columns) == ["compute", *bands, "identified", "why_not", "held", "decades_beyond", *exponents]
@@ -238,7 +239,7 @@ def test_table(learnt):
 
 
 def test_summary_for_machines(learnt):
-    summary = json.loads(json.dumps(allocation_summary(allocate(learnt, BUDGETS)), allow_nan=False))
+    summary = json.loads(json.dumps(bayescale.read(allocate(learnt, BUDGETS)).to_dict(), allow_nan=False))
     assert set(summary) == {"law", "cost", "loss_unit", "budgets", "diagnostics", "warnings"}
     for budget, compute in zip(summary["budgets"], BUDGETS, strict=True):
         assert {"compute", "params", "tokens", "tokens_per_param", "loss", "identified"} <= set(budget)
@@ -267,12 +268,12 @@ def test_limit_that_holds_is_said_and_leaves_no_band(learnt):
     np.testing.assert_allclose(result["tokens_per_param"], 200, rtol=1e-9)
     assert list(result["held"].values) == ["tokens per parameter >= 200 in 100 % of the draws"] * 2
     assert result["identified"].all() and not any(result["why_not"].values), "who sets a limit knows the split"
-    table = allocation_table(result)
+    table = bayescale.read(result).frame
     assert np.isnan(table[["params_q05", "params_q95", "tokens_per_param_q05"]].values).all(), "no band of no width"
     np.testing.assert_allclose(table.tokens_per_param_q50, 200)
-    budget = json.loads(json.dumps(allocation_summary(result), allow_nan=False))["budgets"][0]
+    budget = json.loads(json.dumps(bayescale.read(result).to_dict(), allow_nan=False))["budgets"][0]
     assert budget["params"]["q05"] is None and budget["params"]["q50"] > 0 and budget["held"]
-    assert "1e22 FLOP: held by your limit: tokens per parameter >= 200" in " ".join(allocation_warnings(result))
+    assert "1e22 FLOP: held by your limit: tokens per parameter >= 200" in " ".join(bayescale.read(result).warnings)
 
 
 @pytest.mark.parametrize("limits", [{"ratio": (200, None)}, {"menu": [1e9, 1e11]}, {"tokens": (None, 1e13)}])

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from conftest import BESIROGLU, chinchilla_loss, chinchilla_parameters
 
-from bayescale.budgets.approaches import approaches, approaches_summary, approaches_table, budgets_in, envelope, isoflop
+import bayescale
+from bayescale.budgets.approaches import approaches, budgets_in, envelope, isoflop
 from bayescale.errors import FitError
 from bayescale.runs.read import read_runs
 
@@ -64,12 +65,12 @@ def test_envelope_finds_the_exponent(rng):
 def test_side_by_side(fitted):
     runs = isoflops(SYMMETRIC, scatter=0.001)
     result = approaches(fitted(runs, SYMMETRIC), 1e23)
-    table = approaches_table(result)
+    table = bayescale.read(result).frame
     assert list(table.approach) == ["1 envelope", "2 isoFLOP parabola", "3 law, posterior"]
     assert (table.a_q05 < table.a_q95).all() and ((table.a_q50 - 0.5).abs() < 0.05).all()
     np.testing.assert_allclose(6 * table.params_q50 * table.tokens_q50, 1e23, rtol=0.02)
     assert result.attrs["agree"] == 1 and "overlap" in result.attrs["statement"]
-    assert approaches_summary(result)["agree"] is True
+    assert bayescale.read(result).to_dict()["agree"] is True
 
 
 def test_disagreement_is_said(fitted):
@@ -80,10 +81,10 @@ def test_disagreement_is_said(fitted):
 
 def test_runs_that_are_no_isoflops(crossed_runs, true_fit):
     result = approaches(true_fit(draws=200, runs=crossed_runs()), 1e22)
-    table = approaches_table(result).set_index("approach")
+    table = bayescale.read(result).frame.set_index("approach")
     assert "budget(s) of 4 or more sizes" in table.loc["2 isoFLOP parabola", "why_not"]
     assert np.isnan(table.loc["2 isoFLOP parabola", "a_q50"])
-    assert any("approach 2" in text for text in approaches_summary(result)["warnings"])
+    assert any("approach 2" in text for text in bayescale.read(result).to_dict()["warnings"])
 
 
 def test_budgets_are_runs_of_nearly_the_same_compute():

@@ -4,14 +4,11 @@ import numpy as np
 import pytest
 from conftest import BESIROGLU, chinchilla_loss, chinchilla_parameters
 
+import bayescale
 from bayescale.budgets import decide as decide_module
 from bayescale.budgets import exchange
 from bayescale.budgets.decide import (
     decide,
-    decision_statement,
-    decision_summary,
-    decision_table,
-    decision_warnings,
     flat_region,
 )
 from bayescale.budgets.exchange import EXCHANGE_SD
@@ -118,8 +115,8 @@ def test_an_error_of_the_exchange_widens_regret_and_does_not_pull_away_from_the_
     assert float(drifting["expected_regret"][0, 0]) > 3 * float(certain["expected_regret"][0, 0])
     # these runs follow the law: nothing in them says that the optimum lies elsewhere
     assert abs(np.log(float(drifting["N"][0, 0] / certain["N"][0, 0]))) < 0.3
-    assert "the law is taken to be exactly right" in " ".join(decision_warnings(certain))
-    assert "exactly right" not in " ".join(decision_warnings(drifting))
+    assert "the law is taken to be exactly right" in " ".join(bayescale.read(certain).warnings)
+    assert "exactly right" not in " ".join(bayescale.read(drifting).warnings)
 
 
 def test_regret_of_a_symmetric_law_by_closed_form(make_fit, crossed_runs):
@@ -189,7 +186,7 @@ def test_money_that_cannot_be_spent_is_left_over(learnt):
     assert float(unsure["compute_regret"].isel(choice=0).median()) < 0.03
     rich = decide(learnt, 1e24, params=(None, 1e9), tokens=(None, 1e10))
     assert float(rich["left_over"][0, 0]) == pytest.approx(1 - 6e19 / 1e24)
-    assert "It leaves 100 % of the budget over." in decision_statement(rich)[0]
+    assert "It leaves 100 % of the budget over." in bayescale.read(rich).says[0]
     assert float(rich["compute_regret"].max()) == 0
 
 
@@ -202,19 +199,19 @@ def test_seeds_change_little(learnt, drifting):
 
 def test_every_member_of_a_menu_is_shown(learnt):
     result = decide(learnt, 1e22, menu=[1e9, 1e10, 1e11, 1e13], tokens=(1e10, None))
-    table = decision_table(result).set_index("choice")
+    table = bayescale.read(result).frame.set_index("choice")
     assert {f"N = {size}" for size in ("1B", "10B", "100B", "10T")} <= set(table.index)
     assert not table.loc["N = 10T", "allowed"] and table.loc["N = 10B", "allowed"]
     assert "not allowed" in str(show(result)) and "nan" not in str(show(result))
-    choices = json.loads(json.dumps(decision_summary(result), allow_nan=False))["choices"]
+    choices = json.loads(json.dumps(bayescale.read(result).to_dict(), allow_nan=False))["choices"]
     assert [row["tokens"] for row in choices if row["choice"] == "N = 10T"] == [None]
 
 
 def test_what_is_not_identified_has_no_table_no_sentence_and_no_figure(true_fit):
     result = decide(true_fit(draws=400, collinear=True), 1e22)
     assert not result["identified"].any() and "N and D move together" in result["why_not"].values[0]
-    assert not len(decision_table(result)) and decision_statement(result) == []
-    summary = decision_summary(result)
+    assert not len(bayescale.read(result).frame) and list(bayescale.read(result).says) == []
+    summary = bayescale.read(result).to_dict()
     assert summary["choices"] == [] and summary["statement"] == [] and "not identified" in " ".join(summary["warnings"])
     with pytest.raises(FitError, match="is not identified"):
         plot_regret(result)
@@ -230,7 +227,7 @@ def test_limits_menu_and_costs(learnt):
     assert np.nanmin(ratios) >= 100 * (1 - 1e-6) and np.isnan(held["N"].values[0, 2]), (
         "20 tokens a parameter is forbidden"
     )
-    assert held["flat_open"].values[0] and "held by your limit" in " ".join(decision_warnings(held))
+    assert held["flat_open"].values[0] and "held by your limit" in " ".join(bayescale.read(held).warnings)
     menu = decide(learnt, 1e23, menu=[1e9, 1e10, 1e11], drift=False)
     assert set(menu["N"].values.ravel()) <= {1e9, 1e10, 1e11}
     dear = decide(learnt, 1e7, cost="6*N*D/mfu/1e15", given={"mfu": "0.3..0.5"})
@@ -248,15 +245,15 @@ def test_what_holds_the_split_is_said_of_the_law_that_the_choice_is_made_by(lear
 
 
 def test_table_statement_summary(decided):
-    table = decision_table(decided)
+    table = bayescale.read(decided).frame
     assert (
         list(table["choice"])
         == ["least expected loss", "median of N*", "20 tokens per parameter", "N = 1B", "N = 100B"] * 2
     )
     np.testing.assert_allclose(6 * table.params * table.tokens, table.compute)
-    (first, second) = decision_statement(decided)
+    (first, second) = list(bayescale.read(decided).says)
     assert first.startswith("1e21: train ") and "costs less than 0.1 % of the loss" in first and "1e23" in second
-    summary = json.loads(json.dumps(decision_summary(decided), allow_nan=False))
+    summary = json.loads(json.dumps(bayescale.read(decided).to_dict(), allow_nan=False))
     assert len(summary["choices"]) == 10 and summary["choices"][0]["choice"] == "least expected loss"
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bayescale.budgets.design import _scatter, next_run, next_statement, next_summary, next_table, next_warnings
+import bayescale
+from bayescale.budgets.design import _scatter, next_run
 from bayescale.budgets.screening import Beliefs, covariance, expected_width, greedy_plan, screen
 from bayescale.errors import FitError
 from bayescale.forecasts.forecast import planned_runs
@@ -120,7 +121,7 @@ def test_drift_asks_for_larger_runs(learnt):
         for plan in (certain, wary)
     ]
     assert told[0] > 2 * told[1]
-    assert any("exactly right" in text for text in next_warnings(certain))
+    assert any("exactly right" in text for text in bayescale.read(certain).warnings)
 
 
 def test_candidates_of_ones_own_are_taken_once(learnt):
@@ -133,10 +134,13 @@ def test_candidates_of_ones_own_are_taken_once(learnt):
 
 def test_table_statement_summary(learnt):
     result = next_run(learnt, 1e21, most=2, drift=False, **AIM)
-    table = next_table(result)
-    assert list(table.columns[:4]) == ["params", "tokens", "tokens_per_param", "cost"] and (table.sd_share < 1).all()
-    assert next_statement(result).startswith("The 90 % band of log loss at N = 70B, D = 1.4T is ")
-    summary = json.loads(json.dumps(next_summary(result), allow_nan=False))
+    table = bayescale.read(result).frame
+    assert (
+        list(table.columns[:5]) == ["run", "params", "tokens", "tokens_per_param", "cost"]
+        and (table.sd_share < 1).all()
+    )
+    assert " ".join(bayescale.read(result).says).startswith("The 90 % band of log loss at N = 70B, D = 1.4T is ")
+    summary = json.loads(json.dumps(bayescale.read(result).to_dict(), allow_nan=False))
     assert len(summary["plan"]) == result.sizes["run"] and summary["width_after"] < summary["width_now"]
 
 

@@ -3,7 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from bayescale.budgets.planning import plan_runs, plan_statement, plan_summary, posterior_sd
+import bayescale
+from bayescale.budgets.planning import plan_runs, posterior_sd
 from bayescale.errors import FitError
 from bayescale.fitting.fit import fit
 from bayescale.laws.law import load_law, parse_law
@@ -40,10 +41,12 @@ def test_more_runs_tell_more_and_no_runs_leave_the_prior():
 
 def test_statement():
     table = plan_runs("kaplan", quantity="alpha_N")
-    assert "runs" in plan_statement(table) and "reach sd(alpha_N) < 0.01 in half of the truths" in plan_statement(table)
+    assert "runs" in " ".join(
+        bayescale.read(table).says
+    ) and "reach sd(alpha_N) < 0.01 in half of the truths" in " ".join(bayescale.read(table).says)
     never = plan_runs("coupled", sd=1e-5, counts=(8, 16))
-    assert "16 runs do not reach sd(alpha) < 1e-05" in plan_statement(never)
-    json.dumps(plan_summary(table), allow_nan=False)
+    assert "16 runs do not reach sd(alpha) < 1e-05" in " ".join(bayescale.read(never).says)
+    json.dumps(bayescale.read(table).to_dict(), allow_nan=False)
 
 
 def test_seeds():

@@ -4,18 +4,13 @@ import numpy as np
 import pytest
 from conftest import BESIROGLU, chinchilla_parameters
 
+import bayescale
 from bayescale.budgets.allocate import allocate
 from bayescale.budgets.optimum import best_split
 from bayescale.budgets.problem import problem_of
 from bayescale.budgets.target import (
     compute_gain,
-    gain_summary,
-    gain_table,
-    gain_warnings,
     least_compute,
-    least_compute_summary,
-    least_compute_table,
-    least_compute_warnings,
 )
 from bayescale.errors import FitError
 
@@ -68,10 +63,10 @@ def test_a_loss_below_the_floor_is_said_to_be_out_of_reach(learnt):
     result = least_compute(learnt, [2.0, 1.5])
     assert list(result["identified"].values) == [True, False] and result["p_reached"].values[1] == 0
     assert np.isinf(result["compute"].values[..., 1]).all()
-    assert "100 % of the draws do not reach it" in " ".join(least_compute_warnings(result))
-    summary = least_compute_summary(result)
+    assert "100 % of the draws do not reach it" in " ".join(bayescale.read(result).warnings)
+    summary = bayescale.read(result).to_dict()
     assert summary["targets"][0]["compute"]["q05"] < summary["targets"][0]["compute"]["q95"]
-    table = least_compute_table(result)
+    table = bayescale.read(result).frame
     assert (table.compute_q05 < table.compute_q95).iloc[0] and np.isinf(table.compute_q50.iloc[1])
 
 
@@ -98,17 +93,17 @@ def test_gain_of_a_recipe_that_sees_data_twice(recipe):
 def test_gain_where_the_other_never_gets_there(recipe):
     result = compute_gain(recipe(E=0.9), recipe(), 1e24)
     assert np.isinf(result["gain"].values).all() and result["p_better"].values[0] == 1
-    summary = gain_summary(result)
-    assert summary["budgets"][0]["p_better"] == 1.0 and isinstance(gain_warnings(result), list)
-    assert list(gain_table(result).columns[:2]) == ["compute", "gain_q05"]
+    summary = bayescale.read(result).to_dict()
+    assert summary["budgets"][0]["p_better"] == 1.0 and isinstance(list(bayescale.read(result).warnings), list)
+    assert list(bayescale.read(result).frame.columns[:2]) == ["compute", "gain_q05"]
 
 
 def test_summaries_are_json(recipe, learnt):
     from bayescale.display.terminal import plain
 
     for summary in (
-        least_compute_summary(least_compute(learnt, [2.0, 1.5])),
-        gain_summary(compute_gain(learnt, learnt, 1e22)),
+        bayescale.read(least_compute(learnt, [2.0, 1.5])).to_dict(),
+        bayescale.read(compute_gain(learnt, learnt, 1e22)).to_dict(),
     ):
         json.dumps(plain(summary), allow_nan=False)
 

@@ -7,7 +7,7 @@ import xarray as xr
 from matplotlib.text import Text
 
 import bayescale
-from bayescale.budgets.landmarks import landmark_table, landmarks
+from bayescale.budgets.landmarks import known_models, landmarks
 from bayescale.display.figures import (
     RUNS_SHOWN,
     figure_source,
@@ -193,15 +193,15 @@ def test_comparison_shows_who_is_behind():
 
 def test_landmarks_are_the_published_facts():
     """Sizes as the papers print them; Chinchilla is its own law's best split of its compute within a few percent."""
-    facts = {row["name"]: (row["params"], row["tokens"]) for row in landmarks()}
+    facts = {row["name"]: (row["params"], row["tokens"]) for row in known_models()}
     assert facts["GPT-3"] == (175e9, 300e9) and facts["Gopher"] == (280e9, 300e9)
     assert facts["Chinchilla"] == (70e9, 1.4e12) and facts["Llama 3 405B"] == (405e9, 15.6e12)
-    assert all(row["source"] for row in landmarks())
+    assert all(row["source"] for row in known_models())
 
 
 def test_landmarks_against_the_best_split(fit):
     """By the law of Besiroglu et al. 2024 Gopher is several times too large and Chinchilla about right."""
-    table = landmark_table(fit).set_index("model")
+    table = landmarks(fit).set_index("model")
     assert table.loc["Chinchilla", "compute"] == pytest.approx(5.88e23)
     assert 0.7 < table.loc["Chinchilla", "times_q50"] < 1.4
     assert table.loc["Gopher", "times_q50"] > 3 and table.loc["Llama 3 8B", "times_q95"] < 0.2

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bayescale.budgets.allocate import allocate, allocation_table
+import bayescale
+from bayescale.budgets.allocate import allocate
 from bayescale.display import explorer as explorer_module
 from bayescale.display.explorer import explorer
 from bayescale.display.report import report, save_report
 from bayescale.errors import FileError, FitError
 from bayescale.fitting.diagnostics import noted
-from bayescale.forecasts.forecast import forecast, forecast_table
+from bayescale.forecasts.forecast import forecast
 from bayescale.laws.law import law_names, load_law
 from bayescale.laws.law_file import parse_law
 from bayescale.laws.references import METHOD, bibtex, cited, entries
@@ -91,11 +92,11 @@ def test_one_file_that_loads_nothing(html, tmp_path):
 
 def test_the_answer_comes_first_and_is_that_of_the_functions(fit, html):
     text = Page(html).text
-    row = forecast_table(forecast(fit, 7e9, 140e9), target=2.2).iloc[0]
+    row = bayescale.read(forecast(fit, 7e9, 140e9), target=2.2).frame.iloc[0]
     said = f"A run of 7B parameters and 140B tokens is forecast to end at a loss of {row.loss_q50:.3f}, with 90 % "
     said += f"probability between {row.loss_q05:.3f} and {row.loss_q95:.3f}; it reaches 2.2 or less with probability "
     assert f"{said}{row.p_reach:.2f}." in text
-    split = allocation_table(allocate(fit, 1e22)).iloc[0]
+    split = bayescale.read(allocate(fit, 1e22)).frame.iloc[0]
     assert f"{split.loss_q50:.3f} [{split.loss_q05:.3f}, {split.loss_q95:.3f}]" in text
     order = ["The answer", "Bands of the loss", "Allocation", "Which law", "How far to trust it", "The runs", "Priors"]
     places = [html.index(f"<h2>{title}</h2>") for title in [*order, "Method and citations"]]

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bayescale.budgets.allocate import allocate, allocation_table
+import bayescale
+from bayescale.budgets.allocate import allocate
 from bayescale.budgets.decide import decide
 from bayescale.display.report import report, save_report
 from bayescale.fitting.store import open_fit, save_fit
-from bayescale.forecasts.forecast import forecast, forecast_table
+from bayescale.forecasts.forecast import forecast
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = [
@@ -103,7 +104,7 @@ def test_slider_as_allocate(browser, page, log10_budget):
     set_value(browser, "budget-slider", str(log10_budget), "input")
     budget = value(browser, "budget")
     assert budget == pytest.approx(10**log10_budget, rel=0.03)  # the slider has steps
-    row = allocation_table(allocate(page[0], budget)).iloc[0]
+    row = bayescale.read(allocate(page[0], budget)).frame.iloc[0]
     assert row["identified"]
     for shown, name in (("n", "params"), ("d", "tokens"), ("ratio", "tokens_per_param"), ("loss", "loss")):
         np.testing.assert_allclose(band(browser, f"best-{shown}"), expected(row, name), rtol=SAME, err_msg=name)
@@ -117,7 +118,7 @@ def test_run_as_forecast(browser, page, N, D):
     set_value(browser, "run-n", N, "change")
     set_value(browser, "run-d", D, "change")
     N, D = (float(text.replace("B", "e9").replace("M", "e6").replace("T", "e12")) for text in (N, D))
-    row = forecast_table(forecast(page[0], N, D)).iloc[0]
+    row = bayescale.read(forecast(page[0], N, D)).frame.iloc[0]
     np.testing.assert_allclose(band(browser, "run-loss"), expected(row, "loss"), rtol=SAME)
     np.testing.assert_allclose(band(browser, "run-law"), expected(row, "law_loss"), rtol=1e-5)
     assert value(browser, "run-compute") == pytest.approx(6 * N * D)
@@ -142,7 +143,7 @@ def test_typed_budget_and_the_best_split_as_a_run(browser, page):
 def test_target_as_forecast(browser, page):
     show(browser, page[1])
     assert browser.find_element("id", "run-reach").text == "no target given"
-    row = forecast_table(forecast(page[0], 20e9, 472e9), target=1.55).iloc[0]
+    row = bayescale.read(forecast(page[0], 20e9, 472e9), target=1.55).frame.iloc[0]
     set_value(browser, "run-target", "1.55", "change")
     assert 0.05 < row["p_reach"] < 0.95
     assert value(browser, "run-reach") == pytest.approx(row["p_reach"], abs=0.005)

@@ -10,10 +10,11 @@ import pytest
 import xarray as xr
 
 import bayescale
+from bayescale import reading
+from bayescale.display.reading import READERS
 from bayescale.display.show import show
 from bayescale.display.table import Table, band_text, size_text, table
 from bayescale.errors import FitError
-from bayescale.fitting import doors
 
 pytestmark = pytest.mark.usefixtures("drift_once")
 NOTED = {"code": "units", "text": "the tokens look like billions"}
@@ -63,6 +64,7 @@ def results(learnt, make_fit, true_fit, crossed_runs):
         "compute_gain": bayescale.compute_gain(learnt, learnt, 1e22),
         "approaches": bayescale.approaches(learnt, 1e21),
         "next_run": bayescale.next_run(learnt, 1e21, params=70e9, tokens=1.4e12),
+        "landmarks": bayescale.landmarks(learnt),
         "plan_runs": bayescale.plan_runs(quantity="alpha", sd=0.05),
         "backtest": _backtest(),
         "calibrate": _calibration(),
@@ -105,7 +107,7 @@ def _backtest():
     )
     dataset["learnt_from"] = ("cut", [20, 30])
     dataset["failed"] = (("law", "cut"), [["", ""]])
-    return dataset.assign_attrs(source="mine", seed=0, horizon=1.0)
+    return dataset.assign_attrs(kind="backtest", source="mine", seed=0, horizon=1.0)
 
 
 def _calibration():
@@ -119,11 +121,11 @@ def _calibration():
     dataset["kind"] = ("quantity", ["parameter", "noise"])
     dataset["status"] = ("simulation", ["unconverged"] + 9 * ["fitted"])
     dataset["why"] = ("simulation", ["r-hat of 'alpha' is 1.2"] + 9 * [""])
-    return dataset.assign_attrs(law="chinchilla", source="mine", runs=36, most=100, kind="prior")
+    return dataset.assign_attrs(law="chinchilla", source="mine", runs=36, most=100, kind="calibrate", truths="prior")
 
 
-KINDS = """runs law fit forecast allocate decide least_compute compute_gain approaches next_run plan_runs backtest
-calibrate compare reproduce""".split()
+KINDS = """landmarks runs law fit forecast allocate decide least_compute compute_gain approaches next_run plan_runs
+backtest calibrate compare reproduce""".split()
 HOLDS = {  # in the header or the text of each
     "runs": "nats per token",
     "law": "90 % of it",
@@ -135,6 +137,7 @@ HOLDS = {  # in the header or the text of each
     "compute_gain": "P(better)",
     "approaches": "exponent of N*",
     "next_run": "sd left",
+    "landmarks": "source of N and D",
     "plan_runs": "P(sd < 0.05)",
     "backtest": "IS 90 %",
     "calibrate": "p of ranks",
@@ -169,13 +172,13 @@ def test_no_number_is_long(kind, results):
     """Nobody reads 7.000000e+10, or twelve digits of a loss."""
     for row in show(results[kind]).rows:
         for cell in row:
-            for number in re.findall(r"\d+\.\d+(?:e[+-]?\d+)?", cell):
+            for number in re.findall(r"(?<![\w:.])\d+\.\d+(?:e[+-]?\d+)?", cell):
                 assert len(number.split("e")[0]) <= 9, cell
                 assert "000000" not in number, cell
 
 
 def test_numbers_are_those_of_the_frame(results):
-    frame = bayescale.forecast_table(results["forecast"], target=1.9)
+    frame = bayescale.read(results["forecast"], target=1.9).frame
     shown = show(results["forecast"], target=1.9)
     at = {name: shown.header.index(name) for name in ("params", "tokens", "loss, 90 % band", "P(loss <= 1.9)")}
     for row, (_, expected) in zip(shown.rows, frame.iterrows(), strict=True):
@@ -257,13 +260,12 @@ def test_what_cannot_be_shown(wrong):
 
 
 def test_a_target_goes_with_a_forecast(learnt):
-    with pytest.raises(FitError, match="target goes with a forecast"):
+    with pytest.raises(FitError, match="target does not go with what fit"):
         show(learnt, target=2.0)
 
 
 def test_every_kind_is_known():
     from bayescale.display import show as module
 
-    assert {*module.SHOWN, "forecast"} == set(KINDS)
-    told = {*doors.RESULTS, *doors.GROUPS.values(), *doors.COLUMNS.values(), "runs", "law"}
-    assert told - {"prior_sensitivity"} == set(KINDS)
+    assert {*module.SHOWN, *READERS} == set(KINDS)
+    assert {*reading.KINDS, "fit", "runs", "law"} - {"prior_sensitivity"} == set(KINDS)

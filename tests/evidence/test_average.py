@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from bayescale.budgets.allocate import allocation_summary, allocation_table, allocation_warnings
+import bayescale
 from bayescale.errors import FitError
 from bayescale.evidence import average
 from bayescale.evidence.average import average_allocation, average_forecast, spread_between
-from bayescale.forecasts.forecast import forecast, forecast_summary, forecast_table, forecast_warnings
+from bayescale.forecasts.forecast import forecast
 
 
 @pytest.fixture(scope="module")
@@ -69,21 +69,26 @@ def test_shares_sum_to_one_and_are_told(mixed):
     names = [name for name in points.data_vars if name.startswith("share_")]
     assert set(names) == {"share_laws", "share_params", "share_drift", "share_noise"}
     np.testing.assert_allclose(sum(points[name].values for name in names), 1)
-    assert set(forecast_summary(mixed)["points"][0]["share_of_variance"]) == {"laws", "params", "drift", "noise"}
-    assert "share_laws" in forecast_table(mixed)
+    assert set(bayescale.read(mixed).to_dict()["points"][0]["share_of_variance"]) == {
+        "laws",
+        "params",
+        "drift",
+        "noise",
+    }
+    assert "share_laws" in bayescale.read(mixed).frame
 
 
 def test_the_laws_travel_with_the_average(mixed):
     assert json.loads(mixed.attrs["weights"]) == {"chinchilla": 0.75, "kaplan": 0.25}
-    assert "the runs say next to nothing of lean (kaplan)" in forecast_warnings(mixed)[0]
+    assert "the runs say next to nothing of lean (kaplan)" in bayescale.read(mixed).warnings[0]
 
 
 def test_warnings_of_the_runs_travel_with_the_average_once(true_fit):
     note = {"code": "units", "text": "tokens in billions?"}
     fits = {name: true_fit(draws=100, noted=[note]) for name in ("one", "two")}
-    assert forecast_warnings(average_forecast(fits, {"one": 0.5, "two": 0.5}, 1e9, 2e10)).count(note["text"]) == 1
+    assert bayescale.read(average_forecast(fits, {"one": 0.5, "two": 0.5}, 1e9, 2e10)).warnings.count(note["text"]) == 1
     split = average_allocation(fits, {"one": 0.5, "two": 0.5}, 1e21)
-    assert allocation_summary(split)["warnings"].count(note["text"]) == 1
+    assert bayescale.read(split).to_dict()["warnings"].count(note["text"]) == 1
 
 
 def test_weights_from_a_comparison(fits):
@@ -118,7 +123,7 @@ def test_allocation(fits):
     medians = [np.median(log_n[of_kaplan], axis=0), np.median(log_n[~of_kaplan], axis=0)]
     between = 0.75 * 0.25 * (medians[0] - medians[1]) ** 2
     assert (result["share_laws"] > 0).all() and (result["share_laws"] < 1).all() and (between > 0).all()
-    table = allocation_table(result)
+    table = bayescale.read(result).frame
     assert table["loss_q50"].notna().all() and table["params_q05"][0] < table["params_q95"][0]
-    assert allocation_summary(result)["law"] == "average of chinchilla 0.75, kaplan 0.25"
-    assert isinstance(allocation_warnings(result), list)
+    assert bayescale.read(result).to_dict()["law"] == "average of chinchilla 0.75, kaplan 0.25"
+    assert isinstance(list(bayescale.read(result).warnings), list)

@@ -52,7 +52,8 @@ def by_hand(arrays, status="fitted", **attrs):
     statuses = np.full(count, status, dtype=object) if isinstance(status, str) else np.array(status, dtype=object)
     result["status"] = ("simulation", statuses)
     result["why"] = ("simulation", np.where(statuses == "fitted", "", "r-hat of 'theta' is 1.2"))
-    about = {"law": "conjugate", "noise": "normal", "source": "mine", "runs": 4, "most": 100, "kind": "prior"}
+    about = {"law": "conjugate", "noise": "normal", "source": "mine", "runs": 4, "most": 100}
+    about |= {"kind": "calibrate", "truths": "prior"}
     return result.assign_attrs(about | {"draws": 1000, "seed": 0} | attrs)
 
 

@@ -11,12 +11,14 @@ import pytest
 import xarray as xr
 
 import bayescale
+from bayescale.display.reading import READERS
 from bayescale.errors import FitError
 from bayescale.fitting import doors
 from bayescale.jobs.batch import Failure
 from bayescale.laws.law import column, load_law
 from bayescale.laws.priors import quantile
 from bayescale.laws.scatter import NOISES, default_noise
+from bayescale.reading import KINDS
 from bayescale.study import law_of
 
 pytestmark = pytest.mark.usefixtures("drift_once")
@@ -38,7 +40,7 @@ CALLS = {
     "decide": ("fit", lambda x: bayescale.decide(x, 1e21)),
     "fit_contents": ("fit", bayescale.fit_contents),
     "forecast": ("fit", lambda x: bayescale.forecast(x, **_sizes(x))),
-    "landmark_table": ("fit", bayescale.landmark_table),
+    "landmarks": ("fit", bayescale.landmarks),
     "least_compute": ("fit", lambda x: bayescale.least_compute(x, 2.2)),
     "loo": ("fit", lambda x: bayescale.loo(x, mend=False)),
     "nested_question": ("fit", lambda x: bayescale.nested_question(x, QUESTION)),
@@ -67,9 +69,6 @@ CALLS = {
     "calibrate": ("law", lambda x: bayescale.calibrate(x, simulations=10)),
     "load_law": ("law", bayescale.load_law),
     "plan_runs": ("law", lambda x: bayescale.plan_runs(x, counts=[8])),
-    "allocation_table": ("allocate", bayescale.allocation_table),
-    "allocation_warnings": ("allocate", bayescale.allocation_warnings),
-    "approaches_table": ("approaches", bayescale.approaches_table),
     "backtest_statement": ("backtest", bayescale.backtest_statement),
     "backtest_table": ("backtest", bayescale.backtest_table),
     "plot_calibration": ("backtest", bayescale.plot_calibration),
@@ -82,19 +81,9 @@ CALLS = {
     "comparison_warnings": ("compare", bayescale.comparison_warnings),
     "driving_runs": ("compare", bayescale.driving_runs),
     "plot_comparison": ("compare", bayescale.plot_comparison),
-    "decision_statement": ("decide", bayescale.decision_statement),
-    "decision_table": ("decide", bayescale.decision_table),
-    "decision_warnings": ("decide", bayescale.decision_warnings),
     "plot_regret": ("decide", bayescale.plot_regret),
-    "forecast_table": ("forecast", bayescale.forecast_table),
-    "forecast_warnings": ("forecast", bayescale.forecast_warnings),
-    "gain_table": ("compute_gain", bayescale.gain_table),
-    "least_compute_table": ("least_compute", bayescale.least_compute_table),
-    "next_statement": ("next_run", bayescale.next_statement),
-    "next_table": ("next_run", bayescale.next_table),
-    "next_warnings": ("next_run", bayescale.next_warnings),
+    "read": ("result", bayescale.read),
     "plot_next_run": ("next_run", bayescale.plot_next_run),
-    "plan_statement": ("plan_runs", bayescale.plan_statement),
     "reproduction_table": ("reproduce", bayescale.reproduction_table),
     "sensitivity_warnings": ("prior_sensitivity", bayescale.sensitivity_warnings),
     "save_report": ("page", lambda x: bayescale.save_report(x, "never.html")),
@@ -130,9 +119,7 @@ def _even(fits):
 
 def test_every_public_name_has_a_row():
     assert {*CALLS, *OTHERS} == set(bayescale.__all__)
-    kinds = {kind for kind, _ in CALLS.values()}
-    made = {*doors.RESULTS, *doors.GROUPS.values(), *doors.COLUMNS.values()}
-    assert made <= kinds, "a result that no function of this table reads"
+    assert set(READERS) == set(KINDS), "a result that read does not read"
 
 
 # ---- what it may be given instead -----------------------------------------------------------------------------------
@@ -193,6 +180,7 @@ RIGHT = {
     "runs": {"runs"},
     "law": {"law", "nothing"},  # the default law
     "forecast": {"forecast"},
+    "result": {"forecast", "allocation", "decision", "plan"},
     "allocate": {"allocation"},
     "decide": {"decision"},
     "plan_runs": {"plan"},
@@ -258,8 +246,8 @@ def test_a_fit_that_lost_something_says_so(fit, change, message):
 def test_a_result_that_lost_a_dimension_says_so(fit):
     result = bayescale.allocate(fit, [1e21, 1e22])
     with pytest.raises(FitError, match=r"has nothing along 'budget'; select with a list, isel\(budget=\[0\]\)"):
-        bayescale.allocation_table(result.isel(budget=0))
-    assert len(bayescale.allocation_table(result.isel(budget=[0]))) == 1
+        bayescale.read(result.isel(budget=0))
+    assert len(bayescale.read(result.isel(budget=[0])).frame) == 1
 
 
 # ---- numbers --------------------------------------------------------------------------------------------------------
@@ -286,7 +274,7 @@ NUMBERS = {
     "given": lambda fit, x: bayescale.allocate(fit, 1e21, cost="6*N*D + 2*N*T", given={"T": x}),
     "menu": lambda fit, x: bayescale.allocate(fit, 1e21, menu=[1e9, x]),
     "seed": lambda fit, x: bayescale.forecast(fit, 1e9, 1e11, seed=x),
-    "target": lambda fit, x: bayescale.forecast_table(bayescale.forecast(fit, 1e9, 1e11), target=x),
+    "target": lambda fit, x: bayescale.read(bayescale.forecast(fit, 1e9, 1e11), target=x).frame,
     "draws": lambda fit, x: bayescale.fit({"params": [1e8], "tokens": [1e10], "loss": [3.0]}, draws=x),
 }
 MAY_BE_NONE = {"measured", "below", "frontier", "limit", "ratio", "target", "covariate"}

@@ -4,14 +4,12 @@ import numpy as np
 import pytest
 from conftest import BESIROGLU, chinchilla_loss, chinchilla_parameters
 
+import bayescale
 from bayescale.errors import FitError
 from bayescale.forecasts.drift import sample_log_loss
 from bayescale.forecasts.forecast import (
     QUANTILES,
     forecast,
-    forecast_summary,
-    forecast_table,
-    forecast_warnings,
     planned_runs,
     probability_to_reach,
 )
@@ -195,7 +193,7 @@ def test_probability_to_reach_a_target(learnt):
     likely = reached[:, 0] < 0.95  # the larger run has the wider band, so its upper tail may reach farther
     assert (reached[likely, 1] >= reached[likely, 0]).all(), "the larger run reaches a target sooner"
     for label, share in QUANTILES.items():
-        at = forecast_table(tree)[f"loss_{label}"]
+        at = bayescale.read(tree).frame[f"loss_{label}"]
         assert probability_to_reach(tree, at[0])[0] == pytest.approx(share, abs=0.001)
 
 
@@ -247,11 +245,11 @@ def test_law_that_overflows(crossed_runs, make_fit, tmp_path):
 
 
 def test_nothing_against_a_near_forecast(near):
-    assert forecast_warnings(near) == []
+    assert list(bayescale.read(near).warnings) == []
 
 
 def test_warning_of_far_points(learnt):
-    (warning,) = forecast_warnings(forecast(learnt, [1e10, 1e13], [1e11, 1e14]))
+    (warning,) = list(bayescale.read(forecast(learnt, [1e10, 1e13], [1e11, 1e14])).warnings)
     assert warning.startswith(
         "the farthest point lies 6.5 decades of compute beyond the largest run; bands were checked"
     )
@@ -274,21 +272,21 @@ def test_warning_of_far_points(learnt):
 )
 def test_warnings_of_the_fit_travel_with_its_forecasts(true_fit, report, warning):
     tree = forecast(true_fit(draws=20, **report), 1e10, 1e11)
-    assert any(text.startswith(warning.replace(".r-hat", "(r-hat")) for text in forecast_warnings(tree))
-    assert forecast_summary(tree)["warnings"] == forecast_warnings(tree)
+    assert any(text.startswith(warning.replace(".r-hat", "(r-hat")) for text in bayescale.read(tree).warnings)
+    assert bayescale.read(tree).to_dict()["warnings"] == list(bayescale.read(tree).warnings)
 
 
 def test_table(learnt):
-    table = forecast_table(forecast(learnt, [1e10, 1e11], 1e12), target=2.0)
+    table = bayescale.read(forecast(learnt, [1e10, 1e11], 1e12), target=2.0).frame
     quantiles = [f"{name}_{label}" for name in ("law_loss", "loss") for label in QUANTILES]
     sizes = ["params", "tokens", "compute", "decades_beyond", "nearest_run"]
-    assert set(table.columns) == {*sizes, *quantiles, "share_params", "share_drift", "share_noise", "p_reach"}
+    assert set(table.columns) == {*sizes, *quantiles, "share_params", "share_drift", "share_noise", "target", "p_reach"}
     assert len(table) == 2 and (np.diff(table[quantiles[:5]]) > 0).all() and (np.diff(table[quantiles[5:]]) > 0).all()
 
 
 def test_summary_for_machines(learnt):
     tree = forecast(learnt, [1e10, 1e11], 1e12)
-    summary = json.loads(json.dumps(forecast_summary(tree), allow_nan=False))
+    summary = json.loads(json.dumps(bayescale.read(tree).to_dict(), allow_nan=False))
     assert set(summary) == {"law", "loss_unit", "points", "diagnostics", "warnings"} and len(summary["points"]) == 2
     for point in summary["points"]:
         sizes = {"params", "tokens", "compute", "decades_beyond", "nearest_run"}
@@ -296,7 +294,7 @@ def test_summary_for_machines(learnt):
         assert set(point["law_loss"]) == set(point["loss"]) == {"q05", "q25", "q50", "q75", "q95"}
         assert set(point["share_of_variance"]) == {"params", "drift", "noise"}
     assert summary["diagnostics"]["converged"] is True
-    with_target = forecast_summary(tree, target=2.0)["points"][0]
+    with_target = bayescale.read(tree, target=2.0).to_dict()["points"][0]
     assert with_target["target"] == 2.0 and 0 <= with_target["p_reach"] <= 1
 
 
@@ -320,8 +318,8 @@ def test_forecast_of_a_proportion_is_a_share_of_items(make_fit, rng):
     points = tree["predictions_constant_data"]
     assert points["decades_beyond"].values == pytest.approx([np.log10(2.0 / 1.5), 0.0])
     np.testing.assert_allclose(points["share_drift"], 0.0)
-    assert any("bands of accuracy hold the law and its noise only" in text for text in forecast_warnings(tree))
-    table = forecast_table(tree, target=0.5)
+    assert any("bands of accuracy hold the law and its noise only" in text for text in bayescale.read(tree).warnings)
+    table = bayescale.read(tree, target=0.5).frame
     assert {"accuracy_q05", "law_accuracy_q95", "loss", "p_reach"} <= set(table)
     assert probability_to_reach(tree, 0.5) == pytest.approx((shown <= 0.5).mean(axis=0))
 

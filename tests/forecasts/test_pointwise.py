@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from bayescale.forecasts.forecast import QUANTILES, forecast, forecast_table
+import bayescale
+from bayescale.forecasts.forecast import QUANTILES, forecast
 from bayescale.forecasts.pointwise import AT_ONCE, forecast_each
 
 pytestmark = pytest.mark.usefixtures("drift_once")
@@ -17,7 +18,7 @@ def test_each_as_if_alone(true_fit, seed):
     D = np.concatenate([[2e10, 1.4e12, 1e13], np.geomspace(1e10, 1e11, AT_ONCE), [6e12]])
     every = forecast_each(fit, N, D, seed=seed)
     for i in (0, 1, 2, len(N) - 1):
-        row = forecast_table(forecast(fit, N[i], D[i], seed=seed)).iloc[0]
+        row = bayescale.read(forecast(fit, N[i], D[i], seed=seed)).frame.iloc[0]
         np.testing.assert_allclose(
             [every[name][i] for name in QUANTILES], [row[f"loss_{q}"] for q in QUANTILES], rtol=1e-9
         )

@@ -4,12 +4,13 @@ import json
 
 import pytest
 
+import bayescale
 from bayescale.display.contents import contents_tables, fit_contents
 from bayescale.errors import FitError
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.fitting.reproduce import reproduce
 from bayescale.fitting.store import open_fit, save_fit
-from bayescale.forecasts.forecast import forecast, forecast_warnings
+from bayescale.forecasts.forecast import forecast
 from bayescale.laws.law import law_names, load_law, models_folder
 from bayescale.laws.law_file import parse_law
 from bayescale.laws.shipped import changed_law, differences, kind_of
@@ -54,7 +55,7 @@ def changed(true_fit):
 def test_a_saved_fit_of_a_changed_law_says_so_with_all_that_is_made_of_it(changed, tmp_path):
     opened = open_fit(save_fit(changed, tmp_path / "fit.nc"))
     assert any(SAID in text for text in trust_warnings(diagnostics(opened)))
-    assert sum(SAID in text for text in forecast_warnings(forecast(opened, 1e9, 2e10))) == 1
+    assert sum(SAID in text for text in bayescale.read(forecast(opened, 1e9, 2e10)).warnings) == 1
     again = open_fit(save_fit(opened, tmp_path / "again.nc"))
     assert sum(SAID in text for text in trust_warnings(diagnostics(again))) == 1
     hidden = changed.copy()

@@ -225,7 +225,7 @@ def test_a_law_of_groups_does_not_depend_on_the_alphabet(rng):
         assert abs(np.median(one) - value) < 5 * one.std()
     forecast = bayescale.forecast(fits["time"], covariates={"time": 10.0, "g1": 0.0, "g2": 1.0})
     assert np.isnan(forecast["predictions_constant_data"]["decades_beyond"]).all()
-    assert any("does not say what the size" in text for text in bayescale.forecast_warnings(forecast))
+    assert any("does not say what the size" in text for text in bayescale.read(forecast).warnings)
     shown = bayescale.show(forecast)
     assert "beyond" not in shown.header
     summary = fit_summary(fits["time"])

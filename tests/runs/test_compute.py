@@ -5,10 +5,11 @@ import pytest
 from conftest import BESIROGLU, chinchilla_loss, chinchilla_parameters
 from scipy.optimize import minimize_scalar
 
-from bayescale.budgets.allocate import allocate, allocation_summary
+import bayescale
+from bayescale.budgets.allocate import allocate
 from bayescale.budgets.approaches import approaches
 from bayescale.budgets.decide import decide
-from bayescale.budgets.landmarks import landmark_table
+from bayescale.budgets.landmarks import landmarks
 from bayescale.budgets.target import compute_gain, least_compute
 from bayescale.errors import FitError, RunsError
 from bayescale.fitting.store import open_fit, save_fit
@@ -180,7 +181,9 @@ def test_budgets_are_spent_as_the_runs_count(compute, per_token, counted_fit):
     assert float(least_compute(fit, least)["compute"].median()) == pytest.approx(budget, rel=0.02)
     chosen = decide(fit, 1e21, drift=False)
     assert per_token(float(chosen["N"][0, 0])) * float(chosen["D"][0, 0]) == pytest.approx(budget, rel=2e-3)
-    assert allocation_summary(split)["cost"] == fit.attrs["compute"] and fit.attrs["compute"] in counted(split.attrs)
+    assert bayescale.read(split).to_dict()["cost"] == fit.attrs["compute"] and fit.attrs["compute"] in counted(
+        split.attrs
+    )
     plain = allocate(fit, 1e21, cost="6*N*D")
     assert float(plain["N"].median()) == pytest.approx(best_size(budget, lambda n: 6 * n), rel=0.01)
 
@@ -227,7 +230,7 @@ def test_a_gain_needs_one_way_to_count(counted_fit):
 
 
 def test_landmarks_are_counted_alike(counted_fit):
-    table = landmark_table(counted_fit(N * D))
+    table = landmarks(counted_fit(N * D))
     np.testing.assert_allclose(table["compute"], table["params"] * table["tokens"])
 
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from conftest import BESIROGLU, chinchilla_loss, chinchilla_parameters
 
-from bayescale.budgets.allocate import allocate, allocation_summary
-from bayescale.budgets.decide import decide, decision_summary
-from bayescale.budgets.target import compute_gain, least_compute, least_compute_summary
+import bayescale
+from bayescale.budgets.allocate import allocate
+from bayescale.budgets.decide import decide
+from bayescale.budgets.target import compute_gain, least_compute
 from bayescale.display.report import report
 from bayescale.display.show import show
 from bayescale.errors import FitError, RunsError
@@ -15,7 +16,7 @@ from bayescale.fitting.diagnostics import fit_summary
 from bayescale.fitting.fit import fit
 from bayescale.fitting.store import open_fit, save_fit
 from bayescale.fitting.tree import runs_of
-from bayescale.forecasts.forecast import forecast, forecast_summary, forecast_table, probability_to_reach
+from bayescale.forecasts.forecast import forecast, probability_to_reach
 from bayescale.runs.loss_unit import UNITS, from_nats, to_nats
 from bayescale.runs.read import read_runs
 
@@ -65,7 +66,7 @@ def test_runs_are_kept_in_nats_and_remember_their_unit(unit):
 def test_all_that_is_shown_is_in_the_unit(unit, fits):
     """Every loss is that of the same fit in nats, converted; shares, sizes and probabilities are the same."""
     plain, other = fits["nats"], fits[unit]
-    a, b = (forecast_table(forecast(one, 1e10, 2e11)) for one in (plain, other))
+    a, b = (bayescale.read(forecast(one, 1e10, 2e11)).frame for one in (plain, other))
     for name in ("loss_q05", "loss_q50", "loss_q95", "law_loss_q50"):
         assert float(b[name][0]) == pytest.approx(float(from_nats(a[name][0], unit)), rel=1e-6)
     np.testing.assert_allclose(a["share_drift"], b["share_drift"], rtol=1e-6)
@@ -84,8 +85,8 @@ def test_all_that_is_shown_is_in_the_unit(unit, fits):
     for name in ("regret", "compute_regret"):  # shares
         np.testing.assert_allclose(choices[1][name], choices[0][name], atol=1e-6)
     np.testing.assert_allclose(choices[1]["flat_low"], choices[0]["flat_low"], rtol=1e-6)
-    summaries = [forecast_summary(forecast(other, 1e10, 2e11)), allocation_summary(splits[1])]
-    summaries += [decision_summary(choices[1]), fit_summary(other)]
+    summaries = [bayescale.read(forecast(other, 1e10, 2e11)).to_dict(), bayescale.read(splits[1]).to_dict()]
+    summaries += [bayescale.read(choices[1]).to_dict(), fit_summary(other)]
     assert all(summary["loss_unit"] == UNITS[unit] for summary in summaries)
     assert f"Losses are in {UNITS[unit]}." in str(show(splits[1]))
 
@@ -96,7 +97,7 @@ def test_a_loss_to_reach_is_in_the_unit(unit, fits):
     goal = float(np.median(allocate(fits[unit], 1e22)["law_loss"]))
     reached = least_compute(fits[unit], goal)
     assert float(reached["compute"].median()) == pytest.approx(1e22, rel=0.01)
-    summary = least_compute_summary(reached)
+    summary = bayescale.read(reached).to_dict()
     assert summary["targets"][0]["loss"] == goal and summary["loss_unit"] == UNITS[unit]
 
 
@@ -138,7 +139,7 @@ def test_losses_that_look_like_perplexities_are_a_question():
 def test_the_report_is_in_the_unit(fits, undrawn):
     page = report(fits["bits"], compute=1e22, target=3.0)
     assert "Losses are in bits per token." in page and "loss [bits per token]" in page and '"natsIn": 0.69314' in page
-    loss = float(forecast_table(forecast(fits["bits"], 1e10, 2e11))["loss_q50"][0])
+    loss = float(bayescale.read(forecast(fits["bits"], 1e10, 2e11)).frame["loss_q50"][0])
     assert f"{loss:.3f}" in report(fits["bits"], params=1e10, tokens=2e11)
 
 

@@ -1,0 +1,60 @@
+"""Any result -> what it says, found by its kind."""
+
+from typing import Any
+
+from bayescale.budgets import allocate, approaches, decide, design, landmarks, planning, target
+from bayescale.errors import FitError
+from bayescale.fitting.doors import kind_of
+from bayescale.forecasts import forecast
+from bayescale.reading import Reading
+
+# of every kind, the function at the end of the module that makes it
+READERS = {
+    "forecast": forecast.read,
+    "allocate": allocate.read,
+    "decide": decide.read,
+    "least_compute": target.read_least_compute,
+    "compute_gain": target.read_compute_gain,
+    "approaches": approaches.read,
+    "landmarks": landmarks.read,
+    "next_run": design.read,
+    "plan_runs": planning.read,
+}
+# what else a reading may be told, by kind
+OPTIONS = {"forecast": {"target"}}
+
+
+def read(result: Any, **options: Any) -> Reading:
+    """What a result says: its numbers as a data frame, how they are written, sentences and warnings.
+
+    Parameters
+    ----------
+    result : what ``forecast``, ``allocate``, ``decide``, ``compare`` and their like return: whatever has the attribute
+        ``kind``
+    options : of a forecast ``target``: also the probability to reach this loss
+
+    Returns
+    -------
+    Reading: ``title``, ``frame``, ``columns`` (of the table that people see), ``says`` (what it comes to, in
+    sentences), ``warnings`` (what speaks against it) and ``notes`` (units, what was read). ``to_dataframe()`` gives the
+    numbers in plain units, ``to_dict()`` everything for JSON; :func:`bayescale.show` shows it.
+
+    Raises
+    ------
+    FitError
+        If it is something else, has lost a dimension, or an option does not go with it.
+    """
+    kind = kind_of(result)
+    if kind and (wrong := sorted(options.keys() - OPTIONS.get(kind, set()))):
+        raise FitError(f"{wrong[0]} does not go with what {kind}(...) returns; {_goes_with(wrong[0])}")
+    if kind not in READERS:
+        raise FitError(
+            f"a {type(result).__name__} cannot be shown: give runs, a law, a fit, or what one of these functions "
+            f"returned: {', '.join(READERS)}"
+        )
+    return READERS[kind](result, **options)
+
+
+def _goes_with(option: str) -> str:
+    kinds = [kind for kind, names in OPTIONS.items() if option in names]
+    return f"it goes with {kinds[0]}" if kinds else "nothing takes it"
