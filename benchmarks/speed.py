@@ -23,6 +23,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from math import lgamma as math_lgamma  # a name that Numba knows
 from pathlib import Path
 from typing import Any
@@ -356,17 +357,18 @@ def whole(arguments: list[str], environment: dict[str, str]) -> tuple[float, flo
 def rows(runs: xr.Dataset, path: Path) -> list[dict]:
     import numba
 
-    from bayescale.fitting.quick import compiled_density
+    from bayescale.engine.model import density_of
 
     model = model_of(Study.of(runs, "chinchilla"), 0)
-    head, table = model.data[1:2], model.data[2:].reshape(4, -1)
+    code = model.compiled()
+    head, table = code.data[1:2], code.data[2:].reshape(4, -1)
     x = model.start[0]
     scalar = numba.njit(error_model="numpy", fastmath=True)(gradient_by_hand)
     found = []
     for count in ROWS:
         columns = np.ascontiguousarray(table[:, np.arange(count) % table.shape[1]])
         block = np.concatenate([[float(count)], head, columns.ravel()])
-        ours = compiled_density(type(model)(model.names, model.function, block, model.start))
+        ours = density_of(replace(model, compiled=lambda block=block: replace(code, data=block)))
         gradient = ours(x)[1]
         theirs = scalar(x, head[0], *columns)
         difference = float(np.abs(theirs - gradient_of_likelihood(gradient, x)).max() / np.abs(gradient).max())
@@ -397,7 +399,7 @@ def jax(runs: xr.Dataset, path: Path) -> list[dict]:
     import nutpie
     from pymc.sampling.jax import get_jaxified_logp
 
-    from bayescale.fitting.quick import compiled_density
+    from bayescale.engine.model import density_of
 
     config.update("jax_enable_x64", True)
     device = devices()[0].platform
@@ -420,7 +422,7 @@ def jax(runs: xr.Dataset, path: Path) -> list[dict]:
         start = model.initial_point()
         x = [np.asarray(start[variable.name], dtype=float) for variable in model.value_vars]
         ours_model = model_of(Study.of(many, "chinchilla"), 0)
-        density = compiled_density(ours_model)
+        density = density_of(ours_model)
         block_until_ready(gradient(x))
         repeats = max(5, 3_000_000 // count)
         by_jax = best_of(repeats, lambda g=gradient, x=x: block_until_ready(g(x)))

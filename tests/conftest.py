@@ -224,8 +224,8 @@ def caller():
     doubles = ctypes.POINTER(ctypes.c_double)
     interface = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, doubles, doubles, doubles, ctypes.c_void_p)
 
-    def make(function, data, block=block):
-        density, values = interface(compiled(function).density.address), block(function, data)
+    def make(density, data):
+        density, values = interface(compiled(density).density.address), block(density, data)
 
         def call(position):
             position = np.ascontiguousarray(position, dtype=float)

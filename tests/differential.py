@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayescale.engine.numba_density import Function
+from bayescale.engine.density import Density
 from bayescale.engine.symbolic import symbolic
 from bayescale.errors import FormulaError
 from bayescale.laws.data_split import fold, split_data
@@ -140,7 +140,7 @@ def by_machine_code(one, caller):
     trees, known = _split(one)
     columns = tuple(name for name in known if name.startswith("data_") or name == RESULT)
     last = Binary("+", Name(RESULT), Name("zero"))  # depends on the run, as a density must
-    function = Function(PARAMETERS, (), (*columns, "zero"), trees, Number(0.0), last)
+    function = Density(PARAMETERS, (), (*columns, "zero"), trees, Number(0.0), last)
     status, values, slopes = [], [], []
     for i in range(len(one.points["t"])):
         data = {name: np.broadcast_to(known[name], len(one.points["t"]))[i : i + 1] for name in columns}
@@ -201,6 +201,23 @@ def _split(one):
     for name, tree in _before(one).items():
         values[name] = evaluate(tree, values)
     return trees, values | {name: evaluate(part, values) for name, part in parts.items()}
+
+
+def density_by_numpy(density, data, position):
+    """Value and gradient [parameter] of a log density, walked by NumPy."""
+    values, moving = dict(data), {}
+    for k, name in enumerate(density.position):
+        values[name] = np.float64(position[k])
+        moving[name] = np.eye(len(position))[:, k, None]  # [parameter, run]
+    for name, tree in density.definitions.items():
+        values[name], slope = value_and_slope(tree, values, moving)
+        moving |= {} if slope is None else {name: slope}
+    (once, by_once), (each, by_each) = (value_and_slope(tree, values, moving) for tree in (density.once, density.each))
+    shape = (len(position), max(np.size(data[name]) for name in density.columns))
+    with np.errstate(all="ignore"):
+        slopes = np.broadcast_to(0.0 if by_each is None else by_each, shape).sum(axis=1)
+        slopes = slopes + np.broadcast_to(0.0 if by_once is None else by_once, (shape[0], 1))[:, 0]
+        return float(np.sum(np.broadcast_to(each, shape[1])) + once), slopes
 
 
 # ---- what may differ -------------------------------------------------------------------------------------------------

@@ -287,7 +287,7 @@ def test_accepted_formulas_compile_to_what_they_mean(caller):
     """Of ten grammatical formulas, the density that Numba makes of a law with it, against NumPy."""
     import random
 
-    from bayescale.engine.numba_density import Function
+    from bayescale.engine.density import Density
     from bayescale.laws.data_split import split_data
     from bayescale.laws.formula import Binary, Call, Name, Number, evaluate, names, parse
     from benchmarks.hostile.laws import grammatical
@@ -307,7 +307,7 @@ def test_accepted_formulas_compile_to_what_they_mean(caller):
         trees, _ = split_data({"predicted": Binary("+", tree, Number(0.0))}, (), free)
         once = Binary("-", Call("abs", (Name(free[0]),)), Call("abs", (Name(free[0]),)))
         each = Binary("+", Name("predicted"), Binary("*", Number(0.0), Name("k")))
-        function = Function(tuple(free), (), ("k",), trees, once, each)
+        function = Density(tuple(free), (), ("k",), trees, once, each)
         call = caller(function, {"k": np.ones(3)})
         status, value, _ = call(np.array([at[name] for name in free]))
         if status == 0:

@@ -7,10 +7,10 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bayescale.engine.density import model_data, model_of_runs
+from bayescale.engine.model import density_of as density_of_model
+from bayescale.engine.numba_density import numba_model
 from bayescale.errors import FitError, RunsError
 from bayescale.fitting.fit import fit
-from bayescale.fitting.quick import compiled_density
 from bayescale.laws.law import column, law_names, load_law
 from bayescale.runs.read import read_runs
 from bayescale.study import Study
@@ -33,8 +33,7 @@ def density_of(table, law):
     # what the loss is must be said: at some scales it looks like a perplexity
     study = Study.of(table, law, units={"loss": "nats"})
     start = np.zeros((1, len(study.priors)))
-    model = model_of_runs(study.law, study.scatter.noise, model_data(study), start)
-    return compiled_density(model), len(study.priors)
+    return density_of_model(numba_model(study, start)), len(study.priors)
 
 
 def assert_same_density(one, other, law, seed):

@@ -21,7 +21,10 @@ from typing import Any
 import numpy as np
 
 from bayescale.engine.cache import compiled_module
-from bayescale.engine.numba_source import Function, body
+from bayescale.engine.density import Density, log_posterior, posterior_data
+from bayescale.engine.model import Code, Model
+from bayescale.engine.numba_source import body
+from bayescale.study import Study
 
 LARGEST = 1e300  # beyond it a density or a slope counts as not finite
 CACHE_VARIABLE = "BAYESCALE_KERNELS"  # names another folder than the user's cache folder
@@ -57,10 +60,10 @@ def density(dim, position, gradient, value, data):
 
 
 @functools.lru_cache(maxsize=128)
-def source(function: Function) -> str:
+def source(density: Density) -> str:
     """The Python source of a module with ``density`` and ``expand``, to be compiled by Numba."""
     head = HEADER.format(functions=_functions_hash(), machine=machine(), largest=LARGEST)
-    return f"{head}\n\n{SIGNATURE}" + "".join(f"    {line}\n" for line in body(function))
+    return f"{head}\n\n{SIGNATURE}" + "".join(f"    {line}\n" for line in body(density))
 
 
 @functools.cache
@@ -79,9 +82,27 @@ def _functions_hash() -> str:
     return hashlib.sha256(text).hexdigest()[:16]
 
 
-def compiled(function: Function) -> ModuleType:
-    """The compiled module of a function: ``density`` and ``expand`` with their ``address``."""
-    return _compiled(source(function), os.environ.get(CACHE_VARIABLE, ""))
+def numba_model(study: Study, start: np.ndarray) -> Model:
+    """The log posterior of a study as compiled formulas; chains may start at ``start`` [start, parameter].
+
+    Raises
+    ------
+    FitError
+        If a part of the law's formula that depends on the runs alone is not finite.
+    """
+    density, data = log_posterior(study.law, study.scatter.noise), posterior_data(study)
+    return Model(tuple(study.priors), study.runs.sizes["run"], start, functools.cache(lambda: code_of(density, data)))
+
+
+def code_of(density: Density, data: Mapping[str, Any]) -> Code:
+    """The machine code of a density, with the data that it reads."""
+    module = compiled(density)
+    return Code(module.density, module.expand, block(density, data))
+
+
+def compiled(density: Density) -> ModuleType:
+    """The compiled module of a density: ``density`` and ``expand`` with their ``address``."""
+    return _compiled(source(density), os.environ.get(CACHE_VARIABLE, ""))
 
 
 @functools.lru_cache(maxsize=128)
@@ -98,15 +119,8 @@ def _default_folder() -> Path | None:
         return None
 
 
-def block(function: Function, data: Mapping[str, Any]) -> np.ndarray:
-    """The data of a function as ``density`` reads them."""
-    rows = max(np.size(data[name]) for name in function.columns)
-    head = [float(rows), *(float(data[name]) for name in function.scalars)]
-    return np.concatenate([head, *(np.broadcast_to(data[name], rows) for name in function.columns)])
-
-
-def unblock(function: Function, data: np.ndarray) -> dict[str, Any]:
-    """The scalars, and columns [run], that :func:`block` put together."""
-    first = 1 + len(function.scalars)
-    columns = data[first:].reshape(len(function.columns), -1)
-    return dict(zip(function.scalars, data[1:first], strict=True)) | dict(zip(function.columns, columns, strict=True))
+def block(density: Density, data: Mapping[str, Any]) -> np.ndarray:
+    """The data of a density as its code reads them."""
+    rows = max(np.size(data[name]) for name in density.columns)
+    head = [float(rows), *(float(data[name]) for name in density.scalars)]
+    return np.concatenate([head, *(np.broadcast_to(data[name], rows) for name in density.columns)])

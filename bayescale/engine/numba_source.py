@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from bayescale.engine.density import Density
 from bayescale.laws.derivatives import OPERATORS, derivatives
 from bayescale.laws.formula import Binary, Call, Name, Negative, Node, Number, constant, evaluate, names
 from bayescale.laws.functions import FUNCTIONS
@@ -18,26 +19,6 @@ from bayescale.laws.functions import FUNCTIONS
 TRAITS = {name: function.traits for name, function in FUNCTIONS.items()} | {name: {"cheap"} for name in OPERATORS}
 TRAITS |= {"**": {"grows"}, "/": {"grows", "cheap"}}
 ARRAYS_MAX = 48  # between loops; more of them, of laws much larger than any that comes with bayescale, compile slowly
-
-
-@dataclass(frozen=True, eq=False)  # one is equal to itself alone, so that what is made of it can be kept
-class Function:
-    """What to compile: log density = ``once`` + sum over runs of ``each``, and the gradient by ``position``.
-
-    Attributes
-    ----------
-    position : names of what the gradient is taken by, in order
-    scalars, columns : names of the data, one number each and one number a run each
-    definitions : trees of further names, each of what stands before it
-    once, each : trees of all these names
-    """
-
-    position: tuple[str, ...]
-    scalars: tuple[str, ...]
-    columns: tuple[str, ...]
-    definitions: Mapping[str, Node]
-    once: Node
-    each: Node
 
 
 @dataclass(frozen=True)
@@ -191,20 +172,20 @@ class _Steps:
         return _Code(text, frozenset(steps[letter] for letter in names(tree) & steps.keys()))
 
 
-def body(function: Function) -> list[str]:
+def body(density: Density) -> list[str]:
     """Lines of source of ``density`` (see ``numba_density.py``): log density and gradient, from position and data."""
-    steps, once, each = _steps_of(function)
+    steps, once, each = _steps_of(density)
     needed = _needed(steps, once, each)
     guarded = _needed(steps, *(k for i in needed if steps[i].still for k in steps[i].args))
     computed = [i for i in sorted(needed) if steps[i].value is not None]
     inside, outside = ([i for i in computed if steps[i].by_run is by_run] for by_run in (True, False))
-    dim, first, columns = len(function.position), 1 + len(function.scalars), range(len(function.columns))
+    dim, first, columns = len(density.position), 1 + len(density.scalars), range(len(density.columns))
     lines = [
         "rows = int(numba.carray(data, 1, types.double)[0])",
         f"block = numba.carray(data, {first} + rows * {len(columns)}, types.double)",
         *(f"column{k} = block[{first} + rows * {k} : {first} + rows * {k + 1}]" for k in columns),
         *(f"x{k} = position[{k}]" for k in range(dim)),
-        *(f"s{k} = block[{1 + k}]" for k in range(len(function.scalars))),
+        *(f"s{k} = block[{1 + k}]" for k in range(len(density.scalars))),
         *(f"{steps[i].text} = {steps.value(i).text}" for i in outside),
     ]
     # backward inside the loops: what a step outside them receives from a run is added up in d<step>
@@ -231,21 +212,21 @@ def body(function: Function) -> list[str]:
     ]
 
 
-def _steps_of(function: Function) -> tuple[_Steps, int, int]:
-    """The steps of a function, and which of them are ``once`` and ``each``."""
-    given = [*function.position, *function.scalars, *function.columns, *function.definitions]
+def _steps_of(density: Density) -> tuple[_Steps, int, int]:
+    """The steps of a density, and which of them are ``once`` and ``each``."""
+    given = [*density.position, *density.scalars, *density.columns, *density.definitions]
     if twice := sorted({name for name in given if given.count(name) > 1}):
         raise ValueError(f"'{twice[0]}' is defined twice")
     steps = _Steps()
-    for k, name in enumerate(function.position):
+    for k, name in enumerate(density.position):
         steps.named[name] = steps.leaf(f"x{k}", moves=True)
-    for k, name in enumerate(function.scalars):
+    for k, name in enumerate(density.scalars):
         steps.named[name] = steps.leaf(f"s{k}")
-    for k, name in enumerate(function.columns):
+    for k, name in enumerate(density.columns):
         steps.named[name] = steps.leaf(f"c{k}", by_run=True)
-    for name, tree in function.definitions.items():
+    for name, tree in density.definitions.items():
         steps.named[name] = steps.of(tree)
-    once, each = steps.of(function.once), steps.of(function.each)
+    once, each = steps.of(density.once), steps.of(density.each)
     if not steps[each].by_run:
         raise ValueError("the density of a run does not depend on the runs")
     return steps, once, each

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescale.engine.density import Model, build_model, model_data, model_of_runs
-from bayescale.engine.numba_density import machine
+from bayescale.engine.model import Model
+from bayescale.engine.numba_density import machine, numba_model
 from bayescale.errors import FitError
 from bayescale.field import clipped
 from bayescale.fitting.diagnostics import ESS_MIN, check_identification, noted
@@ -125,15 +125,16 @@ def pymc_model(
     Returns
     -------
     ``pymc.Model`` with the parameters of the law and noise as free variables, ``observed`` [run], and as ``pm.Data``
-    all that comes from the runs.
+    the columns of the runs [run] and the reference constants.
 
     Raises
     ------
     RunsError, LawError, FitError
         As in :func:`fit`.
     """
-    study = Study.of(runs, law, noise, columns=columns, units=units)
-    return build_model(study.law, study.scatter.noise, _check_data(study))
+    from bayescale.engine.pymc import build_model
+
+    return build_model(Study.of(runs, law, noise, columns=columns, units=units))
 
 
 @one_blas_thread()
@@ -222,13 +223,6 @@ def _sampled(model: Any, *args: Any, **options: Any) -> Any:
         raise FitError(f"the sampler could not start: {error}; check the runs and the law") from None
 
 
-def _check_data(study: Study) -> dict[str, np.ndarray]:
-    try:
-        return model_data(study)
-    except ValueError as error:
-        raise FitError(str(error)) from None
-
-
 def model_of(study: Study, seed: int) -> Model:
     """The log posterior of a study, with chains that start at good places (see :mod:`bayescale.fitting.starts`)."""
-    return model_of_runs(study.law, study.scatter.noise, _check_data(study), start_positions(study, seed))
+    return numba_model(study, start_positions(study, seed))

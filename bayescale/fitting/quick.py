@@ -6,8 +6,6 @@ round is weighed, its largest weights are smoothed (PSIS), and the draws are res
 of the weights says whether that can be trusted: see Vehtari, Simpson, Gelman, Yao, Gabry 2024, arXiv:1507.02646.
 """
 
-import ctypes
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,14 +13,11 @@ import numpy as np
 import xarray as xr
 from scipy.special import logsumexp
 
-from bayescale.engine.density import Model
-from bayescale.engine.interpreted import gradients, log_densities
-from bayescale.engine.numba_density import compiled
+from bayescale.engine.model import Model, density_of, log_densities
 from bayescale.fitting.diagnostics import ESS_MIN, PARETO_K_MAX, check_convergence
 from bayescale.fitting.draws import smoothed_weights
 from bayescale.fitting.starts import START_RUNS
 from bayescale.fitting.tree import as_dataset
-from bayescale.jobs.threads import cores, in_threads
 from bayescale.laws.priors import Prior, from_real
 
 NU = 8.0  # degrees of freedom of the proposal: tails heavier than a posterior's
@@ -38,8 +33,6 @@ NEAR = 9.0  # a start within this many posterior widths (squared, a parameter) o
 MANY = 20_000  # runs; with more of them the posterior is nearer to normal and a density dearer, so fewer are asked for
 NEWTON = 30  # steps, before quasi-Newton ones and after them, which few climbs need
 HALVINGS = 12  # of a step that does not gain, at most
-# runs times parameters squared up to which NumPy answers: no more work than compiling is, which takes seconds
-INTERPRETED = 64_000
 RIVAL = 10.0  # another optimum counts if the log of its mass (Laplace) is less than this below the best
 STEP = 1e-4  # of the differences of gradients that give the curvature
 
@@ -71,7 +64,7 @@ def approximate(
 
 def _approximate(model: Model, priors: Mapping[str, Prior], draws: int, chains: int, seed: int):
     rng = np.random.default_rng([seed, 103])
-    rows = int(model.data[0])
+    rows = model.rows
     fewer = min(1.0, MANY / rows) ** (2 / 3)
     proposal = _laplace(_gradients(model), model.start, rows)
     for count in ROUNDS:
@@ -109,60 +102,15 @@ def _approximate(model: Model, priors: Mapping[str, Prior], draws: int, chains: 
     return convergence, posterior, stats, {"draws_made": draws, "proposals": count}
 
 
-def _by_numpy(model: Model) -> bool:
-    """The work decides, and not what has been compiled before: the same fit gives the same bits in every process."""
-    return bool(model.data[0] * len(model.names) ** 2 <= INTERPRETED)
-
-
 def _gradients(model: Model) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """Log density [draw], -inf where it fails, and gradient [draw, parameter] at positions [draw, parameter]."""
-    if _by_numpy(model):
-        return functools.partial(gradients, model.function, model.data)
-    density = compiled_density(model)
+    density = density_of(model)
 
     def one_by_one(position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         found = [density(x) for x in position]
         return np.array([value for value, _ in found]), np.stack([gradient for _, gradient in found])
 
     return one_by_one
-
-
-def _log_densities(model: Model, position: np.ndarray) -> np.ndarray:
-    """Log density at every position [draw, parameter]: on all cores where one takes long, for it holds no lock."""
-    if _by_numpy(model):
-        return log_densities(model.function, model.data, position)
-    return np.concatenate(in_threads(lambda part: _in_a_row(model, part), np.array_split(position, cores())))
-
-
-def _compiled(model: Model) -> Callable[..., int]:
-    """The compiled function that the sampler calls, for addresses: of position, gradient, value and data."""
-    pointer = ctypes.c_void_p
-    return ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, pointer, pointer, pointer, pointer)(
-        compiled(model.function).density.address
-    )
-
-
-def compiled_density(model: Model) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
-    """Log density and gradient at a position, as the sampler sees them; -inf where it fails."""
-    call, dim = _compiled(model), len(model.names)
-    at, gradient, value = np.zeros(dim), np.zeros(dim), np.zeros(1)
-    addresses = [array.ctypes.data for array in (at, gradient, value)]
-
-    def density(position: np.ndarray) -> tuple[float, np.ndarray]:
-        at[:] = position
-        status = call(dim, *addresses, model.data.ctypes.data)  # names the model, so that its memory stays
-        return (float(value[0]) if status == 0 else -np.inf), gradient.copy()
-
-    return density
-
-
-def _in_a_row(model: Model, position: np.ndarray) -> np.ndarray:
-    call, dim = _compiled(model), position.shape[1]
-    position, gradient, values = np.ascontiguousarray(position), np.empty(dim), np.empty(len(position))
-    first, slope, value, data = (array.ctypes.data for array in (position, gradient, values, model.data))
-    failed = [i for i in range(len(values)) if call(dim, first + 8 * dim * i, slope, value + 8 * i, data)]
-    values[failed] = -np.inf
-    return values
 
 
 def _laplace(gradients: Callable, start: np.ndarray, rows: int) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -257,7 +205,7 @@ def _weighed(model: Model, proposal: list[tuple[np.ndarray, np.ndarray]], count:
     for (mean, _), root in zip(proposal, roots, strict=True):
         distance = (np.linalg.solve(root, (position - mean).T) ** 2).sum(axis=0)
         parts.append(-np.log(np.diag(root)).sum() - (NU + dim) / 2 * np.log1p(distance / NU))
-    log_weight = _log_densities(model, position) - logsumexp(parts, axis=0)
+    log_weight = log_densities(model, position) - logsumexp(parts, axis=0)
     if not np.isfinite(log_weight).any():
         raise NotTrusted("the posterior is not finite around its optimum")
     log_weight = np.maximum(log_weight, np.max(log_weight) - 700.0)  # no weight at all, but a number

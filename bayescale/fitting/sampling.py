@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescale.engine.density import Model, nutpie_model
+from bayescale.engine.model import Model, nutpie_model
 from bayescale.fitting.diagnostics import R_HAT_APART, check_convergence
 from bayescale.fitting.tree import as_dataset
 from bayescale.jobs.threads import cores

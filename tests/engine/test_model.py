@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+from differential import density_by_numpy
 from pytensor.compile import Mode
 from scipy import special, stats
 
-from bayescale.engine.density import build_model, log_posterior, model_block, model_data
-from bayescale.engine.interpreted import gradients, log_densities
+from bayescale.engine.density import log_posterior, posterior_data
+from bayescale.engine.model import density_of, log_densities, nutpie_model
+from bayescale.engine.numba_density import LARGEST, numba_model
+from bayescale.engine.pymc import build_model, pymc_model
 from bayescale.fitting.starts import unbounded
 from bayescale.laws.formula import evaluate
 from bayescale.laws.law import column, law_loss, law_names, load_law, sample_priors
@@ -20,12 +23,11 @@ PYTHON = Mode(linker="py", optimizer=None)  # nothing is rewritten or compiled
 
 @pytest.fixture
 def prepared(caller):
-    """Reference constants and the compiled density of a law on runs."""
+    """The study of a law on runs, and its compiled density."""
 
     def make(law, noise, runs):
         study = Study.bound(law, Scatter.of(law, noise), runs)
-        data = model_data(study)
-        return study.constants, data, caller(log_posterior(law, noise), data, model_block)
+        return study, caller(log_posterior(law, noise), posterior_data(study))
 
     return make
 
@@ -60,7 +62,7 @@ def by_hand(prior):
 @pytest.mark.parametrize(("law", "noise"), [("chinchilla", "student_t"), ("coupled", "normal")])
 def test_density_is_the_one_written_by_hand(law, noise, pile, rng, prepared):
     law = load_law(law)
-    constants, _, call = prepared(law, noise, pile)
+    study, call = prepared(law, noise, pile)
     values, real = positions(law, noise, rng, points=5)
     sizes = {"N": pile["params"].values, "D": pile["tokens"].values}
     differences = []
@@ -70,8 +72,8 @@ def test_density_is_the_one_written_by_hand(law, noise, pile, rng, prepared):
         for name, prior in (law.priors | NOISES[noise].priors).items():
             density, jacobian = by_hand(prior)
             expected += density(at[name]) + jacobian(at[name])
-        mean = np.log(law_loss(law, at | sizes | constants))
-        scale = 1e-4 + at["sigma"] * (pile["compute"].values / constants["C_ref"]) ** at["tilt"]
+        mean = np.log(law_loss(law, at | sizes | dict(study.constants)))
+        scale = 1e-4 + at["sigma"] * (pile["compute"].values / study.constants["C_ref"]) ** at["tilt"]
         scatter = stats.t(2 + at["nu_minus_2"], mean, scale) if noise == "student_t" else stats.norm(mean, scale)
         expected += scatter.logpdf(np.log(pile["loss"].values)).sum()
         status, value, _ = call(real[i])
@@ -106,19 +108,29 @@ def runs_from(law, inputs, made):
     return read_runs(columns, law)
 
 
-def check_against_pymc(law, noise, runs, rng, prepared, points=3):
-    """Values up to a constant, and gradients, at points where PyMC's are finite."""
-    _, data, call = prepared(law, noise, runs)
+def check_engines(law, noise, runs, rng, prepared, points=3):
+    """Compiled formulas against NumPy's value and slopes, also far out, and against PyMC's: up to a constant."""
+    study, call = prepared(law, noise, runs)
+    density, data = log_posterior(law, noise), posterior_data(study)
     _, real = positions(law, noise, rng, points)
-    model = build_model(law, noise, data)
+    for i, position in enumerate(np.concatenate([real, 40 * real])):
+        status, value, gradient = call(position)
+        here, slopes = density_by_numpy(density, data, position)
+        finite = [abs(here) < LARGEST, bool((np.abs(slopes) < LARGEST).all())]
+        assert status == (0 if all(finite) else 3 if not finite[1] else 4), (law.name, position)
+        if status == 0:
+            assert value == pytest.approx(here, rel=1e-10), law.name
+        if status == 0 and i < points:  # far out what is left of a gradient may be rounding errors
+            size = np.abs(slopes).max()
+            np.testing.assert_allclose(gradient, slopes, rtol=1e-7, atol=1e-9 * size, err_msg=law.name)
+
+    model = build_model(study)
     names = [variable.name for variable in model.value_vars]
-    value, slope = (make(mode=PYTHON) for make in (model.compile_logp, model.compile_dlogp))
+    value_of, slope_of = (make(mode=PYTHON) for make in (model.compile_logp, model.compile_dlogp))
     differences = []
-    function = log_posterior(law, noise)
-    check_interpreted(function, model_block(function, data), real, call, law.name)
     for position in real:
         at = {name: np.asarray(x) for name, x in zip(names, position, strict=True)}
-        theirs, gradient = float(value(at)), slope(at)
+        theirs, gradient = float(value_of(at)), slope_of(at)
         status, ours, ours_gradient = call(position)
         if not (np.isfinite(theirs) and np.isfinite(gradient).all()):
             continue
@@ -130,27 +142,10 @@ def check_against_pymc(law, noise, runs, rng, prepared, points=3):
     np.testing.assert_allclose(differences, differences[0], rtol=1e-7, atol=1e-6, err_msg=law.name)
 
 
-def check_interpreted(function, data, real, call, name):
-    """NumPy's values and gradients are those of the compiled code, and what is not finite is so in both."""
-    far = np.concatenate([real, 40 * real])
-    values, slopes = gradients(function, data, far)
-    found = [call(position) for position in far]
-    expected = [value if status == 0 else -np.inf for status, value, _ in found]
-    np.testing.assert_allclose(values, expected, rtol=1e-10, err_msg=name)
-    together = log_densities(function, data, far)
-    finite = np.isfinite(values)
-    np.testing.assert_allclose(together[finite], values[finite], rtol=1e-12, err_msg=name)
-    beyond = np.array([status == 4 for status, _, _ in found])  # the density itself is not finite
-    assert np.isneginf(together[beyond]).all(), name
-    for i in range(len(real)):  # far out what is left of a gradient may be rounding errors, in both
-        size = np.abs(slopes[i]).max()
-        np.testing.assert_allclose(slopes[i], found[i][2], rtol=1e-7, atol=1e-9 * size, err_msg=name)
-
-
 @pytest.mark.parametrize("law", ["coupled", "coverage"])
 def test_density_and_gradient_are_pymcs(law, runs_of_law, rng, prepared):
     law = load_law(law)
-    check_against_pymc(law, default_noise(law.observed.scale), runs_of_law(law), rng, prepared)
+    check_engines(law, default_noise(law.observed.scale), runs_of_law(law), rng, prepared)
 
 
 @pytest.mark.slow
@@ -159,7 +154,32 @@ def test_density_and_gradient_of_every_law_are_pymcs(law, runs_of_law, rng, prep
     law = load_law(law)
     for noise in NOISES:
         if law.observed.scale in NOISES[noise].observed:
-            check_against_pymc(law, noise, runs_of_law(law), rng, prepared)
+            check_engines(law, noise, runs_of_law(law), rng, prepared)
+
+
+@pytest.mark.parametrize("engine", [numba_model, pytest.param(pymc_model, marks=pytest.mark.slow)])
+def test_an_engine_gives_a_sampler_what_it_needs(engine, pile, rng):
+    import nutpie
+
+    law = load_law("chinchilla")
+    study = Study.bound(law, Scatter.of(law, "normal"), pile)
+    values, start = positions(law, "normal", rng, points=4)
+    model = engine(study, start)
+    assert model.names == tuple(values) and model.rows == pile.sizes["run"] and model.compiled() is model.compiled()
+    density = density_of(model)
+    found = [density(position) for position in start]
+    together = log_densities(model, start)
+    np.testing.assert_array_equal(together, [value for value, _ in found])
+    reference = density_of(numba_model(study, start))
+    expected = [reference(position) for position in start]
+    np.testing.assert_allclose(together - together[0], [value - expected[0][0] for value, _ in expected], rtol=1e-7)
+    for (_, ours), (_, theirs) in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6 * np.abs(theirs).max())
+    assert density(np.full(len(start[0]), 1e200))[0] == -np.inf
+    settings = {"draws": 20, "tune": 20, "chains": 1, "cores": 1, "seed": 1, "progress_bar": False}
+    trace = nutpie.sample(nutpie_model(model), save_warmup=False, **settings)
+    assert set(trace.posterior.data_vars) == set(model.names)
+    assert np.isfinite(trace.posterior["level"].values).all()
 
 
 @pytest.mark.slow
@@ -168,7 +188,7 @@ def test_gradient_is_finite_at_the_start(runs_of_law, rng, prepared):
     for name in law_names():
         law = load_law(name)
         noise = default_noise(law.observed.scale)
-        _, _, call = prepared(law, noise, runs_of_law(law))
+        _, call = prepared(law, noise, runs_of_law(law))
         priors = law.priors | NOISES[noise].priors
         middle = {name: DISTRIBUTIONS[prior.dist].quantile(0.5, **prior.params) for name, prior in priors.items()}
         status, value, gradient = call(unbounded({key: np.array([x]) for key, x in middle.items()}, priors)[0])
@@ -208,6 +228,9 @@ def test_prior_on_the_real_line_is_pymcs(dist):
 
 def test_model_has_the_parameters_of_the_law_file(pile):
     law = load_law("chinchilla")
-    model = build_model(law, "normal", model_data(Study.bound(law, Scatter.of(law, "normal"), pile)))
+    model = build_model(Study.bound(law, Scatter.of(law, "normal"), pile))
     assert [variable.name for variable in model.free_RVs] == [*law.priors, "sigma", "tilt"]
     assert [variable.name for variable in model.observed_RVs] == ["observed"]
+    dims = {"params": ("run",), "tokens": ("run",), "log_compute": ("run",), "seen": ("run",), "observed": ("run",)}
+    assert {name: model.named_vars_to_dims.get(name) for name in dims} == dims
+    assert {"N_ref", "D_ref", "L_ref"} < set(model.named_vars) and model.dim_lengths["run"].eval() == pile.sizes["run"]

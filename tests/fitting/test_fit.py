@@ -126,7 +126,7 @@ def no_model_is_made(monkeypatch):
     def make(*args):
         raise AssertionError("a model before the runs and the law were checked")
 
-    monkeypatch.setattr(fit_module, "model_of_runs", make)
+    monkeypatch.setattr(fit_module, "numba_model", make)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ import pytest
 from scipy import stats
 
 from bayescale.display.show import show
-from bayescale.engine.density import Model
-from bayescale.engine.numba_density import Function, block
+from bayescale.engine.density import Density
+from bayescale.engine.model import Model
+from bayescale.engine.numba_density import code_of
 from bayescale.errors import FitError
 from bayescale.fitting import quick as quick_module
 from bayescale.fitting import sampling
@@ -17,15 +18,14 @@ from bayescale.fitting.quick import NotTrusted, approximate
 from bayescale.fitting.sampling import SamplerError
 from bayescale.laws.formula import parse
 from bayescale.laws.priors import Prior
-from bayescale.study import Study
 
 NORMAL = Prior("Normal", {"mu": 0.0, "sigma": 1.0})
 
 
 def model_of(once, names, start):
     """A model whose log density is ``once``, without runs to speak of."""
-    function = Function(names, (), ("c",), {}, parse(once), parse("0*c*" + names[0]))
-    return Model(names, function, block(function, {"c": np.zeros(1)}), np.array(start))
+    function = Density(names, (), ("c",), {}, parse(once), parse("0*c*" + names[0]))
+    return Model(names, 1, np.array(start), lambda: code_of(function, {"c": np.zeros(1)}))
 
 
 def test_gaussian_posterior_is_met():
@@ -92,9 +92,7 @@ def test_what_is_not_to_be_trusted_is_refused(log_density, start, reason):
         approximate(model_of(log_density, ("x",), start), {"x": NORMAL}, 1000, 4, seed=1)
 
 
-@pytest.mark.parametrize("interpreted", [10**9, 0], ids=["NumPy", "compiled"])
-def test_quick_fit_agrees_with_chains(pile, sampled, monkeypatch, interpreted):
-    monkeypatch.setattr(quick_module, "INTERPRETED", interpreted)
+def test_quick_fit_agrees_with_chains(pile, sampled):
     tree = fit(pile, "chinchilla", quick=True, seed=1)
     report = diagnostics(tree)
     assert report["method"] == "importance" and report["pareto_k"] < 0.7 and "not_quick" not in report
@@ -106,18 +104,6 @@ def test_quick_fit_agrees_with_chains(pile, sampled, monkeypatch, interpreted):
             error = float(np.hypot(*(each[name] for each in errors)))  # Monte Carlo
             assert error < 0.2 * float(theirs[name].std())
             assert float(ours[name].quantile(q)) == pytest.approx(float(theirs[name].quantile(q)), abs=4 * error), name
-
-
-def test_compiled_code_says_what_numpy_says(pile, monkeypatch):
-    from bayescale.fitting import fit as fit_module
-
-    model = fit_module.model_of(Study.of(pile, "chinchilla"), 0)
-    found = []
-    for interpreted in (10**9, 0):
-        monkeypatch.setattr(quick_module, "INTERPRETED", interpreted)
-        found.append((quick_module._log_densities(model, model.start), *quick_module._gradients(model)(model.start)))
-    for one, other in zip(*found, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
 
 
 def test_a_climb_from_far_off_arrives_or_says_so():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bayescale.engine.density import build_model, model_data
+from bayescale.engine.pymc import build_model
 from bayescale.fitting.starts import STARTS, _modes, start_points, unbounded
 from bayescale.laws.law import law_loss, load_law
 from bayescale.laws.priors import Prior
@@ -88,6 +88,6 @@ def test_positions_are_those_of_pymc(dist, params):
 
 def test_positions_are_in_the_order_of_the_model(crossed_runs):
     law, runs = load_law("coupled"), crossed_runs()
-    model = build_model(law, "student_t", model_data(Study.bound(law, Scatter.of(law), runs)))
+    model = build_model(Study.bound(law, Scatter.of(law), runs))
     names = [variable.name for variable in model.free_RVs]
     assert names == [*law.priors, *NOISES["student_t"].priors]

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from bayescale.engine.density import log_posterior
-from bayescale.engine.interpreted import log_densities
-from bayescale.engine.numba_density import Function, block, source
+from bayescale.engine.density import Density, log_posterior
+from bayescale.engine.numba_density import source
 from bayescale.errors import LawError
 from bayescale.laws.data_split import fold, split_data
 from bayescale.laws.formula import evaluate, parse
@@ -67,10 +66,11 @@ def test_a_power_that_may_have_a_negative_base_stays_one(exponent):
     np.testing.assert_allclose(evaluate(split["out"], ready), expected, rtol=1e-14)
 
 
-def test_its_slopes_are_those_of_a_power():
-    function = Function(("t",), (), ("n",), {}, parse("0"), parse("t**n"))
-    data = block(function, {"n": np.array([1.0, 2.0, 3.0])})
-    assert log_densities(function, data, np.array([[-1.5]]))[0] == pytest.approx(-1.5 + 2.25 - 3.375)
+def test_its_slopes_are_those_of_a_power(caller):
+    function = Density(("t",), (), ("n",), {}, parse("0"), parse("t**n"))
+    status, value, gradient = caller(function, {"n": np.array([1.0, 2.0, 3.0])})([-1.5])
+    assert status == 0 and value == pytest.approx(-1.5 + 2.25 - 3.375)
+    assert gradient[0] == pytest.approx(1 - 3 + 3 * 2.25)
     assert "x0 ** c0" in source(function) and "c0 * x0 ** (c0 - 1.0)" in source(function)
 
 
