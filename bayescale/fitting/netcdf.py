@@ -1,4 +1,4 @@
-"""A NetCDF file of numbers and texts -> tree; nothing else of it is decoded, and nothing is larger than in the file.
+"""A tree of numbers and texts -> NetCDF, and back: nothing else of a file is decoded, or larger than in the file.
 
 HDF5 lets a file of a kilobyte unpack to a terabyte: by compression, by data that were never written, by many cells or
 attributes that share one text, by texts that claim to be long, by numbers that unpack others (``scale_factor``). It
@@ -6,6 +6,7 @@ also takes data out of other files, and loads programs to do so. So only what st
 and sizes come first, in one pass over the directory: all data together are at most the size of the file.
 """
 
+import io
 import math
 import mmap
 import os
@@ -31,12 +32,54 @@ OF_NETCDF = {DIMENSIONS, "DIMENSION_LIST", "CLASS", "NAME", "_Netcdf4Dimid", "_N
 UNPACKING = {"scale_factor", "add_offset", "missing_value", "_Unsigned", "_Encoding"}
 CELL = np.dtype([("length", "<u4"), ("heap", "<u8"), ("entry", "<u4")])  # of a text, which stands in a "global heap"
 ENTRY = struct.Struct("<H6xQ")  # of such a heap: its number, and how long its text is; the head of a heap is as long
+NO_VARIABLE = "This is a netCDF dimension but not a netCDF variable."  # the words of NetCDF's own library
 NOT_OURS = "not a fit saved by bayescale"
 ELSEWHERE = "damaged: it refers to other places or files; a fit holds all its data itself"
 
 
 class NetcdfError(BayescaleError):
     """A file that is not read, and why."""
+
+
+def tree_bytes(tree: xr.DataTree) -> bytes:
+    """The content of a NetCDF file that holds a tree as it is, as xarray would write it, in a tenth of its time.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a name or a value has no place in such a file.
+    """
+    import h5py
+
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w", track_order=True) as file:
+        for path, node in (("/", tree), *tree.children.items()):
+            group = file if path == "/" else file.create_group(path, track_order=True)
+            _write_group(group, node.to_dataset(inherit=False))
+    return buffer.getvalue()
+
+
+def _write_group(group: Any, data: xr.Dataset) -> None:
+    import h5py
+
+    group.attrs.update(data.attrs)
+    for dim in set(data.sizes) - set(data.variables):
+        group.create_dataset(dim, (data.sizes[dim],), ">f4").make_scale(f"{NO_VARIABLE}{data.sizes[dim]:10}")
+    made = {}
+    for name, variable in data.variables.items():
+        if "/" in name:
+            raise ValueError(f"the name {name[:60]!r} has a slash")
+        values = variable.values
+        text, truth = values.dtype.kind in "OU", values.dtype.kind == "b"
+        values = values.astype(object) if text else values.astype(np.int8) if truth else values
+        made[name] = group.create_dataset(name, data=values, dtype=h5py.string_dtype() if text else None)
+        made[name].attrs.update(variable.attrs | ({"dtype": "bool"} if truth else {}))
+    for name in made.keys() & data.sizes:
+        made[name].make_scale(name)
+    for name, variable in data.variables.items():
+        for axis, dim in enumerate(variable.dims):
+            if name != dim:
+                made[name].dims[axis].attach_scale(group[dim])
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import xarray as xr
 from bayescale.errors import FileError, FitError
 from bayescale.fitting.diagnostics import noted
 from bayescale.fitting.doors import opened_fit
-from bayescale.fitting.netcdf import MAX_BYTES, NetcdfError, read_tree
+from bayescale.fitting.netcdf import MAX_BYTES, NetcdfError, read_tree, tree_bytes
 from bayescale.fitting.saved import damage_of
 from bayescale.jobs.files import as_path, write_whole
 from bayescale.laws.shipped import changed_law
@@ -53,7 +53,7 @@ def save_fit(tree: xr.DataTree, path: "str | os.PathLike[str]") -> Path:
 
     def write(draft: Path) -> None:
         # by way of memory: where a disk is full, HDF5 cannot close its file and takes the process down later
-        content = tree.to_netcdf(engine="h5netcdf")
+        content = tree_bytes(tree)
         with open(draft, "wb") as file:
             file.write(content)
             file.write(SEAL.format(hashlib.sha256(content).hexdigest()).encode())

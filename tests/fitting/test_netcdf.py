@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 from bayescale.fitting import netcdf
-from bayescale.fitting.netcdf import NetcdfError, read_tree
+from bayescale.fitting.netcdf import NetcdfError, read_tree, tree_bytes
 from bayescale.fitting.store import open_fit, save_fit
 
 SAVED = Path(__file__).parent.parent / "saved" / "format_1.nc"
@@ -61,11 +61,20 @@ def test_numbers_texts_and_attributes_as_xarray_reads_them(tmp_path):
     data = xr.Dataset(numbers | words, coords={"run": np.arange(5), "draw": [1.5, 2.5, 3.5]})  # 'chain' has none
     attrs = {"text": "two\nlines ü", "empty": "", "whole": 7, "part": 0.1, "list": ["a", "bc"], "array": np.arange(3.0)}
     tree = xr.DataTree.from_dict({"/": xr.Dataset(attrs=attrs), "a": data, "b": data[["square"]]})
-    tree.to_netcdf(tmp_path / "all.nc", engine="h5netcdf")
-    found = read_tree(tmp_path / "all.nc")
-    same(found, by_xarray(tmp_path / "all.nc"))
-    same(found, tree)
-    assert all(type(found.attrs[name]) is kind for name, kind in (("text", str), ("whole", int), ("part", float)))
+    tree.to_netcdf(tmp_path / "xarray.nc", engine="h5netcdf")
+    (tmp_path / "ours.nc").write_bytes(tree_bytes(tree))
+    for path in (tmp_path / "xarray.nc", tmp_path / "ours.nc"):
+        found = read_tree(path)
+        same(found, by_xarray(path))
+        same(found, tree)
+        assert [list(found[name].variables) for name in "ab"] == [list(tree[name].variables) for name in "ab"]
+        assert all(type(found.attrs[name]) is kind for name, kind in (("text", str), ("whole", int), ("part", float)))
+
+
+@pytest.mark.parametrize("odd", [{"a/b": ("run", [1.0])}, {"a": ("run", np.array([1, "b"], dtype=object))}])
+def test_what_has_no_place_in_a_file_is_not_written(odd):
+    with pytest.raises((ValueError, TypeError)):
+        tree_bytes(xr.DataTree.from_dict({"posterior": xr.Dataset(odd)}))
 
 
 def test_the_newer_layout_of_hdf5(tmp_path):
