@@ -69,6 +69,9 @@ def plainly(name: Any) -> str:
 NAMES = {role: frozenset(map(plainly, names.split())) for role, names in SPELLINGS.items()}
 
 
+type Numbers = Callable[[Any], np.ndarray | None]  # name -> the numbers of a column, or None where it has none
+
+
 @dataclass(frozen=True)
 class Found:
     """Which column plays each role, and what a reader should know of those that do not."""
@@ -86,7 +89,7 @@ def find_columns(
     given: Mapping[str, Any],
     needs: Sequence[str],
     units: Mapping[str, str],
-    numbers: Callable[[Any], np.ndarray | None],
+    numbers: Numbers,
 ) -> Found:
     """Role -> column: as given, else the only column whose name says so.
 
@@ -98,7 +101,7 @@ def find_columns(
     given : role -> column, as the user says
     needs : roles that must be found, or asked for; other sizes are taken where a full name leaves no question
     units : role -> unit: a unit given for a role says that there is such a column
-    numbers : name -> the numbers of a column, or None where it has none
+    numbers : the numbers of a column by its name
 
     Raises
     ------
@@ -140,9 +143,7 @@ def _own(role: str, names: Sequence[Any]) -> Any:
     return alike[0] if alike else None
 
 
-def _guess(
-    role: str, names: Sequence[Any], asked: bool, unit: str | None, numbers: Callable[[Any], np.ndarray | None]
-) -> tuple[Any, list[str]]:
+def _guess(role: str, names: Sequence[Any], asked: bool, unit: str | None, numbers: Numbers) -> tuple[Any, list[str]]:
     """The column of a role that the user has not named, or None; and what to say of others."""
     full = [name for name in names if plainly(name) in NAMES[role]]
     others = [name for name in names if role == "loss" and other_loss(name)]
@@ -197,7 +198,7 @@ def _other_loss(name: Any) -> str:
     )
 
 
-def _by_letter(role: str, letters: list[Any], names: Sequence[Any], numbers: Callable[[Any], Any]) -> Any:
+def _by_letter(role: str, letters: list[Any], names: Sequence[Any], numbers: Numbers) -> Any:
     """A letter is taken where nothing else could be meant."""
     if not letters:
         return None
@@ -225,7 +226,7 @@ def _without_training(losses: list[Any]) -> tuple[list[Any], list[str]]:
     return [name for name in losses if name not in training], notes
 
 
-def _one(role: str, found: list[Any], numbers: Callable[[Any], np.ndarray | None]) -> Any:
+def _one(role: str, found: list[Any], numbers: Numbers) -> Any:
     """The only column found; of several that say the same the first."""
     if len(found) == 1:  # of very many runs it takes long to look at the numbers
         return found[0]
@@ -235,9 +236,7 @@ def _one(role: str, found: list[Any], numbers: Callable[[Any], np.ndarray | None
     return filled[0]
 
 
-def _no_compute(
-    roles: Mapping[str, Any], given: Mapping[str, Any], units: Mapping[str, str], numbers: Callable[[Any], Any]
-) -> str:
+def _no_compute(roles: Mapping[str, Any], given: Mapping[str, Any], units: Mapping[str, str], numbers: Numbers) -> str:
     """Why a column C is no compute after all: it does not go with N and D where both are known."""
     name = roles.get("compute")
     if name is None or plainly(name) != LETTERS["compute"] or "compute" in {*given, *units}:
@@ -301,7 +300,7 @@ def _last_part(name: Any) -> str:
     return re.split(r"[./:|\\]", str(name))[-1]
 
 
-def _could_be(role: str, letter: Any, numbers: Callable[[Any], np.ndarray | None]) -> bool:
+def _could_be(role: str, letter: Any, numbers: Numbers) -> bool:
     """Whether the numbers of a column called by a letter could be those of its role."""
     values = numbers(letter)
     if values is None or not (np.isfinite(values) & (values > 0)).all():
@@ -313,14 +312,14 @@ def _whole(values: np.ndarray) -> bool:
     return bool((values == np.round(values)).all())
 
 
-def _all_same(names: Sequence[Any], numbers: Callable[[Any], np.ndarray | None]) -> bool:
+def _all_same(names: Sequence[Any], numbers: Numbers) -> bool:
     columns = [numbers(name) for name in names]
     if any(column is None for column in columns):
         return False
     return all(np.allclose(a, b, rtol=SAME, atol=0, equal_nan=True) for a, b in itertools.pairwise(columns))
 
 
-def _proportional(name: Any, other: Any, numbers: Callable[[Any], np.ndarray | None]) -> bool:
+def _proportional(name: Any, other: Any, numbers: Numbers) -> bool:
     """Whether one column is the other in another unit."""
     a, b = numbers(name), numbers(other)
     if a is None or b is None or len(a) < 2:

@@ -24,14 +24,8 @@ PFLOP_DAY = 86400e15  # FLOP
 NAMED_UNITS = {"FLOP": 1.0, "GFLOP": 1e9, "TFLOP": 1e12, "PFLOP": 1e15, "EFLOP": 1e18, "ZFLOP": 1e21}
 NAMED_UNITS |= {"PFLOP-day": PFLOP_DAY, "MAC": 2.0}  # a multiply-accumulate is two operations
 POWERS = range(1, 31)  # of ten: units of a column whose ratio to 6 N D is the same in all runs
-KNOWN = (
-    6.0,
-    2.0,
-    1.0,
-    3.0,
-    4.0,
-    8.0,
-)  # FLOP per parameter and token: all, forward, none, MACs, backward, recomputed
+# FLOP per parameter and token: all, forward, none, MACs, backward, recomputed
+KNOWN = (6.0, 2.0, 1.0, 3.0, 4.0, 8.0)
 EXACT = 1e-9  # relative: as far as two ways to multiply differ
 SAME = 0.005  # of log: columns are printed with three digits
 ROUNDED = 0.02  # of log: a ratio that varies less than this in nine of ten runs is a constant

@@ -50,14 +50,11 @@ def unfinished(seen: Seen) -> Iterator[Note]:
             counts = texts.iloc[bad].value_counts()
             told = listed([f"{count} {state}" for state, count in counts.items()])
             spelt = sorted({str(text) for text in values[bad]})
-            yield note(
-                seen,
-                "unfinished_runs",
-                "warning",
+            text = (
                 f"by the column {name}, {told} of {seen.number} runs ({where(seen, bad)}): a loss on the way is not "
-                f"what the run would end at; leave them out (in pandas runs[~runs[{name!r}].isin({spelt})])",
-                bad,
+                f"what the run would end at; leave them out (in pandas runs[~runs[{name!r}].isin({spelt})])"
             )
+            yield note(seen, "unfinished_runs", "warning", text, bad)
 
 
 def copies(seen: Seen) -> Iterator[Note]:
@@ -66,13 +63,8 @@ def copies(seen: Seen) -> Iterator[Note]:
     keys = pd.DataFrame({**seen.sizes, **seen.others, "what is observed": seen.values})
     exact = np.flatnonzero(keys.duplicated(keep="first"))
     if exact.size:
-        yield note(
-            seen,
-            "duplicates",
-            "warning",
-            f"{exact.size} run(s) repeat an earlier one exactly ({where(seen, exact)}): drop copies",
-            exact,
-        )
+        text = f"{exact.size} run(s) repeat an earlier one exactly ({where(seen, exact)}): drop copies"
+        yield note(seen, "duplicates", "warning", text, exact)
 
 
 def _cells(seen: Seen) -> np.ndarray:
@@ -102,15 +94,12 @@ def settings(seen: Seen, told: Sequence[str] = ()) -> Iterator[Note]:
     cell = f"({', '.join(names)})" if len(names) > 1 else names[0]
     by = f"{100 * np.expm1(np.median(spread)):.0f} %" if seen.scale == "log" else number_text(float(np.median(spread)))
     what = "loss" if seen.observed == "loss" else seen.observed
-    yield note(
-        seen,
-        "many_settings",
-        "warning",
+    text = (
         f"{int(many.sum())} of {seen.number} runs share their {cell} with others and differ in "
         f"{listed(differ[:4])}; the {what} within one {cell} differs by {by} (median): which of them is meant? Keep "
-        "the best of each, or one setting throughout",
-        np.flatnonzero(many),
+        "the best of each, or one setting throughout"
     )
+    yield note(seen, "many_settings", "warning", text, np.flatnonzero(many))
 
 
 def _what_differs(seen: Seen, cell: np.ndarray, many: np.ndarray, told: Sequence[str]) -> list[str]:
@@ -147,16 +136,13 @@ def checkpoints(seen: Seen) -> Iterator[Note]:
             continue
         first = values[rows[0]]
         one = frame["tokens"][frame["label"] == first]
-        yield note(
-            seen,
-            "checkpoints",
-            "warning",
+        text = (
             f"{rows.size} of {seen.number} rows are on the way of {by_run.ngroups} runs by the column {name} "
             f"('{str(first)[:40]}': {len(one)} rows, D {size_text(one.min())} to {size_text(one.max())})"
             f"{_rate_left(seen, values, rows)}: a loss in the middle of a learning-rate schedule is above what a run "
-            "of that length ends at, and rows of one run err together; keep the last of each run",
-            rows,
+            "of that length ends at, and rows of one run err together; keep the last of each run"
         )
+        yield note(seen, "checkpoints", "warning", text, rows)
         return
 
 

@@ -47,20 +47,14 @@ def where(seen: Seen, rows: np.ndarray) -> str:
 def few_runs(seen: Seen, parameters: int) -> Iterator[Note]:
     """Too few runs to say much; or, for a law of so many parameters, anything."""
     if parameters and seen.number < parameters + FREEDOM:
-        yield note(
-            seen,
-            "too_few_runs",
-            "warning",
+        text = (
             f"{seen.number} runs do not tell the {parameters} parameters of the law and the noise: what follows is "
-            f"what the priors say; {RUNS_WANTED} or more are wanted",
+            f"what the priors say; {RUNS_WANTED} or more are wanted"
         )
+        yield note(seen, "too_few_runs", "warning", text)
     elif seen.number < RUNS_WANTED:
-        yield note(
-            seen,
-            "few_runs",
-            "warning",
-            f"{seen.number} runs: bands will be wide and rest on the priors; {RUNS_WANTED} or more are wanted",
-        )
+        text = f"{seen.number} runs: bands will be wide and rest on the priors; {RUNS_WANTED} or more are wanted"
+        yield note(seen, "few_runs", "warning", text)
 
 
 def few_values(seen: Seen) -> Iterator[Note]:
@@ -69,24 +63,17 @@ def few_values(seen: Seen) -> Iterator[Note]:
     spoken = {"params": "model size(s)", "tokens": "token count(s)", "compute": "budget(s)"}
     for name, code in codes.items():
         if name in seen.sizes and (different := len(np.unique(seen.sizes[name]))) < DIFFERENT:
-            yield note(
-                seen,
-                code,
-                "warning",
-                f"{different} {spoken[name]}: the effect of {symbol(name)} rests on the prior; {DIFFERENT} or more are "
-                "wanted",
-            )
+            rests = f"the effect of {symbol(name)} rests on the prior"
+            yield note(seen, code, "warning", f"{different} {spoken[name]}: {rests}; {DIFFERENT} or more are wanted")
 
 
 def collinear(seen: Seen) -> Iterator[Note]:
     if {"params", "tokens"} <= seen.sizes.keys() and move_together(seen.runs):
-        yield note(
-            seen,
-            "collinear_sizes",
-            "warning",
+        text = (
             f"N and D move together, along {line_of_sizes(seen.runs)}: the runs do not tell the effects of N and D "
-            "apart; vary D at fixed N (so that tokens per parameter vary 3 times or more)",
+            "apart; vary D at fixed N (so that tokens per parameter vary 3 times or more)"
         )
+        yield note(seen, "collinear_sizes", "warning", text)
 
 
 # Beyond these no study of the field lies, toys included: such sizes are thousands, millions or billions of something.
@@ -107,21 +94,17 @@ def units(seen: Seen) -> Iterator[Note]:
     few = both and np.median(np.log(seen.sizes["tokens"]) - np.log(seen.sizes["params"])) < np.log(0.1)
     told = " and ".join(f"{name} {size_text(value)}" for name, value in median.items())
     if few and min(median.values()) > 1e6:
-        yield note(
-            seen,
-            "units",
-            "warning",
+        text = (
             f"more parameters than tokens (median {told}): are the columns swapped, or one of them in another unit "
-            "(--unit tokens=B)?",
+            "(--unit tokens=B)?"
         )
+        yield note(seen, "units", "warning", text)
     elif few or median.get("params", 1e9) < 1e3 or median.get("tokens", 1e9) < 1e4:
-        yield note(
-            seen,
-            "units",
-            "warning",
+        text = (
             f"median {told} look{'' if both else 's'} like other units; give them as counts or say the unit "
-            "(--unit params=M --unit tokens=B)",
+            "(--unit params=M --unit tokens=B)"
         )
+        yield note(seen, "units", "warning", text)
 
 
 def isolated(seen: Seen) -> Iterator[Note]:
@@ -145,25 +128,18 @@ def isolated(seen: Seen) -> Iterator[Note]:
                     else (f"the next smallest is {number_text(1 / times if times else np.inf, 2)} times it")
                 )
                 alone = where(seen, np.array([first]))
-                yield note(
-                    seen,
-                    "isolated_size",
-                    "warning",
-                    f"{alone} has {name} {size_text(values[first])}, {far}: is it a slip of a power of ten?",
-                    [first],
-                )
+                text = f"{alone} has {name} {size_text(values[first])}, {far}: is it a slip of a power of ten?"
+                yield note(seen, "isolated_size", "warning", text, [first])
                 return
 
 
 def perplexity(seen: Seen) -> Iterator[Note]:
     if seen.observed == "loss" and seen.scale == "log" and np.median(seen.values) > LIKE_PERPLEXITY:
-        yield note(
-            seen,
-            "perplexity",
-            "warning",
+        text = (
             f"a median loss of {number_text(float(np.median(seen.values)))} looks like a perplexity; a loss in nats is "
-            "its natural logarithm",
+            "its natural logarithm"
         )
+        yield note(seen, "perplexity", "warning", text)
 
 
 def surprising(seen: Seen, surface: Surface) -> Iterator[Note]:
@@ -186,15 +162,13 @@ def surprising(seen: Seen, surface: Surface) -> Iterator[Note]:
         else (f"one run lies {by}{SURPRISING_SD} robust sd off a smooth {shape},")
     )
     here = where(seen, np.array([worst]))
-    yield note(
-        seen,
-        "surprising_loss" if seen.observed == "loss" else "surprising_value",
-        "warning" if severe else "info",
+    code = "surprising_loss" if seen.observed == "loss" else "surprising_value"
+    text = (
         f"{told} {here} ({sizes}, {seen.observed} {number_text(seen.values[worst], 4)}, where "
         f"the others say about {number_text(others)}): check for divergence or a typing error"
-        f"{_slip(seen, surface, worst) if severe else ''}; the noise model allows for some",
-        rows,
+        f"{_slip(seen, surface, worst) if severe else ''}; the noise model allows for some"
     )
+    yield note(seen, code, "warning" if severe else "info", text, rows)
 
 
 def _measured(seen: Seen, target: float) -> float:
@@ -228,13 +202,11 @@ def scatter(seen: Seen, surface: Surface) -> Iterator[Note]:
     if surface.degree == 2 and seen.scale == "log" and seen.number >= SCATTER_RUNS and surface.sd > SCATTER_MAX:
         what = "losses scatter" if seen.observed == "loss" else f"values of {seen.observed} scatter"
         shape = "curve" if len(seen.sizes) + len(seen.others) == 1 else "surface"
-        yield note(
-            seen,
-            "scatter",
-            "warning",
+        text = (
             f"{what} by {100 * surface.sd:.0f} % around a smooth {shape} through all runs, where runs of one recipe "
-            "scatter by 1 or 2 %: look for wrong losses, more than one recipe or wrong columns",
+            "scatter by 1 or 2 %: look for wrong losses, more than one recipe or wrong columns"
         )
+        yield note(seen, "scatter", "warning", text)
 
 
 def constant_or_rising(seen: Seen) -> Iterator[Note]:
@@ -250,13 +222,11 @@ def constant_or_rising(seen: Seen) -> Iterator[Note]:
         name, values = next(iter(sizes.items()))
         ranks = [np.argsort(np.argsort(one)) for one in (values, seen.values)]  # one wrong loss must not turn the sign
         if log_slope(values, seen.values) > 0 and log_slope(*(rank + 1.0 for rank in ranks)) > 0:
-            yield note(
-                seen,
-                "rising_loss",
-                "warning",
+            text = (
                 f"loss rises with {name if name == 'compute' else symbol(name)}: check the columns and the sign of the "
-                "loss",
+                "loss"
             )
+            yield note(seen, "rising_loss", "warning", text)
 
 
 def _compute(seen: Seen) -> dict[str, np.ndarray]:
