@@ -18,7 +18,7 @@ from bayescale.study import law_of
 
 TARGETS = ("loss", "params", "regret")
 SPLITS = 31  # of the target's budget, for targets about a split
-REACH = 4.0  # times below and above the band of N* at which those begin and end
+REACH_TIMES = 4.0  # times below and above the band of N* at which those begin and end
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def aim_of(fit: xr.DataTree, target: str, params: Any, tokens: Any, compute: Any
         problem = Problem(surface, parse_cost(default_cost(fit), {}), {})
         split = best_split(problem, budget[None, :])
         near, far = np.quantile(np.log(split.N), [0.005, 0.995])
-        N = np.exp(np.linspace(near - np.log(REACH), far + np.log(REACH), SPLITS))
+        N = np.exp(np.linspace(near - np.log(REACH_TIMES), far + np.log(REACH_TIMES), SPLITS))
         points = planned_runs(fit, N, definition_of(fit).tokens(N, budget), {})
         what = "log N*" if target == "params" else "root of the regret, in log loss,"
         text = f"{what} at {number_text(budget[0], 4)} FLOP"

@@ -15,10 +15,10 @@ from bayescale.laws.formula import Binary, Name, Negative, Node, Number, evaluat
 from bayescale.laws.priors import DISTRIBUTIONS, Prior, quantile
 from bayescale.laws.slope import value_and_slope
 
-LARGEST = 1e40  # parameters or tokens: where the search for a size that a budget buys ends
+SIZE_SEARCHED_MAX = 1e40  # parameters or tokens: where the search for a size that a budget buys ends
 BISECTIONS = 55  # of 92 e-folds: to 3e-15 of the logarithm
 MAX_LENGTH = 200  # characters of a range or a prior
-BAND = 1.6448536269514722  # a range low..high is the central 90 % of a log-normal
+BAND_SD = 1.6448536269514722  # a range low..high is the central 90 % of a log-normal
 
 _TRAINING_TREE = parse(TRAINING)
 
@@ -127,7 +127,7 @@ def quantity(name: str, value: Any) -> "float | Prior":
             if not (all(isinstance(edge, float) for edge in edges) and 0 < edges[0] < edges[1]):  # type: ignore[operator]
                 raise FitError(f"{what}: a range LOW..HIGH with 0 < LOW < HIGH is expected")
             ends = np.log(np.array(edges, dtype=float))
-            return Prior("LogNormal", {"mu": float(ends.mean()), "sigma": float(np.ptp(ends) / (2 * BAND))})
+            return Prior("LogNormal", {"mu": float(ends.mean()), "sigma": float(np.ptp(ends) / (2 * BAND_SD))})
         if "(" in value:
             return _prior(what, value)
     try:
@@ -226,8 +226,8 @@ def tokens_slope(cost: Cost, values: Mapping[str, Any], N: np.ndarray, D: np.nda
 
 
 def increasing_root(function: Callable[[np.ndarray], np.ndarray], target: np.ndarray, shape: tuple[int, ...]):
-    """x in [1, LARGEST] with function(x) = target, by bisection of log x, elementwise; NaN where there is none."""
-    low, high = np.zeros(shape), np.full(shape, np.log(LARGEST))
+    """x from 1 to SIZE_SEARCHED_MAX with function(x) = target, elementwise; NaN where there is none."""
+    low, high = np.zeros(shape), np.full(shape, np.log(SIZE_SEARCHED_MAX))
     with np.errstate(all="ignore"):
         outside = (function(np.exp(low)) > target) | (function(np.exp(high)) < target)
         for _ in range(BISECTIONS):

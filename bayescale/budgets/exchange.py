@@ -28,7 +28,7 @@ from bayescale.forecasts.drift import AtScale, expected_log_loss
 from bayescale.forecasts.forecast import planned_runs
 
 EXCHANGE_SD = 0.12  # of ln N*: what real sweeps showed beside the posterior of the law
-AROUND = 1.5  # e-folds of N around the law's best split in which the drift may move it
+AROUND_EFOLDS = 1.5  # e-folds of N around the law's best split in which the drift may move it
 POINTS = 31
 MEAN_DRAWS = 500
 
@@ -66,7 +66,7 @@ def exchange_centres(
     surface = _thinned(problem.surface)
     free = Problem(surface, parse_cost("N*D", {}), {})
     middle = np.median(np.log(best_split(free, pairs[None, :], strict=False).N), axis=0)
-    steps = np.linspace(-AROUND, AROUND, POINTS)
+    steps = np.linspace(-AROUND_EFOLDS, AROUND_EFOLDS, POINTS)
     N = np.exp(middle[:, None] + steps)  # [budget, step]
     D = pairs[:, None] / N
     points = planned_runs(fit, N.ravel(), D.ravel(), forecast_inputs(problem, covariates, D.ravel()))
@@ -76,7 +76,7 @@ def exchange_centres(
         with np.errstate(all="ignore"):
             alone = np.log(loss_at(surface, N[[i]], D[[i]])).mean(axis=0)
         law = lowest(steps, alone)
-        centres[i] = lowest(steps, drifting[i]) - law if abs(law) < AROUND else 0.0
+        centres[i] = lowest(steps, drifting[i]) - law if abs(law) < AROUND_EFOLDS else 0.0
     return centres
 
 

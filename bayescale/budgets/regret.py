@@ -21,7 +21,7 @@ from bayescale.errors import FitError
 from bayescale.field import number_text
 
 CANDIDATES = 49  # sizes at which the expected loss is looked at
-REACH = 8.0  # times below and above the band of N* at which they begin and end, at first
+REACH_TIMES = 8.0  # times below and above the band of N* at which they begin and end, at first
 WIDENINGS = 3  # of that reach, each to its square, while the flat region is not closed
 # shares of the budget at which the frontier is computed, to express a regret in compute
 SHARES = np.concatenate([np.geomspace(1e-3, 0.5, 8), [0.65, 0.8, 0.9, 0.97, 1.0]])
@@ -75,7 +75,7 @@ def expected_log_loss(problem: Problem, N: np.ndarray, budget: float) -> np.ndar
 
 def candidates(problem: Problem, split: Split, budget: float, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
     """Sizes around the band of N* and the expected log loss there [candidate]; of a menu all that are allowed."""
-    reach = REACH
+    reach = REACH_TIMES
     for _ in range(WIDENINGS):
         N = _grid(problem, split, budget, reach)
         curve = expected_log_loss(problem, N, budget)

@@ -1,9 +1,8 @@
 """Many tasks, one function: here, in worker processes or on a Dask cluster, with the same results in the same order.
 
-Whatever runs them, every task runs with one BLAS thread: sums split over threads differ in their last digits, and for
-matrices of this size threads cost more than they give. A task that fails leaves a :class:`Failure`. A task whose worker
-died runs again, alone, so that none is blamed for the death of another; what takes its worker down time and again is
-given up.
+Every task runs with one BLAS thread: sums split over threads differ in their last digits. A task that fails leaves a
+:class:`Failure`. A task whose worker died runs again, alone, as another may have been the cause; a task that kills its
+worker DEATHS_MAX times is given up.
 """
 
 import hashlib
@@ -26,8 +25,8 @@ from bayescale.jobs.files import make_folder
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.jobs.versions import versions
 
-DEATHS_MAX = 2  # of a task that ran alone when its worker died: then it is the task
-POLL_SECONDS = 5.0  # without a result, and it is asked whether there are workers
+DEATHS_MAX = 2  # of workers of a task that ran alone: then it is the task
+POLL_SECONDS = 5.0  # without a result: then the executor is asked whether it has workers
 GONE_SECONDS = 60.0  # without workers: then what they have not done is given up
 # what an executor says when not the task but its worker failed; Dask's are known by name, so that it is not imported
 KILLED = "KilledWorker"  # Dask has tried it several times by then

@@ -38,7 +38,7 @@ SPELLINGS = {
         training_loss final_train_loss train_loss_final avg_loss mean_loss lm_loss cross_entropy cross_entropy_loss
         ce_loss val_cross_entropy nll nll_loss val_nll test_nll xent loss_nats""",
 }
-VAGUE = {"params": "size"}  # taken where nothing says more
+VAGUE_NAMES = {"params": "size"}  # taken where nothing says more
 LETTERS = {"params": "n", "tokens": "d", "compute": "c", "loss": "l"}
 # a letter below it is something else: layers, width, context length
 LETTER_FROM = {"params": 1e4, "tokens": 1e6, "compute": 1e9}
@@ -49,7 +49,8 @@ WORDS = {
     "compute": {"compute", "flop", "flops"},
     "loss": {"loss", "nll", "entropy"},
 }
-OTHERWISE = {"per", "batch", "se", "sem", "std", "sd", "stderr", "err", "error", "var", "max", "min", "scale", "ratio"}
+OTHER_MEANINGS = {"per", "batch", "se", "sem", "std", "sd", "stderr", "err", "error", "var", "max", "min"}
+OTHER_MEANINGS |= {"scale", "ratio"}
 # losses written in another way: words of their names, the unit that says so (--unit loss=...), and what they are
 OTHER_LOSSES = {
     "perplexity": ({"ppl", "perplexity", "perplexities"}, "perplexity", "a perplexity"),
@@ -58,7 +59,7 @@ OTHER_LOSSES = {
 }
 ERRORS = ("se", "sem", "stderr", "std_err", "std_error", "standard_error", "std", "sd", "err", "error", "uncertainty")
 NAMES_ASKED = 6  # of columns, in a question
-SAME = 1e-3  # relative: two columns that differ by no more say the same
+SAME_RELATIVE = 1e-3  # two columns that differ by no more say the same
 
 
 def plainly(name: Any) -> str:
@@ -151,7 +152,7 @@ def _guess(role: str, names: Sequence[Any], asked: bool, unit: str | None, numbe
     if meant:  # a perplexity is never called a loss, bits may be
         return _one(role, meant if unit == "perplexity" else [*meant, *full], numbers), []
     last = [name for name in names if name not in full and plainly(_last_part(name)) in NAMES[role]]
-    vague = [name for name in names if plainly(name) == VAGUE.get(role)]
+    vague = [name for name in names if plainly(name) == VAGUE_NAMES.get(role)]
     letters = [name for name in names if plainly(name) == LETTERS[role]]
     if not asked:
         if len(full) > 1 and not _all_same(full, numbers):
@@ -288,7 +289,7 @@ def related_columns(role: str, names: Sequence[Any]) -> list[Any]:
 
 def _related(role: str, name: Any) -> bool:
     words = _words(name)
-    return bool(words & WORDS[role]) and not words & OTHERWISE
+    return bool(words & WORDS[role]) and not words & OTHER_MEANINGS
 
 
 def _words(name: Any) -> set[str]:
@@ -316,7 +317,7 @@ def _all_same(names: Sequence[Any], numbers: Numbers) -> bool:
     columns = [numbers(name) for name in names]
     if any(column is None for column in columns):
         return False
-    return all(np.allclose(a, b, rtol=SAME, atol=0, equal_nan=True) for a, b in itertools.pairwise(columns))
+    return all(np.allclose(a, b, rtol=SAME_RELATIVE, atol=0, equal_nan=True) for a, b in itertools.pairwise(columns))
 
 
 def _proportional(name: Any, other: Any, numbers: Numbers) -> bool:
@@ -326,7 +327,7 @@ def _proportional(name: Any, other: Any, numbers: Numbers) -> bool:
         return False
     with np.errstate(all="ignore"):
         ratio = np.log(a) - np.log(b)
-    return bool(np.isfinite(ratio).all() and np.ptp(ratio) <= SAME and np.ptp(a) > 0)
+    return bool(np.isfinite(ratio).all() and np.ptp(ratio) <= SAME_RELATIVE and np.ptp(a) > 0)
 
 
 def _names(found: Sequence[Any]) -> str:

@@ -26,21 +26,21 @@ NAMED_UNITS |= {"PFLOP-day": PFLOP_DAY, "MAC": 2.0}  # a multiply-accumulate is 
 POWERS = range(1, 31)  # of ten: units of a column whose ratio to 6 N D is the same in all runs
 # FLOP per parameter and token: all, forward, none, MACs, backward, recomputed
 KNOWN = (6.0, 2.0, 1.0, 3.0, 4.0, 8.0)
-EXACT = 1e-9  # relative: as far as two ways to multiply differ
-SAME = 0.005  # of log: columns are printed with three digits
-ROUNDED = 0.02  # of log: a ratio that varies less than this in nine of ten runs is a constant
-NOMINAL = 0.1  # of log: columns of nominal budgets scatter about 6 N D by as much, at most
-HOLDS = 0.25  # of log: a definition that is farther off in more than one run of ten is none
-MOST_OFF = 0.1  # of the runs may be farther off: typing errors
-ODD = 1.5  # times: a run that is farther off the definition is named
-PLAUSIBLE = 30.0  # times 6 N D that compute can be, either way, whatever is counted
+EXACT_RELATIVE = 1e-9  # as far as two ways to multiply differ
+SAME_LOG = 0.005  # columns are printed with three digits
+CONSTANT_LOG = 0.02  # a ratio that varies less than this in nine of ten runs is a constant
+NOMINAL_LOG = 0.1  # columns of nominal budgets scatter about 6 N D by as much, at most
+HOLDS_LOG = 0.25  # a definition that is farther off in more than one run of ten is none
+OFF_SHARE_MAX = 0.1  # of the runs may be farther off: typing errors
+ODD_TIMES = 1.5  # a run that is farther off the definition is named
+PLAUSIBLE_TIMES = 30.0  # times 6 N D that compute can be, either way, whatever is counted
 EXPONENTS = np.linspace(-0.5, 1.0, 31)  # c of the formula above; past 1 small models would cost more than large ones
-FINER = 4  # times the search for c is repeated, each ten times as fine
-SOME = 2000  # runs from which it is learnt
-REWEIGHTED = 4  # times, so that runs with typing errors count less
-LOG_LARGEST = 92.0  # of parameters: where a bisection ends
+REFINEMENTS = 4  # times the search for c is repeated, each ten times as fine
+LEARNT_RUNS_MAX = 2000  # runs from which it is learnt
+REWEIGHTINGS = 4  # times, so that runs with typing errors count less
+LOG_PARAMS_MAX = 92.0  # of parameters: where a bisection ends
 BISECTIONS = 55  # to 3e-15 of the logarithm
-DIGITS = 11  # behind the point of the mantissa: what is kept of a column of compute
+MANTISSA_DIGITS = 11  # behind the point of the mantissa: what is kept of a column of compute
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Definition:
     def params(self, ratio: Any, compute: Any) -> np.ndarray:
         """Size N that a budget buys on ``ratio`` tokens a parameter, by bisection of log N."""
         shape = np.broadcast(ratio, compute).shape
-        low, high = np.zeros(shape), np.full(shape, LOG_LARGEST)
+        low, high = np.zeros(shape), np.full(shape, LOG_PARAMS_MAX)
         for _ in range(BISECTIONS):
             middle = (low + high) / 2
             above = self.compute(np.exp(middle), ratio * np.exp(middle)) > compute
@@ -143,16 +143,15 @@ def learn(N: np.ndarray, D: np.ndarray, compute: np.ndarray, *, unit_known: bool
     constant = far(ratio - middle)
     unit = 1.0 if unit_known else _unit(middle, constant)
     found = _constant(middle + np.log(unit), constant, unit)
-    if constant > ROUNDED and (smooth := _smooth(N, ratio + np.log(unit))) is not None:
-        better = smooth[1] < 0.5 * constant or smooth[1] <= HOLDS < constant
+    if constant > CONSTANT_LOG and (smooth := _smooth(N, ratio + np.log(unit))) is not None:
+        better = smooth[1] < 0.5 * constant or smooth[1] <= HOLDS_LOG < constant
         found = Definition(smooth[0], unit, unit_name(unit), smooth[1]) if better else found
-    if found.off <= HOLDS:
+    if found.off <= HOLDS_LOG:
         return found
-    low, high = np.exp(np.quantile(ratio, [MOST_OFF / 2, 1 - MOST_OFF / 2]))
+    low, high = np.exp(np.quantile(ratio, [OFF_SHARE_MAX / 2, 1 - OFF_SHARE_MAX / 2]))
     doubt = (
         f"the runs' compute is between {number_text(low)} and {number_text(high)} times 6 N D, and that ratio does "
-        "not follow from N: "
-        "what a run of another size would cost is not known"
+        "not follow from N: what a run of another size would cost is not known"
     )
     return replace(found, doubt=doubt)
 
@@ -166,16 +165,16 @@ def sizes_of(runs: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
 
 def far(difference: np.ndarray) -> float:
     """How far off a definition is [log], but for the few runs that may be typing errors."""
-    return float(np.quantile(np.abs(difference), 1 - MOST_OFF))
+    return float(np.quantile(np.abs(difference), 1 - OFF_SHARE_MAX))
 
 
 def _unit(middle: float, scatter: float) -> float:
     """FLOP in a unit of the column, told by the middle of log(compute / 6 N D)."""
-    tolerance = max(SAME, min(scatter, NOMINAL))
+    tolerance = max(SAME_LOG, min(scatter, NOMINAL_LOG))
     for unit in (PFLOP_DAY, *(10.0**power for power in POWERS)):
         if abs(middle + np.log(unit)) <= tolerance:
             return unit
-    if middle >= -np.log(PLAUSIBLE):
+    if middle >= -np.log(PLAUSIBLE_TIMES):
         return 1.0
     units = np.array([1.0, PFLOP_DAY, *(10.0**power for power in POWERS if power % 3 == 0 and power > 3)])
     return float(units[np.abs(middle + np.log(units)).argmin()])
@@ -183,10 +182,10 @@ def _unit(middle: float, scatter: float) -> float:
 
 def _constant(middle: float, scatter: float, unit: float) -> Definition:
     """The definition k N D: a k that is known, or as it is."""
-    tolerance = max(SAME, min(scatter, NOMINAL))
+    tolerance = max(SAME_LOG, min(scatter, NOMINAL_LOG))
     per_token = FLOPS_PER_PARAM_TOKEN * np.exp(middle)
     known = [k for k in KNOWN if abs(np.log(k / per_token)) <= tolerance]
-    off = scatter if scatter > SAME or not known else float(abs(np.log(per_token / known[0])))
+    off = scatter if scatter > SAME_LOG or not known else float(abs(np.log(per_token / known[0])))
     text = f"{number_text(known[0], 6)}*N*D" if known else f"{_number(per_token, 4)}*N*D"
     return Definition("N*D" if text == "1*N*D" else text, unit, unit_name(unit), off)
 
@@ -201,7 +200,7 @@ def _smooth(N: np.ndarray, ratio: np.ndarray) -> tuple[str, float] | None:
     if sizes < 2:
         return None
     order = np.lexsort((ratio, N))
-    some = order[np.linspace(0, len(order) - 1, min(len(order), SOME)).astype(int)]
+    some = order[np.linspace(0, len(order) - 1, min(len(order), LEARNT_RUNS_MAX)).astype(int)]
     log_n = np.log(N[some])
     centre = float(number_text(np.exp(log_n.mean())))
     x = log_n - np.log(centre)
@@ -225,9 +224,9 @@ def _power(x: np.ndarray, ratio: np.ndarray, free: bool) -> tuple[float, float, 
     value, beside = np.exp(ratio), np.lib.stride_tricks.sliding_window_view(np.pad(ratio, 2, mode="edge"), 5)
     weight = _weights(ratio - np.median(beside, axis=1))  # runs are in the order of N
     level, rise, c = 1.0, 0.0, 0.0
-    for _ in range(REWEIGHTED):
+    for _ in range(REWEIGHTINGS):
         nodes, step = EXPONENTS, EXPONENTS[1] - EXPONENTS[0]
-        for _ in range(FINER):
+        for _ in range(REFINEMENTS):
             fits = [_linear(np.exp(-c * x), value, weight, free) for c in nodes]
             with np.errstate(all="ignore"):
                 left = [
@@ -279,7 +278,7 @@ def rounded(compute: np.ndarray) -> np.ndarray:
     """Compute to twelve digits: equal numbers whatever unit a column was in."""
     with np.errstate(all="ignore"):
         size = 10.0 ** np.floor(np.log10(compute))
-        found = np.round(compute / size, DIGITS) * size
+        found = np.round(compute / size, MANTISSA_DIGITS) * size
     return np.where(np.isfinite(found) & (found > 0), found, compute)
 
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from bayescale.field import TRAINING, number_text
-from bayescale.runs.compute import ODD, learn, sizes_of
+from bayescale.runs.compute import ODD_TIMES, learn, sizes_of
 from bayescale.runs.lint_values import Note, note
 from bayescale.runs.smooth import Seen
 
-TOO_DEAR = 500.0  # times 6 N D: nothing that is counted costs so much more
+COST_TIMES_MAX = 500.0  # times 6 N D: nothing that is counted costs so much more
 
 
 def compute_unit(seen: Seen) -> Iterator[Note]:
@@ -33,17 +33,17 @@ def compute_differs(seen: Seen) -> Iterator[Note]:
     with np.errstate(all="ignore"):
         ratio = compute / (6.0 * N * D)
         apart = np.abs(np.log(compute / found.compute(N, D)))
-    odd = np.flatnonzero(~(apart <= np.log(ODD)))
+    odd = np.flatnonzero(~(apart <= np.log(ODD_TIMES)))
     if found.doubt:
         text = f"{found.doubt} (questions about a budget need a cost: --cost '6*N*D')"
         yield note(seen, "compute_differs", "warning", text, odd)
         return
     if found.formula == TRAINING:
-        text = f"compute differs from 6 N D by more than {ODD:g} times in {odd.size} of {count} runs"
+        text = f"compute differs from 6 N D by more than {ODD_TIMES:g} times in {odd.size} of {count} runs"
         if odd.size:
             yield note(seen, "compute_differs", "info", text, odd)
         return
-    most = 100 * float(np.expm1(apart[apart <= np.log(ODD)].max(initial=0.0)))
+    most = 100 * float(np.expm1(apart[apart <= np.log(ODD_TIMES)].max(initial=0.0)))
     whole = f"{count - odd.size} of {count}" if odd.size else f"all {count}"
     held = f"within {number_text(max(most, 0.01), 2)} % in {whole} runs"
     constant = bool(np.isclose(found.compute(1e6, 1e6), found.compute(1e9, 1e3)))
@@ -54,7 +54,7 @@ def compute_differs(seen: Seen) -> Iterator[Note]:
         f"compute is {times} times 6 N D: it is taken to count {found.formula} ({held}), and so are budgets; "
         "--cost '6*N*D' counts 6 N D"
     )
-    dear = np.median(ratio) > TOO_DEAR
+    dear = np.median(ratio) > COST_TIMES_MAX
     if dear:
         text += "; so large a ratio may come from a unit of N or D: --unit params=M --unit tokens=B"
     yield note(seen, "compute_differs", "warning" if dear else "info", text, odd)

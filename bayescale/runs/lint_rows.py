@@ -10,23 +10,24 @@ from bayescale.field import listed, number_text, size_text, symbol
 from bayescale.runs.lint_values import Note, note, where
 from bayescale.runs.smooth import Seen, Surface, design_of
 
-GOOD = {"finished", "complete", "completed", "done", "success", "succeeded", "successful", "ok", "converged"}
-BAD = {"crashed", "failed", "killed", "running", "preempted", "preempting", "pending", "queued", "stopped", "aborted"}
-BAD |= {"cancelled", "canceled", "timeout", "timed out", "oom", "error", "diverged", "interrupted", "unfinished"}
+FINISHED_STATES = {"finished", "complete", "completed", "done", "success", "succeeded", "successful", "ok", "converged"}
+UNFINISHED_STATES = {"crashed", "failed", "killed", "running", "preempted", "preempting", "pending", "queued"}
+UNFINISHED_STATES |= {"stopped", "aborted", "cancelled", "canceled", "timeout", "timed out", "oom", "error"}
+UNFINISHED_STATES |= {"diverged", "interrupted", "unfinished"}
 STATE_NAMES = {"state", "status", "run_state", "run_status"}
 RUN_NAMES = {"run", "run_name", "run_id", "run_path", "experiment", "exp", "exp_name", "name", "job", "job_id", "id"}
 DATES = {"created", "updated", "timestamp", "date", "time", "runtime", "start_time", "end_time"}
 RATE_NAMES = {"lr", "learning_rate", "learningrate", "rate"}
 SEED_NAMES = {"seed", "seeds", "replicate", "repeat", "trial"}
-CHECKPOINTS = 3  # rows of one run, at different D, that make a curve
-RATE_LEFT = 0.1  # of a run's largest learning rate, above which its schedule is not over
+CHECKPOINT_ROWS_MIN = 3  # rows of one run, at different D, that make a curve
+RATE_LEFT_SHARE = 0.1  # of a run's largest learning rate, above which its schedule is not over
 SPREAD_OF_SETTINGS = 0.01  # of the loss within one (N, D): repeats of one setting differ by less
-CELLS = 0.5  # share of runs that share their sizes with others
+SHARED_SIZES_SHARE = 0.5  # share of runs that share their sizes with others
 GROUPS_MAX = 200
 SETTINGS_MAX = 30  # values of a setting; measured quantities have more
 GROUP_RUNS = 3  # of a group that can be told from another
-FALSE_ALARMS = 1e-4  # share of tables without groups that may be said to have some
-SHRINKS = 0.8  # of the scatter, that offsets of groups must leave at most to be worth a word
+FALSE_ALARM_SHARE = 1e-4  # share of tables without groups that may be said to have some
+SCATTER_LEFT_MAX = 0.8  # of the scatter, that offsets of groups must leave at most to be worth a word
 GROUP_APART = 0.01  # of the loss, or of the unit of what is observed: offsets below it are no matter
 
 
@@ -43,9 +44,9 @@ def unfinished(seen: Seen) -> Iterator[Note]:
     """Runs that crashed, failed, were killed or still run."""
     for name, values in _texts(seen).items():
         texts = pd.Series(values).astype(str).str.strip().str.lower()
-        if not (plain_name(name) in STATE_NAMES or set(texts.unique()) <= GOOD | BAD):
+        if not (plain_name(name) in STATE_NAMES or set(texts.unique()) <= FINISHED_STATES | UNFINISHED_STATES):
             continue
-        bad = np.flatnonzero(texts.isin(BAD))
+        bad = np.flatnonzero(texts.isin(UNFINISHED_STATES))
         if bad.size:
             counts = texts.iloc[bad].value_counts()
             told = listed([f"{count} {state}" for state, count in counts.items()])
@@ -82,7 +83,7 @@ def settings(seen: Seen, told: Sequence[str] = ()) -> Iterator[Note]:
     table = pd.DataFrame({"cell": _cells(seen), "target": seen.target})
     by_cell = table.groupby("cell")["target"]
     many = by_cell.transform("size").values > 1
-    if many.sum() < max(CHECKPOINTS, CELLS * seen.number):
+    if many.sum() < max(CHECKPOINT_ROWS_MIN, SHARED_SIZES_SHARE * seen.number):
         return
     spread = by_cell.agg(np.ptp)[by_cell.size() > 1]
     if not np.median(spread) > SPREAD_OF_SETTINGS:
@@ -131,7 +132,7 @@ def checkpoints(seen: Seen) -> Iterator[Note]:
         frame = pd.DataFrame({"label": values, "tokens": tokens})
         by_run = frame.groupby("label")["tokens"]
         different = by_run.transform("nunique").values
-        rows = np.flatnonzero((different >= CHECKPOINTS) & (different == by_run.transform("size").values))
+        rows = np.flatnonzero((different >= CHECKPOINT_ROWS_MIN) & (different == by_run.transform("size").values))
         if rows.size < 0.5 * seen.number:
             continue
         first = values[rows[0]]
@@ -163,24 +164,24 @@ def _rate_left(seen: Seen, labels: np.ndarray, rows: np.ndarray) -> str:
         if plain_name(name) in RATE_NAMES and one.dtype.kind == "f":
             rate = pd.Series(one.values)
             largest = rate.groupby(labels).transform("max")
-            high = int((rate > RATE_LEFT * largest).iloc[rows].sum())
+            high = int((rate > RATE_LEFT_SHARE * largest).iloc[rows].sum())
             if (rate.groupby(labels).nunique() > 1).any():
-                return f", in {high} of them {name} is still above {100 * RATE_LEFT:.0f} % of the run's largest"
+                return f", in {high} of them {name} is still above {100 * RATE_LEFT_SHARE:.0f} % of the run's largest"
     return ""
 
 
 def groups(seen: Seen, surface: Surface) -> Iterator[tuple[str, Note]]:
     """Columns of text, and a remark, by which two or more groups of runs do not share a curve: residuals cluster.
 
-    An F test of offsets of the groups, beside the polynomial in the sizes, on residuals cut at 3 robust sd. Its level
-    is FALSE_ALARMS, shared by the columns that are tested. Groups that the sizes tell, or that are sizes by another
-    name, cannot be told from a bend of the curve: they are not tested.
+    An F test of offsets of the groups, beside the polynomial in the sizes, on residuals cut at 3 robust sd. The columns
+    that are tested share the level FALSE_ALARM_SHARE. Groups that the sizes tell, or that are sizes by another name,
+    cannot be told from a bend of the curve: they are not tested.
     """
     if surface.degree < 2 or not seen.observed:
         return
     found = [pair for name, values in _texts(seen).items() if (pair := _grouping(seen, name, values)) is not None]
     for name, codes, labels in found:
-        told = _apart(seen, surface, codes, FALSE_ALARMS / len(found))
+        told = _apart(seen, surface, codes, FALSE_ALARM_SHARE / len(found))
         if told is None:
             continue
         offsets, left = told
@@ -221,7 +222,7 @@ def _grouping(seen: Seen, name: str, values: np.ndarray):
 def _apart(seen: Seen, surface: Surface, codes: np.ndarray, level: float) -> tuple[np.ndarray, float] | None:
     """Offsets of groups [group] and the share of the scatter that they leave, where both are worth a word."""
     p, left, offsets = offsets_of(seen, surface, codes)
-    return None if p > level or left > SHRINKS or np.ptp(offsets) < GROUP_APART else (offsets, left)
+    return None if p > level or left > SCATTER_LEFT_MAX or np.ptp(offsets) < GROUP_APART else (offsets, left)
 
 
 def p_of_offsets(seen: Seen, surface: Surface, codes: np.ndarray) -> float:

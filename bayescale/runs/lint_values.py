@@ -9,16 +9,16 @@ from bayescale.field import number_text, rows_text, size_text, symbol
 from bayescale.runs.loss_unit import LIKE_PERPLEXITY
 from bayescale.runs.smooth import SURPRISING_SD, Seen, Surface, line_of_sizes, log_slope, move_together
 
-TYPING_ERROR = 0.1  # of log loss: farther off a law's noise does not go
+TYPING_ERROR_LOG = 0.1  # of log loss: farther off a law's noise does not go
 # scatter of log loss above which a law, or a smooth surface, does not describe the runs: on 18 studies the default law
 # leaves .001 to .013, and laws that are known to be wrong up to .03
 SCATTER_MAX = 0.05
 SCATTER_RUNS = 12
 SLIP_SD = 10  # robust sd off the others, above which a power of ten in a size may be why
 RUNS_WANTED = 12
-FREEDOM = 2  # runs more than parameters, the scale of the noise being one more number, below which priors answer
-DIFFERENT = 4  # values of a size below which its effect rests on the prior
-ALONE = 30.0  # times that a size is beyond all others: a slip of a power of ten, or a run apart
+FREEDOM_RUNS = 2  # runs more than parameters, the scale of the noise being one more number, below which priors answer
+DIFFERENT_MIN = 4  # values of a size below which its effect rests on the prior
+ALONE_TIMES = 30.0  # times that a size is beyond all others: a slip of a power of ten, or a run apart
 ROWS_KEPT = 1000  # of a note; its text counts them all
 
 
@@ -46,7 +46,7 @@ def where(seen: Seen, rows: np.ndarray) -> str:
 
 def few_runs(seen: Seen, parameters: int) -> Iterator[Note]:
     """Too few runs to say much; or, for a law of so many parameters, anything."""
-    if parameters and seen.number < parameters + FREEDOM:
+    if parameters and seen.number < parameters + FREEDOM_RUNS:
         text = (
             f"{seen.number} runs do not tell the {parameters} parameters of the law and the noise: what follows is "
             f"what the priors say; {RUNS_WANTED} or more are wanted"
@@ -62,9 +62,10 @@ def few_values(seen: Seen) -> Iterator[Note]:
     codes = {"params": "few_sizes", "tokens": "few_token_counts", "compute": "few_budgets"}
     spoken = {"params": "model size(s)", "tokens": "token count(s)", "compute": "budget(s)"}
     for name, code in codes.items():
-        if name in seen.sizes and (different := len(np.unique(seen.sizes[name]))) < DIFFERENT:
+        if name in seen.sizes and (different := len(np.unique(seen.sizes[name]))) < DIFFERENT_MIN:
             rests = f"the effect of {symbol(name)} rests on the prior"
-            yield note(seen, code, "warning", f"{different} {spoken[name]}: {rests}; {DIFFERENT} or more are wanted")
+            text = f"{different} {spoken[name]}: {rests}; {DIFFERENT_MIN} or more are wanted"
+            yield note(seen, code, "warning", text)
 
 
 def collinear(seen: Seen) -> Iterator[Note]:
@@ -121,7 +122,7 @@ def isolated(seen: Seen) -> Iterator[Note]:
             with np.errstate(all="ignore"):
                 times = float(np.exp(np.log(values[first]) - np.log(values[second])))
             # endless or none at all is far too; of two ratios that both overflow nothing is known
-            if not (np.isnan(times) or 1 / ALONE < times < ALONE):
+            if not (np.isnan(times) or 1 / ALONE_TIMES < times < ALONE_TIMES):
                 far = (
                     f"{number_text(times, 2)} times the next largest"
                     if times > 1
@@ -151,7 +152,7 @@ def surprising(seen: Seen, surface: Surface) -> Iterator[Note]:
     if not rows.size:
         return
     worst = rows[np.argmax(away[rows])]
-    severe = seen.scale != "log" or bool(away[worst] > TYPING_ERROR)
+    severe = seen.scale != "log" or bool(away[worst] > TYPING_ERROR_LOG)
     shape = "curve" if len(seen.sizes) + len(seen.others) == 1 else "surface"
     sizes = ", ".join(f"{symbol(name)} {_short(name, values[worst])}" for name, values in seen.sizes.items())
     others = _measured(seen, seen.target[worst] - surface.residual[worst])

@@ -13,7 +13,7 @@ from bayescale.field import FLOPS_PER_PARAM_TOKEN, clipped
 from bayescale.laws.law import Law
 from bayescale.runs.cells import all_positive, checked_numbers, numbers_or_texts
 from bayescale.runs.columns import SIZES, SPELLINGS
-from bayescale.runs.compute import EXACT, learn, rounded
+from bayescale.runs.compute import EXACT_RELATIVE, learn, rounded
 from bayescale.runs.loss_unit import PERPLEXITY, to_nats
 from bayescale.runs.roles import allowed_numbers, find_roles, multipliers, needed_roles
 from bayescale.runs.source import table_of
@@ -182,7 +182,7 @@ def _in_flop(N: np.ndarray, D: np.ndarray, compute: np.ndarray, unit_known: bool
     with np.errstate(all="ignore"):
         compute = compute * found.unit
         exact = np.asarray(found.compute(N, D), dtype=float)
-        same = np.abs(compute / exact - 1) < EXACT
+        same = np.abs(compute / exact - 1) < EXACT_RELATIVE
     seen = {"compute_unit": found.unit_name, "compute_unit_seen": 1} if found.unit != 1.0 else {}
     # equal numbers whatever the unit: the draws of a fit must not depend on it
     return np.where(same, exact, rounded(compute)), seen
