@@ -319,6 +319,11 @@ def test_five_runs_tell_no_split(true_fit, crossed_runs):
     assert result["why_not"].values[0] == "5 runs do not tell the 5 parameters of the law: the prior sets the split"
 
 
+def test_an_option_that_is_none(learnt):
+    with pytest.raises(TypeError, match="'colour' is no option of a split; they are cost, given, params"):
+        allocate(learnt, 1e23, colour="red")
+
+
 def test_sizes_can_be_held(learnt):
     fixed = allocate(learnt, 1e22, params=1e9)
     np.testing.assert_allclose([fixed["N"].values.ravel()[0], fixed["D"].values.ravel()[0]], [1e9, 1e22 / 6e9])

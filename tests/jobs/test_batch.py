@@ -16,7 +16,7 @@ import pytest
 
 from bayescale.errors import FitError
 from bayescale.jobs import batch, executors
-from bayescale.jobs.batch import DEATHS_MAX, Failure, run_batch
+from bayescale.jobs.batch import DEATHS_MAX, Failure, run_batch, run_kept
 from bayescale.jobs.executors import Workers, open_executor
 
 
@@ -80,6 +80,25 @@ def test_in_this_process():
     failure = run_batch(square, [4])[0]
     assert "raise ZeroDivisionError" in failure.trace
     assert run_batch(square, []) == [] == run_batch(square, [], executor=2)
+
+
+def test_what_is_in_the_folder_is_not_made_again(tmp_path):
+    """Failures are not kept, a failure among the tasks is its own result, and a damaged file is made again."""
+
+    def read(path):
+        text = path.read_text() if path.exists() else ""
+        return int(text) if text.isdigit() else None
+
+    files = {"name": str, "read": read, "write": lambda result, path: path.write_text(str(result))}
+    seen, unread = [], Failure("RunsError", "no runs")
+    options = files | {"progress": lambda done, total: seen.append((done, total))}
+    assert run_kept(square, [*range(5), unread], tmp_path / "kept", **options) == [*SQUARES, unread]
+    assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == ["0", "1", "2"]
+    assert seen == [(i, 6) for i in range(1, 7)]
+    (tmp_path / "kept" / "0").write_text("100")
+    (tmp_path / "kept" / "1").write_text("damaged")
+    assert run_kept(square, range(3), tmp_path / "kept", **files) == [100, 1, 4]
+    assert run_kept(square, range(3), None, **files) == [0, 1, 4]
 
 
 def test_order_is_kept_whatever_comes_first():

@@ -64,6 +64,13 @@ def test_all_sources_give_the_same_dataset(kind, tmp_path):
     )
 
 
+def test_the_content_of_a_file_says_its_format_and_not_its_name(tmp_path):
+    frame, path = pd.DataFrame(COLUMNS), tmp_path / "runs.csv"
+    frame.to_parquet(path)
+    assert read_runs(path).attrs["rows"] == "row"
+    xr.testing.assert_equal(read_runs(path), read_runs(frame))
+
+
 def test_the_dataset():
     runs = read_runs(COLUMNS)
     assert list(runs.data_vars) == ["params", "tokens", "compute", "loss", "corpus"]
