@@ -15,12 +15,14 @@ test: $(STAMP)
 slow: $(STAMP)
 	$(RUN)/pytest -n auto -m slow
 
-# the fast tests under twenty shifts of every seed, and with code for no processor in particular: none may pass by luck
+# the fast tests; those of them that depend on seeds under twenty shifts of every seed; and all with code for no
+# processor in particular: none may pass by luck
 SHIFTS ?= $(shell seq 1 20)
 shifts: $(STAMP)
+	$(RUN)/pytest -q -n auto -m "not slow" --list-seeded .cache/seeded.txt
 	@failed=; for shift in $(SHIFTS); do \
 	  echo "== seeds shifted by $$shift"; \
-	  BAYESCALE_SEED_SHIFT=$$shift $(RUN)/pytest -q -n auto -m "not slow" || failed="$$failed $$shift"; \
+	  BAYESCALE_SEED_SHIFT=$$shift $(RUN)/pytest -q -n auto -m "not slow" @.cache/seeded.txt || failed="$$failed $$shift"; \
 	done; \
 	echo "== generic processor"; \
 	NUMBA_CPU_NAME=generic $(RUN)/pytest -q -n auto -m "not slow" || failed="$$failed generic"; \

@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 import pytest
 import xarray as xr
+from seeded import Watch
 
 from bayescale.engine.numba_density import block, compiled
 from bayescale.fitting import sampling
@@ -54,6 +55,15 @@ def shift_seeds(shift):
 
 if SEED_SHIFT:
     shift_seeds(SEED_SHIFT)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--list-seeded", metavar="FILE", help="write the tests that depend on seeds to a file")
+
+
+def pytest_configure(config):
+    if path := config.getoption("--list-seeded"):
+        config.pluginmanager.register(Watch(path))
 
 
 @pytest.fixture
