@@ -4,6 +4,7 @@ import importlib
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -336,6 +337,12 @@ def test_no_command_prints_the_help(command):
     status, out, err = command()
     assert status == 1 and "Usage: bayescale" in out
     assert err == "error: a command is expected; 'bayescale --help' lists them\n"
+
+
+def test_the_installed_command_is_this_function():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    module, _, name = project["scripts"]["bayescale"].partition(":")
+    assert getattr(importlib.import_module(module), name) is cli.main
 
 
 # ---- real processes -------------------------------------------------------------------------------------------------
