@@ -26,7 +26,6 @@ STILL_TOO_LARGE = {
     *("budgets/decide.py:decide, lines", "budgets/design.py, lines", "budgets/design.py:next_run, lines"),
     *("budgets/problem.py:problem_of, parameters", "display/explorer.py:_grid, parameters"),
     *("display/plots_split.py, lines", "display/report.py, lines", "engine/numba_density.py, lines"),
-    *("evidence/backtest.py:backtest, lines", "evidence/compare.py:compare, lines", "evidence/loo.py:loo, lines"),
     "forecasts/drift.py, lines",
     *("forecasts/drift.py:_peak, parameters", "forecasts/forecast.py, lines", "forecasts/forecast.py:forecast, lines"),
 }

@@ -1,7 +1,7 @@
 """runs -> forecasts of their own larger runs from their smaller ones -> coverage and scores."""
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ def backtest(
     """
     horizon = number("horizon", horizon, "a number of decades above 0")
     check_seed(seed)
-    chosen = [load_law(law) for law in _as_list(laws)]
+    chosen = distinct_laws(DEFAULT_LAW if laws is None else laws)
     runs = read_runs(runs, chosen, columns=columns, units=units)
     unlike = [law.name for law in chosen if not has_drift(law)]
     if unlike:
@@ -85,11 +85,6 @@ def backtest(
     size = "compute" if "compute" in runs else size_column(chosen[0])
     if size is None:
         raise FitError(f"law '{chosen[0].name}' cannot be backtested: {NO_SIZE}, so none is the larger")
-    repeated = sorted({law.name for law in chosen if [other.name for other in chosen].count(law.name) > 1})
-    if repeated:
-        raise FitError(
-            f"two of the laws are called {', '.join(repeated)}; give every law once, and law files other names"
-        )
     cuts = _cuts(runs, size, horizon)
     if not cuts:
         raise FitError(
@@ -118,10 +113,14 @@ def backtest(
     return dataset
 
 
-def _as_list(laws: Any) -> list[Any]:
-    if laws is None:
-        return [DEFAULT_LAW]
-    return list(laws) if isinstance(laws, Sequence) and not isinstance(laws, str) else [laws]
+def distinct_laws(laws: Any) -> list[Law]:
+    """One law or several, by name, path or as they are; FitError if two of them have one name."""
+    several = isinstance(laws, Iterable) and not isinstance(laws, str)
+    chosen = [load_law(law) for law in (laws if several else [laws])]
+    names = [law.name for law in chosen]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise FitError(f"two of the laws are called {', '.join(repeated)}; give every law once, and files other names")
+    return chosen
 
 
 def _cuts(runs: xr.Dataset, size: str, horizon: float) -> list[float]:

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from bayescale.errors import FitError
-from bayescale.evidence.backtest import backtest, backtest_failures
+from bayescale.evidence.backtest import backtest, backtest_failures, distinct_laws
 from bayescale.evidence.loo import loo
 from bayescale.evidence.weights import forward_weights, stacking
 from bayescale.field import number_text, row_text
@@ -19,7 +19,6 @@ from bayescale.fitting.tree import runs_of
 from bayescale.jobs.batch import Failure
 from bayescale.jobs.executors import open_executor
 from bayescale.jobs.threads import one_blas_thread
-from bayescale.laws.law import load_law
 from bayescale.laws.law_file import COLUMNS
 from bayescale.laws.scatter import default_noise
 from bayescale.runs.read import read_runs
@@ -59,10 +58,7 @@ def fit_laws(
     RunsError, LawError, FitError
         The runs or a law cannot be used, or two laws have one name.
     """
-    chosen = [load_law(law) for law in ([laws] if isinstance(laws, str) else laws)]
-    names = [law.name for law in chosen]
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise FitError(f"two of the laws are called {', '.join(repeated)}; give every law once, and files other names")
+    chosen = distinct_laws(laws)
     if len(chosen) < 2:
         raise FitError(f"{len(chosen)} law(s) to compare; two or more are needed")
     runs = read_runs(runs, chosen, columns=columns, units=units)
@@ -72,7 +68,7 @@ def fit_laws(
     for one in fits:
         if isinstance(one, Failure):
             raise FitError(one.why)
-    return dict(zip(names, fits, strict=True))
+    return {law.name: one for law, one in zip(chosen, fits, strict=True)}
 
 
 @one_blas_thread()
@@ -133,36 +129,19 @@ def compare(
     fits = opened_fits(fits)
     check_comparable(fits)
     step = progress or (lambda what, done, total: None)
-    parts = {}
     converged = {name: bool(diagnostics(tree)["converged"]) for name, tree in fits.items()}
+    parts = {}
     with open_executor(executor) as workers:
         for name, tree in fits.items():  # refits of a law that does not converge would not either
             parts[name] = loo(tree, groups=groups, mend=mend and converged[name], seed=seed, executor=workers)
             step("leaving runs out", len(parts), len(fits))
     if not any(converged.values()):
         raise FitError(f"none of the laws converged ({', '.join(fits)}); look at each fit's diagnostics")
-    total = {name: float(part["elpd_loo"].sum()) for name, part in parts.items()}
-    order = sorted(fits, key=lambda name: (not converged[name], -total[name]))
-    result = xr.concat(
-        [parts[name] for name in order],
-        dim=xr.IndexVariable("law", np.array(order, dtype=object)),
-        combine_attrs="drop_conflicts",
-    )
-    result = _side_by_side(result.rename(elpd_loo="elpd_i", p_loo="p_i"), [converged[name] for name in order])
-    runs = runs_of(fits[order[0]])
-    result = result.assign_coords(run=runs["run"].values)
+    result = _side_by_side(parts, converged)
+    order = [str(name) for name in result["law"].values]
     result.attrs.pop("diagnostics", None)  # of one law
-    result.attrs |= {
-        "kind": "compare",
-        "source": runs.attrs["source"],
-        "rows": runs.attrs["rows"],
-        "read": runs.attrs.get("read", "{}"),
-        "runs": fits[order[0]]["observed_data"].sizes["run"],
-        "unit": "run" if groups is None else f"group of {groups}" if isinstance(groups, str) else "group",
-        "seed": seed,
-        "noted": json.dumps([note["text"] for note in diagnostics(fits[order[0]]).get("noted", ())]),
-        "forward": "",
-    }
+    result = result.assign_coords(run=runs_of(fits[order[0]])["run"].values)
+    result.attrs |= {"kind": "compare", "seed": seed, "forward": ""} | _about(fits[order[0]], groups)
     if forward:
         with open_executor(executor) as workers:
             evidence, why = _forward(fits, order, horizon, seed, folder, workers, step)
@@ -170,6 +149,17 @@ def compare(
         result["weight_forward"] = ("law", forward_weights(result))
         result.attrs |= {"horizon": horizon, "forward": why or "done"}
     return result
+
+
+def _about(fit: xr.DataTree, groups: Any) -> dict[str, Any]:
+    """What a comparison says of the runs, which are those of each fit."""
+    runs = runs_of(fit)
+    about = {"read": "{}"} | runs.attrs
+    return {name: about[name] for name in ("source", "rows", "read")} | {
+        "runs": runs.sizes["run"],
+        "unit": "run" if groups is None else f"group of {groups}" if isinstance(groups, str) else "group",
+        "noted": json.dumps([note["text"] for note in diagnostics(fit).get("noted", ())]),
+    }
 
 
 def check_comparable(fits: Mapping[str, xr.DataTree]) -> None:
@@ -219,8 +209,14 @@ def _observable(tree: xr.DataTree) -> str:
     return f"{observed.column}, {observed.scale}"
 
 
-def _side_by_side(result: xr.Dataset, converged: Sequence[bool]) -> xr.Dataset:
-    """Totals, differences to the best law, and stacking weights."""
+def _side_by_side(parts: Mapping[str, xr.Dataset], converged: Mapping[str, bool]) -> xr.Dataset:
+    """LOO of every law, best first, with totals, differences to the best law, and stacking weights."""
+    order = sorted(parts, key=lambda name: (not converged[name], -float(parts[name]["elpd_loo"].sum())))
+    result = xr.concat(
+        [parts[name] for name in order],
+        dim=xr.IndexVariable("law", np.array(order, dtype=object)),
+        combine_attrs="drop_conflicts",
+    ).rename(elpd_loo="elpd_i", p_loo="p_i")
     unit = "group" if "group" in result.dims else "run"
     elpd, count = result["elpd_i"], result.sizes[unit]
     difference = elpd - elpd.isel(law=0)
@@ -233,8 +229,8 @@ def _side_by_side(result: xr.Dataset, converged: Sequence[bool]) -> xr.Dataset:
     result["k_bad"] = (~(result["pareto_k"] <= result.attrs["good_k"])).sum(unit)
     result["k_mended"] = result["mended"].sum(unit)
     result["cover90_loo"] = ((result["pit"] > 0.05) & (result["pit"] < 0.95)).mean("run")
-    result["converged"] = ("law", list(converged))
-    good = np.flatnonzero(converged)
+    result["converged"] = ("law", [converged[name] for name in order])
+    good = np.flatnonzero(result["converged"])
     weights = np.zeros(result.sizes["law"])
     weights[good] = stacking(elpd.transpose(unit, "law").values[:, good])
     result["weight_loo"] = ("law", weights)

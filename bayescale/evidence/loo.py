@@ -41,20 +41,19 @@ def loo(
 ) -> xr.Dataset:
     """How well a law predicts each run, or group of runs, from all the others.
 
-    elpd_i = log p(y_i | y without i), by Pareto-smoothed importance sampling of the posterior; where its shape k is
-    above min(.7, 1 - 1/log10(draws)) the law is refitted without those runs and elpd_i is that of the refit. Always of
-    log loss (or of what else the law file says is observed).
+    elpd_i = log p(y_i | y without i) of log loss (or of what else the law file says is observed), by Pareto-smoothed
+    importance sampling of the posterior; where its shape k is above min(.7, 1 - 1/log10(draws)) the law is refitted
+    without those runs.
 
     Parameters
     ----------
     fit : what :func:`bayescale.fit` or :func:`bayescale.open_fit` returns
     groups : leave out whole groups of correlated runs: a column of the runs (``"family"``; of numbers, those within 5 %
         of their neighbour are one group: ``"params"``, ``"compute"``), or a label for every run [run]
-    mend : refit where k is too large; with False those k are returned as they are, as they are for a fit of so many
-        runs that it keeps no pointwise log likelihood
+    mend : refit where k is too large; with False, and for a fit of so many runs that it keeps no pointwise log
+        likelihood, those k are returned as they are
     seed : of the refits
-    executor : what refits: None (this process), a number of worker processes, a Dask scheduler or another
-        executor, see :func:`bayescale.open_executor`; the numbers are the same
+    executor : what refits, see :func:`bayescale.open_executor`; None: this process. The numbers are the same
     progress : called with (refits done, refits in all)
 
     Returns
@@ -79,23 +78,12 @@ def loo(
         return _by_chunks(fit, progress)
     pointwise = log_likelihood(fit)
     labels, members = group_runs(fit, groups)
-    joint = sum_groups(pointwise, members)
-    draws = pointwise.sizes["chain"] * pointwise.sizes["draw"]
-    if draws < MIN_DRAWS:
-        raise FitError(f"a fit of {draws} draws: leaving runs out by importance needs at least {MIN_DRAWS}; fit again")
-    good_k = min(PARETO_K_MAX, 1 - 1 / np.log10(draws))
-    flat = joint.stack(sample=("chain", "draw")).transpose("group", "sample").values
-    weights, k = smoothed_weights(-flat, relative_efficiency(fit))
-    elpd = logsumexp(flat + weights, axis=1)
     study = Study.opened(fit)
-    pit = _weighted_pit(study, weights, members, max(1, draws // PIT_DRAWS))
-
-    mended = np.zeros(len(labels), dtype=bool)
+    elpd, lppd, k, pit = _by_importance(study, pointwise, members)
+    good_k = min(PARETO_K_MAX, 1 - 1 / np.log10(pointwise.sizes["chain"] * pointwise.sizes["draw"]))
+    mended, why = np.zeros(len(labels), dtype=bool), []
     bad = np.flatnonzero(~(k <= good_k)) if mend else np.array([], dtype=int)
-    light = replace(study, fit=None)  # workers need no draws
-    tasks = [_LeftOut(light, members == group, seed + done) for done, group in enumerate(bad, start=1)]
-    why = []
-    for group, again in zip(bad, _refits(tasks, executor, progress), strict=True):
+    for group, again in zip(bad, _refits(study, members, bad, seed, executor, progress), strict=True):
         if isinstance(again, Failure):
             why.append(again.why)
         else:
@@ -103,8 +91,7 @@ def loo(
             k[group], mended[group] = 0.0, True
 
     dim = "run" if groups is None else "group"
-    lppd = logsumexp(flat, axis=1) - np.log(draws)
-    result = xr.Dataset(
+    return xr.Dataset(
         {
             "elpd_loo": (dim, elpd),
             "p_loo": (dim, lppd - elpd),
@@ -121,7 +108,17 @@ def loo(
             "diagnostics": fit.attrs["diagnostics"],
         },
     )
-    return result
+
+
+def _by_importance(study: Study, pointwise: xr.DataArray, members: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Log predictive density [group] without each group and with it, Pareto k [group], and PIT [run]."""
+    draws = pointwise.sizes["chain"] * pointwise.sizes["draw"]
+    if draws < MIN_DRAWS:
+        raise FitError(f"a fit of {draws} draws: leaving runs out by importance needs at least {MIN_DRAWS}; fit again")
+    flat = sum_groups(pointwise, members).stack(sample=("chain", "draw")).transpose("group", "sample").values
+    weights, k = smoothed_weights(-flat, relative_efficiency(study.fit))
+    elpd, lppd = logsumexp(flat + weights, axis=1), logsumexp(flat, axis=1) - np.log(draws)
+    return elpd, lppd, k, _weighted_pit(study, weights, members, max(1, draws // PIT_DRAWS))
 
 
 @dataclass(frozen=True)
@@ -133,7 +130,17 @@ class _LeftOut:
     seed: int
 
 
-def _refits(tasks: list[_LeftOut], executor: Any, progress: Callable[[int, int], None] | None) -> list[Any]:
+def _refits(
+    study: Study,
+    members: np.ndarray,
+    left_out: np.ndarray,
+    seed: int,
+    executor: Any,
+    progress: Callable[[int, int], None] | None,
+) -> list[Any]:
+    """For each group that is left out what :func:`_without` finds, or the failure of its refit."""
+    light = replace(study, fit=None)  # workers need no draws
+    tasks = [_LeftOut(light, members == group, seed + done) for done, group in enumerate(left_out, start=1)]
     done = 0
 
     def arrived(_: int, __: Any) -> None:
