@@ -16,8 +16,8 @@ from bayescale.laws.functions import FUNCTIONS
 # A branch that is not taken has the derivative 0, and so has what is under a tanh that is 1. Times an infinite
 # derivative further inside, exp(1000*x)'s, that would not be a number: under what is "still", and under exp(-exp(x))
 # and exp(q*log(0)), a derivative of 0 stays 0.
-TRAITS = {name: function.traits for name, function in FUNCTIONS.items()} | {name: {"cheap"} for name in OPERATORS}
-TRAITS |= {"**": {"grows"}, "/": {"grows", "cheap"}}
+TRAITS = {name: function.traits.split() for name, function in FUNCTIONS.items()}
+TRAITS |= {name: ["cheap"] for name in OPERATORS} | {"**": ["grows"], "/": ["grows", "cheap"]}
 ARRAYS_MAX = 48  # between loops; more of them, of laws much larger than any that comes with bayescale, compile slowly
 
 
@@ -31,7 +31,7 @@ class _Step:
     args: tuple[int, ...] = ()
     moves: bool = False  # with the position
     by_run: bool = False
-    dear: bool = False  # takes many instructions that wait for each other
+    slow: bool = False  # takes many instructions that wait for each other
     grows: bool = False  # overflows where parameters are large, or is infinite for a whole range of them
     clips: bool = False  # is made of a minimum or maximum, and may be 0 for a whole range of parameters
     still: bool = False  # its derivative by a part may be exactly zero over a whole range
@@ -148,7 +148,7 @@ class _Steps:
             args,
             any(step.moves for step in used),
             by_run,
-            dear="cheap" not in traits,
+            slow="cheap" not in traits,
             grows=(by_run and "grows" in traits) or (inner and "tames" not in traits) or (name == "log" and clips),
             clips=clips or "clips" in traits,
             still="still" in traits or (name == "exp" and inner),
@@ -263,7 +263,7 @@ def _passes(steps: _Steps, inside: Iterable[int]) -> list[list[int]]:
     passes: dict[int, list[int]] = {}
     depth: dict[int, int] = {}
     for i in inside:
-        depth[i] = max(depth.get(k, 0) for k in steps[i].args) + steps[i].dear
+        depth[i] = max(depth.get(k, 0) for k in steps[i].args) + steps[i].slow
         passes.setdefault(max(depth[i], 1), []).append(i)
     return [passes[k] for k in sorted(passes)]
 

@@ -19,7 +19,7 @@ def fold(trees: Mapping[str, Node]) -> dict[str, Node]:
 
 def has_level(tree: Node) -> bool:
     """Whether a function in a tree has one value over a whole range of its arguments."""
-    return any(type(part) is Call and "level" in FUNCTIONS[part.function].traits for part in nodes(tree))
+    return any(type(part) is Call and "level" in FUNCTIONS[part.function].traits.split() for part in nodes(tree))
 
 
 def split_data(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import scipy
 
+LOG_10 = np.log(10.0).item()
 BELOW_ONE = 1 - 2.0**-53  # the largest share that is not rounded to 1, of which nothing is left
 
 
@@ -21,13 +22,10 @@ class Function:
 
     Attributes
     ----------
+    name : in formulas and in compiled code
     numpy : its value
     derivatives : by each argument, as a formula of the arguments a and b, the value v and what it is multiplied by, d;
         they may use the functions of ``INNER`` too
-    pytensor : its value: the name of a function of ``pytensor.tensor``, or a function of that module and the arguments
-    javascript : name of its function there
-    latex : {0}, {1} stand for the rendered arguments
-    milliseconds : what one call more in a formula adds to the time that compiling it takes (two cores of 2026)
     traits : what compilers and samplers must know of it, some of:
         "level", has one value over a whole range of its arguments, so that an exponent made of it may be a whole number
         "clips", is level, and its value may be exactly 0
@@ -35,15 +33,20 @@ class Function:
         "grows", overflows where its argument is large
         "tames", is moderate where its argument is large
         "cheap", takes an instruction or two
+    milliseconds : what one call more in a formula adds to the time that compiling it takes (two cores of 2026)
+    latex : {0}, {1} stand for the rendered arguments
+    javascript : its name there; by default ``name``
+    pytensor : its value by the module ``pytensor.tensor`` and the arguments; by default that module's ``name``
     """
 
+    name: str
     numpy: Callable[..., Any]
     derivatives: tuple[str, ...]
-    pytensor: str | Callable[..., Any]
-    javascript: str = ""
-    latex: str = ""
+    traits: str = ""
     milliseconds: int = 0
-    traits: frozenset[str] = frozenset()
+    latex: str = ""
+    javascript: str = ""
+    pytensor: Callable[..., Any] | None = None
 
     @property
     def arity(self) -> int:
@@ -55,7 +58,7 @@ class Function:
         if any(type(arg).__module__.partition(".")[0] == "pytensor" for arg in args):
             import pytensor.tensor as pt
 
-            return getattr(pt, self.pytensor)(*args) if isinstance(self.pytensor, str) else self.pytensor(pt, *args)
+            return self.pytensor(pt, *args) if self.pytensor else getattr(pt, self.name)(*args)
         return self.numpy(*args)
 
 
@@ -108,104 +111,72 @@ def _saturation_start(xp: ModuleType, logaddexp: Callable, log_z: Any, alpha: An
     return xp.where((alpha >= SMALL_ALPHA) & (alpha <= LARGE_ALPHA), middle, outside)
 
 
-def _row(numpy: Callable, derivatives: tuple[str, ...], pytensor: Any, *written: Any, traits: str = "") -> Function:
-    return Function(numpy, derivatives, pytensor, *written, traits=frozenset(traits.split()))
-
-
-FUNCTIONS = {
-    "exp": _row(np.exp, ("d*v",), "exp", "Math.exp", r"\exp\left({0}\right)", 120, traits="grows"),
-    "log": _row(np.log, ("d/a",), "log", "Math.log", r"\log\left({0}\right)", 80, traits="tames"),
-    "log10": _row(
-        np.log10,
-        (f"d/(a*{np.log(10.0).item()!r})",),
-        "log10",
-        "Math.log10",
-        r"\log_{{10}}\left({0}\right)",
-        80,
-        traits="tames",
-    ),
-    "log1p": _row(np.log1p, ("d/(1 + a)",), "log1p", "Math.log1p", r"\log\left(1 + {0}\right)", 80, traits="tames"),
-    "expm1": _row(
-        np.expm1,
-        ("d*(v + 1)",),
-        "expm1",
-        "Math.expm1",
-        r"\left(\exp\left({0}\right) - 1\right)",
-        120,
-        traits="grows",
-    ),
-    "sqrt": _row(np.sqrt, ("0.5*d/v",), "sqrt", "Math.sqrt", r"\sqrt{{{0}}}", 40, traits="cheap"),
-    "abs": _row(np.abs, ("at_most(0, a, d, -d)",), "abs", "Math.abs", r"\left|{0}\right|", 60, traits="cheap"),
-    "tanh": _row(
-        np.tanh,
-        ("d*(1 - v*v)",),
-        "tanh",
-        "Math.tanh",
-        r"\tanh\left({0}\right)",
-        150,
-        traits="level still tames",
-    ),
-    "sigmoid": _row(
+_ROWS = (
+    Function("exp", np.exp, ("d*v",), "grows", 120, r"\exp\left({0}\right)", "Math.exp"),
+    Function("log", np.log, ("d/a",), "tames", 80, r"\log\left({0}\right)", "Math.log"),
+    Function("log10", np.log10, (f"d/(a*{LOG_10})",), "tames", 80, r"\log_{{10}}\left({0}\right)", "Math.log10"),
+    Function("log1p", np.log1p, ("d/(1 + a)",), "tames", 80, r"\log\left(1 + {0}\right)", "Math.log1p"),
+    Function("expm1", np.expm1, ("d*(v + 1)",), "grows", 120, r"\left(\exp\left({0}\right) - 1\right)", "Math.expm1"),
+    Function("sqrt", np.sqrt, ("0.5*d/v",), "cheap", 40, r"\sqrt{{{0}}}", "Math.sqrt"),
+    Function("abs", np.abs, ("at_most(0, a, d, -d)",), "cheap", 60, r"\left|{0}\right|", "Math.abs"),
+    Function("tanh", np.tanh, ("d*(1 - v*v)",), "level still tames", 150, r"\tanh\left({0}\right)", "Math.tanh"),
+    Function(
+        "sigmoid",
         lambda x: scipy.special.expit(x),
         ("d*v*(1 - v)",),
-        "sigmoid",
-        "sigmoid",
-        r"\sigma\left({0}\right)",
+        "level still tames",
         120,
-        traits="level still tames",
+        r"\sigma\left({0}\right)",
     ),
-    "gammaln": _row(
-        lambda x: scipy.special.gammaln(x),
-        ("d*digamma(a)",),
-        "gammaln",
-        "gammaln",
-        r"\log\Gamma\left({0}\right)",
-        100,
-    ),
-    "minimum": _row(  # what is not a number stays so, in every back end
+    Function("gammaln", lambda x: scipy.special.gammaln(x), ("d*digamma(a)",), "", 100, r"\log\Gamma\left({0}\right)"),
+    Function(  # what is not a number stays so, in every back end
+        "minimum",
         np.minimum,
         ("at_most(a, b, d, 0)", "at_most(a, b, 0, d)"),
-        "minimum",
-        "Math.min",
-        r"\min\left({0}, {1}\right)",
+        "level clips still cheap",
         140,
-        traits="level clips still cheap",
+        r"\min\left({0}, {1}\right)",
+        "Math.min",
     ),
-    "maximum": _row(
+    Function(
+        "maximum",
         np.maximum,
         ("at_most(b, a, d, 0)", "at_most(b, a, 0, d)"),
-        "maximum",
-        "Math.max",
-        r"\max\left({0}, {1}\right)",
+        "level clips still cheap",
         140,
-        traits="level clips still cheap",
+        r"\max\left({0}, {1}\right)",
+        "Math.max",
     ),
-    "logaddexp": _row(
+    Function(
+        "logaddexp",
         np.logaddexp,
         ("d*sigmoid(a - b)", "d*sigmoid(b - a)"),
-        _logaddexp_pytensor,
-        "logaddexp",
-        r"\log\left(e^{{{0}}} + e^{{{1}}}\right)",
+        "still",
         150,
-        traits="still",
+        r"\log\left(e^{{{0}}} + e^{{{1}}}\right)",
+        pytensor=_logaddexp_pytensor,
     ),
-    "saturation": _row(  # its derivatives are those of the implicit function
+    Function(  # its derivatives are those of the implicit function
+        "saturation",
         _saturation,
         (
             f"at_most({BELOW_ONE!r}, v, 0, d*v*(1 - v)/(1 - v + b*v))",
             f"at_most({BELOW_ONE!r}, v, 0, d*v*(1 - v)*log1p(-v)/(1 - v + b*v))",
         ),
-        _saturation_pytensor,
-        "saturation",
-        r"r\left(e^{{{0}}}, {1}\right)",
+        "level still tames",
         150,
-        traits="level still tames",
+        r"r\left(e^{{{0}}}, {1}\right)",
+        pytensor=_saturation_pytensor,
     ),
-}
-# of derivatives alone
-INNER = {
-    "at_most": Function(  # x where a <= b, else y
-        lambda a, b, x, y: np.where(a <= b, x, y), ("",) * 4, lambda pt, a, b, x, y: pt.switch(pt.le(a, b), x, y)
+)
+_INNER_ROWS = (
+    Function(  # x where a <= b, else y
+        "at_most",
+        lambda a, b, x, y: np.where(a <= b, x, y),
+        ("",) * 4,
+        pytensor=lambda pt, a, b, x, y: pt.switch(pt.le(a, b), x, y),
     ),
-    "digamma": Function(lambda x: scipy.special.digamma(x), ("",), "digamma"),
-}
+    Function("digamma", lambda x: scipy.special.digamma(x), ("",)),
+)
+FUNCTIONS = {row.name: row for row in _ROWS}
+INNER = {row.name: row for row in _INNER_ROWS}  # of derivatives alone

@@ -72,7 +72,7 @@ def javascript(node: Node) -> str:
         case Binary(op=op, left=left, right=right):
             return f"({javascript(left)} {op} {javascript(right)})"
         case Call(function=function, args=args):
-            return f"{FUNCTIONS[function].javascript}({', '.join(map(javascript, args))})"
+            return f"{FUNCTIONS[function].javascript or function}({', '.join(map(javascript, args))})"
     raise TypeError(f"not a formula tree: {node!r}")
 
 
