@@ -1,8 +1,8 @@
 """A study: a law, the scatter around it, the runs, and the constants that the runs decide; bound and checked once."""
 
 import functools
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,7 @@ class Study:
     seen: xr.DataArray
     constants: Mapping[str, float]
     fit: xr.DataTree | None = None
+    _kept: dict[Callable, Any] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def of(
@@ -100,7 +101,7 @@ class Study:
 
     @classmethod
     def opened(cls, fit: "xr.DataTree | Study") -> "Study":
-        """The study of a fit."""
+        """The study of a fit; :func:`bayescale.fitting.doors.opened` also checks that it is one."""
         if isinstance(fit, Study):
             return fit
         law, data = law_of(fit), fit["constant_data"].to_dataset()
@@ -124,6 +125,11 @@ class Study:
         return {**self.law.priors, **self.scatter.priors}
 
     @property
+    def attrs(self) -> dict[str, Any]:
+        """Attributes of the fit that the study was opened from."""
+        return self.fit.attrs
+
+    @property
     def loss_unit(self) -> str:
         """The unit of losses that people give and see; inside they are in nats."""
         return loss_unit(self.runs.attrs)
@@ -145,6 +151,30 @@ class Study:
     def draws(self) -> dict[str, Any]:
         """What a formula needs besides its inputs: parameters [draw, 1], chains one after the other, and constants."""
         return {name: self.posterior[name].values.reshape(-1, 1) for name in self.priors} | dict(self.constants)
+
+    def once[Found](self, make: Callable[["Study"], Found]) -> Found:
+        """What ``make`` finds of this study, found at most once: the study keeps it."""
+        if make not in self._kept:
+            self._kept[make] = make(self)
+        return self._kept[make]
+
+    @property
+    def largest_compute(self) -> float:
+        """Compute of the largest run, by the definition of the study; a recorded one too where the law reads it."""
+        found = []
+        if {"params", "tokens"} <= set(self.runs.data_vars):
+            counted = self.definition.compute(self.runs["params"].values, self.runs["tokens"].values)
+            found.append(float(np.max(counted)))
+        if not found or "C" in self.law.inputs:
+            found.append(float(self.runs["compute"].max()))
+        return max(found)
+
+    def labelled(self, values: np.ndarray, last: str) -> xr.DataArray:
+        """Values of all draws [draw or 1, ``last``] as [chain, draw, ``last``]."""
+        chains, draws = (self.posterior.sizes[dim] for dim in ("chain", "draw"))
+        full = np.broadcast_to(values, (chains * draws, values.shape[1])).reshape(chains, draws, -1)
+        coords = {dim: self.posterior.coords[dim].values for dim in ("chain", "draw") if dim in self.posterior.coords}
+        return xr.DataArray(full.copy(), coords, ("chain", "draw", last))
 
     def inputs(self, points: Mapping[str, Any] | None = None) -> dict[str, np.ndarray]:
         """Inputs of the law by symbol, of the runs or of other points [run]."""

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 import bayescale
-from bayescale.forecasts.drift import shipped_prior
+from bayescale.forecasts.discrepancy import shipped_prior
 from bayescale.laws.law import law_loss, load_law
 from bayescale.study import Study
 

@@ -23,6 +23,7 @@ from bayescale.budgets.surface import loss_at
 from bayescale.errors import FitError
 from bayescale.fitting.fit import fit
 from bayescale.runs.read import read_runs
+from bayescale.study import Study
 
 
 def judged(path: Path, decades: float) -> list[dict]:
@@ -33,7 +34,7 @@ def judged(path: Path, decades: float) -> list[dict]:
         return []
     budget = float(compute.max())
     learnt, judge = fit(small, allow_unconverged=True), fit(runs, allow_unconverged=True)
-    problem, _ = problem_of(judge)
+    problem, _ = problem_of(Study.opened(judge))
     row = np.array([[budget]])
     least = best_split(problem, row).loss
     rows = []

@@ -28,9 +28,12 @@ import xarray as xr
 
 import bayescale
 from bayescale.evidence.backtest import MIN_RUNS, MIN_SIZES, MIN_SPAN, scores
-from bayescale.forecasts import drift
+from bayescale.forecasts.curve import sample_curve, with_noise
+from bayescale.forecasts.discrepancy import DriftPrior, shipped_prior
+from bayescale.forecasts.discrepancy_posterior import LOG_SCALES, Discrepancy, discrepancy_of
 from bayescale.forecasts.forecast import planned_runs
 from bayescale.jobs.files import write_table, write_whole
+from bayescale.study import Study
 
 HORIZONS = (0.5, 1.0, 1.5)
 GRID = [(s, o) for s in np.arange(0.4, 1.01, 0.05).round(2) for o in np.arange(0.0, 1.21, 0.05).round(2)]
@@ -44,8 +47,7 @@ class Split:
 
     study: str
     horizon: float
-    fit: xr.DataTree
-    by_scale: list[drift.AtScale]
+    found: Discrepancy
     points: xr.Dataset
     observed: np.ndarray  # log loss [run]
 
@@ -73,14 +75,14 @@ def splits(runs: pd.DataFrame) -> Iterator[tuple[float, pd.DataFrame, pd.DataFra
 
 
 def scale_distribution(evidence: np.ndarray) -> tuple[float, float]:
-    """Mean and sd of log scale over studies, by EM; ``evidence`` [study, scale] of drift.LOG_SCALES."""
+    """Mean and sd of log scale over studies, by EM; ``evidence`` [study, scale] of LOG_SCALES."""
     mean, sd = -3.5, 1.5
     for _ in range(500):
-        log_posterior = evidence - 0.5 * ((drift.LOG_SCALES - mean) / sd) ** 2
+        log_posterior = evidence - 0.5 * ((LOG_SCALES - mean) / sd) ** 2
         posterior = np.exp(log_posterior - log_posterior.max(axis=1, keepdims=True))
         posterior /= posterior.sum(axis=1, keepdims=True)
-        mean = float((posterior @ drift.LOG_SCALES).mean())
-        sd = float(np.sqrt((posterior @ (drift.LOG_SCALES - mean) ** 2).mean()))
+        mean = float((posterior @ LOG_SCALES).mean())
+        sd = float(np.sqrt((posterior @ (LOG_SCALES - mean) ** 2).mean()))
     return mean, sd
 
 
@@ -91,11 +93,9 @@ def draw(split: Split, log_scale: float, log_scale_sd: float, seed: int) -> tupl
     """
 
     def total(spread: float, optimism: float) -> np.ndarray:
-        prior = drift.DriftPrior(drift.shipped_prior().length, log_scale, log_scale_sd, spread, optimism)
-        parts = drift.sample_log_loss(
-            split.fit, split.points, np.random.default_rng(seed), prior=prior, by_scale=split.by_scale
-        )
-        return sum(parts.values()).stack(sample=("chain", "draw")).transpose("sample", "point").values
+        prior = DriftPrior(shipped_prior().length, log_scale, log_scale_sd, spread, optimism)
+        found, rng = dataclasses.replace(split.found, prior=prior), np.random.default_rng(seed)
+        return sum(with_noise(found.study, split.points, sample_curve(found, split.points, rng), rng).values())
 
     without, with_it, shifted, half = total(0.0, 0.0), total(1.0, 0.0), total(1.0, 1.0), total(0.0, 1.0)
     return without, with_it - without, with_it - shifted, without - half
@@ -107,7 +107,7 @@ def forecast(drawn: tuple[np.ndarray, ...], spread: float, optimism: float) -> n
     return without + spread * beyond - optimism * (spread * shift_at_one + (1 - spread) * shift_at_zero)
 
 
-def derive(evidence: dict[str, np.ndarray], found: list[Split], left_out: set[str], seed: int) -> drift.DriftPrior:
+def derive(evidence: dict[str, np.ndarray], found: list[Split], left_out: set[str], seed: int) -> DriftPrior:
     """The prior from all studies but those left out."""
     kept = [study for study in evidence if study not in left_out]
     mean, sd = scale_distribution(np.stack([evidence[study] for study in kept]))
@@ -120,8 +120,8 @@ def derive(evidence: dict[str, np.ndarray], found: list[Split], left_out: set[st
     mean_share = np.mean([share for shares in below.values() for share in shares], axis=0)
     distance = ((mean_share - QUANTILES) ** 2).sum(axis=1)
     spread, optimism = np.mean([GRID[i] for i in np.flatnonzero(distance <= 2 * distance.min())], axis=0).round(2)
-    length = drift.shipped_prior().length
-    return drift.DriftPrior(length, round(mean, 2), round(sd, 2), float(spread), float(optimism))
+    length = shipped_prior().length
+    return DriftPrior(length, round(mean, 2), round(sd, 2), float(spread), float(optimism))
 
 
 def main() -> None:
@@ -138,18 +138,21 @@ def main() -> None:
         if not parts:
             continue
         whole = bayescale.fit(runs, seed=args.seed, allow_unconverged=True)
-        evidence[path.stem] = np.array([at.log_evidence for at in drift.posterior_by_scale(whole, every=True)])
+        scales = discrepancy_of(Study.opened(whole), every=True).by_scale
+        evidence[path.stem] = np.array([at.log_evidence for at in scales])
         for horizon, train, test in parts:
             fit = bayescale.fit(train, seed=args.seed, allow_unconverged=True)
-            points = planned_runs(fit, test["params"], test["tokens"], {})
-            by_scale = drift.posterior_by_scale(fit, every=True)
-            found.append(Split(path.stem, horizon, fit, by_scale, points, np.log(test["loss"].to_numpy())))
-        best = drift.LOG_SCALES[np.argmax(evidence[path.stem])]
+            study = Study.opened(fit)
+            points = planned_runs(study, test["params"], test["tokens"], {})
+            found.append(
+                Split(path.stem, horizon, discrepancy_of(study, every=True), points, np.log(test["loss"].to_numpy()))
+            )
+        best = LOG_SCALES[np.argmax(evidence[path.stem])]
         print(f"{path.stem:34s} likeliest scale {100 * np.exp(best):5.2f} %, {len(parts)} splits", flush=True)
 
     prior = derive(evidence, found, set(), args.seed)
     print(f"\nderived from all: {prior}\n", flush=True)
-    derived: dict[frozenset[str], drift.DriftPrior] = {}
+    derived: dict[frozenset[str], DriftPrior] = {}
 
     rows = []
     for rule in ("study", "family"):
@@ -207,7 +210,7 @@ def summed(draws: np.ndarray, observed: np.ndarray) -> dict[str, float]:
     return row | {f"below{p}": (scored["pit"] <= p / 100).mean() for p in POINTS}
 
 
-def as_toml(prior: drift.DriftPrior) -> str:
+def as_toml(prior: DriftPrior) -> str:
     return (
         "# How far scaling laws have been wrong, learnt from real studies by benchmarks/derive_drift.py;\n"
         "# docs/calibration.md says how. A drift is a smooth function of log10 of the law's inputs (N, D), with\n"

@@ -18,22 +18,24 @@ import numpy as np
 import pandas as pd
 
 import bayescale
-from bayescale.forecasts import drift
+from bayescale.forecasts.curve import sample_curve
+from bayescale.forecasts.discrepancy import DriftPrior, cells_of, correlation, shipped_prior
+from bayescale.forecasts.discrepancy_posterior import discrepancy_of
 from bayescale.forecasts.forecast import planned_runs
 from bayescale.laws.law import column, law_loss
-from bayescale.study import law_of
+from bayescale.study import Study
 
 
-def exact_draws(fit, points, prior: drift.DriftPrior, rng: np.random.Generator, thin: int = 3) -> np.ndarray:
+def exact_draws(study: Study, points, prior: DriftPrior, rng: np.random.Generator, thin: int = 3) -> np.ndarray:
     """Draws [draw, point] of law plus drift by NUTS on the unapproximated model."""
     import nutpie
     import pymc as pm
     import pytensor.tensor as pt
 
-    law, cells = law_of(fit), drift.cells_of(law_of(fit), fit)
-    constants = {name: float(fit["constant_data"][name]) for name in law.constants}
-    nu = 2 + float(fit["posterior"]["nu_minus_2"].median())
-    near = drift.correlation(cells.where, cells.where, prior.length)
+    law, cells = study.law, cells_of(study)
+    constants = {name: study.constants[name] for name in law.constants}
+    nu = 2 + float(study.posterior["nu_minus_2"].median())
+    near = correlation(cells.where, cells.where, prior.length)
     with pm.Model() as model:
         params = {name: getattr(pm, p.dist)(name, **p.params) for name, p in law.priors.items()}
         log_scale = pm.Normal("log_scale", prior.log_scale, prior.log_scale_sd)
@@ -48,7 +50,7 @@ def exact_draws(fit, points, prior: drift.DriftPrior, rng: np.random.Generator, 
 
     new = {symbol: points[column(symbol)].values for symbol in law.inputs}
     where = np.stack([np.log10(values) for values in new.values()], axis=1)
-    across, among = drift.correlation(cells.where, where, prior.length), drift.correlation(where, where, prior.length)
+    across, among = correlation(cells.where, where, prior.length), correlation(where, where, prior.length)
     out = []
     for i in range(draws.sizes["sample"]):
         one = draws.isel(sample=i)
@@ -72,14 +74,13 @@ def main() -> None:
     runs = pd.read_csv(args.runs)
     scale = np.log10(runs["compute"])
     large = scale > scale.max() - args.decades
-    fit = bayescale.fit(runs[~large], allow_unconverged=True)
-    points = planned_runs(fit, runs["params"][large], runs["tokens"][large], {})
-    prior = dataclasses.replace(drift.shipped_prior(), spread=1.0, optimism=0.0)
-    parts = drift.sample_log_loss(fit, points, np.random.default_rng(1), prior=prior)
-    fast = (parts["law"] + parts["bend"] + parts["drift"]).stack(sample=("chain", "draw")).transpose("sample", "point")
+    study = Study.opened(bayescale.fit(runs[~large], allow_unconverged=True))
+    points = planned_runs(study, runs["params"][large], runs["tokens"][large], {})
+    prior = dataclasses.replace(shipped_prior(), spread=1.0, optimism=0.0)
+    fast = sample_curve(discrepancy_of(study, prior), points, np.random.default_rng(1)).log_loss
     levels = [0.05, 0.25, 0.5, 0.75, 0.95]
-    a = np.quantile(fast.values, levels, axis=0)
-    b = np.quantile(exact_draws(fit, points, prior, np.random.default_rng(2)), levels, axis=0)
+    a = np.quantile(fast, levels, axis=0)
+    b = np.quantile(exact_draws(study, points, prior, np.random.default_rng(2)), levels, axis=0)
     print(f"{args.runs.name}: {int((~large).sum())} runs learnt from, {int(large.sum())} forecast")
     print("90 % band, fast over NUTS ", np.round((a[4] - a[0]) / (b[4] - b[0]), 2))
     print("50 % band, fast over NUTS ", np.round((a[3] - a[1]) / (b[3] - b[1]), 2))

@@ -50,7 +50,7 @@ MUTANTS = [
     Mutant("forecasts", "variance = np.exp(2 * at.log_scale)", "variance = np.exp(at.log_scale)", DRIFT),
     Mutant("forecasts", "1 + beyond * (prior.spread - 1)", "1 + (prior.spread - 1)", DRIFT),
     Mutant("forecasts", " - covariance.half_log_determinant - 0.5 * (z**2)", " - 0.5 * (z**2)", DRIFT),
-    Mutant("forecasts", "np.exp(2 * _tilt(fit) *", "np.exp(_tilt(fit) *", DRIFT),
+    Mutant("forecasts", "np.exp(2 * tilt *", "np.exp(tilt *", DRIFT),
     Mutant("forecasts", "(1 + r) * np.exp(-r)", "np.exp(-r)", DRIFT),
     Mutant("forecasts", "count * log_fit + centre", "count * log_fit - centre", DRIFT),
     # leaving runs out

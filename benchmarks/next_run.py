@@ -30,11 +30,12 @@ from bayescale.budgets.problem import problem_of
 from bayescale.fitting import sampling
 from bayescale.fitting.fit import fit
 from bayescale.fitting.tree import draws_of
-from bayescale.forecasts.drift import posterior_by_scale, sample_curve
+from bayescale.forecasts.curve import sample_curve
+from bayescale.forecasts.discrepancy_posterior import discrepancy_of
 from bayescale.forecasts.forecast import planned_runs
 from bayescale.laws.law import law_loss
 from bayescale.runs.read import read_runs
-from bayescale.study import law_of
+from bayescale.study import Study, law_of
 
 STUDIES = ("chinchilla-epoch", "llama3-isoflop", "marin-dclm", "porian-rw-tuned-short-const", "misfitting-best-lr")
 SMALL = 0.4  # quantile of compute below which the first runs lie
@@ -53,9 +54,9 @@ def width(draws: np.ndarray) -> float:
 
 
 def width_with_drift(tree: xr.DataTree, aim: tuple[float, float, float]) -> float:
-    by_scale = posterior_by_scale(tree)
-    points = planned_runs(tree, aim[0], aim[1], {})
-    return width(sample_curve(tree, points, np.random.default_rng(0), by_scale=by_scale).log_loss)
+    study = Study.opened(tree)
+    points = planned_runs(study, aim[0], aim[1], {})
+    return width(sample_curve(discrepancy_of(study), points, np.random.default_rng(0)).log_loss)
 
 
 def with_runs(tree: xr.DataTree, runs: xr.Dataset) -> xr.DataTree:
@@ -148,7 +149,7 @@ def widths(tree: xr.DataTree, aim: tuple[float, float, float], drift: bool = Tru
     """Widths of the targets' bands by the law of a fit."""
     N, D, far = aim
     law = np.log(law_loss(law_of(tree), draws_of(tree) | {"N": N, "D": D})).values
-    best = np.log(best_split(problem_of(tree)[0], np.array([[far]])).N)
+    best = np.log(best_split(problem_of(Study.opened(tree))[0], np.array([[far]])).N)
     found = {"loss, law": width(law), "N*, law": width(best)}
     return found | ({"loss, drift": width_with_drift(tree, aim)} if drift else {})
 

@@ -1,6 +1,7 @@
 """What many tests share: a seed, runs of a known law, fits put together by hand, and one that is really sampled."""
 
 import ctypes
+import dataclasses
 import json
 import os
 import subprocess
@@ -24,8 +25,9 @@ from bayescale.budgets import design as design_module
 from bayescale.display import explorer as explorer_module
 from bayescale.display import report as report_module
 from bayescale.fitting import fit as fit_module
-from bayescale.forecasts import drift as drift_module
+from bayescale.forecasts import discrepancy_posterior as posterior_module
 from bayescale.forecasts import forecast as forecast_module
+from bayescale.forecasts import pointwise as pointwise_module
 from bayescale.study import Study
 
 SEED = 20260101
@@ -187,20 +189,20 @@ _DRIFTS = {}  # of the session, by the numbers of the fit
 def drift_once():
     """The posterior with drift depends on the numbers of a fit alone: where one fit is asked again and again it is
     computed once, on a coarser grid of scales."""
-    real = drift_module.posterior_by_scale
+    real = posterior_module.discrepancy_of
 
-    def remembered(fit):
-        parts = (fit[name].to_dataset() for name in ("posterior", "constant_data", "observed_data"))
+    def remembered(study):
+        parts = (study.fit[name].to_dataset() for name in ("posterior", "constant_data", "observed_data"))
         arrays = [np.asarray(values) for part in parts for values in part.data_vars.values()]
-        key = (*(fit.attrs[name] for name in ("law_text", "noise", "seed")), *(array.tobytes() for array in arrays))
+        key = (*(study.attrs[name] for name in ("law_text", "noise", "seed")), *(array.tobytes() for array in arrays))
         if hash(key) not in _DRIFTS:
-            _DRIFTS[hash(key)] = real(fit)
-        return _DRIFTS[hash(key)]
+            _DRIFTS[hash(key)] = real(study)
+        return dataclasses.replace(_DRIFTS[hash(key)], study=study)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(drift_module, "LOG_SCALES", drift_module.LOG_SCALES[::3])
-        for module in (forecast_module, decide_module, design_module):
-            patch.setattr(module, "posterior_by_scale", remembered)
+        patch.setattr(posterior_module, "LOG_SCALES", posterior_module.LOG_SCALES[::3])
+        for module in (forecast_module, pointwise_module, explorer_module, decide_module, design_module):
+            patch.setattr(module, "discrepancy_of", remembered)
         yield
 
 

@@ -175,10 +175,10 @@ def test_wheel_holds_all_and_works(tmp_path):
     extra = {name for name in names if not name.startswith(("bayescale/", "bayescale-"))}
     assert not extra, f"the wheel holds what is not the package: {sorted(extra)}"
     script = (
-        "import bayescale, pathlib; from bayescale.forecasts import drift; "
+        "import bayescale, pathlib; from bayescale.forecasts import discrepancy; "
         "assert pathlib.Path(bayescale.__file__).is_relative_to(pathlib.Path.cwd());"
         "print(len(bayescale.law_names()), bayescale.load_dataset('pile').sizes['run'], "
-        "drift.shipped_prior().length > 0)"
+        "discrepancy.shipped_prior().length > 0)"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path / "installed", capture_output=True, text=True, check=True

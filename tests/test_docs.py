@@ -161,7 +161,7 @@ def test_examples_run():
 
 def test_docstrings_as_markdown(docstrings):
     assert docstrings.markdown("of :func:`bayescale.fit`") == "of [`fit`][bayescale.fitting.fit.fit]"
-    assert docstrings.markdown("in :mod:`bayescale.forecasts.drift`") == "in `bayescale.forecasts.drift`"
+    assert docstrings.markdown("in :mod:`bayescale.forecasts.curve`") == "in `bayescale.forecasts.curve`"
     assert docstrings.markdown("N* and D*, ``C**a`` too") == r"N\* and D\*, ``C**a`` too"
     text = "Say.\n\nParameters\n----------\nN, D : sizes,\n    both\nseed : of draws\n\nReturns\n-------\nTree of it\n"
     assert docstrings.with_sections(text, "DataTree") == (

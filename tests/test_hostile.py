@@ -25,6 +25,7 @@ from bayescale.laws import formula, law_tables, limits
 from bayescale.laws.law_file import parse_law
 from bayescale.runs.read import read_columns, read_runs
 from bayescale.runs.tables import limits as tables
+from bayescale.study import Study
 from benchmarks.fuzz import drive
 from benchmarks.hostile import MEGABYTES, SECONDS, TARGETS
 from benchmarks.hostile.fits import fit_bytes
@@ -239,7 +240,7 @@ def test_a_menu_is_not_fetched_and_not_endless(tmp_path, true_fit):
     with pytest.raises(RunsError, match="No such file or directory"):
         read_columns("http://127.0.0.1:9/menu.csv")
     with pytest.raises(FitError, match="a menu of 1001 architectures: at most 1000 are allowed"):
-        problem_of(true_fit(draws=20), menu=np.geomspace(1e8, 1e9, 1001))
+        problem_of(Study.opened(true_fit(draws=20)), menu=np.geomspace(1e8, 1e9, 1001))
 
 
 def test_a_column_that_netcdf_cannot_hold_is_no_traceback(true_fit, tmp_path):

@@ -8,13 +8,11 @@ import xarray as xr
 
 from bayescale.budgets.cost import parse_cost
 from bayescale.budgets.optimum import Problem, best_split
-from bayescale.budgets.problem import default_cost, problem_values
-from bayescale.budgets.surface import loss_surface
+from bayescale.budgets.problem import default_cost, law_surface
 from bayescale.errors import FitError
 from bayescale.field import number_text, size_text
 from bayescale.forecasts.forecast import planned_runs
-from bayescale.runs.compute import definition_of
-from bayescale.study import law_of
+from bayescale.study import Study
 
 TARGETS = ("loss", "params", "regret")
 SPLITS = 31  # of the target's budget, for targets about a split
@@ -32,16 +30,16 @@ class Aim:
     nearest_run: float
 
 
-def aim_of(fit: xr.DataTree, target: str, params: Any, tokens: Any, compute: Any) -> Aim:
+def aim_of(study: Study, target: str, params: Any, tokens: Any, compute: Any) -> Aim:
     if target not in TARGETS:
         raise FitError(f"unknown target '{target}'; the targets are {', '.join(TARGETS)}")
-    others = sorted(set(law_of(fit).inputs) - {"N", "D", "C"})
+    others = sorted(set(study.law.inputs) - {"N", "D", "C"})
     if others:
-        raise FitError(f"law '{fit.attrs['law']}' needs {others} besides N and D; next_run plans for laws of N and D")
+        raise FitError(f"law '{study.law.name}' needs {others} besides N and D; next_run plans for laws of N and D")
     if target == "loss":
         if params is None or tokens is None or compute is not None:
             raise FitError("the target 'loss' is that of one run: give its params and tokens, and no compute")
-        points = planned_runs(fit, params, tokens, {})
+        points = planned_runs(study, params, tokens, {})
         if points.sizes["point"] != 1:
             raise FitError("the target 'loss' is that of one run: give one number of params and one of tokens")
         n, d = (size_text(float(points[name][0])) for name in ("params", "tokens"))
@@ -51,16 +49,14 @@ def aim_of(fit: xr.DataTree, target: str, params: Any, tokens: Any, compute: Any
             raise FitError(
                 f"the target '{target}' is about the split of one budget: give compute, and no params or tokens"
             )
-        law = law_of(fit)
-        budget = planned_runs(fit, 1.0, compute, {})["tokens"].values
+        budget = planned_runs(study, 1.0, compute, {})["tokens"].values
         if len(budget) != 1:
             raise FitError(f"the target '{target}' is about the split of one budget: give one number as compute")
-        surface = loss_surface(law, problem_values(fit, law, {}), None, definition_of(fit).tree)
-        problem = Problem(surface, parse_cost(default_cost(fit), {}), {})
+        problem = Problem(law_surface(study), parse_cost(default_cost(study), {}), {})
         split = best_split(problem, budget[None, :])
         near, far = np.quantile(np.log(split.N), [0.005, 0.995])
         N = np.exp(np.linspace(near - np.log(REACH_TIMES), far + np.log(REACH_TIMES), SPLITS))
-        points = planned_runs(fit, N, definition_of(fit).tokens(N, budget), {})
+        points = planned_runs(study, N, study.definition.tokens(N, budget), {})
         what = "log N*" if target == "params" else "root of the regret, in log loss,"
         text = f"{what} at {number_text(budget[0], 4)} FLOP"
     middle = points.isel(point=[points.sizes["point"] // 2])

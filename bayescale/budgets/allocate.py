@@ -26,16 +26,15 @@ from bayescale.budgets.surface import loss_at, loss_slope, loss_surface
 from bayescale.errors import FitError
 from bayescale.field import number_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
-from bayescale.fitting.doors import check_seed, flag, opened_fit, opened_result
+from bayescale.fitting.doors import check_seed, flag, opened, opened_result
 from bayescale.forecasts.forecast import QUANTILES, distance_warnings, forecast, quantiles
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.formula import evaluate
 from bayescale.laws.law import Law, sample_priors, with_where
 from bayescale.reading import Column, Reading, bands
-from bayescale.runs.compute import definition_of
 from bayescale.runs.lint_values import plausible_counts
 from bayescale.runs.loss_unit import UNITS, in_unit, loss_unit
-from bayescale.study import law_of
+from bayescale.study import Study
 
 CLOSED_FORM_TOLERANCE = 1e-3  # of log N*, between a law file's [optimum] and the numeric one
 NARROWER_THAN_PRIOR = 0.6  # a band of log N* wider than this share of the prior's own band is not learnt from runs
@@ -93,24 +92,24 @@ def allocate(
         If a budget is of no use (below a millionth of the smallest run, above 1e32 FLOP) or allows no split within the
         limits, a formula or limit cannot be read, or the law does not depend on both N and D.
     """
-    fit = opened_fit(fit)
+    study = opened(fit)
     check_seed(seed)
     closed_form = flag("closed_form", closed_form)
     budgets = budgets_of(compute, options.get("cost"))
-    law = law_of(fit)
-    problem, covariates = problem_of(fit, seed=seed, **options)
+    problem, covariates = problem_of(study, seed=seed, **options)
     row = budgets[None, :]
+    law = study.law
     known = closed_form and _closed_form_applies(law, problem)
-    split = _closed_form(law, problem_values(fit, law, problem.inputs), problem, row) if known else None
+    split = _closed_form(law, problem_values(study, problem.inputs), problem, row) if known else None
     split = best_split(problem, row) if split is None else split
-    check_scale(fit, budgets, split)
-    result = _dataset(fit, split, frontier_slopes(problem, row, split) if problem.menu is None else {})
+    check_scale(study, budgets, split)
+    result = _dataset(study, split, frontier_slopes(problem, row, split) if problem.menu is None else {})
     N, D = median_split(problem, split, budgets)
-    at_median = forecast(fit, N, D, covariates=forecast_inputs(problem, covariates, D), seed=seed)
-    result = in_unit(result, ("law_loss",), loss_unit(fit.attrs))
+    at_median = forecast(study, N, D, covariates=forecast_inputs(problem, covariates, D), seed=seed)
+    result = in_unit(result, ("law_loss",), study.loss_unit)
     result["loss"] = at_median["predictions"]["loss"].rename(point="budget")
     result = result.assign_coords(compute=("budget", budgets))
-    reasons = not_identified(fit, problem, row, split)
+    reasons = not_identified(study, problem, row, split)
     result["identified"] = ("budget", [not reason for reason in reasons])
     result["why_not"] = ("budget", reasons)
     result["held"] = ("budget", held_text(split))
@@ -121,24 +120,16 @@ def allocate(
         "law": law.name,
         "seed": seed,
         "cost": problem.cost.text,
-        "compute_counted": definition_of(fit).formula,
-        "loss_unit": loss_unit(fit.attrs),
-        "diagnostics": fit.attrs["diagnostics"],
+        "compute_counted": study.definition.formula,
+        "loss_unit": study.loss_unit,
+        "diagnostics": study.attrs["diagnostics"],
     }
     return result
 
 
-def labelled(fit: xr.DataTree, values: np.ndarray, last: str) -> xr.DataArray:
-    posterior = fit["posterior"]
-    sizes = [posterior.sizes[dim] for dim in ("chain", "draw")]
-    full = np.broadcast_to(values, (sizes[0] * sizes[1], values.shape[1]))
-    coords = {dim: posterior.coords[dim].values for dim in ("chain", "draw") if dim in posterior.coords}
-    return xr.DataArray(full.reshape(*sizes, -1).copy(), dims=("chain", "draw", last), coords=coords)
-
-
-def _dataset(fit: xr.DataTree, split: Split, slopes: Mapping[str, np.ndarray]) -> xr.Dataset:
+def _dataset(study: Study, split: Split, slopes: Mapping[str, np.ndarray]) -> xr.Dataset:
     names = {"N": split.N, "D": split.D, "tokens_per_param": split.D / split.N, "law_loss": split.loss, **slopes}
-    return xr.Dataset({name: labelled(fit, values, "budget") for name, values in names.items()})
+    return xr.Dataset({name: study.labelled(values, "budget") for name, values in names.items()})
 
 
 def median_split(problem: Problem, split: Split, budgets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -194,17 +185,17 @@ def held_text(split: Split) -> list[str]:
     return texts
 
 
-def not_identified(fit: xr.DataTree, problem: Problem, budget: np.ndarray, split: Split) -> list[str]:
+def not_identified(study: Study, problem: Problem, budget: np.ndarray, split: Split) -> list[str]:
     """For each budget why its optimum must not be believed, or an empty text."""
-    law, report = law_of(fit), diagnostics(fit)
+    law, report = study.law, diagnostics(study)
     edge = (split.held == EDGE).mean(axis=0)
     free = ((split.held == "") | (split.held == EDGE)).mean(axis=0) > 1 - SET_SHARE
     free |= problem.menu is not None  # which of its sizes is best is learnt, be it the first or the last
     share_of_prior = np.zeros(budget.shape[1])
     if free.any():
-        share_of_prior[free] = _share_of_prior(fit, law, problem, budget, split, np.flatnonzero(free))
-    runs, parameters = fit["observed_data"].sizes["run"], len(law.priors)
-    notes, data = json.loads(fit.attrs["notes"]), fit["constant_data"]
+        share_of_prior[free] = _share_of_prior(study, problem, budget, split, np.flatnonzero(free))
+    runs, parameters = study.runs.sizes["run"], len(law.priors)
+    notes, data = json.loads(study.attrs["notes"]), study.runs
     few = [note["text"] for note in notes if note["code"] in FEW_SIZES]
     units = [note["text"] for note in notes if note["code"] == "units"]
     reasons = []
@@ -228,15 +219,16 @@ def not_identified(fit: xr.DataTree, problem: Problem, budget: np.ndarray, split
     return reasons
 
 
-def _share_of_prior(fit, law: Law, problem: Problem, budget: np.ndarray, split: Split, which: np.ndarray) -> np.ndarray:
+def _share_of_prior(study: Study, problem: Problem, budget: np.ndarray, split: Split, which: np.ndarray) -> np.ndarray:
     """Width of the band of log N* relative to the band that the law's priors alone give, of some budgets."""
+    law = study.law
     prior = {name: draws[:, None] for name, draws in sample_priors(law, PRIOR_DRAWS, np.random.default_rng(0)).items()}
-    values = problem_values(fit, law, problem.inputs) | prior
+    values = problem_values(study, problem.inputs) | prior
     surface = loss_surface(law, values, problem.surface.unique_tokens, problem.surface.compute)
     budget, ours = budget[:, which], split.N[:, which]
     if problem.menu is not None:  # sizes of a menu have no width: the free splits of the same training compute do
         sizes, tokens = (np.median(part[:, which], axis=0) for part in (split.N, split.D))
-        plain = parse_cost(definition_of(fit).formula, {})
+        plain = parse_cost(study.definition.formula, {})
         budget = spend(plain, {}, sizes, tokens)[None, :]
         problem = replace(problem, cost=plain, cost_values={}, menu=None, limits=Limits())
         ours = best_split(problem, budget, strict=False).N

@@ -16,10 +16,10 @@ from bayescale.budgets.problem import budgets_of, check_scale, problem_of
 from bayescale.errors import FitError
 from bayescale.field import SIZES_SAID, number_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
-from bayescale.fitting.doors import check_seed, opened_fit, opened_result
+from bayescale.fitting.doors import check_seed, opened, opened_result
 from bayescale.forecasts.forecast import FAR_DECADES
 from bayescale.reading import Column, Reading
-from bayescale.runs.compute import counted, definition_of, largest_compute
+from bayescale.runs.compute import counted
 
 NAMES = ("1 envelope", "2 isoFLOP parabola", "3 law, posterior")
 SAME_BUDGET = 0.04  # gap of log10 compute that separates one budget of an isoFLOP study from the next
@@ -66,28 +66,28 @@ def approaches(fit: xr.DataTree, compute: float, *, seed: int = 0) -> xr.Dataset
     FitError
         If the budget is not one number above 6 FLOP, or the law is not one of N and D.
     """
-    fit = opened_fit(fit)
+    study = opened(fit)
     check_seed(seed)
     budget = budgets_of(compute)
     if len(budget) != 1:
         raise FitError("approaches are compared at one budget; give one number as compute")
-    problem, covariates = problem_of(fit, seed=seed)
+    problem, covariates = problem_of(study, seed=seed)
     if covariates:
         raise FitError(
-            f"law '{fit.attrs['law']}' needs more than N and D; the approaches are compared for laws of N and D"
+            f"law '{study.attrs['law']}' needs more than N and D; the approaches are compared for laws of N and D"
         )
-    data = fit["constant_data"]
+    data = study.runs
     log_n, log_c = np.log(data["params"].values), np.log(data["compute"].values)
-    log_loss = fit["observed_data"]["log_loss"].values
+    log_loss = study.seen.values
     rng = np.random.default_rng(seed)
     lines = [envelope(log_n, log_c, log_loss, rng), isoflop(log_n, log_c, log_loss, rng)]
     split = best_split(problem, budget[None, :])
-    check_scale(fit, budget, split)
+    check_scale(study, budget, split)
     drawn = [(line.a, line.intercept + line.a * np.log(budget[0])) for line in lines]
     drawn.append((frontier_slopes(problem, budget[None, :], split)["a"][:, 0], np.log(split.N[:, 0])))
     result = xr.Dataset(coords={"approach": list(NAMES)})
     bands = {"a": [a for a, _ in drawn], "params": [np.exp(n) for _, n in drawn]}
-    bands["tokens"] = [definition_of(fit).tokens(N, budget[0]) for N in bands["params"]]
+    bands["tokens"] = [study.definition.tokens(N, budget[0]) for N in bands["params"]]
     for name, values in bands.items():
         for label, q in (("q05", 0.05), ("q50", 0.5), ("q95", 0.95)):
             result[f"{name}_{label}"] = ("approach", [np.quantile(v, q) if len(v) else np.nan for v in values])
@@ -100,15 +100,15 @@ def approaches(fit: xr.DataTree, compute: float, *, seed: int = 0) -> xr.Dataset
     agree, statement = _verdict(result)
     result.attrs = {
         "kind": "approaches",
-        "law": fit.attrs["law"],
+        "law": study.law.name,
         "compute": float(budget[0]),
         "cost": problem.cost.text,
-        "compute_counted": definition_of(fit).formula,
+        "compute_counted": study.definition.formula,
         "seed": seed,
         "agree": agree,
         "statement": statement,
-        "decades_beyond": float(max(0.0, np.log10(budget[0] / largest_compute(fit)))),
-        "diagnostics": fit.attrs["diagnostics"],
+        "decades_beyond": float(max(0.0, np.log10(budget[0] / study.largest_compute))),
+        "diagnostics": study.attrs["diagnostics"],
     }
     return result
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescale.budgets.allocate import held_text, labelled, median_split, not_identified, split_warnings
+from bayescale.budgets.allocate import held_text, median_split, not_identified, split_warnings
 from bayescale.budgets.cost import increasing_root, spend
 from bayescale.budgets.exchange import exchange_errors, lowest
 from bayescale.budgets.optimum import Problem, Split, best_split
@@ -26,13 +26,13 @@ from bayescale.budgets.regret import expected_log_loss, flat_region, judge, trai
 from bayescale.errors import FitError
 from bayescale.field import number_text, size_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
-from bayescale.fitting.doors import check_seed, flag, number, numbers, opened_fit, opened_result
-from bayescale.forecasts.drift import AtScale, posterior_by_scale
+from bayescale.fitting.doors import check_seed, flag, number, numbers, opened, opened_result
+from bayescale.forecasts.discrepancy_posterior import Discrepancy, discrepancy_of
 from bayescale.forecasts.forecast import distance_warnings, planned_runs
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.reading import Column, Reading
-from bayescale.runs.compute import definition_of
 from bayescale.runs.loss_unit import UNITS, in_unit, loss_unit
+from bayescale.study import Study
 
 CHOICES = ("least expected loss", "median of N*", "20 tokens per parameter")
 LEFT_OVER_SAID = 0.005  # share of the budget that is left over from which on it is said
@@ -88,32 +88,32 @@ def decide(
     FitError
         As :func:`bayescale.allocate`; or if tolerance, factor or candidates are not numbers above 0 (above 1).
     """
-    fit = opened_fit(fit)
+    study = opened(fit)
     check_seed(seed)
     drift = flag("drift", drift)
     tolerance = number("tolerance", tolerance, "a share of the loss above 0, such as 0.001,")
     factor = number("factor", factor, "a number above 1", above=1.0)
     budgets = budgets_of(compute, options.get("cost"))
-    problem, covariates = problem_of(fit, seed=seed, **options)
+    problem, covariates = problem_of(study, seed=seed, **options)
     sizes = _sizes(candidates, problem)
     split = best_split(problem, budgets[None, :])
-    check_scale(fit, budgets, split)
+    check_scale(study, budgets, split)
     medians, tokens = median_split(problem, split, budgets)
-    by_scale = posterior_by_scale(fit) if drift else None
+    found = study.once(discrepancy_of) if drift else None
     rows: list[dict[str, Any]] = []
     for i, budget in enumerate(budgets):
         wrong, best = problem, _of_budget(split, i)
-        if by_scale is not None:
-            wrong = _with_error(fit, problem, covariates, float(medians[i] * tokens[i]), by_scale, seed)
+        if found is not None:
+            wrong = _with_error(found, problem, covariates, float(medians[i] * tokens[i]), seed)
             best = best_split(wrong, budgets[None, [i]])
         others = np.array([medians[i], _rule_of_thumb(problem, budget), *sizes])
         rows.append(_decision(wrong, best, float(budget), others, tolerance, factor))
-    result = _dataset(fit, rows, budgets, [*CHOICES, *(f"N = {size_text(size, 4)}" for size in sizes)])
+    result = _dataset(study, rows, budgets, [*CHOICES, *(f"N = {size_text(size, 4)}" for size in sizes)])
     N, D = (result[name].values[:, 0] for name in ("N", "D"))
-    points = planned_runs(fit, N, D, forecast_inputs(problem, covariates, D))
+    points = planned_runs(study, N, D, forecast_inputs(problem, covariates, D))
     for name in ("decades_beyond", "nearest_run"):
         result[name] = ("budget", points[name].values)
-    reasons = not_identified(fit, problem, budgets[None, :], split)
+    reasons = not_identified(study, problem, budgets[None, :], split)
     result["why_not"], result["identified"] = ("budget", reasons), ("budget", [not reason for reason in reasons])
     about = {"tolerance": tolerance, "factor": factor, "drift": int(drift)}
     result.attrs |= {"seed": seed, "cost": problem.cost.text} | about
@@ -129,29 +129,29 @@ def _sizes(candidates: Any, problem: Problem) -> np.ndarray:
     return np.concatenate([sizes, menu[~np.isin(menu, sizes)]])
 
 
-def _dataset(fit: xr.DataTree, rows: list[dict[str, Any]], budgets: np.ndarray, choices: list[str]) -> xr.Dataset:
+def _dataset(study: Study, rows: list[dict[str, Any]], budgets: np.ndarray, choices: list[str]) -> xr.Dataset:
     """What :func:`_decision` found of each budget, as one Dataset."""
     stacked = {name: [row[name] for row in rows] for name in rows[0]}
     result = xr.Dataset(coords={"compute": ("budget", budgets), "choice": choices})
     for name in ("N", "D", "allowed", "expected_loss", "expected_regret", "left_over", "p_near"):
         result[name] = (("budget", "choice"), np.stack(stacked[name]))
     for name in ("regret", "compute_regret"):
-        parts = [labelled(fit, values, "choice") for values in stacked[name]]
+        parts = [study.labelled(values, "choice") for values in stacked[name]]
         result[name] = xr.concat(parts, dim="budget").transpose("chain", "draw", "budget", "choice")
-    result["exchange"] = labelled(fit, np.stack(stacked["exchange"], axis=1), "budget")
+    result["exchange"] = study.labelled(np.stack(stacked["exchange"], axis=1), "budget")
     for name in ("curve_N", "curve_loss"):
         width = max(map(len, stacked[name]))
         padded = [np.pad(curve, (0, width - len(curve)), constant_values=np.nan) for curve in stacked[name]]
         result[name] = (("budget", "candidate"), np.stack(padded))
     for name in ("flat_low", "flat_high", "flat_open", "held"):
         result[name] = ("budget", stacked[name])
-    unit = loss_unit(fit.attrs)
+    unit = study.loss_unit
     result.attrs = {
         "kind": "decide",
-        "law": fit.attrs["law"],
-        "compute_counted": definition_of(fit).formula,
+        "law": study.law.name,
+        "compute_counted": study.definition.formula,
         "loss_unit": unit,
-        "diagnostics": fit.attrs["diagnostics"],
+        "diagnostics": study.attrs["diagnostics"],
     }
     return in_unit(result, ("expected_loss", "curve_loss"), unit)
 
@@ -160,9 +160,11 @@ def _of_budget(split: Split, i: int) -> Split:
     return Split(*(getattr(split, name)[:, [i]] for name in ("N", "D", "loss", "held")))
 
 
-def _with_error(fit, problem: Problem, covariates, pairs: float, by_scale: list[AtScale], seed: int) -> Problem:
+def _with_error(
+    found: Discrepancy, problem: Problem, covariates: Mapping[str, float], pairs: float, seed: int
+) -> Problem:
     """The same problem under a law that may be wrong about the exchange of parameters and tokens."""
-    error = exchange_errors(fit, problem, covariates, pairs, by_scale, np.random.default_rng(seed))
+    error = exchange_errors(found, problem, covariates, pairs, np.random.default_rng(seed))
     return replace(problem, surface=replace(problem.surface, exchange=error))
 
 

@@ -9,19 +9,20 @@ import xarray as xr
 
 from bayescale.budgets.aim import SPLITS, Aim, aim_of, target_draws
 from bayescale.budgets.cost import Cost, check_rises, draw_quantities, increasing_root, parse_cost, spend, tokens_at
-from bayescale.budgets.problem import compute_unit, default_cost, problem_values
+from bayescale.budgets.problem import compute_unit, default_cost, law_surface
 from bayescale.budgets.screening import Beliefs, band_width, covariance, expected_width, greedy_plan, screen
-from bayescale.budgets.surface import loss_at, loss_surface
+from bayescale.budgets.surface import loss_at
 from bayescale.errors import FitError
 from bayescale.field import SIZES_SAID, number_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
-from bayescale.fitting.doors import check_seed, check_whole, flag, mapping, number, opened_fit, opened_result
-from bayescale.forecasts.drift import posterior_by_scale, sample_curve
+from bayescale.fitting.doors import check_seed, check_whole, flag, mapping, number, opened, opened_result
+from bayescale.forecasts.curve import sample_curve
+from bayescale.forecasts.discrepancy_posterior import discrepancy_of
 from bayescale.forecasts.forecast import MAX_POINTS, distance_warnings, planned_runs
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.reading import Column, Reading
-from bayescale.runs.compute import counted, definition_of
-from bayescale.study import Study, law_of
+from bayescale.runs.compute import counted
+from bayescale.study import Study
 
 GRID = 14  # sizes, and lengths, of the candidates that are made when none are given
 RATIOS = (0.5, 2000.0)  # tokens per parameter of those candidates
@@ -76,16 +77,16 @@ def next_run(
     FitError
         If the target or the candidates cannot be read, or no candidate is within the budget.
     """
-    fit = opened_fit(fit)
+    study = opened(fit)
     check_seed(seed)
-    if without := {"params", "tokens"} - set(fit["constant_data"].data_vars):
+    if without := {"params", "tokens"} - set(study.runs.data_vars):
         raise FitError(f"the runs of this fit have no {min(without)}: next_run plans runs by their params and tokens")
     check_whole("most", most, 1)
     budget, drift = float(number("budget", budget)), flag("drift", drift)
-    priced, values = _certain_cost(fit, cost, given)
-    aim = aim_of(fit, target, params, tokens, compute)
-    points, prices, once = _affordable(fit, candidates, priced, values, budget)
-    beliefs = _beliefs(fit, points, aim, drift, seed)
+    priced, values = _certain_cost(study, cost, given)
+    aim = aim_of(study, target, params, tokens, compute)
+    points, prices, once = _affordable(study, candidates, priced, values, budget)
+    beliefs = _beliefs(study, points, aim, drift, seed)
     joint = covariance(beliefs)
     plans = [greedy_plan(joint, beliefs.scatter, prices, budget, int(most), once=once, thrift=t) for t in THRIFT]
     chosen, sd_after = min(plans, key=lambda plan: plan[1][-1])
@@ -95,24 +96,24 @@ def next_run(
     result["gain"], result["gain_per_cost"] = ("candidate", gain), ("candidate", gain / prices)
     result.attrs = _widths(beliefs, chosen, sd_after[-1] / sd_now, seed) | {
         "kind": "next_run",
-        "law": fit.attrs["law"],
+        "law": study.law.name,
         "target": aim.text,
         "seed": int(seed),
         "budget": budget,
         "cost": priced.text,
-        "compute_counted": definition_of(fit).formula,
+        "compute_counted": study.definition.formula,
         "drift": int(drift),
         "sd_now": sd_now,
         "decades_beyond": aim.decades_beyond,
         "nearest_run": aim.nearest_run,
-        "diagnostics": fit.attrs["diagnostics"],
+        "diagnostics": study.attrs["diagnostics"],
     }
     return result
 
 
-def _certain_cost(fit: xr.DataTree, cost: str | None, given: Any) -> tuple[Cost, dict[str, Any]]:
+def _certain_cost(study: Study, cost: str | None, given: Any) -> tuple[Cost, dict[str, Any]]:
     """What a run costs, and the values of its names."""
-    cost = default_cost(fit) if cost is None else cost
+    cost = default_cost(study) if cost is None else cost
     priced = parse_cost(cost, mapping("given", given))
     if priced.uncertain:
         raise FitError(f"cost '{cost}': a plan needs certain values; give numbers, not ranges")
@@ -148,10 +149,10 @@ def _widths(beliefs: Beliefs, chosen: list[int], sd_share: float, seed: int) -> 
 
 
 def _affordable(
-    fit: xr.DataTree, given: Any, cost: Cost, values: Mapping[str, Any], budget: float
+    study: Study, given: Any, cost: Cost, values: Mapping[str, Any], budget: float
 ) -> tuple[xr.Dataset, np.ndarray, bool]:
     """The runs that could be made within a budget [point], their prices, and whether each can be made only once."""
-    points, once = _candidates(fit, given, cost, values, budget)
+    points, once = _candidates(study, given, cost, values, budget)
     prices = spend(cost, values, points["params"].values, points["tokens"].values)
     prices = np.broadcast_to(prices, points.sizes["point"])
     affordable = prices <= budget * (1 + PRICE_SLACK)
@@ -164,7 +165,7 @@ def _affordable(
 
 
 def _candidates(
-    fit: xr.DataTree, given: Any, cost: Cost, values: Mapping[str, Any], budget: float
+    study: Study, given: Any, cost: Cost, values: Mapping[str, Any], budget: float
 ) -> tuple[xr.Dataset, bool]:
     """The runs that could be made [point], and whether each only once."""
     if given is not None:
@@ -173,8 +174,8 @@ def _candidates(
             N, D = table["params"], table["tokens"]
         except (TypeError, KeyError):
             raise FitError("candidates are a table with the columns 'params' and 'tokens'") from None
-        return planned_runs(fit, np.asarray(N), np.asarray(D), {}), True
-    data = fit["constant_data"]
+        return planned_runs(study, np.asarray(N), np.asarray(D), {}), True
+    data = study.runs
     smallest, shortest = float(data["params"].min()), float(data["tokens"].min())
     most = float(increasing_root(lambda N: spend(cost, values, N, shortest), np.full(1, budget), (1,))[0])
     longest = float(tokens_at(cost, values, np.full(1, smallest), np.full(1, budget))[0])
@@ -185,29 +186,25 @@ def _candidates(
     kept = (prices <= budget * (1 + PRICE_SLACK)) & (D / N >= RATIOS[0]) & (D / N <= RATIOS[1])
     if not kept.any():
         kept = prices == prices.min()
-    return planned_runs(fit, N[kept], D[kept], {}), False
+    return planned_runs(study, N[kept], D[kept], {}), False
 
 
-def _beliefs(fit: xr.DataTree, points: xr.Dataset, aim: Aim, drift: bool, seed: int) -> Beliefs:
+def _beliefs(study: Study, points: xr.Dataset, aim: Aim, drift: bool, seed: int) -> Beliefs:
     count = points.sizes["point"]
     if count + aim.points.sizes["point"] > MAX_POINTS:
         raise FitError(f"{count} candidate runs: at most {MAX_POINTS - SPLITS} can be compared; thin them out")
     every = xr.concat([points, aim.points], dim="point")
     if drift:
-        by_scale = posterior_by_scale(fit)
-        losses = sample_curve(fit, every, np.random.default_rng(seed), by_scale=by_scale).log_loss
+        losses = sample_curve(study.once(discrepancy_of), every, np.random.default_rng(seed)).log_loss
     else:
-        law = law_of(fit)
-        surface = loss_surface(law, problem_values(fit, law, {}), None, definition_of(fit).tree)
-        losses = np.log(loss_at(surface, every["params"].values[None, :], every["tokens"].values[None, :]))
+        losses = np.log(loss_at(law_surface(study), every["params"].values[None, :], every["tokens"].values[None, :]))
     if not np.isfinite(losses).all():
         raise FitError("the law overflows at one of the candidates; they are too far from any run it was fitted to")
-    return Beliefs(target_draws(aim, losses[:, count:]), losses[:, :count], _scatter(fit, points))
+    return Beliefs(target_draws(aim, losses[:, count:]), losses[:, :count], _scatter(study, points))
 
 
-def _scatter(fit: xr.DataTree, points: xr.Dataset) -> np.ndarray:
+def _scatter(study: Study, points: xr.Dataset) -> np.ndarray:
     """Scale of the normal noise that would be as informative as the fit's [point]."""
-    study = Study.opened(fit)
     scale = study.scatter.scale_at(study.covariate(points), study.draws)
     if study.scatter.robust:  # Fisher information of a Student-t's place: (nu + 1) / (nu + 3) / scale^2
         nu = 2 + study.draws["nu_minus_2"]

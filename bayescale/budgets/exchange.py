@@ -17,14 +17,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
-import xarray as xr
 from scipy.special import ndtri
 
 from bayescale.budgets.cost import parse_cost
 from bayescale.budgets.optimum import Problem, best_split
 from bayescale.budgets.problem import forecast_inputs
 from bayescale.budgets.surface import Surface, loss_at
-from bayescale.forecasts.drift import AtScale, expected_log_loss
+from bayescale.forecasts.curve import expected_log_loss
+from bayescale.forecasts.discrepancy_posterior import Discrepancy
 from bayescale.forecasts.forecast import planned_runs
 
 EXCHANGE_SD = 0.12  # of ln N*: what real sweeps showed beside the posterior of the law
@@ -34,11 +34,10 @@ MEAN_DRAWS = 500
 
 
 def exchange_errors(
-    fit: xr.DataTree,
+    found: Discrepancy,
     problem: Problem,
     covariates: Mapping[str, float],
     pairs: float,
-    by_scale: list[AtScale],
     rng: np.random.Generator,
 ) -> np.ndarray:
     """Draws x [draw, 1] of a law's error in the exchange of parameters and tokens, at one product ``pairs`` = N D.
@@ -46,8 +45,8 @@ def exchange_errors(
     As many as the problem has draws: the quantiles of their distribution, shuffled, so that their mean and spread are
     the same at any seed.
     """
-    count = fit["posterior"].sizes["chain"] * fit["posterior"].sizes["draw"]
-    centre = exchange_centres(fit, problem, covariates, np.array([pairs]), by_scale)[0]
+    count = found.study.posterior.sizes["chain"] * found.study.posterior.sizes["draw"]
+    centre = exchange_centres(found, problem, covariates, np.array([pairs]))[0]
     return (centre + exchange_spread(count, rng))[:, None]
 
 
@@ -57,7 +56,7 @@ def exchange_spread(count: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def exchange_centres(
-    fit: xr.DataTree, problem: Problem, covariates: Mapping[str, float], pairs: np.ndarray, by_scale: list[AtScale]
+    found: Discrepancy, problem: Problem, covariates: Mapping[str, float], pairs: np.ndarray
 ) -> np.ndarray:
     """How far the drift moves the least of the mean log loss at N D = ``pairs`` [budget], in e-folds of N [budget].
 
@@ -69,8 +68,8 @@ def exchange_centres(
     steps = np.linspace(-AROUND_EFOLDS, AROUND_EFOLDS, POINTS)
     N = np.exp(middle[:, None] + steps)  # [budget, step]
     D = pairs[:, None] / N
-    points = planned_runs(fit, N.ravel(), D.ravel(), forecast_inputs(problem, covariates, D.ravel()))
-    drifting = expected_log_loss(fit, points, by_scale).reshape(N.shape)
+    points = planned_runs(found.study, N.ravel(), D.ravel(), forecast_inputs(problem, covariates, D.ravel()))
+    drifting = expected_log_loss(found, points).reshape(N.shape)
     centres = np.zeros(len(pairs))
     for i in range(len(pairs)):
         with np.errstate(all="ignore"):

@@ -12,9 +12,8 @@ import xarray as xr
 from bayescale.budgets.allocate import allocate
 from bayescale.field import SIZES_SAID
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
-from bayescale.fitting.doors import opened_fit, opened_result
+from bayescale.fitting.doors import opened, opened_result
 from bayescale.reading import Column, Reading
-from bayescale.runs.compute import definition_of
 
 
 @functools.cache
@@ -43,20 +42,20 @@ def landmarks(fit: xr.DataTree, *, seed: int = 0) -> pd.DataFrame:
     FitError
         As :func:`bayescale.allocate`.
     """
-    fit = opened_fit(fit)
+    study = opened(fit)
     rows = known_models()
     table = pd.DataFrame({"model": [row["name"] for row in rows]})
     for name in ("params", "tokens"):
         table[name] = [float(row[name]) for row in rows]
-    table["compute"] = definition_of(fit).compute(table["params"], table["tokens"])
-    split = allocate(fit, table["compute"].to_numpy(), seed=seed)
+    table["compute"] = study.definition.compute(table["params"], table["tokens"])
+    split = allocate(study, table["compute"].to_numpy(), seed=seed)
     times = table["params"].to_numpy() / split["N"].stack(sample=("chain", "draw")).transpose("sample", "budget").values
     for name, share in (("times_q05", 0.05), ("times_q50", 0.5), ("times_q95", 0.95)):
         table[name] = np.quantile(times, share, axis=0)
     table["decades_beyond"] = split["decades_beyond"].values
     table["identified"] = split["identified"].values
     table["source"] = [row["source"] for row in rows]
-    table.attrs = {"kind": "landmarks", "law": fit.attrs["law"], "diagnostics": fit.attrs["diagnostics"]}
+    table.attrs = {"kind": "landmarks", "law": study.law.name, "diagnostics": study.attrs["diagnostics"]}
     return table
 
 

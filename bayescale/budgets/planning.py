@@ -11,15 +11,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtr
 
 from bayescale.errors import FitError
 from bayescale.field import FLOPS_PER_PARAM_TOKEN, number_text
 from bayescale.fitting.doors import check_seed, number, numbers, opened_result
 from bayescale.jobs.threads import one_blas_thread
-from bayescale.laws.law import DEFAULT_LAW, law_derived, law_loss, load_law, reference_constants
+from bayescale.laws.law import DEFAULT_LAW, law_derived, law_loss, load_law, reference_constants, standard_parameters
 from bayescale.laws.law_file import Law
-from bayescale.laws.priors import quantile
 from bayescale.reading import Column, Reading
 
 COUNTS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
@@ -114,11 +112,8 @@ def posterior_sd(law: Law, quantity: str, truths: np.ndarray, N: np.ndarray, D: 
     constants = reference_constants(law, columns)
 
     def values(z: np.ndarray) -> dict[str, Any]:
-        drawn = {
-            name: quantile(prior, ndtr(np.clip(z[:, [i]], -7.5, 7.5)))
-            for i, (name, prior) in enumerate(law.priors.items())
-        }
-        return drawn | constants
+        drawn = standard_parameters(law, np.clip(z, -7.5, 7.5))
+        return {name: value[:, None] for name, value in drawn.items()} | constants
 
     def log_loss(z: np.ndarray) -> np.ndarray:
         return np.broadcast_to(np.log(law_loss(law, values(z) | sizes)), (len(z), len(N)))

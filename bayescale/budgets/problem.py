@@ -5,20 +5,18 @@ from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 
 from bayescale.budgets.cost import check_rises, draw_quantities, parse_cost, quantity
 from bayescale.budgets.optimum import Limits, Problem, Split, tokens_within
-from bayescale.budgets.surface import UNIQUE, loss_surface
+from bayescale.budgets.surface import UNIQUE, Surface, loss_surface
 from bayescale.errors import FitError
 from bayescale.field import FLOPS_PER_PARAM_TOKEN, SIZES_SAID, TRAINING, clipped, names_text, number_text
 from bayescale.fitting.doors import mapping, number, numbers, what_is
-from bayescale.fitting.tree import draws_of
-from bayescale.forecasts.drift import has_drift
+from bayescale.forecasts.discrepancy import has_drift
 from bayescale.laws.law import Law, column
-from bayescale.runs.compute import counted, definition_of
+from bayescale.runs.compute import counted
 from bayescale.runs.loss_unit import unit_sentence
-from bayescale.study import law_of
+from bayescale.study import Study
 
 MAX_MENU = 1000  # architectures
 LEAST_SHARE = 1e-6  # of the smallest run of a fit: smaller budgets are typing errors
@@ -37,7 +35,7 @@ class SplitOptions(TypedDict, total=False):
     menu: Any
 
 
-def problem_of(fit: xr.DataTree, *, seed: int = 0, **options: Unpack[SplitOptions]) -> tuple[Problem, dict[str, float]]:
+def problem_of(study: Study, *, seed: int = 0, **options: Unpack[SplitOptions]) -> tuple[Problem, dict[str, float]]:
     """The options of an allocation, checked, as a :class:`bayescale.budgets.optimum.Problem` over the draws of a fit.
 
     Returns also the inputs of the law besides N and D, by column, as :func:`bayescale.forecast` takes them.
@@ -52,7 +50,7 @@ def problem_of(fit: xr.DataTree, *, seed: int = 0, **options: Unpack[SplitOption
     """
     if unknown := sorted(set(options) - set(SplitOptions.__annotations__)):
         raise TypeError(f"'{unknown[0]}' is no option of a split; they are {', '.join(SplitOptions.__annotations__)}")
-    law = law_of(fit)
+    law = study.law
     _check_splits(law)
     given = mapping("given", options.get("given"))
     if clash := sorted({"N", "D", "C"} & set(given)):
@@ -60,7 +58,7 @@ def problem_of(fit: xr.DataTree, *, seed: int = 0, **options: Unpack[SplitOption
             f"{clash[0]} cannot be given a value: it is what the split decides; limits are params and tokens"
         )
     items, cost = _menu(options.get("menu")), options.get("cost")
-    cost = default_cost(fit) if cost is None else cost
+    cost = default_cost(study) if cost is None else cost
     parsed = parse_cost(cost, given, set(items or ()) - {"params"})
     others = set(law.inputs) - {"N", "D", "C"}
     unique_tokens = options.get("unique_tokens")
@@ -79,11 +77,11 @@ def problem_of(fit: xr.DataTree, *, seed: int = 0, **options: Unpack[SplitOption
         raise FitError(
             f"{names_text(unused)} given, but neither the cost '{clipped(cost)}' nor the law '{law.name}' uses them"
         )
-    values = problem_values(fit, law, symbols)
+    values = problem_values(study, symbols)
     drawn = draw_quantities(parsed.given, len(_first(values)), np.random.default_rng(seed))
     if items is None:
         check_rises(parsed, drawn)
-    surface = loss_surface(law, values, unique_tokens, definition_of(fit).tree)
+    surface = loss_surface(law, values, unique_tokens, study.definition.tree)
     problem = Problem(surface, parsed, drawn, _limits(options), items, symbols)
     return problem, {column(name): value for name, value in symbols.items()}
 
@@ -126,18 +124,21 @@ def _limits(options: SplitOptions) -> Limits:
     return limits
 
 
-def problem_values(fit: xr.DataTree, law: Law, symbols: Mapping[str, float]) -> dict[str, Any]:
+def problem_values(study: Study, symbols: Mapping[str, float]) -> dict[str, Any]:
     """What a law needs besides N and D: parameters [draw, 1], reference constants, other inputs."""
-    values = draws_of(fit)
-    flat: dict[str, Any] = {name: values[name].values.reshape(-1, 1) for name in law.priors}
-    return flat | {name: float(values[name]) for name in law.constants} | dict(symbols)
+    return {name: study.draws[name] for name in (*study.law.priors, *study.law.constants)} | dict(symbols)
+
+
+def law_surface(study: Study) -> Surface:
+    """The law of a study, of N and D alone, as a function of them."""
+    return loss_surface(study.law, problem_values(study, {}), None, study.definition.tree)
 
 
 def _first(values: Mapping[str, Any]) -> np.ndarray:
     return next(value for value in values.values() if np.ndim(value))
 
 
-def default_cost(fit: xr.DataTree) -> str:
+def default_cost(study: Study) -> str:
     """What a run costs where nothing else is said: compute, as the fit's own runs count it.
 
     Raises
@@ -145,7 +146,7 @@ def default_cost(fit: xr.DataTree) -> str:
     FitError
         If their compute does not follow from N and D.
     """
-    definition = definition_of(fit)
+    definition = study.definition
     if definition.doubt:
         raise FitError(
             f"{definition.doubt}; say what a run costs: cost='6*N*D' (--cost '6*N*D'), or the formula of your own count"
@@ -237,10 +238,10 @@ def menu_columns(problem: Problem, N: np.ndarray) -> dict[str, np.ndarray]:
     return {name: values[items][None, :] for name, values in problem.menu.items() if name != "params"}
 
 
-def check_scale(fit: xr.DataTree, budgets: np.ndarray, split: Split) -> None:
+def check_scale(study: Study, budgets: np.ndarray, split: Split) -> None:
     """Raise FitError if the runs that budgets [budget] buy are of a scale that no run of this kind ever had."""
-    definition = definition_of(fit)
-    smallest = float(definition.compute(fit["constant_data"]["params"], fit["constant_data"]["tokens"]).min())
+    definition = study.definition
+    smallest = float(definition.compute(study.runs["params"], study.runs["tokens"]).min())
     for budget, N, D in zip(budgets, *(np.median(part, axis=0) for part in (split.N, split.D)), strict=True):
         trained = float(definition.compute(N, D))
         if trained < LEAST_SHARE * smallest:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescale.budgets.allocate import HELD_SHARE, labelled, without_zero_width
+from bayescale.budgets.allocate import HELD_SHARE, without_zero_width
 from bayescale.budgets.cost import spend
 from bayescale.budgets.minimise import root
 from bayescale.budgets.optimum import Problem, Split, best_split
@@ -16,11 +16,11 @@ from bayescale.budgets.problem import SplitOptions, budgets_of, check_scale, com
 from bayescale.errors import FitError
 from bayescale.field import number_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
-from bayescale.fitting.doors import check_seed, numbers, opened_fit, opened_result
+from bayescale.fitting.doors import check_seed, numbers, opened, opened_result
 from bayescale.forecasts.forecast import FAR_DECADES, QUANTILES
 from bayescale.reading import Column, Reading, bands
-from bayescale.runs.compute import definition_of, largest_compute
 from bayescale.runs.loss_unit import PERPLEXITY, UNITS, from_nats, loss_unit, to_nats
+from bayescale.study import Study
 
 SEARCHED = (1e-8, 1e12)  # times what the largest run would have cost: budgets in which a loss is looked for
 ALIKE = np.log(1.5)  # of log compute: fits that differ by more, for very large models, count in different units
@@ -51,7 +51,7 @@ def least_compute(fit: xr.DataTree, loss: Any, *, seed: int = 0, **options: Unpa
     FitError
         As :func:`bayescale.allocate`; or if a target is not a number above 0.
     """
-    fit = opened_fit(fit)
+    study = opened(fit)
     check_seed(seed)
     targets = numbers("loss", loss)
     if not (np.isfinite(targets) & (targets > 0)).all():
@@ -59,17 +59,17 @@ def least_compute(fit: xr.DataTree, loss: Any, *, seed: int = 0, **options: Unpa
             f"loss = {number_text(targets[~(np.isfinite(targets) & (targets > 0))][0], 6)}: a target above 0 is "
             "expected"
         )
-    unit = loss_unit(fit.attrs)
+    unit = study.loss_unit
     if unit == PERPLEXITY and not (targets > 1).all():
         raise FitError(f"loss = {targets.min():g}: a perplexity above 1 is expected, as the runs of this fit have")
-    problem, _ = problem_of(fit, seed=seed, **options)
-    low, high = _searched(fit, problem)
+    problem, _ = problem_of(study, seed=seed, **options)
+    low, high = _searched(study, problem)
     budget, split = least_budget(problem, to_nats(targets, unit)[None, :], low, high)
     reached = np.isfinite(budget)
     drawn = {"compute": budget, "N": split.N, "D": split.D, "tokens_per_param": split.D / split.N}
     result = xr.Dataset(
         {
-            name: labelled(fit, values if name == "tokens_per_param" else np.where(reached, values, np.inf), "target")
+            name: study.labelled(values if name == "tokens_per_param" else np.where(reached, values, np.inf), "target")
             for name, values in drawn.items()
         },
         coords={"loss": ("target", targets)},
@@ -88,17 +88,17 @@ def least_compute(fit: xr.DataTree, loss: Any, *, seed: int = 0, **options: Unpa
     result["p_reached"] = ("target", reached.mean(axis=0))
     result["identified"] = ("target", [not reason for reason in reasons])
     result["why_not"] = ("target", reasons)
-    training = np.where(reached, definition_of(fit).compute(split.N, split.D), np.inf)
-    beyond = np.log10(np.median(training, axis=0) / largest_compute(fit))
+    training = np.where(reached, study.definition.compute(split.N, split.D), np.inf)
+    beyond = np.log10(np.median(training, axis=0) / study.largest_compute)
     result["decades_beyond"] = ("target", np.maximum(0.0, beyond))
     result.attrs = {
         "kind": "least_compute",
-        "law": fit.attrs["law"],
+        "law": study.law.name,
         "seed": seed,
         "cost": problem.cost.text,
-        "compute_counted": definition_of(fit).formula,
+        "compute_counted": study.definition.formula,
         "loss_unit": unit,
-        "diagnostics": fit.attrs["diagnostics"],
+        "diagnostics": study.attrs["diagnostics"],
     }
     return result
 
@@ -137,8 +137,8 @@ def least_budget(problem: Problem, target: np.ndarray, low: float, high: float) 
     return budget, replace(split, **blank)
 
 
-def _searched(fit: xr.DataTree, problem: Problem) -> tuple[float, float]:
-    data = fit["constant_data"]
+def _searched(study: Study, problem: Problem) -> tuple[float, float]:
+    data = study.runs
     middle = {name: float(np.median(value)) for name, value in problem.cost_values.items()}
     if problem.menu is not None:
         middle |= {name: float(np.median(value)) for name, value in problem.menu.items() if name != "params"}
@@ -174,19 +174,19 @@ def compute_gain(
     FitError
         As :func:`bayescale.allocate`, for either fit.
     """
-    fit, other = opened_fit(fit), opened_fit(other)
+    study, second = opened(fit), opened(other)
     check_seed(seed)
     budgets = budgets_of(compute, options.get("cost"))
-    problems = [problem_of(one, seed=seed, **options)[0] for one in (fit, other)]
-    if options.get("cost") is None and not _counted_alike(fit, other):
+    problems = [problem_of(one, seed=seed, **options)[0] for one in (study, second)]
+    if options.get("cost") is None and not _counted_alike(study, second):
         raise FitError(
             f"compute is counted as {problems[0].cost.text} in one fit and as {problems[1].cost.text} in the other: a "
             "budget would not mean the same; say what a run costs in both, cost='6*N*D' (--cost '6*N*D')"
         )
     splits = [best_split(problem, budgets[None, :]) for problem in problems]
-    check_scale(fit, budgets, splits[0])
+    check_scale(study, budgets, splits[0])
     ours, theirs = (split.loss for split in splits)
-    unit, other_unit = loss_unit(fit.attrs), loss_unit(other.attrs)
+    unit, other_unit = study.loss_unit, second.loss_unit
     if (unit == "bits_per_byte") != (other_unit == "bits_per_byte"):
         raise FitError(
             f"the losses of one fit are in {UNITS[unit]}, of the other in {UNITS[other_unit]}: losses per byte and per "
@@ -196,43 +196,43 @@ def compute_gain(
         raise FitError(
             f"the fits have {len(ours)} and {len(theirs)} draws: draws are compared in pairs; sample both alike"
         )
-    low, high = _searched(other, problems[1])
+    low, high = _searched(second, problems[1])
     low, high = min(low, budgets.min() * SEARCHED[0]), max(high, budgets.max() / SEARCHED[0])
     needed, _ = least_budget(problems[1], ours, low, high)
     needed = np.where(np.isnan(needed), np.inf, np.where(needed <= low, 0.0, needed))
     result = xr.Dataset(
         {
-            "gain": labelled(fit, needed / budgets, "budget"),
-            "difference": labelled(fit, from_nats(ours, unit) - from_nats(theirs, unit), "budget"),
+            "gain": study.labelled(needed / budgets, "budget"),
+            "difference": study.labelled(from_nats(ours, unit) - from_nats(theirs, unit), "budget"),
         }
     ).assign_coords(compute=("budget", budgets))
     result["p_better"] = ("budget", (ours < theirs).mean(axis=0))
     beyond = [
-        np.log10(np.median(definition_of(one).compute(split.N, split.D), axis=0) / largest_compute(one))
-        for one, split in zip((fit, other), splits, strict=True)
+        np.log10(np.median(one.definition.compute(split.N, split.D), axis=0) / one.largest_compute)
+        for one, split in zip((study, second), splits, strict=True)
     ]
     result["decades_beyond"] = ("budget", np.maximum(0.0, np.maximum(*beyond)))
     result.attrs = {
         "kind": "compute_gain",
-        "law": fit.attrs["law"],
+        "law": study.law.name,
         "other_law": other.attrs["law"],
-        "source": fit.attrs["source"],
+        "source": study.attrs["source"],
         "other_source": other.attrs["source"],
         "seed": seed,
         "cost": problems[0].cost.text,
-        "compute_counted": definition_of(fit).formula,
+        "compute_counted": study.definition.formula,
         "loss_unit": unit,
         "other_cost": problems[1].cost.text,
-        "diagnostics": fit.attrs["diagnostics"],
-        "other_diagnostics": other.attrs["diagnostics"],
+        "diagnostics": study.attrs["diagnostics"],
+        "other_diagnostics": second.attrs["diagnostics"],
     }
     return result
 
 
-def _counted_alike(fit: xr.DataTree, other: xr.DataTree) -> bool:
+def _counted_alike(study: Study, other: Study) -> bool:
     """Whether two fits count compute in the same unit: by one formula, or alike for very large models."""
     N = 1e15
-    return bool(abs(np.log(definition_of(fit).compute(N, 1.0) / definition_of(other).compute(N, 1.0))) < ALIKE)
+    return bool(abs(np.log(study.definition.compute(N, 1.0) / other.definition.compute(N, 1.0))) < ALIKE)
 
 
 def _bands(values: xr.DataArray) -> dict[str, np.ndarray]:

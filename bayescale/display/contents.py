@@ -10,10 +10,9 @@ from bayescale.display.report_evidence import data_part, parameters_part, priors
 from bayescale.display.table import Table, table
 from bayescale.display.tables import fit_sentences
 from bayescale.fitting.diagnostics import fit_summary
-from bayescale.fitting.doors import opened_fit
+from bayescale.fitting.doors import opened
 from bayescale.laws.shipped import differences, kind_of, relative_of
 from bayescale.runs.read import read_text
-from bayescale.study import law_of
 
 
 def fit_contents(fit: xr.DataTree) -> dict[str, Any]:
@@ -32,10 +31,10 @@ def fit_contents(fit: xr.DataTree) -> dict[str, Any]:
     FitError
         If it is no fit.
     """
-    fit = opened_fit(fit)
-    law, summary, data = law_of(fit), fit_summary(fit), data_part(fit)
-    kept = {name: fit.attrs[name] for name in ("seed", "machine", "data_hash", "below") if name in fit.attrs}
-    read = {name: json.loads(fit.attrs[name]) for name in ("settings", "versions") if name in fit.attrs}
+    study = opened(fit)
+    law, summary, data = study.law, fit_summary(study.fit), data_part(study)
+    kept = {name: study.attrs[name] for name in ("seed", "machine", "data_hash", "below") if name in study.attrs}
+    read = {name: json.loads(study.attrs[name]) for name in ("settings", "versions") if name in study.attrs}
     return {
         "law": {
             "name": law.name,
@@ -48,14 +47,14 @@ def fit_contents(fit: xr.DataTree) -> dict[str, Any]:
             "text": law.text,
         },
         "priors": {name: str(prior) for name, prior in law.priors.items()},
-        "noise": fit.attrs["noise"],
+        "noise": study.scatter.noise,
         "runs": {
-            "source": fit.attrs["source"],
+            "source": study.attrs["source"],
             "count": summary["runs"],
-            "counted_by": fit.attrs.get("rows", "row"),
+            "counted_by": study.attrs.get("rows", "row"),
             "columns": {row[0]: dict(zip(("least", "median", "most"), row[1:4], strict=True)) for row in data["rows"]},
         },
-        **({"read": text} if (text := read_text(fit.attrs)) else {}),
+        **({"read": text} if (text := read_text(study.attrs)) else {}),
         "parameters": summary["parameters"],
         **kept,
         **read,
@@ -67,7 +66,8 @@ def fit_contents(fit: xr.DataTree) -> dict[str, Any]:
 
 def contents_tables(fit: xr.DataTree) -> list[Table]:
     """What is in a fit as tables: runs, priors, parameters, record; the last has sentences and warnings."""
-    held, law, summary = fit_contents(fit), law_of(fit), fit_summary(fit)
+    study = opened(fit)
+    held, law, summary = fit_contents(study), study.law, fit_summary(study.fit)
     whose = {
         "shipped": "as bayescale ships it",
         "own": "a law of the user's own",
@@ -86,7 +86,7 @@ def contents_tables(fit: xr.DataTree) -> list[Table]:
     rows += [[what, held[name]] for name, what in (("machine", "processor"), ("data_hash", "SHA-256 of the runs"))
              if held.get(name)]  # fmt: skip
     notes = [f"{note['text']} [{note['code']}]" for note in held["notes"] if note["severity"] != "warning"]
-    parts = [data_part(fit), priors_part(fit, None), parameters_part(fit)]
+    parts = [data_part(study), priors_part(study, None), parameters_part(study)]
     *middle, last = (table(part["caption"], part["header"], part["rows"]) for part in parts)
     return [
         table("What is in this fit", ("", "meaning"), rows),

@@ -9,6 +9,7 @@ draw with as many shapes; the page puts the draws together again and takes its q
 import base64
 import itertools
 from collections.abc import Mapping
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -18,16 +19,17 @@ from bayescale.budgets.allocate import allocate
 from bayescale.budgets.exchange import exchange_centres, exchange_spread
 from bayescale.budgets.problem import problem_of
 from bayescale.fitting.diagnostics import diagnostics
-from bayescale.fitting.tree import draws_of
-from bayescale.forecasts.drift import BEYOND_DECADES, has_drift, posterior_by_scale
-from bayescale.forecasts.forecast import FAR_DECADES, FAR_FROM_RUNS
-from bayescale.forecasts.pointwise import SHARES, draw_each, flat, summed
+from bayescale.fitting.doors import opened
+from bayescale.forecasts.curve import BEYOND_DECADES
+from bayescale.forecasts.discrepancy import has_drift
+from bayescale.forecasts.discrepancy_posterior import discrepancy_of
+from bayescale.forecasts.forecast import FAR_DECADES, FAR_FROM_RUNS, shares_of
+from bayescale.forecasts.pointwise import draw_each
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.javascript import HELPERS, law_script
 from bayescale.laws.law import law_loss
 from bayescale.laws.law_file import Law, column
-from bayescale.runs.compute import definition_of, largest_compute
-from bayescale.study import law_of
+from bayescale.study import Study
 
 STEP = 0.15  # decades between nodes of the grid, at most
 STEP_AT_EDGE = 0.04  # where compute passes the largest run and the drift's spread and optimism come in, bent
@@ -47,7 +49,7 @@ def can_explore(law: Law) -> bool:
 
 
 @one_blas_thread()
-def explorer(fit: xr.DataTree, *, at: Mapping[str, float] | None = None, seed: int = 0) -> dict[str, Any]:
+def explorer(fit: "xr.DataTree | Study", *, at: Mapping[str, float] | None = None, seed: int = 0) -> dict[str, Any]:
     """Everything that the page's own computations read, as plain JSON; arrays are base64 of little-endian float32.
 
     Parameters
@@ -57,25 +59,26 @@ def explorer(fit: xr.DataTree, *, at: Mapping[str, float] | None = None, seed: i
     seed : of the forecasts, as in :func:`bayescale.forecast`
     """
     at = dict(at or {})
-    law = law_of(fit)
-    values = draws_of(fit)
-    draws = np.stack([values[name].values.ravel() for name in law.priors])
+    study = opened(fit)
+    law = study.law
+    draws = np.stack([study.draws[name].ravel() for name in law.priors])
     every = int(np.ceil(draws.shape[1] * (len(draws) + RANK_MAX + 1) / MAX_FLOATS))
-    fixed = {name: float(values[name]) for name in law.constants}
+    fixed = {name: study.constants[name] for name in law.constants}
     fixed |= {symbol: float(at[column(symbol)]) for symbol in law.inputs if symbol not in ("N", "D", "C")}
-    compute = np.log10(fit["constant_data"]["compute"].values)
-    first, last = float(compute.min()), float(np.log10(largest_compute(fit, law.inputs)))
+    compute = np.log10(study.runs["compute"].values)
+    first, last = float(compute.min()), float(np.log10(study.largest_compute))
     budgets = np.linspace(first, last + BEYOND, BUDGETS)
-    split = allocate(fit, 10**budgets, given=at or None, seed=seed)
-    ratio = np.log10((fit["constant_data"]["tokens"] / fit["constant_data"]["params"]).values)
+    split = allocate(study, 10**budgets, given=at or None, seed=seed)
+    ratio = np.log10((study.runs["tokens"] / study.runs["params"]).values)
     best = np.log10(split["tokens_per_param"].median(("chain", "draw")).values)[split["identified"].values]
     best = np.clip(best, ratio.min() - AROUND_MOST, ratio.max() + AROUND_MOST)
     low, high = (float(pick([*ratio, *best, np.log10(20.0)])) for pick in (min, max))
-    centres = _exchange_centres(fit, split, at)
+    centres = _exchange_centres(study, split, at)
     spread = exchange_spread(draws.shape[1], np.random.default_rng(seed))
-    grid = _grid(fit, law, at, seed, first, last, low - AROUND, high + AROUND, every)
+    box = _Box(first, last, low - AROUND, high + AROUND)
+    grid = _grid(study, box, at, seed, every)
     return {
-        "script": law_script(law, fixed, definition_of(fit).formula),
+        "script": law_script(law, fixed, study.definition.formula),
         "helpers": HELPERS,
         "draws": encode(draws[:, ::every]),
         "count": len(draws[0, ::every]),
@@ -85,25 +88,35 @@ def explorer(fit: xr.DataTree, *, at: Mapping[str, float] | None = None, seed: i
         "grid": grid,
         "first": first,
         "last": last,
-        "counted": definition_of(fit).formula,
+        "counted": study.definition.formula,
         "farDecades": FAR_DECADES,
         "farFromRuns": FAR_FROM_RUNS,
         "budgets": budgets.tolist(),
         "params": np.median(split["N"].values, axis=(0, 1)).tolist(),
         "whyNot": [str(reason) for reason in split["why_not"].values],
-        "converged": bool(diagnostics(fit)["converged"]),
+        "converged": bool(diagnostics(study)["converged"]),
     }
 
 
-def _exchange_centres(fit: xr.DataTree, split: xr.Dataset, at: Mapping[str, float]) -> list[float]:
+def _exchange_centres(study: Study, split: xr.Dataset, at: Mapping[str, float]) -> list[float]:
     """Where the law's error in the exchange of parameters and tokens is centred, at the budgets of an allocation."""
-    problem, covariates = problem_of(fit, given=dict(at) or None)
-    by_scale = posterior_by_scale(fit)
+    problem, covariates = problem_of(study, given=dict(at) or None)
     pairs = np.median(split["N"].values, axis=(0, 1)) * np.median(split["D"].values, axis=(0, 1))
-    return exchange_centres(fit, problem, covariates, pairs, by_scale).tolist()
+    return exchange_centres(study.once(discrepancy_of), problem, covariates, pairs).tolist()
 
 
-def _grid(fit, law: Law, at, seed: int, first: float, last: float, low: float, high: float, every: int):
+@dataclass(frozen=True)
+class _Box:
+    """What the grid covers: log10 compute of the smallest and largest run, and of tokens per parameter."""
+
+    first: float
+    last: float
+    low: float
+    high: float
+
+
+def _grid(study: Study, box: _Box, at: Mapping[str, float], seed: int, every: int) -> dict[str, Any]:
+    law, (first, last, low, high) = study.law, astuple(box)
     known = last + BEYOND_DECADES  # where the drift's spread and optimism have come in
     edges = (first - 1.0, first, last, known, last + BEYOND)
     step = max(STEP, np.sqrt((edges[-1] - edges[0]) * (high - low) / NODES_MAX))
@@ -111,15 +124,14 @@ def _grid(fit, law: Law, at, seed: int, first: float, last: float, low: float, h
     rows = np.unique(np.concatenate(parts))
     columns = _nodes(low, high, step)
     u, v = (part.ravel() for part in np.meshgrid(rows, columns, indexing="ij"))
-    params = definition_of(fit).params(10**v, 10**u)
-    values = draws_of(fit)
+    params = study.definition.params(10**v, 10**u)
     fixed = {symbol: at[column(symbol)] for symbol in law.inputs if symbol not in ("N", "D", "C")}
     more, told = [], []
-    for points, drawn in draw_each(fit, params, params * 10**v, at, seed):
-        sizes = {"N": points["params"], "D": points["tokens"], "C": points["compute"]}
-        middle = np.median(flat(law_loss(law, {**values, **fixed, **sizes})), axis=0)
-        more.append((flat(sum(drawn.values())) - np.log(middle)).astype("f4")[::every])
-        told.append(summed(points, drawn)[[*SHARES, "nearest_run"]])
+    for points, drawn in draw_each(study, params, params * 10**v, at, seed):
+        sizes = {"N": points["params"].values, "D": points["tokens"].values, "C": points["compute"].values}
+        middle = np.median(law_loss(law, {**study.draws, **fixed, **sizes}), axis=0)
+        more.append((sum(drawn.values()) - np.log(middle)).astype("f4")[::every])
+        told.append(np.stack([*shares_of(drawn).values(), points["nearest_run"].values]))
     weights, shapes = compressed(np.concatenate(more, axis=1))
     return {
         "rows": rows.tolist(),
@@ -127,8 +139,8 @@ def _grid(fit, law: Law, at, seed: int, first: float, last: float, low: float, h
         "rank": len(shapes),
         "weights": encode(weights),
         "shapes": encode(shapes),
-        "names": [*SHARES, "nearest_run"],
-        "values": encode(np.concatenate([part.to_array().values for part in told], axis=1)),
+        "names": ["params", "drift", "noise", "nearest_run"],
+        "values": encode(np.concatenate(told, axis=1)),
     }
 
 

@@ -31,12 +31,11 @@ from bayescale.display.figures import (
 )
 from bayescale.errors import FitError
 from bayescale.fitting.diagnostics import diagnostics
-from bayescale.fitting.doors import numbers, opened_fit, opened_result
+from bayescale.fitting.doors import numbers, opened, opened_result
 from bayescale.forecasts.forecast import quantiles
 from bayescale.laws.law import NO_SIZE, column, law_loss, size_column
-from bayescale.runs.compute import definition_of
-from bayescale.runs.loss_unit import UNITS, from_nats, loss_unit
-from bayescale.study import Study, law_of
+from bayescale.runs.loss_unit import UNITS, from_nats
+from bayescale.study import Study
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,8 +45,8 @@ BUDGETS_SHOWN = 6  # isoFLOP profiles in one figure: more cannot be told apart
 SIZES = {"params": "parameters N", "tokens": "tokens D", "compute": "compute [FLOP]"}
 
 
-def _label(fit: xr.DataTree) -> str:
-    return f"loss [{UNITS[loss_unit(fit.attrs)]}]"
+def _label(study: Study) -> str:
+    return f"loss [{UNITS[study.loss_unit]}]"
 
 
 def plot_forecast(fit: xr.DataTree, forecast: xr.DataTree, measured: Any = None) -> "Figure":
@@ -64,24 +63,23 @@ def plot_forecast(fit: xr.DataTree, forecast: xr.DataTree, measured: Any = None)
     """
     import matplotlib.pyplot as plt
 
-    fit = opened_fit(fit)
+    study = opened(fit)
     forecast = opened_result(forecast, "forecast")
-    law = law_of(fit)
+    law = study.law
     size, shown = size_column(law), law.observed.column
     if size is None and len(law.inputs) > 1:
         raise FitError(f"{NO_SIZE}: there is no axis to draw its forecasts along")
     size = size or column(law.inputs[0])
     logarithmic = law.observed.scale == "log"
-    seen = fit["observed_data"][law.observed.variable].values
-    seen = np.exp(seen) if logarithmic else seen
-    seen = from_nats(seen, loss_unit(fit.attrs)) if shown == "loss" else seen
-    points, runs = forecast["predictions_constant_data"], fit["constant_data"]
+    seen = study.runs[law.observed.column].values
+    seen = from_nats(seen, study.loss_unit) if shown == "loss" else seen
+    points, runs = forecast["predictions_constant_data"], study.runs
     sizes = runs[size].values
     with style():
         figure, axes = plt.subplots(figsize=WIDE)
         largest, farthest = float(sizes.max()), float(points[size].max())
         if size == "compute" and shown == "loss":
-            _frontier(axes, fit, float(sizes.min()), 1.5 * max(largest, farthest))
+            _frontier(axes, study, float(sizes.min()), 1.5 * max(largest, farthest))
         some, label = shown_runs(sizes), runs_label(len(sizes), f"{len(sizes)} runs fitted")
         axes.scatter(sizes[some], seen[some], s=18, c=POINT, lw=0, alpha=0.8, label=label, zorder=3)
         x = apart(points[size].values)
@@ -100,22 +98,22 @@ def plot_forecast(fit: xr.DataTree, forecast: xr.DataTree, measured: Any = None)
             axes.set_xscale("log")
             axes.set_xlim(*widened([sizes.min(), largest, x.max()], 0.04))
         (compute_axis if size == "compute" else number_axis)(axes.xaxis, SIZES.get(size, size))
-        loss_axis(axes.yaxis, _label(fit) if shown == "loss" else shown, logarithmic=logarithmic)
+        loss_axis(axes.yaxis, _label(study) if shown == "loss" else shown, logarithmic=logarithmic)
         if farthest > largest:
             mark_edge(axes, largest)
-        axes.set_title(f"Forecast with the law '{law.name}' ({fit.attrs['source']})")
+        axes.set_title(f"Forecast with the law '{law.name}' ({study.attrs['source']})")
         axes.legend(loc="lower left" if logarithmic else "best")
-        mark_doubt(figure, diagnostics(fit))
+        mark_doubt(figure, diagnostics(study))
     return figure
 
 
-def _frontier(axes: "Axes", fit: xr.DataTree, low: float, high: float) -> None:
+def _frontier(axes: "Axes", study: Study, low: float, high: float) -> None:
     """Band of the loss at the best split, fading beyond the data; nothing for a law without a split."""
     budgets = np.geomspace(low, high, 60)
-    largest = float(fit["constant_data"]["compute"].max())
+    largest = float(study.runs["compute"].max())
     budgets = np.sort(np.append(budgets, largest))
     try:
-        band = quantiles(allocate(fit, budgets)["loss"])
+        band = quantiles(allocate(study, budgets)["loss"])
     except FitError:
         return
     fading_band(axes, budgets, band["q05"], band["q95"], largest, "loss at the best split: 90 % band")
@@ -133,14 +131,14 @@ def plot_isoflops(fit: xr.DataTree) -> "Figure":
     """
     import matplotlib.pyplot as plt
 
-    fit = opened_fit(fit)
-    problem, _ = problem_of(fit)
-    definition, unit = definition_of(fit), loss_unit(fit.attrs)
-    collinear = diagnostics(fit)["collinear"]
-    data = fit["constant_data"]
+    study = opened(fit)
+    problem, _ = problem_of(study)
+    definition, unit = study.definition, study.loss_unit
+    collinear = diagnostics(study)["collinear"]
+    data = study.runs
     log_c = np.log10(data["compute"].values)
     budgets, members, own = _profiles(log_c, data["params"].values)
-    loss = from_nats(np.exp(fit["observed_data"]["log_loss"].values), unit)
+    loss = from_nats(study.runs["loss"].values, unit)
     N = data["params"].values
     with style():
         figure, axes = plt.subplots(figsize=WIDE)
@@ -168,12 +166,12 @@ def plot_isoflops(fit: xr.DataTree) -> "Figure":
             text = f"{budget:.1e} FLOP".replace("e+", "e")
             axes.plot([], [], color=colour, lw=2, label=text)
         size_axis(axes.xaxis, "parameters N")
-        loss_axis(axes.yaxis, _label(fit))
+        loss_axis(axes.yaxis, _label(study))
         what = "the runs' own sweeps" if own else "budgets over the runs; runs within a fifth of a decade"
         doubt = "\nN and D move together in the runs: where the minimum lies is the prior's" if collinear else ""
         axes.set_title(f"Loss along budgets: {runs_label(len(loss), what)}{doubt}")
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-        mark_doubt(figure, diagnostics(fit))
+        mark_doubt(figure, diagnostics(study))
     return figure
 
 
@@ -191,18 +189,17 @@ def _profiles(log_c: np.ndarray, N: np.ndarray) -> tuple[np.ndarray, list[np.nda
     return 10 ** centres[kept], [near[i] for i in kept], False
 
 
-def residuals(fit: xr.DataTree, some: np.ndarray | slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:
+def residuals(study: Study, some: np.ndarray | slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:
     """What the law's median leaves over of each run, and the scale of the noise there [run].
 
     Both of the log loss; of what is observed where a law explains something else. ``some`` are indices of runs.
     """
-    whole = Study.opened(fit)
-    study, scatter = whole.part(some), whole.scatter
-    predicted = np.median(law_loss(study.law, study.draws | study.inputs()), axis=0)
-    residual = study.seen.values - scatter.transform(predicted)
+    part, scatter = study.part(some), study.scatter
+    predicted = np.median(law_loss(study.law, study.draws | part.inputs()), axis=0)
+    residual = part.seen.values - scatter.transform(predicted)
     if scatter.counts:
-        return residual, np.sqrt(predicted * (1 - predicted) / study.covariate())
-    return residual, scatter.unit * np.median(scatter.scale_at(study.covariate(), study.draws), axis=0)
+        return residual, np.sqrt(predicted * (1 - predicted) / part.covariate())
+    return residual, scatter.unit * np.median(scatter.scale_at(part.covariate(), study.draws), axis=0)
 
 
 def plot_residuals(fit: xr.DataTree) -> "Figure":
@@ -217,11 +214,11 @@ def plot_residuals(fit: xr.DataTree) -> "Figure":
     """
     import matplotlib.pyplot as plt
 
-    fit = opened_fit(fit)
-    law = law_of(fit)
-    count, some = fit["observed_data"].sizes["run"], shown_runs(fit["constant_data"][size_column(law)].values)
-    left, scale = residuals(fit, some)
-    data = fit["constant_data"].to_dataset().isel(run=some)
+    study = opened(fit)
+    law = study.law
+    count, some = study.runs.sizes["run"], shown_runs(study.runs[size_column(law)].values)
+    left, scale = residuals(study, some)
+    data = study.runs.isel(run=some)
     percent = law.observed.scale == "log"
     unit = 100.0 if percent else 1.0
     panels = {column(symbol): data[column(symbol)].values for symbol in law.inputs}
@@ -258,5 +255,5 @@ def plot_residuals(fit: xr.DataTree) -> "Figure":
         means = f"; line: mean of {width} neighbours" if width else ""
         title = f"{runs_label(count, 'Residuals')} of the law '{law.name}'; shade: 90 % of the noise{means}"
         figure.suptitle(title, x=0.01, ha="left", size=10.5)
-        mark_doubt(figure, diagnostics(fit))
+        mark_doubt(figure, diagnostics(study))
     return figure

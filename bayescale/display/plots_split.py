@@ -30,10 +30,10 @@ from bayescale.display.figures import (
 from bayescale.errors import FitError
 from bayescale.field import number_text, size_text
 from bayescale.fitting.diagnostics import diagnostics
-from bayescale.fitting.doors import check_whole, number, opened_fit, opened_result
+from bayescale.fitting.doors import check_whole, number, opened, opened_result
 from bayescale.forecasts.forecast import quantiles
-from bayescale.runs.compute import definition_of
 from bayescale.runs.loss_unit import UNITS, from_nats, loss_unit, to_nats
+from bayescale.study import Study
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,9 +43,9 @@ BEYOND = 100.0  # times the largest run's compute, to which frontiers are drawn 
 RULE_OF_THUMB = 20.0  # tokens per parameter
 
 
-def _dots(fit: xr.DataTree) -> tuple[xr.Dataset, int]:
+def _dots(study: Study) -> tuple[xr.Dataset, int]:
     """The runs that figures show [run], and how many there are."""
-    data = fit["constant_data"].to_dataset()
+    data = study.runs
     return data.isel(run=shown_runs(data["compute"].values)), data.sizes["run"]
 
 
@@ -62,14 +62,14 @@ def plot_frontier(fit: xr.DataTree, compute: float | None = None) -> "Figure":
     import matplotlib.pyplot as plt
 
     compute = None if compute is None else number("compute", compute)
-    fit = opened_fit(fit)
-    problem_of(fit)  # a law that splits no budget is refused here: its runs need no compute
-    data, (dots, count) = fit["constant_data"], _dots(fit)
+    study = opened(fit)
+    problem_of(study)  # a law that splits no budget is refused here: its runs need no compute
+    data, (dots, count) = study.runs, _dots(study)
     low, largest = float(data["compute"].min()), float(data["compute"].max())
     end = max(BEYOND * largest, 2 * (compute or 0.0))
     budgets = np.sort(np.append(np.geomspace(low, end, 50), largest))
-    split = allocate(fit, budgets)
-    thumb = definition_of(fit).params(RULE_OF_THUMB, budgets)
+    split = allocate(study, budgets)
+    thumb = study.definition.params(RULE_OF_THUMB, budgets)
     with style():
         figure, panels = plt.subplots(1, 2, figsize=(WIDE[0] * 1.1, 3.9), sharex=True)
         for axes, name, column, rule, label in zip(
@@ -92,7 +92,7 @@ def plot_frontier(fit: xr.DataTree, compute: float | None = None) -> "Figure":
         panels[0].legend(loc="upper left", bbox_to_anchor=(0.0, 0.94))
         if not bool(split["identified"].all()):
             figure.suptitle("NOT IDENTIFIED by these runs: the bands come from the prior", color=TRUTH, fontsize=10.5)
-        mark_doubt(figure, diagnostics(fit))
+        mark_doubt(figure, diagnostics(study))
     return figure
 
 
@@ -108,12 +108,12 @@ def plot_surface(fit: xr.DataTree, compute: float | None = None) -> "Figure":
     from matplotlib import patheffects
 
     compute = None if compute is None else number("compute", compute)
-    fit = opened_fit(fit)
-    problem, _ = problem_of(fit)
-    data, (dots, count) = fit["constant_data"], _dots(fit)
-    definition = definition_of(fit)
+    study = opened(fit)
+    problem, _ = problem_of(study)
+    data, (dots, count) = study.runs, _dots(study)
+    definition = study.definition
     budget = compute or 10 * float(data["compute"].max())
-    split = allocate(fit, budget)
+    split = allocate(study, budget)
     clouds = [split[name].values.ravel() for name in ("N", "D")]
     step = max(1, len(clouds[0]) // 400)
     known = bool(split["identified"].all())
@@ -125,7 +125,7 @@ def plot_surface(fit: xr.DataTree, compute: float | None = None) -> "Figure":
     N, D = (np.geomspace(*end, 70) for end in ends)
     thin = problem.surface
     loss = np.stack([np.median(loss_at(thin, N[None, :], tokens), axis=0) for tokens in D])
-    loss = from_nats(loss, loss_unit(fit.attrs))
+    loss = from_nats(loss, study.loss_unit)
     with style():
         figure, axes = plt.subplots(figsize=(WIDE[0], 5.2))
         # levels equally apart in logarithm above the floor, where the surface is steep and where it is flat alike
@@ -168,10 +168,10 @@ def plot_surface(fit: xr.DataTree, compute: float | None = None) -> "Figure":
         axes.set(xscale="log", yscale="log", xlim=ends[0], ylim=ends[1])
         size_axis(axes.xaxis, "parameters N")
         size_axis(axes.yaxis, "tokens D")
-        title = f"Loss of the law (median, {UNITS[loss_unit(fit.attrs)]}); dashed: equal compute [FLOP]"
+        title = f"Loss of the law (median, {UNITS[study.loss_unit]}); dashed: equal compute [FLOP]"
         axes.set_title(title if known else f"{title}\nThe best split of {text} FLOP is not identified by these runs")
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3)
-        mark_doubt(figure, diagnostics(fit))
+        mark_doubt(figure, diagnostics(study))
     return figure
 
 
@@ -187,13 +187,13 @@ def plot_landmarks(fit: xr.DataTree) -> "Figure":
     """
     import matplotlib.pyplot as plt
 
-    fit = opened_fit(fit)
-    table, definition = landmarks(fit), definition_of(fit)
-    data, (dots, count) = fit["constant_data"], _dots(fit)
+    study = opened(fit)
+    table, definition = landmarks(study), study.definition
+    data, (dots, count) = study.runs, _dots(study)
     largest = float(data["compute"].max())
     low = min(float(data["compute"].min()), table["compute"].min()) / 2
     budgets = np.sort(np.append(np.geomspace(low, 3 * table["compute"].max(), 60), largest))
-    split = allocate(fit, budgets)
+    split = allocate(study, budgets)
     with style():
         figure, axes = plt.subplots(figsize=(WIDE[0], 5.2))
         # along a line of equal compute a band of N is a band of D: drawn as the polygon between both edges
@@ -216,7 +216,7 @@ def plot_landmarks(fit: xr.DataTree) -> "Figure":
         axes.legend(loc="upper left")
         warn = "" if bool(table["identified"].all()) else "; NOT IDENTIFIED by these runs"
         axes.set_title(f"Well-known models and the best splits by this fit{warn}")
-        mark_doubt(figure, diagnostics(fit))
+        mark_doubt(figure, diagnostics(study))
     return figure
 
 
@@ -321,7 +321,7 @@ def plot_next_run(plan: xr.Dataset, fit: xr.DataTree | None = None) -> "Figure":
     import matplotlib.pyplot as plt
 
     plan = opened_result(plan, "next_run")
-    fit = None if fit is None else opened_fit(fit)
+    study = None if fit is None else opened(fit)
     with style():
         figure, axes = plt.subplots(figsize=(WIDE[0], 5.0))
         N, D = plan["candidate_params"].values, plan["candidate_tokens"].values
@@ -332,8 +332,8 @@ def plot_next_run(plan: xr.Dataset, fit: xr.DataTree | None = None) -> "Figure":
         figure.colorbar(shade, ax=axes, label="variance of the target removed by this run alone [%]", pad=0.02)
         xs, ys = [*N, *plan["params"].values], [*D, *plan["tokens"].values]
         if fit is not None:
-            data = fit["constant_data"]
-            dots, count = _dots(fit)
+            data = study.runs
+            dots, count = _dots(study)
             label = runs_label(count, "runs made")
             axes.scatter(dots["params"], dots["tokens"], s=13, c="white", edgecolors="black", lw=0.7, label=label)
             xs, ys = [*xs, *data["params"].values], [*ys, *data["tokens"].values]

@@ -11,10 +11,8 @@ from bayescale.evidence.calibration import LEVEL, calibration_table
 from bayescale.evidence.ranks import rank_counts, simultaneous_band
 from bayescale.field import number_text
 from bayescale.fitting.diagnostics import diagnostics
-from bayescale.fitting.doors import one_of, opened_fit, opened_result
-from bayescale.fitting.tree import draws_of
+from bayescale.fitting.doors import one_of, opened, opened_result
 from bayescale.laws.law import law_derived, sample_priors
-from bayescale.study import law_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,14 +33,14 @@ def plot_priors(fit: xr.DataTree) -> "Figure":
     import matplotlib.pyplot as plt
     from arviz_stats.base import array_stats
 
-    fit = opened_fit(fit)
-    law, posterior = law_of(fit), fit["posterior"]
+    study = opened(fit)
+    law, posterior = study.law, study.posterior
     prior = sample_priors(law, PRIOR_DRAWS, np.random.default_rng(0))
-    constants = {name: float(value) for name, value in draws_of(fit).items() if name in law.constants}
+    constants = {name: study.constants[name] for name in law.constants}
     prior |= law_derived(law, prior | constants)
     names = [*law.priors, *(name for name in law.derived if name not in law.priors)]
     names = [name for name in names if np.isfinite(prior[name]).all()][:PANELS]
-    unseen = set(diagnostics(fit)["not_identified"])
+    unseen = set(diagnostics(study)["not_identified"])
     columns = min(4, len(names))
     count = -(-len(names) // columns)
     with style():
@@ -73,7 +71,7 @@ def plot_priors(fit: xr.DataTree) -> "Figure":
             axes.set_visible(False)
         handles, labels = grid[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper right", ncols=2)
-        mark_doubt(figure, diagnostics(fit))
+        mark_doubt(figure, diagnostics(study))
     return figure
 
 

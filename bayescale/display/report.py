@@ -28,17 +28,16 @@ from bayescale.display.report_parts import Asked, answer, forecast_part, or_none
 from bayescale.errors import FitError
 from bayescale.evidence.sensitivity import has_split
 from bayescale.field import number_text, printable, size_text
-from bayescale.fitting.doors import check_seed, mapping, number, numbers, opened_fit, opened_result, what_is
-from bayescale.forecasts.drift import has_drift
+from bayescale.fitting.doors import check_seed, mapping, number, numbers, opened, opened_result, what_is
+from bayescale.forecasts.discrepancy import has_drift
 from bayescale.forecasts.forecast import forecast
 from bayescale.forecasts.pointwise import forecast_each
 from bayescale.jobs.files import write_file
 from bayescale.laws.law import Law, column, size_column
 from bayescale.laws.references import METHOD, bibtex, cited
 from bayescale.reading import plain
-from bayescale.runs.compute import definition_of, largest_compute
-from bayescale.runs.loss_unit import NATS_IN, PERPLEXITY, UNITS, from_nats, loss_unit, to_nats, unit_sentence
-from bayescale.study import law_of
+from bayescale.runs.loss_unit import NATS_IN, PERPLEXITY, UNITS, from_nats, to_nats, unit_sentence
+from bayescale.study import Study
 
 TIMES = 10.0  # the largest run's compute: the budget that is answered for when none is given
 METHOD_TEXT = (
@@ -85,11 +84,11 @@ def report(
     FitError
         If a size, budget or input cannot be used, or the law needs inputs that were not given.
     """
-    fit = opened_fit(fit)
+    study = opened(fit)
     tested = None if tested is None else opened_result(tested, "backtest")
     compared = None if compared is None else opened_result(compared, "compare")
-    asked = _asked(fit, compute, params, tokens, at, target, seed)
-    page = _page(fit, asked, tested, compared)
+    asked = _asked(study, compute, params, tokens, at, target, seed)
+    page = _page(study, asked, tested, compared)
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -131,10 +130,10 @@ def save_report(html: str, path: "str | os.PathLike[str]") -> Path:
     return write_file(path, lambda temporary: temporary.write_text(html, encoding="utf-8"))
 
 
-def _asked(fit: xr.DataTree, compute, params, tokens, at, target, seed: int) -> Asked:
+def _asked(study: Study, compute, params, tokens, at, target, seed: int) -> Asked:
     """What the page is to answer, checked before anything is computed."""
     check_seed(seed)
-    law, at = law_of(fit), {name: number(name, value, above=-np.inf) for name, value in mapping("at", at).items()}
+    law, at = study.law, {name: number(name, value, above=-np.inf) for name, value in mapping("at", at).items()}
     target = None if target is None else number("target", target, "a number", above=-np.inf)
     joint = can_explore(law)
     known = {column(symbol) for symbol in law.inputs} - ({"params", "tokens", "compute"} if joint else set())
@@ -148,9 +147,9 @@ def _asked(fit: xr.DataTree, compute, params, tokens, at, target, seed: int) -> 
         raise FitError(f"law '{law.name}' does not split a budget of compute; give planned runs by its inputs")
     budgets = np.zeros(0)
     if joint and compute is not None:
-        default_cost(fit)  # FitError where a budget has no meaning
-    if joint and not definition_of(fit).doubt:
-        largest = largest_compute(fit)
+        default_cost(study)  # FitError where a budget has no meaning
+    if joint and not study.definition.doubt:
+        largest = study.largest_compute
         budgets = budgets_of(_round(TIMES * largest) if compute is None else compute)
     planned = None
     if params is not None or (not joint and at) or (tokens is not None):
@@ -164,55 +163,55 @@ def _round(value: float) -> float:
     return float(f"{value:.1e}")
 
 
-def _page(fit: xr.DataTree, asked: Asked, tested: xr.Dataset | None, compared: xr.Dataset | None) -> dict[str, Any]:
+def _page(study: Study, asked: Asked, tested: xr.Dataset | None, compared: xr.Dataset | None) -> dict[str, Any]:
     import bayescale
 
-    law = law_of(fit)
-    splits = _splits(fit, asked) if asked.budgets.size else []
+    law = study.law
+    splits = _splits(study, asked) if asked.budgets.size else []
     decision = None
     if asked.budgets.size:
-        decision = decide(fit, asked.budgets, given=asked.at or None, seed=asked.seed)
-    forecasts = _forecasts(fit, asked, splits, decision)
-    sensitive = sensitivity(fit, asked)
+        decision = decide(study, asked.budgets, given=asked.at or None, seed=asked.seed)
+    forecasts = _forecasts(study, asked, splits, decision)
+    sensitive = sensitivity(study, asked)
     page: dict[str, Any] = {
         "version": bayescale.__version__,
-        "source": str(fit.attrs["source"]),
+        "source": str(study.attrs["source"]),
         "summary": f"Law '{law.name}', {law.title[:1].lower()}{law.title[1:]}, on "
-        f"{fit['observed_data'].sizes['run']} runs.{_of_unit(fit)}",
-        "verdict": verdict(fit, splits, decision, forecasts, sensitive),
-        "answer": answer(fit, asked, splits, decision, forecasts),
+        f"{study.runs.sizes['run']} runs.{_of_unit(study)}",
+        "verdict": verdict(study, splits, decision, forecasts, sensitive),
+        "answer": answer(study, asked, splits, decision, forecasts),
         "forecasts": forecast_part(forecasts, asked),
-        "split": split_part(fit, asked, splits, decision) if asked.budgets.size else None,
-        "law": law_part(fit, compared),
-        "parameters": parameters_part(fit),
+        "split": split_part(study, asked, splits, decision) if asked.budgets.size else None,
+        "law": law_part(study, compared),
+        "parameters": parameters_part(study),
         "comparison": comparison_part(compared) if compared is not None else None,
-        "trust": trust_part(fit),
+        "trust": trust_part(study),
         "backtest": backtest_part(tested) if tested is not None else None,
-        "data": data_part(fit),
-        "priors": priors_part(fit, sensitive),
+        "data": data_part(study),
+        "priors": priors_part(study, sensitive),
         "method": [text for text in METHOD_TEXT if has_drift(law) or "drift" not in text],
         "drift": has_drift(law),
         "observed": law.observed.column,
         "bibtex": bibtex([*cited(law), *METHOD]),
-        "record": record_part(fit, asked.seed),
-        "figures": _figures(fit, asked, decision, forecasts, tested, compared),
-        "explorer": or_none(lambda: _explorer(fit, asked, forecasts)) if asked.budgets.size else None,
+        "record": record_part(study, asked.seed),
+        "figures": _figures(study, asked, decision, forecasts, tested, compared),
+        "explorer": or_none(lambda: _explorer(study, asked, forecasts)) if asked.budgets.size else None,
     }
     return page
 
 
-def _of_unit(fit: xr.DataTree) -> str:
-    return f" {unit_sentence(fit.attrs)}" if law_of(fit).observed.column == "loss" else ""
+def _of_unit(study: Study) -> str:
+    return f" {unit_sentence(study.attrs)}" if study.law.observed.column == "loss" else ""
 
 
-def _splits(fit: xr.DataTree, asked: Asked) -> list[xr.Dataset]:
+def _splits(study: Study, asked: Asked) -> list[xr.Dataset]:
     """The allocation of every budget by itself: what ``bayescale allocate`` says of that one."""
     from bayescale.budgets.allocate import allocate
 
-    return [allocate(fit, budget, given=asked.at or None, seed=asked.seed) for budget in asked.budgets]
+    return [allocate(study, budget, given=asked.at or None, seed=asked.seed) for budget in asked.budgets]
 
 
-def _forecasts(fit: xr.DataTree, asked: Asked, splits, decision) -> list[tuple[str, xr.DataTree]]:
+def _forecasts(study: Study, asked: Asked, splits, decision) -> list[tuple[str, xr.DataTree]]:
     """Named forecasts, each of one run alone: those planned, then the chosen split of every budget."""
     found = []
     if asked.planned:
@@ -220,38 +219,38 @@ def _forecasts(fit: xr.DataTree, asked: Asked, splits, decision) -> list[tuple[s
         for i in range(len(next(iter(sizes.values())))):
             one = {name: float(values[i]) for name, values in sizes.items()}
             tree = forecast(
-                fit, one.pop("params", None), one.pop("tokens", None), covariates={**asked.at, **one}, seed=asked.seed
+                study, one.pop("params", None), one.pop("tokens", None), covariates={**asked.at, **one}, seed=asked.seed
             )
             found.append(("planned", tree))
-    ratio = float((fit["constant_data"]["tokens"] / fit["constant_data"]["params"]).median()) if len(splits) else 0.0
+    ratio = float((study.runs["tokens"] / study.runs["params"]).median()) if len(splits) else 0.0
     for i, split in enumerate(splits):
         budget = float(split["compute"].values[0])
         N, D = (float(decision[name].values[i, 0]) for name in ("N", "D"))
         name = "least expected loss"
         if not bool(split["identified"].values[0]):  # where the split is not known the runs' own shape is all there is
-            N = float(definition_of(fit).params(ratio, budget))
+            N = float(study.definition.params(ratio, budget))
             D, name = ratio * N, f"{number_text(ratio)} tokens per parameter, as the runs"
         at = {key: min(value, D) if key == UNIQUE else value for key, value in asked.at.items()}
-        found.append((name, forecast(fit, N, D, covariates=at, seed=asked.seed)))
+        found.append((name, forecast(study, N, D, covariates=at, seed=asked.seed)))
     return found
 
 
-def _figures(fit, asked: Asked, decision, forecasts, tested, compared) -> dict[str, Any]:
+def _figures(study: Study, asked: Asked, decision, forecasts, tested, compared) -> dict[str, Any]:
     from bayescale.display import plots_loss, plots_split, plots_trust
 
-    law = law_of(fit)
+    law = study.law
     budget = float(asked.budgets[0]) if asked.budgets.size else None
     makers: dict[str, Callable[[], Any]] = {
-        "residuals": lambda: plots_loss.plot_residuals(fit),
-        "priors": lambda: plots_trust.plot_priors(fit),
+        "residuals": lambda: plots_loss.plot_residuals(study),
+        "priors": lambda: plots_trust.plot_priors(study),
     }
     if forecasts:
-        makers["forecast"] = lambda: plots_loss.plot_forecast(fit, _joined([tree for _, tree in forecasts]))
+        makers["forecast"] = lambda: plots_loss.plot_forecast(study, _joined([tree for _, tree in forecasts]))
     if has_split(law) and not law.no_split and budget:
-        makers["frontier"] = lambda: plots_split.plot_frontier(fit, budget)
-        makers["surface"] = lambda: plots_split.plot_surface(fit, budget)
-        makers["isoflops"] = lambda: plots_loss.plot_isoflops(fit)
-        makers["landmarks"] = lambda: plots_split.plot_landmarks(fit)
+        makers["frontier"] = lambda: plots_split.plot_frontier(study, budget)
+        makers["surface"] = lambda: plots_split.plot_surface(study, budget)
+        makers["isoflops"] = lambda: plots_loss.plot_isoflops(study)
+        makers["landmarks"] = lambda: plots_split.plot_landmarks(study)
     if decision is not None:
         makers["regret"] = lambda: plots_split.plot_regret(decision)
     if compared is not None:
@@ -330,15 +329,15 @@ def _joined(trees: Sequence[xr.DataTree]) -> xr.DataTree:
     return joined
 
 
-def _explorer(fit, asked: Asked, forecasts) -> dict[str, Any]:
+def _explorer(study: Study, asked: Asked, forecasts) -> dict[str, Any]:
     """What the template needs of the interactive part: its data, and a small chart drawn here."""
-    data = explorer(fit, at=asked.at, seed=asked.seed)
+    data = explorer(study, at=asked.at, seed=asked.seed)
     low, high = data["first"], data["last"] + BEYOND
     start = min(max(round(float(np.log10(asked.budgets[0])), 6), low), high)
     budgets, N = np.array(data["budgets"]), np.array(data.pop("params"))
-    band = forecast_each(fit, N, definition_of(fit).tokens(N, 10**budgets), covariates=asked.at, seed=asked.seed)
+    band = forecast_each(study, N, study.definition.tokens(N, 10**budgets), covariates=asked.at, seed=asked.seed)
     least, most = float(band["q05"].min()), float(band["q95"].max())
-    data |= {"perplexity": loss_unit(fit.attrs) == PERPLEXITY, "natsIn": NATS_IN.get(loss_unit(fit.attrs), 1.0)}
+    data |= {"perplexity": study.loss_unit == PERPLEXITY, "natsIn": NATS_IN.get(study.loss_unit, 1.0)}
     data["chart"] = {"low": low, "high": high, "least": least, "most": most}
     x = 46 + (372 - 46) * (budgets - low) / (high - low)
     edges = {name: 150 - (150 - 12) * (band[name].values - least) / (most - least) for name in ("q05", "q50", "q95")}
@@ -346,7 +345,7 @@ def _explorer(fit, asked: Asked, forecasts) -> dict[str, Any]:
     def path(xs: np.ndarray, ys: np.ndarray) -> str:
         return "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in zip(xs, ys, strict=True))
 
-    unit = loss_unit(fit.attrs)
+    unit = study.loss_unit
     ends = [float(from_nats(end, unit)) for end in (least, most)]
     steps = (a * 10.0**power for power in range(-2, 12) for a in (1, 2, 5))
     step = next(s for s in steps if s >= 0.02 and (ends[1] - ends[0]) / s <= 5)

@@ -13,25 +13,23 @@ from bayescale.evidence.nested import nested_questions
 from bayescale.evidence.verdict import comparison_table, comparison_verdict, comparison_warnings
 from bayescale.field import number_text, quantity_text
 from bayescale.fitting.diagnostics import ESS_MIN, PARETO_K_MAX, R_HAT_MAX, diagnostics, fit_summary
-from bayescale.fitting.tree import runs_of
 from bayescale.laws.law import column
 from bayescale.laws.priors import quantile
-from bayescale.laws.scatter import NOISES
-from bayescale.runs.loss_unit import from_nats, loss_unit
+from bayescale.runs.loss_unit import from_nats
 from bayescale.runs.read import read_text
-from bayescale.study import law_of
+from bayescale.study import Study
 
 Part = dict[str, Any]
 
 
-def law_part(fit: xr.DataTree, compared: xr.Dataset | None) -> Part:
-    law = law_of(fit)
+def law_part(study: Study, compared: xr.Dataset | None) -> Part:
+    law = study.law
     formula = law.published_formula or law.formula
     shown = f"{law.observed.symbol} = {formula}"
     if not law.published_formula and law.where_texts:
         shown += ", where " + ", ".join(f"{name} = {text}" for name, text in law.where_texts.items())
-    says = [answer.says for answer in nested_questions(fit, compared)]
-    for resource, odds in fit_summary(fit)["regimes"].items():
+    says = [answer.says for answer in nested_questions(study, compared)]
+    for resource, odds in fit_summary(study.fit)["regimes"].items():
         share, likely = max((odds[f"{kind}_limited"], kind) for kind in ("variance", "resolution"))
         says.append(
             f"Exponent of the {resource} term {odds['exponent']:.2f}: {likely}-limited with probability {share:.2f} (a "
@@ -41,12 +39,12 @@ def law_part(fit: xr.DataTree, compared: xr.Dataset | None) -> Part:
     return parts
 
 
-def parameters_part(fit: xr.DataTree) -> Part:
-    law, rows = law_of(fit), []
+def parameters_part(study: Study) -> Part:
+    law, rows = study.law, []
     about = {name: prior.about for name, prior in law.priors.items()}
     about |= {name: item.about for name, item in law.derived.items()}
-    about |= {name: prior.about for name, prior in NOISES[fit.attrs["noise"]].priors.items()}
-    for name, row in fit_summary(fit)["parameters"].items():
+    about |= {name: prior.about for name, prior in study.scatter.priors.items()}
+    for name, row in fit_summary(study.fit)["parameters"].items():
         seen = "" if row["identified"] else "; the prior decides"
         rows.append([name, *(number_text(row[key], 4) for key in ("median", "q05", "q95")), about.get(name, "") + seen])
     return {
@@ -79,8 +77,8 @@ def comparison_part(compared: xr.Dataset) -> Part:
     }
 
 
-def trust_part(fit: xr.DataTree) -> Part:
-    report = diagnostics(fit)
+def trust_part(study: Study) -> Part:
+    report = diagnostics(study)
     if report.get("method") == "importance":
         how = f"importance sampling around the optima, Pareto k {report['pareto_k']:.2f} (trusted up to {PARETO_K_MAX})"
         rows = [["sampled by", how]]
@@ -97,11 +95,11 @@ def trust_part(fit: xr.DataTree) -> Part:
         [f"fewest effective draws (above {report.get('ess_limit', ESS_MIN):.0f})", f"{report['ess_min']:.0f}"],
         ["not told by the runs", ", ".join(report["not_identified"]) or "nothing"],
     ]
-    if {"N", "D"} <= set(law_of(fit).inputs):
+    if {"N", "D"} <= set(study.law.inputs):
         rows.append(["N and D move together", "yes" if report["collinear"] else "no"])
     notes = []
-    if "log_likelihood" in fit.children:
-        left_out = loo(fit, mend=False)
+    if "log_likelihood" in study.fit.children:
+        left_out = loo(study, mend=False)
         k = left_out["pareto_k"].values
         bad = int((k > left_out.attrs["good_k"]).sum())
         pit = left_out["pit"].values
@@ -144,32 +142,32 @@ def backtest_part(tested: xr.Dataset) -> Part:
     }  # fmt: skip
 
 
-def data_part(fit: xr.DataTree) -> Part:
-    law, runs = law_of(fit), runs_of(fit)
+def data_part(study: Study) -> Part:
+    law, runs = study.law, study.runs
     rows = []
     for name in dict.fromkeys([*map(column, law.inputs), "compute", law.observed.column]):
         if name in runs and runs[name].dtype.kind == "f":
             values = runs[name].values
-            values = from_nats(values, loss_unit(fit.attrs)) if name == "loss" else values
+            values = from_nats(values, study.loss_unit) if name == "loss" else values
             text = partial(quantity_text, name)
             rows.append([name, *(text(float(v)) for v in (values.min(), np.median(values), values.max())),
                          f"{len(np.unique(values))}"])  # fmt: skip
-    notes = [f"Read: {text}."] if (text := read_text(fit.attrs)) else []
-    notes += [f"{note['text']} [{note['code']}]" for note in json.loads(fit.attrs["notes"])]
+    notes = [f"Read: {text}."] if (text := read_text(study.attrs)) else []
+    notes += [f"{note['text']} [{note['code']}]" for note in json.loads(study.attrs["notes"])]
     return {
-        "caption": f"{runs.sizes['run']} runs of {fit.attrs['source']}",
+        "caption": f"{runs.sizes['run']} runs of {study.attrs['source']}",
         "header": ["", "least", "median", "most", "different values"],
         "rows": rows,
         "notes": notes,
     }
 
 
-def priors_part(fit: xr.DataTree, sensitive: Any) -> Part:
-    law, shares = law_of(fit), diagnostics(fit).get("prior_share", {})
+def priors_part(study: Study, sensitive: Any) -> Part:
+    shares = diagnostics(study).get("prior_share", {})
     rows = []
-    for name, prior in {**law.priors, **NOISES[fit.attrs["noise"]].priors}.items():
+    for name, prior in study.priors.items():
         ends = [quantile(prior, u) for u in (0.05, 0.95)]
-        after = np.quantile(fit["posterior"][name].values, [0.05, 0.95])
+        after = np.quantile(study.posterior[name].values, [0.05, 0.95])
         share = f"{100 * shares[name]:.0f}" if name in shares else ""
         rows.append([name, str(prior), *(f"{number_text(a)} to {number_text(b)}" for a, b in (ends, after)), share])
     notes = []
@@ -183,15 +181,15 @@ def priors_part(fit: xr.DataTree, sensitive: Any) -> Part:
     }
 
 
-def record_part(fit: xr.DataTree, seed: int) -> list[list[str]]:
-    rows = [["law", fit.attrs["law"]], ["noise", fit.attrs["noise"]], ["runs", str(fit.attrs["source"])]]
-    if "data_hash" in fit.attrs:
-        rows.append(["SHA-256 of the runs", fit.attrs["data_hash"]])
-    rows += [["seed of the fit", str(fit.attrs["seed"])], ["seed of this report", str(seed)]]
-    settings = json.loads(fit.attrs.get("settings", "{}"))
+def record_part(study: Study, seed: int) -> list[list[str]]:
+    rows = [["law", study.law.name], ["noise", study.scatter.noise], ["runs", str(study.attrs["source"])]]
+    if "data_hash" in study.attrs:
+        rows.append(["SHA-256 of the runs", study.attrs["data_hash"]])
+    rows += [["seed of the fit", str(study.attrs["seed"])], ["seed of this report", str(seed)]]
+    settings = json.loads(study.attrs.get("settings", "{}"))
     if settings:
         rows.append(["sampler", ", ".join(f"{name} {value}" for name, value in settings.items())])
-    versions = json.loads(fit.attrs["versions"]) if fit.attrs.get("versions") else {}
+    versions = json.loads(study.attrs["versions"]) if study.attrs.get("versions") else {}
     if versions:
         rows.append(["versions", ", ".join(f"{name} {value}" for name, value in versions.items())])
     return rows

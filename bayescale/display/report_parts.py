@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from bayescale.budgets.allocate import read as read_allocation
 from bayescale.budgets.approaches import approaches
@@ -20,7 +19,7 @@ from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.forecasts.forecast import FAR_DECADES
 from bayescale.forecasts.forecast import read as read_forecast
 from bayescale.reading import Reading
-from bayescale.study import law_of
+from bayescale.study import Study
 
 Part = dict[str, Any]
 SPOKEN = {"params": "parameters"}
@@ -62,16 +61,16 @@ def or_none(make: Callable[[], Any]) -> Any:
         return None
 
 
-def sensitivity(fit: xr.DataTree, asked: Asked) -> Any:
+def sensitivity(study: Study, asked: Asked) -> Any:
     """How much the prior moves what is decided, :func:`prior_sensitivity`; None where there is no split to decide."""
-    law = law_of(fit)
-    known = has_split(law) and asked.budgets.size and "log_likelihood" in fit.children
-    return prior_sensitivity(fit, compute=float(asked.budgets[0])) if known else None
+    law = study.law
+    known = has_split(law) and asked.budgets.size and "log_likelihood" in study.fit.children
+    return prior_sensitivity(study, compute=float(asked.budgets[0])) if known else None
 
 
-def verdict(fit: xr.DataTree, splits, decision, forecasts, sensitive: Any) -> Part:
+def verdict(study: Study, splits, decision, forecasts, sensitive: Any) -> Part:
     """How far to trust the page, for its head: stop, care or fine, and why."""
-    report = diagnostics(fit)
+    report = diagnostics(study)
     trees = [tree for _, tree in forecasts]
     beyond = [float(tree["predictions_constant_data"]["decades_beyond"].max()) for tree in trees]
     unknown = [reason for split in splits for reason in split["why_not"].values if reason]
@@ -96,9 +95,9 @@ def verdict(fit: xr.DataTree, splits, decision, forecasts, sensitive: Any) -> Pa
     return {"level": level, "sign": SIGNS[level], "title": TITLES[level], "sentences": said}
 
 
-def answer(fit: xr.DataTree, asked: Asked, splits, decision, forecasts) -> list[str]:
+def answer(study: Study, asked: Asked, splits, decision, forecasts) -> list[str]:
     """The answer in plain words: what to train, and the loss it will show."""
-    observed = law_of(fit).observed.column
+    observed = study.law.observed.column
     sentences = []
     for name, tree in forecasts:
         row = read_forecast(tree, target=asked.target).frame.iloc[0]
@@ -127,8 +126,8 @@ def answer(fit: xr.DataTree, asked: Asked, splits, decision, forecasts) -> list[
                 f"loss of {loss}."
             )
             continue
-        if any(note["code"] == "too_few_runs" for note in diagnostics(fit).get("noted", ())):
-            count = fit["observed_data"].sizes["run"]
+        if any(note["code"] == "too_few_runs" for note in diagnostics(study).get("noted", ())):
+            count = study.runs.sizes["run"]
             sentences.append(
                 f"{count} runs do not tell what to train for {budget}. By the priors, mostly, it would be "
                 f"{size_text(row['params'])} parameters on {size_text(row['tokens'])} tokens, with a loss of {loss}."
@@ -180,7 +179,7 @@ def part(reading: Reading) -> Part:
     return {"caption": shown.title, "header": shown.header, "rows": shown.rows, "notes": list(reading.says)}
 
 
-def split_part(fit: xr.DataTree, asked: Asked, splits, decision) -> Part:
+def split_part(study: Study, asked: Asked, splits, decision) -> Part:
     tables = []
     for split in splits:
         reading = read_allocation(split)
@@ -194,8 +193,8 @@ def split_part(fit: xr.DataTree, asked: Asked, splits, decision) -> Part:
         "approaches": "",
         "landmarks": {"caption": "", "header": [], "rows": []},
     }
-    if has_split(law_of(fit)):
-        ways = or_none(lambda: approaches(fit, float(asked.budgets[0]), seed=asked.seed))
+    if has_split(study.law):
+        ways = or_none(lambda: approaches(study, float(asked.budgets[0]), seed=asked.seed))
         whole["approaches"] = "" if ways is None else ways.attrs["statement"]
-        whole["landmarks"] = or_none(lambda: part(read_landmarks(landmarks(fit)))) or whole["landmarks"]
+        whole["landmarks"] = or_none(lambda: part(read_landmarks(landmarks(study)))) or whole["landmarks"]
     return whole

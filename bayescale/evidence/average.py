@@ -12,7 +12,7 @@ from bayescale.errors import FitError
 from bayescale.evidence.compare import check_comparable
 from bayescale.fitting.diagnostics import diagnostics
 from bayescale.fitting.doors import check_seed, mapping, number, opened_fits, what_is
-from bayescale.forecasts.drift import has_drift
+from bayescale.forecasts.discrepancy import has_drift
 from bayescale.forecasts.forecast import forecast, squared_width, words_of
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.law import column
@@ -152,9 +152,8 @@ def spread_between(draws: list[xr.DataArray], weights: np.ndarray) -> tuple[np.n
     medians = np.stack([part.median(("chain", "draw")).values for part in draws])
     mean = np.tensordot(weights, medians, axes=1)
     between = np.tensordot(weights, (medians - mean) ** 2, axes=1)
-    within = [
-        w * squared_width(part).values / (2 * norm.ppf(0.95)) ** 2 for w, part in zip(weights, draws, strict=True)
-    ]
+    flat = [part.transpose("chain", "draw", ...).values.reshape(-1, *medians.shape[1:]) for part in draws]
+    within = [w * squared_width(part) / (2 * norm.ppf(0.95)) ** 2 for w, part in zip(weights, flat, strict=True)]
     return between, within
 
 

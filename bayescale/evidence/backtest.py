@@ -15,7 +15,7 @@ from bayescale.field import number_text
 from bayescale.fitting.doors import check_seed, number, opened_result
 from bayescale.fitting.fit import fit
 from bayescale.fitting.tree import data_hash
-from bayescale.forecasts.drift import has_drift, shipped_prior
+from bayescale.forecasts.discrepancy import has_drift, shipped_prior
 from bayescale.forecasts.forecast import forecast
 from bayescale.jobs.batch import Failure, digest, run_kept
 from bayescale.jobs.files import keep_text, kept_text

@@ -7,21 +7,18 @@ import pandas as pd
 import xarray as xr
 from scipy.special import ndtr
 
-from bayescale.budgets.allocate import labelled
 from bayescale.budgets.optimum import best_split
 from bayescale.budgets.problem import budgets_of, problem_of
 from bayescale.errors import FitError
 from bayescale.evidence.loo import MIN_DRAWS, log_likelihood
 from bayescale.field import number_text, size_text
 from bayescale.fitting.diagnostics import PARETO_K_MAX, diagnostics, trust_warnings
-from bayescale.fitting.doors import opened_fit, opened_result
+from bayescale.fitting.doors import opened, opened_result
 from bayescale.fitting.draws import smoothed_weights
-from bayescale.fitting.tree import draws_of
 from bayescale.forecasts.forecast import planned_runs
-from bayescale.laws.law import Law, column, law_loss
-from bayescale.laws.priors import Prior, quantile
-from bayescale.runs.compute import largest_compute
-from bayescale.study import law_of
+from bayescale.laws.law import Law, law_loss
+from bayescale.laws.priors import Prior, quantile, to_normal
+from bayescale.study import Study
 
 SENSITIVE = 0.05  # of the distance per doubling of the prior's power (Kallioinen et al. 2024)
 FARTHEST = 7.0  # prior standard deviations; beyond them the quantile function has no digits left
@@ -65,17 +62,18 @@ def prior_sensitivity(
     """
     import arviz_stats
 
-    fit = opened_fit(fit)
-    if fit["posterior"].sizes["chain"] * fit["posterior"].sizes["draw"] < MIN_DRAWS:
+    study = opened(fit)
+    if study.posterior.sizes["chain"] * study.posterior.sizes["draw"] < MIN_DRAWS:
         raise FitError(f"sensitivities come from importance weights of at least {MIN_DRAWS} draws; fit with more draws")
-    quantities = _quantities(fit, compute, params, tokens)
-    law = law_of(fit)
-    prior = xr.Dataset({name: log_prior(one, fit["posterior"][name]) for name, one in law.priors.items()})
+    quantities = _quantities(study, compute, params, tokens)
+    law = study.law
+    drawn = {name: study.posterior[name] for name in law.priors}
+    prior = xr.Dataset({name: x.copy(data=log_prior(law.priors[name], x.values)) for name, x in drawn.items()})
     tree = xr.DataTree.from_dict(
         {
             "posterior": quantities,
             "log_prior": prior.reset_coords(drop=True),
-            "log_likelihood": xr.Dataset({"seen": log_likelihood(fit)}),
+            "log_likelihood": xr.Dataset({"seen": log_likelihood(study.fit)}),
         }
     )
     of_prior = arviz_stats.psense(tree, group="prior")
@@ -91,7 +89,7 @@ def prior_sensitivity(
         row["decided_by"] = "runs" if not by_prior else "both" if by_runs else "prior"
         rows.append(row | {"says": _plain(row)})
     table = pd.DataFrame(rows)
-    table.attrs = {"kind": "prior_sensitivity", "law": law.name, "diagnostics": fit.attrs["diagnostics"]}
+    table.attrs = {"kind": "prior_sensitivity", "law": law.name, "diagnostics": study.attrs["diagnostics"]}
     return table
 
 
@@ -106,23 +104,22 @@ def sensitivity_warnings(table: pd.DataFrame) -> list[str]:
     return [row.says for row in table.itertuples() if row.decided_by != "runs"]
 
 
-def _quantities(fit: xr.DataTree, compute: Any, params: Any, tokens: Any) -> xr.Dataset:
+def _quantities(study: Study, compute: Any, params: Any, tokens: Any) -> xr.Dataset:
     """Decision quantities of the law [chain, draw]."""
-    law = law_of(fit)
+    law = study.law
     if compute is None and has_split(law):
-        compute = BEYOND * largest_compute(fit)
+        compute = BEYOND * study.largest_compute
     quantities = {}
     if compute is not None:
         budgets = budgets_of(compute)
-        split = best_split(problem_of(fit)[0], budgets[None, :])
-        N, loss = (labelled(fit, values, "budget") for values in (split.N, split.loss))
+        split = best_split(problem_of(study)[0], budgets[None, :])
+        N, loss = (study.labelled(values, "budget") for values in (split.N, split.loss))
         for i, budget in enumerate(budgets):
             quantities[f"N* at {number_text(budget)} FLOP"] = N.isel(budget=i)
             quantities[f"law loss at the optimum of {number_text(budget)} FLOP"] = loss.isel(budget=i)
     if params is not None or tokens is not None:
-        points = planned_runs(fit, params, tokens, {})
-        values = draws_of(fit) | {symbol: points[column(symbol)] for symbol in law.inputs}
-        losses = law_loss(law, values).transpose("chain", "draw", "point")
+        points = planned_runs(study, params, tokens, {})
+        losses = study.labelled(law_loss(law, study.draws | study.inputs(points)), "point")
         for i in range(points.sizes["point"]):
             N, D = float(points["params"][i]), float(points["tokens"][i])
             quantities[f"law loss at N = {size_text(N)}, D = {size_text(D)}"] = losses.isel(point=i)
@@ -160,19 +157,9 @@ def _plain(row: dict[str, Any]) -> str:
     return f"{row['quantity']}: the runs decide it{shown}"
 
 
-def standardise(prior: Prior, value: Any) -> Any:
-    """z such that ``value`` is the prior's quantile of the standard normal's probability of z.
-
-    On this scale every prior is a standard normal; 7 standard deviations at most.
-    """
-    grid = np.linspace(-FARTHEST, FARTHEST, 20_001)
-    quantiles = np.maximum.accumulate(quantile(prior, ndtr(grid)))
-    return xr.apply_ufunc(lambda x: np.interp(x, quantiles, grid), value)
-
-
 def log_prior(prior: Prior, value: Any) -> Any:
     """Log density of a prior, from its quantile function: log phi(z) - log dx/dz."""
-    z, step = standardise(prior, value), 1e-3
+    z, step = to_normal(prior, value, FARTHEST, 20_001), 1e-3
     ends = [quantile(prior, ndtr(z + sign * step)) for sign in (-1, 1)]
     with np.errstate(divide="ignore"):
         slope = np.log((ends[1] - ends[0]) / (2 * step))

@@ -14,6 +14,7 @@ from bayescale.field import clipped, shown
 from bayescale.fitting.saved import damage_of
 from bayescale.laws.law_file import Law
 from bayescale.reading import KINDS
+from bayescale.study import Study
 
 # ---- fits and results ------------------------------------------------------------------------------------------------
 
@@ -50,7 +51,7 @@ def what_is(given: Any) -> str:
     return f"{'an' if name[:1] in 'AEIOUaeiou' else 'a'} {name}" + (f" of {kind}" if kind else "")
 
 
-def opened_fit(given: Any) -> xr.DataTree:
+def opened_fit(given: "xr.DataTree | Study") -> xr.DataTree:
     """The fit that a public function was given; all that take one let it in here.
 
     Raises
@@ -58,11 +59,24 @@ def opened_fit(given: Any) -> xr.DataTree:
     FitError
         If it is something else, or a fit of which something is missing or changed.
     """
+    if isinstance(given, Study):
+        return given.fit
     if not isinstance(given, xr.DataTree) or not OURS & set(given.attrs):
         raise FitError(f"a fit is expected, not {what_is(given)}: make one with fit(runs), or open_fit(path)")
     if damage := damage_of(given):
         raise FitError(f"this fit cannot be used: {damage}")
     return given
+
+
+def opened(given: "xr.DataTree | Study") -> Study:
+    """The study of the fit that a public function was given, checked; a study that was opened before is passed through.
+
+    Raises
+    ------
+    FitError
+        As :func:`opened_fit`.
+    """
+    return given if isinstance(given, Study) else Study.opened(opened_fit(given))
 
 
 def opened_fits(given: Any) -> dict[str, xr.DataTree]:

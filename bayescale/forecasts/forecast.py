@@ -11,23 +11,15 @@ import xarray as xr
 from bayescale.errors import FitError
 from bayescale.field import SIZES_SAID, listed, number_text, symbol
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
-from bayescale.fitting.doors import check_seed, mapping, number, numbers, opened_fit, opened_result
-from bayescale.forecasts.drift import (
-    coordinates,
-    effective_draws,
-    has_drift,
-    log_predictive_density,
-    posterior_by_scale,
-    sample_curve,
-    shipped_prior,
-    with_noise,
-)
+from bayescale.fitting.doors import check_seed, mapping, number, numbers, opened, opened_result
+from bayescale.forecasts.curve import log_predictive_density, sample_curve, with_noise
+from bayescale.forecasts.discrepancy import coordinates, has_drift
+from bayescale.forecasts.discrepancy_posterior import discrepancy_of
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.law import NO_SIZE, Law, column, loss_given, positive_columns, size_column
 from bayescale.reading import Column, Reading, bands
-from bayescale.runs.compute import definition_of, largest_compute
 from bayescale.runs.loss_unit import UNITS, in_unit, loss_unit, to_nats, unit_sentence
-from bayescale.study import Study, law_of
+from bayescale.study import Study
 
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}  # the 90 % and 50 % equal-tailed bands
 FAR_DECADES = 2.0  # of compute beyond the data; the calibration was checked up to 1.5
@@ -51,7 +43,7 @@ def forecast(
 
     ``law_loss`` is the law's own uncertainty, L(N, D; parameters) over the posterior; it takes the law to be exactly
     right. ``loss`` is what a new run would show: exp(log L + drift + noise), where drift is how far the law may be
-    wrong at that size (see :mod:`bayescale.forecasts.drift`). The band to decide by is that of ``loss``. A law of
+    wrong at that size (see :mod:`bayescale.forecasts.discrepancy`). The band to decide by is that of ``loss``. A law of
     something else than a loss gives ``law_accuracy`` and ``accuracy``, say, without drift, of which nothing is known
     there.
 
@@ -80,34 +72,35 @@ def forecast(
         If a size is not a number above 0, the law needs inputs that were not given, or the seed is not a whole
         number.
     """
-    fit = opened_fit(fit)
+    study = opened(fit)
     check_seed(seed)
-    law = law_of(fit)
-    points = planned_runs(fit, params, tokens, covariates)
-    certain = _law_at(fit, law, points)
+    law, unit = study.law, study.loss_unit
+    points = planned_runs(study, params, tokens, covariates)
+    certain = _law_at(study, points)
     rng, ess = np.random.default_rng(seed), np.inf
-    if has_drift(law):
-        by_scale = posterior_by_scale(fit)
-        ess = effective_draws(by_scale, shipped_prior())
-        curve = sample_curve(fit, points, rng, by_scale=by_scale)
-        parts = with_noise(fit, points, curve, rng)
-        shown, shares = np.exp(sum(parts.values())), _shares(parts)
+    if drift := has_drift(law):
+        found = study.once(discrepancy_of)
+        ess = found.effective_draws
+        curve = sample_curve(found, points, rng)
+        parts = with_noise(study, points, curve, rng)
+        shown, shares = np.exp(sum(parts.values())), shares_of(parts)
     else:
-        shown, shares = _without_drift(Study.opened(fit), points, certain, rng)
+        shown = study.scatter.sample(certain, study.covariate(points), study.draws, rng)
+        shares = _shares_without_drift(certain, shown)
     if not (np.isfinite(certain).all() and np.isfinite(shown).all()):
         raise FitError(
             "the law has no finite value at one of the points: they are too far from any run it was fitted to, or an "
             "input is not what the law takes"
         )
     if measured is not None:
-        losses = to_nats(_measured(measured, points.sizes["point"], law), loss_unit(fit.attrs))
-        points["elpd"] = ("point", log_predictive_density(fit, points, np.log(losses), curve))
-    points = points.assign({f"share_{name}": share for name, share in shares.items()})
-    predictions = xr.Dataset({f"law_{law.observed.column}": certain, law.observed.column: shown})
-    unit = loss_unit(fit.attrs)
+        losses = to_nats(_measured(measured, points.sizes["point"], law), unit)
+        points["elpd"] = ("point", log_predictive_density(study, points, np.log(losses), curve))
+    points = points.assign({f"share_{name}": ("point", share) for name, share in shares.items()})
+    drawn = {f"law_{law.observed.column}": certain, law.observed.column: shown}
+    predictions = xr.Dataset({name: study.labelled(values, "point") for name, values in drawn.items()})
     tree = xr.DataTree.from_dict(
         {
-            "predictions": in_unit(predictions, tuple(predictions.data_vars) if has_drift(law) else (), unit),
+            "predictions": in_unit(predictions, tuple(drawn) if drift else (), unit),
             "predictions_constant_data": points,
         }
     )
@@ -117,23 +110,21 @@ def forecast(
         "observed": law.observed.column,
         **words_of(law),
         "loss_unit": unit,
-        "drift": int(has_drift(law)),
+        "drift": int(drift),
         "seed": seed,
-        "diagnostics": fit.attrs["diagnostics"],
+        "diagnostics": study.attrs["diagnostics"],
         "drift_ess": ess,
     }
     return tree
 
 
-def _law_at(fit: xr.DataTree, law: Law, points: xr.Dataset) -> xr.DataArray:
-    """What the law says at the points, for every draw of its parameters [chain, draw, point]."""
-    posterior, data = fit["posterior"].to_dataset(), fit["constant_data"].to_dataset()
-    constants = {name: float(data[name]) for name in law.constants}
-    values = {name: posterior[name].transpose("chain", "draw").values[..., None] for name in law.priors}
-    loss = loss_given(law, {symbol: points[column(symbol)].values for symbol in law.inputs} | constants)(values)
-    shape = (posterior.sizes["chain"], posterior.sizes["draw"], points.sizes["point"])
-    coords = {name: posterior[name].values for name in ("chain", "draw")}
-    return xr.DataArray(np.broadcast_to(loss, shape).copy(), coords, ("chain", "draw", "point"))
+def _law_at(study: Study, points: xr.Dataset) -> np.ndarray:
+    """What the law says at the points, for every draw of its parameters [draw, point]."""
+    constants = {name: study.constants[name] for name in study.law.constants}
+    loss = loss_given(study.law, study.inputs(points) | constants)(
+        {name: study.draws[name] for name in study.law.priors}
+    )
+    return np.broadcast_to(loss, (study.posterior["chain"].size * study.posterior["draw"].size, points.sizes["point"]))
 
 
 def _measured(measured: Any, count: int, law: Law) -> np.ndarray:
@@ -149,23 +140,12 @@ def _measured(measured: Any, count: int, law: Law) -> np.ndarray:
     return losses
 
 
-def _without_drift(study: Study, points: xr.Dataset, certain: xr.DataArray, rng: np.random.Generator):
-    """Draws of what a new run shows when nothing is known of drift: the law and the noise; and their shares."""
-    predicted = certain.values.reshape(-1, points.sizes["point"])
-    shown = study.scatter.sample(predicted, study.covariate(points), study.draws, rng)
-    shown = certain.copy(data=shown.reshape(certain.shape))
-    whole, law_part = squared_width(shown), squared_width(certain)
-    params = (law_part / whole).where(whole > 0, 1.0).clip(0.0, 1.0)
-    return shown, {"params": params, "drift": xr.zeros_like(params), "noise": 1 - params}
-
-
-def _shares(parts: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:
+def shares_of(parts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Where the variance comes from [point], as shares that sum to 1; a part's variance is its squared 90 % width.
 
     Parameters: the curve as the runs show it, law and bend together (each alone makes up for the other). Drift: how the
     curve may leave that. Noise: of one run. Widths and not variances, because a Student-t may hardly have one.
     """
-
     squares = {
         "params": squared_width(parts["law"] + parts["bend"]),
         "drift": squared_width(parts["drift"]),
@@ -175,20 +155,26 @@ def _shares(parts: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:
     return {name: value / total for name, value in squares.items()}
 
 
-def squared_width(part: xr.DataArray) -> xr.DataArray:
-    """Squared width of the 90 % band over chains and draws."""
-    drawn = part.transpose(..., "chain", "draw")
-    low, high = np.quantile(drawn.values.reshape(*drawn.shape[:-2], -1), [0.05, 0.95], axis=-1)
-    return drawn.isel(chain=0, draw=0, drop=True).copy(data=(high - low) ** 2)
+def _shares_without_drift(certain: np.ndarray, shown: np.ndarray) -> dict[str, np.ndarray]:
+    whole, law_part = squared_width(shown), squared_width(certain)
+    with np.errstate(all="ignore"):
+        params = np.clip(np.where(whole > 0, law_part / whole, 1.0), 0.0, 1.0)
+    return {"params": params, "drift": np.zeros_like(params), "noise": 1 - params}
 
 
-def planned_runs(fit: xr.DataTree, params: Any, tokens: Any, covariates: Mapping[str, Any]) -> xr.Dataset:
+def squared_width(drawn: np.ndarray) -> np.ndarray:
+    """Squared width of the 90 % band of draws [draw, point]."""
+    low, high = np.quantile(drawn, [0.05, 0.95], axis=0)
+    return (high - low) ** 2
+
+
+def planned_runs(study: Study, params: Any, tokens: Any, covariates: Mapping[str, Any]) -> xr.Dataset:
     """The planned runs as a Dataset [point], checked, with their distance beyond the data.
 
     ``compute`` as the runs count it where N and D are given; the count of items of a proportion is that of the runs
     unless it is among the covariates.
     """
-    law = law_of(fit)
+    law = study.law
     further = mapping("covariates", covariates)
     given = {name: value for name, value in {"params": params, "tokens": tokens}.items() if value is not None}
     if twice := sorted(given.keys() & further.keys()):
@@ -223,23 +209,22 @@ def planned_runs(fit: xr.DataTree, params: Any, tokens: Any, covariates: Mapping
         raise FitError(f"{count} points: 1 to {MAX_POINTS} can be forecast together")
     points = xr.Dataset({name: ("point", values.copy()) for name, values in columns.items()})
     if sizes and "compute" not in points:
-        points["compute"] = definition_of(fit).compute(points["params"], points["tokens"])
-    runs = fit["constant_data"]
+        points["compute"] = study.definition.compute(points["params"], points["tokens"])
     if law.observed.count and law.observed.count not in points:
-        points[law.observed.count] = ("point", np.full(count, np.round(float(runs[law.observed.count].median()))))
-    points["decades_beyond"] = _decades_beyond(law, fit, points)
-    points["nearest_run"] = ("point", _nearest_run(fit, points))
+        points[law.observed.count] = ("point", np.full(count, np.round(float(study.runs[law.observed.count].median()))))
+    points["decades_beyond"] = _decades_beyond(study, points)
+    points["nearest_run"] = ("point", _nearest_run(study, points))
     return points
 
 
-def _decades_beyond(law: Law, fit: xr.DataTree, points: xr.Dataset) -> Any:
+def _decades_beyond(study: Study, points: xr.Dataset) -> Any:
     """How far each point lies beyond the largest run [point]; NaN for a law that does not say what its size is."""
-    size, runs = size_column(law), fit["constant_data"]
+    size, runs = size_column(study.law), study.runs
     if size is None:
         return "point", np.full(points.sizes["point"], np.nan)
     if size == "loss":  # a better model than any seen lies beyond, not a worse one
         return np.maximum(0.0, np.log10(float(runs[size].min()) / points[size]))
-    most = largest_compute(fit, law.inputs) if size == "compute" else float(runs[size].max())
+    most = study.largest_compute if size == "compute" else float(runs[size].max())
     return np.maximum(0.0, np.log10(points[size] / most))
 
 
@@ -247,9 +232,9 @@ def _inputs_text(law: Law) -> str:
     return ", ".join(map(column, law.inputs))
 
 
-def _nearest_run(fit: xr.DataTree, points: xr.Dataset) -> np.ndarray:
+def _nearest_run(study: Study, points: xr.Dataset) -> np.ndarray:
     """Distance of each point to the nearest run in the space of the law's inputs [decades]."""
-    here, there = (coordinates(fit, data) for data in (points, fit["constant_data"].to_dataset()))
+    here, there = (coordinates(study, data) for data in (points, study.runs))
     if len(here) * len(there) > PAIRS_MAX:
         from scipy.spatial import KDTree  # its import takes longer than few runs do
 

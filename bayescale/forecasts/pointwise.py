@@ -6,32 +6,35 @@ import numpy as np
 import xarray as xr
 
 from bayescale.errors import FitError
-from bayescale.forecasts.drift import has_drift, posterior_by_scale, sample_log_loss
-from bayescale.forecasts.forecast import QUANTILES, planned_runs, squared_width
-from bayescale.study import law_of
+from bayescale.fitting.doors import opened
+from bayescale.forecasts.curve import sample_curve, with_noise
+from bayescale.forecasts.discrepancy import has_drift
+from bayescale.forecasts.discrepancy_posterior import discrepancy_of
+from bayescale.forecasts.forecast import QUANTILES, planned_runs, shares_of
+from bayescale.study import Study
 
 AT_ONCE = 250  # points: what is held in memory is this times the draws
-SHARES = ("params", "drift", "noise")
+DISTANCES = ("decades_beyond", "nearest_run")
 
 
 def draw_each(
-    fit: xr.DataTree, params: np.ndarray, tokens: np.ndarray, covariates: Mapping[str, float], seed: int
-) -> Iterator[tuple[xr.Dataset, dict[str, xr.DataArray]]]:
-    """Points, and draws of the parts of their log loss, some points at a time (see :func:`forecast_each`).
+    study: Study, params: np.ndarray, tokens: np.ndarray, covariates: Mapping[str, float], seed: int
+) -> Iterator[tuple[xr.Dataset, dict[str, np.ndarray]]]:
+    """Points, and draws of the parts of their log loss [draw, point], some points at a time (:func:`forecast_each`).
 
     Draw by draw the points belong together: draw 7 of one point and of the next are of one curve.
     """
-    if not has_drift(law_of(fit)):
-        raise FitError(f"law '{fit.attrs['law']}' explains {law_of(fit).observed.column}; this is for laws of a loss")
-    by_scale = posterior_by_scale(fit)
+    if not has_drift(study.law):
+        raise FitError(f"law '{study.law.name}' explains {study.law.observed.column}; this is for laws of a loss")
+    found = study.once(discrepancy_of)
     for start in range(0, len(params), AT_ONCE):
         part = slice(start, start + AT_ONCE)
-        points = planned_runs(fit, params[part], tokens[part], covariates)
-        yield points, sample_log_loss(fit, points, np.random.default_rng(seed), by_scale=by_scale, apart=True)
+        points, rng = planned_runs(study, params[part], tokens[part], covariates), np.random.default_rng(seed)
+        yield points, with_noise(study, points, sample_curve(found, points, rng, apart=True), rng)
 
 
 def forecast_each(
-    fit: xr.DataTree,
+    fit: "xr.DataTree | Study",
     params: np.ndarray,
     tokens: np.ndarray,
     *,
@@ -60,25 +63,9 @@ def forecast_each(
     FitError
         As :func:`bayescale.forecast`; or if the law does not explain a loss.
     """
-    rows = [summed(points, drawn) for points, drawn in draw_each(fit, params, tokens, covariates or {}, seed)]
+    rows = []
+    for points, parts in draw_each(opened(fit), params, tokens, covariates or {}, seed):
+        bands = np.quantile(np.exp(sum(parts.values())), list(QUANTILES.values()), axis=0)
+        row = dict(zip(QUANTILES, bands, strict=True)) | shares_of(parts)
+        rows.append(points[[*DISTANCES]].assign({name: ("point", values) for name, values in row.items()}))
     return xr.concat(rows, dim="point")
-
-
-def summed(points: xr.Dataset, drawn: Mapping[str, xr.DataArray]) -> xr.Dataset:
-    """Quantiles of the loss, shares of the variance and distances [point], of what :func:`draw_each` yields."""
-    squares = {
-        "params": squared_width(drawn["law"] + drawn["bend"]),
-        "drift": squared_width(drawn["drift"]),
-        "noise": squared_width(drawn["noise"]),
-    }
-    total = sum(squares.values())
-    loss = np.exp(flat(sum(drawn.values())))
-    bands = np.quantile(loss, list(QUANTILES.values()), axis=0)
-    row = xr.Dataset({name: ("point", bands[i]) for i, name in enumerate(QUANTILES)})
-    row = row.assign({name: squares[name] / total for name in SHARES})
-    return row.assign({name: points[name] for name in ("decades_beyond", "nearest_run")})
-
-
-def flat(draws: xr.DataArray) -> np.ndarray:
-    """Draws [chain, draw, point] as [sample, point]."""
-    return draws.transpose("chain", "draw", "point").values.reshape(-1, draws.sizes["point"])

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy
 
 from bayescale.errors import LawError
 from bayescale.field import number_text
@@ -18,7 +17,7 @@ from bayescale.laws.formula import Binary, Call, Name, Negative, Node, evaluate,
 from bayescale.laws.law_file import COLUMNS, Law, column, parse_law
 from bayescale.laws.law_tables import MAX_BYTES
 from bayescale.laws.limits import PREDICTED
-from bayescale.laws.priors import quantile
+from bayescale.laws.priors import from_normal, quantile
 
 DEFAULT_LAW = "coupled"
 NO_SIZE = 'the law does not say what the size of a run is (size = "..." in its file)'
@@ -239,8 +238,7 @@ def _range_text(law: Law) -> str:
 
 def standard_parameters(law: Law, z: np.ndarray) -> dict[str, np.ndarray]:
     """Parameters [draw] from z [draw, parameter], on the scale where each prior is a standard normal."""
-    u = scipy.special.ndtr(z)
-    return {name: quantile(prior, u[:, i]) for i, (name, prior) in enumerate(law.priors.items())}
+    return {name: from_normal(prior, z[:, i]) for i, (name, prior) in enumerate(law.priors.items())}
 
 
 def sample_priors(law: Law, draws: int, rng: np.random.Generator) -> dict[str, np.ndarray]:

@@ -110,6 +110,17 @@ def quantile(prior: Prior, u: Any) -> Any:
         return DISTRIBUTIONS[prior.dist].quantile(u, **prior.params)
 
 
+def from_normal(prior: Prior, z: Any) -> Any:
+    """Values x of a parameter on the scale where its prior is a standard normal: the quantile of z's probability."""
+    return quantile(prior, scipy.special.ndtr(z))
+
+
+def to_normal(prior: Prior, x: Any, edge: float = 6.0, points: int = 2001) -> Any:
+    """The inverse of :func:`from_normal`, by interpolation between ``points`` values from -``edge`` to ``edge``."""
+    grid = np.linspace(-edge, edge, points)
+    return np.interp(x, np.maximum.accumulate(from_normal(prior, grid)), grid)
+
+
 def from_real(prior: Prior, u: Any) -> Any:
     """Values x of a parameter from where the sampler stands on the real line."""
     return evaluate(DISTRIBUTIONS[prior.dist].value, {"u": u, **prior.params})

@@ -141,11 +141,6 @@ class Scatter:
         """Whether what is observed is a share of a number of items."""
         return self.observed.scale == "proportion"
 
-    @property
-    def of_loss(self) -> bool:
-        """Whether it is that of log loss: how far laws go wrong beyond the runs is known of losses only."""
-        return self.observed.column == "loss" and self.observed.scale == "log"
-
     def transform(self, seen: Any) -> Any:
         """What runs showed on the scale on which it scatters: its log, or itself."""
         return np.log(seen) if self.observed.scale == "log" else seen

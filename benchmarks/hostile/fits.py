@@ -55,7 +55,7 @@ def use_fit(fit: Any, salt: int) -> None:
     """What is asked of an opened fit: its table and JSON, and now and then a forecast, a split, a page."""
     from bayescale.display.terminal import print_fit, print_json
     from bayescale.fitting.diagnostics import fit_summary
-    from bayescale.forecasts import drift
+    from bayescale.forecasts import discrepancy_posterior
 
     kind = salt % 400
     with silent():
@@ -63,7 +63,10 @@ def use_fit(fit: Any, salt: int) -> None:
     if kind < 30:
         str(bayescale.show(fit))
     if kind < 4:
-        kept, drift.LOG_SCALES = drift.LOG_SCALES, drift.LOG_SCALES[::6]  # a coarse grid of scales: time
+        kept, discrepancy_posterior.LOG_SCALES = (
+            discrepancy_posterior.LOG_SCALES,
+            discrepancy_posterior.LOG_SCALES[::6],
+        )  # a coarse grid of scales: time
         try:
             if kind == 0:
                 forecast = bayescale.forecast(fit, 1e10, 1e12)
@@ -75,7 +78,7 @@ def use_fit(fit: Any, salt: int) -> None:
             else:
                 str(bayescale.show(bayescale.decide(fit, 1e21)))
         finally:
-            drift.LOG_SCALES = kept
+            discrepancy_posterior.LOG_SCALES = kept
 
 
 # changes of a fit are written down as JSON: [[what, where, value], ...]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bayescale.errors import FitError, InputError
+from bayescale.study import Study
 from benchmarks.hostile.fits import a_fit
 from benchmarks.hostile.inputs import TRICKS, borne, mixed, mutated, scratch
 from benchmarks.hostile.laws import a_formula
@@ -159,7 +160,7 @@ def bear_options(raw: bytes) -> bool:
     options["menu"] = str(menu) if options["menu"] == "MENU" else options["menu"]
     column, unit = options.pop("column"), options.pop("unit")
     used = borne(lambda: _told(lambda: runs_given(str(runs), column, unit)))
-    return borne(lambda: _told(lambda: problem_of(a_fit(), **split_options(**options)))) and used
+    return borne(lambda: _told(lambda: problem_of(Study.opened(a_fit()), **split_options(**options)))) and used
 
 
 def _told(use: Callable[[], Any]) -> None:

@@ -13,12 +13,12 @@ from bayescale.budgets.decide import (
 )
 from bayescale.budgets.exchange import EXCHANGE_SD
 from bayescale.budgets.optimum import best_split
-from bayescale.budgets.problem import problem_of, problem_values
-from bayescale.budgets.surface import loss_at, loss_surface
+from bayescale.budgets.problem import law_surface, problem_of
+from bayescale.budgets.surface import loss_at
 from bayescale.display.plots_split import plot_regret
 from bayescale.display.show import show
 from bayescale.errors import FitError
-from bayescale.study import law_of
+from bayescale.study import Study
 
 BUDGETS = [1e21, 1e23]
 pytestmark = pytest.mark.usefixtures("drift_once")
@@ -41,7 +41,7 @@ def drifting(learnt, drift_once):
 
 def expected(fit, N, budget):
     """exp(mean log loss) over the posterior at sizes N [candidate], directly."""
-    surface = loss_surface(law_of(fit), problem_values(fit, law_of(fit), {}))
+    surface = law_surface(Study.opened(fit))
     return np.exp(np.log(loss_at(surface, N[None, :], budget / (6 * N[None, :]))).mean(axis=0))
 
 
@@ -60,7 +60,7 @@ def test_no_other_choice_is_expected_to_be_better(decided, drifting):
 
 
 def test_regret_is_the_excess_over_each_draws_best(learnt, decided):
-    problem, _ = problem_of(learnt)
+    problem, _ = problem_of(Study.opened(learnt))
     least = best_split(problem, np.array([BUDGETS])).loss
     for i, budget in enumerate(BUDGETS):
         N = decided["N"].values[i][None, :]
@@ -71,7 +71,7 @@ def test_regret_is_the_excess_over_each_draws_best(learnt, decided):
 
 def test_compute_regret_is_what_less_compute_would_have_reached(learnt, decided):
     """At (1 - waste) C the best split has the loss of the choice."""
-    problem, _ = problem_of(learnt)
+    problem, _ = problem_of(Study.opened(learnt))
     for choice in (2, 3, 4):
         N = decided["N"].values[0, choice]
         waste = decided["compute_regret"].isel(budget=0, choice=choice).values.reshape(-1, 1)
@@ -102,7 +102,7 @@ def test_flat_region_of_a_curve_by_hand():
 
 
 def test_probability_of_being_near(learnt, decided):
-    problem, _ = problem_of(learnt)
+    problem, _ = problem_of(Study.opened(learnt))
     best = best_split(problem, np.array([BUDGETS])).N
     for i in range(2):
         for j, N in enumerate(decided["N"].values[i]):

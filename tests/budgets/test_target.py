@@ -13,6 +13,7 @@ from bayescale.budgets.target import (
     least_compute,
 )
 from bayescale.errors import FitError
+from bayescale.study import Study
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def test_inverse_of_an_allocation(learnt):
     budgets = result["compute"].values.ravel()
     # draws whose frontier lies above the goal need more than 1e22, those below less
     assert ((budgets > 1e22) == (draws > goal)).all()
-    back = best_split(problem_of(learnt)[0], budgets[:, None]).loss
+    back = best_split(problem_of(Study.opened(learnt))[0], budgets[:, None]).loss
     np.testing.assert_allclose(back, goal, rtol=1e-9)
     np.testing.assert_allclose(6 * result["N"] * result["D"] / result["compute"], 1, rtol=1e-9)
 

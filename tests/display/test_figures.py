@@ -19,6 +19,7 @@ from bayescale.display.figures import (
     style,
 )
 from bayescale.display.plots_loss import residuals
+from bayescale.study import Study
 
 pytestmark = pytest.mark.usefixtures("drift_once")
 
@@ -131,7 +132,7 @@ def test_residuals_are_measured_minus_law(true_fit):
 
     fit = true_fit(400, spread=1e-4)
     data = fit["constant_data"]
-    left, scale = residuals(fit)
+    left, scale = residuals(Study.opened(fit))
     law = chinchilla_loss(data["params"].values, data["tokens"].values, **BESIROGLU)
     np.testing.assert_allclose(left, fit["observed_data"]["log_loss"].values - np.log(law), atol=1e-4)
     assert np.allclose(scale, 0.003 + 1e-4, rtol=0.2)

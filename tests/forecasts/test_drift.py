@@ -6,31 +6,35 @@ import xarray as xr
 from conftest import BESIROGLU, chinchilla_loss
 from scipy import stats
 
-from bayescale.forecasts import drift as drift_module
-from bayescale.forecasts.drift import (
-    LOG_SCALES,
-    Covariance,
-    cells_of,
-    coordinates,
-    log_predictive_density,
-    posterior_by_scale,
-    sample_curve,
-    sample_log_loss,
-    scale_weights,
-    shipped_prior,
-)
-from bayescale.forecasts.forecast import planned_runs
+from bayescale.budgets.decide import decide
+from bayescale.forecasts import curve as curve_module
+from bayescale.forecasts import discrepancy as discrepancy_module
+from bayescale.forecasts import discrepancy_posterior as posterior_module
+from bayescale.forecasts.curve import log_predictive_density, sample_curve, with_noise
+from bayescale.forecasts.discrepancy import Covariance, DriftPrior, cells_of, coordinates, shipped_prior
+from bayescale.forecasts.discrepancy_posterior import LOG_SCALES, discrepancy_of
+from bayescale.forecasts.forecast import forecast, planned_runs
+from bayescale.forecasts.pointwise import forecast_each
 from bayescale.laws.priors import DISTRIBUTIONS
-from bayescale.study import law_of
+from bayescale.study import Study
 
 POINTS = [10**8.5, 1e10, 1e11], [1e10, 5e11, 2e12]
 
 
-def forecast_log_loss(fit, seed=0, **options):
+def planned(fit, params, tokens):
+    return planned_runs(Study.opened(fit), params, tokens, {})
+
+
+def sample_log_loss(fit, points, rng, prior=None):
+    """Draws of the parts of the log loss of new runs [draw, point]."""
+    found = discrepancy_of(Study.opened(fit), prior)
+    return with_noise(found.study, points, sample_curve(found, points, rng), rng)
+
+
+def forecast_log_loss(fit, seed=0, prior=None):
     """Draws of log loss without noise [draw, point]."""
-    parts = sample_log_loss(fit, planned_runs(fit, *POINTS, {}), np.random.default_rng(seed), **options)
-    surface = sum(part for name, part in parts.items() if name != "noise")
-    return surface.values.reshape(-1, len(POINTS[0]))
+    parts = sample_log_loss(fit, planned(fit, *POINTS), np.random.default_rng(seed), prior)
+    return sum(part for name, part in parts.items() if name != "noise")
 
 
 # ---- linear algebra -------------------------------------------------------------------------------------------------
@@ -81,19 +85,19 @@ def test_density_and_its_curvature_are_the_dense_ones(rng):
 
 def test_correlation_of_the_drift(rng):
     where = rng.uniform(7, 12, (40, 2))
-    correlation = drift_module.correlation(where, where, 3.0)
+    correlation = discrepancy_module.correlation(where, where, 3.0)
     np.testing.assert_allclose(np.diag(correlation), 1)
     np.testing.assert_allclose(correlation, correlation.T)
     assert np.linalg.eigvalsh(correlation).min() > 0
-    far = drift_module.correlation(np.zeros((1, 2)), np.array([[0.1, 0], [1, 0], [0, 1], [10, 0]]), 3.0)[0]
+    far = discrepancy_module.correlation(np.zeros((1, 2)), np.array([[0.1, 0], [1, 0], [0, 1], [10, 0]]), 3.0)[0]
     assert far[0] > 0.99 and far[1] == far[2] and far[3] < 0.03, "near runs share their drift, far ones do not"
-    basis = drift_module._basis(where, 3.0)
+    basis = discrepancy_module.basis_of(where, 3.0)
     np.testing.assert_allclose(basis @ basis.T, correlation, atol=1e-4)
 
 
 def test_shares_of_the_draws(rng):
     weights = np.array([0.0, 0.123, 0.5, 0.377])
-    counts = drift_module._allot(1000, weights, rng)
+    counts = curve_module._allot(1000, weights, rng)
     assert counts.sum() == 1000 and (np.abs(counts - 1000 * weights) <= 1).all()
 
 
@@ -114,7 +118,7 @@ def test_shipped_prior_is_plausible():
 
 def test_few_runs_are_their_own_cells(true_fit):
     fit = true_fit(draws=20)
-    cells = cells_of(law_of(fit), fit)
+    cells = cells_of(Study.opened(fit))
     np.testing.assert_array_equal(cells.log_loss, fit["observed_data"]["log_loss"])
     np.testing.assert_allclose(cells.where[:, 0], np.log10(fit["constant_data"]["params"]))
     np.testing.assert_array_equal(cells.variance, 1)
@@ -131,11 +135,11 @@ def repeated(runs, times, jitter, rng):
 
 @pytest.mark.slow
 def test_pooled_runs_give_the_same_forecast(crossed_runs, true_fit, rng, monkeypatch):
-    monkeypatch.setattr(drift_module, "MAX_CELLS", 400)
+    monkeypatch.setattr(discrepancy_module, "MAX_CELLS", 400)
     few = crossed_runs(sizes=20, lengths=15)
     many = repeated(few, 4, 1e-3, rng)
     few_fit, many_fit = true_fit(draws=4000, runs=few), true_fit(draws=4000, runs=many)
-    cells = cells_of(law_of(many_fit), many_fit)
+    cells = cells_of(Study.opened(many_fit))
     assert many.sizes["run"] == 1200 > 400 >= len(cells.log_loss) >= 200
     # four runs in a cell: a quarter of the variance of one
     assert np.median(cells.variance) == pytest.approx(0.25)
@@ -149,10 +153,10 @@ def test_many_runs_need_no_pooling(crossed_runs, true_fit, rng):
     """More runs than the basis has centres: the drift is carried to them, and says what fewer runs say."""
     few = crossed_runs(sizes=20, lengths=15)
     many = repeated(few, 2, 1e-3, rng)
-    assert many.sizes["run"] > drift_module.MAX_CENTRES
+    assert many.sizes["run"] > discrepancy_module.MAX_CENTRES
     near = np.log10(np.stack([many["params"], many["tokens"]], axis=1))
-    basis = drift_module._basis(near, 3.0)
-    np.testing.assert_allclose(basis @ basis.T, drift_module.correlation(near, near, 3.0), atol=2e-3)
+    basis = discrepancy_module.basis_of(near, 3.0)
+    np.testing.assert_allclose(basis @ basis.T, discrepancy_module.correlation(near, near, 3.0), atol=2e-3)
     from_few, from_many = (
         forecast_log_loss(true_fit(draws=1000, runs=few)),
         forecast_log_loss(true_fit(draws=1000, runs=many)),
@@ -164,21 +168,21 @@ def test_many_runs_need_no_pooling(crossed_runs, true_fit, rng):
 def test_optimism_and_spread_are_for_points_beyond_the_runs(true_fit):
     fit = true_fit(draws=2000)
     largest = float(fit["constant_data"]["compute"].max())
-    inside = planned_runs(fit, [1e8], [1e10], {})
+    inside = planned(fit, [1e8], [1e10])
     assert float(inside["compute"][0]) < largest
-    plain = drift_module.DriftPrior(3.0, -3.0, 0.7, 1.0, 0.0)
-    bold = drift_module.DriftPrior(3.0, -3.0, 0.7, 0.5, 1.0)
-    a, b = (drift_module.sample_log_loss(fit, inside, np.random.default_rng(1), prior=prior) for prior in (plain, bold))
+    plain = DriftPrior(3.0, -3.0, 0.7, 1.0, 0.0)
+    bold = DriftPrior(3.0, -3.0, 0.7, 0.5, 1.0)
+    a, b = (sample_log_loss(fit, inside, np.random.default_rng(1), prior) for prior in (plain, bold))
     for name in a:
         np.testing.assert_array_equal(a[name], b[name])
-    far = planned_runs(fit, [1e12], [1e14], {})
-    a, b = (drift_module.sample_log_loss(fit, far, np.random.default_rng(1), prior=prior) for prior in (plain, bold))
+    far = planned(fit, [1e12], [1e14])
+    a, b = (sample_log_loss(fit, far, np.random.default_rng(1), prior) for prior in (plain, bold))
     for name in ("law", "bend", "noise"):
         np.testing.assert_array_equal(a[name], b[name])
     # open drift d and 0.5 (d - sd): what is left is sd, of which the draws d are draws
-    sd = (a["drift"] - 2 * b["drift"]).values
+    sd = a["drift"] - 2 * b["drift"]
     assert (sd > 0).all()
-    assert (a["drift"].values / sd).std() == pytest.approx(1, abs=5 / np.sqrt(2 * sd.size))
+    assert (a["drift"] / sd).std() == pytest.approx(1, abs=5 / np.sqrt(2 * sd.size))
 
 
 # ---- the posterior --------------------------------------------------------------------------------------------------
@@ -196,10 +200,11 @@ def parameters_at(law, at):
 
 def test_posterior_at_a_tiny_scale_is_that_of_the_sampler(sampled, monkeypatch):
     """Without drift to speak of, this approximation and NUTS must agree on the law's parameters."""
-    monkeypatch.setattr(drift_module, "LOG_SCALES", np.array([-12.0]))
-    monkeypatch.setattr(drift_module, "PROPOSALS", 4000)
-    (at,) = posterior_by_scale(sampled)
-    for name, mean, sd in parameters_at(law_of(sampled), at):
+    monkeypatch.setattr(posterior_module, "LOG_SCALES", np.array([-12.0]))
+    monkeypatch.setattr(posterior_module, "PROPOSALS", 4000)
+    study = Study.opened(sampled)
+    (at,) = discrepancy_of(study).by_scale
+    for name, mean, sd in parameters_at(study.law, at):
         draws = sampled["posterior"][name]
         assert mean == pytest.approx(float(draws.mean()), abs=0.4 * float(draws.std())), name
         assert sd == pytest.approx(float(draws.std()), rel=0.35), name
@@ -208,28 +213,29 @@ def test_posterior_at_a_tiny_scale_is_that_of_the_sampler(sampled, monkeypatch):
 
 def test_weights_are_probabilities(true_fit):
     fit = true_fit(draws=20)
-    by_scale = posterior_by_scale(fit)
-    weights = scale_weights(by_scale, shipped_prior())
-    assert weights.shape == (len(by_scale),) and weights.sum() == pytest.approx(1) and (weights >= 0).all()
-    for at in by_scale:
+    found = discrepancy_of(Study.opened(fit))
+    weights = found.probabilities
+    assert weights.shape == (len(found.by_scale),) and weights.sum() == pytest.approx(1) and (weights >= 0).all()
+    for at in found.by_scale:
         assert at.weights.sum() == pytest.approx(1) and np.isfinite(at.log_evidence)
         assert 1 / (at.weights**2).sum() > 20, "the proposals cover the posterior"
 
 
 def test_scales_that_are_left_out_do_not_count(true_fit):
     fit = true_fit(draws=20)
-    some, every = posterior_by_scale(fit), posterior_by_scale(fit, every=True)
-    assert [at.log_scale for at in every] == LOG_SCALES.tolist() and len(some) < len(every)
-    weights = dict(zip(LOG_SCALES.tolist(), scale_weights(every, shipped_prior()), strict=True))
-    kept = {at.log_scale for at in some}
+    study = Study.opened(fit)
+    some, every = discrepancy_of(study), discrepancy_of(study, every=True)
+    assert [at.log_scale for at in every.by_scale] == LOG_SCALES.tolist() and len(some.by_scale) < len(every.by_scale)
+    weights = dict(zip(LOG_SCALES.tolist(), every.probabilities, strict=True))
+    kept = {at.log_scale for at in some.by_scale}
     assert sum(weight for log_scale, weight in weights.items() if log_scale not in kept) < 1e-4
     # the draws are others, and the evidence is a mean over them
-    np.testing.assert_allclose(scale_weights(some, shipped_prior()), [weights[s] for s in sorted(kept)], atol=0.02)
+    np.testing.assert_allclose(some.probabilities, [weights[s] for s in sorted(kept)], atol=0.02)
 
 
 def mean_log_scale(runs, true_fit):
-    by_scale = posterior_by_scale(true_fit(draws=20, runs=runs))
-    return scale_weights(by_scale, shipped_prior()) @ [at.log_scale for at in by_scale]
+    found = discrepancy_of(Study.opened(true_fit(draws=20, runs=runs)))
+    return found.probabilities @ [at.log_scale for at in found.by_scale]
 
 
 @pytest.mark.slow
@@ -277,15 +283,24 @@ def test_same_seed_same_draws(true_fit):
 
 def test_chains_and_draws_do_not_show_the_grid(true_fit):
     """Draws come from a grid of scales; they must be exchangeable, or r-hat of a forecast would mislead."""
-    parts = sample_log_loss(true_fit(), planned_runs(true_fit(), *POINTS, {}), np.random.default_rng(0))
-    wide = parts["drift"].std("draw").values
+    parts = sample_log_loss(true_fit(), planned(true_fit(), *POINTS), np.random.default_rng(0))
+    wide = parts["drift"].reshape(2, -1, len(POINTS[0])).std(axis=1)
     np.testing.assert_allclose(wide[0], wide[1], rtol=0.2)
 
 
-def test_what_was_computed_before_can_be_given(true_fit):
-    fit = true_fit(draws=200)
-    by_scale = posterior_by_scale(fit)
-    np.testing.assert_array_equal(forecast_log_loss(fit, by_scale=by_scale), forecast_log_loss(fit))
+def test_a_study_keeps_its_discrepancy(true_fit, monkeypatch):
+    """However many questions are asked of an opened fit, the posterior with drift is computed once; same bits."""
+    fit, made = true_fit(draws=200), []
+    study, points = Study.opened(fit), ([1e10, 1e11], [1e11, 1e12])
+    real = posterior_module._weighted_draws
+    monkeypatch.setattr(posterior_module, "_weighted_draws", lambda *args: made.append(1) or real(*args))
+    first = forecast(study, *points)
+    scales = len(made)
+    again, apart, split = forecast(study, *points), forecast_each(study, *map(np.array, points)), decide(study, 1e22)
+    assert scales == len(made) == len(study.once(discrepancy_of).by_scale) and "exchange" in split
+    np.testing.assert_array_equal(again["predictions"]["loss"], first["predictions"]["loss"])
+    np.testing.assert_array_equal(forecast(fit, *points)["predictions"]["loss"], first["predictions"]["loss"])
+    assert len(made) == 2 * scales and apart.sizes["point"] == 2
 
 
 def test_a_wider_prior_gives_a_wider_band(true_fit):
@@ -314,12 +329,13 @@ def test_bands_cover_runs_simulated_from_the_law(crossed_runs, true_fit):
 def test_log_predictive_density_is_that_of_the_draws(true_fit):
     """Against a kernel density of the very draws that a forecast shows."""
     fit = true_fit(draws=10_000)
-    points = planned_runs(fit, [1e10, 1e8], [2e11, 1e10], {})
-    draws = sum(sample_log_loss(fit, points, np.random.default_rng(2)).values()).values.reshape(-1, 2)
+    points = planned(fit, [1e10, 1e8], [2e11, 1e10])
+    draws = sum(sample_log_loss(fit, points, np.random.default_rng(2)).values())
+    found = discrepancy_of(Study.opened(fit))
     for shift in (0.0, 0.8):
         at = draws.mean(axis=0) + shift * draws.std(axis=0)
         kernel = [stats.gaussian_kde(draws[:, i])(at[i])[0] for i in range(2)]
-        density = log_predictive_density(fit, points, at, sample_curve(fit, points, np.random.default_rng(2)))
+        density = log_predictive_density(found.study, points, at, sample_curve(found, points, np.random.default_rng(2)))
         np.testing.assert_allclose(density, np.log(kernel), atol=0.1)
 
 
@@ -330,5 +346,5 @@ def test_coordinates_are_those_of_the_runs_whatever_the_point(make_fit):
     parameters = {"level": 1.2, "slope": 0.1, "lean": 0.0, "floor": 0.6, "share": 0.5, "thin": 0.4, "b_S": 0.7}
     fit = make_fit("weight_sparsity", {name: np.full(200, value) for name, value in parameters.items()}, runs)
     point = xr.Dataset({"params": ("point", [1e8]), "tokens": ("point", [1e9]), "sparsity": ("point", [0.0])})
-    np.testing.assert_allclose(coordinates(fit, point), [[8.0, 9.0, 0.0]])
-    np.testing.assert_allclose(coordinates(fit, fit["constant_data"].to_dataset())[:3, 2], [0.25, 0.5, 0.75])
+    np.testing.assert_allclose(coordinates(Study.opened(fit), point), [[8.0, 9.0, 0.0]])
+    np.testing.assert_allclose(coordinates(Study.opened(fit), Study.opened(fit).runs)[:3, 2], [0.25, 0.5, 0.75])

@@ -5,9 +5,12 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from bayescale.forecasts.drift import AtScale, Covariance, DriftPrior, posterior_by_scale, sample_curve
+from bayescale.forecasts.curve import sample_curve
+from bayescale.forecasts.discrepancy import Covariance, DriftPrior, cells_of
+from bayescale.forecasts.discrepancy_posterior import AtScale, Discrepancy, discrepancy_of
 from bayescale.forecasts.forecast import planned_runs
 from bayescale.laws.law import parse_law
+from bayescale.study import Study
 
 LINEAR = """
 title = "A power of N times a power of D: its logarithm is linear in the parameters"
@@ -93,10 +96,10 @@ def scales(linear_fit):
     """The posterior at three scales of the drift, EM carried on until nothing moves; and the exact model."""
     fit = linear_fit()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bayescale.forecasts.drift.LOG_SCALES", np.array([-4.5, -3.5, -2.5]))
-        patch.setattr("bayescale.forecasts.drift.EM_STILL", -1)
-        patch.setattr("bayescale.forecasts.drift.EM_STEPS", 200)
-        return Exact(fit), posterior_by_scale(fit, prior(), every=True)
+        patch.setattr("bayescale.forecasts.discrepancy_posterior.LOG_SCALES", np.array([-4.5, -3.5, -2.5]))
+        patch.setattr("bayescale.forecasts.discrepancy_posterior.EM_STILL", -1)
+        patch.setattr("bayescale.forecasts.discrepancy_posterior.EM_STEPS", 200)
+        return Exact(fit), discrepancy_of(Study.opened(fit), prior(), every=True).by_scale
 
 
 # ---- the posterior at each scale ------------------------------------------------------------------------------------
@@ -177,9 +180,9 @@ def test_student_t_noise_ends_at_the_mode_of_the_exact_likelihood(linear_fit, rn
     data["loss"] = 2.0 * (N / 1e8) ** -0.07 * (D / 1e10) ** -0.05 * np.exp(0.004 * rng.standard_t(nu, N.size))
     fit = linear_fit(data, noise="student_t", nu_minus_2=nu - 2)
     exact = Exact(fit)
-    monkeypatch.setattr("bayescale.forecasts.drift.LOG_SCALES", np.array([-14.0]))
-    monkeypatch.setattr("bayescale.forecasts.drift.EM_STILL", -1)
-    (at,) = posterior_by_scale(fit, prior())
+    monkeypatch.setattr("bayescale.forecasts.discrepancy_posterior.LOG_SCALES", np.array([-14.0]))
+    monkeypatch.setattr("bayescale.forecasts.discrepancy_posterior.EM_STILL", -1)
+    (at,) = discrepancy_of(Study.opened(fit), prior()).by_scale
 
     def objective(theta):
         residual = exact.y - exact.base - exact.slopes @ theta[:3]
@@ -230,6 +233,11 @@ class Cubature:
 LOG_SCALE, SIGMA = -3.0, 0.004
 
 
+def given_scale(fit, drift_prior, at):
+    study = Study.opened(fit)
+    return Discrepancy(study, drift_prior, cells_of(study), (at,))
+
+
 def forecast(linear_fit, given):
     """Draws of the curve at four points, and everything of the exact forecast: inside, at the edge, and beyond."""
     largest = 9.0, 11.0
@@ -241,8 +249,8 @@ def forecast(linear_fit, given):
     values, vectors = np.linalg.eigh(matern(exact.where, exact.where))
     whole = Covariance.of(np.exp(LOG_SCALE) * vectors * np.sqrt(values), SIGMA**2 * exact.variance)
     at = AtScale(LOG_SCALE, 0.0, SIGMA, 0.1, whole, np.concatenate([mean + root, mean - root]), np.full(6, 1 / 6))
-    points = planned_runs(fit, params, tokens, {})
-    curve = sample_curve(fit, points, Cubature(6, len(params)), given, [at])
+    points = planned_runs(Study.opened(fit), params, tokens, {})
+    curve = sample_curve(given_scale(fit, given, at), points, Cubature(6, len(params)))
     return exact, points, curve
 
 
@@ -307,8 +315,8 @@ def test_points_apart_are_each_the_exact_one(linear_fit):
     values, vectors = np.linalg.eigh(matern(exact.where, exact.where))
     whole = Covariance.of(np.exp(LOG_SCALE) * vectors * np.sqrt(values), SIGMA**2 * exact.variance)
     at = AtScale(LOG_SCALE, 0.0, SIGMA, 0.1, whole, draws, np.full(4000, 1 / 4000))
-    points = planned_runs(fit, [10**8.2, 1e10], [10**9.7, 1e12], {})
-    curve = sample_curve(fit, points, rng, prior(), [at], apart=True)
+    points = planned_runs(Study.opened(fit), [10**8.2, 1e10], [10**9.7, 1e12], {})
+    curve = sample_curve(given_scale(fit, prior(), at), points, rng, apart=True)
     expected, whole_covariance = closed_form(exact, points)
     sd = np.sqrt(np.diag(whole_covariance))
     assert (np.abs(curve.log_loss.mean(axis=0) - expected) < 5 * sd / np.sqrt(4000)).all()

@@ -6,13 +6,15 @@ from conftest import BESIROGLU, chinchilla_loss, chinchilla_parameters
 
 import bayescale
 from bayescale.errors import FitError
-from bayescale.forecasts.drift import sample_log_loss
+from bayescale.forecasts.curve import sample_curve, with_noise
+from bayescale.forecasts.discrepancy_posterior import discrepancy_of
 from bayescale.forecasts.forecast import (
     QUANTILES,
     forecast,
     planned_runs,
     probability_to_reach,
 )
+from bayescale.study import Study
 
 LARGEST = 6 * 10**9.5 * 1e11  # compute of the largest of the crossed runs
 
@@ -29,9 +31,10 @@ def near(learnt):
 
 def parts(fit, params, tokens, seed=0):
     """The parts of log loss, [draw, point] each, and the surface that a run scatters around: all of them but noise."""
-    drawn = sample_log_loss(fit, planned_runs(fit, params, tokens, {}), np.random.default_rng(seed))
-    drawn["surface"] = sum(part for name, part in drawn.items() if name != "noise")
-    return {name: part.values.reshape(-1, part.sizes["point"]) for name, part in drawn.items()}
+    found, rng = discrepancy_of(Study.opened(fit)), np.random.default_rng(seed)
+    points = planned_runs(found.study, params, tokens, {})
+    drawn = with_noise(found.study, points, sample_curve(found, points, rng), rng)
+    return drawn | {"surface": sum(part for name, part in drawn.items() if name != "noise")}
 
 
 def log_width(tree, name="loss"):
@@ -363,7 +366,8 @@ def test_what_is_given_twice_is_refused(learnt):
 def test_the_nearest_of_many_runs_is_the_nearest_of_all(learnt, monkeypatch):
     from bayescale.forecasts import forecast as forecast_module
 
-    points = planned_runs(learnt, [1e8, 3e9, 1e12], [1e10, 1e12, 1e9], {})
-    one_by_one = forecast_module._nearest_run(learnt, points)
+    study = Study.opened(learnt)
+    points = planned_runs(study, [1e8, 3e9, 1e12], [1e10, 1e12, 1e9], {})
+    one_by_one = forecast_module._nearest_run(study, points)
     monkeypatch.setattr(forecast_module, "PAIRS_MAX", 0)
-    np.testing.assert_allclose(forecast_module._nearest_run(learnt, points), one_by_one, rtol=1e-12)
+    np.testing.assert_allclose(forecast_module._nearest_run(study, points), one_by_one, rtol=1e-12)

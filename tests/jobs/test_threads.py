@@ -9,8 +9,9 @@ import scipy.linalg  # noqa: F401  its BLAS is another one
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from bayescale.fitting.fit import fit
-from bayescale.forecasts.drift import posterior_by_scale
+from bayescale.forecasts.discrepancy_posterior import discrepancy_of
 from bayescale.jobs.threads import one_blas_thread
+from bayescale.study import Study
 
 
 def counts():
@@ -87,12 +88,12 @@ def arrays(value):
 @pytest.mark.slow
 def test_bits_of_the_drift_do_not_depend_on_threads(true_fit, crossed_runs):
     """Products of matrices with a few hundred rows, which differ on two threads if they are let."""
-    tree = true_fit(draws=400, runs=crossed_runs(20, 20))
+    study = Study.opened(true_fit(draws=400, runs=crossed_runs(20, 20)))
     limited, free = [], []
     for threads in (1, 2):
         with threadpool_limits(threads, user_api="blas"):
-            limited.append(arrays(posterior_by_scale(tree)))
-            free.append(arrays(posterior_by_scale.__wrapped__(tree)))
+            limited.append(arrays(discrepancy_of(study).by_scale))
+            free.append(arrays(discrepancy_of.__wrapped__(study).by_scale))
     assert limited[0] == limited[1] == free[0] and len(free[0]) > 10**5
     if limited[0] == free[1]:
         pytest.skip("this BLAS gives the same bits on two threads")

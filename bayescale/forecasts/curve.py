@@ -1,0 +1,153 @@
+"""Draws of the loss curve beyond the runs: law, what the runs say of its error, what they leave open, and noise."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from scipy.special import logsumexp
+
+from bayescale.forecasts.discrepancy import coordinates, correlation
+from bayescale.forecasts.discrepancy_posterior import Discrepancy, log_law
+from bayescale.jobs.threads import one_blas_thread
+from bayescale.laws.scatter import FINEST
+from bayescale.study import Study
+
+BEYOND_DECADES = 0.2  # of compute beyond the largest run over which spread and optimism come in
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Draws of the law's curve at some points, and of the noise's sigma [draw].
+
+    The parameters of the law are drawn anew, from their posterior with the drift in the model; ``bend`` is what the
+    runs say of the law's error at a point (the drift's mean given them), ``drift`` what they leave open.
+    """
+
+    parts: Mapping[str, np.ndarray]  # "law", "bend", "drift" [draw, point]
+    sigma: np.ndarray
+    apart: bool  # see sample_curve
+
+    @property
+    def log_loss(self) -> np.ndarray:
+        """Of the curve, without noise [draw, point]."""
+        return sum(self.parts.values())
+
+
+@one_blas_thread()
+def sample_curve(found: Discrepancy, points: xr.Dataset, rng: np.random.Generator, *, apart: bool = False) -> Curve:
+    """Draws of the log loss at ``points`` but for the noise, as many as the fit has.
+
+    Parameters
+    ----------
+    found : the posterior of a fit with its discrepancy
+    points : columns of the planned runs [point]
+    apart : every point for itself: what a call with that point alone and the same state of the generator would give.
+        The points then share their random numbers, and what they have in common beyond that is not drawn
+    """
+    study, prior, cells = found.study, found.prior, found.cells
+    draws = study.posterior.sizes["chain"] * study.posterior.sizes["draw"]
+    counts = _allot(draws, found.probabilities, rng)
+    new = coordinates(study, points)
+    seen_law, new_law = log_law(study, cells.inputs), log_law(study, study.inputs(points))
+    beyond = _beyond(study, points)
+    spread = 1 + beyond * (prior.spread - 1)
+    parts: dict[str, list[np.ndarray]] = {"law": [], "bend": [], "drift": [], "sigma": []}
+    for at, count in zip(found.by_scale, counts, strict=True):
+        if not count:
+            continue
+        chosen, times = np.unique(rng.choice(len(at.draws), count, p=at.weights), return_inverse=True)
+        z = at.draws[chosen]
+        variance = np.exp(2 * at.log_scale)
+        across = variance * correlation(cells.where, new, prior.length)  # [cell, point]
+        residual = cells.log_loss - seen_law(z)  # [chosen, cell]
+        solved = at.covariance.solve(across)
+        if apart:
+            sd = np.sqrt(np.maximum(variance - (across * solved).sum(axis=0), 0.0))
+            open_drift = rng.standard_normal((count, 1)) * sd
+        else:
+            left = variance * correlation(new, new, prior.length) - across.T @ solved
+            values, vectors = np.linalg.eigh((left + left.T) / 2)
+            root = vectors * np.sqrt(np.maximum(values, 0.0))
+            sd = np.sqrt((root**2).sum(axis=1))
+            open_drift = rng.standard_normal((count, len(sd))) @ root.T
+        parts["law"].append(new_law(z)[times])
+        parts["bend"].append((residual @ solved)[times])
+        parts["drift"].append(spread * (open_drift - beyond * prior.optimism * sd))
+        parts["sigma"].append(at.sigma * np.exp(at.log_sigma_sd * rng.standard_normal(count)))
+    order = rng.permutation(draws)  # the grid's order must not show in chains and draws
+    joined = {name: np.concatenate(part)[order] for name, part in parts.items()}
+    sigma = joined.pop("sigma")
+    return Curve(joined, sigma, apart)
+
+
+@one_blas_thread()
+def expected_log_loss(found: Discrepancy, points: xr.Dataset) -> np.ndarray:
+    """Posterior mean of the log loss at ``points`` [point]: law and bend, by the weights of all importance draws.
+
+    What the runs leave open of the drift has mean zero; its average sign (``optimism``) is left out: it was learnt from
+    larger runs, not from other splits of one budget. Parameters are those of :func:`sample_curve`.
+    """
+    study, cells = found.study, found.cells
+    seen_law, new_law = log_law(study, cells.inputs), log_law(study, study.inputs(points))
+    apart = correlation(cells.where, coordinates(study, points), found.prior.length)
+    mean = np.zeros(points.sizes["point"])
+    for at, probability in zip(found.by_scale, found.probabilities, strict=True):
+        residual = cells.log_loss - at.weights @ seen_law(at.draws)
+        bend = at.covariance.solve(residual[:, None])[:, 0] @ (np.exp(2 * at.log_scale) * apart)
+        mean += probability * (at.weights @ new_law(at.draws) + bend)
+    return mean
+
+
+def _beyond(study: Study, points: xr.Dataset) -> np.ndarray:
+    """0 where compute is inside the runs, 1 from BEYOND_DECADES past the largest [point].
+
+    What ``spread`` and ``optimism`` say was learnt from larger runs forecast from smaller ones, with laws of N and D.
+    They do not speak of points among the runs, nor of laws of one size, whose curves end on plateaus.
+    """
+    if not {"N", "D"} <= set(study.law.inputs):
+        return np.zeros(points.sizes["point"])
+    decades = np.log10(points["compute"].values / study.largest_compute)
+    return np.clip(decades / BEYOND_DECADES, 0.0, 1.0)
+
+
+def _allot(total: int, weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """How many of ``total`` draws each weight gets: systematic resampling."""
+    edges = np.floor(np.cumsum(weights) * total + rng.uniform()).astype(int)
+    edges[-1] = total
+    return np.diff(np.minimum(edges, total), prepend=0)
+
+
+# ---- with noise -----------------------------------------------------------------------------------------------------
+
+
+def with_noise(study: Study, points: xr.Dataset, curve: Curve, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """The parts of a curve and, drawn here, the ``noise`` of new runs [draw, point]; their sum is the log loss."""
+    scale = _scale(study, points, curve)
+    if curve.apart:
+        noise = scale * study.scatter.sample_noise(np.ones((len(scale), 1)), study.draws, rng)
+    else:
+        noise = study.scatter.sample_noise(scale, study.draws, rng)
+    return dict(curve.parts) | {"noise": noise}
+
+
+@one_blas_thread()
+def log_predictive_density(study: Study, points: xr.Dataset, log_loss: np.ndarray, curve: Curve) -> np.ndarray:
+    """log p(log loss of a new run | the runs of the fit), each point by itself [point].
+
+    The mean over draws of law, bend and drift of the noise's density around them: nothing is smoothed.
+
+    Parameters
+    ----------
+    points, log_loss : columns of the new runs, and what they showed, each [point]
+    curve : what :func:`sample_curve` drew at these points
+    """
+    scale = _scale(study, points, curve)
+    density = study.scatter.log_density_of(log_loss - curve.log_loss, scale, study.draws)
+    return logsumexp(density, axis=0) - np.log(len(density))
+
+
+def _scale(study: Study, points: xr.Dataset, curve: Curve) -> np.ndarray:
+    """Scale of the noise of new runs [draw, point]."""
+    # sigma is the whole scale here, FINEST included
+    return study.scatter.scale_at(study.covariate(points), study.draws | {"sigma": curve.sigma[:, None]}) - FINEST

@@ -1,0 +1,188 @@
+"""How far a law may be wrong beyond the data: the discrepancy, as a Gaussian process of the log loss.
+
+A law is a smooth surface of few parameters; real losses bend away from it, by an error that is shared by all the larger
+runs of a study and grows with the distance from the runs that were seen. So the loss of a new run is
+
+    log loss(x) = log L(x; parameters) + drift(x) + noise,     x = log10 of the law's inputs (N, D)
+
+with drift a Gaussian process of mean zero, scale ``s`` and Matern-3/2 correlation over ``x``. Runs that were seen pin
+it down: it is small inside the data and opens with the distance in log N and log D beyond them. Its scale has a prior
+learnt from real studies and is updated by the user's own runs: where they bend away from the law, the band is wide;
+where a hundred clean runs follow it, the band is narrow. Its posterior is in ``discrepancy_posterior.py``, forecasts
+with it in ``curve.py``.
+"""
+
+import functools
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from scipy.linalg.lapack import dtrtri
+
+from bayescale.laws.law import Law, column
+from bayescale.study import Study
+
+MAX_CELLS = 5000  # more runs than this are pooled into as many small cells of log N x log D
+MAX_CENTRES = 300  # the drift's basis is built on at most this many places: its cost grows with their cube
+EIGENVALUE_MIN = 1e-6  # of the drift's correlation, relative to the largest; smaller ones were seen to change nothing
+
+
+@dataclass(frozen=True)
+class DriftPrior:
+    """What is known of drifts before seeing the user's runs; the shipped one is ``drift.toml``."""
+
+    length: float  # decades
+    log_scale: float
+    log_scale_sd: float
+    spread: float  # how far drifts go beyond the data, relative to what their wiggles inside the data promise
+    optimism: float  # conditional sd by which real losses end below the forecast, on average
+
+    def log_density(self, log_scales: np.ndarray) -> np.ndarray:
+        return -0.5 * ((log_scales - self.log_scale) / self.log_scale_sd) ** 2
+
+
+@functools.cache
+def shipped_prior() -> DriftPrior:
+    with open(Path(__file__).parent / "drift.toml", "rb") as file:
+        return DriftPrior(**tomllib.load(file))
+
+
+def has_drift(law: Law) -> bool:
+    """Whether drifts of such laws have been studied: those of a loss; nothing is known of accuracies and the like."""
+    return law.observed.column == "loss" and law.observed.scale == "log"
+
+
+def coordinates(study: Study, points: xr.Dataset) -> np.ndarray:
+    """Where runs or points lie [row, input]: log10 of each input of the law, or itself.
+
+    Itself where the runs are not all above 0, or the law's published range starts at 0 (a sparsity): the runs and the
+    law decide, never the points. A point at 0 or below then counts as a thousandth of the smallest run.
+    """
+    values = []
+    for symbol in study.law.inputs:
+        x, seen = points[column(symbol)].values, study.runs[column(symbol)].values
+        logarithmic = seen.min() > 0 and study.law.range.get(symbol, (1.0, 1.0))[0] > 0
+        values.append(np.log10(np.maximum(x, 1e-3 * seen.min())) if logarithmic else x)
+    return np.stack(values, axis=1)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The runs as the drift sees them, pooled where there are many: inputs, where they lie, log loss, noise."""
+
+    inputs: Mapping[str, np.ndarray]  # symbol -> [cell]
+    where: np.ndarray  # coordinates of the inputs [cell, input]
+    log_loss: np.ndarray  # [cell]
+    variance: np.ndarray  # of the noise, in units of sigma**2 [cell]
+
+
+def cells_of(study: Study) -> Cells:
+    """The runs of a fit; beyond MAX_CELLS they are pooled into cells small enough for the law to be linear in them."""
+    inputs, where, log_loss = study.inputs(), coordinates(study, study.runs), study.seen.values
+    tilt = float(study.posterior["tilt"].median())
+    spread = np.exp(2 * tilt * study.covariate())
+    if len(log_loss) <= MAX_CELLS:
+        return Cells(inputs, where, log_loss, spread)
+    index = _cell_index(where, MAX_CELLS)
+    weight = 1 / spread
+    total = np.bincount(index, weight)
+
+    def pooled(values: np.ndarray) -> np.ndarray:
+        return np.bincount(index, weight * values) / total
+
+    centre = np.stack([pooled(where[:, i]) for i in range(where.shape[1])], axis=1)
+    # on the scale of the coordinates, so that a cell of runs in N x D lies at their geometric mean
+    pooled_inputs = {
+        symbol: pooled(values) if np.array_equal(where[:, i], values) else 10 ** centre[:, i]
+        for i, (symbol, values) in enumerate(inputs.items())
+    }
+    return Cells(pooled_inputs, centre, pooled(log_loss), 1 / total)
+
+
+def _cell_index(where: np.ndarray, most: int) -> np.ndarray:
+    """The cell of every row of ``where`` in the finest grid of at most ``most`` occupied cells."""
+    step = 0.01
+    while True:
+        index = np.zeros(len(where), dtype=np.int64)
+        for steps in np.round(where / step).T:
+            # column after column as whole numbers: rows of several numbers are sorted a hundred times as slowly
+            _, place = np.unique(steps, return_inverse=True)
+            _, index = np.unique(index * (place.max() + 1) + place, return_inverse=True)
+        if index.max() < most:
+            return index
+        step *= 1.25
+
+
+def correlation(a: np.ndarray, b: np.ndarray, length: float) -> np.ndarray:
+    """Matern-3/2 over the distance in decades, the same in every input."""
+    distance = np.sqrt(((a[:, None, :] - b[None, :, :]) ** 2).sum(axis=2))
+    r = np.sqrt(3.0) * distance / length
+    return (1 + r) * np.exp(-r)
+
+
+def basis_of(where: np.ndarray, length: float) -> np.ndarray:
+    """Leading directions of the drift among the cells [cell, rank], so that basis @ basis.T is its correlation.
+
+    They are eigenvectors of the correlation among at most MAX_CENTRES places, carried to the cells (Nystroem).
+    """
+    places = where
+    if len(where) > MAX_CENTRES:
+        index = _cell_index(where, MAX_CENTRES)
+        count = np.bincount(index)
+        places = np.stack([np.bincount(index, where[:, i]) / count for i in range(where.shape[1])], axis=1)
+    values, vectors = np.linalg.eigh(correlation(places, places, length))
+    kept = values > EIGENVALUE_MIN * values[-1]
+    return correlation(where, places, length) @ (vectors[:, kept] / np.sqrt(values[kept]))
+
+
+@dataclass(frozen=True)
+class Covariance:
+    """drift + noise of the cells, basis @ basis.T + diag(noise), by its inverse: diag(1/noise) - whitener.T @ whitener.
+
+    (Woodbury's identity; the whitener is the inverse of a Cholesky factor of 1 + basis.T @ diag(1/noise) @ basis, times
+    basis.T @ diag(1/noise).)
+    """
+
+    noise: np.ndarray  # variance [cell]
+    whitener: np.ndarray  # [rank, cell]
+    half_log_determinant: float
+
+    @classmethod
+    def of(cls, basis: np.ndarray, noise: np.ndarray) -> "Covariance":
+        weighted = (basis / noise[:, None]).T
+        inner = np.linalg.cholesky(np.eye(basis.shape[1]) + weighted @ basis)
+        # LAPACK's, without the checks of scipy.linalg; the inverse and a product are quicker than solving for as many
+        inverse, status = dtrtri(inner.T, lower=0)
+        if status:
+            raise np.linalg.LinAlgError("singular covariance")
+        return cls(noise, inverse.T @ weighted, float(np.log(np.diag(inner)).sum() + 0.5 * np.log(noise).sum()))
+
+    def solve(self, vectors: np.ndarray) -> np.ndarray:
+        """covariance**-1 @ vectors [cell, k]."""
+        return vectors / self.noise[:, None] - self.whitener.T @ (self.whitener @ vectors)
+
+    def squares(self, vectors: np.ndarray) -> np.ndarray:
+        """v.T @ covariance**-1 @ v of every column of ``vectors`` [cell, k]."""
+        return (1 / self.noise) @ vectors**2 - ((self.whitener @ vectors) ** 2).sum(axis=0)
+
+    def inverse_diagonal(self) -> np.ndarray:
+        return 1 / self.noise - (self.whitener**2).sum(axis=0)
+
+    def log_density(self, residual: np.ndarray) -> float:
+        """Of residuals [cell] with this covariance, up to a constant."""
+        return -0.5 * float(self.squares(residual[:, None])[0]) - self.half_log_determinant
+
+    def curvature(self, residual: np.ndarray) -> float:
+        """Minus the second derivative of :meth:`log_density` by the logarithm of the noise's sd, all cells' together.
+
+        With K the covariance, N the noise and a = K**-1 r:  4 (N a).T K**-1 (N a) - 2 a.T N a
+        + 2 tr(K**-1 N) - 2 tr((K**-1 N)**2), where K**-1 N = 1 - W.T W N, of which the traces follow.
+        """
+        solved = self.solve(residual[:, None])[:, 0]
+        pulled = self.noise * solved
+        inner = (self.whitener * self.noise) @ self.whitener.T
+        traces = 2 * (np.trace(inner) - (inner**2).sum())
+        return float(4 * self.squares(pulled[:, None])[0] - 2 * solved @ pulled + traces)
