@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from bayescale.errors import FitError
-from bayescale.evidence.sensitivity import FARTHEST, standardise
+from bayescale.evidence.sensitivity import FARTHEST
 from bayescale.field import number_text
 from bayescale.fitting.diagnostics import diagnostics
 from bayescale.fitting.doors import opened_fit, opened_result, what_is
@@ -149,10 +149,10 @@ def _savage_dickey(prior, draws: np.ndarray, value: float) -> tuple[float, float
     """
     from scipy.stats import gaussian_kde, norm
 
-    z0 = float(standardise(prior, value))
+    z0 = float(to_normal(prior, value, FARTHEST, 20_001))
     if abs(z0) >= FARTHEST * 0.999:  # an edge of the support, or beyond it
         return float("nan"), float("nan"), False
-    z = np.asarray(standardise(prior, draws))
+    z = np.asarray(to_normal(prior, draws, FARTHEST, 20_001))
     low, high = np.quantile(z, [TAIL, 1 - TAIL])
     bound = not low <= z0 <= high
     at = min(max(z0, low), high)
