@@ -12,6 +12,7 @@ from bayescale.evidence.sensitivity import FARTHEST
 from bayescale.field import number_text
 from bayescale.fitting.diagnostics import diagnostics
 from bayescale.fitting.doors import opened_fit, opened_result, what_is
+from bayescale.laws.priors import to_normal
 from bayescale.study import law_of
 
 TAIL = 0.002  # of the draws on either side: a value beyond them is too far out for a density estimate
