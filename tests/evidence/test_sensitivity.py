@@ -50,7 +50,7 @@ def test_every_prior_is_a_standard_normal_there(rng):
 def test_power_scaled_posterior_of_a_normal_mean(rng):
     """Prior N(0, 1), likelihood N(1, .5): with the prior to the power p the mean is 4 / (4 + p)."""
     draws = xr.DataArray((4 / 5 + rng.standard_normal(8000) / np.sqrt(5)).reshape(4, 2000), dims=("chain", "draw"))
-    density = log_prior(Prior("Normal", {"mu": 0.0, "sigma": 1.0}), draws)
+    density = draws.copy(data=log_prior(Prior("Normal", {"mu": 0.0, "sigma": 1.0}), draws.values))
     for power in (0.5, 2.0):
         weights = sensitivity._powered(density, power)
         assert sensitivity._weighted_median(draws, weights) == pytest.approx(4 / (4 + power), abs=0.02)
