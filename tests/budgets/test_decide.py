@@ -18,6 +18,8 @@ from bayescale.budgets.surface import loss_at
 from bayescale.display.plots_split import plot_regret
 from bayescale.display.show import show
 from bayescale.errors import FitError
+from bayescale.forecasts.discrepancy import cells_of, shipped_prior
+from bayescale.forecasts.discrepancy_posterior import Discrepancy
 from bayescale.study import Study
 
 BUDGETS = [1e21, 1e23]
@@ -139,15 +141,16 @@ def test_regret_of_a_symmetric_law_by_closed_form(make_fit, crossed_runs):
 @pytest.mark.parametrize("error", [0.0, 0.3, -0.5])
 def test_the_centre_of_the_exchange_is_how_far_the_drift_moves_the_least(error, true_fit, monkeypatch):
     """Where the runs say law(N e^-x, D e^x) it is x, though half of the draws have their best split elsewhere."""
-    fit = true_fit(draws=200, spread=0.3)
-    problem, _ = problem_of(fit)
+    study = Study.opened(true_fit(draws=200, spread=0.3))
+    problem, _ = problem_of(study)
 
-    def moved(fit, points, by_scale):
+    def moved(_, points):
         N, D = (points[name].values[None, :] for name in ("params", "tokens"))
         return np.log(loss_at(problem.surface, N * np.exp(-error), D * np.exp(error))).mean(axis=0)
 
     monkeypatch.setattr(exchange, "expected_log_loss", moved)
-    found = exchange.exchange_centres(fit, problem, {}, np.array([1e21, 1e22]), [])
+    nothing = Discrepancy(study, shipped_prior(), cells_of(study), ())
+    found = exchange.exchange_centres(nothing, problem, {}, np.array([1e21, 1e22]))
     np.testing.assert_allclose(found, error, atol=1e-6)  # by whole steps of its grid: the parabola is the same
 
 
