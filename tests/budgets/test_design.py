@@ -9,6 +9,7 @@ from bayescale.budgets.design import _scatter, next_run
 from bayescale.budgets.screening import Beliefs, covariance, expected_width, greedy_plan, screen
 from bayescale.errors import FitError
 from bayescale.forecasts.forecast import planned_runs
+from bayescale.study import Study
 
 AIM = {"params": 70e9, "tokens": 1.4e12}
 pytestmark = pytest.mark.usefixtures("drift_once")
@@ -69,7 +70,8 @@ def test_the_draw_behind_an_outcome_is_left_out():
 
 def test_noise_of_heavy_tails_tells_less_by_its_fisher_information(true_fit):
     normal, heavy = (
-        true_fit(draws=8, noise=noise, scatter={"sigma": 0.003, "nu_minus_2": 1.0}) for noise in ("normal", "student_t")
+        Study.opened(true_fit(draws=8, noise=noise, scatter={"sigma": 0.003, "nu_minus_2": 1.0}))
+        for noise in ("normal", "student_t")
     )
     points = planned_runs(normal, [1e10, 1e11], [1e12, 1e12], {})
     information = stats.t(3).expect(lambda x: (4 * x / (3 + x**2)) ** 2)  # of the squared slope of its log density
