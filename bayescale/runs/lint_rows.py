@@ -225,11 +225,6 @@ def _apart(seen: Seen, surface: Surface, codes: np.ndarray, level: float) -> tup
     return None if p > level or left > SCATTER_LEFT_MAX or np.ptp(offsets) < GROUP_APART else (offsets, left)
 
 
-def p_of_offsets(seen: Seen, surface: Surface, codes: np.ndarray) -> float:
-    """How often groups by lot would have offsets as far apart as these."""
-    return offsets_of(seen, surface, codes)[0]
-
-
 def offsets_of(seen: Seen, surface: Surface, codes: np.ndarray) -> tuple[float, float, np.ndarray]:
     """p of the F test of offsets of groups, the share of the scatter that they leave, and the offsets [group]."""
     from scipy.special import fdtrc

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from bayescale.runs.lint import check_runs
-from bayescale.runs.lint_rows import p_of_offsets
+from bayescale.runs.lint_rows import offsets_of
 from bayescale.runs.lint_values import Note
 from bayescale.runs.read import read_runs
 from bayescale.runs.smooth import far_off, off_diagonal, seen_by, spread_of_ratio, surface_through
@@ -257,7 +257,7 @@ def test_groups_by_lot_are_told_apart_as_rarely_as_is_said(rng):
     surface, found = surface_through(seen), 0
     for _ in range(tables):
         codes_by_lot = rng.integers(3, size=seen.number)
-        with_any = p_of_offsets(seen, surface, codes_by_lot)
+        with_any = offsets_of(seen, surface, codes_by_lot)[0]
         found += with_any < 0.02
     assert found / tables == pytest.approx(0.02, abs=4 * np.sqrt(0.02 * 0.98 / tables))
 
