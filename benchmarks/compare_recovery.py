@@ -17,7 +17,6 @@ import pandas as pd
 
 import bayescale
 from bayescale.evidence.compare import compare, fit_laws
-from bayescale.evidence.verdict import comparison_table
 
 BROKEN = Path(__file__).parent / "laws" / "broken.toml"
 LAWS = ("chinchilla", "kaplan", "coupled", str(BROKEN))
@@ -59,7 +58,7 @@ def one_set(truth: str, number: int) -> dict:
     scatter = rng.uniform(0.002, 0.008)
     loss = true_loss(truth, N, D, rng) * np.exp(scatter * rng.standard_t(5, N.size))
     runs = bayescale.read_runs({"params": N, "tokens": D, "loss": loss})
-    table = comparison_table(compare(fit_laws(runs, LAWS, draws=500, seed=number)))
+    table = bayescale.read(compare(fit_laws(runs, LAWS, draws=500, seed=number))).frame.set_index("law")
     row = table.loc[truth]
     return {
         "truth": truth,

@@ -30,8 +30,8 @@ def main() -> None:
         )
         each = zip(LAWS, [cpu, *marks], marks, strict=False)
         print("  " + ", ".join(f"{law} {end - start:.1f}" for law, start, end in each), flush=True)
-    print(bayescale.comparison_table(result).to_string())
-    print(bayescale.comparison_verdict(result))
+    print(bayescale.read(result).frame.to_string())
+    print(" ".join(bayescale.read(result).says))
 
 
 if __name__ == "__main__":

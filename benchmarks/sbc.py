@@ -90,10 +90,10 @@ def main() -> None:
         if given.simulations is not None:
             options["simulations"] = given.simulations
         result = bayescale.calibrate(name, posterior=example_runs(name) if near else None, **options)
-        table = bayescale.calibration_table(result)
+        table = bayescale.read(result).frame
         rows.append(table.assign(law=name, parameters=result.attrs["truths"]))
         print(line(result, table), flush=True)
-        for warning in bayescale.calibration_warnings(result):
+        for warning in bayescale.read(result).warnings:
             print(f"    {warning}", flush=True)
     whole = pd.concat(rows)
     print(f"{len(whole)} tests, smallest p {whole.p.min():.2g}; outside their law's band: {(~whole.inside).sum()}")

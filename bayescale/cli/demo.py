@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import xarray as xr
 
 from bayescale.budgets.allocate import allocate
@@ -16,7 +15,8 @@ from bayescale.display.plots_loss import plot_forecast
 from bayescale.display.plots_trust import plot_calibration
 from bayescale.display.report import report, save_report
 from bayescale.errors import FileError
-from bayescale.evidence.backtest import backtest, backtest_statement, backtest_table
+from bayescale.evidence.backtest import backtest
+from bayescale.evidence.backtest import read as read_backtest
 from bayescale.fitting.diagnostics import fit_summary
 from bayescale.fitting.fit import fit
 from bayescale.fitting.store import save_fit
@@ -36,9 +36,8 @@ class Demo:
     fitted: int
     forecasts: Reading
     allocation: Reading
-    backtest: pd.DataFrame
+    backtest: Reading
     verdict: str
-    statement: str
     warnings: list[str]
     files: list[Path]
     summary: dict[str, Any]
@@ -74,6 +73,7 @@ def run_demo(
         split = read_allocation(allocate(tree, BUDGET, seed=seed))
     with step("backtest: forecasting the fitted runs' own larger half"):
         tested = backtest(small, seed=seed, horizon=1.0)
+        scores = read_backtest(tested)
     with step("drawing, and writing the report"):
         farthest = large.isel(run=int(large["compute"].values.argmax()))
         planned = {name: float(farthest[name]) for name in ("params", "tokens")}
@@ -82,7 +82,7 @@ def run_demo(
             save_fit(tree, folder / "fit.nc"),
             write_table(table, folder / "forecasts.csv"),
             write_table(split.frame, folder / "allocation.csv"),
-            write_table(backtest_table(tested), folder / "backtest.csv"),
+            write_table(scores.frame, folder / "backtest.csv"),
             save_figure(plot_forecast(tree, predicted, large["loss"].values), folder / "forecast.png"),
             save_figure(plot_calibration(tested), folder / "backtest.png"),
             save_report(page, folder / "report.html"),
@@ -99,9 +99,8 @@ def run_demo(
         fitted=small.sizes["run"],
         forecasts=shown,
         allocation=split,
-        backtest=backtest_table(tested),
+        backtest=scores,
         verdict=verdict,
-        statement=backtest_statement(tested),
         warnings=list(dict.fromkeys([*reading.warnings, *split.warnings])),
         files=files,
         summary={
@@ -109,7 +108,7 @@ def run_demo(
             "forecast": read_forecast(predicted).to_dict(),
             "measured": large["loss"].values.tolist(),
             "allocation": split.to_dict(),
-            "backtest": backtest_table(tested).to_dict("records"),
+            "backtest": scores.to_dict()["backtest"],
             "verdict": verdict,
             "files": [str(path) for path in files],
         },

@@ -1,7 +1,8 @@
 """Commands about evidence: backtest, calibrate, compare."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,20 +24,14 @@ from bayescale.cli.arguments import (
     numbers,
     runs_given,
 )
-from bayescale.display.tables import backtest_cells, calibration_cells
-from bayescale.display.terminal import (
-    print_comparison,
-    print_json,
-    print_read,
-    print_readings,
-    print_table,
-    print_warnings,
-    progress_bar,
-    say,
-    working,
-)
+from bayescale.display.terminal import print_answer, print_json, print_readings, progress_bar, working
 from bayescale.errors import InputError
 from bayescale.laws.law import DEFAULT_LAW
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from bayescale.reading import Reading
 
 
 def backtest(
@@ -63,10 +58,8 @@ def backtest(
     check_output(figure, "backtest.png", runs)
     data = runs_given(runs, column, unit, [load_law(name) for name in law or [DEFAULT_LAW]])
     from bayescale.evidence.backtest import backtest as run_backtest
-    from bayescale.evidence.backtest import backtest_failures, backtest_statement, backtest_table
+    from bayescale.evidence.backtest import read
     from bayescale.jobs.executors import open_executor
-    from bayescale.jobs.files import write_table
-    from bayescale.runs.read import read_text
 
     with (
         open_executor(executor_given(workers, scheduler)) as executor,
@@ -74,22 +67,12 @@ def backtest(
     ):
         options = {"horizon": horizon, "seed": seed, "folder": resume}
         result = run_backtest(data, law, **options, executor=executor, progress=step)
-    table, statement = backtest_table(result), backtest_statement(result)
-    if output is not None:
-        write_table(table, output)
     if figure is not None:
         from bayescale.display.figures import save_figure
         from bayescale.display.plots_trust import plot_calibration
 
         save_figure(plot_calibration(result), figure)
-    if as_json:
-        failed = {name: backtest_failures(result, name) for name in map(str, result["law"].values)}
-        read = read_text(data.attrs)
-        print_json({"read": read, "backtest": table.to_dict("records"), "statement": statement, "failed": failed})
-    elif not quiet:
-        print_read(data.attrs)
-        print_table(backtest_cells(table))
-        say(statement)
+    print_answer(read(result), as_json, quiet, output)
 
 
 def calibrate(
@@ -131,14 +114,8 @@ def calibrate(
         if source is not None
     }
     from bayescale.evidence.calibrate import calibrate as run_calibration  # 'calibrate' is this command
-    from bayescale.evidence.calibration import (
-        calibration_statement,
-        calibration_summary,
-        calibration_table,
-        calibration_warnings,
-    )
+    from bayescale.evidence.calibration import read
     from bayescale.jobs.executors import open_executor
-    from bayescale.jobs.files import write_table
 
     with (
         open_executor(executor_given(workers, scheduler)) as executor,
@@ -147,20 +124,12 @@ def calibrate(
         options = {"noise": noise, "simulations": simulations, "draws": draws, "once": once}
         options |= {"seed": seed, "folder": resume}
         result = run_calibration(chosen, **given, **options, executor=executor, progress=step)
-    table = calibration_table(result)
-    if output is not None:
-        write_table(table, output)
     if figure is not None:
         from bayescale.display.figures import save_figure
         from bayescale.display.plots_trust import plot_ranks
 
         save_figure(plot_ranks(result), figure)
-    if as_json:
-        print_json(calibration_summary(result))
-    elif not quiet:
-        print_table(calibration_cells(table))
-        say(calibration_statement(result))
-        print_warnings(calibration_warnings(result))
+    print_answer(read(result), as_json, quiet, output)
 
 
 def compare(
@@ -200,14 +169,13 @@ def compare(
     budgets = numbers("--compute", compute)
     chosen = laws_given(laws)
     data = runs_given(runs, column, unit, chosen)
-    from bayescale.budgets.allocate import read as read_allocation
-    from bayescale.evidence.average import average_allocation, average_forecast
     from bayescale.evidence.compare import compare as compare_fits  # 'compare' is this command
     from bayescale.evidence.compare import fit_laws
     from bayescale.evidence.nested import nested_questions
-    from bayescale.evidence.sensitivity import has_split, prior_sensitivity, sensitivity_summary
-    from bayescale.evidence.verdict import comparison_summary, comparison_table
-    from bayescale.forecasts.forecast import read as read_forecast
+    from bayescale.evidence.sensitivity import has_split, prior_sensitivity
+    from bayescale.evidence.sensitivity import read as read_sensitivity
+    from bayescale.evidence.verdict import driving_text
+    from bayescale.evidence.verdict import read as read_comparison
     from bayescale.jobs.executors import open_executor
     from bayescale.jobs.files import write_table
     from bayescale.runs.compute import definition_of
@@ -225,20 +193,33 @@ def compare(
     with working("asking what tells the laws apart", quiet or as_json):
         answers = [answer for name in fits for answer in nested_questions(fits[name], result)]
         known = has_split(law_of(best)) and not definition_of(best).doubt
-        sensitivity = prior_sensitivity(best) if known else None
-        weights, mixed, split = result["weight_forward"] if forward else None, None, None
-        if params:
-            mixed = read_forecast(average_forecast(fits, weights, *sizes, seed=seed))
-        if budgets:
-            split = read_allocation(average_allocation(fits, weights, budgets, seed=seed))
+        sensitive = read_sensitivity(prior_sensitivity(best)) if known else None
+        averages = _averages(fits, result, sizes, budgets, seed)
+    compared = read_comparison(result)
     if output is not None:
-        write_table(comparison_table(result).rename_axis("law").reset_index(), output)
+        write_table(compared.frame, output)
     if as_json:
-        summary = comparison_summary(result) | {"questions": [vars(answer) for answer in answers]}
-        summary["sensitivity"] = None if sensitivity is None else sensitivity_summary(best, sensitivity)
-        averages = {"forecast": mixed, "allocation": split}
-        print_json(summary | {name: None if one is None else one.to_dict() for name, one in averages.items()})
+        parts = {"sensitivity": sensitive} | averages
+        summary = compared.to_dict() | {"questions": [vars(answer) for answer in answers]}
+        print_json(summary | {name: None if one is None else one.to_dict() for name, one in parts.items()})
     elif not quiet:
-        print_read(data.attrs)
-        print_comparison(result, answers, sensitivity)
-        print_readings(*(one for one in (mixed, split) if one is not None))
+        said = (*compared.says, driving_text(result), *(answer.says for answer in answers))
+        moved = () if sensitive is None else tuple(f"law '{best.attrs['law']}': {text}" for text in sensitive.warnings)
+        compared = replace(compared, says=said, warnings=(*moved, *compared.warnings))
+        print_readings(compared, *(one for one in averages.values() if one is not None))
+
+
+def _averages(
+    fits: "dict[str, xr.DataTree]", result: "xr.Dataset", sizes: list[Any], budgets: list[float], seed: int
+) -> "dict[str, Reading | None]":
+    """Averages of the laws that were asked for: a forecast of sizes, an allocation of budgets."""
+    from bayescale.budgets.allocate import read as read_allocation
+    from bayescale.evidence.average import average_allocation, average_forecast
+    from bayescale.forecasts.forecast import read as read_forecast
+
+    found: dict[str, Reading | None] = {"forecast": None, "allocation": None}
+    if sizes[0]:
+        found["forecast"] = read_forecast(average_forecast(fits, result["weight_forward"], *sizes, seed=seed))
+    if budgets:
+        found["allocation"] = read_allocation(average_allocation(fits, result["weight_forward"], budgets, seed=seed))
+    return found

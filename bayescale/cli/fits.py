@@ -20,8 +20,7 @@ from bayescale.cli.arguments import (
     number,
     runs_given,
 )
-from bayescale.display.tables import reproduction_cells
-from bayescale.display.terminal import print_fit, print_json, print_read, print_table, print_warnings, say, working
+from bayescale.display.terminal import print_answer, print_fit, print_json, print_table, print_warnings, say, working
 from bayescale.errors import InputError
 from bayescale.field import number_text
 from bayescale.laws.law import DEFAULT_LAW
@@ -134,7 +133,7 @@ def reproduce(
     quiet: Quiet = False,
 ) -> None:
     """Make a fit again from its runs: same bits, same within Monte Carlo error (status 0), or not (status 1)."""
-    from bayescale.fitting.reproduce import REPRODUCED, reproduction_summary, reproduction_table
+    from bayescale.fitting.reproduce import REPRODUCED, read
     from bayescale.fitting.reproduce import reproduce as fit_again  # 'reproduce' is this command
     from bayescale.fitting.store import open_fit
     from bayescale.study import law_of
@@ -143,12 +142,6 @@ def reproduce(
     data = runs_given(runs, column, unit, law_of(opened))
     with working("fitting again", quiet or as_json):
         result = fit_again(opened, data, below=number("--below", below))
-    if as_json:
-        print_json(reproduction_summary(result))
-    elif not quiet:
-        print_read(data.attrs)
-        if result.sizes["quantity"]:
-            print_table(reproduction_cells(reproduction_table(result)))
-        say(result.attrs["statement"])
+    print_answer(read(result), as_json, quiet)
     if result.attrs["verdict"] not in REPRODUCED:
         raise typer.Exit(1)

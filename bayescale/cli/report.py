@@ -20,7 +20,6 @@ from bayescale.cli.arguments import (
     numbers,
 )
 from bayescale.display.table import table_of
-from bayescale.display.tables import backtest_cells
 from bayescale.display.terminal import print_json, print_table, print_warnings, progress_bar, say, working
 
 
@@ -108,8 +107,8 @@ def demo(
         say(f"Fitted {result.fitted} runs below 1e22 FLOP with the law '{result.fit.attrs['law']}'.")
         print_table(table_of(result.forecasts))
         say(result.verdict)
-        print_table(backtest_cells(result.backtest))
-        say(result.statement)
+        print_table(table_of(result.backtest))
+        say("\n".join(result.backtest.says))
         print_table(table_of(result.allocation))
         print_warnings(result.warnings)
         say("Written: " + ", ".join(str(path) for path in result.files))

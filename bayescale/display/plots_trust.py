@@ -7,7 +7,7 @@ import xarray as xr
 
 from bayescale.display.figures import BAND, HORIZONS, LAW, POINT, TRUTH, WIDE, mark_doubt, style
 from bayescale.evidence.backtest import HORIZON_BINS
-from bayescale.evidence.calibration import LEVEL, calibration_table
+from bayescale.evidence.calibration import LEVEL, read
 from bayescale.evidence.ranks import rank_counts, simultaneous_band
 from bayescale.field import number_text
 from bayescale.fitting.diagnostics import diagnostics
@@ -130,12 +130,12 @@ def plot_ranks(result: xr.Dataset, *, level: float = LEVEL) -> "Figure":
     Parameters
     ----------
     result : what :func:`bayescale.calibrate` returns
-    level : as in :func:`bayescale.calibration_table`
+    level : as in :func:`bayescale.read`
     """
     import matplotlib.pyplot as plt
 
     result = opened_result(result, "calibrate")
-    most, table = result.attrs["most"], calibration_table(result, level=level)
+    most, table = result.attrs["most"], read(result, level=level).frame
     fitted = result["status"].values == "fitted"
     columns = min(4, len(table))
     count = -(-len(table) // columns)

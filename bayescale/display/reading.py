@@ -4,6 +4,8 @@ from typing import Any
 
 from bayescale.budgets import allocate, approaches, decide, design, landmarks, planning, target
 from bayescale.errors import FitError
+from bayescale.evidence import backtest, calibration, sensitivity, verdict
+from bayescale.fitting import reproduce
 from bayescale.fitting.doors import kind_of
 from bayescale.forecasts import forecast
 from bayescale.reading import Reading
@@ -19,9 +21,14 @@ READERS = {
     "landmarks": landmarks.read,
     "next_run": design.read,
     "plan_runs": planning.read,
+    "backtest": backtest.read,
+    "calibrate": calibration.read,
+    "compare": verdict.read,
+    "prior_sensitivity": sensitivity.read,
+    "reproduce": reproduce.read,
 }
 # what else a reading may be told, by kind
-OPTIONS = {"forecast": {"target"}}
+OPTIONS = {"forecast": {"target"}, "calibrate": {"level"}}
 
 
 def read(result: Any, **options: Any) -> Reading:
@@ -31,7 +38,8 @@ def read(result: Any, **options: Any) -> Reading:
     ----------
     result : what ``forecast``, ``allocate``, ``decide``, ``compare`` and their like return: whatever has the attribute
         ``kind``
-    options : of a forecast ``target``: also the probability to reach this loss
+    options : of a forecast ``target``: also the probability to reach this loss; of a calibration ``level``: how often
+        any quantity of a right machine may leave its band
 
     Returns
     -------

@@ -7,19 +7,27 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescale.evidence.backtest import backtest_statement, backtest_table
+from bayescale.display.table import table_of
+from bayescale.evidence.backtest import read as read_backtest
 from bayescale.evidence.loo import loo
 from bayescale.evidence.nested import nested_questions
-from bayescale.evidence.verdict import comparison_table, comparison_verdict, comparison_warnings
+from bayescale.evidence.verdict import read as read_comparison
 from bayescale.field import number_text, quantity_text
 from bayescale.fitting.diagnostics import ESS_MIN, PARETO_K_MAX, R_HAT_MAX, diagnostics, fit_summary
 from bayescale.laws.law import column
 from bayescale.laws.priors import quantile
+from bayescale.reading import Reading
 from bayescale.runs.loss_unit import from_nats
 from bayescale.runs.read import read_text
 from bayescale.study import Study
 
 Part = dict[str, Any]
+
+
+def part(reading: Reading) -> Part:
+    """The table of a reading, for the page."""
+    shown = table_of(reading)
+    return {"caption": shown.title, "header": shown.header, "rows": shown.rows, "notes": list(reading.says)}
 
 
 def law_part(study: Study, compared: xr.Dataset | None) -> Part:
@@ -55,26 +63,9 @@ def parameters_part(study: Study) -> Part:
 
 
 def comparison_part(compared: xr.Dataset) -> Part:
-    table = comparison_table(compared)
-    forward = "elpd_forward" in table
-    rows = []
-    for name, row in table.iterrows():
-        cells = [str(name) if row["converged"] else f"{name} (not converged)", f"{row['elpd']:.1f}"]
-        cells += [f"{row['elpd_diff']:.1f} ± {row['dse']:.1f}", f"{row['p']:.1f}", f"{row['pareto_k_max']:.2f}"]
-        cells += [f"{row['weight_loo']:.2f}"]
-        if forward:
-            far = ", far behind" if row["far_behind"] else ""
-            cells += [f"{row['elpd_forward']:.2f}", f"{row['weight_forward']:.2f}{far}"]
-        rows.append(cells)
-    header = ["law", "elpd LOO", "behind", "p LOO", "k max", "weight LOO"]
-    header += ["forward elpd", "weight forward"] if forward else []
-    return {
-        "caption": "Laws on the same runs; higher elpd is better",
-        "header": header,
-        "rows": rows,
-        "verdict": comparison_verdict(compared),
-        "notes": [text[:1].upper() + text[1:] + "." for text in comparison_warnings(compared)],
-    }
+    reading = read_comparison(compared)
+    warnings = [text[:1].upper() + text[1:] + "." for text in reading.warnings]
+    return part(reading) | {"verdict": " ".join(reading.says), "notes": warnings}
 
 
 def trust_part(study: Study) -> Part:
@@ -122,24 +113,8 @@ def trust_part(study: Study) -> Part:
 
 
 def backtest_part(tested: xr.Dataset) -> Part:
-    rows = [
-        [
-            f"{row['law']}: {row['from_decades']:g} to {row['to_decades']:g}",
-            f"{row['forecasts']:.0f} in {row['cuts']:.0f}",
-            *(f"{100 * row[f'cover{level}']:.0f}" for level in (50, 80, 90)),
-            f"{100 * row['bias']:+.2f}",
-            f"{100 * row['abs_error']:.2f}",
-            f"{100 * row['width90']:.1f}",
-        ]
-        for _, row in backtest_table(tested).iterrows()
-    ]
-    return {
-        "statement": backtest_statement(tested),
-        "caption": "These runs' larger ones, forecast from their smaller ones, by distance",
-        "header": ["law: decades beyond", "forecasts in cuts", "50 % band held [%]", "80 %", "90 %", "bias [%]",
-                   "error [%]", "width 90 % [%]"],
-        "rows": rows,
-    }  # fmt: skip
+    reading = read_backtest(tested)
+    return part(reading) | {"statement": " ".join(reading.says)}
 
 
 def data_part(study: Study) -> Part:

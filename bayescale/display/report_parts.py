@@ -11,17 +11,17 @@ from bayescale.budgets.approaches import approaches
 from bayescale.budgets.decide import read as read_decision
 from bayescale.budgets.landmarks import landmarks
 from bayescale.budgets.landmarks import read as read_landmarks
-from bayescale.display.table import band_text, size_band_text, table_of
+from bayescale.display.report_evidence import Part, part
+from bayescale.display.table import band_text, size_band_text
 from bayescale.errors import FitError
-from bayescale.evidence.sensitivity import has_split, prior_sensitivity, sensitivity_warnings
+from bayescale.evidence.sensitivity import has_split, prior_sensitivity
+from bayescale.evidence.sensitivity import read as read_sensitivity
 from bayescale.field import number_text, quantity_text, size_text, symbol
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.forecasts.forecast import FAR_DECADES
 from bayescale.forecasts.forecast import read as read_forecast
-from bayescale.reading import Reading
 from bayescale.study import Study
 
-Part = dict[str, Any]
 SPOKEN = {"params": "parameters"}
 SIGNS = {"stop": "✕", "care": "!", "fine": "✓"}
 WORTHLESS = {"too_few_runs", "units", "perplexity"}  # notes on the runs after which nothing on the page is worth much
@@ -84,7 +84,7 @@ def verdict(study: Study, splits, decision, forecasts, sensitive: Any) -> Part:
     if decision is not None:
         sentences += read_decision(decision).warnings
     if sensitive is not None and not report["collinear"]:
-        sentences += sensitivity_warnings(sensitive)
+        sentences += read_sensitivity(sensitive).warnings
     said = list(dict.fromkeys(sentence[:1].upper() + sentence[1:].rstrip(".") + "." for sentence in sentences))
     level = "stop" if stop else "care" if said else "fine"
     if level == "fine":
@@ -171,12 +171,6 @@ def forecast_part(forecasts, asked: Asked) -> Part:
         "rows": rows,
         "notes": notes,
     }
-
-
-def part(reading: Reading) -> Part:
-    """The table of a reading, for the page."""
-    shown = table_of(reading)
-    return {"caption": shown.title, "header": shown.header, "rows": shown.rows, "notes": list(reading.says)}
 
 
 def split_part(study: Study, asked: Asked, splits, decision) -> Part:

@@ -11,25 +11,17 @@ import xarray as xr
 from bayescale.display.reading import read
 from bayescale.display.table import Table, table, table_of
 from bayescale.display.tables import (
-    backtest_cells,
-    calibration_cells,
-    comparison_cells,
     fit_cells,
     fit_sentences,
     priors_cells,
-    reproduction_cells,
 )
-from bayescale.evidence.backtest import backtest_statement, backtest_table
-from bayescale.evidence.calibration import calibration_statement, calibration_table, calibration_warnings
-from bayescale.evidence.verdict import comparison_table, comparison_verdict, comparison_warnings
 from bayescale.field import number_text, size_text
 from bayescale.fitting.diagnostics import fit_summary
 from bayescale.fitting.doors import kind_of, opened_fit
-from bayescale.fitting.reproduce import reproduction_table
 from bayescale.laws.law_file import Law
 from bayescale.runs.lint import check_runs
 from bayescale.runs.loss_unit import UNITS, from_nats, loss_unit
-from bayescale.runs.read import read_text
+from bayescale.runs.read import read_said
 
 
 def show(result: Any, **options: Any) -> Table:
@@ -42,6 +34,10 @@ def show(result: Any, **options: Any) -> Table:
     ----------
     result : runs, a law, a fit, or a result that :func:`bayescale.read` takes
     options : as in :func:`bayescale.read`
+
+    Returns
+    -------
+    Table: ``title``, ``header``, ``rows``, ``notes`` and ``warnings``, all of them text.
 
     Raises
     ------
@@ -79,15 +75,9 @@ def _runs(runs: xr.Dataset) -> Table:
             ("column", "meaning", "smallest", "median", "largest"),
             rows,
         ),
-        notes=(*_read(runs), *(note.text for note in notes if note.severity != "warning")),
+        notes=(*read_said(runs.attrs), *(note.text for note in notes if note.severity != "warning")),
         warnings=tuple(note.text for note in notes if note.severity == "warning"),
     )
-
-
-def _read(result: xr.Dataset) -> tuple[str, ...]:
-    """Which columns a result rests on."""
-    text = read_text(result.attrs)
-    return (f"read: {text}",) if text else ()
 
 
 def _law(law: Law) -> Table:
@@ -103,39 +93,8 @@ def _fit(fit: xr.DataTree) -> Table:
     return replace(fit_cells(summary), notes=tuple(fit_sentences(summary)), warnings=tuple(summary["warnings"]))
 
 
-def _backtest(result: xr.Dataset) -> Table:
-    units = (
-        "Bias, error, width and scores are of log loss: 1 % is 1 % of the loss; distances are in decades of "
-        f"{result.attrs.get('size', 'compute')}."
-    )
-    return replace(backtest_cells(backtest_table(result)), notes=(*_read(result), backtest_statement(result), units))
-
-
-def _calibration(result: xr.Dataset) -> Table:
-    cells = calibration_cells(calibration_table(result))
-    return replace(cells, notes=(calibration_statement(result),), warnings=tuple(calibration_warnings(result)))
-
-
-def _comparison(result: xr.Dataset) -> Table:
-    cells = comparison_cells(comparison_table(result), runs=result.attrs["runs"], unit=result.attrs["unit"])
-    return replace(
-        cells, notes=(*_read(result), comparison_verdict(result)), warnings=tuple(comparison_warnings(result))
-    )
-
-
-def _reproduction(result: xr.Dataset) -> Table:
-    units = "Apart: in Monte Carlo errors, the largest of mean, median and both ends."
-    return replace(
-        reproduction_cells(reproduction_table(result)), notes=(*_read(result), result.attrs["statement"], units)
-    )
-
-
 SHOWN: dict[str, Callable[[Any], Table]] = {
     "runs": _runs,
     "law": _law,
     "fit": _fit,
-    "backtest": _backtest,
-    "calibrate": _calibration,
-    "compare": _comparison,
-    "reproduce": _reproduction,
 }

@@ -125,6 +125,10 @@ def number_band_text(row: Any, name: str, digits: int = 3) -> str:
     return f"{text} [{number_text(low, digits)}, {number_text(high, digits)}]" if low == low else text
 
 
+def _range(low: float, high: float, digits: int) -> str:
+    return f"{number_text(low, digits)} {'and more' if math.isinf(high) else f'to {number_text(high, digits)}'}"
+
+
 def _percents(row: Any, column: Column, decimals: float) -> str:
     shares = [100 * row[name] for name in (column.key, *column.also)]
     shares = shares if decimals == math.inf else [round(share, int(decimals)) for share in shares]
@@ -141,7 +145,11 @@ WRITERS: dict[str, Callable[[Any, Column], str]] = {
     "percent": lambda row, one: _percents(row, one, math.inf),
     "coarse percent": lambda row, one: _percents(row, one, 3),  # of a percent: what is less is nothing
     "share": lambda row, one: f"{100 * row[one.key]:.{one.digits}f} %",
-    "size": lambda row, one: size_text(row[one.key]),
+    "signed share": lambda row, one: f"{100 * row[one.key]:+.{one.digits}f} %",
+    "count in": lambda row, one: f"{row[one.key]:.0f} in {row[one.also[0]]:.0f}",
+    "with error": lambda row, one: f"{row[one.key]:.{one.digits}f} +- {row[one.also[0]]:.{one.digits}f}",
+    "range": lambda row, one: _range(row[one.key], row[one.also[0]], one.digits),
+    "size": lambda row, one: size_text(row[one.key], one.digits),
     "quantity": lambda row, one: quantity_text(one.key, row[one.key]),
     "decades": lambda row, one: f"{row[one.key]:.2f} dec",
     "band": lambda row, one: band_text(row, one.key, one.digits),

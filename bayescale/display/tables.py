@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bayescale.display.table import Table, number_band_text, table
+from bayescale.display.table import Table, table
 from bayescale.field import number_text
 from bayescale.laws.law import NO_SIZE
 
@@ -56,72 +56,6 @@ def fit_sentences(summary: Any) -> list[str]:
             "(a diagnosis after Bahri et al., not a claim)"
         )
     return sentences
-
-
-def reproduction_cells(frame: Any) -> Table:
-    """A fit and the one made again, from :func:`bayescale.reproduction_table`."""
-    rows = [
-        (row["quantity"], number_band_text(row, "then"), number_band_text(row, "now"), number_text(row["apart"], 2))
-        for _, row in frame.iterrows()
-    ]
-    return table("median and 90 % band", ("", "as it was", "made again", "apart"), rows)
-
-
-def backtest_cells(frame: Any) -> Table:
-    rows = [
-        (
-            row["law"],
-            f"{number_text(row['from_decades'], 6)} to {number_text(row['to_decades'], 6)}".replace(
-                "to inf", "and more"
-            ),
-            f"{row['forecasts']} in {row['cuts']}",
-            *(f"{100 * row[f'cover{level}']:.0f} %" for level in (50, 80, 90)),
-            f"{100 * row['bias']:+.2f} %",
-            f"{100 * row['abs_error']:.2f} %",
-            f"{100 * row['width90']:.1f} %",
-            f"{row['crps']:.4f}",
-            f"{row['interval_score90']:.4f}",
-        )
-        for _, row in frame.iterrows()
-    ]
-    header = ("law", "decades beyond", "forecasts in cuts", "50 %", "80 %", "90 %")
-    header += ("bias", "error", "width 90 %", "CRPS", "IS 90 %")
-    return table("Backtest: how often the bands held, by distance beyond the runs learnt from", header, rows)
-
-
-def calibration_cells(frame: Any) -> Table:
-    """Ranks of a calibration, from :func:`bayescale.calibration_table`."""
-    rows = [
-        (
-            row["quantity"],
-            row["kind"],
-            str(row["simulations"]),
-            number_text(row["p"], 2),
-            "yes" if row["inside"] else "NO",
-            *(f"{100 * row[f'cover{level}']:.1f} %" for level in (50, 80, 90)),
-        )
-        for row in frame.to_dict("records")
-    ]
-    header = ("quantity", "kind", "simulations", "p of ranks", "in band", "50 %", "80 %", "90 %")
-    return table("Ranks of the truth among posterior draws, and how often the posterior's bands held it", header, rows)
-
-
-def comparison_cells(frame: Any, *, runs: int, unit: str) -> Table:
-    """Laws side by side, from :func:`bayescale.comparison_table`; each ``unit`` was left out in turn."""
-    forward = "elpd_forward" in frame
-    header = ["law", "elpd LOO", "behind", "p LOO", "k max", "refits", "weight LOO"]
-    header += ["forward elpd", "forward CRPS"] if forward else []
-    header += ["weight forward"] if "weight_forward" in frame else []
-    rows = []
-    for name, row in frame.iterrows():
-        cells = [str(name) if row["converged"] else f"{name} (NOT CONVERGED)"]
-        cells += [f"{row['elpd']:.1f} +- {row['se']:.1f}", f"{row['elpd_diff']:.1f} +- {row['dse']:.1f}"]
-        cells += [f"{row['p']:.1f}", f"{row['pareto_k_max']:.2f}", f"{row['k_mended']:.0f}", f"{row['weight_loo']:.2f}"]
-        cells += [f"{row['elpd_forward']:.2f}", f"{row['crps_forward']:.4f}"] if forward else []
-        if "weight_forward" in frame:
-            cells.append(f"{row['weight_forward']:.2f}" + (", far behind" if row["far_behind"] else ""))
-        rows.append(cells)
-    return table(f"{runs} runs; each {unit} left out in turn; higher elpd is better", header, rows)
 
 
 def priors_cells(law: Any) -> Table:

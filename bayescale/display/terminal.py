@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bayescale.display.table import Table, table_of
-from bayescale.display.tables import comparison_cells, derived_cells, fit_cells, fit_sentences, priors_cells
+from bayescale.display.tables import derived_cells, fit_cells, fit_sentences, priors_cells
 from bayescale.field import number_text, printable, quantity_text
 from bayescale.jobs.files import write_table
 from bayescale.reading import Reading, plain
@@ -58,14 +58,6 @@ def print_warnings(warnings: Sequence[str]) -> None:
         say(f"warning: {warning}", file=sys.stderr)
 
 
-def print_loss_unit(about: Any) -> None:
-    """The unit of the losses of a result, where it is not the usual one."""
-    from bayescale.runs.loss_unit import loss_unit, unit_sentence
-
-    if loss_unit(about) != NATS:
-        say(unit_sentence(about))
-
-
 def print_table(table: Table) -> None:
     from rich.console import Console
     from rich.table import Table as RichTable
@@ -85,7 +77,8 @@ def print_readings(*readings: Reading) -> None:
     """Tables and sentences one after the other, then the warnings of all; nothing is said twice."""
     said: list[str] = []
     for reading in readings:
-        print_table(table_of(reading))
+        if len(reading.frame):
+            print_table(table_of(reading))
         for text in (*reading.says, *reading.notes):
             if text not in said:
                 say(text)
@@ -115,35 +108,6 @@ def print_fit(tree: Any) -> None:
     if summary["loss_unit"] != UNITS[NATS]:
         say(f"Losses asked for and shown are in {summary['loss_unit']}; parameters above that are losses are in nats.")
     print_warnings(summary["warnings"])
-
-
-def print_read(about: Mapping[str, Any]) -> None:
-    """What was read of the runs, from the attributes of a result made of them."""
-    from bayescale.runs.read import read_notes, read_text
-
-    if text := read_text(about):
-        say(f"read: {text}")
-    for note in read_notes(about):
-        say(f"note: {note}")
-
-
-def print_comparison(result: Any, answers: Sequence[Any], sensitivity: Any) -> None:
-    from bayescale.evidence.sensitivity import sensitivity_warnings
-    from bayescale.evidence.verdict import comparison_table, comparison_verdict, comparison_warnings, driving_runs
-
-    table = comparison_table(result)
-    print_table(comparison_cells(table, runs=result.attrs["runs"], unit=result.attrs["unit"]))
-    say(comparison_verdict(result))
-    drivers = driving_runs(result)
-    called = result.attrs["rows"] if result.attrs["unit"] == "run" else "group"
-    named = ", ".join(f"{called} {row.unit} ({row.d_elpd:+.1f})" for row in drivers.itertuples())
-    first, second = result["law"].values[:2]
-    say(f"Most of the difference between '{first}' and '{second}': {named}.")
-    for answer in answers:
-        say(answer.says)
-    if sensitivity is not None:
-        print_warnings([f"law '{first}': {text}" for text in sensitivity_warnings(sensitivity)])
-    print_warnings(comparison_warnings(result))
 
 
 def card(law: Any) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def average_forecast(
 
     Returns
     -------
-    DataTree like that of :func:`bayescale.forecast`, so that ``forecast_table`` and ``forecast_warnings`` work on it.
+    DataTree like that of :func:`bayescale.forecast`, so that :func:`bayescale.read` works on it.
     ``predictions`` has the coordinate ``law`` [chain, draw]: which law a draw comes from, for all points together, so
     that points near each other err together as in each forecast. ``predictions_constant_data`` has ``share_laws``
     beside the other shares: sum_k w_k (m_k - m)^2, m_k the medians of log loss, in units of that plus sum_k w_k v_k.

@@ -21,8 +21,9 @@ from bayescale.jobs.batch import Failure, digest, run_kept
 from bayescale.jobs.files import keep_text, kept_text
 from bayescale.jobs.versions import versions
 from bayescale.laws.law import DEFAULT_LAW, NO_SIZE, Law, column, load_law, size_column
+from bayescale.reading import Column, Reading
 from bayescale.runs.loss_unit import from_nats, loss_unit, to_nats
-from bayescale.runs.read import read_runs
+from bayescale.runs.read import read_runs, read_said, read_text
 
 LEVELS = (0.5, 0.8, 0.9)
 # upper edges of the rows of the table, in decades of compute beyond the runs learnt from
@@ -67,8 +68,7 @@ def backtest(
     Dataset [law, cut, run]: ``decades_beyond``, ``observed`` log loss, quantiles ``q05`` ... ``q95`` of the forecast
     log loss, ``pit``, ``crps`` and ``elpd`` (log predictive density), NaN where a run is not forecast at a cut;
     ``edge`` [cut] is the largest compute learnt from, ``learnt_from`` [cut] the number of runs; ``failed`` [law, cut]
-    says why nothing could be learnt at a cut, and is empty where it could. :func:`backtest_table` and
-    :func:`backtest_statement` sum it up.
+    says why nothing could be learnt at a cut, and is empty where it could. :func:`bayescale.read` sums it up.
 
     Raises
     ------
@@ -108,7 +108,8 @@ def backtest(
     dataset["failed"] = (("law", "cut"), failed.reshape(grid))
     below = [int((runs[size] <= edge).sum()) for edge in cuts]
     dataset["learnt_from"] = ("cut", below)
-    dataset.attrs = {"kind": "backtest", "source": runs.attrs["source"], "read": runs.attrs["read"], "size": size}
+    dataset.attrs = {"kind": "backtest", "size": size}
+    dataset.attrs |= {name: runs.attrs[name] for name in ("source", "read", "read_notes") if name in runs.attrs}
     dataset.attrs |= {"seed": seed, "horizon": horizon}
     return dataset
 
@@ -217,14 +218,49 @@ def _quantile_name(level: float) -> str:
     return f"q{round(100 * level):02d}"
 
 
-def backtest_table(result: xr.Dataset) -> pd.DataFrame:
-    """A backtest summed up, a row a law and range of decades beyond the runs learnt from.
+def backtest_failures(result: xr.Dataset, law: str) -> list[str]:
+    """Why nothing could be learnt with a law, at the cuts where that is so."""
+    return [str(why) for why in result["failed"].sel(law=law).values if why]
+
+
+def read(result: xr.Dataset) -> Reading:
+    """What a backtest says, a row a law and range of decades beyond the runs learnt from.
 
     Columns: ``law``, ``from_decades``, ``to_decades``, ``forecasts``, ``cuts``, ``cover50``, ``cover80``, ``cover90``
     (shares of runs inside the bands), ``bias`` and ``abs_error`` of the median, ``width90``, ``interval_score90`` and
-    ``crps``, all of log loss (0.01 = 1 % of the loss).
+    ``crps``, all of log loss (0.01 = 1 % of the loss). It says how far an extrapolation of these runs can be trusted.
     """
     result = opened_result(result, "backtest")
+    frame = _by_distance(result)
+    says = _statement(result, frame)
+    columns = (
+        Column("law", "law"),
+        Column("from_decades", "decades beyond", "decades", "range", 6, ("to_decades",)),
+        Column("forecasts", "forecasts in cuts", "", "count in", also=("cuts",)),
+        *(Column(f"cover{level}", f"{level} %", "", "share", 0) for level in (50, 80, 90)),
+        Column("bias", "bias", "", "signed share", 2),
+        Column("abs_error", "error", "", "share", 2),
+        Column("width90", "width 90 %", "", "share", 1),
+        Column("crps", "CRPS", "", "decimals", 4),
+        Column("interval_score90", "IS 90 %", "", "decimals", 4),
+    )
+    units = (
+        "Bias, error, width and scores are of log loss: 1 % is 1 % of the loss; distances are in decades of "
+        f"{result.attrs.get('size', 'compute')}."
+    )
+    failed = {name: backtest_failures(result, name) for name in map(str, result["law"].values)}
+    return Reading(
+        "Backtest: how often the bands held, by distance beyond the runs learnt from",
+        frame,
+        columns,
+        says=(says,),
+        notes=(*read_said(result.attrs), units),
+        about={"read": read_text(result.attrs), "statement": says, "failed": failed},
+        rows="backtest",
+    )
+
+
+def _by_distance(result: xr.Dataset) -> pd.DataFrame:
     rows = []
     for law in result["law"].values:
         of_law = result.sel(law=law)
@@ -255,10 +291,8 @@ def _summed(picked: dict[str, np.ndarray]) -> dict[str, float]:
     return row | {"crps": float(picked["crps"].mean())}
 
 
-def backtest_statement(result: xr.Dataset) -> str:
+def _statement(result: xr.Dataset, table: pd.DataFrame) -> str:
     """How far an extrapolation of these runs can be trusted, in one or two plain sentences a law."""
-    result = opened_result(result, "backtest")
-    table = backtest_table(result)
     sentences = []
     for law in map(str, result["law"].values):
         rows = table[table["law"] == law]
@@ -280,11 +314,6 @@ def backtest_statement(result: xr.Dataset) -> str:
                 f"{failed[0]}"
             )
     return " ".join(sentences)
-
-
-def backtest_failures(result: xr.Dataset, law: str) -> list[str]:
-    """Why nothing could be learnt with a law, at the cuts where that is so."""
-    return [str(why) for why in result["failed"].sel(law=law).values if why]
 
 
 def _range_text(low: float, high: float) -> str:

@@ -96,8 +96,7 @@ def calibrate(
     Dataset [quantity, simulation]: ``truth``, ``rank`` (0 to 100) and ``pit`` (share of all posterior draws below the
     truth), NaN where there is no fit; ``status`` [simulation] is "fitted", "unconverged" (its ranks are there),
     "refused" (what :func:`bayescale.fit` would not take) or "failed", and ``why`` says why; ``kind`` [quantity] is
-    "parameter", "noise", "derived" or "data". :func:`bayescale.calibration_table`
-    and :func:`bayescale.calibration_statement` sum it up.
+    "parameter", "noise", "derived" or "data". :func:`bayescale.read` sums it up.
 
     Raises
     ------

@@ -1,5 +1,6 @@
 """What a simulation-based calibration says: a table of its quantities, sentences, warnings."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import xarray as xr
 from bayescale.evidence.ranks import uniformity
 from bayescale.field import number_text
 from bayescale.fitting.doors import opened_result, proportion
+from bayescale.reading import Column, Reading
 
 FEW = 100  # simulations below which a pass says little
 LEVELS = (0.5, 0.8, 0.9)
@@ -16,8 +18,8 @@ LEVEL = 0.01  # of all quantities of a law together
 MANY = 0.05  # share of simulations without a fit above which they are no detail
 
 
-def calibration_table(result: xr.Dataset, *, level: float = LEVEL) -> pd.DataFrame:
-    """A calibration summed up, a row a quantity.
+def read(result: xr.Dataset, *, level: float = LEVEL) -> Reading:
+    """What a calibration says, a row a quantity.
 
     Columns: ``quantity``, ``kind``, ``simulations`` that count (fits that converged), ``p`` of the simultaneous band of
     its ranks, ``inside`` (whether they stay within the band at ``level``, split over all quantities: p above
@@ -32,6 +34,30 @@ def calibration_table(result: xr.Dataset, *, level: float = LEVEL) -> pd.DataFra
     """
     result = opened_result(result, "calibrate")
     level = proportion("level", level)
+    frame = _by_quantity(result, level)
+    says = _statement(result.attrs, frame, level)
+    columns = (
+        Column("quantity", "quantity"),
+        Column("kind", "kind"),
+        Column("simulations", "simulations", "", "count"),
+        Column("p", "p of ranks", "", "number", 2),
+        Column("inside", "in band", "", "yes", instead=tuple(None if one else "NO" for one in frame["inside"])),
+        *(Column(f"cover{share}", f"{share} %", "", "share", 1) for share in (50, 80, 90)),
+    )
+    status, counts = np.unique(result["status"].values.astype(str), return_counts=True)
+    about = {name: value for name, value in result.attrs.items() if name not in ("kind", "truths")}
+    about |= {"kind": result.attrs["truths"], "level": level, "statement": says}
+    return Reading(
+        "Ranks of the truth among posterior draws, and how often the posterior's bands held it",
+        frame,
+        columns,
+        says=(says,),
+        warnings=tuple(_warnings(result, frame)),
+        about=about | {"status": dict(zip(status.tolist(), counts.tolist(), strict=True))},
+    )
+
+
+def _by_quantity(result: xr.Dataset, level: float) -> pd.DataFrame:
     fitted = result["status"].values == "fitted"
     tests, rows = result.sizes["quantity"], []
     for name in map(str, result["quantity"].values):
@@ -50,11 +76,9 @@ def calibration_table(result: xr.Dataset, *, level: float = LEVEL) -> pd.DataFra
     return pd.DataFrame(rows)
 
 
-def calibration_statement(result: xr.Dataset, *, level: float = LEVEL) -> str:
+def _statement(attrs: Mapping[str, Any], table: pd.DataFrame, level: float) -> str:
     """What a calibration says, in two or three sentences."""
-    result = opened_result(result, "calibrate")
-    table = calibration_table(result, level=level)
-    attrs, used = result.attrs, table[table.simulations > 0]
+    used = table[table.simulations > 0]
     if used.empty:
         return f"Law '{attrs['law']}': no fit of a simulation converged, so that nothing can be said."
     inside, worst = int(used.inside.sum()), used.loc[used.p.idxmin()]
@@ -76,10 +100,9 @@ def calibration_statement(result: xr.Dataset, *, level: float = LEVEL) -> str:
     return said
 
 
-def calibration_warnings(result: xr.Dataset, *, level: float = LEVEL) -> list[str]:
+def _warnings(result: xr.Dataset, table: pd.DataFrame) -> list[str]:
     """What speaks against the machine, or against this test of it."""
-    result = opened_result(result, "calibrate")
-    table, status = calibration_table(result, level=level), result["status"].values
+    status = result["status"].values
     warnings = [
         f"the ranks of '{row.quantity}' leave the simultaneous band (p = {number_text(row.p, 2)}): its posterior is "
         "wrong, or the "
@@ -105,15 +128,3 @@ def calibration_warnings(result: xr.Dataset, *, level: float = LEVEL) -> list[st
     if short:
         warnings.append(f"{', '.join(short)}: not finite in some simulations, which are left out there")
     return warnings
-
-
-def calibration_summary(result: xr.Dataset, *, level: float = LEVEL) -> dict[str, Any]:
-    """A calibration for machines: its settings, ``rows``, counts by ``status``, ``statement`` and ``warnings``."""
-    status, counts = np.unique(result["status"].values.astype(str), return_counts=True)
-    return dict(result.attrs) | {
-        "level": level,
-        "status": dict(zip(status.tolist(), counts.tolist(), strict=True)),
-        "rows": calibration_table(result, level=level).to_dict("records"),
-        "statement": calibration_statement(result, level=level),
-        "warnings": calibration_warnings(result, level=level),
-    }

@@ -154,8 +154,8 @@ def compare(
 def _about(fit: xr.DataTree, groups: Any) -> dict[str, Any]:
     """What a comparison says of the runs, which are those of each fit."""
     runs = runs_of(fit)
-    about = {"read": "{}"} | runs.attrs
-    return {name: about[name] for name in ("source", "rows", "read")} | {
+    about = {"read": "{}", "read_notes": "[]"} | runs.attrs
+    return {name: about[name] for name in ("source", "rows", "read", "read_notes")} | {
         "runs": runs.sizes["run"],
         "unit": "run" if groups is None else f"group of {groups}" if isinstance(groups, str) else "group",
         "noted": json.dumps([note["text"] for note in diagnostics(fit).get("noted", ())]),

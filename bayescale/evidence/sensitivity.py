@@ -18,6 +18,7 @@ from bayescale.fitting.draws import smoothed_weights
 from bayescale.forecasts.forecast import planned_runs
 from bayescale.laws.law import Law, law_loss
 from bayescale.laws.priors import Prior, quantile, to_normal
+from bayescale.reading import Column, Reading
 from bayescale.study import Study
 
 SENSITIVE = 0.05  # of the distance per doubling of the prior's power (Kallioinen et al. 2024)
@@ -98,12 +99,6 @@ def has_split(law: Law) -> bool:
     return {"N", "D"} <= set(law.inputs) <= {"N", "D", "C"} and law.observed.column == "loss"
 
 
-def sensitivity_warnings(table: pd.DataFrame) -> list[str]:
-    """The rows of a sensitivity table in which the prior matters, in plain words."""
-    table = opened_result(table, "prior_sensitivity")
-    return [row.says for row in table.itertuples() if row.decided_by != "runs"]
-
-
 def _quantities(study: Study, compute: Any, params: Any, tokens: Any) -> xr.Dataset:
     """Decision quantities of the law [chain, draw]."""
     law = study.law
@@ -166,7 +161,25 @@ def log_prior(prior: Prior, value: Any) -> Any:
     return -0.5 * z**2 - 0.5 * np.log(2 * np.pi) - slope
 
 
-def sensitivity_summary(fit: xr.DataTree, table: pd.DataFrame) -> dict[str, Any]:
-    """A sensitivity table for machines: ``law``, ``quantities`` and ``warnings``."""
-    warnings = trust_warnings(diagnostics(fit)) + sensitivity_warnings(table)
-    return {"law": fit.attrs["law"], "quantities": table.to_dict("records"), "warnings": warnings}
+def read(table: pd.DataFrame) -> Reading:
+    """What a table of sensitivities says; it warns of what the fit warns of, and where the prior matters."""
+    table = opened_result(table, "prior_sensitivity")
+    columns = (
+        Column("quantity", "quantity"),
+        Column("prior", "by the prior", "", "decimals", 3),
+        Column("likelihood", "by the runs", "", "decimals", 3),
+        Column("median", "median", "", "size", 4),
+        Column("median_half", "prior half as strong", "", "size", 4),
+        Column("median_double", "twice as strong", "", "size", 4),
+        Column("decided_by", "decided by"),
+    )
+    warnings = trust_warnings(diagnostics(table)) + [row.says for row in table.itertuples() if row.decided_by != "runs"]
+    return Reading(
+        f"What moves what is decided: sensitivity to the power of the prior and of the runs ({SENSITIVE:g} matters)",
+        table,
+        columns,
+        says=tuple(table["says"]),
+        warnings=tuple(warnings),
+        about={"law": table.attrs["law"]},
+        rows="quantities",
+    )

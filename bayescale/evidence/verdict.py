@@ -1,8 +1,7 @@
 """What a comparison says: ranks, ties, the runs that drive the choice, and a verdict in plain sentences."""
 
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,7 +10,8 @@ import xarray as xr
 from bayescale.evidence.weights import FAR_BEHIND_ELPD, FAR_BEHIND_SE, far_behind
 from bayescale.field import number_text
 from bayescale.fitting.doors import check_whole, one_of, opened_result
-from bayescale.runs.read import read_text
+from bayescale.reading import Column, Reading
+from bayescale.runs.read import read_said, read_text
 
 TIE = 4.0  # of elpd: below it laws predict alike, whatever the standard error says (Sivula et al. 2025)
 FEW_UNITS = 100  # left out: with fewer the standard error of a difference is rough (the same)
@@ -37,20 +37,102 @@ def forward_ties(result: xr.Dataset) -> list[str]:
     return sorted(named, key=lambda name: name != str(best["law"].values))
 
 
-def comparison_table(result: xr.Dataset) -> pd.DataFrame:
-    """A comparison as a table, a row a law, best in range first; ``arviz.plot_compare`` draws it.
+def driving_runs(result: xr.Dataset, against: str | None = None, *, most: int = 5) -> pd.DataFrame:
+    """The runs (or groups) that drive the choice between the best law and another, largest pointwise difference first.
 
-    Columns: ``rank``, ``elpd``, ``se``, ``p``, ``elpd_diff``, ``dse`` (ArviZ's names, unrounded), ``pareto_k_max``,
-    ``k_bad``, ``k_mended``, ``cover90_loo``, ``weight_loo``; with forward evidence ``elpd_forward``, ``crps_forward``,
-    ``rank_forward``, ``weight_forward`` and ``far_behind`` (why a law has no such weight); and ``converged``.
+    Parameters
+    ----------
+    result : what :func:`bayescale.compare` returns
+    against : name of the other law; by default the next best
+    most : how many of them
+
+    Returns
+    -------
+    Table of ``unit`` (line or row of the run, or label of the group), ``d_elpd`` (above 0: for the best law) and
+    ``share`` of the sum of absolute differences.
     """
     result = opened_result(result, "compare")
+    check_whole("most", most, 1)
+    other = one_of("against", result["law"].values[1] if against is None else against, result["law"].values)
+    best, other = result.isel(law=0), result.sel(law=other)
+    dim = "group" if "group" in result.dims else "run"
+    difference = (best["elpd_i"] - other["elpd_i"]).values
+    order = np.argsort(-np.abs(difference))[:most]
+    labels = result[dim].values
+    return pd.DataFrame(
+        {
+            "unit": labels[order],
+            "d_elpd": difference[order],
+            "share": np.abs(difference[order]) / max(np.abs(difference).sum(), 1e-300),
+        }
+    )
+
+
+def driving_text(result: xr.Dataset) -> str:
+    """The runs (or groups) that drive the choice between the best two laws, in a sentence."""
+    first, second = result["law"].values[:2]
+    called = result.attrs["rows"] if result.attrs["unit"] == "run" else "group"
+    named = ", ".join(f"{called} {row.unit} ({row.d_elpd:+.1f})" for row in driving_runs(result).itertuples())
+    return f"Most of the difference between '{first}' and '{second}': {named}."
+
+
+def read(result: xr.Dataset) -> Reading:
+    """What a comparison says, a row a law, best in range first: which is best, how sure, and which are ties.
+
+    Columns of the frame: ``law``, ``rank``, ``elpd``, ``se``, ``p``, ``elpd_diff``, ``dse`` (ArviZ's names, unrounded:
+    ``arviz.plot_compare`` draws ``frame.set_index("law")``), ``pareto_k_max``, ``k_bad``, ``k_mended``,
+    ``cover90_loo``, ``weight_loo``; with forward evidence ``elpd_forward``, ``crps_forward``, ``rank_forward``,
+    ``weight_forward`` and ``far_behind`` (why a law has no such weight); and ``converged``.
+    """
+    result = opened_result(result, "compare")
+    frame, says = _side_by_side(result).reset_index(), _verdict(result)
+    names = ("elpd_forward", "crps_forward", "weight_forward")
+    groups = {"elpd_loo": "elpd", "p_loo": "p", "d_elpd": "elpd_diff", "d_se": "dse"} | {name: name for name in names}
+    about = {
+        "read": read_text(result.attrs),
+        "verdict": says,
+        "ties": ties(result),
+        "forward_ties": forward_ties(result) if "elpd_cut" in result else None,
+        "driving_runs": driving_runs(result).to_dict("records"),
+    }
+    return Reading(
+        f"{result.attrs['runs']} runs; each {result.attrs['unit']} left out in turn; higher elpd is better",
+        frame,
+        tuple(_columns(frame)),
+        says=(says,),
+        warnings=tuple(_warnings(result)),
+        notes=read_said(result.attrs),
+        about=about,
+        rows="laws",
+        groups=groups,
+    )
+
+
+def _columns(frame: pd.DataFrame) -> Iterator[Column]:
+    named = zip(frame["law"], frame["converged"], strict=True)
+    yield Column("law", "law", instead=tuple(name if good else f"{name} (NOT CONVERGED)" for name, good in named))
+    yield Column("elpd", "elpd LOO", "", "with error", 1, ("se",))
+    yield Column("elpd_diff", "behind", "", "with error", 1, ("dse",))
+    yield Column("p", "p LOO", "", "decimals", 1)
+    yield Column("pareto_k_max", "k max", "", "decimals", 2)
+    yield Column("k_mended", "refits", "", "count")
+    yield Column("weight_loo", "weight LOO", "", "decimals", 2)
+    if "elpd_forward" in frame:
+        yield Column("elpd_forward", "forward elpd", "", "decimals", 2)
+        yield Column("crps_forward", "forward CRPS", "", "decimals", 4)
+    if "weight_forward" in frame:
+        weights = zip(frame["weight_forward"], frame["far_behind"], strict=True)
+        instead = tuple(f"{weight:.2f}, far behind" if far else None for weight, far in weights)
+        yield Column("weight_forward", "weight forward", "", "decimals", 2, instead=instead)
+
+
+def _side_by_side(result: xr.Dataset) -> pd.DataFrame:
     called = {"elpd": "elpd_loo", "se": "se", "p": "p_loo", "elpd_diff": "d_elpd", "dse": "d_se"}
     called |= {name: name for name in ("pareto_k_max", "k_bad", "k_mended", "cover90_loo", "weight_loo")}
     called |= {name: name for name in ("elpd_forward", "crps_forward", "weight_forward") if name in result}
-    table = pd.DataFrame({name: result[of].values for name, of in called.items()}, index=list(result["law"].values))
-    if "weight_forward" in table:
-        table["far_behind"] = far_behind(result) & result["converged"].values
+    index = pd.Index(list(map(str, result["law"].values)), name="law")
+    table = pd.DataFrame({name: result[of].values for name, of in called.items()}, index=index)
+    table["far_behind"] = far_behind(result) & result["converged"].values & ("weight_forward" in table)
     table.insert(0, "rank", range(len(table)))
     if "elpd_forward" in table:
         usable = table["elpd_forward"].where(result["converged"].values)
@@ -58,9 +140,8 @@ def comparison_table(result: xr.Dataset) -> pd.DataFrame:
     return table.assign(converged=result["converged"].values)
 
 
-def comparison_verdict(result: xr.Dataset) -> str:
+def _verdict(result: xr.Dataset) -> str:
     """Which law, how sure, which are ties, and whether the two kinds of evidence agree, in plain sentences."""
-    result = opened_result(result, "compare")
     unit = str(result.attrs["unit"])
     equal = ties(result)
     best, rest = equal[0], [str(name) for name in result["law"].values if name not in equal]
@@ -138,40 +219,10 @@ def _listed(items: Sequence[str]) -> str:
     return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
 
 
-def driving_runs(result: xr.Dataset, against: str | None = None, *, most: int = 5) -> pd.DataFrame:
-    """The runs (or groups) that drive the choice between the best law and another, largest pointwise difference first.
-
-    Parameters
-    ----------
-    against : name of the other law; by default the next best
-
-    Returns
-    -------
-    Table of ``unit`` (line or row of the run, or label of the group), ``d_elpd`` (above 0: for the best law) and
-    ``share`` of the sum of absolute differences.
-    """
-    result = opened_result(result, "compare")
-    check_whole("most", most, 1)
-    other = one_of("against", result["law"].values[1] if against is None else against, result["law"].values)
-    best, other = result.isel(law=0), result.sel(law=other)
-    dim = "group" if "group" in result.dims else "run"
-    difference = (best["elpd_i"] - other["elpd_i"]).values
-    order = np.argsort(-np.abs(difference))[:most]
-    labels = result[dim].values
-    return pd.DataFrame(
-        {
-            "unit": labels[order],
-            "d_elpd": difference[order],
-            "share": np.abs(difference[order]) / max(np.abs(difference).sum(), 1e-300),
-        }
-    )
-
-
-def comparison_warnings(result: xr.Dataset) -> list[str]:
+def _warnings(result: xr.Dataset) -> list[str]:
     """What speaks against a comparison; an empty list when nothing is known."""
     from scipy.stats import binomtest
 
-    result = opened_result(result, "compare")
     warnings = json.loads(result.attrs.get("noted", "[]"))
     for name in result["law"].values[~result["converged"].values]:
         warnings.append(f"law '{name}' did not converge: it is left out of ranks and weights")
@@ -193,26 +244,3 @@ def comparison_warnings(result: xr.Dataset) -> list[str]:
     if "weight_forward" in result and result.attrs["forward"] != "done":
         warnings.append(f"forward evidence is incomplete: {result.attrs['forward']}")
     return warnings
-
-
-def comparison_summary(result: xr.Dataset) -> dict[str, Any]:
-    """A comparison for machines: what was ``read`` of the runs, ``laws`` (a row a law), ``verdict``,
-    ``ties``, ``driving_runs`` and ``warnings``."""
-    names = ("elpd_loo", "se", "p_loo", "d_elpd", "d_se", "pareto_k_max", "k_bad", "k_mended", "cover90_loo")
-    names += ("elpd_forward", "crps_forward", "weight_loo", "weight_forward", "converged")
-    without = left_out(result) if "weight_forward" in result else []
-    laws = [
-        {"law": str(name)}
-        | {key: result[key].sel(law=name).item() if key in result else None for key in names}
-        | {"far_behind": str(name) in without}
-        for name in result["law"].values
-    ]
-    return {
-        "read": read_text(result.attrs),
-        "laws": laws,
-        "verdict": comparison_verdict(result),
-        "ties": ties(result),
-        "forward_ties": forward_ties(result) if "elpd_cut" in result else None,
-        "driving_runs": driving_runs(result).to_dict("records"),
-        "warnings": comparison_warnings(result),
-    }

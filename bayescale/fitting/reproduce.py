@@ -17,7 +17,8 @@ from bayescale.fitting.tree import data_hash
 from bayescale.jobs.versions import versions
 from bayescale.laws.law import NO_SIZE, Law, column, size_column
 from bayescale.laws.shipped import changed_law
-from bayescale.runs.read import read_runs, read_text
+from bayescale.reading import Column, Reading
+from bayescale.runs.read import read_runs, read_said, read_text
 from bayescale.study import Study, law_of
 
 # Monte Carlo errors by which a mean, a median or an end of a 90 % band may move: of 50 such numbers that differ by
@@ -261,20 +262,28 @@ def _statement(result: xr.Dataset) -> str:
     return f"Different: {told}.{why}"
 
 
-def reproduction_table(result: xr.Dataset) -> pd.DataFrame:
-    """A row a quantity: median and 90 % band then and now, and the largest difference in Monte Carlo errors.
+def read(result: xr.Dataset) -> Reading:
+    """What a fit made again says, a row a quantity: median and 90 % band then and now, and how far they are apart.
 
-    Columns: ``quantity``, ``then_q05``, ``then_q50``, ``then_q95``, ``now_q05``, ``now_q50``, ``now_q95``, ``apart``.
+    Columns: ``quantity``, ``then_q05``, ``then_q50``, ``then_q95``, ``now_q05``, ``now_q50``, ``now_q95``, ``apart``
+    (the largest difference in Monte Carlo errors).
     """
     result = opened_result(result, "reproduce")
     named = {f"{when}_{q}": result[when].sel(statistic=q).values for when in ("then", "now") for q in QUANTILES}
-    apart = result["apart"].max("statistic").values
-    return pd.DataFrame({"quantity": result["quantity"].values, **named, "apart": apart})
-
-
-def reproduction_summary(result: xr.Dataset) -> dict[str, Any]:
-    """The same for machines."""
-    return dict(result.attrs) | {
-        "read": read_text(result.attrs),
-        "quantities": reproduction_table(result).to_dict("records"),
-    }
+    frame = pd.DataFrame({"quantity": result["quantity"].values, **named, "apart": result["apart"].max("statistic")})
+    columns = (
+        Column("quantity", ""),
+        Column("then", "as it was", "", "number band"),
+        Column("now", "made again", "", "number band"),
+        Column("apart", "apart", "", "number", 2),
+    )
+    return Reading(
+        "median and 90 % band",
+        frame,
+        columns,
+        says=(result.attrs["statement"],),
+        notes=(*read_said(result.attrs), "Apart: in Monte Carlo errors, the largest of mean, median and both ends."),
+        about={name: value for name, value in result.attrs.items() if name not in ("kind", "read_notes")}
+        | {"read": read_text(result.attrs)},
+        rows="quantities",
+    )

@@ -117,6 +117,12 @@ def read_notes(about: Mapping[str, Any]) -> list[str]:
     return list(json.loads(about.get("read_notes", "[]")))
 
 
+def read_said(about: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a result rests on, of its attributes: which columns were read, and which not."""
+    text = read_text(about)
+    return (*([f"read: {text}"] if text else []), *(f"note: {note}" for note in read_notes(about)))
+
+
 def _read_before(source: Any) -> dict[str, str]:
     """Of runs that :func:`read_runs` returned: what each role was read from."""
     if not isinstance(source, xr.Dataset) or "read" not in source.attrs:

@@ -65,6 +65,7 @@ def results(learnt, make_fit, true_fit, crossed_runs):
         "approaches": bayescale.approaches(learnt, 1e21),
         "next_run": bayescale.next_run(learnt, 1e21, params=70e9, tokens=1.4e12),
         "landmarks": bayescale.landmarks(learnt),
+        "prior_sensitivity": bayescale.prior_sensitivity(fits["chinchilla"]),
         "plan_runs": bayescale.plan_runs(quantity="alpha", sd=0.05),
         "backtest": _backtest(),
         "calibrate": _calibration(),
@@ -124,8 +125,8 @@ def _calibration():
     return dataset.assign_attrs(law="chinchilla", source="mine", runs=36, most=100, kind="calibrate", truths="prior")
 
 
-KINDS = """landmarks runs law fit forecast allocate decide least_compute compute_gain approaches next_run plan_runs
-backtest calibrate compare reproduce""".split()
+KINDS = """runs law fit forecast allocate decide least_compute compute_gain approaches landmarks next_run plan_runs
+backtest calibrate compare prior_sensitivity reproduce""".split()
 HOLDS = {  # in the header or the text of each
     "runs": "nats per token",
     "law": "90 % of it",
@@ -138,6 +139,7 @@ HOLDS = {  # in the header or the text of each
     "approaches": "exponent of N*",
     "next_run": "sd left",
     "landmarks": "source of N and D",
+    "prior_sensitivity": "decided by",
     "plan_runs": "P(sd < 0.05)",
     "backtest": "IS 90 %",
     "calibrate": "p of ranks",
@@ -268,4 +270,4 @@ def test_every_kind_is_known():
     from bayescale.display import show as module
 
     assert {*module.SHOWN, *READERS} == set(KINDS)
-    assert {*reading.KINDS, "fit", "runs", "law"} - {"prior_sensitivity"} == set(KINDS)
+    assert {*reading.KINDS, "fit", "runs", "law"} == set(KINDS)

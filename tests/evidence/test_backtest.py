@@ -8,10 +8,11 @@ import pytest
 import xarray as xr
 from scipy import stats
 
+import bayescale
 from bayescale.display.plots_trust import plot_calibration
 from bayescale.errors import FileError, FitError
 from bayescale.evidence import backtest as module
-from bayescale.evidence.backtest import backtest, backtest_failures, backtest_statement, backtest_table, scores
+from bayescale.evidence.backtest import backtest, backtest_failures, scores
 from bayescale.field import number_text
 
 # ---- scores, against closed forms -----------------------------------------------------------------------------------
@@ -189,9 +190,9 @@ def test_a_cut_that_fails_is_reported_and_tried_again(runs, quick, tmp_path, mon
     assert backtest_failures(result, "chinchilla") == [why]
     xr.testing.assert_identical(result.drop_isel(cut=1).drop_vars("failed"), whole.drop_isel(cut=1).drop_vars("failed"))
     assert np.isnan(result["q50"].isel(cut=1)).all()
-    assert (backtest_table(result)["cuts"] < whole.sizes["cut"]).all()
+    assert (bayescale.read(result).frame["cuts"] < whole.sizes["cut"]).all()
     said = f"With the law 'chinchilla', nothing could be learnt at 1 of {whole.sizes['cut']} cut(s): {why}"
-    assert backtest_statement(result).endswith(said)
+    assert " ".join(bayescale.read(result).says).endswith(said)
     quick.clear()
     monkeypatch.setattr(module, "fit", fit)
     xr.testing.assert_identical(backtest(runs, "chinchilla", horizon=0.5, folder=tmp_path), whole)
@@ -217,9 +218,9 @@ def test_a_law_of_which_all_cuts_fail(runs, quick, monkeypatch):
 
     monkeypatch.setattr(module, "fit", failing)
     result = backtest(runs, ["kaplan", "chinchilla"], horizon=0.5)
-    assert set(backtest_table(result)["law"]) == {"chinchilla"}
+    assert set(bayescale.read(result).frame["law"]) == {"chinchilla"}
     cuts = result.sizes["cut"]
-    assert backtest_statement(result).startswith(
+    assert " ".join(bayescale.read(result).says).startswith(
         f"With the law 'kaplan', nothing could be learnt at {cuts} of {cuts} cut(s)"
     )
 
@@ -252,11 +253,11 @@ def by_hand():
     dataset = dataset.assign_coords(law=["mine"], edge=("cut", [1e20, 1e19]))
     dataset["failed"] = (("law", "cut"), [["", ""]])
     dataset["learnt_from"] = ("cut", [20, 14])
-    return dataset.assign_attrs(source="runs", seed=0, horizon=1.0)
+    return dataset.assign_attrs(kind="backtest", source="runs", seed=0, horizon=1.0)
 
 
 def test_table_by_hand(by_hand):
-    near, far = backtest_table(by_hand).to_dict("records")
+    near, far = bayescale.read(by_hand).frame.to_dict("records")
     assert (near["from_decades"], near["to_decades"], near["forecasts"], near["cuts"]) == (0.0, 0.5, 2, 2)
     assert (far["from_decades"], far["to_decades"], far["forecasts"], far["cuts"]) == (0.5, 1.0, 2, 2)
     assert (near["cover50"], near["cover80"], near["cover90"]) == (1.0, 1.0, 1.0)
@@ -271,7 +272,7 @@ def test_table_by_hand(by_hand):
 
 
 def test_statement(by_hand):
-    assert backtest_statement(by_hand) == (
+    assert " ".join(bayescale.read(by_hand).says) == (
         "With the law 'mine', forecasts 0.5 to 1 decades of compute beyond the runs they were learnt from missed the "
         "measured loss by 3.0 % on average (+3.0 % bias), and the 90 % band held 1 of 2. They come from 2 cut(s) that "
         "share runs: that is few independent looks, and says nothing of farther extrapolations."
@@ -294,7 +295,7 @@ def test_figure(by_hand):
 def test_backtest_of_the_embedded_runs(pile):
     result = backtest(pile, ["chinchilla", "coupled"], horizon=0.75)
     assert list(result["law"].values) == ["chinchilla", "coupled"]
-    table = backtest_table(result)
+    table = bayescale.read(result).frame
     assert (table.abs_error < 0.1).all() and (table.cover90 >= 0.5).all()
 
 

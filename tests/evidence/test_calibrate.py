@@ -11,12 +11,6 @@ from scipy import stats
 import bayescale
 from bayescale.errors import FitError
 from bayescale.evidence import calibrate as module
-from bayescale.evidence.calibration import (
-    calibration_statement,
-    calibration_summary,
-    calibration_table,
-    calibration_warnings,
-)
 from bayescale.laws.law import load_law
 from bayescale.laws.scatter import NOISES, Scatter
 from bayescale.study import Study
@@ -59,8 +53,8 @@ def by_hand(arrays, status="fitted", **attrs):
 
 def test_the_right_posterior_passes(rng):
     result = conjugate(rng)
-    table = calibration_table(result)
-    assert table.inside.all() and not calibration_warnings(result)
+    table = bayescale.read(result).frame
+    assert table.inside.all() and not list(bayescale.read(result).warnings)
     for level in (50, 80, 90):
         share = level / 100
         assert np.abs(table[f"cover{level}"] - share).max() < 4 * np.sqrt(share * (1 - share) / 400)
@@ -71,28 +65,28 @@ def test_the_right_posterior_passes(rng):
 @pytest.mark.parametrize("wrong", [{"shift": 0.4}, {"shift": -0.4}, {"stretch": 0.7}, {"stretch": 1.4}])
 def test_a_wrong_posterior_fails(rng, wrong):
     result = conjugate(rng, **wrong)
-    table = calibration_table(result).set_index("quantity")
+    table = bayescale.read(result).frame.set_index("quantity")
     assert not table.inside["theta"] and table.p["theta"] < 1e-4
-    assert "the ranks of 'theta' leave the simultaneous band" in calibration_warnings(result)[0]
-    assert " 2 of 2 quantities" not in calibration_statement(result)
+    assert "the ranks of 'theta' leave the simultaneous band" in bayescale.read(result).warnings[0]
+    assert " 2 of 2 quantities" not in " ".join(bayescale.read(result).says)
 
 
 def test_a_posterior_that_ignores_the_runs_fails_by_the_likelihood_alone(rng):
     """The prior as posterior has uniform ranks of every parameter; only what is a function of the data sees it."""
-    table = calibration_table(conjugate(rng, prior_only=True)).set_index("quantity")
+    table = bayescale.read(conjugate(rng, prior_only=True)).frame.set_index("quantity")
     assert table.inside["theta"] and not table.inside["log_likelihood"]
 
 
 def test_level_is_split_over_the_quantities():
     ranks = np.stack([np.linspace(0, 100, 20), np.linspace(0, 60, 20)]).astype(int)  # even, and none above 60
     result = by_hand({"truth": ranks, "rank": ranks, "pit": ranks / 100})
-    least = float(calibration_table(result).p.min())
+    least = float(bayescale.read(result).frame.p.min())
     assert 0 < least < 0.4
-    assert calibration_table(result, level=1.99 * least).inside.all()
-    assert not calibration_table(result, level=2.01 * least).inside.all()
+    assert bayescale.read(result, level=1.99 * least).frame.inside.all()
+    assert not bayescale.read(result, level=2.01 * least).frame.inside.all()
     for level in (0, 1, -0.5):
         with pytest.raises(FitError, match="a number between 0 and 1 is expected"):
-            calibration_table(result, level=level)
+            bayescale.read(result, level=level)
 
 
 def test_what_is_left_out_is_said(rng):
@@ -103,10 +97,10 @@ def test_what_is_left_out_is_said(rng):
         values[:, 3:6] = np.nan
     arrays["rank"][1, 39] = np.nan
     result = by_hand(arrays, status)
-    table = calibration_table(result)
+    table = bayescale.read(result).frame
     assert table.simulations.tolist() == [34, 33]
     assert table.p.tolist() != table.p_all.tolist()
-    said = " / ".join(calibration_warnings(result))
+    said = " / ".join(bayescale.read(result).warnings)
     for part in (
         "3 of 40 simulations did not converge",
         "2 of 40 simulations made runs that fit() refuses",
@@ -115,7 +109,7 @@ def test_what_is_left_out_is_said(rng):
         "log_likelihood: not finite in some simulations",
     ):
         assert part in said
-    summary = calibration_summary(result)
+    summary = bayescale.read(result).to_dict()
     assert summary["status"] == {"failed": 1, "fitted": 34, "refused": 2, "unconverged": 3}
     json.dumps(summary)
 
@@ -234,8 +228,8 @@ def test_once_is_one_attempt(monkeypatch):
 def test_nothing_converged(small):
     nothing = small[0].copy()
     nothing["status"] = ("simulation", np.full(nothing.sizes["simulation"], "unconverged", dtype=object))
-    assert "nothing can be said" in calibration_statement(nothing)
-    assert "did not converge" in " ".join(calibration_warnings(nothing))
+    assert "nothing can be said" in " ".join(bayescale.read(nothing).says)
+    assert "did not converge" in " ".join(bayescale.read(nothing).warnings)
     bayescale.plot_ranks(nothing)
 
 
@@ -322,10 +316,10 @@ def test_figure(rng):
 def test_the_engine_passes_and_a_wrong_noise_fails(monkeypatch):
     """100 simulations of a small law; then runs that scatter twice as much as they are said to."""
     options = {"simulations": 100, "seed": 11}
-    right = calibration_table(bayescale.calibrate("power_compute", **options))
+    right = bayescale.read(bayescale.calibrate("power_compute", **options)).frame
     assert right.inside.all() and (right.simulations > 95).all()
     assert right.cover90.mean() == pytest.approx(0.9, abs=0.06)
     real = module.noise_scale
     monkeypatch.setattr(module, "noise_scale", lambda *args: 2 * real(*args))
-    wrong = calibration_table(bayescale.calibrate("power_compute", **options)).set_index("quantity")
+    wrong = bayescale.read(bayescale.calibrate("power_compute", **options)).frame.set_index("quantity")
     assert not wrong.inside["sigma"] and wrong.p["sigma"] < 1e-6

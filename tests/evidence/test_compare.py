@@ -9,16 +9,13 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+import bayescale
 from bayescale.cli import main as cli
 from bayescale.display.show import show
 from bayescale.errors import FitError
 from bayescale.evidence import compare as module
 from bayescale.evidence.compare import compare, fit_laws
 from bayescale.evidence.verdict import (
-    comparison_summary,
-    comparison_table,
-    comparison_verdict,
-    comparison_warnings,
     driving_runs,
     forward_ties,
     ties,
@@ -45,7 +42,7 @@ def result(fits):
 def test_it_is_arvizs(fits, result):
     theirs = arviz_stats.compare({name: arviz_stats.loo(tree, reff=1.0, pointwise=True) for name, tree in fits.items()},
                                  round_to="none")  # fmt: skip
-    ours = comparison_table(result)
+    ours = bayescale.read(result).frame.set_index("law")
     assert list(ours.index) == list(theirs.index) == ["chinchilla", "kaplan"]
     ours["dse"] *= np.sqrt(23 / 24)  # theirs divides by n, and by n - 1 for se; R's loo and we by n - 1 for both
     for name in ("elpd", "se", "p", "elpd_diff", "dse"):
@@ -57,8 +54,8 @@ def test_arviz_draws_the_table(result):
     import arviz_plots
     import matplotlib.pyplot as plt
 
-    arviz_plots.plot_compare(comparison_table(result), backend="matplotlib")
-    arviz_plots.plot_compare(comparison_table(result), relative_scale=False, backend="matplotlib")
+    arviz_plots.plot_compare(bayescale.read(result).frame.set_index("law"), backend="matplotlib")
+    arviz_plots.plot_compare(bayescale.read(result).frame.set_index("law"), relative_scale=False, backend="matplotlib")
     plt.close("all")
 
 
@@ -70,7 +67,7 @@ def test_pointwise_differences_name_the_runs(result):
 
 def test_band_of_left_out_runs_that_holds_too_few_is_told(result):
     by_hand = result.assign(cover90_loo=("law", [22 / 24, 12 / 24]))
-    assert comparison_warnings(by_hand) == [
+    assert list(bayescale.read(by_hand).warnings) == [
         "law 'kaplan': the 90 % band of the others held 50 % of the left-out runs: "
         "its noise does not describe their scatter"
     ]
@@ -81,8 +78,8 @@ def test_band_of_left_out_runs_that_holds_too_few_is_told(result):
 def test_groups_of_runs(fits):
     grouped = compare(fits, groups="params", mend=False)
     assert grouped.sizes["group"] == 6 and grouped.attrs["unit"] == "group of params"
-    assert "each group of params predicted from the others" in comparison_verdict(grouped)
-    assert "With 6 groups these standard errors are rough" in comparison_verdict(grouped)
+    assert "each group of params predicted from the others" in " ".join(bayescale.read(grouped).says)
+    assert "With 6 groups these standard errors are rough" in " ".join(bayescale.read(grouped).says)
 
 
 def test_unconverged_law_is_last_and_weighs_nothing(fits):
@@ -92,7 +89,9 @@ def test_unconverged_law_is_last_and_weighs_nothing(fits):
     assert list(marked["law"].values) == ["kaplan", "chinchilla"]
     assert list(marked["weight_loo"].values) == [1.0, 0.0] and list(marked["converged"].values) == [True, False]
     assert ties(marked) == ["kaplan"]
-    assert comparison_warnings(marked)[0] == "law 'chinchilla' did not converge: it is left out of ranks and weights"
+    assert (
+        bayescale.read(marked).warnings[0] == "law 'chinchilla' did not converge: it is left out of ranks and weights"
+    )
     with pytest.raises(FitError, match=r"none of the laws converged \(a, b\)"):
         compare({"a": bad, "b": bad}, mend=False)
 
@@ -192,22 +191,22 @@ def forecasts(monkeypatch):
 def test_scores_of_cuts_and_disagreement(fits, forecasts):
     seen = []
     result = compare(fits, forward=True, mend=False, progress=lambda *step: seen.append(step))
-    table = comparison_table(result)
+    table = bayescale.read(result).frame.set_index("law")
     np.testing.assert_allclose(table["elpd_forward"], [1.1, 32 / 15])
     np.testing.assert_allclose(table["crps_forward"], [0.01, 0.005])
     assert list(table["rank_forward"]) == [1, 0]
     # three cuts cannot tell against left-out runs that speak so loudly
     assert table["elpd_diff"]["kaplan"] < min(-4 * table["dse"]["kaplan"], -10)
     assert list(table["weight_forward"]) == [1.0, 0.0] and list(table["far_behind"]) == [False, True]
-    assert "has no weight: behind by more than 4 standard errors and 10 elpd." in comparison_verdict(result)
+    assert "has no weight: behind by more than 4 standard errors and 10 elpd." in " ".join(bayescale.read(result).says)
     assert "0.00, far behind" in str(show(result))
     assert list(result["forecasts"].values) == [1, 2, 3]
-    verdict = comparison_verdict(result)
+    verdict = " ".join(bayescale.read(result).says)
     assert "In range (each run predicted from the others), 'chinchilla' is best; 'kaplan' (-" in verdict
     assert "3 cuts that share runs, few independent looks), 'kaplan' is best." in verdict
     assert "The two disagree: 'chinchilla' in range, 'kaplan' forward. For a forecast believe the second." in verdict
     assert seen[0] == ("leaving runs out", 1, 2) and seen[-1] == ("forecasting larger runs from smaller", 6, 6)
-    assert not [warning for warning in comparison_warnings(result) if "forward" in warning]
+    assert not [warning for warning in bayescale.read(result).warnings if "forward" in warning]
 
 
 def test_a_lead_within_its_spread_over_cuts_is_a_tie(fits, forecasts):
@@ -219,8 +218,8 @@ def test_a_single_cut_decides_nothing(fits, forecasts):
     forecasts |= {"chinchilla": ([1.0], 0.01), "kaplan": ([5.0], 0.01)}
     result = compare(fits, forward=True, mend=False)
     assert forward_ties(result) == ["kaplan", "chinchilla"]
-    assert "a single cut, one look), 'kaplan' is best, and 'chinchilla' cannot be told from it" in comparison_verdict(
-        result
+    assert "a single cut, one look), 'kaplan' is best, and 'chinchilla' cannot be told from it" in " ".join(
+        bayescale.read(result).says
     )
 
 
@@ -228,7 +227,7 @@ def test_a_law_that_cannot_be_backtested_is_said_and_weighs_nothing(fits, foreca
     forecasts["kaplan"] = "learning from 12 runs did not converge"
     result = compare(fits, forward=True, mend=False)
     assert list(result["weight_forward"].values) == [1.0, 0.0]
-    assert "'kaplan': learning from 12 runs did not converge" in comparison_warnings(result)[-1]
+    assert "'kaplan': learning from 12 runs did not converge" in bayescale.read(result).warnings[-1]
 
 
 def test_a_law_that_fails_at_one_cut_is_said_and_weighs_nothing(fits, forecasts):
@@ -236,23 +235,23 @@ def test_a_law_that_fails_at_one_cut_is_said_and_weighs_nothing(fits, forecasts)
     forecasts["failures"]["kaplan"] = ["", "learning from 12 runs did not converge", ""]
     result = compare(fits, forward=True, mend=False)
     assert list(result["weight_forward"].values) == [1.0, 0.0]
-    assert "'kaplan': learning from 12 runs did not converge" in comparison_warnings(result)[-1]
+    assert "'kaplan': learning from 12 runs did not converge" in bayescale.read(result).warnings[-1]
 
 
 def test_forecasts_of_another_noise_are_not_taken_for_the_fits(fits, forecasts, true_fit):
     normal = true_fit(draws=400, spread=0.0003, noise="normal")
     result = compare({"chinchilla": normal, "kaplan": fits["kaplan"]}, forward=True, mend=False)
     assert list(result["weight_forward"].values) == [1.0, 0.0], "the other is far behind"
-    assert "forecasts are made with the default noise, this fit with 'normal'" in comparison_warnings(result)[-1]
+    assert "forecasts are made with the default noise, this fit with 'normal'" in bayescale.read(result).warnings[-1]
 
 
 def test_no_forward_evidence_at_all(fits, forecasts):
     forecasts |= {"chinchilla": "no cut leaves enough runs", "kaplan": "no cut leaves enough runs"}
     result = compare(fits, forward=True, mend=False)
     assert list(result["weight_forward"].values) == [1.0, 0.0], "the other is far behind"
-    assert "'kaplan' (-" in comparison_verdict(result).split("has no weight")[0]
-    assert "Forward: no evidence (no cut leaves enough runs)" in comparison_verdict(result)
-    assert comparison_summary(result)["forward_ties"] is None
+    assert "'kaplan' (-" in " ".join(bayescale.read(result).says).split("has no weight")[0]
+    assert "Forward: no evidence (no cut leaves enough runs)" in " ".join(bayescale.read(result).says)
+    assert bayescale.read(result).to_dict()["forward_ties"] is None
 
 
 # ---- ties by hand ---------------------------------------------------------------------------------------------------

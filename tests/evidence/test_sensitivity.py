@@ -8,13 +8,12 @@ import xarray as xr
 from scipy import stats
 from scipy.special import expit, logit
 
+import bayescale
 from bayescale.errors import FitError
 from bayescale.evidence import sensitivity
 from bayescale.evidence.sensitivity import (
     log_prior,
     prior_sensitivity,
-    sensitivity_summary,
-    sensitivity_warnings,
 )
 from bayescale.laws.priors import DISTRIBUTIONS, Prior, to_normal
 
@@ -80,10 +79,10 @@ def test_prior_that_decides_is_named(hand_fit):
     ]
     assert loose["prior"][0] > 0.05 and loose["decided_by"][0] in ("prior", "both")
     assert loose["prior"][0] > 4 * tight["prior"][0] and tight["decided_by"][0] == "runs"
-    assert len(sensitivity_warnings(loose)) >= 1 and not sensitivity_warnings(tight)
-    assert "the prior" in sensitivity_warnings(loose)[0] and "half as strong" in sensitivity_warnings(loose)[0]
-    assert not any(re.search(r"\d\.\d+e1\d", text.partition("(")[2]) for text in sensitivity_warnings(loose)), "7B"
-    summary = sensitivity_summary(fit, loose)
+    assert len(list(bayescale.read(loose).warnings)) >= 1 and not list(bayescale.read(tight).warnings)
+    assert "the prior" in bayescale.read(loose).warnings[0] and "half as strong" in bayescale.read(loose).warnings[0]
+    assert not any(re.search(r"\d\.\d+e1\d", text.partition("(")[2]) for text in bayescale.read(loose).warnings), "7B"
+    summary = bayescale.read(loose).to_dict()
     assert summary["law"] == "chinchilla" and len(summary["quantities"]) == 4 and summary["warnings"]
 
 

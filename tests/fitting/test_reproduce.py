@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import bayescale
 from bayescale.display.show import show
 from bayescale.errors import FitError
 from bayescale.fitting import reproduce as module
 from bayescale.fitting.fit import fit
-from bayescale.fitting.reproduce import APART_MAX, reproduce, reproduction_summary, reproduction_table
+from bayescale.fitting.reproduce import APART_MAX, reproduce
 from bayescale.fitting.store import open_fit, save_fit
 
 
@@ -51,13 +52,13 @@ def test_made_again_as_it_was_made(by_hand, crossed_runs):
     assert asked == [(24, "chinchilla", settings)]
     assert result.attrs["verdict"] == "same_bits" and (result["apart"] == 0).all()
     assert result.attrs["statement"].startswith("Same bits: every draw of all ")
-    table = reproduction_table(result)
+    table = bayescale.read(result).frame
     posterior = before["posterior"]
     assert list(table["quantity"]) == list(posterior.data_vars)
     np.testing.assert_allclose(table["then_q95"], [np.quantile(posterior[name], 0.95) for name in posterior.data_vars])
-    summary = json.loads(json.dumps(reproduction_summary(result)))
+    summary = json.loads(json.dumps(bayescale.read(result).to_dict()))
     assert summary["verdict"] == "same_bits" and summary["quantities"][0]["apart"] == 0
-    assert "Same bits" in show(result).notes[1]
+    assert "Same bits" in show(result).notes[0]
 
 
 @pytest.mark.parametrize(
@@ -152,7 +153,7 @@ def test_other_runs_are_named_and_not_fitted(by_hand, crossed_runs, change, said
     assert result.attrs["verdict"] == "other_runs" and not asked
     assert re.search(said, "; ".join(result.attrs["runs_differ"])), result.attrs["runs_differ"]
     assert result.attrs["statement"].startswith("Other runs: ") and "Nothing was fitted." in result.attrs["statement"]
-    assert not len(reproduction_table(result)) and show(result).rows in ((), [])
+    assert not len(bayescale.read(result).frame) and show(result).rows in ((), [])
 
 
 def test_a_column_that_is_not_there_any_more(true_fit, crossed_runs):
