@@ -388,7 +388,7 @@ STATISTICS = {"arviz_stats", "scipy.stats", "scipy.optimize"}  # a second of imp
         pytest.param(["fit", "--help"], GRAPHS | STATISTICS | {"nutpie", "numba"}, marks=pytest.mark.slow),
         (["check", "pile"], GRAPHS | STATISTICS | {"nutpie", "numba"}),
         pytest.param(["fit", "pile"], {"pymc", "pytensor", "distributed"}, marks=pytest.mark.slow),
-        pytest.param(["fit", "pile", "--quick"], GRAPHS | STATISTICS | {"nutpie"}, marks=pytest.mark.slow),
+        pytest.param(["fit", "pile", "--quick"], GRAPHS | {"nutpie"}, marks=pytest.mark.slow),
     ],
 )
 def test_commands_import_only_what_they_need(args, heavy):
