@@ -44,8 +44,7 @@ def forecast(
     ``law_loss`` is the law's own uncertainty, L(N, D; parameters) over the posterior; it takes the law to be exactly
     right. ``loss`` is what a new run would show: exp(log L + drift + noise), where drift is how far the law may be
     wrong at that size (see :mod:`bayescale.forecasts.discrepancy`). The band to decide by is that of ``loss``. A law of
-    something else than a loss gives ``law_accuracy`` and ``accuracy``, say, without drift, of which nothing is known
-    there.
+    an accuracy, say, gives ``law_accuracy`` and ``accuracy`` without drift: nothing is known of it there.
 
     Parameters
     ----------
@@ -69,8 +68,7 @@ def forecast(
     Raises
     ------
     FitError
-        If a size is not a number above 0, the law needs inputs that were not given, or the seed is not a whole
-        number.
+        If a size is not a number above 0, an input of the law is missing, or the seed is not a whole number.
     """
     study = opened(fit)
     check_seed(seed)
@@ -98,12 +96,8 @@ def forecast(
     points = points.assign({f"share_{name}": ("point", share) for name, share in shares.items()})
     drawn = {f"law_{law.observed.column}": certain, law.observed.column: shown}
     predictions = xr.Dataset({name: study.labelled(values, "point") for name, values in drawn.items()})
-    tree = xr.DataTree.from_dict(
-        {
-            "predictions": in_unit(predictions, tuple(drawn) if drift else (), unit),
-            "predictions_constant_data": points,
-        }
-    )
+    predictions = in_unit(predictions, tuple(drawn) if drift else (), unit)
+    tree = xr.DataTree.from_dict({"predictions": predictions, "predictions_constant_data": points})
     tree.attrs = {
         "kind": "forecast",
         "law": law.name,
