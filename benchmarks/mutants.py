@@ -91,7 +91,7 @@ MUTANTS = [
     # which law
     Mutant("evidence", "np.sqrt(count * difference.var(", "np.sqrt(difference.var(", COMPARE),
     Mutant("evidence", "difference = elpd - elpd.isel(law=0)", "difference = elpd.isel(law=0) - elpd", COMPARE),
-    Mutant("evidence", "(not converged[name], -total[name])", "(not converged[name], total[name])", COMPARE),
+    Mutant("evidence", "(not converged[name], -float(", "(not converged[name], float(", COMPARE),
     Mutant("evidence", '(result["pit"] > 0.05) &', '(result["pit"] > 0.0) &', COMPARE),
 ]
 
