@@ -160,7 +160,7 @@ def test_calibration_curves_are_those_of_the_pit():
         data = {name: (shape, np.zeros((1, 1, count))) for name in names}
         data |= {"learnt_from": ("cut", [20])}
         data |= {"pit": (shape, values.reshape(1, 1, -1)), "decades_beyond": (shape, np.full((1, 1, count), 0.3))}
-        result = xr.Dataset(data, coords={"law": ["coupled"]}, attrs={"source": "made up"})
+        result = xr.Dataset(data, coords={"law": ["coupled"]}, attrs={"kind": "backtest", "source": "made up"})
         right = bayescale.plot_calibration(result).axes[1]
         curve = right.lines[0]
         assert np.interp(50.0, curve.get_xdata(), curve.get_ydata()) == pytest.approx(at_half, abs=1.5)
@@ -186,6 +186,7 @@ def test_comparison_shows_who_is_behind():
             "elpd_forward": ("law", [3.1, 2.2]),
         },
         coords={"law": laws},
+        attrs={"kind": "compare"},
     )
     left, right = drawn(bayescale.plot_comparison(result)).axes
     assert sorted(left.lines[0].get_xdata()) == [0.0, 8.0]

@@ -56,9 +56,8 @@ def test_edge_of_the_prior_has_no_bayes_factor(coupled):
 
 def comparison(law, nested, differences, converged=(True, True)):
     pointwise = np.stack([np.zeros(len(differences)), np.asarray(differences)])
-    return xr.Dataset(
-        {"elpd_i": (("law", "run"), pointwise), "converged": ("law", list(converged))}, coords={"law": [law, nested]}
-    )
+    scores = {"elpd_i": (("law", "run"), pointwise), "converged": ("law", list(converged))}
+    return xr.Dataset(scores, coords={"law": [law, nested]}, attrs={"kind": "compare"})
 
 
 def test_loo_against_the_nested_law_is_told(coupled):
