@@ -210,7 +210,7 @@ def drift_once():
 def undrawn(monkeypatch):
     """Reports without figures and with a coarse grid: for tests of what a page says."""
     names = report_module.CAPTIONS
-    monkeypatch.setattr(report_module, "_figures", lambda *given: dict.fromkeys(names))
+    monkeypatch.setattr(report_module, "figures_part", lambda *given: dict.fromkeys(names))
     monkeypatch.setattr(explorer_module, "STEP", 1.0)
 
 

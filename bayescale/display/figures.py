@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xarray as xr
 
 from bayescale.field import number_text, size_text
 from bayescale.jobs.files import write_file
+from bayescale.study import Study
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -203,3 +205,9 @@ def save_figure(figure: Any, path: Path) -> Path:
         return write_file(path, lambda temporary: figure.savefig(temporary, format=kind, dpi=150))
     finally:
         plt.close(figure)
+
+
+def drawn_runs(study: Study) -> tuple[xr.Dataset, int]:
+    """The runs that figures show [run], and how many there are."""
+    data = study.runs
+    return data.isel(run=shown_runs(data["compute"].values)), data.sizes["run"]

@@ -1,4 +1,4 @@
-"""Figures of the split: frontier, surface, landmarks, regret, the next run."""
+"""Figures of the split: frontier, surface, landmarks."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,42 +11,32 @@ from bayescale.budgets.problem import problem_of
 from bayescale.budgets.surface import loss_at
 from bayescale.display.figures import (
     BAND,
-    HORIZONS,
-    LAW,
     POINT,
     TRUTH,
     WIDE,
     compute_axis,
+    drawn_runs,
     fading_band,
     log_ticks,
     mark_doubt,
     mark_edge,
     runs_label,
-    shown_runs,
     size_axis,
     style,
     widened,
 )
-from bayescale.errors import FitError
-from bayescale.field import number_text, size_text
+from bayescale.field import number_text
 from bayescale.fitting.diagnostics import diagnostics
-from bayescale.fitting.doors import check_whole, number, opened, opened_result
+from bayescale.fitting.doors import number, opened
 from bayescale.forecasts.forecast import quantiles
-from bayescale.runs.loss_unit import UNITS, from_nats, loss_unit, to_nats
-from bayescale.study import Study
+from bayescale.runs.loss_unit import UNITS, from_nats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BEYOND = 100.0  # times the largest run's compute, to which frontiers are drawn unless a budget is given
+FRONTIER_REACH = 100.0  # times the largest run's compute, to which frontiers are drawn unless a budget is given
 RULE_OF_THUMB = 20.0  # tokens per parameter
-
-
-def _dots(study: Study) -> tuple[xr.Dataset, int]:
-    """The runs that figures show [run], and how many there are."""
-    data = study.runs
-    return data.isel(run=shown_runs(data["compute"].values)), data.sizes["run"]
 
 
 def plot_frontier(fit: xr.DataTree, compute: float | None = None) -> "Figure":
@@ -64,9 +54,9 @@ def plot_frontier(fit: xr.DataTree, compute: float | None = None) -> "Figure":
     compute = None if compute is None else number("compute", compute)
     study = opened(fit)
     problem_of(study)  # a law that splits no budget is refused here: its runs need no compute
-    data, (dots, count) = study.runs, _dots(study)
+    data, (dots, count) = study.runs, drawn_runs(study)
     low, largest = float(data["compute"].min()), float(data["compute"].max())
-    end = max(BEYOND * largest, 2 * (compute or 0.0))
+    end = max(FRONTIER_REACH * largest, 2 * (compute or 0.0))
     budgets = np.sort(np.append(np.geomspace(low, end, 50), largest))
     split = allocate(study, budgets)
     thumb = study.definition.params(RULE_OF_THUMB, budgets)
@@ -110,7 +100,7 @@ def plot_surface(fit: xr.DataTree, compute: float | None = None) -> "Figure":
     compute = None if compute is None else number("compute", compute)
     study = opened(fit)
     problem, _ = problem_of(study)
-    data, (dots, count) = study.runs, _dots(study)
+    data, (dots, count) = study.runs, drawn_runs(study)
     definition = study.definition
     budget = compute or 10 * float(data["compute"].max())
     split = allocate(study, budget)
@@ -189,7 +179,7 @@ def plot_landmarks(fit: xr.DataTree) -> "Figure":
 
     study = opened(fit)
     table, definition = landmarks(study), study.definition
-    data, (dots, count) = study.runs, _dots(study)
+    data, (dots, count) = study.runs, drawn_runs(study)
     largest = float(data["compute"].max())
     low = min(float(data["compute"].min()), table["compute"].min()) / 2
     budgets = np.sort(np.append(np.geomspace(low, 3 * table["compute"].max(), 60), largest))
@@ -251,113 +241,3 @@ def _name_landmarks(axes: "Axes", table: Any) -> None:
             zorder=6,
             path_effects=[patheffects.withStroke(linewidth=2.2, foreground="white")],
         )
-
-
-def plot_regret(decision: xr.Dataset, budget: int = 0) -> "Figure":
-    """What another size costs: expected loss above the least along one budget, the flat region, and the choices.
-
-    Parameters
-    ----------
-    decision : what :func:`bayescale.decide` returns
-    budget : which of its budgets, by position
-
-    Raises
-    ------
-    FitError
-        If the best split of that budget is not identified.
-    """
-    import matplotlib.pyplot as plt
-
-    decision = opened_result(decision, "decide")
-    check_whole("budget", budget, 0, decision.sizes["budget"] - 1)
-    if why := str(decision["why_not"].values[budget]):
-        raise FitError(f"the best split of {number_text(decision['compute'].values[budget])} is not identified: {why}")
-    one = decision.isel(budget=int(budget))
-    N, curve = one["curve_N"].values, one["curve_loss"].values
-    curve, expected = (to_nats(values, loss_unit(decision.attrs)) for values in (curve, one["expected_loss"].values))
-    best = float(expected[0])
-    known = np.isfinite(N) & np.isfinite(curve)
-    excess = 100 * (curve[known] / best - 1)
-    N = N[known]
-    tolerance = 100 * decision.attrs["tolerance"]
-    low, high = float(one["flat_low"]), float(one["flat_high"])
-    with style():
-        figure, axes = plt.subplots(figsize=WIDE)
-        top = float(np.clip(np.max(excess, initial=0.0), 5 * tolerance, 30 * tolerance))
-        axes.axvspan(low, high, color=LAW, alpha=0.18, lw=0, label=f"less than {tolerance:g} % above the least")
-        axes.plot(N, np.maximum(excess, 0.0), color=BAND, lw=1.8, marker="o" if len(N) < 12 else None)
-        shown = excess <= top
-        ends = widened([*N[shown], low, high], 0.05)
-        markers = zip(("D", "s", "^", "v", "P", "X"), (TRUTH, *HORIZONS[1:]), strict=False)
-        for name, size, loss, (marker, colour) in zip(
-            one["choice"].values, one["N"].values, expected, markers, strict=False
-        ):
-            if not np.isfinite(loss):
-                continue
-            value = max(100 * (float(loss) / best - 1), 0.0)
-            inside = value <= top and ends[0] <= size <= ends[1]
-            label = f"{name}: {size_text(float(size))}" + ("" if inside else f", {number_text(value, 2)} % (outside)")
-            axes.plot(
-                [size] if inside else [], [value] if inside else [], marker, ms=7, color=colour, mec="white",
-                label=label, zorder=5, ls="none",
-            )  # fmt: skip
-        axes.set(xscale="log", ylim=(-0.03 * top, 1.05 * top), xlim=ends)
-        size_axis(axes.xaxis, "parameters N, on the tokens that the budget buys")
-        axes.set_ylabel("expected loss above the least [%]")
-        axes.set_title(f"What another size costs at {number_text(float(one['compute']))} FLOP")
-        axes.legend(loc="upper center")
-        mark_doubt(figure, diagnostics(decision))
-    return figure
-
-
-def plot_next_run(plan: xr.Dataset, fit: xr.DataTree | None = None) -> "Figure":
-    """Which affordable runs tell most: the share of the target's variance that each alone would remove, and the plan.
-
-    Parameters
-    ----------
-    plan : what :func:`bayescale.next_run` returns
-    fit : the fit it was made from, whose runs are then shown too
-    """
-    import matplotlib.pyplot as plt
-
-    plan = opened_result(plan, "next_run")
-    study = None if fit is None else opened(fit)
-    with style():
-        figure, axes = plt.subplots(figsize=(WIDE[0], 5.0))
-        N, D = plan["candidate_params"].values, plan["candidate_tokens"].values
-        gain = 100 * plan["gain"].values
-        shade = axes.scatter(
-            N, D, c=gain, s=46, marker="s", cmap="viridis", vmin=0, lw=0, label="candidates within the budget"
-        )
-        figure.colorbar(shade, ax=axes, label="variance of the target removed by this run alone [%]", pad=0.02)
-        xs, ys = [*N, *plan["params"].values], [*D, *plan["tokens"].values]
-        if fit is not None:
-            data = study.runs
-            dots, count = _dots(study)
-            label = runs_label(count, "runs made")
-            axes.scatter(dots["params"], dots["tokens"], s=13, c="white", edgecolors="black", lw=0.7, label=label)
-            xs, ys = [*xs, *data["params"].values], [*ys, *data["tokens"].values]
-        sizes: dict[tuple[float, float], list[int]] = {}
-        for i, pair in enumerate(zip(plan["params"].values, plan["tokens"].values, strict=True), start=1):
-            sizes.setdefault((float(pair[0]), float(pair[1])), []).append(i)
-        for number, (pair, turns) in enumerate(sizes.items()):
-            axes.plot(
-                *pair, "o", ms=13, mfc="none", mec=TRUTH, mew=2.2, ls="none",
-                label="taken, in this order" if number == 0 else None,
-            )  # fmt: skip
-            if len(plan["params"]) > 1:
-                axes.annotate(
-                    ", ".join(map(str, turns[:3])) + ("..." if len(turns) > 3 else ""), pair, xytext=(9, 6),
-                    textcoords="offset points", color=TRUTH, fontsize=9, fontweight="bold",
-                )  # fmt: skip
-        axes.set(xscale="log", yscale="log", xlim=widened(xs), ylim=widened(ys))
-        size_axis(axes.xaxis, "parameters N")
-        size_axis(axes.yaxis, "tokens D")
-        now, after = plan.attrs["width_now"], plan.attrs["width_after"]
-        axes.set_title(
-            f"What to run next for {plan.attrs['target']}\n90 % band {number_text(now)} wide now, "
-            f"{number_text(after)} after"
-        )
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3)
-        mark_doubt(figure, diagnostics(plan))
-    return figure

@@ -15,7 +15,7 @@ from bayescale.budgets.exchange import EXCHANGE_SD
 from bayescale.budgets.optimum import best_split
 from bayescale.budgets.problem import law_surface, problem_of
 from bayescale.budgets.surface import loss_at
-from bayescale.display.plots_split import plot_regret
+from bayescale.display.plots_decision import plot_regret
 from bayescale.display.show import show
 from bayescale.errors import FitError
 from bayescale.forecasts.discrepancy import cells_of, shipped_prior
