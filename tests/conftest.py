@@ -24,6 +24,7 @@ from bayescale.budgets import decide as decide_module
 from bayescale.budgets import design as design_module
 from bayescale.display import explorer as explorer_module
 from bayescale.display import report as report_module
+from bayescale.display import report_figures
 from bayescale.fitting import fit as fit_module
 from bayescale.forecasts import discrepancy_posterior as posterior_module
 from bayescale.forecasts import forecast as forecast_module
@@ -209,7 +210,7 @@ def drift_once():
 @pytest.fixture
 def undrawn(monkeypatch):
     """Reports without figures and with a coarse grid: for tests of what a page says."""
-    names = report_module.CAPTIONS
+    names = report_figures.CAPTIONS
     monkeypatch.setattr(report_module, "figures_part", lambda *given: dict.fromkeys(names))
     monkeypatch.setattr(explorer_module, "STEP", 1.0)
 
