@@ -31,7 +31,7 @@ from bayescale.evidence.backtest import MIN_RUNS, MIN_SIZES, MIN_SPAN, scores
 from bayescale.forecasts.curve import sample_curve, with_noise
 from bayescale.forecasts.discrepancy import DriftPrior, shipped_prior
 from bayescale.forecasts.discrepancy_posterior import LOG_SCALES, Discrepancy, discrepancy_of
-from bayescale.forecasts.forecast import planned_runs
+from bayescale.forecasts.planned import planned_runs
 from bayescale.jobs.files import write_table, write_whole
 from bayescale.study import Study
 

@@ -21,7 +21,7 @@ import bayescale
 from bayescale.forecasts.curve import sample_curve
 from bayescale.forecasts.discrepancy import DriftPrior, cells_of, correlation, shipped_prior
 from bayescale.forecasts.discrepancy_posterior import discrepancy_of
-from bayescale.forecasts.forecast import planned_runs
+from bayescale.forecasts.planned import planned_runs
 from bayescale.laws.law import column, law_loss
 from bayescale.study import Study
 

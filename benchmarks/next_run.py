@@ -32,7 +32,7 @@ from bayescale.fitting.fit import fit
 from bayescale.fitting.tree import draws_of
 from bayescale.forecasts.curve import sample_curve
 from bayescale.forecasts.discrepancy_posterior import discrepancy_of
-from bayescale.forecasts.forecast import planned_runs
+from bayescale.forecasts.planned import planned_runs
 from bayescale.laws.law import law_loss
 from bayescale.runs.read import read_runs
 from bayescale.study import Study, law_of

@@ -11,7 +11,7 @@ from bayescale.budgets.optimum import Problem, best_split
 from bayescale.budgets.problem import default_cost, law_surface
 from bayescale.errors import FitError
 from bayescale.field import number_text, size_text
-from bayescale.forecasts.forecast import planned_runs
+from bayescale.forecasts.planned import planned_runs
 from bayescale.study import Study
 
 TARGETS = ("loss", "params", "regret")

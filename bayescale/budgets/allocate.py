@@ -27,7 +27,8 @@ from bayescale.errors import FitError
 from bayescale.field import number_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.fitting.doors import check_seed, flag, opened, opened_result
-from bayescale.forecasts.forecast import QUANTILES, distance_warnings, forecast, quantiles
+from bayescale.forecasts.forecast import QUANTILES, forecast, quantiles
+from bayescale.forecasts.planned import distance_warnings
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.formula import evaluate
 from bayescale.laws.law import Law, sample_priors, with_where

@@ -17,7 +17,7 @@ from bayescale.errors import FitError
 from bayescale.field import SIZES_SAID, number_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.fitting.doors import check_seed, opened, opened_result
-from bayescale.forecasts.forecast import FAR_DECADES
+from bayescale.forecasts.planned import FAR_DECADES
 from bayescale.reading import Column, Reading
 from bayescale.runs.compute import counted
 

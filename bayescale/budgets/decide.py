@@ -28,7 +28,7 @@ from bayescale.field import number_text, size_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.fitting.doors import check_seed, flag, number, numbers, opened, opened_result
 from bayescale.forecasts.discrepancy_posterior import Discrepancy, discrepancy_of
-from bayescale.forecasts.forecast import distance_warnings, planned_runs
+from bayescale.forecasts.planned import distance_warnings, planned_runs
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.reading import Column, Reading
 from bayescale.runs.loss_unit import UNITS, in_unit, loss_unit

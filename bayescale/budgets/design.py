@@ -18,7 +18,7 @@ from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.fitting.doors import check_seed, check_whole, flag, mapping, number, opened, opened_result
 from bayescale.forecasts.curve import sample_curve
 from bayescale.forecasts.discrepancy_posterior import discrepancy_of
-from bayescale.forecasts.forecast import MAX_POINTS, distance_warnings, planned_runs
+from bayescale.forecasts.planned import POINTS_MAX, distance_warnings, planned_runs
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.reading import Column, Reading
 from bayescale.runs.compute import counted
@@ -191,8 +191,8 @@ def _candidates(
 
 def _beliefs(study: Study, points: xr.Dataset, aim: Aim, drift: bool, seed: int) -> Beliefs:
     count = points.sizes["point"]
-    if count + aim.points.sizes["point"] > MAX_POINTS:
-        raise FitError(f"{count} candidate runs: at most {MAX_POINTS - SPLITS} can be compared; thin them out")
+    if count + aim.points.sizes["point"] > POINTS_MAX:
+        raise FitError(f"{count} candidate runs: at most {POINTS_MAX - SPLITS} can be compared; thin them out")
     every = xr.concat([points, aim.points], dim="point")
     if drift:
         losses = sample_curve(study.once(discrepancy_of), every, np.random.default_rng(seed)).log_loss

@@ -25,7 +25,7 @@ from bayescale.budgets.problem import forecast_inputs
 from bayescale.budgets.surface import Surface, loss_at
 from bayescale.forecasts.curve import expected_log_loss
 from bayescale.forecasts.discrepancy_posterior import Discrepancy
-from bayescale.forecasts.forecast import planned_runs
+from bayescale.forecasts.planned import planned_runs
 
 EXCHANGE_SD = 0.12  # of ln N*: what real sweeps showed beside the posterior of the law
 AROUND_EFOLDS = 1.5  # e-folds of N around the law's best split in which the drift may move it

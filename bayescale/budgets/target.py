@@ -17,7 +17,8 @@ from bayescale.errors import FitError
 from bayescale.field import number_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.fitting.doors import check_seed, numbers, opened, opened_result
-from bayescale.forecasts.forecast import FAR_DECADES, QUANTILES
+from bayescale.forecasts.forecast import QUANTILES
+from bayescale.forecasts.planned import FAR_DECADES
 from bayescale.reading import Column, Reading, bands
 from bayescale.runs.loss_unit import PERPLEXITY, UNITS, from_nats, loss_unit, to_nats
 from bayescale.study import Study

@@ -23,7 +23,8 @@ from bayescale.fitting.doors import opened
 from bayescale.forecasts.curve import BEYOND_DECADES
 from bayescale.forecasts.discrepancy import has_drift
 from bayescale.forecasts.discrepancy_posterior import discrepancy_of
-from bayescale.forecasts.forecast import FAR_DECADES, FAR_FROM_RUNS, shares_of
+from bayescale.forecasts.forecast import shares_of
+from bayescale.forecasts.planned import FAR_DECADES, FAR_FROM_RUNS_DECADES
 from bayescale.forecasts.pointwise import draw_each
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.javascript import HELPERS, law_script
@@ -90,7 +91,7 @@ def explorer(fit: "xr.DataTree | Study", *, at: Mapping[str, float] | None = Non
         "last": last,
         "counted": study.definition.formula,
         "farDecades": FAR_DECADES,
-        "farFromRuns": FAR_FROM_RUNS,
+        "farFromRuns": FAR_FROM_RUNS_DECADES,
         "budgets": budgets.tolist(),
         "params": np.median(split["N"].values, axis=(0, 1)).tolist(),
         "whyNot": [str(reason) for reason in split["why_not"].values],

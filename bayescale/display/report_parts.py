@@ -18,8 +18,8 @@ from bayescale.evidence.sensitivity import has_split, prior_sensitivity
 from bayescale.evidence.sensitivity import read as read_sensitivity
 from bayescale.field import number_text, quantity_text, size_text, symbol
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
-from bayescale.forecasts.forecast import FAR_DECADES
 from bayescale.forecasts.forecast import read as read_forecast
+from bayescale.forecasts.planned import FAR_DECADES
 from bayescale.study import Study
 
 SPOKEN = {"params": "parameters"}

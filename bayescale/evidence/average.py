@@ -13,7 +13,8 @@ from bayescale.evidence.compare import check_comparable
 from bayescale.fitting.diagnostics import diagnostics
 from bayescale.fitting.doors import check_seed, mapping, number, opened_fits, what_is
 from bayescale.forecasts.discrepancy import has_drift
-from bayescale.forecasts.forecast import forecast, squared_width, words_of
+from bayescale.forecasts.forecast import forecast, squared_width
+from bayescale.forecasts.planned import words_of
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.law import column
 from bayescale.runs.loss_unit import loss_unit

@@ -15,7 +15,7 @@ from bayescale.field import number_text, size_text
 from bayescale.fitting.diagnostics import PARETO_K_MAX, diagnostics, trust_warnings
 from bayescale.fitting.doors import opened, opened_result
 from bayescale.fitting.draws import smoothed_weights
-from bayescale.forecasts.forecast import planned_runs
+from bayescale.forecasts.planned import planned_runs
 from bayescale.laws.law import Law, law_loss
 from bayescale.laws.priors import Prior, quantile, to_normal
 from bayescale.reading import Column, Reading

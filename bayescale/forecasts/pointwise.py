@@ -10,7 +10,8 @@ from bayescale.fitting.doors import opened
 from bayescale.forecasts.curve import sample_curve, with_noise
 from bayescale.forecasts.discrepancy import has_drift
 from bayescale.forecasts.discrepancy_posterior import discrepancy_of
-from bayescale.forecasts.forecast import QUANTILES, planned_runs, shares_of
+from bayescale.forecasts.forecast import QUANTILES, shares_of
+from bayescale.forecasts.planned import planned_runs
 from bayescale.study import Study
 
 AT_ONCE = 250  # points: what is held in memory is this times the draws

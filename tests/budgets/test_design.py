@@ -8,7 +8,7 @@ import bayescale
 from bayescale.budgets.design import _scatter, next_run
 from bayescale.budgets.screening import Beliefs, covariance, expected_width, greedy_plan, screen
 from bayescale.errors import FitError
-from bayescale.forecasts.forecast import planned_runs
+from bayescale.forecasts.planned import planned_runs
 from bayescale.study import Study
 
 AIM = {"params": 70e9, "tokens": 1.4e12}

@@ -13,7 +13,8 @@ from bayescale.forecasts import discrepancy_posterior as posterior_module
 from bayescale.forecasts.curve import log_predictive_density, sample_curve, with_noise
 from bayescale.forecasts.discrepancy import Covariance, DriftPrior, cells_of, coordinates, shipped_prior
 from bayescale.forecasts.discrepancy_posterior import LOG_SCALES, discrepancy_of
-from bayescale.forecasts.forecast import forecast, planned_runs
+from bayescale.forecasts.forecast import forecast
+from bayescale.forecasts.planned import planned_runs
 from bayescale.forecasts.pointwise import forecast_each
 from bayescale.laws.priors import DISTRIBUTIONS
 from bayescale.study import Study

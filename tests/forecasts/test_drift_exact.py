@@ -8,7 +8,7 @@ from scipy import optimize, stats
 from bayescale.forecasts.curve import sample_curve
 from bayescale.forecasts.discrepancy import Covariance, DriftPrior, cells_of
 from bayescale.forecasts.discrepancy_posterior import AtScale, Discrepancy, discrepancy_of
-from bayescale.forecasts.forecast import planned_runs
+from bayescale.forecasts.planned import planned_runs
 from bayescale.laws.law import parse_law
 from bayescale.study import Study
 

@@ -8,12 +8,8 @@ import bayescale
 from bayescale.errors import FitError
 from bayescale.forecasts.curve import sample_curve, with_noise
 from bayescale.forecasts.discrepancy_posterior import discrepancy_of
-from bayescale.forecasts.forecast import (
-    QUANTILES,
-    forecast,
-    planned_runs,
-    probability_to_reach,
-)
+from bayescale.forecasts.forecast import QUANTILES, forecast, probability_to_reach
+from bayescale.forecasts.planned import planned_runs
 from bayescale.study import Study
 
 LARGEST = 6 * 10**9.5 * 1e11  # compute of the largest of the crossed runs
@@ -364,10 +360,10 @@ def test_what_is_given_twice_is_refused(learnt):
 
 
 def test_the_nearest_of_many_runs_is_the_nearest_of_all(learnt, monkeypatch):
-    from bayescale.forecasts import forecast as forecast_module
+    from bayescale.forecasts import planned
 
     study = Study.opened(learnt)
     points = planned_runs(study, [1e8, 3e9, 1e12], [1e10, 1e12, 1e9], {})
-    one_by_one = forecast_module._nearest_run(study, points)
-    monkeypatch.setattr(forecast_module, "PAIRS_MAX", 0)
-    np.testing.assert_allclose(forecast_module._nearest_run(study, points), one_by_one, rtol=1e-12)
+    one_by_one = planned._nearest_run(study, points)
+    monkeypatch.setattr(planned, "PAIRS_MAX", 0)
+    np.testing.assert_allclose(planned._nearest_run(study, points), one_by_one, rtol=1e-12)

@@ -1,0 +1,118 @@
+"""Sizes not yet trained -> planned runs [point], checked, with their distance from the runs that were fitted."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bayescale.errors import FitError
+from bayescale.field import listed, number_text, symbol
+from bayescale.fitting.doors import mapping, numbers
+from bayescale.forecasts.discrepancy import coordinates
+from bayescale.laws.law import Law, column, positive_columns, size_column
+from bayescale.study import Study
+
+FAR_DECADES = 2.0  # of compute beyond the largest run; bands were checked up to 1.5
+FAR_FROM_RUNS_DECADES = 1.5  # to the nearest run, in the plane of log10 N and log10 D
+POINTS_MAX = 2000
+PAIRS_MAX = 1_000_000  # of points and runs: with more of them a tree finds the nearest run faster
+
+
+def planned_runs(study: Study, params: Any, tokens: Any, covariates: Mapping[str, Any]) -> xr.Dataset:
+    """The planned runs as a Dataset [point], checked, with their distance beyond the data.
+
+    ``compute`` as the runs count it where N and D are given; the count of items of a proportion is that of the runs
+    unless it is among the covariates.
+    """
+    law, inputs = study.law, ", ".join(map(column, study.law.inputs))
+    further = mapping("covariates", covariates)
+    given = {name: value for name, value in {"params": params, "tokens": tokens}.items() if value is not None}
+    if twice := sorted(given.keys() & further.keys()):
+        raise FitError(f"{twice[0]} is given twice, by itself and among the covariates (--at); give it once")
+    columns = {name: numbers(name, value) for name, value in (given | further).items() if value is not None}
+    try:
+        columns = dict(zip(columns, np.broadcast_arrays(*columns.values()), strict=True))
+    except ValueError:
+        raise FitError("params, tokens and covariates must be numbers, or sequences of one length") from None
+    sizes = {"params", "tokens"} <= columns.keys()
+    missing = [s for s in law.inputs if column(s) not in columns and not (s == "C" and sizes)]
+    if missing:
+        raise FitError(
+            f"law '{law.name}' also needs {', '.join(map(column, missing))}; its inputs are {inputs} "
+            "(--params, --tokens, any other as --at NAME=VALUE; in Python params, tokens, covariates={...})"
+        )
+    known = {law.observed.count, *map(column, law.inputs)} - {""}
+    if "C" in law.inputs and "compute" not in columns and sizes:
+        known |= {"params", "tokens"}  # which say what the compute is
+    for name, values in columns.items():
+        if name not in known:
+            raise FitError(f"'{name}' is not an input of law '{law.name}'; its inputs are {inputs}")
+        positive = name in positive_columns(law)
+        bad = values[~(np.isfinite(values) & ((values > 0) | (not positive)))]
+        if bad.size:
+            raise FitError(
+                f"{name} = {number_text(bad[0], 6)}: a planned run needs a finite "
+                f"number{' above 0' if positive else ''}"
+            )
+    count = len(next(iter(columns.values())))
+    if not 0 < count <= POINTS_MAX:
+        raise FitError(f"{count} points: 1 to {POINTS_MAX} can be forecast together")
+    points = xr.Dataset({name: ("point", values.copy()) for name, values in columns.items()})
+    if sizes and "compute" not in points:
+        points["compute"] = study.definition.compute(points["params"], points["tokens"])
+    if law.observed.count and law.observed.count not in points:
+        points[law.observed.count] = ("point", np.full(count, np.round(float(study.runs[law.observed.count].median()))))
+    points["decades_beyond"] = _decades_beyond(study, points)
+    points["nearest_run"] = ("point", _nearest_run(study, points))
+    return points
+
+
+def _decades_beyond(study: Study, points: xr.Dataset) -> Any:
+    """How far each point lies beyond the largest run [point]; NaN for a law that does not say what its size is."""
+    size, runs = size_column(study.law), study.runs
+    if size is None:
+        return "point", np.full(points.sizes["point"], np.nan)
+    if size == "loss":  # a better model than any seen lies beyond, not a worse one
+        return np.maximum(0.0, np.log10(float(runs[size].min()) / points[size]))
+    most = study.largest_compute if size == "compute" else float(runs[size].max())
+    return np.maximum(0.0, np.log10(points[size] / most))
+
+
+def _nearest_run(study: Study, points: xr.Dataset) -> np.ndarray:
+    """Distance of each point to the nearest run in the space of the law's inputs [decades]."""
+    here, there = (coordinates(study, data) for data in (points, study.runs))
+    if len(here) * len(there) > PAIRS_MAX:
+        from scipy.spatial import KDTree  # its import takes longer than few runs do
+
+        return KDTree(there).query(here)[0]
+    return np.sqrt(((here[:, None, :] - there[None, :, :]) ** 2).sum(axis=2)).min(axis=1)
+
+
+def words_of(law: Law) -> dict[str, str]:
+    """What distances are measured along, for a sentence: the size of a law, and its inputs."""
+    return {"size": size_column(law) or "", "inputs": listed([symbol(column(name)) for name in law.inputs])}
+
+
+def distance_warnings(
+    decades_beyond: np.ndarray,
+    nearest_run: np.ndarray,
+    *,
+    size: str = "compute",
+    inputs: str = "N and D",
+    checked: bool = True,
+) -> list[str]:
+    """What speaks against points far from every run that was fitted; ``checked`` is whether such bands have been."""
+    warnings = []
+    known = "; bands were checked on real studies up to 1.5 decades of compute" if checked else ""
+    if (far := float(np.max(decades_beyond))) > FAR_DECADES:
+        best = "lowest loss of the runs" if size == "loss" else "largest run"
+        warnings.append(f"the farthest point lies {far:.1f} decades of {size} beyond the {best}{known}")
+    elif (away := float(np.max(nearest_run))) > FAR_FROM_RUNS_DECADES:
+        warnings.append(
+            f"a point lies {away:.1f} decades of {inputs} away from the nearest run: such shapes of run, "
+            "and runs smaller than those seen, are not what the bands were checked on"
+            if checked
+            else f"a point lies {away:.1f} decades of {inputs} away from the nearest run"
+        )
+    return warnings
