@@ -24,11 +24,11 @@ from bayescale.laws.law import (
 from bayescale.laws.priors import Prior, quantile
 from bayescale.laws.scatter import Scatter
 from bayescale.runs.compute import Definition, definition_of, learn, sizes_of
-from bayescale.runs.loss_unit import LIKE_PERPLEXITY, loss_unit
-from bayescale.runs.read import UNITS_KEPT, read_runs
+from bayescale.runs.loss_unit import LOSS_NATS_MAX, loss_unit
+from bayescale.runs.read import UNIT_ATTRIBUTES, read_runs
 from bayescale.runs.smooth import far_off, seen_by
 
-MIN_RUNS = 4
+RUNS_MIN = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +110,7 @@ class Study:
         if law.observed.scale == "linear":
             scatter = replace(scatter, unit=float(fit.attrs.get("span", np.ptp(seen.values))))
         runs = data[[name for name in data.data_vars if data[name].dims == ("run",)]]
-        about = {name: fit.attrs[name] for name in ("source", "rows", "read", *UNITS_KEPT) if name in fit.attrs}
+        about = {name: fit.attrs[name] for name in ("source", "rows", "read", *UNIT_ATTRIBUTES) if name in fit.attrs}
         runs = runs.assign({law.observed.column: scatter.inverse(seen)}).assign_attrs({"rows": "row"} | about)
         constants = {name: float(data[name]) for name in (*law.constants, "C_ref")}
         return cls(law, scatter, runs, seen, constants, fit)
@@ -208,7 +208,7 @@ def _check_unit(runs: xr.Dataset, law: Law) -> None:
     """Losses that look like perplexities are a question."""
     if law.observed.column == "loss" and law.observed.scale == "log" and "loss_unit" not in runs.attrs:
         middle = float(np.median(runs["loss"].values))
-        if middle > LIKE_PERPLEXITY:
+        if middle > LOSS_NATS_MAX:
             raise RunsError(
                 f"{runs.attrs.get('source', 'runs')}: a median loss of {middle:.4g} looks like a perplexity; say what "
                 "it is: --unit loss=perplexity or --unit loss=nats (units={'loss': 'perplexity'})"
@@ -237,8 +237,8 @@ def _check_columns(runs: xr.Dataset, law: Law) -> None:
 def _check_variety(runs: xr.Dataset, law: Law) -> None:
     """The runs must be several, and differ in every input and in what they showed."""
     where, count = runs.attrs.get("source", "runs"), runs.sizes["run"]
-    if count < MIN_RUNS:
-        raise FitError(f"{where}: {count} run(s); a fit needs at least {MIN_RUNS}, and 12 or more to say much")
+    if count < RUNS_MIN:
+        raise FitError(f"{where}: {count} run(s); a fit needs at least {RUNS_MIN}, and 12 or more to say much")
     for symbol in law.inputs:
         values = runs[column(symbol)].values
         if np.ptp(values) <= 1e-6 * np.abs(values).max():

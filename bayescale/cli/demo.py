@@ -26,8 +26,8 @@ from bayescale.jobs.files import write_table
 from bayescale.reading import Column, Reading
 from bayescale.runs.datasets import load_dataset
 
-BELOW = 1e22  # FLOP: the runs below are fitted, those above are forecast
-BUDGET = 1e23  # FLOP: the split of this budget is shown
+FITTED_BELOW_FLOP = 1e22  # FLOP: the runs below are fitted, those above are forecast
+SPLIT_BUDGET_FLOP = 1e23  # FLOP: the split of this budget is shown
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,10 @@ def run_demo(
         raise FileError(f"{folder}: cannot be made: {error.strerror or error}") from None
     runs = load_dataset("pile")
     small, large = (
-        runs.isel(run=chosen) for chosen in (runs["compute"].values < BELOW, runs["compute"].values >= BELOW)
+        runs.isel(run=chosen)
+        for chosen in (runs["compute"].values < FITTED_BELOW_FLOP, runs["compute"].values >= FITTED_BELOW_FLOP)
     )
-    with step(f"compiling, then sampling the law on {small.sizes['run']} runs below {BELOW:.0e} FLOP"):
+    with step(f"compiling, then sampling the law on {small.sizes['run']} runs below {FITTED_BELOW_FLOP:.0e} FLOP"):
         tree = fit(small, seed=seed)
     with step("forecasting the larger runs, splitting a budget"):
         predicted = forecast(tree, large["params"].values, large["tokens"].values, seed=seed)
@@ -70,14 +71,14 @@ def run_demo(
         table["in_band"] = (table.loss_q05 <= table.measured) & (table.measured <= table.loss_q95)
         measured = (Column("measured", "measured", how="decimals"), Column("in_band", "in band", how="yes"))
         shown = replace(reading, columns=(Column("model", "model"), *reading.columns, *measured))
-        split = read_allocation(allocate(tree, BUDGET, seed=seed))
+        split = read_allocation(allocate(tree, SPLIT_BUDGET_FLOP, seed=seed))
     with step("backtest: forecasting the fitted runs' own larger half"):
         tested = backtest(small, seed=seed, horizon=1.0)
         scores = read_backtest(tested)
     with step("drawing, and writing the report"):
         farthest = large.isel(run=int(large["compute"].values.argmax()))
         planned = {name: float(farthest[name]) for name in ("params", "tokens")}
-        page = report(tree, compute=BUDGET, **planned, tested=tested, seed=seed)
+        page = report(tree, compute=SPLIT_BUDGET_FLOP, **planned, tested=tested, seed=seed)
         files = [
             save_fit(tree, folder / "fit.nc"),
             write_table(table, folder / "forecasts.csv"),

@@ -27,7 +27,7 @@ except ImportError:  # no POSIX: two processes may compile the same kernel, and 
 
 WAIT_SECONDS = 4.0  # for another process that compiles the same kernel: longer than that takes it is compiled here, too
 POLL_SECONDS = 0.02
-OTHERS = stat.S_IWGRP | stat.S_IWOTH
+OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def compiled_module(text: str, folder: "str | os.PathLike[str] | None") -> ModuleType:
@@ -94,7 +94,7 @@ def _of_user(path: Path, own: bool = True) -> bool:
     about = path.lstat()
     if not hasattr(os, "getuid"):
         return True
-    others = bool(about.st_mode & OTHERS)
+    others = bool(about.st_mode & OTHERS_WRITE)
     if own:
         return about.st_uid == os.getuid() and not others and not stat.S_ISLNK(about.st_mode)
     return about.st_uid in (0, os.getuid()) and (not others or bool(about.st_mode & stat.S_ISVTX))

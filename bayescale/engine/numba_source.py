@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bayescale.engine.density import Density
-from bayescale.laws.derivatives import OPERATORS, derivatives
+from bayescale.laws.derivatives import OPERATOR_DERIVATIVES, derivatives
 from bayescale.laws.formula import Binary, Call, Name, Negative, Node, Number, constant, evaluate, names
 from bayescale.laws.functions import FUNCTIONS
 
@@ -17,7 +17,7 @@ from bayescale.laws.functions import FUNCTIONS
 # derivative further inside, exp(1000*x)'s, that would not be a number: under what is "still", and under exp(-exp(x))
 # and exp(q*log(0)), a derivative of 0 stays 0.
 TRAITS = {name: function.traits.split() for name, function in FUNCTIONS.items()}
-TRAITS |= {name: ["cheap"] for name in OPERATORS} | {"**": ["grows"], "/": ["grows", "cheap"]}
+TRAITS |= {name: ["cheap"] for name in OPERATOR_DERIVATIVES} | {"**": ["grows"], "/": ["grows", "cheap"]}
 ARRAYS_MAX = 48  # between loops; more of them, of laws much larger than any that comes with bayescale, compile slowly
 
 

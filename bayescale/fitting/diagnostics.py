@@ -13,7 +13,7 @@ from bayescale.field import TRAINING, number_text
 from bayescale.fitting.draws import e_bfmi, ess_bulk, ess_tail, r_hat
 from bayescale.laws.law import Law, law_derived, sample_priors, size_column
 from bayescale.laws.law_file import parse_law
-from bayescale.runs.lint_values import SCATTER_MAX
+from bayescale.runs.lint_values import SCATTER_LOG_MAX
 from bayescale.runs.loss_unit import UNITS, loss_unit
 from bayescale.runs.read import read_text
 from bayescale.runs.smooth import line_of_sizes, move_together
@@ -232,7 +232,7 @@ def trust_warnings(report: Mapping[str, Any]) -> list[str]:
     if report["converged"] and not report["clean"]:
         warnings.append(f"{report['divergences']} divergences: the tails of the posterior may be under-explored")
     scatter = report.get("scatter")  # fits saved before it was noted have none
-    if scatter is not None and scatter > SCATTER_MAX:
+    if scatter is not None and scatter > SCATTER_LOG_MAX:
         warnings.append(
             f"the runs scatter by {100 * scatter:.0f} % around the law, where runs that a law describes scatter by 1 "
             "or 2 %: look for wrong losses, more than one recipe or wrong columns (bayescale check), or for another law"
@@ -249,7 +249,7 @@ def trust_warnings(report: Mapping[str, Any]) -> list[str]:
         rest = f"; they do tell {', '.join(told)}" if told else ""
         warnings.append(f"the runs say next to nothing of {names}; the prior decides there{rest}")
     said = {"collinear_sizes"} if report["collinear"] else set()
-    said |= {"scatter"} if (scatter or 0.0) > SCATTER_MAX else set()
+    said |= {"scatter"} if (scatter or 0.0) > SCATTER_LOG_MAX else set()
     return warnings + [note["text"] for note in report.get("noted", ()) if note["code"] not in said]
 
 

@@ -18,7 +18,7 @@ from bayescale.laws.priors import to_real
 from bayescale.laws.scatter import NOISES
 from bayescale.runs.compute import objection_to as objection_to_definition
 from bayescale.runs.loss_unit import NATS, UNITS
-from bayescale.study import MIN_RUNS, law_of
+from bayescale.study import RUNS_MIN, law_of
 
 MAX_TEXT = 4000  # characters of one text of the diagnostics and notes
 MAX_NAME = 300
@@ -194,7 +194,7 @@ def _data_damage(law: Law, tree: xr.DataTree) -> str:
             if not (np.isfinite(values.values) & ((values.values > 0) | (not positive))).all():
                 return f"'{name}' in its {group} is not finite{' and above 0' if positive else ''}"
     seen = tree["observed_data"][law.observed.variable]
-    if not MIN_RUNS <= seen.sizes["run"] == tree["constant_data"].sizes["run"]:
+    if not RUNS_MIN <= seen.sizes["run"] == tree["constant_data"].sizes["run"]:
         return "its runs and what they showed are not of one number"
     if "log_likelihood" in tree.children:
         group = tree["log_likelihood"].to_dataset()

@@ -10,7 +10,7 @@ from scipy.special import logsumexp
 from bayescale.forecasts.discrepancy import coordinates, correlation
 from bayescale.forecasts.discrepancy_posterior import Discrepancy, log_law
 from bayescale.jobs.threads import one_blas_thread
-from bayescale.laws.scatter import FINEST
+from bayescale.laws.scatter import SCALE_FLOOR
 from bayescale.study import Study
 
 BEYOND_DECADES = 0.2  # of compute beyond the largest run over which spread and optimism come in
@@ -149,5 +149,5 @@ def log_predictive_density(study: Study, points: xr.Dataset, log_loss: np.ndarra
 
 def _scale(study: Study, points: xr.Dataset, curve: Curve) -> np.ndarray:
     """Scale of the noise of new runs [draw, point]."""
-    # sigma is the whole scale here, FINEST included
-    return study.scatter.scale_at(study.covariate(points), study.draws | {"sigma": curve.sigma[:, None]}) - FINEST
+    # sigma is the whole scale here, SCALE_FLOOR included
+    return study.scatter.scale_at(study.covariate(points), study.draws | {"sigma": curve.sigma[:, None]}) - SCALE_FLOOR

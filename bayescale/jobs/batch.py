@@ -27,10 +27,10 @@ from bayescale.jobs.versions import versions
 
 DEATHS_MAX = 2  # of workers of a task that ran alone: then it is the task
 POLL_SECONDS = 5.0  # without a result: then the executor is asked whether it has workers
-GONE_SECONDS = 60.0  # without workers: then what they have not done is given up
+NO_WORKERS_SECONDS = 60.0  # without workers: then what they have not done is given up
 # what an executor says when not the task but its worker failed; Dask's are known by name, so that it is not imported
-KILLED = "KilledWorker"  # Dask has tried it several times by then
-DIED = {KILLED, "FutureCancelledError", "FutureLostError", "CommClosedError"}
+KILLED_ERROR = "KilledWorker"  # Dask has tried it several times by then
+DEATH_ERRORS = {KILLED_ERROR, "FutureCancelledError", "FutureLostError", "CommClosedError"}
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ def _run_elsewhere(
                 continue
             future = _next(done, workers)
             if future is None:
-                why = f"there have been no workers for {GONE_SECONDS:.0f} s; start some, and run the same again"
+                why = f"there have been no workers for {NO_WORKERS_SECONDS:.0f} s; start some, and run the same again"
                 for i in (*(i for i, _ in running.values()), *suspects, *waiting):
                     keep(i, Failure("NoWorkers", why))
                 return
@@ -199,7 +199,7 @@ def _run_elsewhere(
                 keep(i, Failure(type(error).__name__, _text(error)))
             else:
                 deaths[i] += alone
-                if deaths[i] >= (1 if type(error).__name__ == KILLED else DEATHS_MAX):
+                if deaths[i] >= (1 if type(error).__name__ == KILLED_ERROR else DEATHS_MAX):
                     keep(i, Failure("WorkerDied", "its worker died each time (killed, or out of memory)"))
                 else:
                     suspects.append(i)
@@ -220,9 +220,10 @@ def _next(done: queue.SimpleQueue, workers: Workers) -> Future | None:
             elif gone is None:
                 gone = time.monotonic()
                 logging.getLogger("bayescale").warning(
-                    "the last worker is gone; what it has done is kept, the rest waits %.0f s for others", GONE_SECONDS
+                    "the last worker is gone; what it has done is kept, the rest waits %.0f s for others",
+                    NO_WORKERS_SECONDS,
                 )
-            elif time.monotonic() - gone > GONE_SECONDS:
+            elif time.monotonic() - gone > NO_WORKERS_SECONDS:
                 return None
 
 
@@ -241,7 +242,7 @@ def _error(future: Future) -> BaseException | None:
 
 
 def _died(error: BaseException) -> bool:
-    return isinstance(error, BrokenExecutor | CancelledError) or type(error).__name__ in DIED
+    return isinstance(error, BrokenExecutor | CancelledError) or type(error).__name__ in DEATH_ERRORS
 
 
 def _text(error: BaseException) -> str:

@@ -25,7 +25,7 @@ except ImportError:  # no POSIX: nothing is locked, and nothing swept
     fcntl = None  # type: ignore[assignment]
 
 NAME_BYTES_MAX = 255  # of a file name, on every file system in use
-TRIES = 20  # a folder that another process swept before it was locked is made again
+FOLDER_TRIES_MAX = 20  # a folder that another process swept before it was locked is made again
 
 
 def as_path(given: object) -> Path:
@@ -119,7 +119,7 @@ def _draft(target: Path) -> Iterator[Path]:
 
 
 def _locked_folder(target: Path) -> tuple[Path, int | None]:
-    for _ in range(TRIES):
+    for _ in range(FOLDER_TRIES_MAX):
         folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=_prefix(target), suffix=".part"))
         if fcntl is None:
             return folder, None
@@ -204,7 +204,7 @@ def write_file(path: "str | os.PathLike[str]", write: Callable[[Path], object]) 
         raise FileError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # begins what a spreadsheet computes, or runs
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # begins what a spreadsheet computes, or runs
 SEAL = "# sha256 "  # the last line of a kept text: what a disk or an editor has changed is computed again
 
 
@@ -239,4 +239,4 @@ def _cell(value: Any) -> Any:
     """A text as a cell that no spreadsheet takes for a formula, and no terminal for a command; numbers as they are."""
     if not isinstance(value, str):
         return value
-    return f"'{printable(value)}" if value.startswith(FORMULA) else printable(value)
+    return f"'{printable(value)}" if value.startswith(FORMULA_STARTS) else printable(value)

@@ -27,7 +27,7 @@ class _Limit:
 
 
 _LIMIT = _Limit()
-NUMBERS = 2**16  # that are looked at together: arrays of so many stay in the nearest caches
+BLOCK_NUMBERS = 2**16  # that are looked at together: arrays of so many stay in the nearest caches
 
 
 @contextlib.contextmanager
@@ -95,6 +95,6 @@ def in_threads[Part, Result](work: Callable[[Part], Result], parts: Sequence[Par
 
 
 def blocks(rows: int, columns: int) -> list[slice]:
-    """The rows of a table as slices of about NUMBERS numbers each, the same on any number of cores."""
-    step = max(1, NUMBERS // columns)
+    """The rows of a table as slices of about BLOCK_NUMBERS numbers each, the same on any number of cores."""
+    step = max(1, BLOCK_NUMBERS // columns)
     return [slice(first, first + step) for first in range(0, rows, step)]

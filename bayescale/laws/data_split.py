@@ -1,4 +1,4 @@
-"""What of a law is known before its parameters are: numbers folded, parts that are data split off, powers rewritten."""
+"""Formulas prepared for a sampler: numbers folded, parts that are data split off, powers rewritten."""
 
 from collections.abc import Collection, Mapping
 
@@ -18,7 +18,7 @@ def fold(trees: Mapping[str, Node]) -> dict[str, Node]:
 
 
 def has_level(tree: Node) -> bool:
-    """Whether a function in a tree has one value over a whole range of its arguments."""
+    """Whether a function in a tree is constant over a range of its arguments."""
     return any(type(part) is Call and "level" in FUNCTIONS[part.function].traits.split() for part in nodes(tree))
 
 
@@ -30,12 +30,10 @@ def split_data(
     ``trees`` are in order: later ones may use the names of earlier ones. Returns the trees with those parts replaced
     by names ``data_0``, ``data_1``, ... and the trees of these.
 
-    A power with an exponent that moves with ``parameters`` is written exp(exponent * log(base)): in (N/N_ref)**(-alpha)
-    the logarithm is then data, and an exponential is several times cheaper than a power, in the value and in the
-    gradient. Of a negative base both are not a number, unless the exponent is a whole number. So a power stays a power
-    where its exponent may be one for a whole range of the parameters: where it is data, where data may take the
-    parameters out of it (1 + a*x where x is 0), unless the base is data too, whose logarithm is looked at before
-    anything is sampled, and where a minimum may hold it.
+    A power whose exponent depends on ``parameters`` becomes exp(exponent * log(base)), which is several times cheaper:
+    in (N/N_ref)**(-alpha) the logarithm is data. For a negative base both are NaN, unless the exponent is a whole
+    number. So a power stays a power where its exponent may be whole over a range of the parameters: where it is data or
+    level, or where data may cancel the parameters (1 + a*x at x = 0) and the base is not data.
     """
     known, moving = set(known), set(parameters)
     parts: dict[Node, str] = {}

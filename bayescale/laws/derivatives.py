@@ -6,7 +6,7 @@ from bayescale.laws.formula import Node, parse
 from bayescale.laws.functions import FUNCTIONS, INNER
 
 # by each argument, times d; see functions.Function.derivatives
-OPERATORS = {
+OPERATOR_DERIVATIVES = {
     "+": ("d", "d"),
     "-": ("d", "-d"),
     "*": ("d*b", "d*a"),
@@ -23,5 +23,5 @@ def derivatives(operation: str) -> tuple[Node, ...]:
 
     d is the derivative by the value, and a factor of each.
     """
-    texts = OPERATORS[operation] if operation in OPERATORS else FUNCTIONS[operation].derivatives
+    texts = OPERATOR_DERIVATIVES[operation] if operation in OPERATOR_DERIVATIVES else FUNCTIONS[operation].derivatives
     return tuple(parse(text, FUNCTIONS | INNER) for text in texts)

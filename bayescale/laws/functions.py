@@ -1,7 +1,7 @@
-"""The functions of the formula language: a row says what each is in NumPy, PyTensor, JavaScript, LaTeX, its derivative.
+"""The functions of the formula language: their NumPy, PyTensor, JavaScript, LaTeX and derivatives, a row each.
 
-Compiled code and the page call a function by its name: what no library has is written in
-:mod:`bayescale.engine.numba_functions` and in :mod:`bayescale.laws.javascript`.
+Compiled code and the report call a function by its name; functions that no library has are in
+:mod:`bayescale.engine.numba_functions` and :mod:`bayescale.laws.javascript`.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ import numpy as np
 import scipy
 
 LOG_10 = np.log(10.0).item()
-BELOW_ONE = 1 - 2.0**-53  # the largest share that is not rounded to 1, of which nothing is left
+BELOW_ONE = 1 - 2.0**-53  # the largest double below 1
 
 
 @dataclass(frozen=True)
@@ -24,16 +24,16 @@ class Function:
     ----------
     name : in formulas and in compiled code
     numpy : its value
-    derivatives : by each argument, as a formula of the arguments a and b, the value v and what it is multiplied by, d;
-        they may use the functions of ``INNER`` too
-    traits : what compilers and samplers must know of it, some of:
-        "level", has one value over a whole range of its arguments, so that an exponent made of it may be a whole number
-        "clips", is level, and its value may be exactly 0
-        "still", its derivative by an argument may be exactly 0 over a whole range
+    derivatives : by each argument, formulas of the arguments a and b, the value v and the factor d; they may use the
+        functions of ``INNER`` too
+    traits : for compilers and samplers, some of:
+        "level", constant over a range of its arguments, so that an exponent made of it may be a whole number
+        "clips", level, and its value may be exactly 0
+        "still", its derivative by an argument may be exactly 0 over a range
         "grows", overflows where its argument is large
-        "tames", is moderate where its argument is large
+        "tames", moderate where its argument is large
         "cheap", takes an instruction or two
-    milliseconds : what one call more in a formula adds to the time that compiling it takes (two cores of 2026)
+    milliseconds : time that a call adds to compilation (two cores of 2026)
     latex : {0}, {1} stand for the rendered arguments
     javascript : its name there; by default ``name``
     pytensor : its value by the module ``pytensor.tensor`` and the arguments; by default that module's ``name``
@@ -63,7 +63,7 @@ class Function:
 
 
 def _logaddexp_pytensor(pt: ModuleType, a: Any, b: Any) -> Any:
-    """PyTensor's own builds a graph that takes ten times as long to compile, and this is as exact."""
+    """As exact as PyTensor's own, whose graph takes ten times as long to compile."""
     most, least = pt.switch(pt.ge(a, b), a, b), pt.switch(pt.ge(a, b), b, a)
     gap = pt.switch(pt.isinf(most), 0.0, least - most)  # not inf - inf
     return most + pt.switch(pt.isinf(most), 0.0, pt.softplus(gap))
@@ -74,7 +74,7 @@ SMALL_ALPHA, LARGE_ALPHA = 1e-3, 100.0  # beyond them Newton starts elsewhere
 
 
 def _saturation(log_z: Any, alpha: Any) -> Any:
-    """The root by NumPy. Dimensions of DataArrays are matched by name."""
+    """The root by NumPy; dimensions of DataArrays are matched by name."""
     if not (hasattr(log_z, "dims") or hasattr(alpha, "dims")):
         return _saturation_root(np, np.logaddexp, scipy.special.expit, log_z, alpha)
     import xarray as xr  # whoever has a DataArray has loaded it
@@ -89,7 +89,7 @@ def _saturation_pytensor(pt: ModuleType, log_z: Any, alpha: Any) -> Any:
 def _saturation_root(xp: ModuleType, logaddexp: Callable, sigmoid: Callable, log_z: Any, alpha: Any) -> Any:
     """r in (0, 1) with r / (1 - r)**alpha = z, by Newton on the logit of r, where the equation is monotone.
 
-    There is none for an alpha below 0: not a number. ``xp`` is NumPy or ``pytensor.tensor``.
+    NaN for alpha < 0. ``xp`` is NumPy or ``pytensor.tensor``.
     """
     log_z, alpha = xp.clip(log_z, -1e300, 1e300), xp.where(alpha >= 0, xp.maximum(alpha, 1e-300), np.nan)
     s = _saturation_start(xp, logaddexp, log_z, alpha)

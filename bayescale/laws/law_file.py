@@ -35,20 +35,20 @@ from bayescale.laws.priors import Prior
 
 # symbol of the field -> column of the runs
 COLUMNS = {"N": "params", "D": "tokens", "C": "compute", "L": "loss"}
-# what a fit calls things of its own; N_ref, L_span, data_0 and their like are taken too
+# names that a fit uses itself, besides N_ref, L_span, data_0 and their like
 RESERVED = {
     *(*COLUMNS, *COLUMNS.values(), *FUNCTIONS, PREDICTED, "sigma", "tilt", "nu_minus_2", "overdispersion"),
     *("observed", "log_loss", "log_compute", "count", "chain", "draw", "run", "point"),
 }
-# what forecasts say of a point besides its inputs, and the dimensions of fits and forecasts
-TAKEN_COLUMNS = {"chain", "draw", "run", "point", "kept", "decades_beyond", "nearest_run", "elpd"}
+# variables and dimensions of fits and forecasts
+RESERVED_COLUMNS = {"chain", "draw", "run", "point", "kept", "decades_beyond", "nearest_run", "elpd"}
 
 
 @dataclass(frozen=True, repr=False)
 class Law:
     """A scaling law as data: formula, priors, derived quantities, published constants.
 
-    Two laws of the same text and name are equal. What the text says is read and checked once, and cannot be changed.
+    Two laws of the same text and name are equal. The text is read and checked once.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class Law:
     observed : what the formula gives: the logarithm of the loss unless the file says otherwise
     range : published or customary range of each input
     size : the input that says how large a run is, where that is not compute
-    no_split : why a budget C = 6 N D is not to be split by this law, or an empty text
+    no_split : why this law cannot split a budget C = 6 N D, or an empty text
     falls_with, rises_with : inputs in which the formula is monotone
     exponents : derived quantity that is the exponent of N or of D, where the law has a floor
     optimum : closed-form N*(C) under C = 6 N D, or None
@@ -124,16 +124,17 @@ def parse_law(text: str, name: str) -> Law:
 
 
 def _contents(text: str, place: str) -> dict[str, Any]:
-    """What a law file says, by attribute of ``Law``: each table checked by itself, then against the others."""
+    """The contents of a law file by attribute of ``Law``: each table checked alone, then against the others."""
     table = read_toml(text, place)
-    texts = read_table(table, "where", place)
-    where = {key: read_formula(value, f"{place}, where.{key}") for key, value in texts.items()}
+    part = {
+        key: read_table(table, key, place) for key in ("where", "priors", "derived", "optimum", "observed", "range")
+    }
+    where = {key: read_formula(value, f"{place}, where.{key}") for key, value in part["where"].items()}
     tree = read_formula(table["formula"], f"{place}, formula")
-    priors = {key: read_prior(value, f"{place}, prior '{key}'") for key, value in _items(table, "priors", place)}
-    derived = {key: read_derived(value, f"{place}, derived '{key}'") for key, value in _items(table, "derived", place)}
-    best = read_table(table, "optimum", place)
-    check_keys(best, {"N"}, f"{place}, [optimum]")
-    observed = read_observed(read_table(table, "observed", place), f"{place}, [observed]")
+    priors = {key: read_prior(value, f"{place}, prior '{key}'") for key, value in part["priors"].items()}
+    derived = {key: read_derived(value, f"{place}, derived '{key}'") for key, value in part["derived"].items()}
+    check_keys(best := part["optimum"], {"N"}, f"{place}, [optimum]")
+    observed = read_observed(part["observed"], f"{place}, [observed]")
 
     _check_reserved((*where, *priors, *derived), place)
     check_size((tree, *where.values(), *(quantity.tree for quantity in derived.values())), place)
@@ -162,7 +163,7 @@ def _contents(text: str, place: str) -> dict[str, Any]:
         "formula": table["formula"],
         "tree": tree,
         "where": where,
-        "where_texts": dict(texts),
+        "where_texts": dict(part["where"]),
         "where_names": {key: frozenset(names(tree)) for key, tree in where.items()},
         "priors": priors,
         "derived": derived,
@@ -178,13 +179,9 @@ def _contents(text: str, place: str) -> dict[str, Any]:
         "size": read_size(table, inputs, place),
         "exponents": read_exponents(table, inputs, derived, place),
         "about": read_text(table, "about", place),
-        "range": {key: read_range(value, key, inputs, place) for key, value in _items(table, "range", place)},
+        "range": {key: read_range(value, key, inputs, place) for key, value in part["range"].items()},
         "no_split": read_text(table, "no_split", place),
     }
-
-
-def _items(table: Mapping[str, Any], key: str, place: str) -> Any:
-    return read_table(table, key, place).items()
 
 
 def column(symbol: str) -> str:
@@ -239,7 +236,7 @@ def _symbols(
 
 
 def _check_observed(observed: Observed, inputs: Collection[str], place: str) -> None:
-    if taken := TAKEN_COLUMNS & {*inputs, observed.column, observed.count}:
+    if taken := RESERVED_COLUMNS & {*inputs, observed.column, observed.count}:
         raise LawError(f"{place}: {names_text(taken)} cannot be a column of the runs here; rename it in both")
     for symbol in inputs:
         if column(symbol) in (observed.column, observed.count):

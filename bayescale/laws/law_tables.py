@@ -16,7 +16,7 @@ from bayescale.laws.limits import finite
 from bayescale.laws.priors import DISTRIBUTIONS, Prior
 
 MAX_BYTES = 64_000
-MAX_DOTS = 200  # in one line: the time that TOML takes for a dotted key grows with the square of its parts
+MAX_DOTS = 200  # in one line: parsing a dotted key takes time that grows with the square of its parts
 MAX_ENTRIES = 100  # of one table: sub-expressions, priors, derived quantities, presets
 KEYS = {
     *("title", "cite", "about", "formula", "traps", "falls_with", "rises_with", "size", "no_split"),
@@ -27,7 +27,7 @@ OBSERVED_SCALES = {
     "linear": "a quantity that may be negative",
     "proportion": "a share of a known number of items, such as an accuracy",
 }
-QUANTITIES = ("N", "D")  # whose exponents say what limits the loss
+EXPONENT_SYMBOLS = ("N", "D")  # whose exponents say what limits the loss
 
 
 @dataclass(frozen=True)
@@ -255,7 +255,7 @@ def read_exponents(
     """[exponents]: derived quantities by symbol."""
     exponents = read_table(table, "exponents", place)
     for key, value in exponents.items():
-        if key not in QUANTITIES or key not in inputs or not isinstance(value, str) or value not in derived:
+        if key not in EXPONENT_SYMBOLS or key not in inputs or not isinstance(value, str) or value not in derived:
             raise LawError(
                 f"{place}: [exponents] names, for N and D, the derived quantity that is its exponent, "
                 f"not {key} = {shown(value)}"

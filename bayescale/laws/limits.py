@@ -1,4 +1,4 @@
-"""What a law file may ask of the machine: how many parts, which numbers, how long a compiler takes."""
+"""Limits of law files: how many parts, which numbers, how long they take to compile."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -30,7 +30,7 @@ POWER_MILLISECONDS, ARITHMETIC_MILLISECONDS = 100, 15  # to compile one, see fun
 
 
 def check_size(trees: Iterable[Node], where: str) -> None:
-    """So many parts as a sampler can compile."""
+    """Raise LawError where formulas are too large to compile."""
     count = sum(map(parts, trees))
     if count > MAX_PARTS:
         raise LawError(
@@ -40,7 +40,7 @@ def check_size(trees: Iterable[Node], where: str) -> None:
 
 
 def check_constants(trees: Mapping[str, Node], tree: Node, where: str) -> None:
-    """Names that stand for numbers stand for finite ones, and as exponents for allowed ones."""
+    """Raise LawError where a constant is not finite, or an exponent is not allowed."""
     *subs, (_, formula) = fold({**trees, PREDICTED: tree}).items()
     for key, folded in (*((f"where.{key}", sub) for key, sub in subs), ("formula", formula)):
         if not names(folded):
@@ -52,10 +52,7 @@ def check_constants(trees: Mapping[str, Node], tree: Node, where: str) -> None:
 
 
 def check_compile_time(trees: Mapping[str, Node], tree: Node, priors: Mapping[str, Prior], where: str) -> None:
-    """What is sampled is compiled, and a call takes a compiler much longer than the few letters that it is written in.
-
-    What stands in a formula twice is compiled once, and so is a name of [where] however often it is used.
-    """
+    """Raise LawError where formulas and priors take too long to compile."""
     sampled = [*trees.values(), tree]
     for key, prior in priors.items():
         own = {"u": Name(f"real {key}"), "x": Name(key)}
@@ -69,7 +66,7 @@ def check_compile_time(trees: Mapping[str, Node], tree: Node, priors: Mapping[st
 
 
 def compile_seconds(trees: Iterable[Node]) -> float:
-    """About how long Numba takes for a density made of these trees; what is in them twice is compiled once."""
+    """Estimated time that Numba takes for a density of these trees; a repeated part is compiled once."""
     operations = {part for tree in trees for part in nodes(tree)}
     return sum(map(_milliseconds, operations)) / 1000
 

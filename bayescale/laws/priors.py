@@ -1,7 +1,7 @@
 """Priors: the allow-list of distributions and one prior of a law file.
 
-A sampler moves on the whole real line, so every distribution says how a value x comes from a real number u, and what
-the log density of u is then (the Jacobian included, constants left out).
+A sampler moves on the real line, so every distribution gives a value x as a function of a real number u, and the log
+density of u (with the Jacobian, without constants).
 """
 
 from collections.abc import Callable, Mapping
@@ -105,7 +105,7 @@ class Prior:
 
 
 def quantile(prior: Prior, u: Any) -> Any:
-    """Values that a parameter is below with probability u; infinite, without a warning, where a prior is too wide."""
+    """Quantiles of a prior at probability u; infinite, without a warning, where a prior is too wide."""
     with np.errstate(all="ignore"):
         return DISTRIBUTIONS[prior.dist].quantile(u, **prior.params)
 
@@ -122,10 +122,10 @@ def to_normal(prior: Prior, x: Any, edge: float = 6.0, points: int = 2001) -> An
 
 
 def from_real(prior: Prior, u: Any) -> Any:
-    """Values x of a parameter from where the sampler stands on the real line."""
+    """Values x of a parameter from positions on the real line."""
     return evaluate(DISTRIBUTIONS[prior.dist].value, {"u": u, **prior.params})
 
 
 def to_real(prior: Prior, x: Any) -> Any:
-    """Where the sampler stands when the parameter is x."""
+    """Positions on the real line of values x of a parameter."""
     return evaluate(DISTRIBUTIONS[prior.dist].real, {"x": x, **prior.params})

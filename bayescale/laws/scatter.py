@@ -1,10 +1,9 @@
-"""How a measured loss scatters around the law: a noise is priors and a density; a scatter puts it to use.
+"""How a measured loss scatters around the law: a noise is priors and a density, a scatter applies it to runs.
 
-What scatters is the logarithm of the loss (or of whatever the law file says is observed), so that laws and noises can
-be compared by LOO. The scale of the scatter may change with compute: ``sigma * exp(tilt * x)`` with ``x`` =
-log(C / C_ref), and ``x`` is held at the edge of the data beyond it: a trend of the noise is learnt, not extrapolated.
-FINEST is added to it. A quantity that may be negative scatters itself, in units of the range of the observed values. A
-proportion is a count out of a known number of items, with more scatter than independent items would have.
+The log of the loss scatters, or of whatever the law file says is observed. Its scale is
+``SCALE_FLOOR + sigma * exp(tilt * x)`` with ``x`` = log(C / C_ref), held at the edge of the runs outside their range. A
+quantity that may be negative scatters itself, in units of the range of the observed values. A proportion is an
+overdispersed count out of a known number of items.
 """
 
 from collections.abc import Mapping
@@ -26,27 +25,23 @@ _SCALE = {
     "tilt": Prior("Normal", {"mu": 0.0, "sigma": 0.2}, "change of log(sigma) with log size"),
 }
 
-
-# no loss is measured, or printed, more finely than this share of it: keeps runs without any scatter from sending the
-# scale to 0, where no chain converges
-FINEST = 1e-4
-SCALE = parse(f"{FINEST} + sigma*exp(tilt*log_compute)")  # one expression for model, density and forecast
-
-
-NORMAL = parse("-0.5*(residual/scale)**2 - log(scale) - 0.9189385332046727")  # log(2 pi)/2
-STUDENT_T = parse(
+# no loss is measured or printed more precisely than this relative error; chains do not converge at a scale of 0
+SCALE_FLOOR = 1e-4
+SCALE = parse(f"{SCALE_FLOOR} + sigma*exp(tilt*log_compute)")  # one expression for model, density and forecast
+NORMAL_LOG_DENSITY = parse("-0.5*(residual/scale)**2 - log(scale) - 0.9189385332046727")  # log(2 pi)/2
+STUDENT_T_LOG_DENSITY = parse(
     "gammaln((nu_minus_2 + 3)/2) - gammaln((nu_minus_2 + 2)/2) - log(3.141592653589793*(nu_minus_2 + 2))/2 "
     "- log(scale) - (nu_minus_2 + 3)/2*log1p((residual/scale)**2/(nu_minus_2 + 2))"
 )
 SHARE_EDGE = 1e-9  # a law's proportion is kept this far inside (0, 1)
-INSIDE = parse(f"minimum(maximum(share, {SHARE_EDGE}), 1 - {SHARE_EDGE})")
-SIZE = parse("1/overdispersion - 1")  # alpha + beta of the beta-binomial with this correlation of two items
+CLIPPED_SHARE = parse(f"minimum(maximum(share, {SHARE_EDGE}), 1 - {SHARE_EDGE})")
+BETA_SIZE = parse("1/overdispersion - 1")  # alpha + beta of the beta-binomial with this correlation of two items
 _BETA_BINOMIAL = parse(
     "gammaln(count + 1) - gammaln(successes + 1) - gammaln(count - successes + 1) "
     "+ gammaln(successes + inside*size) + gammaln(count - successes + (1 - inside)*size) - gammaln(count + size) "
     "- gammaln(inside*size) - gammaln((1 - inside)*size) + gammaln(size)"
 )
-BETA_BINOMIAL = substitute(_BETA_BINOMIAL, {"inside": INSIDE, "size": SIZE})
+BETA_BINOMIAL_LOG_DENSITY = substitute(_BETA_BINOMIAL, {"inside": CLIPPED_SHARE, "size": BETA_SIZE})
 
 
 @dataclass(frozen=True)
@@ -64,10 +59,10 @@ NOISES = {
         "Student-t with nu = 2 + nu_minus_2: a few bad runs do not move the law",
         _SCALE | {"nu_minus_2": Prior("Gamma", {"alpha": 2.0, "beta": 0.1}, "degrees of freedom above 2")},
         ("log", "linear"),
-        STUDENT_T,
+        STUDENT_T_LOG_DENSITY,
         robust=True,
     ),
-    "normal": Noise("normal: every run counts alike, outliers included", _SCALE, ("log", "linear"), NORMAL),
+    "normal": Noise("normal: every run counts alike, outliers included", _SCALE, ("log", "linear"), NORMAL_LOG_DENSITY),
     "beta_binomial": Noise(
         "beta-binomial: a share of items that are more alike than independent ones",
         {
@@ -76,7 +71,7 @@ NOISES = {
             )
         },
         ("proportion",),
-        BETA_BINOMIAL,
+        BETA_BINOMIAL_LOG_DENSITY,
     ),
 }
 
@@ -88,11 +83,11 @@ def default_noise(scale: str) -> str:
 
 @dataclass(frozen=True)
 class Scatter:
-    """How what runs show scatters around a law: a noise, on the scale of what the law says is observed.
+    """A noise on the scale of what a law observes.
 
-    Methods take what runs showed and what the law predicts, both as the law's formula gives it; the parameters of the
-    noise in ``values``, in a shape that broadcasts with the runs, [..., 1]; and the ``covariate`` of each run, on which
-    its scatter depends: log(size / C_ref), or of a proportion its number of items [run].
+    Methods take observed and predicted values, both as the law's formula gives them; the parameters of the noise in
+    ``values``, in a shape that broadcasts with the runs, [..., 1]; and the ``covariate`` of each run:
+    log(size / C_ref), or the number of items of a proportion [run].
 
     Attributes
     ----------
@@ -142,23 +137,23 @@ class Scatter:
         return self.observed.scale == "proportion"
 
     def transform(self, seen: Any) -> Any:
-        """What runs showed on the scale on which it scatters: its log, or itself."""
+        """Observed values on the scale on which they scatter: their log, or themselves."""
         return np.log(seen) if self.observed.scale == "log" else seen
 
     def inverse(self, scattered: Any) -> Any:
-        """What runs showed, from :meth:`transform` of it."""
+        """Observed values from transformed ones."""
         return np.exp(scattered) if self.observed.scale == "log" else scattered
 
     def residual(self, seen: Any, predicted: Any) -> Any:
-        """What is left over of transformed values, in units of the scatter."""
+        """Transformed observed values less predicted ones, in units of the scatter."""
         return (seen - self.transform(predicted)) / self.unit
 
     def scale_at(self, covariate: Any, values: Mapping[str, Any]) -> Any:
-        """Scale of the residual at log(size / C_ref), FINEST included."""
+        """Scale of the residual at log(size / C_ref), SCALE_FLOOR included."""
         return evaluate(SCALE, {"sigma": values["sigma"], "tilt": values["tilt"], "log_compute": covariate})
 
     def _known(self, seen: Any, predicted: Any, covariate: Any, values: Mapping[str, Any]) -> dict[str, Any]:
-        """What the formula of the density is evaluated with."""
+        """Values of the names in the formula of the density."""
         if self.counts:
             count = np.round(covariate)
             return {**values, "successes": np.round(seen * count), "count": count, "share": predicted}
@@ -174,7 +169,7 @@ class Scatter:
         return evaluate(NOISES[self.noise].log_density, {**values, "residual": residual, "scale": scale})
 
     def cdf(self, seen: Any, predicted: Any, covariate: Any, values: Mapping[str, Any]) -> Any:
-        """Probability that a run shows no more than ``seen``, transformed; of a count, with half of its own mass."""
+        """Probability of a value of at most ``seen``, transformed; a count includes half of its own mass."""
         known = self._known(seen, predicted, covariate, values)
         if self.counts:
             from scipy.stats import betabinom  # takes as long to import as all the rest
@@ -186,7 +181,7 @@ class Scatter:
         return scipy.special.stdtr(2 + values["nu_minus_2"], z) if self.robust else scipy.special.ndtr(z)
 
     def sample(self, predicted: Any, covariate: Any, values: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
-        """Draws of what new runs show, of the shape of ``predicted``."""
+        """Draws of observed values of new runs, in the shape of ``predicted``."""
         if self.counts:
             alpha, beta = beta_binomial_parameters(np.asarray(predicted), values["overdispersion"])
             items = np.broadcast_to(np.asarray(np.round(covariate), dtype=int), alpha.shape)
@@ -196,7 +191,7 @@ class Scatter:
         return predicted * np.exp(noise) if self.observed.scale == "log" else predicted + noise
 
     def sample_noise(self, scale: Any, values: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
-        """Draws of residuals of this scale, of its shape."""
+        """Draws of residuals of this scale, in its shape."""
         scale = np.asarray(scale)
         if not self.robust:
             return scale * rng.standard_normal(scale.shape)
@@ -205,5 +200,5 @@ class Scatter:
 
 def beta_binomial_parameters(share: Any, overdispersion: Any) -> tuple[Any, Any]:
     """alpha and beta of the beta-binomial with this mean and this correlation between two items."""
-    share, size = evaluate(INSIDE, {"share": share}), evaluate(SIZE, {"overdispersion": overdispersion})
+    share, size = evaluate(CLIPPED_SHARE, {"share": share}), evaluate(BETA_SIZE, {"overdispersion": overdispersion})
     return share * size, (1 - share) * size

@@ -9,8 +9,8 @@ from bayescale.laws.law import law_names, load_law, models_folder
 from bayescale.laws.law_file import Law
 
 OWN, SHIPPED, CHANGED = "own", "shipped", "changed"
-NAMED = 6  # differences that a sentence names before it only counts them
-SHORT = 100  # characters of a formula in a sentence
+DIFFERENCES_NAMED_MAX = 6  # a sentence counts the others
+FORMULA_CHARACTERS_MAX = 100  # in a sentence
 
 
 def kind_of(law: Law) -> str:
@@ -31,7 +31,7 @@ def _title(name: str) -> str:
 
 
 def differences(law: Law) -> list[str]:
-    """What is not as in the shipped law of this name or title, a phrase each; nothing where there is no such law."""
+    """How a law differs from the shipped law of this name or title, a phrase each; empty where there is no such law."""
     name = relative_of(law)
     if name is None:
         return []
@@ -39,23 +39,13 @@ def differences(law: Law) -> list[str]:
     if theirs.text == law.text:
         return []
     told = _changed("formula", {"": law.formula}, {"": theirs.formula})
-    told += _changed("prior of ", _priors(law), _priors(theirs))
+    told += _changed("prior of ", *({name: str(prior) for name, prior in one.priors.items()} for one in (law, theirs)))
     told += _changed("where ", law.where_texts, theirs.where_texts)
-    told += _changed("derived ", _derived(law), _derived(theirs))
-    for field in ("observed", "size", "no_split", "exponents", "range", "falls_with", "rises_with"):
+    told += _changed("derived ", *({name: item.formula for name, item in one.derived.items()} for one in (law, theirs)))
+    for field in ("observed", "size", "no_split", "exponents", "range", "falls_with", "rises_with", "optimum"):
         if getattr(law, field) != getattr(theirs, field):
             told.append(f"another {field}")
-    if (law.optimum is None) != (theirs.optimum is None) or law.optimum != theirs.optimum:
-        told.append("another optimum")
     return told or ["words only (title, source, remarks); formula and priors are the same"]
-
-
-def _priors(law: Law) -> dict[str, str]:
-    return {name: str(prior) for name, prior in law.priors.items()}
-
-
-def _derived(law: Law) -> dict[str, str]:
-    return {name: item.formula for name, item in law.derived.items()}
 
 
 def _changed(what: str, mine: Mapping[str, str], theirs: Mapping[str, str]) -> list[str]:
@@ -68,17 +58,22 @@ def _changed(what: str, mine: Mapping[str, str], theirs: Mapping[str, str]) -> l
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= SHORT else text[: SHORT - 3] + "..."
+    return text if len(text) <= FORMULA_CHARACTERS_MAX else text[: FORMULA_CHARACTERS_MAX - 3] + "..."
 
 
 def changed_law(law: Law) -> list[dict[str, Any]]:
-    """A note that a law has the name or title of a shipped one and not its text; none where it has, or is no such."""
+    """A note that a law has the name or title of a shipped law but not its text, or an empty list."""
     told = differences(law)
     if not told:
         return []
-    more = f"; and {len(told) - NAMED} more" if len(told) > NAMED else ""
+    more = f"; and {len(told) - DIFFERENCES_NAMED_MAX} more" if len(told) > DIFFERENCES_NAMED_MAX else ""
     called = "name" if law.name == relative_of(law) else "title"
     text = f"the law '{law.name}' has the {called} of bayescale's law '{relative_of(law)}' but not its text: "
     return [
-        {"code": "changed_law", "severity": "warning", "text": f"{text}{'; '.join(told[:NAMED])}{more}", "rows": []}
+        {
+            "code": "changed_law",
+            "severity": "warning",
+            "text": f"{text}{'; '.join(told[:DIFFERENCES_NAMED_MAX])}{more}",
+            "rows": [],
+        }
     ]

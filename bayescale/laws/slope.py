@@ -1,7 +1,7 @@
 """The value of a formula and its exact derivative along a direction, by NumPy (forward differentiation).
 
-A difference of two losses near a flat minimum is rounding error; the derivative is not: the irreducible loss drops out
-of it before anything is subtracted.
+Near a flat minimum a difference of two losses is rounding error; the derivative has none, as the irreducible loss drops
+out of it.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,12 +14,11 @@ from bayescale.laws.formula import ARITHMETIC, Binary, Call, Name, Negative, Nod
 
 
 def value_and_slope(node: Node, values: Mapping[str, Any], slopes: Mapping[str, Any]) -> tuple[Any, Any]:
-    """The value of a tree and its derivative, when every name moves as fast as ``slopes`` says (others stand still).
+    """The value of a tree and its derivative along ``slopes``, the derivatives of the names (0 where not given).
 
-    The slope is None where nothing in the tree moves. At a kink of minimum, maximum and abs it is that of one side: the
-    first argument's, the upper one's. By its exponent a power of a negative base has none: the exponent is a whole
-    number, and stays one. What stands still under an infinite derivative, or moves under one of 0, stands
-    still: a branch that is not taken, however steep, and what is under a tanh that is 1.
+    The slope is None where the tree has none of these names. At a kink of minimum and maximum it is that of the first
+    argument, of abs the upper one. A power of a negative base has no slope by its exponent, a whole number. A slope of
+    0 times an infinite derivative is 0, as in a branch that is not taken.
     """
     with np.errstate(all="ignore"):
         return _walk(node, values, slopes)
@@ -44,9 +43,8 @@ def _walk(node: Node, values: Mapping[str, Any], slopes: Mapping[str, Any]) -> t
 
 
 def _by_left(op: str, a: Any, b: Any) -> Any:
-    return {"+": lambda: 1.0, "-": lambda: 1.0, "*": lambda: b, "/": lambda: 1 / b, "**": lambda: b * a ** (b - 1)}[
-        op
-    ]()
+    slope = {"+": lambda: 1.0, "-": lambda: 1.0, "*": lambda: b, "/": lambda: 1 / b, "**": lambda: b * a ** (b - 1)}
+    return slope[op]()
 
 
 def _by_right(op: str, a: Any, b: Any, value: Any) -> Any:

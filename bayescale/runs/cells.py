@@ -12,7 +12,7 @@ from bayescale.runs.tables.formats import Table
 from bayescale.runs.tables.limits import CONTROL, heading
 
 # what the numbers of a column must be, and how a message says it
-ALLOWED = {"positive": "must be > 0", "finite": "must be finite", "proportion": "must be between 0 and 1"}
+ALLOWED_TEXTS = {"positive": "must be > 0", "finite": "must be finite", "proportion": "must be between 0 and 1"}
 HEAD_ROWS = 10  # of most texts the first cells tell
 
 
@@ -63,7 +63,7 @@ def checked_numbers(table: Table, name: Any, allowed: str) -> np.ndarray:
     elif np.isnan(value):
         problem = f"{name} = {seen[:40]!r} is not a number (write 70e6 or 70000000, without units or commas)"
     else:
-        problem = f"{name} = {value:g} ({ALLOWED['finite' if np.isinf(value) else allowed]})"
+        problem = f"{name} = {value:g} ({ALLOWED_TEXTS['finite' if np.isinf(value) else allowed]})"
     more = "" if len(bad) == 1 else f"; {len(bad) - 1} more {'row' if len(bad) == 2 else 'rows'} like it"
     raise RunsError(f"{table.at(bad[0])}: {problem}{more}")
 

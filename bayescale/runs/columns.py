@@ -1,4 +1,4 @@
-"""Which column of a table is which: the spellings of the field and of its trackers, and the questions where two fit."""
+"""Which column of a table plays which role: the field's spellings, and a question where two columns fit."""
 
 import itertools
 import re
@@ -11,7 +11,7 @@ import numpy as np
 from bayescale.field import clipped, listed
 
 SIZES = ("params", "tokens", "compute")
-# full names, as `plainly` gives them; no order among them: two of them in one table are a question
+# full names, compared by `plainly`; two of them in one table are a question
 SPELLINGS = {
     "params": """
         params param parameters parameter_count param_count params_count num_params n_params num_parameters n_parameters
@@ -38,11 +38,11 @@ SPELLINGS = {
         training_loss final_train_loss train_loss_final avg_loss mean_loss lm_loss cross_entropy cross_entropy_loss
         ce_loss val_cross_entropy nll nll_loss val_nll test_nll xent loss_nats""",
 }
-VAGUE_NAMES = {"params": "size"}  # taken where nothing says more
+VAGUE_NAMES = {"params": "size"}  # used where no other name fits
 LETTERS = {"params": "n", "tokens": "d", "compute": "c", "loss": "l"}
-# a letter below it is something else: layers, width, context length
-LETTER_FROM = {"params": 1e4, "tokens": 1e6, "compute": 1e9}
-# words by which a name that is in no list may still be meant
+# a column with a smaller median is something else: layers, width, context length
+LETTER_MEDIAN_MIN = {"params": 1e4, "tokens": 1e6, "compute": 1e9}
+# words of names that may be meant although no list has them
 WORDS = {
     "params": {"params", "param", "parameters"},
     "tokens": {"tokens"},
@@ -51,19 +51,19 @@ WORDS = {
 }
 OTHER_MEANINGS = {"per", "batch", "se", "sem", "std", "sd", "stderr", "err", "error", "var", "max", "min"}
 OTHER_MEANINGS |= {"scale", "ratio"}
-# losses written in another way: words of their names, the unit that says so (--unit loss=...), and what they are
+# losses in other units: words of their names, the unit (--unit loss=...), a description
 OTHER_LOSSES = {
     "perplexity": ({"ppl", "perplexity", "perplexities"}, "perplexity", "a perplexity"),
     "bits": ({"bpc"}, "bits", "a loss in bits"),
     "bits_per_byte": ({"bpb"}, "bits_per_byte", "a loss in bits per byte"),
 }
-ERRORS = ("se", "sem", "stderr", "std_err", "std_error", "standard_error", "std", "sd", "err", "error", "uncertainty")
-NAMES_ASKED = 6  # of columns, in a question
-SAME_RELATIVE = 1e-3  # two columns that differ by no more say the same
+SE_NAMES = ("se", "sem", "stderr", "std_err", "std_error", "standard_error", "std", "sd", "err", "error", "uncertainty")
+QUESTION_NAMES_MAX = 6  # of columns
+EQUAL_RELATIVE = 1e-3  # relative difference of columns that count as equal
 
 
 def plainly(name: Any) -> str:
-    """A name as it is compared: letters and digits alone, in lower case (``eval/loss`` and ``evalLoss`` are one)."""
+    """A name for comparison: letters and digits in lower case (``eval/loss`` and ``evalLoss`` are equal)."""
     return "".join(character for character in str(name).casefold() if character.isalnum())
 
 
@@ -75,14 +75,14 @@ type Numbers = Callable[[Any], np.ndarray | None]  # name -> the numbers of a co
 
 @dataclass(frozen=True)
 class Found:
-    """Which column plays each role, and what a reader should know of those that do not."""
+    """Which column plays each role, and notes on columns that play none."""
 
     roles: dict[str, Any]
     notes: tuple[str, ...]
 
 
 class Question(ValueError):
-    """Two columns could be the same thing, or none is: the user has to say which."""
+    """Two columns fit one role, or none does: the user has to choose."""
 
 
 def find_columns(
@@ -92,10 +92,10 @@ def find_columns(
     units: Mapping[str, str],
     numbers: Numbers,
 ) -> Found:
-    """Role -> column: as given, else the only column whose name says so.
+    """Role -> column: as given, else the only column with a fitting name.
 
-    Full names come before the last part of a path (``model.n_params``), these before letters. Two names of one rank
-    are a question, unless their numbers are the same. A column may play two roles.
+    Full names precede the last part of a path (``model.n_params``), which precedes letters. Two names of one rank are a
+    question, unless their numbers are equal. A column may play two roles.
 
     Parameters
     ----------
@@ -118,7 +118,6 @@ def find_columns(
     for role in SPELLINGS:
         if role in given:
             continue
-        # what a law of N and D calls compute rests on such a column
         asked = role in {*needs, *units} or (role == "compute" and {"params", "tokens"} <= set(needs))
         if not asked and role == "loss":
             continue
@@ -135,7 +134,7 @@ def find_columns(
 
 
 def _own(role: str, names: Sequence[Any]) -> Any:
-    """The column of an input that only this law has: of its very name, else of its only other spelling."""
+    """The column of an input that only this law has: of its exact name, else of the only other spelling."""
     if role in names:
         return role
     alike = [name for name in names if plainly(name) == plainly(role)]
@@ -145,13 +144,13 @@ def _own(role: str, names: Sequence[Any]) -> Any:
 
 
 def _guess(role: str, names: Sequence[Any], asked: bool, unit: str | None, numbers: Numbers) -> tuple[Any, list[str]]:
-    """The column of a role that the user has not named, or None; and what to say of others."""
+    """The column of a role that the user has not named, or None; and notes on others."""
     full = [name for name in names if plainly(name) in NAMES[role]]
     others = [name for name in names if role == "loss" and other_loss(name)]
     meant = [name for name in others if unit and _kin(unit) == _kin(OTHER_LOSSES[other_loss(name)][1])]
     if meant:  # a perplexity is never called a loss, bits may be
         return _one(role, meant if unit == "perplexity" else [*meant, *full], numbers), []
-    last = [name for name in names if name not in full and plainly(_last_part(name)) in NAMES[role]]
+    last = [name for name in names if name not in full and plainly(re.split(r"[./:|\\]", str(name))[-1]) in NAMES[role]]
     vague = [name for name in names if plainly(name) == VAGUE_NAMES.get(role)]
     letters = [name for name in names if plainly(name) == LETTERS[role]]
     if not asked:
@@ -176,7 +175,7 @@ def _guess(role: str, names: Sequence[Any], asked: bool, unit: str | None, numbe
 
 
 def _given_loss(name: Any, units: Mapping[str, str]) -> list[str]:
-    """What to say of a column that is given as the loss, without a unit, and is called otherwise."""
+    """Notes on a column that is given as the loss, without a unit, and whose name says another unit."""
     if name is None or "loss" in units or (kind := other_loss(name)) is None:
         return []
     if kind == "perplexity":
@@ -186,7 +185,7 @@ def _given_loss(name: Any, units: Mapping[str, str]) -> list[str]:
 
 
 def _kin(unit: str) -> str:
-    """Bits and bits per byte are one kind of unit: which of them a column is in its name need not say."""
+    """The kind of a unit: bits and bits per byte are one, as names of columns often leave out the second half."""
     return unit.partition("_")[0]
 
 
@@ -200,7 +199,7 @@ def _other_loss(name: Any) -> str:
 
 
 def _by_letter(role: str, letters: list[Any], names: Sequence[Any], numbers: Numbers) -> Any:
-    """A letter is taken where nothing else could be meant."""
+    """The column called by a letter, where no other column could be meant."""
     if not letters:
         return None
     related = [name for name in names if name not in letters and numbers(name) is not None]
@@ -217,7 +216,7 @@ def _by_letter(role: str, letters: list[Any], names: Sequence[Any], numbers: Num
 
 
 def _without_training(losses: list[Any]) -> tuple[list[Any], list[str]]:
-    """A column called just ``loss`` is not a training loss where the file calls another column that."""
+    """Drop training losses where another column is called just ``loss``."""
     if not any(plainly(name) == "loss" for name in losses):
         return losses, []
     training = [name for name in losses if "train" in plainly(name)]
@@ -228,8 +227,8 @@ def _without_training(losses: list[Any]) -> tuple[list[Any], list[str]]:
 
 
 def _one(role: str, found: list[Any], numbers: Numbers) -> Any:
-    """The only column found; of several that say the same the first."""
-    if len(found) == 1:  # of very many runs it takes long to look at the numbers
+    """The only column found; the first of several equal ones."""
+    if len(found) == 1:  # comparing numbers of very many runs is slow
         return found[0]
     filled = [name for name in found if numbers(name) is not None] or found
     if len(filled) > 1 and not _all_same(filled, numbers):
@@ -238,7 +237,7 @@ def _one(role: str, found: list[Any], numbers: Numbers) -> Any:
 
 
 def _no_compute(roles: Mapping[str, Any], given: Mapping[str, Any], units: Mapping[str, str], numbers: Numbers) -> str:
-    """Why a column C is no compute after all: it does not go with N and D where both are known."""
+    """Why a column C is not compute: it does not follow N D where both are known."""
     name = roles.get("compute")
     if name is None or plainly(name) != LETTERS["compute"] or "compute" in {*given, *units}:
         return ""
@@ -250,9 +249,9 @@ def _no_compute(roles: Mapping[str, Any], given: Mapping[str, Any], units: Mappi
     with np.errstate(all="ignore"):
         scale, ratio = np.log(N) + np.log(D), np.log(C) - np.log(N) - np.log(D)
     if not np.isfinite(ratio).all():
-        return ""  # whoever reads the cells will say which is wrong
+        return ""  # reading the cells reports which is wrong
     goes_along = np.ptp(ratio) <= max(np.log(10.0), 0.5 * np.ptp(scale))
-    if goes_along and np.median(C) >= LETTER_FROM["compute"]:
+    if goes_along and np.median(C) >= LETTER_MEDIAN_MIN["compute"]:
         return ""
     return (
         f"{clipped(name)} is not read as compute: its values, {C.min():.4g} to {C.max():.4g}, do not go with 6 N D "
@@ -261,9 +260,9 @@ def _no_compute(roles: Mapping[str, Any], given: Mapping[str, Any], units: Mappi
 
 
 def _unused(names: Sequence[Any], roles: Mapping[str, Any]) -> list[str]:
-    """Columns whose meaning is known and that nothing uses."""
+    """Notes on columns of standard errors, which nothing uses."""
     loss = plainly(roles["loss"]) if "loss" in roles else "loss"
-    pairs = [(about, error) for about in (loss, "loss") for error in map(plainly, ERRORS)]
+    pairs = [(about, error) for about in (loss, "loss") for error in map(plainly, SE_NAMES)]
     endings = {about + error for about, error in pairs} | {error + about for about, error in pairs}
     return [
         f"{clipped(name)} looks like the standard error of the loss and is not used: a fit learns from the runs how "
@@ -274,7 +273,7 @@ def _unused(names: Sequence[Any], roles: Mapping[str, Any]) -> list[str]:
 
 
 def other_loss(name: Any) -> str | None:
-    """Which other way of writing a loss the name of a column says: a key of OTHER_LOSSES, or None."""
+    """The key of OTHER_LOSSES that the name of a column implies, or None."""
     words = _words(name)
     kind = next((kind for kind, (those, _, _) in OTHER_LOSSES.items() if words & those), None)
     if kind is None and {"bits", "per"} <= words:
@@ -283,7 +282,7 @@ def other_loss(name: Any) -> str | None:
 
 
 def related_columns(role: str, names: Sequence[Any]) -> list[Any]:
-    """Columns whose names have to do with a role, though none is known to be it."""
+    """Columns whose names are related to a role."""
     return [name for name in names if role in WORDS and _related(role, name)]
 
 
@@ -297,16 +296,12 @@ def _words(name: Any) -> set[str]:
     return set(re.split(r"[\W_]+", apart.casefold()))
 
 
-def _last_part(name: Any) -> str:
-    return re.split(r"[./:|\\]", str(name))[-1]
-
-
 def _could_be(role: str, letter: Any, numbers: Numbers) -> bool:
     """Whether the numbers of a column called by a letter could be those of its role."""
     values = numbers(letter)
     if values is None or not (np.isfinite(values) & (values > 0)).all():
         return False
-    return not _whole(values) if role == "loss" else bool(np.median(values) >= LETTER_FROM[role])
+    return not _whole(values) if role == "loss" else bool(np.median(values) >= LETTER_MEDIAN_MIN[role])
 
 
 def _whole(values: np.ndarray) -> bool:
@@ -317,7 +312,7 @@ def _all_same(names: Sequence[Any], numbers: Numbers) -> bool:
     columns = [numbers(name) for name in names]
     if any(column is None for column in columns):
         return False
-    return all(np.allclose(a, b, rtol=SAME_RELATIVE, atol=0, equal_nan=True) for a, b in itertools.pairwise(columns))
+    return all(np.allclose(a, b, rtol=EQUAL_RELATIVE, atol=0, equal_nan=True) for a, b in itertools.pairwise(columns))
 
 
 def _proportional(name: Any, other: Any, numbers: Numbers) -> bool:
@@ -327,11 +322,11 @@ def _proportional(name: Any, other: Any, numbers: Numbers) -> bool:
         return False
     with np.errstate(all="ignore"):
         ratio = np.log(a) - np.log(b)
-    return bool(np.isfinite(ratio).all() and np.ptp(ratio) <= SAME_RELATIVE and np.ptp(a) > 0)
+    return bool(np.isfinite(ratio).all() and np.ptp(ratio) <= EQUAL_RELATIVE and np.ptp(a) > 0)
 
 
 def _names(found: Sequence[Any]) -> str:
-    return listed([clipped(name) for name in found[:NAMES_ASKED]])
+    return listed([clipped(name) for name in found[:QUESTION_NAMES_MAX]])
 
 
 def _which(role: str, found: Sequence[Any]) -> str:

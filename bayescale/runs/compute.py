@@ -1,13 +1,12 @@
 """How the compute of a study is counted: FLOP of a run as a formula of N and D, learnt from its runs.
 
-Most papers count 6 N D. Some count the attention or the embeddings besides, some multiply-adds, some a half or a sixth
-of that; columns come in GFLOP or PFLOP-days. A budget means what the runs' own column means, so the column is compared
-with 6 N D: a ratio that is one power of ten is a unit, another constant is another definition, and a ratio that varies
-smoothly with N is learnt as
+Most papers count 6 N D. Others add attention or embeddings, or count multiply-adds; columns come in GFLOP or
+PFLOP-days. A budget means what the runs' own column means, so the column is compared with 6 N D. A ratio near a power
+of ten is a unit, another constant ratio is another definition, and a ratio that varies smoothly with N is learnt as
 
     C = 6 N (1 + b (N / N_mid)^-c) D      or      C = 6 N D / (1 + b (N / N_mid)^-c),
 
-which stay above 0, rise with N and, for c > 0, come to 6 N D for large models.
+which are positive, rise with N and, for c > 0, approach 6 N D for large models.
 """
 
 import functools
@@ -23,24 +22,26 @@ from bayescale.laws.formula import Node, evaluate, names, parse
 PFLOP_DAY = 86400e15  # FLOP
 NAMED_UNITS = {"FLOP": 1.0, "GFLOP": 1e9, "TFLOP": 1e12, "PFLOP": 1e15, "EFLOP": 1e18, "ZFLOP": 1e21}
 NAMED_UNITS |= {"PFLOP-day": PFLOP_DAY, "MAC": 2.0}  # a multiply-accumulate is two operations
-POWERS = range(1, 31)  # of ten: units of a column whose ratio to 6 N D is the same in all runs
+UNIT_POWERS = range(1, 31)  # of ten: possible units of a column
 # FLOP per parameter and token: all, forward, none, MACs, backward, recomputed
-KNOWN = (6.0, 2.0, 1.0, 3.0, 4.0, 8.0)
-EXACT_RELATIVE = 1e-9  # as far as two ways to multiply differ
-SAME_LOG = 0.005  # columns are printed with three digits
-CONSTANT_LOG = 0.02  # a ratio that varies less than this in nine of ten runs is a constant
-NOMINAL_LOG = 0.1  # columns of nominal budgets scatter about 6 N D by as much, at most
-HOLDS_LOG = 0.25  # a definition that is farther off in more than one run of ten is none
-OFF_SHARE_MAX = 0.1  # of the runs may be farther off: typing errors
-ODD_TIMES = 1.5  # a run that is farther off the definition is named
-PLAUSIBLE_TIMES = 30.0  # times 6 N D that compute can be, either way, whatever is counted
-EXPONENTS = np.linspace(-0.5, 1.0, 31)  # c of the formula above; past 1 small models would cost more than large ones
-REFINEMENTS = 4  # times the search for c is repeated, each ten times as fine
-LEARNT_RUNS_MAX = 2000  # runs from which it is learnt
-REWEIGHTINGS = 4  # times, so that runs with typing errors count less
-LOG_PARAMS_MAX = 92.0  # of parameters: where a bisection ends
-BISECTIONS = 55  # to 3e-15 of the logarithm
-MANTISSA_DIGITS = 11  # behind the point of the mantissa: what is kept of a column of compute
+KNOWN_FLOPS_PER_PARAM_TOKEN = (6.0, 2.0, 1.0, 3.0, 4.0, 8.0)
+ROUNDING_RELATIVE = 1e-9  # two orders of multiplication differ by less
+ROUNDING_LOG = 0.005  # columns are printed with three digits
+CONSTANT_LOG = 0.02  # a ratio that varies less in nine of ten runs is constant
+NOMINAL_LOG = 0.1  # nominal budgets scatter around 6 N D by at most this
+ERROR_LOG_MAX = 0.25  # a definition with larger errors in more than one run of ten is rejected
+OFF_SHARE_MAX = 0.1  # of runs, which may hold typing errors
+ODD_TIMES = 1.5  # a run farther from the definition is named
+PLAUSIBLE_TIMES = 30.0  # largest plausible ratio of compute to 6 N D, either way
+EXPONENT_GRID = np.linspace(
+    -0.5, 1.0, 31
+)  # c of the formula above; past 1 small models would cost more than large ones
+EXPONENT_SEARCHES = 4  # each on a grid ten times finer
+LEARNT_RUNS_MAX = 2000  # enough to learn three numbers
+REWEIGHTINGS = 4  # so that runs with typing errors count less
+LOG_PARAMS_MAX = 92.0  # upper end of the bisection
+PARAMS_BISECTIONS = 55  # to 3e-15 of the logarithm
+MANTISSA_DIGITS = 11  # decimals of the mantissa that are kept of a column of compute
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,8 @@ class Definition:
     Attributes
     ----------
     formula : FLOP of a run, of N and D, in the language of laws
-    unit : what the column has to be multiplied by to be in the unit of the formula; ``unit_name`` is what to call it
-    off : largest difference between the formula and nine of ten runs, as a share
+    unit : factor from the column to the unit of the formula; ``unit_name`` is its name
+    off : largest relative difference between the formula and nine of ten runs
     doubt : why the formula must not stand for the column, or an empty text
     """
 
@@ -70,14 +71,14 @@ class Definition:
         return tree_of(self.formula)
 
     def tokens(self, N: Any, compute: Any) -> Any:
-        """Tokens D that a budget buys at size N: every definition is so much a token."""
+        """Tokens D that a budget buys at size N: every definition is proportional to D."""
         return compute / self.compute(N, 1.0)
 
     def params(self, ratio: Any, compute: Any) -> np.ndarray:
-        """Size N that a budget buys on ``ratio`` tokens a parameter, by bisection of log N."""
+        """Size N that a budget buys at ``ratio`` tokens per parameter, by bisection of log N."""
         shape = np.broadcast(ratio, compute).shape
         low, high = np.zeros(shape), np.full(shape, LOG_PARAMS_MAX)
-        for _ in range(BISECTIONS):
+        for _ in range(PARAMS_BISECTIONS):
             middle = (low + high) / 2
             above = self.compute(np.exp(middle), ratio * np.exp(middle)) > compute
             low, high = np.where(above, low, middle), np.where(above, middle, high)
@@ -90,7 +91,7 @@ def tree_of(formula: str) -> Node:
 
 
 def unit_of(text: str) -> float | None:
-    """FLOP in a unit of compute as people write it: ``GFLOP``, ``PF-days``, ``MAC``, ``1e21``; None if it is none."""
+    """FLOP in a unit of compute: ``GFLOP``, ``PF-days``, ``MAC``, ``1e21``; None where the text is no unit."""
     plain = text.strip().lower().replace("flops", "flop").replace("days", "day").replace("pf-", "pflop-")
     plain = plain.replace("_", "-").replace(" ", "-").replace("pflopday", "pflop-day").replace("macs", "mac")
     for name, value in NAMED_UNITS.items():
@@ -108,7 +109,7 @@ def unit_of(text: str) -> float | None:
 
 
 def objection_to(formula: str) -> str:
-    """Why a text is not a definition of compute, or an empty text: it must use N and D, and be so much a token."""
+    """Why a text is not a definition of compute, or an empty text: it must use N and be proportional to D."""
     try:
         tree = parse(formula)
     except FormulaError as error:
@@ -123,7 +124,7 @@ def objection_to(formula: str) -> str:
 
 
 def unit_name(factor: float) -> str:
-    """What a unit of so many FLOP is called."""
+    """The name of a unit of ``factor`` FLOP."""
     named = [name for name, value in NAMED_UNITS.items() if value == factor]
     return named[0] if named and factor != 1e21 else number_text(factor)
 
@@ -133,7 +134,7 @@ def learn(N: np.ndarray, D: np.ndarray, compute: np.ndarray, *, unit_known: bool
 
     Parameters
     ----------
-    unit_known : the user has said the unit, or it has been found before: none is looked for
+    unit_known : the unit was given or found before: none is looked for
     """
     with np.errstate(all="ignore"):
         ratio = np.log(compute) - np.log(FLOPS_PER_PARAM_TOKEN) - np.log(N) - np.log(D)
@@ -144,9 +145,9 @@ def learn(N: np.ndarray, D: np.ndarray, compute: np.ndarray, *, unit_known: bool
     unit = 1.0 if unit_known else _unit(middle, constant)
     found = _constant(middle + np.log(unit), constant, unit)
     if constant > CONSTANT_LOG and (smooth := _smooth(N, ratio + np.log(unit))) is not None:
-        better = smooth[1] < 0.5 * constant or smooth[1] <= HOLDS_LOG < constant
+        better = smooth[1] < 0.5 * constant or smooth[1] <= ERROR_LOG_MAX < constant
         found = Definition(smooth[0], unit, unit_name(unit), smooth[1]) if better else found
-    if found.off <= HOLDS_LOG:
+    if found.off <= ERROR_LOG_MAX:
         return found
     low, high = np.exp(np.quantile(ratio, [OFF_SHARE_MAX / 2, 1 - OFF_SHARE_MAX / 2]))
     doubt = (
@@ -164,28 +165,28 @@ def sizes_of(runs: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
 
 
 def far(difference: np.ndarray) -> float:
-    """How far off a definition is [log], but for the few runs that may be typing errors."""
+    """Error of a definition [log], without the few runs that may be typing errors."""
     return float(np.quantile(np.abs(difference), 1 - OFF_SHARE_MAX))
 
 
 def _unit(middle: float, scatter: float) -> float:
-    """FLOP in a unit of the column, told by the middle of log(compute / 6 N D)."""
-    tolerance = max(SAME_LOG, min(scatter, NOMINAL_LOG))
-    for unit in (PFLOP_DAY, *(10.0**power for power in POWERS)):
+    """FLOP in a unit of the column, from the median of log(compute / 6 N D)."""
+    tolerance = max(ROUNDING_LOG, min(scatter, NOMINAL_LOG))
+    for unit in (PFLOP_DAY, *(10.0**power for power in UNIT_POWERS)):
         if abs(middle + np.log(unit)) <= tolerance:
             return unit
     if middle >= -np.log(PLAUSIBLE_TIMES):
         return 1.0
-    units = np.array([1.0, PFLOP_DAY, *(10.0**power for power in POWERS if power % 3 == 0 and power > 3)])
+    units = np.array([1.0, PFLOP_DAY, *(10.0**power for power in UNIT_POWERS if power % 3 == 0 and power > 3)])
     return float(units[np.abs(middle + np.log(units)).argmin()])
 
 
 def _constant(middle: float, scatter: float, unit: float) -> Definition:
-    """The definition k N D: a k that is known, or as it is."""
-    tolerance = max(SAME_LOG, min(scatter, NOMINAL_LOG))
+    """The definition k N D, with k a known value or the measured one."""
+    tolerance = max(ROUNDING_LOG, min(scatter, NOMINAL_LOG))
     per_token = FLOPS_PER_PARAM_TOKEN * np.exp(middle)
-    known = [k for k in KNOWN if abs(np.log(k / per_token)) <= tolerance]
-    off = scatter if scatter > SAME_LOG or not known else float(abs(np.log(per_token / known[0])))
+    known = [k for k in KNOWN_FLOPS_PER_PARAM_TOKEN if abs(np.log(k / per_token)) <= tolerance]
+    off = scatter if scatter > ROUNDING_LOG or not known else float(abs(np.log(per_token / known[0])))
     text = f"{number_text(known[0], 6)}*N*D" if known else f"{_number(per_token, 4)}*N*D"
     return Definition("N*D" if text == "1*N*D" else text, unit, unit_name(unit), off)
 
@@ -195,7 +196,7 @@ def _number(value: float, digits: int) -> str:
 
 
 def _smooth(N: np.ndarray, ratio: np.ndarray) -> tuple[str, float] | None:
-    """A formula that follows log(compute / 6 N D) [run] by a power of N, and how far off it is; None for too few N."""
+    """A formula with a power of N for log(compute / 6 N D) [run], and its error; None for too few N."""
     sizes = len(np.unique(N))
     if sizes < 2:
         return None
@@ -212,7 +213,7 @@ def _smooth(N: np.ndarray, ratio: np.ndarray) -> tuple[str, float] | None:
                 continue
             text = _formula(*found, centre, inverse)
             left = ratio - np.log(evaluate(parse(text), {"N": N, "D": 1.0}) / (FLOPS_PER_PARAM_TOKEN * N))
-            # with as many numbers as runs every column would be learnt
+            # as many numbers as runs would fit any column
             off = far(left) * np.sqrt(len(ratio) / max(len(ratio) - 2 - free, 0.01))
             if np.isfinite(off) and (best is None or off < 0.5 * best[1] - 1e-4):
                 best = text, float(off)
@@ -225,8 +226,8 @@ def _power(x: np.ndarray, ratio: np.ndarray, free: bool) -> tuple[float, float, 
     weight = _weights(ratio - np.median(beside, axis=1))  # runs are in the order of N
     level, rise, c = 1.0, 0.0, 0.0
     for _ in range(REWEIGHTINGS):
-        nodes, step = EXPONENTS, EXPONENTS[1] - EXPONENTS[0]
-        for _ in range(REFINEMENTS):
+        nodes, step = EXPONENT_GRID, EXPONENT_GRID[1] - EXPONENT_GRID[0]
+        for _ in range(EXPONENT_SEARCHES):
             fits = [_linear(np.exp(-c * x), value, weight, free) for c in nodes]
             with np.errstate(all="ignore"):
                 left = [
@@ -235,7 +236,7 @@ def _power(x: np.ndarray, ratio: np.ndarray, free: bool) -> tuple[float, float, 
                 errors = np.nan_to_num([np.sum((weight * one) ** 2) for one in left], nan=np.inf)
             i = int(np.argmin(errors))
             (level, rise), c = fits[i], float(nodes[i])
-            nodes = np.clip(np.linspace(c - step, c + step, 21), EXPONENTS[0], EXPONENTS[-1])
+            nodes = np.clip(np.linspace(c - step, c + step, 21), EXPONENT_GRID[0], EXPONENT_GRID[-1])
             step = step / 10
         if not np.isfinite(errors[i]):
             return None
@@ -246,7 +247,7 @@ def _power(x: np.ndarray, ratio: np.ndarray, free: bool) -> tuple[float, float, 
 
 
 def _weights(residual: np.ndarray) -> np.ndarray:
-    """Weights under which runs far off count for next to nothing."""
+    """Weights that make outliers count for almost nothing."""
     scale = max(2 * 1.4826 * float(np.median(np.abs(residual))), 1e-6)
     return 1 / (1 + (residual / scale) ** 2)
 
@@ -275,14 +276,11 @@ def _formula(k: float, b: float, c: float, centre: float, inverse: bool) -> str:
 
 
 def rounded(compute: np.ndarray) -> np.ndarray:
-    """Compute to twelve digits: equal numbers whatever unit a column was in."""
+    """Compute to twelve digits, so that the numbers do not depend on the unit of the column."""
     with np.errstate(all="ignore"):
         size = 10.0 ** np.floor(np.log10(compute))
         found = np.round(compute / size, MANTISSA_DIGITS) * size
     return np.where(np.isfinite(found) & (found > 0), found, compute)
-
-
-# ---- of a fit -------------------------------------------------------------------------------------------------------
 
 
 def definition_of(fit: Any) -> Definition:
@@ -296,14 +294,3 @@ def counted(attrs: Any) -> str:
     if cost == runs:
         return f"Compute [FLOP] is counted as in the runs: {cost}."
     return f"Budgets: compute in the unit of the cost {cost}."
-
-
-def largest_compute(fit: Any, inputs: Any = ()) -> float:
-    """Compute of the largest run, by the definition of the fit; the recorded one where the law takes it as an input."""
-    runs = fit["constant_data"]
-    found = []
-    if {"params", "tokens"} <= set(runs.data_vars):
-        found.append(float(np.max(definition_of(fit).compute(runs["params"].values, runs["tokens"].values))))
-    if not found or "C" in inputs:
-        found.append(float(runs["compute"].max()))
-    return max(found)

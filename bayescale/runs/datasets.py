@@ -44,8 +44,8 @@ DATASETS = {
     ),
 }
 TIMEOUT_SECONDS = 60  # without a byte
-MAX_SECONDS = 600  # of a download
-MAX_BYTES = 10_000_000  # of a file; those of the table above have some ten thousand
+DOWNLOAD_SECONDS_MAX = 600  # of a download
+DOWNLOAD_BYTES_MAX = 10_000_000  # of a file; those of the table above have some ten thousand
 
 
 def load_dataset(name: str = "pile") -> xr.Dataset:
@@ -119,17 +119,17 @@ def _download(url: str, path: "str | Path", _: object) -> None:
     import requests
     from urllib3.exceptions import HTTPError
 
-    end, size = time.monotonic() + MAX_SECONDS, 0
+    end, size = time.monotonic() + DOWNLOAD_SECONDS_MAX, 0
     headers = {"Accept-Encoding": "identity"}
     with requests.get(url, stream=True, timeout=TIMEOUT_SECONDS, headers=headers) as answer, open(path, "wb") as file:
         answer.raise_for_status()
         try:
             for part in answer.raw.stream(1 << 16, decode_content=False):
                 size += file.write(part)
-                if size > MAX_BYTES:
-                    raise RunsError(f"{url} sends more than {MAX_BYTES // 1_000_000} MB; nothing was kept")
+                if size > DOWNLOAD_BYTES_MAX:
+                    raise RunsError(f"{url} sends more than {DOWNLOAD_BYTES_MAX // 1_000_000} MB; nothing was kept")
                 if time.monotonic() > end:
-                    raise RunsError(f"{url} has not sent all of it within {MAX_SECONDS} s; nothing was kept")
+                    raise RunsError(f"{url} has not sent all of it within {DOWNLOAD_SECONDS_MAX} s; nothing was kept")
         except HTTPError as error:  # of urllib3: broken off, or too slow
             raise requests.ConnectionError(error) from None
 

@@ -1,4 +1,4 @@
-"""What a careful reader would object to in a set of runs: every remark of lint_values and lint_rows, in order."""
+"""Every remark on a set of runs, in the order in which they are shown."""
 
 import os
 from collections.abc import Mapping
@@ -52,7 +52,7 @@ def remarks(runs: xr.Dataset, law: Law | None = None) -> list[Note]:
     surface = surface_through(seen)
     unread = [Note("columns", "info", text) for text in read_notes(runs.attrs)]
     apart = dict(lint_rows.groups(seen, surface))
-    on_the_way = [*lint_rows.checkpoints(seen)]
+    checkpoints = [*lint_rows.checkpoints(seen)]
     return [
         *unread,
         *lint_values.few_runs(seen, 0 if law is None else len(law.priors)),
@@ -64,9 +64,9 @@ def remarks(runs: xr.Dataset, law: Law | None = None) -> list[Note]:
         *lint_values.units(seen),
         *lint_values.isolated(seen),
         *lint_rows.unfinished(seen),
-        *on_the_way,
+        *checkpoints,
         *lint_rows.copies(seen),
-        *([] if on_the_way else lint_rows.settings(seen, list(apart))),
+        *([] if checkpoints else lint_rows.settings(seen, list(apart))),
         *lint_values.surprising(seen, surface),
         *lint_values.scatter(seen, surface),
         *apart.values(),

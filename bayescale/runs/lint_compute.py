@@ -1,4 +1,4 @@
-"""What is to be said of a column of compute: its unit, what it counts if not 6 N D, runs that differ from that."""
+"""Remarks on a column of compute: its unit, what it counts if not 6 N D, runs that differ."""
 
 from collections.abc import Iterator
 
@@ -9,11 +9,11 @@ from bayescale.runs.compute import ODD_TIMES, learn, sizes_of
 from bayescale.runs.lint_values import Note, note
 from bayescale.runs.smooth import Seen
 
-COST_TIMES_MAX = 500.0  # times 6 N D: nothing that is counted costs so much more
+COST_TIMES_MAX = 500.0  # times 6 N D: no definition of compute counts more
 
 
 def compute_unit(seen: Seen) -> Iterator[Note]:
-    """The column was seen to be in another unit than FLOP."""
+    """The column is in another unit than FLOP."""
     if seen.runs.attrs.get("compute_unit_seen"):
         unit = seen.runs.attrs["compute_unit"]
         text = (
@@ -44,8 +44,8 @@ def compute_differs(seen: Seen) -> Iterator[Note]:
             yield note(seen, "compute_differs", "info", text, odd)
         return
     most = 100 * float(np.expm1(apart[apart <= np.log(ODD_TIMES)].max(initial=0.0)))
-    whole = f"{count - odd.size} of {count}" if odd.size else f"all {count}"
-    held = f"within {number_text(max(most, 0.01), 2)} % in {whole} runs"
+    close = f"{count - odd.size} of {count}" if odd.size else f"all {count}"
+    held = f"within {number_text(max(most, 0.01), 2)} % in {close} runs"
     constant = bool(np.isclose(found.compute(1e6, 1e6), found.compute(1e9, 1e3)))
     times = (
         number_text(np.median(ratio), 4) if constant else f"{number_text(ratio.min())} to {number_text(ratio.max())}"
@@ -54,7 +54,7 @@ def compute_differs(seen: Seen) -> Iterator[Note]:
         f"compute is {times} times 6 N D: it is taken to count {found.formula} ({held}), and so are budgets; "
         "--cost '6*N*D' counts 6 N D"
     )
-    dear = np.median(ratio) > COST_TIMES_MAX
-    if dear:
+    implausible = np.median(ratio) > COST_TIMES_MAX
+    if implausible:
         text += "; so large a ratio may come from a unit of N or D: --unit params=M --unit tokens=B"
-    yield note(seen, "compute_differs", "warning" if dear else "info", text, odd)
+    yield note(seen, "compute_differs", "warning" if implausible else "info", text, odd)

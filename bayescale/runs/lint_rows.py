@@ -1,4 +1,4 @@
-"""What a careful reader would object to in what the rows of a table are: one function a remark."""
+"""Remarks on what the rows of a table are, one function each."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -17,22 +17,22 @@ UNFINISHED_STATES |= {"diverged", "interrupted", "unfinished"}
 STATE_NAMES = {"state", "status", "run_state", "run_status"}
 RUN_NAMES = {"run", "run_name", "run_id", "run_path", "experiment", "exp", "exp_name", "name", "job", "job_id", "id"}
 DATES = {"created", "updated", "timestamp", "date", "time", "runtime", "start_time", "end_time"}
-RATE_NAMES = {"lr", "learning_rate", "learningrate", "rate"}
+LEARNING_RATE_NAMES = {"lr", "learning_rate", "learningrate", "rate"}
 SEED_NAMES = {"seed", "seeds", "replicate", "repeat", "trial"}
 CHECKPOINT_ROWS_MIN = 3  # rows of one run, at different D, that make a curve
-RATE_LEFT_SHARE = 0.1  # of a run's largest learning rate, above which its schedule is not over
-SPREAD_OF_SETTINGS = 0.01  # of the loss within one (N, D): repeats of one setting differ by less
-SHARED_SIZES_SHARE = 0.5  # share of runs that share their sizes with others
+RATE_LEFT_SHARE = 0.1  # of a run's largest learning rate: above it the schedule is not over
+SETTINGS_SPREAD_LOG_MIN = 0.01  # within one (N, D): repeats of one setting differ by less
+SHARED_SIZES_SHARE = 0.5  # of runs with the sizes of another run
 GROUPS_MAX = 200
 SETTINGS_MAX = 30  # values of a setting; measured quantities have more
-GROUP_RUNS = 3  # of a group that can be told from another
-FALSE_ALARM_SHARE = 1e-4  # share of tables without groups that may be said to have some
-SCATTER_LEFT_MAX = 0.8  # of the scatter, that offsets of groups must leave at most to be worth a word
-GROUP_APART = 0.01  # of the loss, or of the unit of what is observed: offsets below it are no matter
+GROUP_RUNS_MIN = 3  # of a group whose offset can be estimated
+FALSE_ALARM_SHARE = 1e-4  # of tables without groups
+SCATTER_LEFT_MAX = 0.8  # share of the scatter that offsets worth a remark leave
+GROUP_OFFSET_MIN = 0.01  # of the loss, or in the unit of what is observed: smaller offsets do not matter
 
 
 def plain_name(name: str) -> str:
-    """The last part of a name such as optim.lr or config/learning-rate, in small letters."""
+    """The last part of a name such as optim.lr or config/learning-rate, in lower case."""
     return re.split(r"[./]", str(name).strip().lower())[-1].replace(" ", "_").replace("-", "_").strip("_")
 
 
@@ -68,30 +68,27 @@ def copies(seen: Seen) -> Iterator[Note]:
         yield note(seen, "duplicates", "warning", text, exact)
 
 
-def _cells(seen: Seen) -> np.ndarray:
-    """The number of the cell, a set of runs of the same sizes, of each run [run]."""
-    return pd.DataFrame({**seen.sizes, **seen.others}).groupby(list((*seen.sizes, *seen.others))).ngroup().values
-
-
 def settings(seen: Seen, told: Sequence[str] = ()) -> Iterator[Note]:
-    """Many runs of one (N, D) that differ in a learning rate or the like: which of them is meant?
+    """Many runs of one (N, D) that differ in a setting such as the learning rate.
 
-    ``told`` are columns of which :func:`groups` has said that they part the runs.
+    ``told`` are columns on which :func:`groups` has remarked.
     """
     if not seen.observed or seen.scale == "linear" or not (seen.sizes or seen.others):
         return
-    table = pd.DataFrame({"cell": _cells(seen), "target": seen.target})
+    sizes = {**seen.sizes, **seen.others}
+    cells = pd.DataFrame(sizes).groupby(list(sizes)).ngroup().values  # runs of the same sizes
+    table = pd.DataFrame({"cell": cells, "target": seen.target})
     by_cell = table.groupby("cell")["target"]
     many = by_cell.transform("size").values > 1
     if many.sum() < max(CHECKPOINT_ROWS_MIN, SHARED_SIZES_SHARE * seen.number):
         return
     spread = by_cell.agg(np.ptp)[by_cell.size() > 1]
-    if not np.median(spread) > SPREAD_OF_SETTINGS:
+    if not np.median(spread) > SETTINGS_SPREAD_LOG_MIN:
         return
-    differ = _what_differs(seen, table["cell"].values, many, told)
+    differ = _what_differs(seen, cells, many, told)
     if not differ:
         return
-    names = [symbol(name) for name in (*seen.sizes, *seen.others)]
+    names = [symbol(name) for name in sizes]
     cell = f"({', '.join(names)})" if len(names) > 1 else names[0]
     by = f"{100 * np.expm1(np.median(spread)):.0f} %" if seen.scale == "log" else number_text(float(np.median(spread)))
     what = "loss" if seen.observed == "loss" else seen.observed
@@ -104,7 +101,7 @@ def settings(seen: Seen, told: Sequence[str] = ()) -> Iterator[Note]:
 
 
 def _what_differs(seen: Seen, cell: np.ndarray, many: np.ndarray, told: Sequence[str]) -> list[str]:
-    """Columns of a setting: with few values, and several of them within a cell; not seeds and not labels of runs."""
+    """Columns of settings: few values, several within a cell; neither seeds nor labels of runs."""
     found = []
     seeds = [values.values for name, values in seen.runs.data_vars.items() if plain_name(name) in SEED_NAMES]
     if seeds:  # what changes with the seed is chance, not a setting
@@ -122,7 +119,7 @@ def _what_differs(seen: Seen, cell: np.ndarray, many: np.ndarray, told: Sequence
 
 
 def checkpoints(seen: Seen) -> Iterator[Note]:
-    """Rows along one run instead of ends of runs."""
+    """Rows that are checkpoints of one run."""
     if "tokens" not in seen.runs or seen.runs["tokens"].dtype.kind != "f":
         return
     tokens = seen.runs["tokens"].values
@@ -148,7 +145,7 @@ def checkpoints(seen: Seen) -> Iterator[Note]:
 
 
 def _labels_runs(seen: Seen, name: str, values: np.ndarray) -> bool:
-    """Whether a text column names runs: by its own name, or because it tells runs of one N apart; each has one N."""
+    """Whether a text column names runs: by its heading, or because it separates runs of one N; each has one N."""
     if plain_name(name) in STATE_NAMES | DATES:
         return False
     if len(np.unique(values[:1000].astype(str))) < 2 or "params" not in seen.runs:
@@ -161,7 +158,7 @@ def _labels_runs(seen: Seen, name: str, values: np.ndarray) -> bool:
 
 def _rate_left(seen: Seen, labels: np.ndarray, rows: np.ndarray) -> str:
     for name, one in seen.runs.data_vars.items():
-        if plain_name(name) in RATE_NAMES and one.dtype.kind == "f":
+        if plain_name(name) in LEARNING_RATE_NAMES and one.dtype.kind == "f":
             rate = pd.Series(one.values)
             largest = rate.groupby(labels).transform("max")
             high = int((rate > RATE_LEFT_SHARE * largest).iloc[rows].sum())
@@ -210,11 +207,11 @@ def _grouping(seen: Seen, name: str, values: np.ndarray):
     if len(labels) > GROUPS_MAX or pd.to_numeric(pd.Series(labels), errors="coerce").notna().mean() > 0.5:
         return None  # a label a run, or numbers with gaps
     counts = np.bincount(codes)
-    if not 2 <= len(labels) <= min(GROUPS_MAX, seen.number // 3) or (counts >= GROUP_RUNS).sum() < 2:
+    if not 2 <= len(labels) <= min(GROUPS_MAX, seen.number // 3) or (counts >= GROUP_RUNS_MIN).sum() < 2:
         return None
     for size in seen.sizes.values():
         several = pd.Series(size).groupby(codes).nunique()
-        if (several[counts >= GROUP_RUNS] == 1).mean() > 0.5:
+        if (several[counts >= GROUP_RUNS_MIN] == 1).mean() > 0.5:
             return None
     return name, codes, [str(label) for label in labels]
 
@@ -222,7 +219,7 @@ def _grouping(seen: Seen, name: str, values: np.ndarray):
 def _apart(seen: Seen, surface: Surface, codes: np.ndarray, level: float) -> tuple[np.ndarray, float] | None:
     """Offsets of groups [group] and the share of the scatter that they leave, where both are worth a word."""
     p, left, offsets = offsets_of(seen, surface, codes)
-    return None if p > level or left > SCATTER_LEFT_MAX or np.ptp(offsets) < GROUP_APART else (offsets, left)
+    return None if p > level or left > SCATTER_LEFT_MAX or np.ptp(offsets) < GROUP_OFFSET_MIN else (offsets, left)
 
 
 def offsets_of(seen: Seen, surface: Surface, codes: np.ndarray) -> tuple[float, float, np.ndarray]:
@@ -232,7 +229,7 @@ def offsets_of(seen: Seen, surface: Surface, codes: np.ndarray) -> tuple[float, 
     nothing = 1.0, 1.0, np.zeros(codes.max() + 1)
     shape = design_of(seen.sizes, seen.others, surface.middle, surface.degree)
     cut = np.clip(surface.residual, -3 * surface.sd, 3 * surface.sd)
-    kept = np.flatnonzero(np.bincount(codes) >= GROUP_RUNS)
+    kept = np.flatnonzero(np.bincount(codes) >= GROUP_RUNS_MIN)
     some = np.isin(codes, kept)
     dummies = (codes[some, None] == kept[None, :]).astype(float)
     shape, target = shape[some], (seen.target - surface.residual + cut)[some]
@@ -257,6 +254,6 @@ def _least_squares(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, int, np.nd
 
 
 def _told_by_sizes(shape: np.ndarray, dummies: np.ndarray) -> bool:
-    """Whether the sizes say nearly which group a run is in: then a bend of the curve and an offset look alike."""
+    """Whether the sizes nearly determine the group of a run: a bend of the curve then looks like an offset."""
     left = sum(float(off @ off) for off in (_least_squares(shape, one)[0] for one in dummies.T))
     return left < 0.2 * float(((dummies - dummies.mean(axis=0)) ** 2).sum())

@@ -1,4 +1,4 @@
-"""What a careful reader would object to in the sizes and in what was observed: one function a remark."""
+"""Remarks on the sizes and on what was observed, one function each."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -6,20 +6,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayescale.field import number_text, rows_text, size_text, symbol
-from bayescale.runs.loss_unit import LIKE_PERPLEXITY
+from bayescale.runs.loss_unit import LOSS_NATS_MAX
 from bayescale.runs.smooth import SURPRISING_SD, Seen, Surface, line_of_sizes, log_slope, move_together
 
-TYPING_ERROR_LOG = 0.1  # of log loss: farther off a law's noise does not go
-# scatter of log loss above which a law, or a smooth surface, does not describe the runs: on 18 studies the default law
-# leaves .001 to .013, and laws that are known to be wrong up to .03
-SCATTER_MAX = 0.05
-SCATTER_RUNS = 12
-SLIP_SD = 10  # robust sd off the others, above which a power of ten in a size may be why
+TYPING_ERROR_LOG = 0.1  # the noise of a law does not reach so far
+# a larger scatter means that a law or surface does not describe the runs: on 18 studies the default law leaves .001 to
+# .013, and laws known to be wrong up to .03
+SCATTER_LOG_MAX = 0.05
+SCATTER_RUNS_MIN = 12
+SLIP_SD_MIN = 10  # robust sd: a run farther off may have a size wrong by a power of ten
 RUNS_WANTED = 12
-FREEDOM_RUNS = 2  # runs more than parameters, the scale of the noise being one more number, below which priors answer
-DIFFERENT_MIN = 4  # values of a size below which its effect rests on the prior
-ALONE_TIMES = 30.0  # times that a size is beyond all others: a slip of a power of ten, or a run apart
-ROWS_KEPT = 1000  # of a note; its text counts them all
+SPARE_RUNS_MIN = 2  # runs besides one for each parameter: one for the scale of the noise, one to learn from
+DISTINCT_VALUES_MIN = 4  # of a size: with fewer its effect rests on the prior
+ISOLATED_TIMES_MIN = 30.0  # ratio of a size to the next one: a slip of a power of ten, or an isolated run
+NOTE_ROWS_MAX = 1000  # the text of a note counts all of them
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Note:
 def note(seen: Seen, code: str, severity: str, text: str, rows: Iterable[int] = ()) -> Note:
     """A remark on the runs at these positions."""
     labels = seen.runs["run"].values
-    return Note(code, severity, text, tuple(int(labels[row]) for row in list(rows)[:ROWS_KEPT]))
+    return Note(code, severity, text, tuple(int(labels[row]) for row in list(rows)[:NOTE_ROWS_MAX]))
 
 
 def where(seen: Seen, rows: np.ndarray) -> str:
@@ -45,8 +45,8 @@ def where(seen: Seen, rows: np.ndarray) -> str:
 
 
 def few_runs(seen: Seen, parameters: int) -> Iterator[Note]:
-    """Too few runs to say much; or, for a law of so many parameters, anything."""
-    if parameters and seen.number < parameters + FREEDOM_RUNS:
+    """Too few runs for narrow bands, or for the parameters of the law."""
+    if parameters and seen.number < parameters + SPARE_RUNS_MIN:
         text = (
             f"{seen.number} runs do not tell the {parameters} parameters of the law and the noise: what follows is "
             f"what the priors say; {RUNS_WANTED} or more are wanted"
@@ -58,13 +58,13 @@ def few_runs(seen: Seen, parameters: int) -> Iterator[Note]:
 
 
 def few_values(seen: Seen) -> Iterator[Note]:
-    """Sizes of which there are too few different ones."""
+    """Sizes with too few distinct values."""
     codes = {"params": "few_sizes", "tokens": "few_token_counts", "compute": "few_budgets"}
     spoken = {"params": "model size(s)", "tokens": "token count(s)", "compute": "budget(s)"}
     for name, code in codes.items():
-        if name in seen.sizes and (different := len(np.unique(seen.sizes[name]))) < DIFFERENT_MIN:
+        if name in seen.sizes and (different := len(np.unique(seen.sizes[name]))) < DISTINCT_VALUES_MIN:
             rests = f"the effect of {symbol(name)} rests on the prior"
-            text = f"{different} {spoken[name]}: {rests}; {DIFFERENT_MIN} or more are wanted"
+            text = f"{different} {spoken[name]}: {rests}; {DISTINCT_VALUES_MIN} or more are wanted"
             yield note(seen, code, "warning", text)
 
 
@@ -77,19 +77,19 @@ def collinear(seen: Seen) -> Iterator[Note]:
         yield note(seen, "collinear_sizes", "warning", text)
 
 
-# Beyond these no study of the field lies, toys included: such sizes are thousands, millions or billions of something.
+# no study lies outside, toys included: such sizes are in thousands, millions or billions
 PLAUSIBLE_RATIO = (1e-3, 1e6)  # tokens per parameter, of the medians
-FEWEST_COUNTED = 1e3  # median params or tokens
+COUNT_MEDIAN_MIN = 1e3  # median params or tokens
 
 
 def plausible_counts(params: np.ndarray, tokens: np.ndarray) -> bool:
-    """Whether sizes of runs can be counts: False for what nobody has trained, toys included."""
+    """Whether sizes of runs can be counts of parameters and tokens."""
     N, D = float(np.median(params)), float(np.median(tokens))
-    return PLAUSIBLE_RATIO[0] < D / N < PLAUSIBLE_RATIO[1] and min(N, D) > FEWEST_COUNTED
+    return PLAUSIBLE_RATIO[0] < D / N < PLAUSIBLE_RATIO[1] and min(N, D) > COUNT_MEDIAN_MIN
 
 
 def units(seen: Seen) -> Iterator[Note]:
-    """Sizes that are no counts of parameters and tokens."""
+    """Sizes that cannot be counts of parameters and tokens."""
     median = {name: float(np.median(seen.sizes[name])) for name in ("params", "tokens") if name in seen.sizes}
     both = len(median) == 2
     few = both and np.median(np.log(seen.sizes["tokens"]) - np.log(seen.sizes["params"])) < np.log(0.1)
@@ -109,7 +109,7 @@ def units(seen: Seen) -> Iterator[Note]:
 
 
 def isolated(seen: Seen) -> Iterator[Note]:
-    """One run whose size, or tokens per parameter, is far beyond that of every other."""
+    """One run whose size, or tokens per parameter, is far from that of every other run."""
     if seen.number < RUNS_WANTED // 2:
         return
     columns = {symbol(name): values for name, values in seen.sizes.items()}
@@ -121,8 +121,8 @@ def isolated(seen: Seen) -> Iterator[Note]:
         for first, second in ((order[-1], order[-2]), (order[0], order[1])):
             with np.errstate(all="ignore"):
                 times = float(np.exp(np.log(values[first]) - np.log(values[second])))
-            # endless or none at all is far too; of two ratios that both overflow nothing is known
-            if not (np.isnan(times) or 1 / ALONE_TIMES < times < ALONE_TIMES):
+            # infinite and 0 are far, too; two ratios that both overflow tell nothing
+            if not (np.isnan(times) or 1 / ISOLATED_TIMES_MIN < times < ISOLATED_TIMES_MIN):
                 far = (
                     f"{number_text(times, 2)} times the next largest"
                     if times > 1
@@ -135,7 +135,7 @@ def isolated(seen: Seen) -> Iterator[Note]:
 
 
 def perplexity(seen: Seen) -> Iterator[Note]:
-    if seen.observed == "loss" and seen.scale == "log" and np.median(seen.values) > LIKE_PERPLEXITY:
+    if seen.observed == "loss" and seen.scale == "log" and np.median(seen.values) > LOSS_NATS_MAX:
         text = (
             f"a median loss of {number_text(float(np.median(seen.values)))} looks like a perplexity; a loss in nats is "
             "its natural logarithm"
@@ -144,7 +144,7 @@ def perplexity(seen: Seen) -> Iterator[Note]:
 
 
 def surprising(seen: Seen, surface: Surface) -> Iterator[Note]:
-    """Runs far from a smooth surface through all of them, and whether a slip of a power of ten would explain it."""
+    """Runs far from a smooth surface through all runs, and whether a size wrong by a power of ten explains it."""
     least = {"log": 0.02, "proportion": 0.5, "linear": 0.1 * float(np.ptp(seen.target))}[seen.scale]
     least = max(least, np.log(2)) if surface.degree < 2 else least  # a line says little where there is a bend
     away = np.abs(surface.residual)
@@ -183,7 +183,7 @@ def _short(name: str, value: float) -> str:
 
 
 def _slip(seen: Seen, surface: Surface, row: int) -> str:
-    """Whether one size, a power of ten larger or smaller but not beyond the others, puts a run where it belongs."""
+    """Whether one size, changed by powers of ten within the range of the others, puts a run on the surface."""
     some, found, away = np.array([row]), [], abs(float(surface.residual[row]))
     for name, values in seen.sizes.items():
         rest = np.delete(values, row)
@@ -193,14 +193,14 @@ def _slip(seen: Seen, surface: Surface, row: int) -> str:
                 off = abs(float(seen.target[row] - surface.at(seen, some, {name: moved})[0]))
                 if off < max(2 * surface.sd, 0.1 * away):
                     found.append((abs(power), off, name, moved[0], "larger" if power > 0 else "smaller"))
-    if not found or (seen.scale == "log" and away < SLIP_SD * surface.sd):
+    if not found or (seen.scale == "log" and away < SLIP_SD_MIN * surface.sd):
         return ""
     power, _, name, moved, way = min(found)
     return f" ({symbol(name)} {10**power} times {way}, {_short(name, moved)}, would put it among the others)"
 
 
 def scatter(seen: Seen, surface: Surface) -> Iterator[Note]:
-    if surface.degree == 2 and seen.scale == "log" and seen.number >= SCATTER_RUNS and surface.sd > SCATTER_MAX:
+    if surface.degree == 2 and seen.scale == "log" and seen.number >= SCATTER_RUNS_MIN and surface.sd > SCATTER_LOG_MAX:
         what = "losses scatter" if seen.observed == "loss" else f"values of {seen.observed} scatter"
         shape = "curve" if len(seen.sizes) + len(seen.others) == 1 else "surface"
         text = (
@@ -217,7 +217,8 @@ def constant_or_rising(seen: Seen) -> Iterator[Note]:
     if seen.number > 1 and np.ptp(seen.values) < 1e-9 * np.max(seen.values):
         yield note(seen, "constant_loss", "warning", f"all {what} equal: there is nothing to learn from")
     elif seen.observed == "loss" and seen.number >= 6:
-        sizes = _compute(seen) | seen.sizes
+        compute = seen.runs["compute"].values if "compute" in seen.runs else np.array([""])
+        sizes = ({"compute": compute} if compute.dtype.kind == "f" and (compute > 0).all() else {}) | seen.sizes
         if not sizes:
             return
         name, values = next(iter(sizes.items()))
@@ -228,9 +229,3 @@ def constant_or_rising(seen: Seen) -> Iterator[Note]:
                 "loss"
             )
             yield note(seen, "rising_loss", "warning", text)
-
-
-def _compute(seen: Seen) -> dict[str, np.ndarray]:
-    if "compute" in seen.runs and seen.runs["compute"].dtype.kind == "f" and (seen.runs["compute"].values > 0).all():
-        return {"compute": seen.runs["compute"].values}
-    return {}

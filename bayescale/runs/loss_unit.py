@@ -13,7 +13,7 @@ NATS = "nats"
 NATS_IN = {NATS: 1.0, "bits": float(np.log(2.0)), "bits_per_byte": float(np.log(2.0))}  # in one of a unit
 PERPLEXITY = "perplexity"
 UNITS = {NATS: "nats per token", "bits": "bits per token", "bits_per_byte": "bits per byte", PERPLEXITY: "perplexity"}
-LIKE_PERPLEXITY = 12.0  # nats: the entropy of a vocabulary of 160 000 tokens, more than any model need lose
+LOSS_NATS_MAX = 12.0  # nats: the entropy of a vocabulary of 160 000 tokens, more than any model need lose
 
 
 def loss_unit(about: Mapping[str, Any]) -> str:

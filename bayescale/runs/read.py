@@ -13,16 +13,16 @@ from bayescale.field import FLOPS_PER_PARAM_TOKEN, clipped
 from bayescale.laws.law import Law
 from bayescale.runs.cells import all_positive, checked_numbers, numbers_or_texts
 from bayescale.runs.columns import SIZES, SPELLINGS
-from bayescale.runs.compute import EXACT_RELATIVE, learn, rounded
+from bayescale.runs.compute import ROUNDING_RELATIVE, learn, rounded
 from bayescale.runs.loss_unit import PERPLEXITY, to_nats
 from bayescale.runs.roles import allowed_numbers, find_roles, multipliers, needed_roles
 from bayescale.runs.source import table_of
 from bayescale.runs.tables.formats import Table, read_table
 from bayescale.runs.tables.limits import heading
 
-UNITS_KEPT = ("compute_unit", "compute_unit_seen", "loss_unit")  # attributes of runs and fits: said or seen
-KEPT_AS = {"run": "run_name"}  # run is the dimension
-DERIVED = {"compute": "6 N D", "tokens": "compute / 6 N", "params": "compute / 6 D"}
+UNIT_ATTRIBUTES = ("compute_unit", "compute_unit_seen", "loss_unit")  # attributes of runs and fits: said or seen
+RENAMED_COLUMNS = {"run": "run_name"}  # run is the dimension
+DERIVED_SIZES = {"compute": "6 N D", "tokens": "compute / 6 N", "params": "compute / 6 D"}
 
 
 def read_runs(
@@ -76,7 +76,7 @@ def read_runs(
     with np.errstate(over="ignore", under="ignore"):
         values = _all_sizes({role: value * factors[role] for role, value in numbers.items()})
     about = source.attrs if isinstance(source, xr.Dataset) else {}
-    said = {name: about[name] for name in UNITS_KEPT if name in about}
+    said = {name: about[name] for name in UNIT_ATTRIBUTES if name in about}
     said |= {f"{role}_unit": unit for role, unit in units.items() if role in ("compute", "loss")}
     values, seen = _inside_units(table, values, units, "compute_unit" in said, "compute" in roles)
     said |= seen
@@ -149,7 +149,7 @@ def _said(roles: Mapping[str, Any], values: Mapping[str, Any], units: Mapping[st
     for role, name in roles.items():
         unit = units.get(role, "nats" if role == "loss" else "")
         said[role] = clipped(name) + (f" [{unit}]" if unit else "")
-    return said | {role: DERIVED[role] for role in SIZES if role in values and role not in roles}
+    return said | {role: DERIVED_SIZES[role] for role in SIZES if role in values and role not in roles}
 
 
 def _all_sizes(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -188,7 +188,7 @@ def _in_flop(N: np.ndarray, D: np.ndarray, compute: np.ndarray, unit_known: bool
     with np.errstate(all="ignore"):
         compute = compute * found.unit
         exact = np.asarray(found.compute(N, D), dtype=float)
-        same = np.abs(compute / exact - 1) < EXACT_RELATIVE
+        same = np.abs(compute / exact - 1) < ROUNDING_RELATIVE
     seen = {"compute_unit": found.unit_name, "compute_unit_seen": 1} if found.unit != 1.0 else {}
     # equal numbers whatever the unit: the draws of a fit must not depend on it
     return np.where(same, exact, rounded(compute)), seen
@@ -210,5 +210,5 @@ def _variables(table: Table, values: Mapping[str, np.ndarray], roles: Mapping[st
 
 def _kept_as(name: str, position: int) -> str:
     """The name of a column in a Dataset, and in a file of it: NetCDF forbids /, nothing, and names of folders."""
-    name = KEPT_AS.get(name, name.replace("/", "_"))
+    name = RENAMED_COLUMNS.get(name, name.replace("/", "_"))
     return f"column_{position}" if not name.strip() else name.replace(".", "_") if not name.strip(". ") else name

@@ -16,7 +16,7 @@ from bayescale.runs.tables.formats import Table
 from bayescale.runs.tables.limits import heading
 
 COUNTS = {"1": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
-UNITS = {
+UNIT_FACTORS = {
     "params": COUNTS,
     "tokens": COUNTS,
     "loss": NATS_IN | {PERPLEXITY: 1.0},  # a perplexity is no multiple of nats: its logarithm is taken
@@ -99,16 +99,16 @@ def multipliers(units: Mapping[str, str], roles: Mapping[str, Any], where: str) 
     """What to multiply the column of each role by."""
     factors = dict.fromkeys(roles, 1.0)
     for role, unit in units.items():
-        if role != "compute" and role not in UNITS:
+        if role != "compute" and role not in UNIT_FACTORS:
             raise RunsError(
                 f"{where}: a unit is given for '{heading(role)}'; units go with params, tokens, compute, loss"
             )
-        factor = unit_of(unit) if role == "compute" else UNITS[role].get(unit)
+        factor = unit_of(unit) if role == "compute" else UNIT_FACTORS[role].get(unit)
         if factor is None:
             allowed = (
                 "FLOP, GFLOP, TFLOP, PFLOP, EFLOP, MAC, PFLOP-day and powers of ten such as 1e21"
                 if role == "compute"
-                else ", ".join(UNITS[role])
+                else ", ".join(UNIT_FACTORS[role])
             )
             raise RunsError(f"{where}: unknown unit '{heading(unit)}' for {role}; allowed are {allowed}")
         if role not in roles:

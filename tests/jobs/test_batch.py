@@ -203,7 +203,7 @@ class Deserted:
 @pytest.fixture
 def short(monkeypatch):
     monkeypatch.setattr(batch, "POLL_SECONDS", 0.01)
-    monkeypatch.setattr(batch, "GONE_SECONDS", 0.1)
+    monkeypatch.setattr(batch, "NO_WORKERS_SECONDS", 0.1)
 
 
 def test_the_last_worker_is_gone(short, caplog):
@@ -219,7 +219,7 @@ def test_the_last_worker_is_gone(short, caplog):
 
 
 def test_workers_that_come_back(short, monkeypatch):
-    monkeypatch.setattr(batch, "GONE_SECONDS", 1e6)
+    monkeypatch.setattr(batch, "NO_WORKERS_SECONDS", 1e6)
     gone = Deserted(1, back=4)
     workers = Workers(gone.submit, most=9, alive=gone.alive)
     assert run_batch(square, [0, 1, 2], executor=workers) == [0, 1, 4]

@@ -210,7 +210,7 @@ def test_folder_that_cannot_be_made(server, source, tmp_path):
 
 def test_downloads_do_not_wait_for_ever(server, source, tmp_path, monkeypatch):
     assert 0 < datasets.TIMEOUT_SECONDS <= 120
-    monkeypatch.setattr(datasets, "MAX_SECONDS", -1)
+    monkeypatch.setattr(datasets, "DOWNLOAD_SECONDS_MAX", -1)
     source(f"{server.url}/endless.csv")
     refused(r"data set 'chinchilla': .*endless\.csv has not sent all of it within -1 s; nothing was kept", tmp_path)
     assert not list(tmp_path.iterdir())
