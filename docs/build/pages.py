@@ -107,9 +107,9 @@ def law_index() -> str:
     lines = [
         "# Laws",
         "",
-        "Made from the files in `models/`. How they are checked, and which to take, is told in"
-        " [How the laws are checked](../../laws.md) and [Choose a law](../../guides/choose-law.md);"
-        " `bayescale laws NAME` prints the same card.",
+        "These pages are made from the files in `models/`. [Choose a law](../../guides/choose-law.md) says which to"
+        " take, [How the laws are checked](../../laws.md) how each was checked. `bayescale laws NAME` prints the same"
+        " card.",
         "",
         "| law | inputs | explains | |",
         "|---|---|---|---|",
@@ -141,7 +141,7 @@ def law_page(law: Any) -> str:
         ranges = [f"{name} {low:g} to {high:g}" for name, (low, high) in law.range.items()]
         lines += [f"Published or customary range: {', '.join(ranges)}."]
     if law.no_split:
-        lines += [f"A budget is not split by this law: {text(law.no_split)}."]
+        lines += [f"This law does not split a budget: {text(law.no_split)}."]
     shown = priors_cells(law)
     lines += ["", "## Parameters", "", table(("parameter", *shown.header[1:]), shown.rows)]
     if law.derived:
@@ -156,7 +156,7 @@ def law_page(law: Any) -> str:
             lines += [f"- {text(printed(answer))}"]
         lines += [""]
     if law.traps:
-        lines += ["", "## Mind", "", *(f"- {text(trap)}" for trap in law.traps)]
+        lines += ["", "## Traps", "", *(f"- {text(trap)}" for trap in law.traps)]
     file = "\n".join(f"    {line}".rstrip() for line in law.text.splitlines())
     lines += ["", "## The file", "", f'??? note "models/{law.name}.toml"', "", "    ```toml", file, "    ```", ""]
     return "\n".join(lines)
@@ -202,8 +202,7 @@ def command_page() -> str:
         "# Command line",
         "",
         "Every command also takes `--help`. Numbers may be written `70e9`, `70B`, `1.4T`, `350M`. A mistake is one",
-        "line that begins with `error:`, and status 1. Progress and warnings go to the error stream, results to the",
-        "standard output.",
+        "line that begins with `error:`, and status 1. Progress and warnings go to stderr, results to stdout.",
         "",
     ]
     for name, command in group.commands.items():
@@ -226,11 +225,6 @@ def command_page() -> str:
 def label(argument: Any) -> str:
     shown = argument.metavar or argument.name.upper()
     return shown if argument.required else f"[{shown}]"
-
-
-def written(option: Any) -> str:
-    """``--column ROLE=NAME``: the ways to write an option, and what goes with it where that is not plain."""
-    return f"{', '.join(option.opts)} {option.metavar or ''}".strip()
 
 
 def default(option: Any) -> str:
@@ -262,8 +256,8 @@ def python_page() -> str:
     lines = [
         "# Python",
         "",
-        "All of these are names of `bayescale` itself: `bayescale.fit`, `bayescale.forecast`, and so on. One or two",
-        "arguments are given by position, the rest by name. Functions return new objects and change nothing in place.",
+        "All of these names are in `bayescale` itself: `bayescale.fit`, `bayescale.forecast`, and so on. The first one",
+        "or two arguments are positional; name the others. Functions return new objects and change no argument.",
         "",
     ]
     for module in sorted(homes, key=order.index):
@@ -271,7 +265,7 @@ def python_page() -> str:
         lines += [f"## {module.rpartition('.')[2]}", "", text(about), ""]
         lines += [f"::: {module}.{name}" for name in homes[module]]
         lines += [""]
-    lines += ["## Errors", "", "All are kinds of `ValueError`; their message is for the user.", ""]
+    lines += ["## Errors", "", "All are subclasses of `ValueError`. Their message is meant for the user.", ""]
     lines += [f"::: {getattr(bayescale, name).__module__}.{name}" for name in errors]
     return "\n".join(lines)
 

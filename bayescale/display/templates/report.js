@@ -16,15 +16,15 @@
     known.set(law.prepare(...law.parameters.map((_, j) => draws[j * count + i])), i * width);
   }
   const tokens = (N, C) => C / law.compute(N, 1);
-  // losses are nats inside; people see and give them in the unit of their runs
+  // losses are in nats here; the reader sees and gives them in the unit of the runs
   const shown = (value) => (page.perplexity ? Math.exp(value) : value / page.natsIn);
   const inside = (value) => (page.perplexity ? Math.log(value) : value * page.natsIn);
   const inUnit = (values) => values && Object.fromEntries(Object.entries(values).map(([name, value]) => [name, shown(value)]));
-  // x: the law's error in its exchange of parameters and tokens, by which the loss is the law's at N e^-x and D e^x
+  // x: error of the law in its exchange of parameters and tokens; the loss is the law's at N e^-x and D e^x
   const loss = (i, logN, logC, x = 0) =>
     law.loss(known, i * width, Math.exp(logN - x), tokens(Math.exp(logN), Math.exp(logC)) * Math.exp(x));
 
-  // Where the loss of draw i is least along a budget: a coarse search, then golden sections.
+  // The size of least loss of draw i along a budget: a coarse search, then golden sections.
   const GOLDEN = (Math.sqrt(5) - 1) / 2;
   const section = (i, low, high, logC, x = 0) => {
     let a = low, b = high, c = b - GOLDEN * (b - a), d = a + GOLDEN * (b - a);
@@ -103,7 +103,7 @@
     return { C, lawLoss, draws, loss: draws && band(draws), more, beyond: Math.max(0, Math.log10(C) - page.last) };
   };
 
-  // What a split costs against each draw's own best, as shares of the loss and of the budget.
+  // The cost of a split relative to each draw's own best, as shares of the loss and of the budget.
   const spread = floats(page.exchange), centres = page.exchangeCentres, budgets = page.budgets;
   const centre = (log10C) => {
     let j = 0;
@@ -164,7 +164,7 @@
     } else if (result.more && result.more.nearest_run > page.farFromRuns) {
       found.push(`${result.more.nearest_run.toFixed(1)} decades of N and D from the nearest run: bands were not checked there.`);
     }
-    if (!result.loss) found.push("Outside what this page holds: only the law alone is known here; ask bayescale forecast.");
+    if (!result.loss) found.push("Outside the range of this page: it knows only the law alone here. Use bayescale forecast.");
     return found;
   };
 
