@@ -10,7 +10,7 @@ TRAINING = "6*N*D"  # the same as a formula: compute of a training run [FLOP]
 # of columns that are sizes, as formulas and people write them
 SYMBOLS = {"params": "N", "tokens": "D", "compute": "C"}
 SUFFIXES = (("T", 12), ("B", 9), ("M", 6), ("K", 3))
-SIZE_MAX = 1e15  # from here on sizes are powers of ten: nobody writes 3640T
+SIZE_MAX = 1e15  # larger sizes are written as powers of ten, not as 3640T
 PLAIN_MIN, PLAIN_MAX = 1e-4, 1e6  # of numbers without a power of ten
 SIZES_SAID = "N in parameters, D in tokens (7B is 7e9)"
 ROWS_NAMED = 5
@@ -18,10 +18,9 @@ NAMES_LISTED = 12
 
 
 def printable(value: object) -> str:
-    """A text in which everything that a terminal would obey instead of show is spelt out; lines stay lines.
+    """A text in which everything that a terminal would not show as text is spelt out, except newlines.
 
-    Those are escape sequences, marks that turn the direction of writing, invisible characters, and half characters
-    that no file can hold.
+    This concerns escape sequences, bidirectional marks, invisible characters and lone surrogates.
 
     >>> printable("a\\x1b[2Jb, \\u202etxt.exe, caf\\u00e9")
     'a\\\\x1b[2Jb, \\\\u202etxt.exe, café'
@@ -90,7 +89,7 @@ def listed(items: Sequence[str]) -> str:
 
 
 def clipped(value: object, most: int = 60, end: bool = False) -> str:
-    """Text fit for a message: on one line, and not too long; with ``end`` what stays of a long one is its end."""
+    """Text for a message: on one line and short; with ``end``, the end of a long text is kept."""
     text = written(value)
     text = text if text.isprintable() else repr(text)
     if len(text) <= most:
@@ -99,7 +98,7 @@ def clipped(value: object, most: int = 60, end: bool = False) -> str:
 
 
 def written(value: object) -> str:
-    """A value as text; of what cannot be written out, its type."""
+    """A value as text, or its type where it cannot be written out."""
     try:
         return str(value)
     except Exception:  # a cell may hold anything; Python writes out no integer of more than 4300 digits

@@ -1,4 +1,4 @@
-"""A study: a law, the scatter around it, the runs, and the constants that the runs decide; bound and checked once."""
+"""A study: a law, the scatter around it, runs, and the reference constants of the runs; checked once."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -33,14 +33,14 @@ RUNS_MIN = 4
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """A law, the scatter around it, runs, and the reference constants that the runs decide.
+    """A law, the scatter around it, runs, and their reference constants.
 
     Attributes
     ----------
     law, scatter : what is fitted
     runs : columns by name, with what was read of them as attributes [run]
-    seen : what the runs showed, on the scale on which it scatters [run]
-    constants : of the law's formula and priors, and ``C_ref``, around which the scatter changes with size
+    seen : observed values on the scale on which they scatter [run]
+    constants : reference constants of the law, and ``C_ref``, the centre of the size dependence of the scatter
     fit : the fit that the study was opened from, or None
     """
 
@@ -77,7 +77,7 @@ class Study:
         _check_unit(runs, law)
         _check_columns(runs, law)
         _check_variety(runs, law)
-        # the priors of a law stand on the smallest loss: one that is plainly wrong must not move them
+        # priors are centred on the smallest loss: a wrong loss must not move them
         right = runs.isel(run=~far_off(seen_by(runs, law))) if law.observed.column == "loss" else runs
         study = cls.bound(law, scatter, runs, constants_of(law, right))
         _check_finite(study)
@@ -87,10 +87,7 @@ class Study:
     def bound(
         cls, law: Law, scatter: Scatter, runs: xr.Dataset, constants: Mapping[str, float] | None = None
     ) -> "Study":
-        """A study of parts that need no checks; constants are those of the runs unless they are given.
-
-        The unit of a scatter that needs one is the range of the observed values.
-        """
+        """A study without checks; constants are those of the runs unless given."""
         constants = constants_of(law, runs) if constants is None else constants
         shown = runs[law.observed.column].variable
         values = scatter.transform(shown.values)
@@ -116,7 +113,7 @@ class Study:
         return cls(law, scatter, runs, seen, constants, fit)
 
     def part(self, some: Any) -> "Study":
-        """The same study of some of its runs, an index or booleans [run]; constants and unit stay."""
+        """The study of some of its runs, an index or booleans [run], with the same constants and unit."""
         return replace(self, runs=self.runs.isel(run=some), seen=self.seen.isel(run=some))
 
     @property
@@ -131,7 +128,7 @@ class Study:
 
     @property
     def loss_unit(self) -> str:
-        """The unit of losses that people give and see; inside they are in nats."""
+        """The unit of losses for users; inside they are in nats."""
         return loss_unit(self.runs.attrs)
 
     @functools.cached_property
@@ -149,18 +146,18 @@ class Study:
 
     @functools.cached_property
     def draws(self) -> dict[str, Any]:
-        """What a formula needs besides its inputs: parameters [draw, 1], chains one after the other, and constants."""
+        """Parameters [draw, 1], chains one after the other, and constants: what a formula needs besides inputs."""
         return {name: self.posterior[name].values.reshape(-1, 1) for name in self.priors} | dict(self.constants)
 
     def once[Found](self, make: Callable[["Study"], Found]) -> Found:
-        """What ``make`` finds of this study, found at most once: the study keeps it."""
+        """The result of ``make`` for this study, computed once and kept."""
         if make not in self._kept:
             self._kept[make] = make(self)
         return self._kept[make]
 
     @property
     def largest_compute(self) -> float:
-        """Compute of the largest run, by the definition of the study; a recorded one too where the law reads it."""
+        """Compute of the largest run by the study's definition, and as recorded where the law uses compute."""
         found = []
         if {"params", "tokens"} <= set(self.runs.data_vars):
             counted = self.definition.compute(self.runs["params"].values, self.runs["tokens"].values)
@@ -184,7 +181,7 @@ class Study:
     def covariate(self, points: Mapping[str, Any] | None = None) -> np.ndarray:
         """What the scatter of a run depends on (see :class:`bayescale.laws.scatter.Scatter`) [run].
 
-        Held at the edge of the runs beyond them: how noise changes with size is learnt, not extrapolated.
+        Held at the edge outside the range of the runs: the trend of the noise is not extrapolated.
         """
         points = self.runs if points is None else points
         if self.scatter.counts:
@@ -205,7 +202,7 @@ def law_of(fit: xr.DataTree) -> Law:
 
 
 def _check_unit(runs: xr.Dataset, law: Law) -> None:
-    """Losses that look like perplexities are a question."""
+    """Refuse losses that look like perplexities."""
     if law.observed.column == "loss" and law.observed.scale == "log" and "loss_unit" not in runs.attrs:
         middle = float(np.median(runs["loss"].values))
         if middle > LOSS_NATS_MAX:
@@ -216,7 +213,7 @@ def _check_unit(runs: xr.Dataset, law: Law) -> None:
 
 
 def _check_columns(runs: xr.Dataset, law: Law) -> None:
-    """Every input of the law must be a column of numbers, above 0 where the law needs that."""
+    """Refuse runs in which an input of the law is missing, not finite, or not positive where it must be."""
     where = runs.attrs.get("source", "runs")
     for symbol in law.inputs:
         if column(symbol) not in runs:
@@ -235,7 +232,7 @@ def _check_columns(runs: xr.Dataset, law: Law) -> None:
 
 
 def _check_variety(runs: xr.Dataset, law: Law) -> None:
-    """The runs must be several, and differ in every input and in what they showed."""
+    """Refuse too few runs, and runs that do not differ in an input or in what was observed."""
     where, count = runs.attrs.get("source", "runs"), runs.sizes["run"]
     if count < RUNS_MIN:
         raise FitError(f"{where}: {count} run(s); a fit needs at least {RUNS_MIN}, and 12 or more to say much")
@@ -253,7 +250,7 @@ def _check_variety(runs: xr.Dataset, law: Law) -> None:
 
 
 def _check_finite(study: Study) -> None:
-    """A law that has no value at the middle of its priors, for some run, cannot be sampled."""
+    """Refuse a law without a value at the medians of its priors for some run: it cannot be sampled."""
     law, runs = study.law, study.runs
     middle = {name: quantile(prior, 0.5) for name, prior in law.priors.items()}
     predicted = law_loss(law, {**middle, **study.inputs(), **study.constants})

@@ -1,4 +1,4 @@
-"""What several commands take: options, and texts of the command line as runs, numbers, limits and pairs."""
+"""Options of several commands, and their texts as runs, numbers, limits and pairs."""
 
 import difflib
 import math
@@ -75,7 +75,7 @@ def runs_given(
     from bayescale.runs.datasets import DATASETS, fetch_dataset
     from bayescale.runs.read import read_runs
 
-    # a name without a folder or an ending may be that of a data set; fetch_dataset knows which is meant, or says so
+    # a name without folder or extension may be that of a data set
     plain = given.replace("-", "_").isidentifier() and not os.path.exists(given)
     meant = plain and difflib.get_close_matches(given, DATASETS, n=1)
     source = fetch_dataset(given) if meant else given
@@ -90,7 +90,7 @@ def laws_given(text: str) -> "list[Law]":
 
 
 def check_output(path: Path | None, example: str, *inputs: "str | Path | None") -> None:
-    """Before the work: can the file be where it was asked for, and is it none of those that are read?"""
+    """Refuse, before the work, an output that cannot be written or is one of the inputs."""
     from bayescale.jobs.files import check_writable
 
     if path is None:
@@ -147,7 +147,7 @@ def split_options(
 
 
 def values_given(given: Sequence[str] | None) -> dict[str, Any]:
-    """Numbers of --given as numbers (2T too), ranges and priors as they stand: the library reads them."""
+    """Numbers of --given as numbers; ranges and priors as texts, which the library reads."""
     values: dict[str, Any] = {}
     for name, text in pairs("--given", given, "NAME=VALUE", "T=1e12").items():
         try:

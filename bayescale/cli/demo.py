@@ -1,4 +1,4 @@
-"""The demonstration: the whole job on the embedded runs, against losses that were measured."""
+"""The demonstration: the whole workflow on the embedded runs, compared with measured losses."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -26,8 +26,8 @@ from bayescale.jobs.files import write_table
 from bayescale.reading import Column, Reading
 from bayescale.runs.datasets import load_dataset
 
-FITTED_BELOW_FLOP = 1e22  # FLOP: the runs below are fitted, those above are forecast
-SPLIT_BUDGET_FLOP = 1e23  # FLOP: the split of this budget is shown
+FITTED_BELOW_FLOP = 1e22  # smaller runs are fitted, larger ones forecast
+SPLIT_BUDGET_FLOP = 1e23  # its split is shown
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,9 @@ class Demo:
 def run_demo(
     folder: Path, *, seed: int = 0, step: Callable[[str], AbstractContextManager[Any]] = lambda what: nullcontext()
 ) -> Demo:
-    """Fit the embedded runs below 1e22 FLOP, forecast those above, split a budget; leave the results and
-    a report of them in ``folder``.
+    """Fit the embedded runs below 1e22 FLOP, forecast those above, split a budget; write results to ``folder``.
 
-    ``step(what)`` is entered around every piece of work that takes its time.
+    ``step(what)`` is entered around every slow step.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

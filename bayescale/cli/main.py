@@ -1,4 +1,4 @@
-"""The command line: its commands, and how it ends: well, or with one sentence and status 1."""
+"""The command line: its commands, and its errors as one sentence and status 1."""
 
 import contextlib
 import errno
@@ -27,7 +27,7 @@ COMMANDS = (
     *(check, laws, fit, forecast, allocate, reach, gain, approaches, next_, plan, backtest, calibrate, compare),
     *(reproduce, report, show, demo, datasets),
 )
-STREAM_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # of what is printed into
+STREAM_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # of the output
 MESSAGE_CHARACTERS_MAX = 2000
 
 
@@ -35,7 +35,7 @@ class Command(TyperCommand):
     """A command that refuses an option of one value given twice, whose first value Typer would drop."""
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
-        _, _, seen = self.make_parser(ctx).parse_args(list(args))  # an option for each time that it was given
+        _, _, seen = self.make_parser(ctx).parse_args(list(args))  # one entry for each time that an option was given
         for option, times in Counter(seen).items():
             if times > 1 and option.param_type_name == "option" and not (option.multiple or option.is_flag):
                 raise InputError(f"{' / '.join(option.opts)} is given {times} times; it takes one value")
@@ -88,8 +88,8 @@ def _prepare_process() -> None:
         Path.home()
     except RuntimeError:  # a user without a home, as in some containers: packages that keep files there would fail
         os.environ["HOME"] = os.devnull  # so they find that nothing can be kept
-    gc.set_threshold(100_000)  # imports make little garbage: looking for it takes a twentieth of the start
-    for stream in (sys.stdout, sys.stderr):  # a terminal of few letters shows the others by their numbers
+    gc.set_threshold(100_000)  # imports make little garbage; collecting it takes a twentieth of the start
+    for stream in (sys.stdout, sys.stderr):  # a terminal without Unicode shows escapes
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 

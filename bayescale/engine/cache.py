@@ -1,10 +1,9 @@
-"""Source of a density -> its compiled module, from the user's cache folder where what is there can be vouched for.
+"""Source of a density -> its compiled module, from the user's cache folder where its files can be trusted.
 
-Numba keeps machine code as pickles, and a pickle runs what it says. So nothing is taken from a folder in which anybody
-but the user and the superuser could have put it, and nothing that is not, byte for byte, what was put there: every
-kernel has a list of the checksums of its files, looked at before Numba sees them. What fails is thrown away and
-compiled anew; where nothing can be kept, compiled code lives as long as the process. Both are silent, for the numbers
-are the same.
+Numba keeps machine code as pickles, and loading a pickle executes it. So kernels are loaded only from folders that
+nobody but the user and the superuser can write, and only if their checksums, listed per kernel, match. Others are
+deleted and compiled again; without a usable folder, compiled code lives as long as the process. Neither is reported, as
+the numbers are the same.
 """
 
 import contextlib
@@ -25,13 +24,13 @@ try:
 except ImportError:  # no POSIX: two processes may compile the same kernel, and the second throws the first's away
     fcntl = None  # type: ignore[assignment]
 
-WAIT_SECONDS = 4.0  # for another process that compiles the same kernel: longer than that takes it is compiled here, too
+WAIT_SECONDS = 4.0  # for another process that compiles the same kernel; then it is compiled here, too
 POLL_SECONDS = 0.02
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def compiled_module(text: str, folder: "str | os.PathLike[str] | None") -> ModuleType:
-    """The module of a source text, run: from the folder if it is there, otherwise compiled, and kept if it can be.
+    """The executed module of a source text: from the folder, or compiled and kept there if possible.
 
     Parameters
     ----------
@@ -90,7 +89,7 @@ def _source_file(text: str, folder: Path) -> Path | None:
 
 
 def _of_user(path: Path, own: bool = True) -> bool:
-    """Whether none but the user and the superuser can have put it there; folders above may be sticky, as /tmp is."""
+    """Whether only the user and the superuser can have written it; parent folders may be sticky, as /tmp is."""
     about = path.lstat()
     if not hasattr(os, "getuid"):
         return True
@@ -104,7 +103,7 @@ def _of_user(path: Path, own: bool = True) -> bool:
 def _locked(path: Path, end: float, shared: bool = False) -> Iterator[bool]:
     """Whether no other process is compiling this kernel, or, if not ``shared``, loading it; waits until ``end``.
 
-    The system lets go of the lock when its holder ends, however it ends: there are no stale ones.
+    The system releases the lock when its holder ends, so there are no stale ones.
     """
     if fcntl is None:
         yield True
@@ -139,13 +138,13 @@ def _sums(path: Path) -> Path:
 
 
 def _checksums(path: Path) -> str:
-    """One line a file of a kernel, as sha256sum writes them."""
+    """Checksums of the files of a kernel, as sha256sum writes them."""
     files = [one for one in _files(path) if one != _sums(path)]
     return "".join(f"{hashlib.sha256(one.read_bytes()).hexdigest()}  {one.name}\n" for one in files)
 
 
 def _whole(path: Path) -> bool:
-    """Whether all that is kept of a kernel is the user's, and as it was when it was put there."""
+    """Whether the files of a kernel are the user's, and match their checksums."""
     try:
         if not all(_of_user(one) and one.is_file() for one in _files(path)):
             return False
@@ -169,7 +168,7 @@ def _forget(path: Path) -> None:
 
 
 def _run(path: Path, text: str) -> ModuleType:
-    """The module, run from the text and not from bytecode on disk; Numba finds its machine code by the file's name."""
+    """The module, executed from the text; Numba finds its machine code by the file's name."""
     import numba
 
     module = ModuleType(f"bayescale_{path.stem}")

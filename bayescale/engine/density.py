@@ -1,4 +1,4 @@
-"""A study's log posterior as formulas, and the data that they read: put together from law, priors and noise."""
+"""A study's log posterior as formulas of law, priors and noise, and the data that they read."""
 
 import functools
 from collections.abc import Mapping
@@ -17,15 +17,15 @@ from bayescale.study import Study
 RESIDUAL = {"log": parse("seen - log(predicted)"), "linear": parse("seen - predicted/unit")}
 
 
-@dataclass(frozen=True, eq=False)  # one is equal to itself alone, so that what is made of it can be kept
+@dataclass(frozen=True, eq=False)  # hashed by identity, so that its compiled code can be cached
 class Density:
-    """Log density = ``once`` + sum over runs of ``each``, of which the gradient by ``position`` is wanted.
+    """Log density = ``once`` + sum over runs of ``each``, with its gradient by ``position``.
 
     Attributes
     ----------
-    position : names of what the gradient is taken by, in order
-    scalars, columns : names of the data, one number each and one number a run each
-    definitions : trees of further names, each of what stands before it
+    position : names of the variables of the gradient, in order
+    scalars, columns : names of the data, one number each and one number per run
+    definitions : trees of further names, each of earlier names
     once, each : trees of all these names
     """
 
@@ -38,7 +38,7 @@ class Density:
 
 
 def observed_data(study: Study) -> dict[str, np.ndarray]:
-    """What the noise reads of the runs: what they showed, and what their scatter depends on [run]."""
+    """What the noise reads of the runs: observed values, and what their scatter depends on [run]."""
     scatter, seen, covariate = study.scatter, study.seen.values, study.covariate()
     if scatter.counts:
         count = np.round(covariate)
@@ -48,7 +48,7 @@ def observed_data(study: Study) -> dict[str, np.ndarray]:
 
 
 def posterior_data(study: Study) -> dict[str, np.ndarray]:
-    """What :func:`log_posterior` reads of the runs: parts of the law's formula that are data, and what was observed.
+    """Data of :func:`log_posterior`: parts of the law's formula that depend on runs alone, and observed values.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def posterior_data(study: Study) -> dict[str, np.ndarray]:
 
 @functools.lru_cache(maxsize=128)
 def data_split(law: Law) -> tuple[dict[str, Node], dict[str, Node]]:
-    """Sub-expressions and formula of a law, what depends on runs and constants alone split off."""
+    """Sub-expressions and formula of a law, without the parts that are data, and these parts."""
     return split_law(law, {*law.inputs, *law.constants, "C_ref"})
 
 

@@ -1,4 +1,4 @@
-"""A log posterior to sample, whichever engine computes it: names, starts, density with gradient, what nutpie takes."""
+"""A log posterior for the sampler, by either engine: names, starts, density with gradient, nutpie's model."""
 
 import ctypes
 import zlib
@@ -38,14 +38,14 @@ class Code:
 
 @dataclass(frozen=True)
 class Model:
-    """A log posterior on given runs, over the real line of each parameter, as one of the engines computes it.
+    """A log posterior of given runs, over the real line of each parameter, by one of the engines.
 
     Attributes
     ----------
     names : of the parameters, of law and noise, in the order of a position
     rows : how many runs
     start : where chains may start [start, parameter]
-    compiled : the machine code; takes seconds when it is first asked for
+    compiled : the machine code; the first call takes seconds
     """
 
     names: tuple[str, ...]
@@ -69,7 +69,7 @@ def density_of(model: Model) -> Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 
 def log_densities(model: Model, position: np.ndarray) -> np.ndarray:
-    """Log density at every position [draw, parameter], on all cores: it holds no lock."""
+    """Log density at every position [draw, parameter], on all cores."""
     code = model.compiled()
     return np.concatenate(in_threads(lambda part: _in_a_row(code, part), np.array_split(position, cores())))
 
@@ -84,7 +84,7 @@ def _in_a_row(code: Code, position: np.ndarray) -> np.ndarray:
 
 
 def nutpie_model(model: Model) -> Any:
-    """The same as nutpie takes it, for draws of positions; every chain starts at one of the rows of ``start``."""
+    """nutpie's model; every chain starts at one of the rows of ``start``."""
     from nutpie.compile_pymc import CompiledPyMCModel
 
     def initial_point(chain_seed: Any) -> np.ndarray:

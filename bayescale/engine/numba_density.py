@@ -1,9 +1,7 @@
 """The log density of a study as machine code: its source, compiled by Numba and kept.
 
-What a sampler asks for thousands of times a second is the log posterior and its gradient. Nothing is allocated on the
-heap, and the cost is that of the exponentials and logarithms in the formula. Source and machine code are kept in the
-user's cache folder under the hash of the source (see :mod:`bayescale.engine.cache`), so the next process starts without
-compiling.
+The sampler evaluates the log posterior and its gradient thousands of times a second, so nothing is allocated on the
+heap. Source and machine code are cached under the hash of the source (see :mod:`bayescale.engine.cache`).
 
 The C interface is nutpie's: ``density(dim, position, gradient, value, data)``. ``data`` is one block of doubles: the
 number of runs, the scalars, then the columns, one after the other.
@@ -68,7 +66,7 @@ def source(density: Density) -> str:
 
 @functools.cache
 def machine() -> str:
-    """Processor and compiler, by which compiled code, and the last digits of what it computes, differ."""
+    """Processor and compiler: compiled code and last digits differ between them."""
     import llvmlite.binding as llvm
 
     features = hashlib.sha256(llvm.get_host_cpu_features().flatten().encode()).hexdigest()[:8]
@@ -77,7 +75,7 @@ def machine() -> str:
 
 @functools.cache
 def _functions_hash() -> str:
-    """Numba's cache does not see when what a compiled function calls has changed; this does."""
+    """Hash of the functions that densities call, whose changes Numba's cache does not see."""
     text = Path(__file__).with_name("numba_functions.py").read_bytes()
     return hashlib.sha256(text).hexdigest()[:16]
 
@@ -95,7 +93,7 @@ def numba_model(study: Study, start: np.ndarray) -> Model:
 
 
 def code_of(density: Density, data: Mapping[str, Any]) -> Code:
-    """The machine code of a density, with the data that it reads."""
+    """The machine code of a density, with its data."""
     module = compiled(density)
     return Code(module.density, module.expand, block(density, data))
 

@@ -13,12 +13,11 @@ from bayescale.laws.derivatives import OPERATOR_DERIVATIVES, derivatives
 from bayescale.laws.formula import Binary, Call, Name, Negative, Node, Number, constant, evaluate, names
 from bayescale.laws.functions import FUNCTIONS
 
-# A branch that is not taken has the derivative 0, and so has what is under a tanh that is 1. Times an infinite
-# derivative further inside, exp(1000*x)'s, that would not be a number: under what is "still", and under exp(-exp(x))
-# and exp(q*log(0)), a derivative of 0 stays 0.
+# A branch that is not taken has the derivative 0, as has tanh where it is 1. Times an infinite inner derivative, as of
+# exp(1000*x), it would be NaN: inside "still" functions, and inside exp(-exp(x)) and exp(q*log(0)), 0 stays 0.
 TRAITS = {name: function.traits.split() for name, function in FUNCTIONS.items()}
 TRAITS |= {name: ["cheap"] for name in OPERATOR_DERIVATIVES} | {"**": ["grows"], "/": ["grows", "cheap"]}
-ARRAYS_MAX = 48  # between loops; more of them, of laws much larger than any that comes with bayescale, compile slowly
+ARRAYS_MAX = 48  # between loops; more compile slowly
 
 
 @dataclass(frozen=True)

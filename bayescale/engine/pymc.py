@@ -1,4 +1,4 @@
-"""A study's model in PyMC: to read, to extend, to sample by other means; and as an engine for the same posterior."""
+"""A study's model in PyMC, to read, extend and sample; and as an engine for the same posterior."""
 
 import functools
 import warnings
@@ -28,7 +28,7 @@ def build_model(study: Study) -> Any:
     import pymc as pm
     import pytensor.tensor as pt
 
-    posterior_data(study)  # for what it refuses
+    posterior_data(study)  # for its checks
     law, scatter, shown = study.law, study.scatter, observed_data(study)
     with pm.Model(coords={"run": study.runs["run"].values}) as model:
         inputs = {symbol: pm.Data(column(symbol), x, dims="run") for symbol, x in study.inputs().items()}
@@ -62,7 +62,7 @@ def _prior(name: str, prior: Any) -> Any:
     import pymc as pm
     from pymc.distributions.transforms import logodds
 
-    # PyMC leaves a LogitNormal on (0, 1), where chains run into its walls; on the logit scale there are none
+    # PyMC samples a LogitNormal on (0, 1), where chains hit the bounds; the logit scale has none
     options = {"default_transform": logodds} if prior.dist == "LogitNormal" else {}
     return getattr(pm, prior.dist)(name, **prior.params, **options)
 

@@ -1,6 +1,6 @@
-"""The value of a formula in PyTensor, with the slopes that the other evaluators have: none where a branch is not taken.
+"""The value of a formula in PyTensor, with slope 0 in a branch that is not taken, as in the other evaluators.
 
-PyTensor multiplies the slope 0 of such a branch by what is further inside, and of exp(1000*x) that is infinite: NaN.
+PyTensor itself multiplies this 0 by the inner slope, which of exp(1000*x) is infinite: NaN.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,7 @@ from bayescale.laws.formula import Binary, Call, Name, Negative, Node, evaluate
 
 
 def symbolic(node: Node, values: Mapping[str, Any]) -> Any:
-    """The value of a tree; at every operation a slope of 0 that comes from outside stays 0 inside."""
+    """The value of a tree; a slope of 0 from outside stays 0 inside."""
     match node:
         case Negative(of=of):
             return -symbolic(of, values)
@@ -30,7 +30,7 @@ def _named(args: Iterable[Any]) -> dict[str, Any]:
 
 
 def _operated(name: str, operation: Node, args: list[Any]) -> Any:
-    """One operation on arguments of one shape, with its derivatives as they are in the table."""
+    """One operation on arguments of one shape, with its derivatives from the table."""
     import pytensor.tensor as pt
     from pytensor.compile.builders import OpFromGraph
 

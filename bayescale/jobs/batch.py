@@ -25,22 +25,22 @@ from bayescale.jobs.files import make_folder
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.jobs.versions import versions
 
-DEATHS_MAX = 2  # of workers of a task that ran alone: then it is the task
-POLL_SECONDS = 5.0  # without a result: then the executor is asked whether it has workers
-NO_WORKERS_SECONDS = 60.0  # without workers: then what they have not done is given up
-# what an executor says when not the task but its worker failed; Dask's are known by name, so that it is not imported
-KILLED_ERROR = "KilledWorker"  # Dask has tried it several times by then
+DEATHS_MAX = 2  # of workers that ran one task alone: then the task is to blame
+POLL_SECONDS = 5.0  # without a result before the executor is asked for its workers
+NO_WORKERS_SECONDS = 60.0  # before the remaining tasks are given up
+# errors of a worker and not of its task; Dask's are known by name, so that it is not imported
+KILLED_ERROR = "KilledWorker"  # raised after several tries by Dask
 DEATH_ERRORS = {KILLED_ERROR, "FutureCancelledError", "FutureLostError", "CommClosedError"}
 
 
 @dataclass(frozen=True)
 class Failure:
-    """What a task leaves that could not be done.
+    """The result of a task that failed.
 
     Attributes
     ----------
     kind : the class of the error
-    why : its message, with the class before it where the error is none of bayescale's own
+    why : its message, after the class of an error that is not bayescale's own
     trace : where it was raised, for reports of bugs
     """
 
@@ -103,16 +103,16 @@ def run_kept(
     executor: Any = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Any]:
-    """:func:`run_batch` that goes on where it was killed: every new result is kept in a folder, those there are read.
+    """:func:`run_batch` that resumes where it was killed: results are kept in a folder, and read from it.
 
     Parameters
     ----------
     tasks : a :class:`Failure` among them is its own result
     folder : where results are kept, made if need be; None keeps nothing
-    name : of the file of a task: another for whatever makes another result
-    read : the result in a file; None where it is not there, or damaged
-    write : puts a result that is no :class:`Failure` into a file
-    progress : called with (results there, results in all)
+    name : file name of a task, unique to everything that determines its result
+    read : the result in a file; None where it is missing or damaged
+    write : writes a result that is no :class:`Failure` to a file
+    progress : called with (results so far, results in all)
     """
     results = [task if isinstance(task, Failure) else None for task in tasks]
     paths: dict[int, Path] = {}
@@ -140,7 +140,7 @@ def run_kept(
 
 
 def digest(about: Any) -> str:
-    """A short name for what makes a result: equal for equal values, for names of files."""
+    """A short hash of what determines a result, for names of files."""
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -164,7 +164,7 @@ def _run_elsewhere(
     workers: Workers,
     keep: Callable[[int, Any], None],
 ) -> None:
-    """Keep tasks under way and hand on every result; those whose worker died run again, alone."""
+    """Run tasks and hand on every result; tasks whose worker died run again, alone."""
     waiting, suspects = deque(range(len(tasks))), deque()
     running: dict[Future, tuple[int, bool]] = {}
     deaths: Counter[int] = Counter()
@@ -195,7 +195,7 @@ def _run_elsewhere(
             error = _error(future)
             if error is None:
                 keep(i, future.result())
-            elif not _died(error):
+            elif not (isinstance(error, BrokenExecutor | CancelledError) or type(error).__name__ in DEATH_ERRORS):
                 keep(i, Failure(type(error).__name__, _text(error)))
             else:
                 deaths[i] += alone
@@ -209,7 +209,7 @@ def _run_elsewhere(
 
 
 def _next(done: queue.SimpleQueue, workers: Workers) -> Future | None:
-    """The next task that is done; None where the last worker is gone, and no other has come for long."""
+    """The next finished task; None where there have been no workers for NO_WORKERS_SECONDS."""
     gone = None
     while True:
         try:
@@ -228,7 +228,7 @@ def _next(done: queue.SimpleQueue, workers: Workers) -> Future | None:
 
 
 def _room(waiting: deque, suspects: deque, running: dict, most: int) -> bool:
-    """Whether a task may start; a suspect only where nothing runs, and nothing beside it."""
+    """Whether a task may start; a suspect runs alone."""
     if suspects or any(alone for _, alone in running.values()):
         return bool(suspects) and not running
     return bool(waiting) and len(running) < most
@@ -239,10 +239,6 @@ def _error(future: Future) -> BaseException | None:
         return future.exception()
     except CancelledError as error:
         return error
-
-
-def _died(error: BaseException) -> bool:
-    return isinstance(error, BrokenExecutor | CancelledError) or type(error).__name__ in DEATH_ERRORS
 
 
 def _text(error: BaseException) -> str:

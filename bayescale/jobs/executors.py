@@ -1,4 +1,4 @@
-"""What runs tasks: worker processes of this machine, a Dask cluster, or whatever has ``submit``."""
+"""Executors: worker processes of this machine, a Dask cluster, or any object with ``submit``."""
 
 import asyncio
 import contextlib
@@ -16,9 +16,9 @@ from typing import Any
 from bayescale.errors import FitError
 from bayescale.field import shown
 
-CONNECT_SECONDS = 4.0  # until a scheduler has answered as one
+CONNECT_SECONDS = 4.0  # until a scheduler has answered
 WORKERS_SECONDS = 30.0  # until the first worker of a cluster is there
-ANSWER_SECONDS = 5.0  # of a scheduler that is asked for its workers
+ANSWER_SECONDS = 5.0  # until a scheduler has listed its workers
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Workers:
     Attributes
     ----------
     submit : as in ``concurrent.futures``
-    most : tasks that it should hold at a time
-    alive : whether there is anybody to run them; where workers can come and go
+    most : tasks to submit at a time
+    alive : whether there are workers, where these can come and go
     """
 
     submit: Callable[..., Future]
@@ -83,7 +83,7 @@ def _of_client(client: Any) -> Workers:
 
 @contextlib.contextmanager
 def _processes(count: int) -> Iterator[Callable[..., Future]]:
-    """``submit`` of a pool of worker processes, each started when a task has no other, and replaced when one dies."""
+    """``submit`` of a pool of worker processes, which is replaced when one of them dies."""
     pool = None
 
     def submit(*call: Any) -> Future:
@@ -127,7 +127,7 @@ def _pool(count: int) -> Any:
 
 
 def _begin() -> None:
-    """In a new worker: an interrupt is for the parent to act on, and the worker ends with it."""
+    """In a new worker: leave interrupts to the parent, and end with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
@@ -175,7 +175,7 @@ def _nobody(address: str, why: object) -> FitError:
 
 
 def _greet(address: str) -> None:
-    """Have a scheduler answer, but not for ever: a client waits without end for who takes its call and says nothing."""
+    """Check that a scheduler answers in time: a client waits for ever for a silent one."""
     from distributed.comm import connect
     from distributed.security import Security
 

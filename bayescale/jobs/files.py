@@ -1,8 +1,7 @@
 """Files appear whole or not at all: written beside the target, flushed to disk, then renamed over it.
 
-What is being written stands in a folder of its own, ``.NAME.xxxxxxxx.part``, which its writer holds locked. The system
-lets go of the lock however the writer ends, so that what a killed process left is told from what another is writing:
-the first is swept away by the next write of that name, the second is left alone.
+A draft is in a folder of its own, ``.NAME.xxxxxxxx.part``, which its writer holds locked. The system releases the lock
+when the writer ends, so the next write of that name removes what a killed process left, and no draft in progress.
 """
 
 import contextlib
@@ -25,7 +24,7 @@ except ImportError:  # no POSIX: nothing is locked, and nothing swept
     fcntl = None  # type: ignore[assignment]
 
 NAME_BYTES_MAX = 255  # of a file name, on every file system in use
-FOLDER_TRIES_MAX = 20  # a folder that another process swept before it was locked is made again
+FOLDER_TRIES_MAX = 20  # another process may remove a folder before it is locked
 
 
 def as_path(given: object) -> Path:
@@ -42,7 +41,7 @@ def as_path(given: object) -> Path:
 
 
 def check_writable(given: object, example: str = "result") -> Path:
-    """A path at which a file can be written, as far as can be told before: its name, its folder, and what is there.
+    """A path at which a file can be written, as far as this can be checked in advance.
 
     Messages end with the name of a file as an ``example``.
 
@@ -74,10 +73,9 @@ def check_writable(given: object, example: str = "result") -> Path:
 
 
 def write_whole(path: "str | os.PathLike[str]", write: Callable[[Path], object]) -> Path:
-    """Have ``write`` fill a temporary file beside ``path`` and, only when it is complete, put it in place.
+    """Let ``write`` fill a temporary file beside ``path``, and put it in place when it is complete.
 
-    A link stays a link: what it points to is written. A file that is written over keeps its mode, one that was private
-    stays so.
+    A link stays a link: its target is written. An existing file keeps its mode.
 
     Raises
     ------
@@ -134,7 +132,7 @@ def _locked_folder(target: Path) -> tuple[Path, int | None]:
 
 
 def _sweep(target: Path) -> None:
-    """Remove what killed writers of this target have left: the folders that nobody holds locked."""
+    """Remove the unlocked folders of killed writers of this target."""
     if fcntl is None:
         return
     name = re.compile(re.escape(_prefix(target)) + r"[a-z0-9_]{8}\.part")
@@ -151,7 +149,7 @@ def _sweep(target: Path) -> None:
 
 
 def _prefix(target: Path) -> str:
-    """How the folder of a draft begins; of a long name the end is its checksum, as the folder needs some room more."""
+    """Prefix of the folder of a draft; a long name is shortened, as the folder's name is longer."""
     name = target.name
     if len(os.fsencode(name)) > NAME_BYTES_MAX - 40:
         name = f"{name[:40]}.{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}"
@@ -166,7 +164,7 @@ def _remove(folder: Path, name: str) -> None:
 
 
 def _flush(folder: Path) -> None:
-    """Have the disk keep the new name too; not every system can."""
+    """Flush the new name to disk, where the system can."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -204,12 +202,12 @@ def write_file(path: "str | os.PathLike[str]", write: Callable[[Path], object]) 
         raise FileError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # begins what a spreadsheet computes, or runs
-SEAL = "# sha256 "  # the last line of a kept text: what a disk or an editor has changed is computed again
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # of cells that a spreadsheet executes
+SEAL = "# sha256 "  # starts the last line of a kept text: a changed text is computed again
 
 
 def keep_text(text: str, path: "str | os.PathLike[str]") -> Path:
-    """Write a text that ends a line, and under it its checksum, for :func:`kept_text` to find it as it was."""
+    """Write a text that ends in a newline, and its checksum for :func:`kept_text`."""
     sealed = f"{text}{SEAL}{hashlib.sha256(text.encode()).hexdigest()}\n"
     return write_file(path, lambda draft: draft.write_text(sealed, encoding="utf-8"))
 
@@ -236,7 +234,7 @@ def write_table(table: Any, path: "str | os.PathLike[str]") -> Path:
 
 
 def _cell(value: Any) -> Any:
-    """A text as a cell that no spreadsheet takes for a formula, and no terminal for a command; numbers as they are."""
+    """A text that is safe in spreadsheets and terminals; numbers as they are."""
     if not isinstance(value, str):
         return value
     return f"'{printable(value)}" if value.startswith(FORMULA_STARTS) else printable(value)

@@ -18,7 +18,7 @@ from typing import Any
 
 @dataclass
 class _Limit:
-    """Who is inside: the limit is the whole process's, so the first sets it and the last to leave takes it away."""
+    """Count of callers: the limit is the process's, so the first caller sets it and the last one removes it."""
 
     inside: int = 0
     set: Any = None
@@ -27,7 +27,7 @@ class _Limit:
 
 
 _LIMIT = _Limit()
-BLOCK_NUMBERS = 2**16  # that are looked at together: arrays of so many stay in the nearest caches
+BLOCK_NUMBERS = 2**16  # per block, so that its arrays fit in the cache
 
 
 @contextlib.contextmanager
@@ -56,21 +56,21 @@ def one_blas_thread() -> Iterator[None]:
 
 
 def _set_limit() -> Any:
-    """Sets the limit; leaving what is returned, as a context, takes it away."""
+    """Set the limit; leaving the context that is returned removes it."""
     return _libraries(len(sys.modules)).limit(limits=1, user_api="blas")
 
 
 @functools.lru_cache(maxsize=1)
 def _libraries(modules_loaded: int) -> Any:
-    """The BLAS libraries that are loaded. To look for them takes milliseconds: only where there are more modules."""
+    """The loaded BLAS libraries. The search takes milliseconds, so it is repeated only after new imports."""
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
 
 
 def _elsewhere(function: Callable[[], Any]) -> Any:
-    """What a function returns, called in a thread that ends: threadpoolctl lets only the thread that has set a limit of
-    the process take it away, as long as it lives, and the first to come need not be the last to go."""
+    """The result of a function called in a thread of its own: with threadpoolctl, a living thread that set the limit
+    of the process would be the only one that can remove it."""
     results: list[Any] = []
     thread = threading.Thread(target=lambda: results.append(function()))
     thread.start()
@@ -84,12 +84,11 @@ def cores() -> int:
 
 
 def in_threads[Part, Result](work: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
-    """What ``work`` returns for every part, in order, on all cores: pays where it spends its time in compiled code that
-    holds no lock, as NumPy's loops over many numbers do."""
+    """Results of ``work`` for every part, in order, on all cores; for compiled code that releases the lock."""
     if len(parts) == 1:
         return [work(parts[0])]
     with ThreadPoolExecutor(cores()) as pool:
-        # with what the caller has set for NumPy's warnings, which threads do not inherit
+        # threads do not inherit NumPy's settings of warnings
         contexts = [contextvars.copy_context() for _ in parts]
         return list(pool.map(lambda context, part: context.run(work, part), contexts, parts))
 

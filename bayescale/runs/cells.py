@@ -1,4 +1,4 @@
-"""The cells of a column as numbers or texts, and which row has the first that is not allowed."""
+"""The cells of a column as numbers or texts, and the row of the first that is not allowed."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from bayescale.runs.tables.limits import CONTROL, heading
 
 # what the numbers of a column must be, and how a message says it
 ALLOWED_TEXTS = {"positive": "must be > 0", "finite": "must be finite", "proportion": "must be between 0 and 1"}
-HEAD_ROWS = 10  # of most texts the first cells tell
+HEAD_ROWS = 10  # most columns of text show within them
 
 
 def as_numbers(column: pd.Series) -> np.ndarray:
@@ -46,7 +46,7 @@ def all_positive(column: pd.Series) -> bool:
 
 
 def checked_numbers(table: Table, name: Any, allowed: str) -> np.ndarray:
-    """The column as floats that are all allowed, or an error that shows the first offender and counts the rest."""
+    """The column as floats, or an error that shows the first value that is not allowed and counts the rest."""
     column = table.frame[name]
     if column.dtype.kind not in "iuf":  # text; and booleans, dates and complex numbers, which are not to pass for sizes
         column = pd.Series(_texts(column), index=column.index, dtype=object)

@@ -43,9 +43,9 @@ DATASETS = {
         columns={"params": "N", "tokens": "D", "compute": "C", "loss": "loss"},
     ),
 }
-TIMEOUT_SECONDS = 60  # without a byte
-DOWNLOAD_SECONDS_MAX = 600  # of a download
-DOWNLOAD_BYTES_MAX = 10_000_000  # of a file; those of the table above have some ten thousand
+TIMEOUT_SECONDS = 60  # without data
+DOWNLOAD_SECONDS_MAX = 600
+DOWNLOAD_BYTES_MAX = 10_000_000  # the data sets above have about ten thousand
 
 
 def load_dataset(name: str = "pile") -> xr.Dataset:
@@ -115,7 +115,7 @@ def fetch_file(name: str, folder: "str | Path | None" = None) -> Path:
 
 
 def _download(url: str, path: "str | Path", _: object) -> None:
-    """The bytes of a page as they are sent, not unpacked: a page that is packed is not the published file."""
+    """Download without unpacking, as a checksum is of the published bytes."""
     import requests
     from urllib3.exceptions import HTTPError
 

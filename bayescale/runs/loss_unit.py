@@ -1,7 +1,6 @@
-"""The unit of a loss: inside it is nats; what people give and see is in the unit that they said.
+"""The unit of a loss: nats inside, the user's unit outside.
 
-All conversions rise with the loss, so that quantiles and probabilities are those of the converted draws; a perplexity
-is exp(loss), the others are multiples.
+All conversions are monotone, so quantiles can be converted like draws.
 """
 
 from collections.abc import Mapping
@@ -10,10 +9,10 @@ from typing import Any
 import numpy as np
 
 NATS = "nats"
-NATS_IN = {NATS: 1.0, "bits": float(np.log(2.0)), "bits_per_byte": float(np.log(2.0))}  # in one of a unit
+NATS_IN = {NATS: 1.0, "bits": float(np.log(2.0)), "bits_per_byte": float(np.log(2.0))}  # nats in one of the unit
 PERPLEXITY = "perplexity"
 UNITS = {NATS: "nats per token", "bits": "bits per token", "bits_per_byte": "bits per byte", PERPLEXITY: "perplexity"}
-LOSS_NATS_MAX = 12.0  # nats: the entropy of a vocabulary of 160 000 tokens, more than any model need lose
+LOSS_NATS_MAX = 12.0  # log of a vocabulary of 160 000 tokens, the loss of a uniform guess
 
 
 def loss_unit(about: Mapping[str, Any]) -> str:

@@ -20,7 +20,7 @@ from bayescale.runs.source import table_of
 from bayescale.runs.tables.formats import Table, read_table
 from bayescale.runs.tables.limits import heading
 
-UNIT_ATTRIBUTES = ("compute_unit", "compute_unit_seen", "loss_unit")  # attributes of runs and fits: said or seen
+UNIT_ATTRIBUTES = ("compute_unit", "compute_unit_seen", "loss_unit")  # of runs and fits: given or recognised
 RENAMED_COLUMNS = {"run": "run_name"}  # run is the dimension
 DERIVED_SIZES = {"compute": "6 N D", "tokens": "compute / 6 N", "params": "compute / 6 D"}
 
@@ -107,24 +107,24 @@ def read_columns(path: "str | os.PathLike[str]") -> dict[str, np.ndarray]:
 
 
 def read_text(about: Mapping[str, Any]) -> str:
-    """What was read, in one line, of the attributes of runs, of a fit or of what was made from runs:
+    """What was read, in one line, from the attributes of runs, of a fit or of a result:
     ``loss = val_loss [nats], params = n_params, tokens = n_tokens, compute = 6 N D``."""
     return ", ".join(f"{role} = {text}" for role, text in json.loads(about.get("read", "{}")).items())
 
 
 def read_notes(about: Mapping[str, Any]) -> list[str]:
-    """Sentences about columns that were not read, of the attributes of runs."""
+    """Sentences about columns that were not read, from the attributes of runs."""
     return list(json.loads(about.get("read_notes", "[]")))
 
 
 def read_said(about: Mapping[str, Any]) -> tuple[str, ...]:
-    """What a result rests on, of its attributes: which columns were read, and which not."""
+    """The columns that a result was read from, and notes on others, from its attributes."""
     text = read_text(about)
     return (*([f"read: {text}"] if text else []), *(f"note: {note}" for note in read_notes(about)))
 
 
 def _read_before(source: Any) -> dict[str, str]:
-    """Of runs that :func:`read_runs` returned: what each role was read from."""
+    """Role -> what it was read from, of runs that :func:`read_runs` returned."""
     if not isinstance(source, xr.Dataset) or "read" not in source.attrs:
         return {}
     return {role: text for role, text in json.loads(source.attrs["read"]).items() if role in source}
@@ -133,7 +133,7 @@ def _read_before(source: Any) -> dict[str, str]:
 def _given(
     before: Mapping[str, str], columns: Mapping[str, str], units: Mapping[str, str], where: str
 ) -> dict[str, str]:
-    """Columns by role, as the user says, or as they are called in runs that were read before."""
+    """Columns by role, as the user gives them, or as runs that were read before name them."""
     again = [role for role in units if role in before and role not in columns]
     if again:
         raise RunsError(
@@ -153,7 +153,7 @@ def _said(roles: Mapping[str, Any], values: Mapping[str, Any], units: Mapping[st
 
 
 def _all_sizes(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The one size that is not given, from the other two by C = 6 N D."""
+    """All three sizes, the missing one by C = 6 N D."""
     if "compute" not in values and {"params", "tokens"} <= values.keys():
         return values | {"compute": FLOPS_PER_PARAM_TOKEN * values["params"] * values["tokens"]}
     for missing, other in (("tokens", "params"), ("params", "tokens")):
@@ -165,7 +165,7 @@ def _all_sizes(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def _inside_units(
     table: Table, values: dict[str, np.ndarray], units: Mapping[str, str], unit_known: bool, has_compute: bool
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Loss in nats, compute in FLOP; and the attributes that say which unit compute was seen to be in."""
+    """Loss in nats, compute in FLOP; and attributes with the recognised unit of compute."""
     values, seen = dict(values), {}
     if units.get("loss") == PERPLEXITY:
         values["loss"] = to_nats(values["loss"], PERPLEXITY)
@@ -183,7 +183,7 @@ def _inside_units(
 
 
 def _in_flop(N: np.ndarray, D: np.ndarray, compute: np.ndarray, unit_known: bool) -> tuple[np.ndarray, dict[str, Any]]:
-    """Compute in FLOP where the column is seen to be in another unit, and that unit (bayescale.runs.compute)."""
+    """Compute in FLOP, and attributes with the recognised unit where the column has another."""
     found = learn(N, D, compute, unit_known=unit_known)
     with np.errstate(all="ignore"):
         compute = compute * found.unit
@@ -195,7 +195,7 @@ def _in_flop(N: np.ndarray, D: np.ndarray, compute: np.ndarray, unit_known: bool
 
 
 def _variables(table: Table, values: Mapping[str, np.ndarray], roles: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """What a Dataset of runs holds: sizes, loss, other roles, then every other column under the name it is kept by."""
+    """Variables of a Dataset of runs: sizes, loss, other roles, then every other column under its kept name."""
     variables = {role: values[role] for role in (*SIZES, "loss") if role in values} | dict(values)
     names: dict[str, str] = {}
     for position, name in enumerate(table.frame.columns, start=1):
@@ -209,6 +209,6 @@ def _variables(table: Table, values: Mapping[str, np.ndarray], roles: Mapping[st
 
 
 def _kept_as(name: str, position: int) -> str:
-    """The name of a column in a Dataset, and in a file of it: NetCDF forbids /, nothing, and names of folders."""
+    """The name of a column in a Dataset: NetCDF forbids slashes, empty names, and names of dots alone."""
     name = RENAMED_COLUMNS.get(name, name.replace("/", "_"))
     return f"column_{position}" if not name.strip() else name.replace(".", "_") if not name.strip(". ") else name

@@ -1,4 +1,4 @@
-"""Which column of a table plays each role for these laws, and in which unit; every refusal of it."""
+"""Which column of a table plays each role for these laws, and in which unit."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,7 +25,7 @@ HEADINGS_LISTED = 20
 
 
 def needed_roles(laws: Sequence[Law]) -> tuple[str, ...]:
-    """Roles that must be there; of the three sizes two are enough."""
+    """Roles that a law needs; two of the three sizes are enough."""
     if not laws:
         return (*SIZES, "loss")
     needed = [column(symbol) for law in laws for symbol in law.inputs]

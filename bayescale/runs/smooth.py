@@ -1,4 +1,4 @@
-"""What runs show, and the smooth curve or surface through them that the lint compares them with."""
+"""Runs as a law sees them, and the smooth curve or surface through them that the lint uses."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,21 +9,21 @@ import xarray as xr
 from bayescale.field import number_text, size_text
 from bayescale.laws.law import Law, column
 
-SURFACE_RUNS_MAX = 10_000  # a curve of a few numbers needs no more than that
+SURFACE_RUNS_MAX = 10_000  # enough for the few coefficients of a surface
 SURPRISING_SD = 6
 
 
 @dataclass(frozen=True)
 class Seen:
-    """Runs as a law sees them: what is observed, and the sizes that it depends on.
+    """What is observed in runs, and the sizes that it depends on.
 
     Attributes
     ----------
     runs : all columns [run]
-    sizes : columns that what is observed depends on, all above 0 [run]
+    sizes : positive inputs [run]
     others : further inputs of the law, of any sign [run]
-    observed, scale : name of what is observed, and "log", "linear" or "proportion"; no name where nothing is
-    target : what is observed on its scale: log, as it is, or log odds [run]
+    observed, scale : name of what is observed, empty where nothing is, and "log", "linear" or "proportion"
+    target : observed values on that scale: their log, themselves, or log odds [run]
     """
 
     runs: xr.Dataset
@@ -40,7 +40,7 @@ class Seen:
 
     @property
     def values(self) -> np.ndarray:
-        """What is observed, as it was measured [run]."""
+        """Observed values as measured [run]."""
         return self.runs[self.observed].values
 
     @property
@@ -50,11 +50,9 @@ class Seen:
 
 
 def seen_by(runs: xr.Dataset, law: Law | None = None) -> Seen:
-    """Runs as a law sees them; without a law as L(N, D) does, or L of the one size that there is."""
+    """Runs as a law sees them; without a law as L(N, D) does, or L(C) where compute is the only size."""
     if law is None:
-        names = [name for name in ("params", "tokens") if name in runs] or [
-            name for name in ("compute",) if name in runs
-        ]
+        names = [name for name in ("params", "tokens") if name in runs] or [name for name in runs if name == "compute"]
         observed, scale = "loss" if "loss" in runs else "", "log"
         if observed and not (runs["loss"].dtype.kind == "f" and (runs["loss"] > 0).all()):
             observed = ""
@@ -79,18 +77,15 @@ def _target(runs: xr.Dataset, observed: str, scale: str) -> np.ndarray:
     return values
 
 
-# ---- the design: which sizes the runs have ---------------------------------------------------------------------------
-
-
 def spread_of_ratio(runs: xr.Dataset) -> float:
-    """How many times the largest tokens per parameter is the smallest: what tells N and D apart."""
+    """Ratio of the largest to the smallest tokens per parameter, which separates the effects of N and D."""
     ratio = np.log(runs.tokens.values) - np.log(runs.params.values)  # by logarithms: ratios overflow
     with np.errstate(over="ignore"):
         return float(np.exp(np.ptp(ratio)))
 
 
 def off_diagonal(runs: xr.Dataset) -> float:
-    """Spread (sd, in e-folds) of log D about its best line on log N: 0 when N and D move together."""
+    """Spread (sd, in e-folds) of log D around its regression on log N: 0 when N and D move together."""
     n, d = np.log(runs.params.values), np.log(runs.tokens.values)
     n, d = n - n.mean(), d - d.mean()
     if not n.any() or not d.any():
@@ -119,15 +114,12 @@ def log_slope(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def move_together(runs: xr.Dataset) -> bool:
-    """Whether runs of a loss are on one line of log N and log D, so that the effects of N and D look the same."""
+    """Whether runs of a loss lie on one line of log N and log D, so that the effects of N and D look alike."""
     if not {"params", "tokens", "loss"} <= set(runs.data_vars) or not (runs["loss"] > 0).all():
         return False
     if runs.sizes["run"] < 3:
         return False
     return off_diagonal(runs) < 0.1 or spread_of_ratio(runs) < 3
-
-
-# ---- the surface -----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -136,8 +128,8 @@ class Surface:
 
     Attributes
     ----------
-    degree : 2, 1 where runs are too few for that, 0 where they are too few for any: then all is on it
-    residual : what is observed, on its scale, less the surface [run]
+    degree : 2, with fewer runs 1 or 0; residuals are 0 at degree 0
+    residual : target less the surface [run]
     sd : robust standard deviation of the residuals
     """
 
@@ -148,7 +140,7 @@ class Surface:
     sd: float
 
     def at(self, seen: Seen, some: np.ndarray, moved: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The surface where some of the runs would be if they had other sizes [some]."""
+        """The surface at some of the runs with the sizes ``moved`` [some]."""
         sizes = {name: moved.get(name, values[some]) for name, values in seen.sizes.items()}
         others = {name: values[some] for name, values in seen.others.items()}
         return design_of(sizes, others, self.middle, self.degree) @ self.coefficients
@@ -164,7 +156,7 @@ def design_of(
 
 
 def surface_through(seen: Seen) -> Surface:
-    """The smooth surface through all runs: of degree 2 where there are two runs for each of its numbers."""
+    """The smooth surface through all runs, of degree 2 where there are two runs for each coefficient."""
     count = seen.number
     middle = {name: float(np.log(values).mean()) for name, values in seen.sizes.items()}
     nothing = Surface(0, np.zeros(1), middle, np.zeros(count), 1.0)
@@ -176,7 +168,7 @@ def surface_through(seen: Seen) -> Surface:
             break
     else:
         return nothing
-    # in an order of the runs' own, and by lot: neither the order of a file nor a grid in it may decide
+    # sorted, then permuted: neither the order of a file nor a grid in it may decide
     order = np.lexsort((seen.target, *reversed([*seen.sizes.values(), *seen.others.values()])))
     some = order[np.random.default_rng(0).permutation(count)[:SURFACE_RUNS_MAX]]
     weight, sd = np.ones(len(some)), np.inf
@@ -191,7 +183,7 @@ def surface_through(seen: Seen) -> Surface:
 
 
 def far_off(seen: Seen) -> np.ndarray:
-    """Which runs have a loss more than twice, or less than half, what a smooth surface through all says [run]."""
+    """Runs whose loss is more than twice, or less than half, that of a smooth surface through all runs [run]."""
     surface = surface_through(seen)
     if surface.degree < 2 or seen.scale != "log":
         return np.zeros(seen.number, dtype=bool)

@@ -1,4 +1,4 @@
-"""Whatever runs are given as -> one table: files, data frames, columns, xarray."""
+"""Files, data frames, dicts of columns and Datasets of runs -> one table."""
 
 import os
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from bayescale.runs.tables.limits import check_headings, check_size, heading
 
 
 def table_of(source: Any) -> Table:
-    """The table of runs that were given.
+    """The table of the runs given.
 
     Raises
     ------
