@@ -228,7 +228,7 @@ def test_limits_are_told_in_the_documentation():
             limits.MAX_PARTS,
             law_tables.MAX_ENTRIES,
         ),
-        *(tables.MAX_ROWS, tables.MAX_COLUMNS, tables.MAX_CELLS, problem.MAX_MENU),
+        *(tables.MAX_ROWS, tables.MAX_COLUMNS, tables.MAX_CELLS, problem.MENU_MAX),
     ):
         assert f"{limit:,}".replace(",", " ") in section, limit
     assert f"nested {formula.MAX_DEPTH} deep, names of {formula.MAX_NAME} characters" in section

@@ -16,7 +16,7 @@ from bayescale.study import Study
 
 TARGETS = ("loss", "params", "regret")
 SPLITS = 31  # of the target's budget, for targets about a split
-REACH_TIMES = 4.0  # times below and above the band of N* at which those begin and end
+AIM_REACH_TIMES = 4.0  # beyond the band of N*, on either side
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def aim_of(study: Study, target: str, params: Any, tokens: Any, compute: Any) ->
         problem = Problem(law_surface(study), parse_cost(default_cost(study), {}), {})
         split = best_split(problem, budget[None, :])
         near, far = np.quantile(np.log(split.N), [0.005, 0.995])
-        N = np.exp(np.linspace(near - np.log(REACH_TIMES), far + np.log(REACH_TIMES), SPLITS))
+        N = np.exp(np.linspace(near - np.log(AIM_REACH_TIMES), far + np.log(AIM_REACH_TIMES), SPLITS))
         points = planned_runs(study, N, study.definition.tokens(N, budget), {})
         what = "log N*" if target == "params" else "root of the regret, in log loss,"
         text = f"{what} at {number_text(budget[0], 4)} FLOP"

@@ -38,12 +38,12 @@ from bayescale.runs.loss_unit import UNITS, in_unit, loss_unit
 from bayescale.study import Study
 
 CLOSED_FORM_TOLERANCE = 1e-3  # of log N*, between a law file's [optimum] and the numeric one
-NARROWER_THAN_PRIOR = 0.6  # a band of log N* wider than this share of the prior's own band is not learnt from runs
-HELD_SHARE = 0.01  # of the draws held by a limit above which the split is called held
-SET_SHARE = 0.9  # of the draws held by limits above which these set the split, and nothing of it rests on the runs
-FEW_SIZES = ("few_sizes", "few_token_counts")  # notes of the lint: runs that do not tell the effect of N, or of D
+PRIOR_WIDTH_SHARE_MAX = 0.6  # of the prior's band of log N*: a wider band is not learnt from the runs
+HELD_SHARE = 0.01  # of the draws: above it the split counts as held by a limit
+SET_SHARE = 0.9  # of the draws: above it limits set the split, and nothing in it rests on the runs
+FEW_SIZES = ("few_sizes", "few_token_counts")  # notes of the lint: the runs do not separate N, or D
 PRIOR_DRAWS = 1000
-NO_WIDTH = 1e-9  # relative width below which a band is none: the number is set by a limit
+RELATIVE_WIDTH_MIN = 1e-9  # a narrower band is no band: a limit sets the number
 
 
 @one_blas_thread()
@@ -213,7 +213,7 @@ def not_identified(study: Study, problem: Problem, budget: np.ndarray, split: Sp
             reasons.append(f"{runs} runs do not tell the {parameters} parameters of the law: the prior sets the split")
         elif few:
             reasons.append(few[0])
-        elif not share < NARROWER_THAN_PRIOR:
+        elif not share < PRIOR_WIDTH_SHARE_MAX:
             reasons.append(f"the band is {100 * share:.0f} % as wide as the prior's: the runs do not fix the split")
         else:
             reasons.append("")
@@ -264,7 +264,7 @@ def without_zero_width(bands: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]
     """Quantiles with those of bands of no width set to NaN, all but the median."""
     finite = np.isfinite(bands["q05"]) & np.isfinite(bands["q95"])
     with np.errstate(invalid="ignore"):
-        none = finite & (np.abs(bands["q95"] - bands["q05"]) <= NO_WIDTH * np.abs(bands["q50"]))
+        none = finite & (np.abs(bands["q95"] - bands["q05"]) <= RELATIVE_WIDTH_MIN * np.abs(bands["q50"]))
     return {name: values if name == "q50" else np.where(none, np.nan, values) for name, values in bands.items()}
 
 

@@ -21,11 +21,11 @@ from bayescale.forecasts.planned import FAR_DECADES
 from bayescale.reading import Column, Reading
 from bayescale.runs.compute import counted
 
-NAMES = ("1 envelope", "2 isoFLOP parabola", "3 law, posterior")
-SAME_BUDGET = 0.04  # gap of log10 compute that separates one budget of an isoFLOP study from the next
-BUDGET_WIDTH = 0.15  # of log10 compute: wider groups are no isoFLOPs
-LEAST_SIZES = 4  # of a parabola
-LEAST_BUDGETS = 3  # of a line through optima
+APPROACH_NAMES = ("1 envelope", "2 isoFLOP parabola", "3 law, posterior")
+BUDGET_GAP_DECADES = 0.04  # of compute, between budgets of an isoFLOP study
+BUDGET_WIDTH_DECADES = 0.15  # of compute: wider groups are not isoFLOPs
+PARABOLA_SIZES_MIN = 4
+LINE_BUDGETS_MIN = 3
 ENVELOPE_BINS = 12
 RESAMPLES = 400
 BIAS = "exact only where N and D matter alike and the sizes are centred; biased else, whatever the number of runs"
@@ -85,7 +85,7 @@ def approaches(fit: xr.DataTree, compute: float, *, seed: int = 0) -> xr.Dataset
     check_scale(study, budget, split)
     drawn = [(line.a, line.intercept + line.a * np.log(budget[0])) for line in lines]
     drawn.append((frontier_slopes(problem, budget[None, :], split)["a"][:, 0], np.log(split.N[:, 0])))
-    result = xr.Dataset(coords={"approach": list(NAMES)})
+    result = xr.Dataset(coords={"approach": list(APPROACH_NAMES)})
     bands = {"a": [a for a, _ in drawn], "params": [np.exp(n) for _, n in drawn]}
     bands["tokens"] = [study.definition.tokens(N, budget[0]) for N in bands["params"]]
     for name, values in bands.items():
@@ -124,12 +124,12 @@ def envelope(log_n: np.ndarray, log_c: np.ndarray, log_loss: np.ndarray, rng: np
         return order[first]
 
     chosen = best(np.arange(len(log_n)))
-    if len(chosen) < LEAST_BUDGETS or len(np.unique(log_n[chosen])) < 2:
+    if len(chosen) < LINE_BUDGETS_MIN or len(np.unique(log_n[chosen])) < 2:
         return Line(np.zeros(0), np.zeros(0), len(chosen), "too few runs that differ in compute and size")
     lines = []
     for _ in range(RESAMPLES):
         rows = best(rng.integers(0, len(log_n), len(log_n)))
-        if len(rows) >= LEAST_BUDGETS:
+        if len(rows) >= LINE_BUDGETS_MIN:
             lines.append(np.polyfit(log_c[rows], log_n[rows], 1))
     return Line(*np.array(lines).T, len(chosen))
 
@@ -137,9 +137,9 @@ def envelope(log_n: np.ndarray, log_c: np.ndarray, log_loss: np.ndarray, rng: np
 def budgets_in(log_c: np.ndarray) -> list[np.ndarray]:
     """Runs of nearly the same compute: where the sorted log10 compute has no gap above SAME_BUDGET."""
     order = np.argsort(log_c, kind="stable")
-    gaps = np.diff(log_c[order]) > SAME_BUDGET * np.log(10)
+    gaps = np.diff(log_c[order]) > BUDGET_GAP_DECADES * np.log(10)
     groups = np.split(order, np.flatnonzero(gaps) + 1)
-    return [group for group in groups if np.ptp(log_c[group]) <= BUDGET_WIDTH * np.log(10)]
+    return [group for group in groups if np.ptp(log_c[group]) <= BUDGET_WIDTH_DECADES * np.log(10)]
 
 
 def isoflop(log_n: np.ndarray, log_c: np.ndarray, log_loss: np.ndarray, rng: np.random.Generator) -> Line:
@@ -148,13 +148,13 @@ def isoflop(log_n: np.ndarray, log_c: np.ndarray, log_loss: np.ndarray, rng: np.
     Resampled are runs within budgets. A vertex outside the sizes of its budget, or a parabola that opens downwards, is
     left out.
     """
-    groups = [group for group in budgets_in(log_c) if len(np.unique(log_n[group])) >= LEAST_SIZES]
+    groups = [group for group in budgets_in(log_c) if len(np.unique(log_n[group])) >= PARABOLA_SIZES_MIN]
 
     def vertices(pick: Any) -> np.ndarray:
         found = []
         for group in groups:
             rows = pick(group)
-            if len(np.unique(log_n[rows])) < LEAST_SIZES:
+            if len(np.unique(log_n[rows])) < PARABOLA_SIZES_MIN:
                 continue
             centre = log_n[rows].mean()
             bend, slope, _ = np.polyfit(log_n[rows] - centre, np.exp(log_loss[rows]), 2)
@@ -164,16 +164,16 @@ def isoflop(log_n: np.ndarray, log_c: np.ndarray, log_loss: np.ndarray, rng: np.
         return np.array(found).reshape(-1, 2)
 
     here = vertices(lambda group: group)
-    if len(here) < LEAST_BUDGETS:
+    if len(here) < LINE_BUDGETS_MIN:
         why = (
-            f"{len(groups)} budget(s) of {LEAST_SIZES} or more sizes, {len(here)} with a minimum inside them; "
-            f"{LEAST_BUDGETS} are needed"
+            f"{len(groups)} budget(s) of {PARABOLA_SIZES_MIN} or more sizes, {len(here)} with a minimum inside them; "
+            f"{LINE_BUDGETS_MIN} are needed"
         )
         return Line(np.zeros(0), np.zeros(0), len(here), why)
     lines = []
     for _ in range(RESAMPLES):
         points = vertices(lambda group: rng.choice(group, len(group)))
-        if len(points) >= LEAST_BUDGETS and np.ptp(points[:, 0]) > 0:
+        if len(points) >= LINE_BUDGETS_MIN and np.ptp(points[:, 0]) > 0:
             lines.append(np.polyfit(points[:, 0], points[:, 1], 1))
     return Line(*np.array(lines).T, len(here))
 
@@ -189,7 +189,7 @@ def _verdict(result: xr.Dataset) -> tuple[int, str]:
         high = result[f"{name}_q95"].values[usable].min()
         if low > high:
             apart.append(what)
-    names = ", ".join(NAMES[i] for i in usable)
+    names = ", ".join(APPROACH_NAMES[i] for i in usable)
     if not apart:
         return 1, f"The 90 % bands of {names} overlap in the exponent of N* and in N* at the budget."
     return 0, (

@@ -15,7 +15,7 @@ from bayescale.laws.formula import Binary, Name, Negative, Node, Number, evaluat
 from bayescale.laws.priors import DISTRIBUTIONS, Prior, quantile
 from bayescale.laws.slope import value_and_slope
 
-SIZE_SEARCHED_MAX = 1e40  # parameters or tokens: where the search for a size that a budget buys ends
+SIZE_SEARCHED_MAX = 1e40  # parameters or tokens that a budget buys
 BISECTIONS = 55  # of 92 e-folds: to 3e-15 of the logarithm
 MAX_LENGTH = 200  # characters of a range or a prior
 BAND_SD = 1.6448536269514722  # a range low..high is the central 90 % of a log-normal

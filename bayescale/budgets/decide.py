@@ -35,8 +35,8 @@ from bayescale.runs.loss_unit import UNITS, in_unit, loss_unit
 from bayescale.study import Study
 
 CHOICES = ("least expected loss", "median of N*", "20 tokens per parameter")
-LEFT_OVER_SAID = 0.005  # share of the budget that is left over from which on it is said
-RULE_OF_THUMB = 20.0  # tokens per parameter that many read out of Hoffmann et al. 2022
+LEFT_OVER_SAID = 0.005  # share of the budget; less is not worth a sentence
+RULE_OF_THUMB = 20.0  # tokens per parameter, as often read from Hoffmann et al. 2022
 
 
 @one_blas_thread()

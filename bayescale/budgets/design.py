@@ -24,11 +24,11 @@ from bayescale.reading import Column, Reading
 from bayescale.runs.compute import counted
 from bayescale.study import Study
 
-GRID = 14  # sizes, and lengths, of the candidates that are made when none are given
-RATIOS = (0.5, 2000.0)  # tokens per parameter of those candidates
-THRIFT = (0.0, 0.25, 0.5, 0.75, 1.0)  # powers of the cost by which a gain is divided; the best plan of all is taken
-PRICE_SLACK = 1e-9  # share of a budget by which prices that add up to it may miss it
-EFFECTIVE_MIN = 30.0  # weighted draws below which the close look says nothing and the screening stands
+CANDIDATE_GRID_SIDE = 14  # sizes and lengths, where no candidates are given
+CANDIDATE_TOKENS_PER_PARAM = (0.5, 2000.0)
+COST_POWERS = (0.0, 0.25, 0.5, 0.75, 1.0)  # that divide a gain; the best of these plans is taken
+PRICE_SLACK = 1e-9  # share of a budget: rounding of a sum of prices
+EFFECTIVE_DRAWS_MIN = 30.0  # with fewer the close look says nothing and the screening stands
 
 
 @one_blas_thread()
@@ -88,7 +88,7 @@ def next_run(
     points, prices, once = _affordable(study, candidates, priced, values, budget)
     beliefs = _beliefs(study, points, aim, drift, seed)
     joint = covariance(beliefs)
-    plans = [greedy_plan(joint, beliefs.scatter, prices, budget, int(most), once=once, thrift=t) for t in THRIFT]
+    plans = [greedy_plan(joint, beliefs.scatter, prices, budget, int(most), once=once, thrift=t) for t in COST_POWERS]
     chosen, sd_after = min(plans, key=lambda plan: plan[1][-1])
     result = _plan(points, prices, chosen, sd_after)
     sd_now, gain = float(np.sqrt(joint[0, 0])), screen(joint, beliefs.scatter)
@@ -143,7 +143,7 @@ def _widths(beliefs: Beliefs, chosen: list[int], sd_share: float, seed: int) -> 
     """Width of the target's band now, and after a plan: by the close look, or as the sd falls by the screening."""
     now = band_width(beliefs.target, np.ones(len(beliefs.target)))
     after, effective = expected_width(beliefs, chosen, np.random.default_rng(seed))
-    if effective < EFFECTIVE_MIN:
+    if effective < EFFECTIVE_DRAWS_MIN:
         after, effective = now * sd_share, 0.0
     return {"width_now": now, "width_after": after, "effective": effective}
 
@@ -179,11 +179,12 @@ def _candidates(
     smallest, shortest = float(data["params"].min()), float(data["tokens"].min())
     most = float(increasing_root(lambda N: spend(cost, values, N, shortest), np.full(1, budget), (1,))[0])
     longest = float(tokens_at(cost, values, np.full(1, smallest), np.full(1, budget))[0])
-    N = np.geomspace(smallest, np.fmax(most, smallest * 2), GRID)
-    D = np.geomspace(shortest, np.fmax(longest, shortest * 2), GRID)
+    N = np.geomspace(smallest, np.fmax(most, smallest * 2), CANDIDATE_GRID_SIDE)
+    D = np.geomspace(shortest, np.fmax(longest, shortest * 2), CANDIDATE_GRID_SIDE)
     N, D = (grid.ravel() for grid in np.meshgrid(N, D, indexing="ij"))
     prices = np.broadcast_to(spend(cost, values, N, D), N.shape)
-    kept = (prices <= budget * (1 + PRICE_SLACK)) & (D / N >= RATIOS[0]) & (D / N <= RATIOS[1])
+    low, high = CANDIDATE_TOKENS_PER_PARAM
+    kept = (prices <= budget * (1 + PRICE_SLACK)) & (D / N >= low) & (D / N <= high)
     if not kept.any():
         kept = prices == prices.min()
     return planned_runs(study, N[kept], D[kept], {}), False

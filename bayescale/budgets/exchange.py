@@ -27,9 +27,9 @@ from bayescale.forecasts.curve import expected_log_loss
 from bayescale.forecasts.discrepancy_posterior import Discrepancy
 from bayescale.forecasts.planned import planned_runs
 
-EXCHANGE_SD = 0.12  # of ln N*: what real sweeps showed beside the posterior of the law
-AROUND_EFOLDS = 1.5  # e-folds of N around the law's best split in which the drift may move it
-POINTS = 31
+EXCHANGE_SD = 0.12  # of ln N*: what real sweeps showed beyond the law's posterior
+AROUND_EFOLDS = 1.5  # of N around the law's best split: how far the drift may move it
+SPLIT_POINTS = 31
 MEAN_DRAWS = 500
 
 
@@ -65,7 +65,7 @@ def exchange_centres(
     surface = _thinned(problem.surface)
     free = Problem(surface, parse_cost("N*D", {}), {})
     middle = np.median(np.log(best_split(free, pairs[None, :], strict=False).N), axis=0)
-    steps = np.linspace(-AROUND_EFOLDS, AROUND_EFOLDS, POINTS)
+    steps = np.linspace(-AROUND_EFOLDS, AROUND_EFOLDS, SPLIT_POINTS)
     N = np.exp(middle[:, None] + steps)  # [budget, step]
     D = pairs[:, None] / N
     points = planned_runs(found.study, N.ravel(), D.ravel(), forecast_inputs(problem, covariates, D.ravel()))

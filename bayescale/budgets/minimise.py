@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-GRID = 25  # coarse points in which the minimum is bracketed
-HALVINGS = 8  # at most, of a bracket whose ends lie in a plain
+BRACKET_POINTS = 25
+BRACKET_HALVINGS_MAX = 8  # of a bracket whose ends lie on a plateau
 ABOVE_ROUNDING = 1e-10  # share of a value by which others are above it for certain
-ROOT_STEPS = 60  # at most, towards the root of the slope in a bracket
+ROOT_STEPS_MAX = 60
 ROOT_WIDTH = 1e-8  # of a bracket that is narrow enough
 
 
@@ -25,15 +25,15 @@ def minimise(
     sign in the bracket the minimum is at an end.
     """
     if near is None:
-        step = (high - low) / (GRID - 1)
+        step = (high - low) / (BRACKET_POINTS - 1)
         best = objective(low)
         index = np.zeros(best.shape)
-        for i in range(1, GRID):
+        for i in range(1, BRACKET_POINTS):
             value = objective(low + i * step)
             better = value < best
             np.copyto(best, value, where=better)
             index[better] = i
-        left, right = low + np.maximum(index - 1, 0) * step, low + np.minimum(index + 1, GRID - 1) * step
+        left, right = low + np.maximum(index - 1, 0) * step, low + np.minimum(index + 1, BRACKET_POINTS - 1) * step
     else:
         shape = np.broadcast_shapes(near.shape, low.shape)
         left, right = (np.broadcast_to(np.clip(near + sign, low, high), shape) for sign in (-1, 1))
@@ -63,7 +63,7 @@ def _closer(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Brackets around grid points whose value is ``best``, drawn closer where a slope at an end does not lead inwards
     though the value there is clearly above the least: the end lies in a plain, or behind a crest."""
-    for _ in range(HALVINGS):
+    for _ in range(BRACKET_HALVINGS_MAX):
         with np.errstate(invalid="ignore"):
             edge = np.minimum(objective(left), objective(right)) - best > ABOVE_ROUNDING * np.abs(best)
             plain = edge & ~((slope(left) < 0) & (slope(right) > 0))
@@ -87,7 +87,7 @@ def root(
     """
     c, fc, t = a, fa, np.full(fa.shape, 0.5)
     with np.errstate(all="ignore"):
-        for _ in range(ROOT_STEPS):
+        for _ in range(ROOT_STEPS_MAX):
             x = a + t * (b - a)
             f = np.nan_to_num(function(x), nan=0.0)
             same = np.sign(f) == np.sign(fa)

@@ -20,10 +20,10 @@ from bayescale.laws.law import DEFAULT_LAW, law_derived, law_loss, load_law, ref
 from bayescale.laws.law_file import Law
 from bayescale.reading import Column, Reading
 
-COUNTS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
-TRUTHS = 300
-NOISE_MAX = 1.0  # sd of log loss: runs that scatter by a factor of e tell nothing of a law
-STEP = 1e-4  # of the central differences, on the scale where priors are standard normal
+RUN_COUNTS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+PRIOR_TRUTHS = 300
+NOISE_MAX = 1.0  # sd of log loss: runs that scatter by a factor of e say nothing about a law
+DERIVATIVE_STEP = 1e-4  # of the central differences, on the scale where priors are standard normal
 
 
 @one_blas_thread()
@@ -35,7 +35,7 @@ def plan_runs(
     params: tuple[float, float] = (5e7, 2e9),
     tokens: tuple[float, float] = (1e9, 1e11),
     noise: float = 0.005,
-    counts: Any = COUNTS,
+    counts: Any = RUN_COUNTS,
     seed: int = 0,
 ) -> pd.DataFrame:
     """How well a quantity of a law would be known after so many runs, before any has been made.
@@ -81,7 +81,7 @@ def plan_runs(
     if not ((how_many >= 1) & (how_many == np.round(how_many)) & (how_many <= 10_000)).all():
         raise FitError("counts must be whole numbers of runs, 1 to 10000")
     rng = np.random.default_rng(seed)
-    truths = rng.standard_normal((TRUTHS, len(law.priors)))
+    truths = rng.standard_normal((PRIOR_TRUTHS, len(law.priors)))
     places = qmc.Halton(2, rng=rng).random(int(how_many.max()))
     rows = []
     for count in np.sort(how_many.astype(int)):
@@ -129,9 +129,9 @@ def posterior_sd(law: Law, quantity: str, truths: np.ndarray, N: np.ndarray, D: 
     with np.errstate(all="ignore"):
         for i in range(count):
             step = np.zeros(count)
-            step[i] = STEP
-            slopes[:, :, i] = (log_loss(truths + step) - log_loss(truths - step)) / (2 * STEP)
-            direction[:, i] = ((wanted(truths + step) - wanted(truths - step)) / (2 * STEP))[:, 0]
+            step[i] = DERIVATIVE_STEP
+            slopes[:, :, i] = (log_loss(truths + step) - log_loss(truths - step)) / (2 * DERIVATIVE_STEP)
+            direction[:, i] = ((wanted(truths + step) - wanted(truths - step)) / (2 * DERIVATIVE_STEP))[:, 0]
     usable = np.isfinite(slopes).all(axis=(1, 2)) & np.isfinite(direction).all(axis=1)
     if not usable.any():
         raise FitError(f"law '{law.name}' overflows at these sizes; ranges nearer to the runs of the field are needed")

@@ -18,9 +18,9 @@ from bayescale.runs.compute import counted
 from bayescale.runs.loss_unit import unit_sentence
 from bayescale.study import Study
 
-MAX_MENU = 1000  # architectures
-LEAST_SHARE = 1e-6  # of the smallest run of a fit: smaller budgets are typing errors
-MOST_TRAINING_FLOP = 1e32
+MENU_MAX = 1000  # architectures
+BUDGET_SHARE_MIN = 1e-6  # of the smallest run's compute: a smaller budget is a typing error
+TRAINING_FLOP_MAX = 1e32
 
 
 class SplitOptions(TypedDict, total=False):
@@ -215,8 +215,8 @@ def _menu(menu: Any) -> dict[str, np.ndarray] | None:
         ) from None
     if len({values.shape for values in columns.values()}) != 1:
         raise FitError("the columns of a menu must be flat and of one length")
-    if columns["params"].size > MAX_MENU:
-        raise FitError(f"a menu of {columns['params'].size} architectures: at most {MAX_MENU} are allowed")
+    if columns["params"].size > MENU_MAX:
+        raise FitError(f"a menu of {columns['params'].size} architectures: at most {MENU_MAX} are allowed")
     for name, values in columns.items():
         bad = values[~(np.isfinite(values) & (values > 0))]
         if bad.size:
@@ -244,17 +244,17 @@ def check_scale(study: Study, budgets: np.ndarray, split: Split) -> None:
     smallest = float(definition.compute(study.runs["params"], study.runs["tokens"]).min())
     for budget, N, D in zip(budgets, *(np.median(part, axis=0) for part in (split.N, split.D)), strict=True):
         trained = float(definition.compute(N, D))
-        if trained < LEAST_SHARE * smallest:
+        if trained < BUDGET_SHARE_MIN * smallest:
             raise FitError(
                 f"a budget of {number_text(budget, 4)} buys a run of {number_text(trained, 2)} FLOP, where the "
                 "smallest run of the fit took "
                 f"{number_text(smallest, 2)}: less than a millionth of that is not answered; "
                 "a budget is given in full, as 1e24"
             )
-        if trained > MOST_TRAINING_FLOP:
+        if trained > TRAINING_FLOP_MAX:
             raise FitError(
                 f"a budget of {number_text(budget, 4)} buys a run of {number_text(trained, 2)} FLOP: above "
-                f"{number_text(MOST_TRAINING_FLOP, 6)}, more than "
+                f"{number_text(TRAINING_FLOP_MAX, 6)}, more than "
                 "all computers of today do in centuries, nothing is answered; check its unit"
             )
 

@@ -20,9 +20,9 @@ from bayescale.budgets.surface import loss_at
 from bayescale.errors import FitError
 from bayescale.field import number_text
 
-CANDIDATES = 49  # sizes at which the expected loss is looked at
-REACH_TIMES = 8.0  # times below and above the band of N* at which they begin and end, at first
-WIDENINGS = 3  # of that reach, each to its square, while the flat region is not closed
+CANDIDATE_SIZES = 49
+REACH_TIMES = 8.0  # beyond the band of N*, at first
+WIDENINGS = 3  # each squares the reach, while the flat region is not closed
 # shares of the budget at which the frontier is computed, to express a regret in compute
 SHARES = np.concatenate([np.geomspace(1e-3, 0.5, 8), [0.65, 0.8, 0.9, 0.97, 1.0]])
 
@@ -103,7 +103,7 @@ def _grid(problem: Problem, split: Split, budget: float, reach: float) -> np.nda
     near, far = np.quantile(np.log(split.N), [0.01, 0.99])
     start, end = max(near - np.log(reach), low.min()), min(far + np.log(reach), most)
     # a hair inside, where rounding cannot break a limit
-    return np.exp(np.linspace(start, end, CANDIDATES)) if end > start else np.exp(np.array([min(start, most)]))
+    return np.exp(np.linspace(start, end, CANDIDATE_SIZES)) if end > start else np.exp(np.array([min(start, most)]))
 
 
 def judge(problem: Problem, split: Split, N: np.ndarray, budget: float) -> Judged:

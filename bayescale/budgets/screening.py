@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-TAIL_DF = 4.0  # of the Student-t by which draws far out count less in the covariances
+TAIL_DF = 4.0  # of the Student-t that gives less weight to far draws in the covariances
 MAD_OF_NORMAL = 0.6745  # median absolute deviation of a standard normal
-SIMULATED = 64  # outcomes of each plan that is looked at closely
-PLAN_MAX = 200  # runs of one plan
+OUTCOMES_SIMULATED = 64  # of each plan that gets a close look
+PLAN_RUNS_MAX = 200
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def greedy_plan(
     noise, start = scatter**2, joint[0, 0]
     left, taken, sds = budget, [], []
     free = np.ones(len(prices), dtype=bool)
-    for _ in range(min(most, PLAN_MAX)):
+    for _ in range(min(most, PLAN_RUNS_MAX)):
         can = free & (prices <= left * (1 + 1e-9))
         if not can.any():
             break
@@ -98,7 +98,7 @@ def expected_width(beliefs: Beliefs, plan: list[int], rng: np.random.Generator) 
     draws = len(beliefs.target)
     losses, noise = beliefs.losses[:, plan], beliefs.scatter[plan]
     widths, effective = [], []
-    for truth in rng.choice(draws, min(SIMULATED, draws), replace=False):
+    for truth in rng.choice(draws, min(OUTCOMES_SIMULATED, draws), replace=False):
         outcome = losses[truth] + noise * rng.standard_normal(len(plan))
         log_weight = -0.5 * (((outcome - losses) / noise) ** 2).sum(axis=1)
         log_weight[truth] = -np.inf

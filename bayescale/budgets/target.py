@@ -23,9 +23,9 @@ from bayescale.reading import Column, Reading, bands
 from bayescale.runs.loss_unit import PERPLEXITY, UNITS, from_nats, loss_unit, to_nats
 from bayescale.study import Study
 
-SEARCHED = (1e-8, 1e12)  # times what the largest run would have cost: budgets in which a loss is looked for
-ALIKE = np.log(1.5)  # of log compute: fits that differ by more, for very large models, count in different units
-REACHED_BY = 0.99  # of the draws, below which a target is not said to be reached
+SEARCHED_TIMES = (1e-8, 1e12)  # the largest run's cost: budgets in which a loss is sought
+ONE_UNIT_LOG_COMPUTE = np.log(1.5)  # fits that differ by more, for very large models, count compute in different units
+REACHED_SHARE_MIN = 0.99  # of the draws; with fewer a target is not called reached
 COLUMNS = {"compute": "compute", "N": "params", "D": "tokens", "tokens_per_param": "tokens_per_param"}
 
 
@@ -77,7 +77,7 @@ def least_compute(fit: xr.DataTree, loss: Any, *, seed: int = 0, **options: Unpa
     )
     reasons = []
     for share, budgets in zip(reached.mean(axis=0), budget.T, strict=True):
-        if share < REACHED_BY:
+        if share < REACHED_SHARE_MIN:
             reasons.append(
                 f"{100 * (1 - share):.0f} % of the draws do not reach it at any budget up to {number_text(high, 2)}: "
                 "it is below their irreducible loss, or below what the limits leave"
@@ -145,7 +145,7 @@ def _searched(study: Study, problem: Problem) -> tuple[float, float]:
         middle |= {name: float(np.median(value)) for name, value in problem.menu.items() if name != "params"}
     run = int(np.argmax(data["compute"].values))
     largest = float(spend(problem.cost, middle, data["params"].values[run], data["tokens"].values[run]))
-    return largest * SEARCHED[0], largest * SEARCHED[1]
+    return largest * SEARCHED_TIMES[0], largest * SEARCHED_TIMES[1]
 
 
 def compute_gain(
@@ -198,7 +198,7 @@ def compute_gain(
             f"the fits have {len(ours)} and {len(theirs)} draws: draws are compared in pairs; sample both alike"
         )
     low, high = _searched(second, problems[1])
-    low, high = min(low, budgets.min() * SEARCHED[0]), max(high, budgets.max() / SEARCHED[0])
+    low, high = min(low, budgets.min() * SEARCHED_TIMES[0]), max(high, budgets.max() / SEARCHED_TIMES[0])
     needed, _ = least_budget(problems[1], ours, low, high)
     needed = np.where(np.isnan(needed), np.inf, np.where(needed <= low, 0.0, needed))
     result = xr.Dataset(
@@ -233,7 +233,7 @@ def compute_gain(
 def _counted_alike(study: Study, other: Study) -> bool:
     """Whether two fits count compute in the same unit: by one formula, or alike for very large models."""
     N = 1e15
-    return bool(abs(np.log(study.definition.compute(N, 1.0) / other.definition.compute(N, 1.0))) < ALIKE)
+    return bool(abs(np.log(study.definition.compute(N, 1.0) / other.definition.compute(N, 1.0))) < ONE_UNIT_LOG_COMPUTE)
 
 
 def _bands(values: xr.DataArray) -> dict[str, np.ndarray]:

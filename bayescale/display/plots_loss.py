@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from bayescale.budgets.allocate import allocate
-from bayescale.budgets.approaches import LEAST_SIZES, budgets_in
+from bayescale.budgets.approaches import PARABOLA_SIZES_MIN, budgets_in
 from bayescale.budgets.optimum import best_split
 from bayescale.budgets.problem import problem_of
 from bayescale.budgets.surface import loss_at
@@ -177,7 +177,7 @@ def plot_isoflops(fit: xr.DataTree) -> "Figure":
 
 def _profiles(log_c: np.ndarray, N: np.ndarray) -> tuple[np.ndarray, list[np.ndarray], bool]:
     """Budgets, the runs on each, and whether they are sweeps of the study itself."""
-    groups = [group for group in budgets_in(np.log(10.0) * log_c) if len(np.unique(N[group])) >= LEAST_SIZES]
+    groups = [group for group in budgets_in(np.log(10.0) * log_c) if len(np.unique(N[group])) >= PARABOLA_SIZES_MIN]
     if len(groups) >= 2:
         middles = np.array([np.median(log_c[group]) for group in groups])
         wanted = np.linspace(middles.min(), middles.max(), BUDGETS_SHOWN)

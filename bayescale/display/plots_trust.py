@@ -6,8 +6,8 @@ import numpy as np
 import xarray as xr
 
 from bayescale.display.figures import BAND, HORIZONS, LAW, POINT, TRUTH, WIDE, mark_doubt, style
-from bayescale.evidence.backtest import HORIZON_BINS
-from bayescale.evidence.calibration import LEVEL, read
+from bayescale.evidence.backtest import HORIZON_BIN_DECADES
+from bayescale.evidence.calibration import FALSE_ALARM_SHARE, read
 from bayescale.evidence.ranks import rank_counts, simultaneous_band
 from bayescale.field import number_text
 from bayescale.fitting.diagnostics import diagnostics
@@ -106,7 +106,7 @@ def plot_calibration(result: xr.Dataset, law: str | None = None) -> "Figure":
         left.set_title(f"'{name}' on {result.attrs['source']}: each held-out run")
         levels = np.linspace(0, 1, 41)
         lower = 0.0
-        for upper, colour in zip(HORIZON_BINS, HORIZONS, strict=True):
+        for upper, colour in zip(HORIZON_BIN_DECADES, HORIZONS, strict=True):
             inside = seen & (far > lower) & (far <= upper)
             if inside.any():
                 held = [(np.abs(2 * pit[inside] - 1) <= level).mean() for level in levels]
@@ -120,7 +120,7 @@ def plot_calibration(result: xr.Dataset, law: str | None = None) -> "Figure":
     return figure
 
 
-def plot_ranks(result: xr.Dataset, *, level: float = LEVEL) -> "Figure":
+def plot_ranks(result: xr.Dataset, *, level: float = FALSE_ALARM_SHARE) -> "Figure":
     """Calibration: how the ranks of every quantity are distributed, less what uniform ranks would be.
 
     Shaded is the simultaneous band: all lines of a right machine stay within theirs with probability 1 - level. A line

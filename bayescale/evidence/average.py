@@ -18,9 +18,9 @@ from bayescale.forecasts.planned import words_of
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.law import column
 from bayescale.runs.loss_unit import loss_unit
-from bayescale.study import law_of
+from bayescale.study import Study
 
-SMALLEST_WEIGHT = 0.005  # laws below it are left out: not one draw in two hundred would come from them
+WEIGHT_MIN = 0.005  # a law below it would give fewer than one draw in two hundred
 
 
 @one_blas_thread()
@@ -68,7 +68,7 @@ def average_forecast(
     mixed = _mix({name: part["predictions"].to_dataset() for name, part in parts.items()}, weights, seed)
     told = [part["predictions_constant_data"].to_dataset() for part in parts.values()]
     points = max(told, key=lambda one: len(one.data_vars))  # not all laws may use all that is given
-    law = law_of(next(iter(fits.values())))
+    law = Study.opened(next(iter(fits.values()))).law
     shown = [part["predictions"][law.observed.column] for part in parts.values()]
     shown = [np.log(one) for one in shown] if law.observed.scale == "log" else shown
     between, within = spread_between(shown, weights)
@@ -91,7 +91,7 @@ def average_forecast(
 
 def _used(fit: xr.DataTree) -> set[str]:
     """What a planned run may be told to a law by: its inputs, and N and D where they make up its compute."""
-    law = law_of(fit)
+    law = Study.opened(fit).law
     return {law.observed.count, *map(column, law.inputs)} | ({"params", "tokens"} if "C" in law.inputs else set())
 
 
@@ -176,7 +176,7 @@ def _weighted(fits: Mapping[str, xr.DataTree], weights: Any) -> tuple[dict[str, 
             f"weights = {', '.join(f'{w:g}' for w in values)}: finite numbers, none below 0 and not all 0, are expected"
         )
     values = values / values.sum()
-    kept = values >= SMALLEST_WEIGHT
+    kept = values >= WEIGHT_MIN
     chosen = {name: tree for (name, tree), keep in zip(fits.items(), kept, strict=True) if keep}
     if len(chosen) > 1:
         check_comparable(chosen)

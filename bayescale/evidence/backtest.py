@@ -25,10 +25,10 @@ from bayescale.reading import Column, Reading
 from bayescale.runs.loss_unit import from_nats, loss_unit, to_nats
 from bayescale.runs.read import read_runs, read_said, read_text
 
-LEVELS = (0.5, 0.8, 0.9)
+BAND_LEVELS = (0.5, 0.8, 0.9)
 # upper edges of the rows of the table, in decades of compute beyond the runs learnt from
-HORIZON_BINS = (0.5, 1.0, 1.5, 2.0, 3.0, np.inf)
-CUT_STEP = 0.25  # decades of compute between cuts
+HORIZON_BIN_DECADES = (0.5, 1.0, 1.5, 2.0, 3.0, np.inf)
+CUT_STEP_DECADES = 0.25  # of compute
 # what must be left to learn from, as in the studies the drift was derived on
 MIN_RUNS, MIN_SIZES, MIN_SPAN = 12, 4, 0.7  # the span in units of the horizon
 
@@ -129,7 +129,7 @@ def _cuts(runs: xr.Dataset, size: str, horizon: float) -> list[float]:
     scale = np.log10(runs[size].values)
     sized = runs["params"] if "params" in runs else runs[size]
     cuts: list[float] = []
-    for distance in np.arange(CUT_STEP, horizon + 1e-9, CUT_STEP):
+    for distance in np.arange(CUT_STEP_DECADES, horizon + 1e-9, CUT_STEP_DECADES):
         below = scale <= scale.max() - distance
         if not below.any():
             break
@@ -208,7 +208,7 @@ def scores(draws: np.ndarray, observed: np.ndarray) -> dict[str, np.ndarray]:
     count = len(ordered)
     weight = (2 * np.arange(1, count + 1) - count - 1)[:, None]
     crps = np.abs(draws - observed).mean(axis=0) - (weight * ordered).sum(axis=0) / count**2
-    levels = sorted({0.5, *((1 - level) / 2 for level in LEVELS), *((1 + level) / 2 for level in LEVELS)})
+    levels = sorted({0.5, *((1 - level) / 2 for level in BAND_LEVELS), *((1 + level) / 2 for level in BAND_LEVELS)})
     quantiles = np.quantile(draws, levels, axis=0)
     named = {_quantile_name(level): values for level, values in zip(levels, quantiles, strict=True)}
     return {"observed": observed, **named, "pit": (draws <= observed).mean(axis=0), "crps": crps}
@@ -265,7 +265,7 @@ def _by_distance(result: xr.Dataset) -> pd.DataFrame:
     for law in result["law"].values:
         of_law = result.sel(law=law)
         lower = 0.0
-        for upper in HORIZON_BINS:
+        for upper in HORIZON_BIN_DECADES:
             inside = ((of_law["decades_beyond"] > lower) & (of_law["decades_beyond"] <= upper)).values
             if inside.any():
                 picked = {
@@ -281,13 +281,13 @@ def _by_distance(result: xr.Dataset) -> pd.DataFrame:
 def _summed(picked: dict[str, np.ndarray]) -> dict[str, float]:
     observed, median = picked["observed"], picked["q50"]
     row = {}
-    for level in LEVELS:
+    for level in BAND_LEVELS:
         low, high = (picked[_quantile_name((1 + sign * level) / 2)] for sign in (-1, 1))
         row[f"cover{round(100 * level)}"] = float(((low <= observed) & (observed <= high)).mean())
     outside = np.maximum(low - observed, 0) + np.maximum(observed - high, 0)
     row |= {"bias": float((median - observed).mean()), "abs_error": float(np.abs(median - observed).mean())}
     row |= {"width90": float((high - low).mean())}
-    row |= {"interval_score90": float((high - low + outside * 2 / (1 - LEVELS[-1])).mean())}
+    row |= {"interval_score90": float((high - low + outside * 2 / (1 - BAND_LEVELS[-1])).mean())}
     return row | {"crps": float(picked["crps"].mean())}
 
 

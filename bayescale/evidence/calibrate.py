@@ -22,7 +22,7 @@ import xarray as xr
 
 from bayescale.errors import FitError, RunsError
 from bayescale.fitting.diagnostics import ESS_MIN, diagnostics
-from bayescale.fitting.doors import check_seed, check_whole, flag, opened_fit
+from bayescale.fitting.doors import check_seed, check_whole, flag, opened
 from bayescale.fitting.fit import fit, refit
 from bayescale.fitting.sampling import DRAWS_MAX
 from bayescale.fitting.tree import data_hash, pointwise_log_likelihood
@@ -43,17 +43,17 @@ from bayescale.laws.law import (
 from bayescale.laws.priors import quantile
 from bayescale.laws.scatter import Scatter
 from bayescale.runs.read import read_runs
-from bayescale.study import Study, law_of
+from bayescale.study import Study
 
 SIMULATIONS_MAX = 100_000  # the error of a share of so many is .3 % of them at most
-MOST = 100  # posterior draws that a rank is among: so few of so many that they are next to independent
+RANK_DRAWS = 100  # of all posterior draws: so few are nearly independent
 CHAINS = 4
-GRID = 6  # sizes of each of two inputs in the default design
-SPREAD = 48  # runs of the default design of a law of more inputs
-ITEMS = 1000  # of a proportion, where the design does not say
+DESIGN_GRID_SIDE = 6  # of the default design of two inputs
+DESIGN_SPREAD_RUNS = 48  # of the default design of more inputs
+DEFAULT_ITEMS = 1000  # of a proportion whose design gives no count
 # what the ranks are of besides parameters, noise and derived quantities; the first is a function of the runs too
-LIKELIHOOD, BEYOND = "log_likelihood", "loss_beyond"
-FURTHER = 10.0  # times the largest run: where the loss beyond the runs is looked at
+RUNS_LIKELIHOOD, LOSS_BEYOND = "log_likelihood", "loss_beyond"
+LOSS_BEYOND_TIMES = 10.0  # the largest run: where the loss beyond the runs is ranked
 
 
 @one_blas_thread()
@@ -123,7 +123,7 @@ def calibrate(
         study = Study.bound(law, scatter, runs)
         truths = [_prior_draw(study, np.random.default_rng([seed, i, 1])) for i in range(simulations)]
     else:
-        study = Study.opened(_fit_of(posterior, law, scatter.noise, draws, seed))
+        study = _study_of(posterior, law, scatter.noise, draws, seed)
         if noise is not None and noise != study.scatter.noise:
             raise FitError(f"noise '{noise}', but the fit was made with '{study.scatter.noise}'; leave the noise out")
         truths = _posterior_draws(study, simulations)
@@ -147,9 +147,9 @@ def _default_design(law: Law) -> xr.Dataset:
     if len(ranges) > 2:
         from scipy.stats import qmc
 
-        shares = qmc.Halton(len(ranges), rng=np.random.default_rng(0)).random(SPREAD)
+        shares = qmc.Halton(len(ranges), rng=np.random.default_rng(0)).random(DESIGN_SPREAD_RUNS)
     else:
-        steps = np.linspace(0, 1, GRID if len(ranges) == 2 else GRID**2)
+        steps = np.linspace(0, 1, DESIGN_GRID_SIDE if len(ranges) == 2 else DESIGN_GRID_SIDE**2)
         shares = np.stack(np.meshgrid(*[steps] * len(ranges), indexing="ij"), axis=-1).reshape(-1, len(ranges))
     columns = {
         column(symbol): low * (high / low) ** share if low > 0 else low + (high - low) * share
@@ -157,7 +157,7 @@ def _default_design(law: Law) -> xr.Dataset:
     }
     columns[law.observed.column] = np.full(len(shares), 2.0 if law.observed.scale == "log" else 0.5)
     if law.observed.count:
-        columns[law.observed.count] = np.full(len(shares), float(ITEMS))
+        columns[law.observed.count] = np.full(len(shares), float(DEFAULT_ITEMS))
     return read_runs(columns, law).assign_attrs(source="the default design")
 
 
@@ -166,15 +166,15 @@ def _prior_draw(study: Study, rng: np.random.Generator) -> dict[str, float]:
     return {name: float(value[0]) for name, value in sample_priors(study.law, 1, rng).items()} | scatter
 
 
-def _fit_of(posterior: Any, law: Law, noise: str, draws: int, seed: int) -> xr.DataTree:
+def _study_of(posterior: Any, law: Law, noise: str, draws: int, seed: int) -> Study:
     if not isinstance(posterior, xr.DataTree):
-        return fit(posterior, law, noise=noise, draws=draws, chains=CHAINS, seed=seed)
-    posterior = opened_fit(posterior)
-    if not diagnostics(posterior)["converged"]:
+        return Study.opened(fit(posterior, law, noise=noise, draws=draws, chains=CHAINS, seed=seed))
+    study = opened(posterior)
+    if not diagnostics(study)["converged"]:
         raise FitError("the fit did not converge: truths drawn from it would not be from its posterior; fit again")
-    if law_of(posterior) != law:
-        raise FitError(f"the fit is of the law '{posterior.attrs['law']}', to calibrate is '{law.name}'; give one law")
-    return posterior
+    if study.law != law:
+        raise FitError(f"the fit is of the law '{study.law.name}', to calibrate is '{law.name}'; give one law")
+    return study
 
 
 def _posterior_draws(study: Study, count: int) -> list[dict[str, float]]:
@@ -226,15 +226,15 @@ def _simulate(task: _Simulation) -> dict[str, Any]:
         derived = law_derived(law, truth | dict(study.constants))
         values |= {name: value for name, value in derived.items() if name not in values}
         at_truth = {name: np.array([[value]]) for name, value in truth.items()}
-        values[LIKELIHOOD] = float(pointwise_log_likelihood(made, at_truth).sum())
-        drawn = {name: tree["posterior"][name].values for name in values if name != LIKELIHOOD}
-        drawn[LIKELIHOOD] = tree["log_likelihood"][law.observed.variable].sum("run").values
+        values[RUNS_LIKELIHOOD] = float(pointwise_log_likelihood(made, at_truth).sum())
+        drawn = {name: tree["posterior"][name].values for name in values if name != RUNS_LIKELIHOOD}
+        drawn[RUNS_LIKELIHOOD] = tree["log_likelihood"][law.observed.variable].sum("run").values
         beyond = _beyond(law, study.runs)
         if beyond is not None:
             known = dict(study.constants) | beyond
-            values[BEYOND] = float(law_loss(law, truth | known))
+            values[LOSS_BEYOND] = float(law_loss(law, truth | known))
             there = {name: drawn[name] for name in law.priors}
-            drawn[BEYOND] = np.asarray(law_loss(law, there | known))
+            drawn[LOSS_BEYOND] = np.asarray(law_loss(law, there | known))
         ranked = {name: _rank(values[name], drawn[name], rng) for name in values}
     return {
         "status": "fitted" if report["converged"] else "unconverged",
@@ -265,14 +265,14 @@ def _beyond(law: Law, design: xr.Dataset) -> dict[str, float] | None:
         return None
     largest = int(design[size_column(law)].values.argmax())
     inputs = {symbol: float(design[column(symbol)].values[largest]) for symbol in law.inputs}
-    return inputs | {symbol: inputs[symbol] * FURTHER ** (1 / len(grown)) for symbol in grown}
+    return inputs | {symbol: inputs[symbol] * LOSS_BEYOND_TIMES ** (1 / len(grown)) for symbol in grown}
 
 
 def _rank(truth: float, draws: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
     """Rank of the truth among few draws [chain, draw] far apart, ties broken by lot, and the share of all below it."""
     if not (np.isfinite(truth) and np.isfinite(draws).all()):
         return float("nan"), float("nan")
-    each = MOST // len(draws)
+    each = RANK_DRAWS // len(draws)
     apart = draws[:, ((np.arange(each) + 0.5) * draws.shape[1] / each).astype(int)]
     ties = int((apart == truth).sum())
     return float((apart < truth).sum() + rng.integers(ties + 1)), float((draws < truth).mean())
@@ -284,7 +284,7 @@ def _rank(truth: float, draws: np.ndarray, rng: np.random.Generator) -> tuple[fl
 def _file_name(task: _Simulation) -> str:
     study = task.study
     about = [study.law.text, study.scatter.noise, data_hash(study.runs, study.law), dict(study.constants)]
-    about += [dict(task.truth), not task.joined, task.draws, task.seed, task.index, MOST, CHAINS, versions()]
+    about += [dict(task.truth), not task.joined, task.draws, task.seed, task.index, RANK_DRAWS, CHAINS, versions()]
     about += ["first"] if task.once else []
     return f"{study.law.name}-{task.index:05d}-{digest(about)}.json"
 
@@ -312,7 +312,7 @@ def _gathered(study: Study, found: list[Any], **attrs: Any) -> xr.Dataset:
     }
     result = xr.Dataset(arrays, coords={"quantity": names, "simulation": np.arange(len(plain))})
     kinds = {name: "parameter" for name in law.priors} | {name: "noise" for name in study.scatter.priors}
-    kinds |= {LIKELIHOOD: "data", BEYOND: "derived"}
+    kinds |= {RUNS_LIKELIHOOD: "data", LOSS_BEYOND: "derived"}
     result["kind"] = ("quantity", np.array([kinds.get(name, "derived") for name in names], dtype=object))
     for part in ("status", "why"):
         result[part] = ("simulation", np.array([one[part] for one in plain], dtype=object))
@@ -322,7 +322,7 @@ def _gathered(study: Study, found: list[Any], **attrs: Any) -> xr.Dataset:
         "noise": study.scatter.noise,
         "source": runs.attrs["source"],
         "runs": runs.sizes["run"],
-        "most": MOST,
+        "most": RANK_DRAWS,
     }
     result.attrs = about | attrs
     return result

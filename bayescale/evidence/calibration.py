@@ -12,13 +12,13 @@ from bayescale.field import number_text
 from bayescale.fitting.doors import opened_result, proportion
 from bayescale.reading import Column, Reading
 
-FEW = 100  # simulations below which a pass says little
-LEVELS = (0.5, 0.8, 0.9)
-LEVEL = 0.01  # of all quantities of a law together
-MANY = 0.05  # share of simulations without a fit above which they are no detail
+FEW_SIMULATIONS = 100  # with fewer a pass says little
+COVERAGE_LEVELS = (0.5, 0.8, 0.9)
+FALSE_ALARM_SHARE = 0.01  # over all quantities of a law together
+UNFITTED_SHARE_MAX = 0.05  # of simulations; with more of them the test is of the others alone
 
 
-def read(result: xr.Dataset, *, level: float = LEVEL) -> Reading:
+def read(result: xr.Dataset, *, level: float = FALSE_ALARM_SHARE) -> Reading:
     """What a calibration says, a row a quantity.
 
     Columns: ``quantity``, ``kind``, ``simulations`` that count (fits that converged), ``p`` of the simultaneous band of
@@ -68,7 +68,7 @@ def _by_quantity(result: xr.Dataset, level: float) -> pd.DataFrame:
         p, p_all = (uniformity(rank[some].astype(int), result.attrs["most"]) for some in (used, seen))
         row = {"quantity": name, "kind": str(one["kind"].values), "simulations": int(used.sum()), "p": p}
         row["inside"] = bool(p > level / tests)
-        for share in LEVELS:
+        for share in COVERAGE_LEVELS:
             held = np.abs(2 * pit[used] - 1) <= share
             row[f"cover{round(100 * share)}"] = float(held.mean()) if used.any() else float("nan")
         row["cover90_se"] = float(np.sqrt(0.9 * 0.1 / max(used.sum(), 1)))
@@ -110,7 +110,7 @@ def _warnings(result: xr.Dataset, table: pd.DataFrame) -> list[str]:
         for row in table.itertuples()
         if row.simulations and not row.inside
     ]
-    if 0 < (status == "fitted").sum() < FEW:
+    if 0 < (status == "fitted").sum() < FEW_SIMULATIONS:
         warnings.append(f"{(status == 'fitted').sum()} simulations find gross faults only; 300 are usual")
     total = len(status)
     for kind, meaning in (
@@ -122,7 +122,7 @@ def _warnings(result: xr.Dataset, table: pd.DataFrame) -> list[str]:
         if count:
             first = str(result["why"].values[status == kind][0])
             warnings.append(f"{count} of {total} simulations {meaning} (the first: {first})")
-    if (status != "fitted").mean() > MANY:
+    if (status != "fitted").mean() > UNFITTED_SHARE_MAX:
         warnings.append("so many simulations without a fit leave a test of the others alone")
     short = [row.quantity for row in table.itertuples() if 0 < row.simulations < int((status == "fitted").sum())]
     if short:

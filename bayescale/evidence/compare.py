@@ -15,14 +15,13 @@ from bayescale.field import number_text, row_text
 from bayescale.fitting.diagnostics import diagnostics
 from bayescale.fitting.doors import check_seed, flag, number, opened_fits
 from bayescale.fitting.many import fit_many
-from bayescale.fitting.tree import runs_of
 from bayescale.jobs.batch import Failure
 from bayescale.jobs.executors import open_executor
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.law_file import COLUMNS
 from bayescale.laws.scatter import default_noise
 from bayescale.runs.read import read_runs
-from bayescale.study import law_of
+from bayescale.study import Study
 
 
 def fit_laws(
@@ -140,7 +139,7 @@ def compare(
     result = _side_by_side(parts, converged)
     order = [str(name) for name in result["law"].values]
     result.attrs.pop("diagnostics", None)  # of one law
-    result = result.assign_coords(run=runs_of(fits[order[0]])["run"].values)
+    result = result.assign_coords(run=Study.opened(fits[order[0]]).runs["run"].values)
     result.attrs |= {"kind": "compare", "seed": seed, "forward": ""} | _about(fits[order[0]], groups)
     if forward:
         with open_executor(executor) as workers:
@@ -153,7 +152,7 @@ def compare(
 
 def _about(fit: xr.DataTree, groups: Any) -> dict[str, Any]:
     """What a comparison says of the runs, which are those of each fit."""
-    runs = runs_of(fit)
+    runs = Study.opened(fit).runs
     about = {"read": "{}", "read_notes": "[]"} | runs.attrs
     return {name: about[name] for name in ("source", "rows", "read", "read_notes")} | {
         "runs": runs.sizes["run"],
@@ -166,29 +165,24 @@ def check_comparable(fits: Mapping[str, xr.DataTree]) -> None:
     """Raise FitError, naming both sides, unless all fits are of the same runs, observable and count of N."""
     if len(fits) < 2:
         raise FitError(f"{len(fits)} fit(s) to compare; two or more are needed")
-    (first, one), *others = fits.items()
+    (first, one), *others = ((name, Study.opened(tree)) for name, tree in fits.items())
     for second, other in others:
         both = f"'{first}' and '{second}'"
-        if _observable(one) != _observable(other):
+        explained = [f"{study.law.observed.column}, {study.law.observed.scale}" for study in (one, other)]
+        if explained[0] != explained[1]:
             raise FitError(
-                f"{both} explain different observables ({_observable(one)} and {_observable(other)}): their elpd are "
-                "not on one scale; compare laws of the same observable"
+                f"{both} explain different observables ({' and '.join(explained)}): their elpd are not on one scale; "
+                "compare laws of the same observable"
             )
-        mine, theirs = runs_of(one), runs_of(other)
+        mine, theirs = one.runs, other.runs
         if mine.sizes["run"] != theirs.sizes["run"]:
             raise FitError(
                 f"{both} were fitted to different runs ({mine.sizes['run']} of {one.attrs['source']} and "
                 f"{theirs.sizes['run']} of {other.attrs['source']}); fit both to the same runs"
             )
-        seen, sizes = (
-            law_of(one).observed.column,
-            [name for name in COLUMNS.values() if name in mine and name in theirs],
-        )
-        differing = [
-            name
-            for name in {seen: None} | dict.fromkeys(sizes)
-            if not np.allclose(mine[name].values, theirs[name].values)
-        ]
+        seen = one.law.observed.column
+        shared = dict.fromkeys([seen, *(name for name in COLUMNS.values() if name in mine and name in theirs)])
+        differing = [name for name in shared if not np.allclose(mine[name].values, theirs[name].values)]
         if "params" in differing and not {seen, "tokens"} & set(differing):
             one_n, other_n = mine["params"].values, theirs["params"].values
             at = int(np.argmax(~np.isclose(one_n, other_n)))
@@ -202,11 +196,6 @@ def check_comparable(fits: Mapping[str, xr.DataTree]) -> None:
                 f"{both} were fitted to different runs ({one.attrs['source']} and {other.attrs['source']} differ in "
                 f"{', '.join(differing)}); fit both to the same runs in the same order"
             )
-
-
-def _observable(tree: xr.DataTree) -> str:
-    observed = law_of(tree).observed
-    return f"{observed.column}, {observed.scale}"
 
 
 def _side_by_side(parts: Mapping[str, xr.Dataset], converged: Mapping[str, bool]) -> xr.Dataset:
@@ -246,13 +235,13 @@ def _forward(fits, order, horizon, seed, folder, executor, step) -> tuple[xr.Dat
         def moved(at: int, of: int, done: int = done) -> None:
             step("forecasting larger runs from smaller", done * of + at, len(order) * of)
 
-        tree = fits[name]
+        study = Study.opened(fits[name])
         try:
-            if tree.attrs["noise"] != default_noise(law_of(tree).observed.scale):
-                raise FitError(f"forecasts are made with the default noise, this fit with '{tree.attrs['noise']}'")
+            if study.scatter.noise != default_noise(study.law.observed.scale):
+                raise FitError(f"forecasts are made with the default noise, this fit with '{study.scatter.noise}'")
             options = {"horizon": horizon, "seed": seed, "folder": folder, "executor": executor}
-            forecasts = backtest(runs_of(tree), law_of(tree), **options, progress=moved)
-            if failed := backtest_failures(forecasts, law_of(tree).name):
+            forecasts = backtest(study.runs, study.law, **options, progress=moved)
+            if failed := backtest_failures(forecasts, study.law.name):
                 raise FitError(failed[0])  # means over different cuts cannot be set side by side
             tables[name] = forecasts.isel(law=0, drop=True)
         except FitError as error:

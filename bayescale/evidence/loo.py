@@ -21,9 +21,9 @@ from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.law import law_loss
 from bayescale.study import Study
 
-CHUNK = 8_000_000  # draws x runs looked at together, where there are too many runs to keep the log likelihood of all
-MIN_DRAWS = 25  # below it no tail of the weights can be smoothed
-PIT_DRAWS = 1000  # are enough for a probability that is looked at by eye
+CHUNK_VALUES = 8_000_000  # draws x runs in memory at once, where the log likelihood is not kept
+MIN_DRAWS = 25  # with fewer the tail of the weights cannot be smoothed
+PIT_DRAWS = 1000  # enough for a probability that is plotted
 REFIT_DRAWS = 500  # of each of 4 chains: Monte Carlo error of a log density of some .01
 GROUP_GAP = 0.05  # numbers within this of their neighbour are one group: budgets of an isoFLOP sweep are rarely equal
 MIN_GROUPS = 3
@@ -166,7 +166,7 @@ def _without(task: _LeftOut) -> tuple[float, np.ndarray]:
 def _by_chunks(fit: xr.DataTree, progress: Callable[[int, int], None] | None) -> xr.Dataset:
     """LOO of a fit of very many runs, some of them at a time; nothing is refitted."""
     count, sizes = fit["observed_data"].sizes["run"], fit["posterior"].sizes
-    chunks = np.array_split(np.arange(count), -(-count * sizes["chain"] * sizes["draw"] // CHUNK))
+    chunks = np.array_split(np.arange(count), -(-count * sizes["chain"] * sizes["draw"] // CHUNK_VALUES))
     parts = []
     for some in chunks:
         parts.append(loo(part_of(fit, some), mend=False))

@@ -8,15 +8,14 @@ import numpy as np
 import xarray as xr
 
 from bayescale.errors import FitError
-from bayescale.evidence.sensitivity import FARTHEST
+from bayescale.evidence.sensitivity import FARTHEST_PRIOR_SD
 from bayescale.field import number_text
 from bayescale.fitting.diagnostics import diagnostics
-from bayescale.fitting.doors import opened_fit, opened_result, what_is
+from bayescale.fitting.doors import opened, opened_result, what_is
 from bayescale.laws.priors import to_normal
-from bayescale.study import law_of
 
-TAIL = 0.002  # of the draws on either side: a value beyond them is too far out for a density estimate
-DECISIVE = 10.0  # Bayes factor from which an answer is called so
+TAIL_SHARE = 0.002  # of the draws on either side, where a density estimate fails
+DECISIVE_BAYES_FACTOR = 10.0
 
 
 @dataclass(frozen=True)
@@ -79,9 +78,8 @@ def nested_questions(fit: xr.DataTree, comparison: xr.Dataset | None = None) -> 
     -------
     An answer a question, as :func:`bayescale.nested_question` gives it.
     """
-    fit = opened_fit(fit)
-    law = law_of(fit)
-    return [nested_question(fit, one, comparison) for one in QUESTIONS if one.parameter in law.priors]
+    study = opened(fit)
+    return [nested_question(study, one, comparison) for one in QUESTIONS if one.parameter in study.law.priors]
 
 
 def nested_question(fit: xr.DataTree, question: Question, comparison: xr.Dataset | None = None) -> Answer:
@@ -110,20 +108,20 @@ def nested_question(fit: xr.DataTree, question: Question, comparison: xr.Dataset
     -----
     Dickey 1971, doi:10.1214/aoms/1177693507. A Bayes factor depends on the width of the prior, LOO hardly.
     """
-    fit = opened_fit(fit)
+    study = opened(fit)
     if not isinstance(question, Question):
         raise FitError(f"a question is expected, not {what_is(question)}; bayescale.nested.QUESTIONS are some")
     comparison = None if comparison is None else opened_result(comparison, "compare")
-    law, name, value = law_of(fit), question.parameter, question.value
+    law, name, value = study.law, question.parameter, question.value
     if name not in law.priors:
         raise FitError(f"law '{law.name}' has no parameter '{name}'; its parameters are {', '.join(law.priors)}")
-    draws = fit["posterior"][name].transpose("chain", "draw").values
+    draws = study.posterior[name].transpose("chain", "draw").values
     band = tuple(float(q) for q in np.quantile(draws, [0.05, 0.5, 0.95]))
     factor, error, bound = _savage_dickey(law.priors[name], draws, value)
     nested = question.nested.get(law.name, "")
     d_elpd, d_se = _loo_difference(comparison, law.name, nested)
     verdict = _verdict(band, value, factor, d_elpd, d_se)
-    if not diagnostics(fit)["converged"]:
+    if not diagnostics(study)["converged"]:
         verdict = "not to be told: the fit did not converge"
     answer = {
         "law": law.name,
@@ -150,11 +148,11 @@ def _savage_dickey(prior, draws: np.ndarray, value: float) -> tuple[float, float
     """
     from scipy.stats import gaussian_kde, norm
 
-    z0 = float(to_normal(prior, value, FARTHEST, 20_001))
-    if abs(z0) >= FARTHEST * 0.999:  # an edge of the support, or beyond it
+    z0 = float(to_normal(prior, value, FARTHEST_PRIOR_SD, 20_001))
+    if abs(z0) >= FARTHEST_PRIOR_SD * 0.999:  # an edge of the support, or beyond it
         return float("nan"), float("nan"), False
-    z = np.asarray(to_normal(prior, draws, FARTHEST, 20_001))
-    low, high = np.quantile(z, [TAIL, 1 - TAIL])
+    z = np.asarray(to_normal(prior, draws, FARTHEST_PRIOR_SD, 20_001))
+    low, high = np.quantile(z, [TAIL_SHARE, 1 - TAIL_SHARE])
     bound = not low <= z0 <= high
     at = min(max(z0, low), high)
     density = gaussian_kde(z.ravel())(at)[0]
@@ -179,7 +177,8 @@ def _verdict(band: Sequence[float], value: float, factor: float, d_elpd: float, 
     """'no', 'yes' or 'open', from the Bayes factor where there is one, else from LOO, else from the band."""
     if np.isfinite(factor):
         inside = band[0] <= value <= band[2]
-        return "no" if factor < 1 / DECISIVE and not inside else "yes" if factor > DECISIVE and inside else "open"
+        no, yes = factor < 1 / DECISIVE_BAYES_FACTOR and not inside, factor > DECISIVE_BAYES_FACTOR and inside
+        return "no" if no else "yes" if yes else "open"
     if np.isfinite(d_elpd):
         return "no" if d_elpd < -max(2 * d_se, 4.0) else "yes" if d_elpd > max(2 * d_se, 4.0) else "open"
     return "open"

@@ -11,7 +11,7 @@ import functools
 import numpy as np
 from scipy.special import bdtr, bdtrc, gammaln
 
-HALVINGS = 22  # of the interval that holds the level of the pointwise bands
+LEVEL_HALVINGS = 22  # of the interval that holds the level of the pointwise bands
 
 
 def rank_counts(ranks: np.ndarray, most: int) -> np.ndarray:
@@ -41,7 +41,7 @@ def uniformity(ranks: np.ndarray, most: int) -> float:
 def simultaneous_band(simulations: int, most: int, level: float) -> tuple[np.ndarray, np.ndarray]:
     """Least and largest counts [most] of ranks at most i that uniform ranks keep to with probability 1 - level."""
     low, high = level / (4 * most), level  # Bonferroni over all points is too wide, a single point's level too narrow
-    for _ in range(HALVINGS):
+    for _ in range(LEVEL_HALVINGS):
         middle = np.sqrt(low * high)
         if _crossing(simulations, most, middle) <= level:
             low = middle

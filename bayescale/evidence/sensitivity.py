@@ -21,9 +21,9 @@ from bayescale.laws.priors import Prior, quantile, to_normal
 from bayescale.reading import Column, Reading
 from bayescale.study import Study
 
-SENSITIVE = 0.05  # of the distance per doubling of the prior's power (Kallioinen et al. 2024)
-FARTHEST = 7.0  # prior standard deviations; beyond them the quantile function has no digits left
-BEYOND = 10.0  # the budget that is looked at by default, times the largest run's compute
+SENSITIVE_DISTANCE = 0.05  # per doubling of the power (Kallioinen et al. 2024)
+FARTHEST_PRIOR_SD = 7.0  # beyond it the quantile function has no digits left
+DEFAULT_BUDGET_TIMES = 10.0  # the largest run's compute
 
 
 def prior_sensitivity(
@@ -86,7 +86,7 @@ def prior_sensitivity(
         row = {"quantity": str(name), "prior": float(of_prior[name]), "likelihood": float(of_runs[name])}
         row |= {"median": float(draws.median())}
         row |= {"median_half": _weighted_median(draws, halved), "median_double": _weighted_median(draws, doubled)}
-        by_prior, by_runs = row["prior"] >= SENSITIVE, row["likelihood"] >= SENSITIVE
+        by_prior, by_runs = row["prior"] >= SENSITIVE_DISTANCE, row["likelihood"] >= SENSITIVE_DISTANCE
         row["decided_by"] = "runs" if not by_prior else "both" if by_runs else "prior"
         rows.append(row | {"says": _plain(row)})
     table = pd.DataFrame(rows)
@@ -103,7 +103,7 @@ def _quantities(study: Study, compute: Any, params: Any, tokens: Any) -> xr.Data
     """Decision quantities of the law [chain, draw]."""
     law = study.law
     if compute is None and has_split(law):
-        compute = BEYOND * study.largest_compute
+        compute = DEFAULT_BUDGET_TIMES * study.largest_compute
     quantities = {}
     if compute is not None:
         budgets = budgets_of(compute)
@@ -154,7 +154,7 @@ def _plain(row: dict[str, Any]) -> str:
 
 def log_prior(prior: Prior, value: Any) -> Any:
     """Log density of a prior, from its quantile function: log phi(z) - log dx/dz."""
-    z, step = to_normal(prior, value, FARTHEST, 20_001), 1e-3
+    z, step = to_normal(prior, value, FARTHEST_PRIOR_SD, 20_001), 1e-3
     ends = [quantile(prior, ndtr(z + sign * step)) for sign in (-1, 1)]
     with np.errstate(divide="ignore"):
         slope = np.log((ends[1] - ends[0]) / (2 * step))
@@ -175,7 +175,8 @@ def read(table: pd.DataFrame) -> Reading:
     )
     warnings = trust_warnings(diagnostics(table)) + [row.says for row in table.itertuples() if row.decided_by != "runs"]
     return Reading(
-        f"What moves what is decided: sensitivity to the power of the prior and of the runs ({SENSITIVE:g} matters)",
+        f"What moves what is decided: sensitivity to the power of the prior and of the runs "
+        f"({SENSITIVE_DISTANCE:g} matters)",
         table,
         columns,
         says=tuple(table["says"]),

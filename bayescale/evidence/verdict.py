@@ -13,13 +13,13 @@ from bayescale.fitting.doors import check_whole, one_of, opened_result
 from bayescale.reading import Column, Reading
 from bayescale.runs.read import read_said, read_text
 
-TIE = 4.0  # of elpd: below it laws predict alike, whatever the standard error says (Sivula et al. 2025)
+TIE_ELPD = 4.0  # below it laws predict alike, whatever the standard error (Sivula et al. 2025)
 FEW_UNITS = 100  # left out: with fewer the standard error of a difference is rough (the same)
 
 
 def ties(result: xr.Dataset) -> list[str]:
     """Laws that predict left-out runs as well as the best one does: |d_elpd| below 4 or 2 d_se; the best among them."""
-    near = (np.abs(result["d_elpd"]) < np.maximum(2 * result["d_se"], TIE)).values | (result["d_elpd"].values == 0)
+    near = (np.abs(result["d_elpd"]) < np.maximum(2 * result["d_se"], TIE_ELPD)).values | (result["d_elpd"].values == 0)
     return [str(name) for name in result["law"].values[near & result["converged"].values]]
 
 

@@ -20,21 +20,20 @@ from bayescale.fitting.starts import START_RUNS
 from bayescale.fitting.tree import as_dataset
 from bayescale.laws.priors import Prior, from_real
 
-NU = 8.0  # degrees of freedom of the proposal: tails heavier than a posterior's
-ROUNDS = (2000, 2000, 4000)  # draws that adapt the proposal
-GOOD = 0.7  # no more rounds once this share of the draws counts
-FINAL = 16_000
-# rounds that may be the last: k has an error of its own, and the first proposal may be a guess
-TRIES = 2
-CLIMBS_FEWEST = 2  # of starts as far apart as they come: of few runs two optima may be near each other
-CLIMBS = 10  # starts, at most, that are followed to their optimum
-SAME = 0.01  # optima that are nearer than this (squared widths, a parameter) are one
-NEAR = 9.0  # a start within this many posterior widths (squared, a parameter) of an optimum leads there
-MANY = 20_000  # runs; with more of them the posterior is nearer to normal and a density dearer, so fewer are asked for
-NEWTON = 30  # steps, before quasi-Newton ones and after them, which few climbs need
-HALVINGS = 12  # of a step that does not gain, at most
-RIVAL = 10.0  # another optimum counts if the log of its mass (Laplace) is less than this below the best
-STEP = 1e-4  # of the differences of gradients that give the curvature
+STUDENT_DF = 8.0  # of the proposal: its tails must be heavier than those of the posterior
+ROUND_DRAWS = (2000, 2000, 4000)  # adapt the proposal
+EFFECTIVE_SHARE_ENOUGH = 0.7  # of the draws: the proposal is then good enough to stop adapting
+FINAL_DRAWS_MIN = 16_000
+FINAL_ROUNDS_MAX = 2  # k has an error of its own, and the first proposal may be a guess
+CLIMBS_MIN = 2  # from starts far apart: with few runs two optima may lie close together
+CLIMBS_MAX = 10
+ONE_OPTIMUM_SQUARED_SD = 0.01  # per parameter: closer optima are one
+BASIN_SQUARED_SD = 9.0  # per parameter: a start this close to an optimum leads there
+FULL_DRAWS_RUNS_MAX = 20_000  # with more runs the posterior is closer to normal and a density costs more: fewer draws
+NEWTON_STEPS_MAX = 30  # a good start needs few; others take quasi-Newton steps first
+STEP_HALVINGS_MAX = 12  # while a step does not gain
+RIVAL_LOG_MASS = 10.0  # below the best (Laplace); optima of less mass are left out
+GRADIENT_STEP = 1e-4  # of the differences that give the curvature
 
 
 class NotTrusted(Exception):
@@ -65,19 +64,19 @@ def approximate(
 def _approximate(model: Model, priors: Mapping[str, Prior], draws: int, chains: int, seed: int):
     rng = np.random.default_rng([seed, 103])
     rows = model.rows
-    fewer = min(1.0, MANY / rows) ** (2 / 3)
+    fewer = min(1.0, FULL_DRAWS_RUNS_MAX / rows) ** (2 / 3)
     proposal = _laplace(_gradients(model), model.start, rows)
-    for count in ROUNDS:
+    for count in ROUND_DRAWS:
         position, log_weight, _ = _weighed(model, proposal, round(count * fewer), rng)
-        if _effective(log_weight) > GOOD * len(log_weight):
+        if _effective(log_weight) > EFFECTIVE_SHARE_ENOUGH * len(log_weight):
             break
         proposal = _moments(position, log_weight)
-    count = round(max(FINAL, 4 * draws * chains) * fewer)
-    for i in range(TRIES):
+    count = round(max(FINAL_DRAWS_MIN, 4 * draws * chains) * fewer)
+    for i in range(FINAL_ROUNDS_MAX):
         position, log_weight, pareto_k = _weighed(model, proposal, count, rng)
         if pareto_k <= PARETO_K_MAX:
             break
-        if i < TRIES - 1:
+        if i < FINAL_ROUNDS_MAX - 1:
             proposal = _moments(position, log_weight)
     weight = np.exp(log_weight - logsumexp(log_weight))
     ess = _effective(log_weight)
@@ -119,11 +118,11 @@ def _laplace(gradients: Callable, start: np.ndarray, rows: int) -> list[tuple[np
     The next start to climb is the one farthest from all optima found, until none is far from all of them. The starts
     come from START_RUNS of the runs: of many they are as far from the optimum as so few runs can tell.
     """
-    least = CLIMBS_FEWEST if rows < MANY else 1
-    near = NEAR * max(1.0, rows / START_RUNS)
+    least = CLIMBS_MIN if rows < FULL_DRAWS_RUNS_MAX else 1
+    near = BASIN_SQUARED_SD * max(1.0, rows / START_RUNS)
     found: list[tuple[float, np.ndarray, np.ndarray]] = []  # log mass, optimum, precision
     left = start
-    for climb in range(1, CLIMBS + 1):
+    for climb in range(1, CLIMBS_MAX + 1):
         value, x = _climbed(gradients, left[0])
         precision = _precision(gradients, x)
         if not np.isfinite(precision).all():
@@ -131,7 +130,7 @@ def _laplace(gradients: Callable, start: np.ndarray, rows: int) -> list[tuple[np
         eigenvalues = np.linalg.eigvalsh(precision)
         if not eigenvalues[0] > 0:
             raise NotTrusted("the posterior has no curvature at its optimum")
-        if not any((x - at) @ p @ (x - at) < SAME * len(x) for _, at, p in found):
+        if not any((x - at) @ p @ (x - at) < ONE_OPTIMUM_SQUARED_SD * len(x) for _, at, p in found):
             found.append((value - 0.5 * np.log(eigenvalues).sum(), x, precision))
         left = left[1:]
         if not len(left):
@@ -141,7 +140,7 @@ def _laplace(gradients: Callable, start: np.ndarray, rows: int) -> list[tuple[np
         if apart.max() < near * len(x) and climb >= least:
             break
     most = max(mass for mass, _, _ in found)
-    return [(x, np.linalg.inv(precision)) for mass, x, precision in found if mass > most - RIVAL]
+    return [(x, np.linalg.inv(precision)) for mass, x, precision in found if mass > most - RIVAL_LOG_MASS]
 
 
 def _climbed(gradients: Callable, start: np.ndarray) -> tuple[float, np.ndarray]:
@@ -165,18 +164,18 @@ def _climbed(gradients: Callable, start: np.ndarray) -> tuple[float, np.ndarray]
 
 
 def _newton(gradients: Callable, start: np.ndarray) -> tuple[float, np.ndarray, bool]:
-    """Log density, position, and whether it is an optimum: whether no step gains."""
+    """Log density, position, and whether it is an optimum: no step gains."""
 
     def density(x: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = gradients(x[None])
         return value[0], gradient[0]
 
     x, (value, gradient) = start, density(start)
-    for _ in range(NEWTON):
+    for _ in range(NEWTON_STEPS_MAX):
         eigenvalues, vectors = np.linalg.eigh(_precision(gradients, x))
         # along a direction without curvature: at most as far as the prior's own scale
         step = vectors @ ((vectors.T @ gradient) / np.maximum(np.abs(eigenvalues), 1.0))
-        tries = (x + step * 0.5**k for k in range(HALVINGS))
+        tries = (x + step * 0.5**k for k in range(STEP_HALVINGS_MAX))
         found = next(((tried, at) for tried in tries if (at := density(tried))[0] > value + 1e-9), None)
         if found is None:
             return value, x, True
@@ -186,9 +185,9 @@ def _newton(gradients: Callable, start: np.ndarray) -> tuple[float, np.ndarray, 
 
 def _precision(gradients: Callable, x: np.ndarray) -> np.ndarray:
     """Minus the Hessian, from central differences of the gradient."""
-    steps = STEP * np.eye(len(x))
+    steps = GRADIENT_STEP * np.eye(len(x))
     before, after = np.split(gradients(np.concatenate([x - steps, x + steps]))[1], 2)
-    rows = (before - after) / (2 * STEP)
+    rows = (before - after) / (2 * GRADIENT_STEP)
     return (rows + rows.T) / 2
 
 
@@ -197,14 +196,14 @@ def _weighed(model: Model, proposal: list[tuple[np.ndarray, np.ndarray]], count:
     dim = len(proposal[0][0])
     roots = [np.linalg.cholesky(covariance) for _, covariance in proposal]
     which = rng.integers(len(proposal), size=count)
-    scaled = rng.standard_normal((count, dim)) * np.sqrt(NU / rng.chisquare(NU, count))[:, None]
+    scaled = rng.standard_normal((count, dim)) * np.sqrt(STUDENT_DF / rng.chisquare(STUDENT_DF, count))[:, None]
     position = np.empty((count, dim))
     for k, ((mean, _), root) in enumerate(zip(proposal, roots, strict=True)):
         position[which == k] = mean + scaled[which == k] @ root.T
     parts = []
     for (mean, _), root in zip(proposal, roots, strict=True):
         distance = (np.linalg.solve(root, (position - mean).T) ** 2).sum(axis=0)
-        parts.append(-np.log(np.diag(root)).sum() - (NU + dim) / 2 * np.log1p(distance / NU))
+        parts.append(-np.log(np.diag(root)).sum() - (STUDENT_DF + dim) / 2 * np.log1p(distance / STUDENT_DF))
     log_weight = log_densities(model, position) - logsumexp(parts, axis=0)
     if not np.isfinite(log_weight).any():
         raise NotTrusted("the posterior is not finite around its optimum")

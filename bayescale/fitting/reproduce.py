@@ -24,8 +24,8 @@ from bayescale.study import Study, law_of
 # Monte Carlo errors by which a mean, a median or an end of a 90 % band may move: of 50 such numbers that differ by
 # chance alone the largest is above 4 once in 300 times
 APART_MAX = 4.0
-QUANTILES = {"q05": 0.05, "q50": 0.5, "q95": 0.95}
-NAMED = 3  # runs that a sentence names before it only counts them
+COMPARED_QUANTILES = {"q05": 0.05, "q50": 0.5, "q95": 0.95}
+NAMED_RUNS_MAX = 3  # a sentence only counts the others
 REPRODUCED = ("same_bits", "same_within_error")  # the verdicts that are good
 
 
@@ -155,10 +155,10 @@ def _runs_differ(tree: xr.DataTree, law: Law, runs: xr.Dataset) -> list[str]:
         told = ", ".join(
             f"{row_text(runs.attrs['rows'], labels[i])}: {value(now[name][i]):.10g}, "
             f"in the fit {value(before[name][i]):.10g}"
-            for i in bad[:NAMED]
+            for i in bad[:NAMED_RUNS_MAX]
         )
         if len(bad):
-            more = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
+            more = f" and {len(bad) - NAMED_RUNS_MAX} more" if len(bad) > NAMED_RUNS_MAX else ""
             sentences.append(f"the column '{name}' differs in {len(bad)} of {len(before[name])} runs ({told}{more})")
     return sentences
 
@@ -183,10 +183,10 @@ def _rows(before, now, left, shown) -> list[str]:
                     f"{observed} {number_text(shown(part[observed][i]), 6)}",
                 ]
             )
-            for i in rows[:NAMED]
+            for i in rows[:NAMED_RUNS_MAX]
         )
         if rows:
-            more = f"; and {len(rows) - NAMED} more" if len(rows) > NAMED else ""
+            more = f"; and {len(rows) - NAMED_RUNS_MAX} more" if len(rows) > NAMED_RUNS_MAX else ""
             sentences.append(f"{len(rows)} of the runs {what}: {told}{more}")
     return sentences
 
@@ -208,7 +208,7 @@ def _compared(tree: xr.DataTree, again: xr.DataTree | None) -> xr.Dataset:
     names = [] if again is None else [str(name) for name in again["posterior"].data_vars]
     if absent := sorted(set(names) - set(tree["posterior"].data_vars)):
         raise FitError(f"the fit has no {absent[0]} in its posterior, which its law now has; make the fit anew")
-    statistics = ["mean", *QUANTILES]
+    statistics = ["mean", *COMPARED_QUANTILES]
     then = now = apart = np.zeros((0, len(statistics)))
     if names:
         (then, error_then), (now, error_now) = (_estimates(part, names) for part in (tree, again))
@@ -228,9 +228,9 @@ def _estimates(tree: xr.DataTree, names: list[str]) -> tuple[np.ndarray, np.ndar
 
     posterior = tree["posterior"].to_dataset()[names]
     draws = np.stack([posterior[name].values.ravel() for name in names])
-    values = np.column_stack([draws.mean(axis=1), *np.quantile(draws, [*QUANTILES.values()], axis=1)])
+    values = np.column_stack([draws.mean(axis=1), *np.quantile(draws, [*COMPARED_QUANTILES.values()], axis=1)])
     errors = [arviz_stats.mcse(posterior, method="mean")]
-    errors += [arviz_stats.mcse(posterior, method="quantile", prob=prob) for prob in QUANTILES.values()]
+    errors += [arviz_stats.mcse(posterior, method="quantile", prob=prob) for prob in COMPARED_QUANTILES.values()]
     error = np.array([[float(one[name]) for one in errors] for name in names])
     report = json.loads(tree.attrs["diagnostics"])
     if report.get("method") == "importance":  # weighted draws look independent, and are worth what their weights say
@@ -251,7 +251,7 @@ def _statement(result: xr.Dataset) -> str:
         return f"Same bits: every draw of all {result.sizes['quantity']} quantities is what it was.{why}"
     quantity, statistic = np.unravel_index(result["apart"].values.argmax(), result["apart"].shape)
     name, which = str(result["quantity"].values[quantity]), str(result["statistic"].values[statistic])
-    what = "mean" if which == "mean" else f"{100 * QUANTILES[which]:g} % quantile"
+    what = "mean" if which == "mean" else f"{100 * COMPARED_QUANTILES[which]:g} % quantile"
     far = float(result["apart"][quantity, statistic])
     told = f"the largest difference, of the {what} of '{name}', is {number_text(far, 2)} of its Monte Carlo errors"
     told = f"{told} (chance alone may give up to {APART_MAX:g})"
@@ -269,7 +269,9 @@ def read(result: xr.Dataset) -> Reading:
     (the largest difference in Monte Carlo errors).
     """
     result = opened_result(result, "reproduce")
-    named = {f"{when}_{q}": result[when].sel(statistic=q).values for when in ("then", "now") for q in QUANTILES}
+    named = {
+        f"{when}_{q}": result[when].sel(statistic=q).values for when in ("then", "now") for q in COMPARED_QUANTILES
+    }
     frame = pd.DataFrame({"quantity": result["quantity"].values, **named, "apart": result["apart"].max("statistic")})
     columns = (
         Column("quantity", ""),

@@ -17,15 +17,15 @@ from bayescale.laws.law import Law, loss_given, run_sizes, sample_priors, standa
 from bayescale.laws.priors import Prior, to_real
 from bayescale.study import Study
 
-START_RUNS = 120  # runs that the search looks at, where there are more
-CLIMBERS = 32  # prior draws that climb
-PRIOR_DRAWS = 512  # of which they are the best
-STEPS = 40  # at most
-STALLED = 4  # steps in which no climb gains more than GAIN end it
-GAIN = 1e-3
-NU = 4.0
+START_RUNS = 120  # a search over more would cost more and start no better
+CLIMBING_DRAWS = 32  # the best of PRIOR_DRAWS
+PRIOR_DRAWS = 512
+CLIMB_STEPS_MAX = 40
+STALLED_STEPS = 4  # without a gain above STALLED_LOG_GAIN end the climb
+STALLED_LOG_GAIN = 1e-3
+SCATTER_DF = 4.0
 LOG_SIGMA = (-5.0, 1.0)  # centre and sd of the prior of the scatter's logarithm
-STARTS = 64  # prepared; a chain takes one of them
+STARTS = 64  # a chain takes one of them
 Z_MAX = 6.0
 
 
@@ -48,7 +48,7 @@ def start_points(
         residual = climb.residual(z)
         sigma = np.maximum(np.sqrt(np.median(residual**2, axis=1)) * 1.4826, 1e-4)
         value = climb.objective(z, residual, sigma)
-        best = np.argsort(value)[:CLIMBERS]
+        best = np.argsort(value)[:CLIMBING_DRAWS]
         best = best[np.isfinite(value[best])]
         if not best.size:
             return None
@@ -86,7 +86,7 @@ class _Climb:
     def objective(self, z: np.ndarray, residual: np.ndarray, sigma: np.ndarray) -> np.ndarray:
         """Negative log posterior [start]; infinite where the law is not finite."""
         scaled = (residual / sigma[:, None]) ** 2
-        value = (NU + 1) / 2 * np.log1p(scaled / NU).sum(axis=1) + len(self.seen) * np.log(sigma)
+        value = (SCATTER_DF + 1) / 2 * np.log1p(scaled / SCATTER_DF).sum(axis=1) + len(self.seen) * np.log(sigma)
         value *= self.worth
         value += 0.5 * (z**2).sum(axis=1) + 0.5 * ((np.log(sigma) - LOG_SIGMA[0]) / LOG_SIGMA[1]) ** 2
         return np.where(np.isfinite(value), value, np.inf)
@@ -98,7 +98,7 @@ class _Climb:
         residual = self.residual(z)
         value = self.objective(z, residual, sigma)
         stalled = 0
-        for _ in range(STEPS):
+        for _ in range(CLIMB_STEPS_MAX):
             slope, precision = self._slope(z, residual, sigma)
             damped = precision + damping[:, None, None] * np.eye(count) * np.einsum("ijj->ij", precision)[:, None, :]
             try:
@@ -110,16 +110,16 @@ class _Climb:
             tried_sigma = self._sigma(tried_residual, sigma)
             tried_value = self.objective(tried, tried_residual, tried_sigma)
             better = tried_value < value
-            stalled = 0 if (value - tried_value > GAIN).any() else stalled + 1
+            stalled = 0 if (value - tried_value > STALLED_LOG_GAIN).any() else stalled + 1
             z, residual = (np.where(better[:, None], a, b) for a, b in ((tried, z), (tried_residual, residual)))
             sigma, value = (np.where(better, a, b) for a, b in ((tried_sigma, sigma), (tried_value, value)))
             damping = np.clip(np.where(better, damping / 5, damping * 4), 1e-6, 1e6)
-            if stalled == STALLED:
+            if stalled == STALLED_STEPS:
                 break
         return z, sigma, value, self._slope(z, residual, sigma)[1]
 
     def _sigma(self, residual: np.ndarray, sigma: np.ndarray) -> np.ndarray:
-        weight = (NU + 1) / (NU + (residual / sigma[:, None]) ** 2)
+        weight = (SCATTER_DF + 1) / (SCATTER_DF + (residual / sigma[:, None]) ** 2)
         return np.clip(np.sqrt((weight * residual**2).mean(axis=1)), 2e-4, 2.0)
 
     def _slope(self, z: np.ndarray, residual: np.ndarray, sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -128,7 +128,7 @@ class _Climb:
         moved = self.residual((z[:, None] + h * np.eye(count)).reshape(-1, count)).reshape(starts, count, -1)
         jacobian = (residual[:, None] - moved) / h  # [start, parameter, run]
         jacobian[~np.isfinite(jacobian)] = 0.0
-        weight = (NU + 1) / (NU + (residual / sigma[:, None]) ** 2) / sigma[:, None] ** 2 * self.worth
+        weight = (SCATTER_DF + 1) / (SCATTER_DF + (residual / sigma[:, None]) ** 2) / sigma[:, None] ** 2 * self.worth
         weighted = jacobian * weight[:, None]
         return (weighted @ residual[..., None])[..., 0] - z, weighted @ jacobian.transpose(0, 2, 1) + np.eye(count)
 

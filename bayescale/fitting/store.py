@@ -44,7 +44,6 @@ def save_fit(tree: xr.DataTree, path: "str | os.PathLike[str]") -> Path:
         If it is no fit, or the file cannot be written; an older file of that name is then untouched.
     """
     tree = opened_fit(tree)
-
     if tree.nbytes > MAX_BYTES:
         raise FitError(
             f"{path}: {tree.nbytes / 1e6:.0f} MB of draws; a saved fit may have {MAX_BYTES // 1_000_000} MB, "

@@ -25,9 +25,9 @@ from scipy.linalg.lapack import dtrtri
 from bayescale.laws.law import Law, column
 from bayescale.study import Study
 
-MAX_CELLS = 5000  # more runs than this are pooled into as many small cells of log N x log D
-MAX_CENTRES = 300  # the drift's basis is built on at most this many places: its cost grows with their cube
-EIGENVALUE_MIN = 1e-6  # of the drift's correlation, relative to the largest; smaller ones were seen to change nothing
+MAX_CELLS = 5000  # more runs are pooled into small cells of log N x log D
+MAX_CENTRES = 300  # of the drift's basis: its cost grows with their cube
+EIGENVALUE_MIN = 1e-6  # of the drift's correlation, relative to the largest; smaller ones changed nothing
 
 
 @dataclass(frozen=True)

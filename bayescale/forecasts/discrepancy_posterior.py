@@ -18,13 +18,13 @@ from bayescale.laws.priors import to_normal
 from bayescale.study import Study
 
 LOG_SCALES = np.arange(-6.5, -0.4, 0.5)  # grid of the drift's scale: 0.15 % to 60 % of the loss
-NEGLIGIBLE = 14.0  # log of how much less probable than the best a scale is that is left out
-PROPOSALS = 800  # importance draws at each scale
+NEGLIGIBLE_LOG_PROBABILITY = 14.0  # below the best: such scales of the drift are left out
+PROPOSAL_DRAWS = 800  # importance draws at each scale
 EM_STEPS = 30
-EM_STILL = 2  # steps in a row that move sigma by less than .5 % end it
+EM_STILL_STEPS = 2  # in a row that move sigma by less than .5 % end it
 GAUSS_NEWTON_STEPS = 4
-PROPOSAL_ROUNDS = 3  # at most: proposals are renewed while they fit badly
-PROPOSAL_DF = 8.0  # of the Student-t proposal, a little wider than the Laplace approximation
+PROPOSAL_ROUNDS = 3  # at most, while proposals fit badly
+PROPOSAL_DF = 8.0  # of the Student-t: slightly wider than the Laplace approximation
 PROPOSAL_WIDTH = 1.15
 SIGMA_RANGE = (1e-4, 0.3)
 
@@ -94,7 +94,7 @@ def discrepancy_of(study: Study, prior: DriftPrior | None = None, *, every: bool
         mode = _mode(model, scaled, mode)
         peaks.append(_peak(model, scaled, mode, float(log_scale)))
         log_mass = np.array([peak.log_evidence for peak in peaks]) + prior.log_density(LOG_SCALES[: len(peaks)])
-        counts = (log_mass > log_mass.max() - NEGLIGIBLE) | every
+        counts = (log_mass > log_mass.max() - NEGLIGIBLE_LOG_PROBABILITY) | every
         if not counts[-1] and log_mass[-1] < log_mass[-2]:
             break  # a rule of thumb: larger scales have been seen to be less probable still
     rng = np.random.default_rng(int(study.attrs["seed"]))
@@ -193,7 +193,7 @@ def _mode(model: _Model, basis: np.ndarray, mode: _Mode) -> _Mode:
         new_sigma = float(np.clip(new_sigma, *SIGMA_RANGE))
         still = still + 1 if abs(np.log(new_sigma / sigma)) < 0.005 else 0
         sigma = new_sigma
-        if still == EM_STILL:
+        if still == EM_STILL_STEPS:
             break
     return _Mode(z, sigma, inflation)
 
@@ -250,8 +250,8 @@ def _weighted_draws(model: _Model, peak: _Peak, rng: np.random.Generator) -> AtS
     spread = np.linalg.cholesky(np.linalg.inv(peak.hessian)) * PROPOSAL_WIDTH
     centre = peak.z
     for _ in range(PROPOSAL_ROUNDS):
-        proposal = rng.standard_normal((PROPOSALS, size))
-        proposal /= np.sqrt(rng.chisquare(PROPOSAL_DF, (PROPOSALS, 1)) / PROPOSAL_DF)
+        proposal = rng.standard_normal((PROPOSAL_DRAWS, size))
+        proposal /= np.sqrt(rng.chisquare(PROPOSAL_DF, (PROPOSAL_DRAWS, 1)) / PROPOSAL_DF)
         draws = centre + proposal @ spread.T
         log_target = _log_target(model, peak.covariance, draws)
         log_proposal = -(PROPOSAL_DF + size) / 2 * np.log1p((proposal**2).sum(axis=1) / PROPOSAL_DF)
@@ -259,7 +259,7 @@ def _weighted_draws(model: _Model, peak: _Peak, rng: np.random.Generator) -> AtS
         largest = log_weights.max()
         weights = np.exp(log_weights - largest)
         share = weights / weights.sum()
-        if 1 / (share**2).sum() > PROPOSALS / 4:
+        if 1 / (share**2).sum() > PROPOSAL_DRAWS / 4:
             break
         # a skewed posterior: propose again from what the weighted draws show
         centre = share @ draws

@@ -14,7 +14,7 @@ from bayescale.forecasts.forecast import QUANTILES, shares_of
 from bayescale.forecasts.planned import planned_runs
 from bayescale.study import Study
 
-AT_ONCE = 250  # points: what is held in memory is this times the draws
+POINTS_AT_ONCE = 250  # memory is this times the draws
 DISTANCES = ("decades_beyond", "nearest_run")
 
 
@@ -28,8 +28,8 @@ def draw_each(
     if not has_drift(study.law):
         raise FitError(f"law '{study.law.name}' explains {study.law.observed.column}; this is for laws of a loss")
     found = study.once(discrepancy_of)
-    for start in range(0, len(params), AT_ONCE):
-        part = slice(start, start + AT_ONCE)
+    for start in range(0, len(params), POINTS_AT_ONCE):
+        part = slice(start, start + POINTS_AT_ONCE)
         points, rng = planned_runs(study, params[part], tokens[part], covariates), np.random.default_rng(seed)
         yield points, with_noise(study, points, sample_curve(found, points, rng, apart=True), rng)
 

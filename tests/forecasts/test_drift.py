@@ -202,7 +202,7 @@ def parameters_at(law, at):
 def test_posterior_at_a_tiny_scale_is_that_of_the_sampler(sampled, monkeypatch):
     """Without drift to speak of, this approximation and NUTS must agree on the law's parameters."""
     monkeypatch.setattr(posterior_module, "LOG_SCALES", np.array([-12.0]))
-    monkeypatch.setattr(posterior_module, "PROPOSALS", 4000)
+    monkeypatch.setattr(posterior_module, "PROPOSAL_DRAWS", 4000)
     study = Study.opened(sampled)
     (at,) = discrepancy_of(study).by_scale
     for name, mean, sd in parameters_at(study.law, at):

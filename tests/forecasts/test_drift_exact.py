@@ -97,7 +97,7 @@ def scales(linear_fit):
     fit = linear_fit()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("bayescale.forecasts.discrepancy_posterior.LOG_SCALES", np.array([-4.5, -3.5, -2.5]))
-        patch.setattr("bayescale.forecasts.discrepancy_posterior.EM_STILL", -1)
+        patch.setattr("bayescale.forecasts.discrepancy_posterior.EM_STILL_STEPS", -1)
         patch.setattr("bayescale.forecasts.discrepancy_posterior.EM_STEPS", 200)
         return Exact(fit), discrepancy_of(Study.opened(fit), prior(), every=True).by_scale
 
@@ -181,7 +181,7 @@ def test_student_t_noise_ends_at_the_mode_of_the_exact_likelihood(linear_fit, rn
     fit = linear_fit(data, noise="student_t", nu_minus_2=nu - 2)
     exact = Exact(fit)
     monkeypatch.setattr("bayescale.forecasts.discrepancy_posterior.LOG_SCALES", np.array([-14.0]))
-    monkeypatch.setattr("bayescale.forecasts.discrepancy_posterior.EM_STILL", -1)
+    monkeypatch.setattr("bayescale.forecasts.discrepancy_posterior.EM_STILL_STEPS", -1)
     (at,) = discrepancy_of(Study.opened(fit), prior()).by_scale
 
     def objective(theta):

@@ -5,7 +5,7 @@ import pytest
 
 import bayescale
 from bayescale.forecasts.forecast import QUANTILES, forecast
-from bayescale.forecasts.pointwise import AT_ONCE, forecast_each
+from bayescale.forecasts.pointwise import POINTS_AT_ONCE, forecast_each
 
 pytestmark = pytest.mark.usefixtures("drift_once")
 
@@ -14,8 +14,8 @@ pytestmark = pytest.mark.usefixtures("drift_once")
 def test_each_as_if_alone(true_fit, seed):
     """Inside the runs, beyond them, and far from their shape; in the first and in a later block of points."""
     fit = true_fit(400)
-    N = np.concatenate([[1e9, 70e9, 1e8], np.geomspace(1e8, 1e10, AT_ONCE), [3e9]])
-    D = np.concatenate([[2e10, 1.4e12, 1e13], np.geomspace(1e10, 1e11, AT_ONCE), [6e12]])
+    N = np.concatenate([[1e9, 70e9, 1e8], np.geomspace(1e8, 1e10, POINTS_AT_ONCE), [3e9]])
+    D = np.concatenate([[2e10, 1.4e12, 1e13], np.geomspace(1e10, 1e11, POINTS_AT_ONCE), [6e12]])
     every = forecast_each(fit, N, D, seed=seed)
     for i in (0, 1, 2, len(N) - 1):
         row = bayescale.read(forecast(fit, N[i], D[i], seed=seed)).frame.iloc[0]
