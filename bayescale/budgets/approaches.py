@@ -135,7 +135,7 @@ def envelope(log_n: np.ndarray, log_c: np.ndarray, log_loss: np.ndarray, rng: np
 
 
 def budgets_in(log_c: np.ndarray) -> list[np.ndarray]:
-    """Runs of nearly the same compute: where the sorted log10 compute has no gap above SAME_BUDGET."""
+    """Runs of nearly the same compute: their sorted log10 compute has no gap above BUDGET_GAP_DECADES."""
     order = np.argsort(log_c, kind="stable")
     gaps = np.diff(log_c[order]) > BUDGET_GAP_DECADES * np.log(10)
     groups = np.split(order, np.flatnonzero(gaps) + 1)

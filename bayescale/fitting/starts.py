@@ -4,7 +4,7 @@ A law of many shapes (a break before or after the middle, an exponent that rises
 which a chain that starts there stays. So many prior draws climb at once, by damped Gauss-Newton on the scale where
 each prior is a standard normal, with Student-t noise; every optimum is weighed by its Laplace evidence, and a chain
 starts at one of them with that probability, a posterior's width away from it. Optima that the runs rule out start no
-chain; those that they do not are both visited, and r-hat sees it if chains cannot move between them.
+chain; the others are all visited, and r-hat shows whether chains move between them.
 """
 
 from collections.abc import Callable, Mapping
