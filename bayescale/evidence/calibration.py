@@ -123,7 +123,7 @@ def _warnings(result: xr.Dataset, table: pd.DataFrame) -> list[str]:
             first = str(result["why"].values[status == kind][0])
             warnings.append(f"{count} of {total} simulations {meaning} (the first: {first})")
     if (status != "fitted").mean() > UNFITTED_SHARE_MAX:
-        warnings.append("so many simulations have no fit that the test is of the others alone")
+        warnings.append("too many simulations have no fit: the test speaks for the others alone")
     short = [row.quantity for row in table.itertuples() if 0 < row.simulations < int((status == "fitted").sum())]
     if short:
         warnings.append(f"{', '.join(short)}: not finite in some simulations, which are left out there")

@@ -105,7 +105,7 @@ def test_what_is_left_out_is_said(rng):
         "3 of 40 simulations did not converge",
         "2 of 40 simulations made runs that fit() refuses",
         "1 of 40 simulations could not be fitted (the first: r-hat of 'theta'",
-        "so many simulations without a fit",
+        "too many simulations have no fit",
         "log_likelihood: not finite in some simulations",
     ):
         assert part in said
