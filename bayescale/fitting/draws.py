@@ -27,25 +27,25 @@ def r_hat(draws: np.ndarray) -> np.ndarray:
     NaN where a draw is NaN, where all draws are the same, or of fewer than 4 draws or 2 chains.
     """
     with np.errstate(all="ignore"):  # draws that are infinite, or all the same
-        return _array_stats().rhat(draws)
+        return _array_stats().rhat(np.asarray(draws, dtype=float))
 
 
 def ess_bulk(draws: np.ndarray) -> np.ndarray:
     """Effective draws [...] of the bulk of draws [..., chain, draw]; NaN where a draw is NaN, or of fewer than 4."""
     with np.errstate(all="ignore"):
-        return _array_stats().ess(draws, method="bulk")
+        return _array_stats().ess(np.asarray(draws, dtype=float), method="bulk")
 
 
 def ess_tail(draws: np.ndarray, probabilities: tuple[float, float]) -> np.ndarray:
     """Effective draws [...] of the shares below two quantiles, such as (.05, .95), the smaller; NaN as above."""
     with np.errstate(all="ignore"):
-        return _array_stats().ess(draws, method="tail", prob=probabilities)
+        return _array_stats().ess(np.asarray(draws, dtype=float), method="tail", prob=probabilities)
 
 
 def e_bfmi(energy: np.ndarray) -> np.ndarray:
     """E-BFMI [chain] of energies [chain, draw]: squared steps between draws over their variance."""
     with np.errstate(all="ignore"):
-        return _array_stats().bfmi(energy)
+        return _array_stats().bfmi(np.asarray(energy, dtype=float))
 
 
 def smoothed_weights(log_ratios: np.ndarray, r_eff: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
