@@ -110,7 +110,7 @@ def nested_question(fit: xr.DataTree, question: Question, comparison: xr.Dataset
     """
     study = opened(fit)
     if not isinstance(question, Question):
-        raise FitError(f"a question is expected, not {what_is(question)}; bayescale.nested.QUESTIONS are some")
+        raise FitError(f"a question is expected, not {what_is(question)}; bayescale.evidence.nested.QUESTIONS are some")
     comparison = None if comparison is None else opened_result(comparison, "compare")
     law, name, value = study.law, question.parameter, question.value
     if name not in law.priors:

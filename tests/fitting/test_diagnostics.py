@@ -100,8 +100,8 @@ def test_perfect_draws_pass(shape, rng):
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 def test_perfect_draws_fail_once_in_a_thousand_times(shape, rng):
-    failed = sum(not gate(rng.standard_normal((12, *shape))) for _ in range(500))
-    assert failed <= stats.binom(500, 0.001).isf(1e-5)
+    failed = sum(not gate(rng.standard_normal((12, *shape))) for _ in range(2000))
+    assert failed <= stats.binom(2000, 0.001).isf(1e-5)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
