@@ -9,6 +9,7 @@ FLOPS_PER_PARAM_TOKEN = 6.0  # C = 6 N D: forward and backward pass, no attentio
 TRAINING = "6*N*D"  # the same as a formula: compute of a training run [FLOP]
 # of columns that are sizes, as formulas and people write them
 SYMBOLS = {"params": "N", "tokens": "D", "compute": "C"}
+BAND_LEVELS = (0.5, 0.8, 0.9)  # of bands whose coverage is counted
 SUFFIXES = (("T", 12), ("B", 9), ("M", 6), ("K", 3))
 SIZE_MAX = 1e15  # larger sizes are written as powers of ten, not as 3640T
 PLAIN_MIN, PLAIN_MAX = 1e-4, 1e6  # of numbers without a power of ten

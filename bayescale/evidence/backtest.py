@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.errors import FitError
-from bayescale.field import number_text
+from bayescale.field import BAND_LEVELS, number_text
 from bayescale.fitting.doors import check_seed, number, opened_result
 from bayescale.fitting.fit import fit
 from bayescale.fitting.tree import data_hash
@@ -25,7 +25,6 @@ from bayescale.reading import Column, Reading
 from bayescale.runs.loss_unit import from_nats, loss_unit, to_nats
 from bayescale.runs.read import read_runs, read_said, read_text
 
-BAND_LEVELS = (0.5, 0.8, 0.9)
 # upper edges of the rows of the table, in decades of compute beyond the runs learnt from
 HORIZON_BIN_DECADES = (0.5, 1.0, 1.5, 2.0, 3.0, np.inf)
 CUT_STEP_DECADES = 0.25  # of compute

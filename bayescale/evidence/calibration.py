@@ -8,12 +8,11 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.evidence.ranks import uniformity
-from bayescale.field import number_text
+from bayescale.field import BAND_LEVELS, number_text
 from bayescale.fitting.doors import opened_result, proportion
 from bayescale.reading import Column, Reading
 
 FEW_SIMULATIONS = 100  # with fewer a pass says little
-COVERAGE_LEVELS = (0.5, 0.8, 0.9)
 FALSE_ALARM_SHARE = 0.01  # over all quantities of a law together
 UNFITTED_SHARE_MAX = 0.05  # of simulations; with more of them the test is of the others alone
 
@@ -68,7 +67,7 @@ def _by_quantity(result: xr.Dataset, level: float) -> pd.DataFrame:
         p, p_all = (uniformity(rank[some].astype(int), result.attrs["most"]) for some in (used, seen))
         row = {"quantity": name, "kind": str(one["kind"].values), "simulations": int(used.sum()), "p": p}
         row["inside"] = bool(p > level / tests)
-        for share in COVERAGE_LEVELS:
+        for share in BAND_LEVELS:
             held = np.abs(2 * pit[used] - 1) <= share
             row[f"cover{round(100 * share)}"] = float(held.mean()) if used.any() else float("nan")
         row["cover90_se"] = float(np.sqrt(0.9 * 0.1 / max(used.sum(), 1)))

@@ -160,9 +160,8 @@ def refit(
     Returns
     -------
     DataTree like that of :func:`fit` over *all* runs, so that ``log_likelihood`` scores those left out too;
-    ``constant_data`` has the column ``kept`` [run]. Of the attributes only ``law``, ``law_text``, ``noise``, ``seed``,
-    ``source``, ``read`` and ``diagnostics`` (of convergence) are there. A fit that failed its limits is returned,
-    marked.
+    ``constant_data`` has the column ``kept`` [run]. Its attributes are those of the study, ``seed`` and
+    ``diagnostics`` (of convergence); there are no notes. A fit that failed its limits is returned, marked.
     """
     learnt = study.part(np.asarray(kept, dtype=bool))
     report, posterior, stats, _ = _sampled(model_of(learnt, seed), study.priors, draws, chains, seed, enough=enough)

@@ -107,11 +107,6 @@ def data_hash(runs: xr.Dataset, law: Law) -> str:
     return digest.hexdigest()
 
 
-def runs_of(tree: xr.DataTree) -> xr.Dataset:
-    """The runs that a fit was made on, as :func:`bayescale.read_runs` gave them [run]."""
-    return Study.opened(tree).runs
-
-
 def draws_of(tree: xr.DataTree) -> dict[str, xr.DataArray]:
     """What a formula needs to be evaluated over a posterior: parameters [chain, draw] and reference constants."""
     study = Study.opened(tree)

@@ -20,7 +20,7 @@ from bayescale.evidence.verdict import (
     forward_ties,
     ties,
 )
-from bayescale.fitting.tree import runs_of
+from bayescale.study import Study
 
 
 @pytest.fixture(scope="module")
@@ -275,7 +275,7 @@ def test_tie_is_below_four_or_two_standard_errors(d_elpd, d_se, tied):
 def command(monkeypatch, capsys, fits, forecasts, tmp_path):
     monkeypatch.setattr(module, "fit_laws", lambda runs, laws, *, seed, executor, progress: fits)
     path = tmp_path / "runs.csv"
-    runs = runs_of(fits["chinchilla"])
+    runs = Study.opened(fits["chinchilla"]).runs
     pd.DataFrame({name: runs[name].values for name in ("params", "tokens", "loss")}).to_csv(path, index=False)
 
     def run(*args):

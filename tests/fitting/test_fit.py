@@ -13,7 +13,7 @@ from bayescale.fitting import fit as fit_module
 from bayescale.fitting import sampling
 from bayescale.fitting.diagnostics import diagnostics, fit_summary, trust_warnings
 from bayescale.fitting.fit import fit, pymc_model, refit
-from bayescale.fitting.tree import draws_of, runs_of
+from bayescale.fitting.tree import draws_of
 from bayescale.laws import law_file
 from bayescale.laws.law import law_derived, law_loss, load_law
 from bayescale.laws.law_file import parse_law
@@ -309,7 +309,7 @@ def test_refit_learns_from_the_kept_runs_and_scores_all(sampled, pile):
 
 def test_runs_of_a_fit_are_the_runs(sampled, pile):
     for name in ("params", "tokens", "compute", "loss"):
-        np.testing.assert_allclose(runs_of(sampled)[name], pile[name], rtol=1e-12)
+        np.testing.assert_allclose(Study.opened(sampled).runs[name], pile[name], rtol=1e-12)
 
 
 @pytest.mark.parametrize("draws", [150.0, "many"])

@@ -13,13 +13,13 @@ from bayescale.budgets.landmarks import landmarks
 from bayescale.budgets.target import compute_gain, least_compute
 from bayescale.errors import FitError, RunsError
 from bayescale.fitting.store import open_fit, save_fit
-from bayescale.fitting.tree import runs_of
 from bayescale.forecasts.forecast import forecast
 from bayescale.laws.javascript import law_script
 from bayescale.laws.law import load_law
 from bayescale.runs.compute import Definition, counted, learn, objection_to, unit_of
 from bayescale.runs.lint import check_runs
 from bayescale.runs.read import read_runs
+from bayescale.study import Study
 
 N, D = (grid.ravel() for grid in np.meshgrid(np.logspace(7, 9.5, 8), np.logspace(9, 11.5, 6), indexing="ij"))
 ATTENTION = 6 * N * D * (1 + 1.9 * (N / 3e7) ** -0.4)
@@ -237,7 +237,9 @@ def test_landmarks_are_counted_alike(counted_fit):
 def test_the_definition_is_saved_and_checked(counted_fit, tmp_path):
     fit = counted_fit(ATTENTION / 1e9)
     opened = open_fit(save_fit(fit, tmp_path / "fit.nc"))
-    assert opened.attrs["compute"] == fit.attrs["compute"] and runs_of(opened).attrs["compute_unit"] == "GFLOP"
+    assert (
+        opened.attrs["compute"] == fit.attrs["compute"] and Study.opened(opened).runs.attrs["compute_unit"] == "GFLOP"
+    )
     del fit.attrs["compute"]  # as earlier versions saved it
     assert allocate(open_fit(save_fit(fit, tmp_path / "old.nc")), 1e21).attrs["cost"] == "6*N*D"
     fit.attrs["compute"] = "6*N*D**2"

@@ -15,10 +15,10 @@ from bayescale.evidence.backtest import backtest
 from bayescale.fitting.diagnostics import fit_summary
 from bayescale.fitting.fit import fit
 from bayescale.fitting.store import open_fit, save_fit
-from bayescale.fitting.tree import runs_of
 from bayescale.forecasts.forecast import forecast, probability_to_reach
 from bayescale.runs.loss_unit import UNITS, from_nats, to_nats
 from bayescale.runs.read import read_runs
+from bayescale.study import Study
 
 pytestmark = pytest.mark.usefixtures("drift_once")
 
@@ -117,7 +117,7 @@ def test_a_gain_needs_losses_of_one_kind(fits):
 
 def test_the_unit_is_saved(fits, tmp_path):
     opened = open_fit(save_fit(fits["perplexity"], tmp_path / "fit.nc"))
-    assert runs_of(opened).attrs["loss_unit"] == "perplexity"
+    assert Study.opened(opened).runs.attrs["loss_unit"] == "perplexity"
     opened.attrs["loss_unit"] = "furlongs"
     with pytest.raises(FitError, match="'loss_unit' is no unit of a loss"):
         open_fit(save_fit(opened, tmp_path / "changed.nc"))
