@@ -128,8 +128,9 @@ def row_text(place: str, label: Any) -> str:
 
 def rows_text(place: str, labels: Iterable[Any]) -> str:
     """Some runs as their user counts them: the first few, and how many more."""
-    labels = [str(label) for label in labels]
+    labels = list(labels)
     if len(labels) == 1:
         return row_text(place, labels[0])
     more = len(labels) - ROWS_NAMED
-    return f"{place}s {listed(labels) if more <= 1 else listed([*labels[:ROWS_NAMED], f'{more} more'])}"
+    named = [str(label) for label in (labels if more <= 1 else labels[:ROWS_NAMED])]
+    return f"{place}s {listed(named if more <= 1 else [*named, f'{more} more'])}"

@@ -47,17 +47,16 @@ def _text(content: bytes, where: str) -> str:
     return text
 
 
-def _records(text: str, where: str) -> tuple[list[int], list[list[str]]]:
+def _records(text: str, where: str) -> tuple[list[int], list[tuple[str, ...]]]:
     """The records that are not blank, the header first, and the line that each starts on."""
-    records: list[list[str]] = []
+    records: list[tuple[str, ...]] = []  # tuples of texts are nothing that the garbage collector must visit
     lines: list[int] = []
     reader, last, cells_read = csv.reader(io.StringIO(text, newline=""), strict=True), 0, 0
     try:
         for cells in reader:
             cells_read += len(cells) if records else 0  # those of the header do not count
-            cells = [cell.strip() for cell in cells]
-            if any(cells):
-                records.append(cells)
+            if any(map(str.strip, cells)):
+                records.append(tuple(map(str.strip, cells)))
                 lines.append(last + 1)
             if cells_read > limits.MAX_CELLS or len(records) > limits.MAX_ROWS + 1 or len(cells) > limits.MAX_COLUMNS:
                 break
