@@ -2,6 +2,7 @@
 
 import functools
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ import numpy as np
 from bayescale.engine.density import data_split, observed_data, posterior_data
 from bayescale.engine.model import Code, Model
 from bayescale.engine.symbolic import symbolic
+from bayescale.errors import FitError
+from bayescale.field import names_text
 from bayescale.laws.data_split import has_level
 from bayescale.laws.formula import evaluate
 from bayescale.laws.law import column, with_where
@@ -18,44 +21,80 @@ from bayescale.study import Study
 
 
 def build_model(study: Study) -> Any:
-    """The ``pymc.Model`` of a study: columns [run] and reference constants as data, then priors, law and scatter.
+    """The ``pymc.Model`` of a study: runs and reference constants as data, priors, the law, and how runs scatter.
 
     Raises
     ------
     FitError
-        If a part of the law's formula that depends on the runs alone is not finite.
+        If a part of the law's formula that depends on the runs alone is not finite, or if the law gives a name of its
+        own to something that the model names itself.
     """
+    import pymc as pm
+
+    posterior_data(study)  # for its checks
+    _check_names(study)
+    law = study.law
+    with pm.Model(coords={"run": study.runs["run"].values}) as model:
+        inputs = {symbol: pm.Data(column(symbol), x, dims="run") for symbol, x in study.inputs().items()}
+        constants = {name: pm.Data(name, study.constants[name]) for name in law.constants}
+        parameters = {name: _prior(name, prior) for name, prior in study.priors.items()}
+        values = _law_values(study, inputs | constants, parameters)
+        for name, quantity in law.derived.items():
+            if name not in model.named_vars:
+                pm.Deterministic(name, evaluate(quantity.tree, values))
+        _observe(study, values)
+    return model
+
+
+def _check_names(study: Study) -> None:
+    taken = {"mu", "seen", "log_compute", "count", "successes", study.law.observed.variable, *study.constants}
+    given = [*study.priors, *study.law.derived, *map(column, study.law.inputs)]
+    if clash := taken & set(given):
+        raise FitError(
+            f"law '{study.law.name}': PyMC's model uses the names {names_text(clash)} itself; "
+            "choose other names in the law file"
+        )
+
+
+def _law_values(study: Study, data: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Every name of the law's formulas, and what they predict, from the data and parameters of the model.
+
+    Sub-expressions that the law reports too (``alpha``) are Deterministics.
+    """
+    import pymc as pm
+
+    values = with_where(study.law, data)
+    formulas, parts = data_split(study.law)  # what depends on runs and constants alone is computed of them
+    values |= {name: evaluate(part, values) for name, part in parts.items()}
+    values |= parameters
+    value_of = symbolic if any(map(has_level, formulas.values())) else evaluate
+    for name, tree in formulas.items():
+        values[name] = value_of(tree, values)
+        if name in study.law.derived and study.law.derived[name].formula == name:
+            values[name] = pm.Deterministic(name, values[name])
+    return values
+
+
+def _observe(study: Study, values: Mapping[str, Any]) -> None:
+    """How the runs scatter around the law: ``mu`` [run] and the observed variable [run], in the model at hand."""
     import pymc as pm
     import pytensor.tensor as pt
 
-    posterior_data(study)  # for its checks
-    law, scatter, shown = study.law, study.scatter, observed_data(study)
-    with pm.Model(coords={"run": study.runs["run"].values}) as model:
-        inputs = {symbol: pm.Data(column(symbol), x, dims="run") for symbol, x in study.inputs().items()}
-        constants = {name: pm.Data(name, x) for name, x in study.constants.items()}
-        names = ("count", "successes") if scatter.counts else ("log_compute", "seen")
-        covariate, seen = (pm.Data(name, shown[name], dims="run") for name in names)
-
-        values = with_where(law, inputs | constants)
-        formulas, parts = data_split(law)  # what depends on runs and constants alone is computed of them
-        values |= {name: evaluate(part, values) for name, part in parts.items()}
-        values |= {name: _prior(name, prior) for name, prior in study.priors.items()}
-        noise = {name: values[name] for name in scatter.priors}
-        value_of = symbolic if any(map(has_level, formulas.values())) else evaluate
-        for name, tree in formulas.items():
-            values[name] = value_of(tree, values)
-
-        if scatter.counts:
-            alpha, beta = beta_binomial_parameters(values[PREDICTED], noise["overdispersion"])
-            pm.BetaBinomial("observed", n=covariate, alpha=alpha, beta=beta, observed=seen, dims="run")
-            return model
-        mu = pt.log(values[PREDICTED]) if law.observed.scale == "log" else values[PREDICTED] / scatter.unit
-        about = {"mu": mu, "sigma": scatter.scale_at(covariate, noise), "observed": seen, "dims": "run"}
-        if scatter.robust:
-            pm.StudentT("observed", nu=2 + noise["nu_minus_2"], **about)
-        else:
-            pm.Normal("observed", **about)
-    return model
+    scatter, name, predicted = study.scatter, study.law.observed.variable, values[PREDICTED]
+    if scatter.counts:
+        count, successes = (pm.Data(key, x, dims="run") for key, x in observed_data(study).items())
+        mu = pm.Deterministic("mu", predicted, dims="run")
+        alpha, beta = beta_binomial_parameters(mu, values["overdispersion"])
+        pm.BetaBinomial(name, n=count, alpha=alpha, beta=beta, observed=successes, dims="run")
+        return
+    log_compute = pm.Data("log_compute", study.covariate(), dims="run")
+    mu = pm.Deterministic("mu", pt.log(predicted) if study.law.observed.scale == "log" else predicted, dims="run")
+    sigma = scatter.unit * scatter.scale_at(log_compute, values)
+    seen = pm.Data("seen", study.seen.values, dims="run")
+    if scatter.robust:
+        pm.StudentT(name, nu=2 + values["nu_minus_2"], mu=mu, sigma=sigma, observed=seen, dims="run")
+    else:
+        pm.Normal(name, mu=mu, sigma=sigma, observed=seen, dims="run")
 
 
 def _prior(name: str, prior: Any) -> Any:
@@ -88,5 +127,5 @@ def _code_of(built: Any) -> Code:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        made = compile_pymc_model(built)
+        made = compile_pymc_model(built, var_names=[variable.name for variable in built.free_RVs])
     return Code(made.compiled_logp_func, expand, made.user_data, made.shared_data)

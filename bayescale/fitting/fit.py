@@ -118,19 +118,24 @@ def pymc_model(
 ) -> Any:
     """The posterior that :func:`fit` samples, as a PyMC model: to read, to extend, to sample by other means.
 
+    log_loss_i ~ StudentT(2 + nu_minus_2, mu_i, 1e-4 + sigma * exp(tilt * log_compute_i)), mu_i = log L(N_i, D_i).
+
     Parameters
     ----------
     runs, law, noise, columns, units : as in :func:`fit`
 
     Returns
     -------
-    ``pymc.Model`` with the parameters of the law and noise as free variables, ``observed`` [run], and as ``pm.Data``
-    the columns of the runs [run] and the reference constants.
+    ``pymc.Model`` with the coordinate ``run``. Free variables are the parameters of law and noise, with the priors of
+    the law file. Deterministics are the law's derived quantities, such as the papers' E, A, B, alpha, beta and a, and
+    ``mu`` [run]. Observed is ``log_loss`` [run], or what else the law explains, by its name. As ``pm.Data`` it has the
+    columns that the law uses [run], the reference constants, ``log_compute`` (log(C / C_ref)) and ``seen``, the
+    observed values [run].
 
     Raises
     ------
     RunsError, LawError, FitError
-        As in :func:`fit`.
+        As in :func:`fit`; FitError too if the law has a name that the model uses itself, such as ``mu``.
     """
     from bayescale.engine.pymc import build_model
 

@@ -1,5 +1,8 @@
 """The log posterior that is sampled: against one written by hand with SciPy, and against PyMC's of the same model."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from differential import density_by_numpy
@@ -10,14 +13,17 @@ from bayescale.engine.density import log_posterior, posterior_data
 from bayescale.engine.model import density_of, log_densities, nutpie_model
 from bayescale.engine.numba_density import LARGEST, numba_model
 from bayescale.engine.pymc import build_model, pymc_model
+from bayescale.errors import FitError
 from bayescale.fitting.starts import unbounded
 from bayescale.laws.formula import evaluate
-from bayescale.laws.law import column, law_loss, law_names, load_law, sample_priors
+from bayescale.laws.law import column, law_derived, law_loss, law_names, load_law, sample_priors
+from bayescale.laws.law_file import parse_law
 from bayescale.laws.priors import DISTRIBUTIONS, Prior, from_real, to_real
 from bayescale.laws.scatter import NOISES, Scatter, default_noise
 from bayescale.runs.read import read_runs
 from bayescale.study import Study
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 PYTHON = Mode(linker="py", optimizer=None)  # nothing is rewritten or compiled
 
 
@@ -226,11 +232,50 @@ def test_prior_on_the_real_line_is_pymcs(dist):
     np.testing.assert_allclose(ours - theirs, (ours - theirs)[0], atol=1e-10)
 
 
-def test_model_has_the_parameters_of_the_law_file(pile):
+def test_model_reads_like_the_paper(pile):
     law = load_law("chinchilla")
     model = build_model(Study.bound(law, Scatter.of(law, "normal"), pile))
     assert [variable.name for variable in model.free_RVs] == [*law.priors, "sigma", "tilt"]
-    assert [variable.name for variable in model.observed_RVs] == ["observed"]
-    dims = {"params": ("run",), "tokens": ("run",), "log_compute": ("run",), "seen": ("run",), "observed": ("run",)}
-    assert {name: model.named_vars_to_dims.get(name) for name in dims} == dims
-    assert {"N_ref", "D_ref", "L_ref"} < set(model.named_vars) and model.dim_lengths["run"].eval() == pile.sizes["run"]
+    assert [variable.name for variable in model.observed_RVs] == ["log_loss"]
+    assert {variable.name for variable in model.deterministics} == {*law.derived, "mu"}
+    by_run = ["params", "tokens", "log_compute", "seen", "mu", "log_loss"]
+    assert {name: tuple(dims) for name, dims in model.named_vars_to_dims.items()} == dict.fromkeys(by_run, ("run",))
+    data = {variable.name for variable in model.data_vars}
+    assert data == {"N_ref", "D_ref", "L_ref", "params", "tokens", "log_compute", "seen"}
+    assert list(model.coords["run"]) == list(pile["run"].values)
+
+
+def test_papers_constants_and_mu_are_those_of_the_law(pile):
+    law = load_law("chinchilla")
+    study = Study.bound(law, Scatter.of(law), pile)
+    model = build_model(study)
+    values = {name: float(DISTRIBUTIONS[p.dist].quantile(0.4, **p.params)) for name, p in study.priors.items()}
+    names = [*law.derived, "mu"]
+    replaced = model.replace_rvs_by_values([model[name] for name in names])
+    position = unbounded({name: np.array([value]) for name, value in values.items()}, study.priors)[0]
+    at = dict(zip(model.value_vars, position, strict=True))
+    options = {"on_unused_input": "ignore", "mode": PYTHON}
+    found = {name: one.eval(at, **options) for name, one in zip(names, replaced, strict=True)}
+    for name, value in law_derived(law, values | dict(study.constants)).items():
+        assert float(found[name]) == pytest.approx(value, rel=1e-10), name
+    printed = found["E"] + found["A"] / pile["params"] ** found["alpha"] + found["B"] / pile["tokens"] ** found["beta"]
+    np.testing.assert_allclose(found["mu"], np.log(printed), rtol=1e-10)
+
+
+def test_graph_of_the_model_is_that_of_the_docs(pile):
+    import pymc as pm
+
+    pytest.importorskip("graphviz", reason="draws graphs (extra: test)")
+    law = load_law("chinchilla")
+    graph = pm.model_to_graphviz(build_model(Study.bound(law, Scatter.of(law), pile))).source
+    edges = {tuple(edge) for edge in re.findall(r"^\s*(\w+) -> (\w+)$", graph, flags=re.MULTILINE)}
+    assert {("alpha", "mu"), ("beta", "mu"), ("params", "mu"), ("mu", "log_loss"), ("sigma", "log_loss")} <= edges
+    drawn = (ROOT / "docs" / "pymc_model.svg").read_text(encoding="utf-8")
+    assert set(re.findall(r"<title>(\w+)&#45;&gt;(\w+)</title>", drawn)) == edges
+
+
+def test_a_name_that_the_model_uses_itself_is_refused(pile):
+    text = load_law("chinchilla").text.replace("a     = {", "mu    = {")
+    law = parse_law(text, "mine")
+    with pytest.raises(FitError, match=r"law 'mine': PyMC's model uses the names \['mu'\] itself"):
+        build_model(Study.bound(law, Scatter.of(law), pile))
