@@ -86,7 +86,8 @@ def fit(
     draws, chains, seed = _counts(study, draws, chains, seed)
     convergence, posterior, stats, setting = _drawn(study, draws, chains, seed, quick, progress)
     tree = assemble(study, posterior, stats)
-    notes = [*changed_law(study.law), *(vars(note) for note in remarks(study.runs, study.law))]
+    found = remarks(study.runs, study.law, study.definition)
+    notes = [*changed_law(study.law), *map(vars, found)]
     identification = check_identification(study.law, study.runs, tree["posterior"].to_dataset(), study.constants)
     report = convergence | identification | {"noted": noted(notes)}
     tree.attrs = {

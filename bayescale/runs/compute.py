@@ -30,6 +30,8 @@ ROUNDING_LOG = 0.005  # columns are printed with three digits
 CONSTANT_LOG = 0.02  # a ratio that varies less in nine of ten runs is constant
 NOMINAL_LOG = 0.1  # nominal budgets scatter around 6 N D by at most this
 ERROR_LOG_MAX = 0.25  # a definition with larger errors in more than one run of ten is rejected
+CHANCE_MAX = 1e-3  # probability that scatter alone passes for a curve
+SIZE_APART_LOG = 0.01  # sizes nearer than this are one size
 OFF_SHARE_MAX = 0.1  # of runs, which may hold typing errors
 ODD_TIMES = 1.5  # a run farther from the definition is named
 PLAUSIBLE_TIMES = 30.0  # largest plausible ratio of compute to 6 N D, either way
@@ -129,24 +131,32 @@ def unit_name(factor: float) -> str:
     return named[0] if named and factor != 1e21 else number_text(factor)
 
 
-def learn(N: np.ndarray, D: np.ndarray, compute: np.ndarray, *, unit_known: bool = False) -> Definition:
-    """What the compute of runs [run] counts, by comparison with 6 N D.
+def constant_multiple(N: np.ndarray, D: np.ndarray, compute: np.ndarray, *, unit_known: bool = False) -> Definition:
+    """The unit of a column of compute [run], and the multiple of N D nearest to it, with its error ``off``.
 
     Parameters
     ----------
     unit_known : the unit was given or found before: none is looked for
     """
-    with np.errstate(all="ignore"):
-        ratio = np.log(compute) - np.log(FLOPS_PER_PARAM_TOKEN) - np.log(N) - np.log(D)
+    ratio = _log_ratio(N, D, compute)
     if not np.isfinite(ratio).all() or not ratio.size:
         return Definition(doubt="some of the runs have no finite ratio of compute to 6 N D")
     middle = float(np.median(ratio))
-    constant = far(ratio - middle)
-    unit = 1.0 if unit_known else _unit(middle, constant)
-    found = _constant(middle + np.log(unit), constant, unit)
-    if constant > CONSTANT_LOG and (smooth := _smooth(N, ratio + np.log(unit))) is not None:
-        better = smooth[1] < 0.5 * constant or smooth[1] <= ERROR_LOG_MAX < constant
-        found = Definition(smooth[0], unit, unit_name(unit), smooth[1]) if better else found
+    scatter = far(ratio - middle)
+    unit = 1.0 if unit_known else _unit(middle, scatter)
+    return _constant(middle + np.log(unit), scatter, unit)
+
+
+def learn(N: np.ndarray, D: np.ndarray, compute: np.ndarray, *, unit_known: bool = False) -> Definition:
+    """What the compute of runs [run] counts, by comparison with 6 N D; ``unit_known`` as in `constant_multiple`."""
+    found = constant_multiple(N, D, compute, unit_known=unit_known)
+    if found.doubt:
+        return found
+    ratio = _log_ratio(N, D, compute)
+    constant = far(ratio - np.median(ratio))
+    if constant > CONSTANT_LOG and (smooth := _smooth(N, ratio + np.log(found.unit), constant)) is not None:
+        if smooth[1] < 0.5 * constant or smooth[1] <= ERROR_LOG_MAX < constant:
+            found = replace(found, formula=smooth[0], off=smooth[1])
     if found.off <= ERROR_LOG_MAX:
         return found
     low, high = np.exp(np.quantile(ratio, [OFF_SHARE_MAX / 2, 1 - OFF_SHARE_MAX / 2]))
@@ -155,6 +165,12 @@ def learn(N: np.ndarray, D: np.ndarray, compute: np.ndarray, *, unit_known: bool
         "not follow from N: what a run of another size would cost is not known"
     )
     return replace(found, doubt=doubt)
+
+
+def _log_ratio(N: np.ndarray, D: np.ndarray, compute: np.ndarray) -> np.ndarray:
+    """log(compute / 6 N D) [run]."""
+    with np.errstate(all="ignore"):
+        return np.log(compute) - np.log(FLOPS_PER_PARAM_TOKEN) - np.log(N) - np.log(D)
 
 
 def sizes_of(runs: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
@@ -195,27 +211,30 @@ def _number(value: float, digits: int) -> str:
     return f"{value:.{digits}g}".replace("e+", "e")
 
 
-def _smooth(N: np.ndarray, ratio: np.ndarray) -> tuple[str, float] | None:
-    """A formula with a power of N for log(compute / 6 N D) [run], and its error; None for too few N."""
-    sizes = len(np.unique(N))
-    if sizes < 2:
-        return None
+def _smooth(N: np.ndarray, ratio: np.ndarray, constant: float) -> tuple[str, float] | None:
+    """A formula with a power of N for log(compute / 6 N D) [run], and its error [log], where the runs show one.
+
+    The error must be so far below ``constant``, that of a constant ratio, as scatter alone seldom makes it. Scatter at
+    S sizes leaves p fitted numbers a share r of its squares, or less, with probability r^((S - p) / 2).
+    """
+    sizes = len(np.unique(np.round(np.log(N) / SIZE_APART_LOG)))
     order = np.lexsort((ratio, N))
     some = order[np.linspace(0, len(order) - 1, min(len(order), LEARNT_RUNS_MAX)).astype(int)]
     log_n = np.log(N[some])
     centre = float(number_text(np.exp(log_n.mean())))
     x = log_n - np.log(centre)
     best = None
-    for free in (False, True) if sizes > 2 else (False,):
-        for inverse in (False, True):
+    for free in (False, True):
+        spare = sizes - 2 - free
+        for inverse in (False, True) if spare > 0 else ():
             found = _power(x, -ratio[some] if inverse else ratio[some], free)
             if found is None:
                 continue
             text = _formula(*found, centre, inverse)
             left = ratio - np.log(evaluate(parse(text), {"N": N, "D": 1.0}) / (FLOPS_PER_PARAM_TOKEN * N))
-            # as many numbers as runs would fit any column
-            off = far(left) * np.sqrt(len(ratio) / max(len(ratio) - 2 - free, 0.01))
-            if np.isfinite(off) and (best is None or off < 0.5 * best[1] - 1e-4):
+            off = far(left) * np.sqrt(len(ratio) / (len(ratio) - 2 - free))
+            shown = off < constant * CHANCE_MAX ** (1 / spare)
+            if shown and (best is None or off < 0.5 * best[1] - 1e-4):
                 best = text, float(off)
     return best
 
@@ -224,18 +243,16 @@ def _power(x: np.ndarray, ratio: np.ndarray, free: bool) -> tuple[float, float, 
     """k, b > 0 and c with exp(ratio) = k (1 + b exp(-c x)), k = 1 unless ``free``; k = 0 is the power b exp(-c x)."""
     value, beside = np.exp(ratio), np.lib.stride_tricks.sliding_window_view(np.pad(ratio, 2, mode="edge"), 5)
     weight = _weights(ratio - np.median(beside, axis=1))  # runs are in the order of N
-    level, rise, c = 1.0, 0.0, 0.0
     for _ in range(REWEIGHTINGS):
         nodes, step = EXPONENT_GRID, EXPONENT_GRID[1] - EXPONENT_GRID[0]
         for _ in range(EXPONENT_SEARCHES):
-            fits = [_linear(np.exp(-c * x), value, weight, free) for c in nodes]
+            power = np.exp(-nodes[:, None] * x)
+            levels, rises = _linear(power, value, weight, free)
             with np.errstate(all="ignore"):
-                left = [
-                    np.log(level + rise * np.exp(-c * x)) - ratio for c, (level, rise) in zip(nodes, fits, strict=True)
-                ]
-                errors = np.nan_to_num([np.sum((weight * one) ** 2) for one in left], nan=np.inf)
+                left = np.log(levels[:, None] + rises[:, None] * power) - ratio
+                errors = np.nan_to_num(np.sum((weight * left) ** 2, axis=1), nan=np.inf)
             i = int(np.argmin(errors))
-            (level, rise), c = fits[i], float(nodes[i])
+            level, rise, c = float(levels[i]), float(rises[i]), float(nodes[i])
             nodes = np.clip(np.linspace(c - step, c + step, 21), EXPONENT_GRID[0], EXPONENT_GRID[-1])
             step = step / 10
         if not np.isfinite(errors[i]):
@@ -252,16 +269,18 @@ def _weights(residual: np.ndarray) -> np.ndarray:
     return 1 / (1 + (residual / scale) ** 2)
 
 
-def _linear(power: np.ndarray, value: np.ndarray, weight: np.ndarray, free: bool) -> tuple[float, float]:
-    """level and rise with value = level + rise * power, in relative errors; level is 1 unless ``free``."""
-    w = weight / value
+def _linear(power: np.ndarray, value: np.ndarray, weight: np.ndarray, free: bool) -> tuple[np.ndarray, np.ndarray]:
+    """level and rise [node] with value = level + rise * power [node, run], in relative errors; 1 unless ``free``."""
+    w = (weight / value) ** 2 / np.sum((weight / value) ** 2)
     if not free:
-        return 1.0, float(np.sum(w**2 * power * (value - 1)) / np.sum(w**2 * power**2))
-    design = np.stack([w, w * power], axis=1)
-    level, rise = np.linalg.lstsq(design, weight, rcond=None)[0]
-    if level <= 0:
-        return 0.0, float(np.sum(w * power * weight) / np.sum((w * power) ** 2))
-    return float(level), float(rise)
+        return np.ones(len(power)), power @ (w * (value - 1)) / (power**2 @ w)
+    middle = value @ w
+    apart = power - (power @ w)[:, None]
+    spread = np.maximum(apart**2 @ w, np.finfo(float).tiny)
+    rise = np.where(np.ptp(power, axis=1) > ROUNDING_RELATIVE, apart @ (w * (value - middle)) / spread, 0.0)
+    level = middle - rise * (power @ w)
+    alone = level <= 0
+    return np.where(alone, 0.0, level), np.where(alone, power @ (w * value) / (power**2 @ w), rise)
 
 
 def _formula(k: float, b: float, c: float, centre: float, inverse: bool) -> str:

@@ -8,6 +8,7 @@ import xarray as xr
 
 from bayescale.laws.law import Law, load_law
 from bayescale.runs import lint_compute, lint_rows, lint_values
+from bayescale.runs.compute import Definition
 from bayescale.runs.lint_values import Note
 from bayescale.runs.read import read_notes, read_runs
 from bayescale.runs.smooth import seen_by, surface_through
@@ -46,8 +47,8 @@ def check_runs(
     return remarks(runs, chosen)
 
 
-def remarks(runs: xr.Dataset, law: Law | None = None) -> list[Note]:
-    """Every remark on runs that have been read for this law."""
+def remarks(runs: xr.Dataset, law: Law | None = None, definition: Definition | None = None) -> list[Note]:
+    """Every remark on runs that have been read for this law; ``definition`` of their compute, where it is known."""
     seen = seen_by(runs, law)
     surface = surface_through(seen)
     unread = [Note("columns", "info", text) for text in read_notes(runs.attrs)]
@@ -59,7 +60,7 @@ def remarks(runs: xr.Dataset, law: Law | None = None) -> list[Note]:
         *lint_values.few_values(seen),
         *lint_values.collinear(seen),
         *lint_compute.compute_unit(seen),
-        *lint_compute.compute_differs(seen),
+        *lint_compute.compute_differs(seen, definition),
         *lint_values.perplexity(seen),
         *lint_values.units(seen),
         *lint_values.isolated(seen),

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from bayescale.field import TRAINING, number_text
-from bayescale.runs.compute import ODD_TIMES, learn, sizes_of
+from bayescale.runs.compute import ODD_TIMES, Definition, learn, sizes_of
 from bayescale.runs.lint_values import Note, note
 from bayescale.runs.smooth import Seen
 
@@ -23,13 +23,13 @@ def compute_unit(seen: Seen) -> Iterator[Note]:
         yield note(seen, "compute_unit", "info", text)
 
 
-def compute_differs(seen: Seen) -> Iterator[Note]:
-    """What the column counts is not 6 N D, or not in all runs."""
+def compute_differs(seen: Seen, definition: Definition | None = None) -> Iterator[Note]:
+    """What the column counts (``definition``, where it is known) is not 6 N D, or not in all runs."""
     sizes = sizes_of(seen.runs)
     if sizes is None:
         return
     N, D, compute = sizes
-    found, count = learn(N, D, compute, unit_known=True), len(N)
+    found, count = definition or learn(N, D, compute, unit_known=True), len(N)
     with np.errstate(all="ignore"):
         ratio = compute / (6.0 * N * D)
         apart = np.abs(np.log(compute / found.compute(N, D)))

@@ -13,7 +13,7 @@ from bayescale.field import FLOPS_PER_PARAM_TOKEN, clipped
 from bayescale.laws.law import Law
 from bayescale.runs.cells import all_positive, checked_numbers, numbers_or_texts
 from bayescale.runs.columns import SIZES, SPELLINGS
-from bayescale.runs.compute import ROUNDING_RELATIVE, learn, rounded
+from bayescale.runs.compute import ROUNDING_RELATIVE, constant_multiple, rounded
 from bayescale.runs.loss_unit import PERPLEXITY, to_nats
 from bayescale.runs.roles import allowed_numbers, find_roles, multipliers, needed_roles
 from bayescale.runs.source import table_of
@@ -184,7 +184,7 @@ def _inside_units(
 
 def _in_flop(N: np.ndarray, D: np.ndarray, compute: np.ndarray, unit_known: bool) -> tuple[np.ndarray, dict[str, Any]]:
     """Compute in FLOP, and attributes with the recognised unit where the column has another."""
-    found = learn(N, D, compute, unit_known=unit_known)
+    found = constant_multiple(N, D, compute, unit_known=unit_known)
     with np.errstate(all="ignore"):
         compute = compute * found.unit
         exact = np.asarray(found.compute(N, D), dtype=float)
