@@ -59,7 +59,9 @@ def test_the_corpus_has_every_parser_that_ever_failed():
 # ---- a few inputs of every kind, each time others ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("parser", ["formulas", "laws", "runs", "parquet", "frames", "options", "fits", "contents"])
+@pytest.mark.parametrize(
+    "parser", ["formulas", "laws", "runs", "tables", "parquet", "frames", "options", "fits", "contents"]
+)
 def test_made_inputs(parser):
     target = TARGETS[parser]
 
@@ -71,7 +73,7 @@ def test_made_inputs(parser):
     bears()
 
 
-@pytest.mark.parametrize("parser", ["formulas", "laws", "runs", "parquet", "fits"])
+@pytest.mark.parametrize("parser", ["formulas", "laws", "runs", "tables", "parquet", "fits"])
 def test_any_bytes(parser):
     @mildly(15)
     @given(st.binary(max_size=300) | st.text(max_size=100).map(lambda text: text.encode("utf-8", "surrogatepass")))
@@ -141,7 +143,7 @@ def test_rows_out_of_nothing(tmp_path, suffix):
         path.write_text("params,tokens,loss\n" + "1e9,1e9,3\n" * rows)
     else:
         pq.write_table(pa.table({name: pa.array([1e9] * rows) for name in ("params", "tokens", "loss")}), path)
-    with pytest.raises(RunsError, match=rf"{rows} rows of 3 columns; at most 1500000 rows, 200 columns and"):
+    with pytest.raises(RunsError, match=rf"{rows} rows of 3 columns; at most 1500000 rows, 1000 columns and"):
         read_runs(path)
 
 
@@ -259,7 +261,15 @@ def test_leaving_out_needs_draws(true_fit):
 
 # ---- by the thousand ------------------------------------------------------------------------------------------------
 
-THOUSANDS = {"formulas": 10_000, "laws": 5_000, "runs": 10_000, "parquet": 5_000, "frames": 5_000, "options": 10_000}
+THOUSANDS = {
+    "formulas": 10_000,
+    "laws": 5_000,
+    "runs": 10_000,
+    "tables": 10_000,
+    "parquet": 5_000,
+    "frames": 5_000,
+    "options": 10_000,
+}
 
 
 @pytest.mark.slow

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
     from bayescale.laws.law import Law
 
-Runs = Annotated[str, typer.Argument(metavar="RUNS", help="CSV or parquet file of runs, or the name of a data set.")]
+Runs = Annotated[
+    list[str],
+    typer.Argument(metavar="RUNS", help="Files or folders of runs in any format, or the name of a data set."),
+]
 FitFile = Annotated[Path, typer.Argument(metavar="FIT.nc", help="A fit saved by 'bayescale fit'.")]
 LawName = Annotated[str | None, typer.Option("--law", "-l", help="Name or path of a law; default: coupled.")]
 Noise = Annotated[str | None, typer.Option(help="student_t (default) or normal; beta_binomial for proportions.")]
@@ -69,16 +72,20 @@ Scheduler = Annotated[
 
 
 def runs_given(
-    given: str, column: Sequence[str] | None, unit: Sequence[str] | None, law: "Law | Sequence[Law] | None" = None
+    given: Sequence[str],
+    column: Sequence[str] | None,
+    unit: Sequence[str] | None,
+    law: "Law | Sequence[Law] | None" = None,
 ) -> "xr.Dataset":
-    """Runs of a file, or of the data set of that name."""
+    """Runs of files or folders, or of the data set of that name."""
     from bayescale.runs.datasets import DATASETS, fetch_dataset
     from bayescale.runs.read import read_runs
 
     # a name without folder or extension may be that of a data set
-    plain = given.replace("-", "_").isidentifier() and not os.path.exists(given)
-    meant = plain and difflib.get_close_matches(given, DATASETS, n=1)
-    source = fetch_dataset(given) if meant else given
+    first = given[0]
+    plain = len(given) == 1 and first.replace("-", "_").isidentifier() and not os.path.exists(first)
+    meant = plain and difflib.get_close_matches(first, DATASETS, n=1)
+    source = fetch_dataset(first) if meant else list(given)
     return read_runs(source, law, columns=pairs("--column", column), units=pairs("--unit", unit))
 
 

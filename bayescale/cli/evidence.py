@@ -54,8 +54,8 @@ def backtest(
     """Forecast your larger runs from your smaller ones, and see how often the bands hold."""
     from bayescale.laws.law import load_law
 
-    check_output(output, "backtest.csv", runs)
-    check_output(figure, "backtest.png", runs)
+    check_output(output, "backtest.csv", *runs)
+    check_output(figure, "backtest.png", *runs)
     data = runs_given(runs, column, unit, [load_law(name) for name in law or [DEFAULT_LAW]])
     from bayescale.evidence.backtest import backtest as run_backtest
     from bayescale.evidence.backtest import read
@@ -109,7 +109,7 @@ def calibrate(
 
     chosen = load_law(law)
     given = {
-        name: runs_given(source, column, unit, chosen)
+        name: runs_given([source], column, unit, chosen)
         for name, source in (("design", design), ("posterior", posterior))
         if source is not None
     }
@@ -162,7 +162,7 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Which law? Left-out runs, larger runs forecast from smaller ones, weights, and an averaged forecast."""
-    check_output(output, "compare.csv", runs)
+    check_output(output, "compare.csv", *runs)
     if bool(params) != bool(tokens):
         raise InputError("--params and --tokens go together: one of each for every planned run")
     sizes = [numbers("--params", params), numbers("--tokens", tokens)]

@@ -63,7 +63,7 @@ def fit(
         if (size := size_column(chosen)) is None:
             raise InputError(f"--below {most:g}: {NO_SIZE}")
         data = _below(data, size, most)
-    check_output(output, "fit.nc", runs, law)
+    check_output(output, "fit.nc", *runs, law)
     _say_how_long(data.sizes["run"], quick, quiet or as_json)
     with working("compiling and sampling", quiet or as_json):
         from bayescale.fitting.diagnostics import fit_summary

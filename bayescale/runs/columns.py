@@ -27,7 +27,8 @@ SPELLINGS = {
         n_total_tokens num_total_tokens training_tokens train_tokens n_train_tokens num_train_tokens n_training_tokens
         num_training_tokens tokens_trained trained_tokens tokens_seen seen_tokens n_tokens_seen num_tokens_seen
         total_tokens_seen train_tokens_seen training_tokens_seen tokens_processed consumed_tokens tokens_consumed
-        consumed_train_tokens d_tokens""",
+        consumed_train_tokens d_tokens
+        num_input_tokens_seen input_tokens_seen n_input_tokens total_input_tokens""",
     "compute": """
         compute flops flop n_flops num_flops total_flops total_flop flops_total flop_total training_flop training_flops
         train_flop train_flops total_compute training_compute train_compute compute_flops compute_flop
@@ -216,10 +217,10 @@ def _by_letter(role: str, letters: list[Any], names: Sequence[Any], numbers: Num
 
 
 def _without_training(losses: list[Any]) -> tuple[list[Any], list[str]]:
-    """Drop training losses where another column is called just ``loss``."""
-    if not any(plainly(name) == "loss" for name in losses):
-        return losses, []
+    """Drop training losses where there is another loss."""
     training = [name for name in losses if "train" in plainly(name)]
+    if len(training) == len(losses):
+        return losses, []
     notes = [
         f"{clipped(name)} is not read as loss (--column loss={clipped(name)} if it should be)" for name in training
     ]

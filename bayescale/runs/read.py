@@ -36,7 +36,8 @@ def read_runs(
 
     Parameters
     ----------
-    source : path to a CSV or parquet file, pandas or polars data frame, dict of columns, or xarray Dataset
+    source : path of a table (see docs/runs.md for the formats), several paths or a folder, whose rows get a column
+        ``file``; pandas or polars frame, lazy too, Arrow table, list of dicts, dict of columns, or xarray Dataset
     law : what the runs are for, a law or several; without it loss and two of params, tokens and compute are expected,
         with it the columns that the law uses: its inputs and what it explains
     columns : role -> column name, e.g. ``{"loss": "pile_loss"}``; roles not given are guessed from common spellings,
@@ -88,7 +89,7 @@ def read_runs(
     read = _said(roles, values, units) | {role: text for role, text in before.items() if role not in columns}
     observed = [one.observed.column for one in laws] or ["loss"]
     read = {role: read[role] for role in dict.fromkeys((*observed, *SIZES, *read)) if role in read}
-    notes = dict.fromkeys([*(read_notes(about) if before else ()), *found.notes])
+    notes = dict.fromkeys([*(read_notes(about) if before else ()), *table.notes, *found.notes])
     runs.attrs = said | {"source": table.where, "rows": table.place}
     runs.attrs |= {"read": json.dumps(read), "read_notes": json.dumps(list(notes))}
     return runs

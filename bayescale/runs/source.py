@@ -1,7 +1,8 @@
-"""Files, data frames, dicts of columns and Datasets of runs -> one table."""
+"""Files, folders, data frames, records, columns and Datasets of runs -> one table."""
 
+import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,13 @@ import xarray as xr
 from bayescale.errors import RunsError
 from bayescale.field import clipped
 from bayescale.runs.columns import SIZES
-from bayescale.runs.tables.formats import Table, read_table
+from bayescale.runs.tables import limits
+from bayescale.runs.tables.formats import Table, is_table_name, read_table
 from bayescale.runs.tables.limits import check_headings, check_size, heading
+from bayescale.runs.tables.records import frame_of
+
+FILES_MAX = 1000
+EXPECTED = "a CSV, JSON, parquet, Excel or Markdown file"
 
 
 def table_of(source: Any) -> Table:
@@ -25,9 +31,13 @@ def table_of(source: Any) -> Table:
         If it is no table, too large, or its headings cannot be used.
     """
     if isinstance(source, str | os.PathLike):
-        table = read_table(_runs_file(Path(source)))
+        paths = _files(Path(source))
+        table = read_table(paths[0]) if len(paths) == 1 else _of_files(paths)
     elif isinstance(source, xr.Dataset):
         table = _of_dataset(source)
+    elif _are_paths(source):
+        paths = [path for one in source for path in _files(Path(one))]
+        table = read_table(paths[0]) if len(paths) == 1 else _of_files(paths)
     else:
         frame = _frame(source)
         check_headings(list(frame.columns), "runs")
@@ -38,13 +48,60 @@ def table_of(source: Any) -> Table:
     return table
 
 
-def _runs_file(path: Path) -> Path:
+def _are_paths(source: Any) -> bool:
+    return isinstance(source, list | tuple) and bool(source) and all(isinstance(x, str | os.PathLike) for x in source)
+
+
+def _files(path: Path) -> list[Path]:
+    """The file, or the tables in a folder: those directly in it, else those below it."""
     shown = clipped(path, 80, end=True)
-    if os.path.isdir(path):
-        raise RunsError(f"{shown} is a folder; a CSV or parquet file is expected")
     if not os.path.exists(path):
-        raise RunsError(f"{shown}: no such file; a CSV or parquet file of runs is expected")
-    return path
+        raise RunsError(f"{shown}: no such file; {EXPECTED} of runs is expected")
+    if not os.path.isdir(path):
+        return [path]
+    inside = (one for one in path.iterdir() if is_table_name(one.name) and not one.name.startswith("."))
+    found = sorted(one for one in inside if one.is_file())
+    below = (one for one in path.rglob("*") if is_table_name(one.name) and one.is_file())
+    found = found or sorted(itertools.islice(below, FILES_MAX + 1))
+    if not found:
+        raise RunsError(f"{shown} is a folder without tables; {EXPECTED} is expected in it")
+    return found
+
+
+def _of_files(paths: Sequence[Path]) -> Table:
+    """The tables of several files, one after the other, with a column that says which file a row is from."""
+    if len(paths) > FILES_MAX:
+        raise RunsError(f"more than {FILES_MAX} files of runs; at most so many are read together")
+    parts: list[Table] = []
+    for path in paths:
+        parts.append(read_table(path))
+        rows, cells = sum(len(part.frame) for part in parts), sum(part.frame.size for part in parts)
+        if rows > limits.MAX_ROWS or cells > limits.MAX_CELLS:
+            most = f"{limits.MAX_ROWS} rows or {limits.MAX_CELLS} cells"
+            raise RunsError(f"{len(paths)} files: more than {most} together; at most so many are read")
+    names = dict.fromkeys(name for part in parts for name in part.frame.columns)
+    check_size(rows, len(names) + 1, f"{len(paths)} files")
+    called = next(name for name in ("file", "source_file", "file_of_runs") if name not in names)
+    frames = [
+        part.frame.astype(object).assign(**{called: label}) for part, label in zip(parts, _labels(paths), strict=True)
+    ]
+    frame = pd.concat(frames, ignore_index=True)
+    frame = frame.where(frame.notna(), "")
+    notes = [f"{len(paths)} files are read together; the column {called} says which file a row is from"]
+    notes += dict.fromkeys(note for part in parts for note in part.notes)
+    return Table(frame, f"{len(paths)} files", "row", tuple(notes), tuple(parts))
+
+
+def _labels(paths: Sequence[Path]) -> list[str]:
+    """What tells the files apart: their names without endings, or the last folders above them that differ."""
+    pieces = [[part for part in (*path.resolve().parts[:-1], path.name.partition(".")[0])] for path in paths]
+    for first in range(1, min(map(len, pieces)) + 1):
+        labels = ["/".join(piece[-first:]) for piece in pieces]
+        if len(set(labels)) == len(labels):
+            while len({label.rpartition("/")[2] for label in labels}) == 1:
+                labels = [label.rpartition("/")[0] for label in labels]
+            return labels
+    return [str(path) for path in paths]
 
 
 def _of_dataset(source: xr.Dataset) -> Table:
@@ -67,13 +124,31 @@ def _frame(source: Any) -> pd.DataFrame:
             np.size(v) if isinstance(v, np.ndarray) else len(v) for v in source.values() if hasattr(v, "__len__")
         )
         check_size(max(lengths, default=0), len(source), "runs", in_memory=True)
-        try:
-            return pd.DataFrame(dict(source))
-        except (ValueError, TypeError) as error:
-            raise RunsError(f"runs: the columns do not make a table: {clipped(error, 80)}") from None
-    if hasattr(source, "to_dict") and hasattr(source, "columns"):  # polars, without importing it
-        return pd.DataFrame(source.to_dict(as_series=False))
+        return _made(dict(source))
+    if isinstance(source, list | tuple) and source and all(isinstance(record, Mapping) for record in source):
+        return frame_of(source, "runs")
+    if hasattr(source, "collect_schema") and hasattr(source, "collect"):  # polars, without importing it: a lazy frame
+        source = _converted(source.collect)
+    if hasattr(source, "to_dict") and hasattr(source, "columns"):  # a polars frame
+        return _made(source.to_dict(as_series=False))
+    if hasattr(source, "to_pandas") and hasattr(source, "num_rows"):  # a table of pyarrow
+        check_size(source.num_rows, source.num_columns, "runs", in_memory=True)
+        return _converted(source.to_pandas)
     raise RunsError(
-        f"runs of type {type(source).__name__} cannot be read: "
-        "give a CSV or parquet path, a pandas or polars frame, a dict of columns or an xarray Dataset"
+        f"runs of type {type(source).__name__} cannot be read: give a path of a table, a pandas or polars frame, an "
+        "Arrow table, a list of dicts, a dict of columns or an xarray Dataset"
     )
+
+
+def _made(columns: Mapping[Any, Any]) -> pd.DataFrame:
+    try:
+        return pd.DataFrame(columns)
+    except (ValueError, TypeError) as error:
+        raise RunsError(f"runs: the columns do not make a table: {clipped(error, 80)}") from None
+
+
+def _converted(convert: Callable[[], Any]) -> Any:
+    try:
+        return convert()
+    except Exception as error:  # polars and pyarrow raise their own kinds: a file that is gone, no such column
+        raise RunsError(f"runs: the table cannot be made: {clipped(error, 80)}") from None

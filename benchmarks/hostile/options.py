@@ -159,7 +159,7 @@ def bear_options(raw: bytes) -> bool:
     menu.write_text(options.pop("menu_text"), encoding="utf-8", errors="surrogatepass")
     options["menu"] = str(menu) if options["menu"] == "MENU" else options["menu"]
     column, unit = options.pop("column"), options.pop("unit")
-    used = borne(lambda: _told(lambda: runs_given(str(runs), column, unit)))
+    used = borne(lambda: _told(lambda: runs_given([str(runs)], column, unit)))
     return borne(lambda: _told(lambda: problem_of(Study.opened(a_fit()), **split_options(**options)))) and used
 
 

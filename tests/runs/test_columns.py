@@ -109,7 +109,7 @@ def test_a_letter_in_another_unit_is_the_same_thing():
         ({"D": D[::-1]}, ("n_tokens", "D"), "tokens"),
         ({"L": LOSS - 0.1}, ("val_loss", "L"), "loss"),
         ({"Loss": LOSS - 0.1, "loss": LOSS}, ("Loss", "loss"), "loss"),
-        ({"train_loss": LOSS - 0.1}, ("val_loss", "train_loss"), "loss"),
+        ({"eval_loss": LOSS - 0.1}, ("val_loss", "eval_loss"), "loss"),
         ({"params_non_embedding": N * 0.8}, ("n_params", "params_non_embedding"), "params"),
         ({"flops": 6 * N * D, "compute": 7 * N * D}, ("flops", "compute"), "compute"),
     ],

@@ -233,20 +233,15 @@ def test_line_numbers_are_those_of_the_file(csv):
         ("N,D,loss\n1,2,3\n1,2,3,4\n", r"^runs.csv, line 3: 4 field\(s\), the header has 3"),
         ("N,D,loss\n1,000,2,3\n", r"^runs.csv, line 2: 4 field\(s\), the header has 3"),
         ("# a comment\n" + CSV, r"^runs.csv, line 2: 3 field\(s\), the header has 1"),
-        (CSV.replace(",", ";"), "^runs.csv, line 1: the fields are separated by a semicolon; a comma is expected"),
-        ("N;D;loss\n1e6;2e7;3,5\n", "line 1: the fields are separated by a semicolon"),
-        (CSV.replace(",", "\t"), "line 1: the fields are separated by a tab"),
-        (CSV.replace(",", "|"), "line 1: the fields are separated by a bar"),
         ('N,D,loss\n1,2,"3\n4,5,6\n', "^runs.csv, line 2: not CSV: unexpected end of data"),
         ('N,D,"lo\nsses"\n1,2,3\n', r"no column for loss among N, D, 'lo\\nsses'"),
-        (",".join(f"c{i}" for i in range(3000)) + "\n", "0 rows of 3000 columns; at most 1500000 rows, 200 columns"),
+        (",".join(f"c{i}" for i in range(3000)) + "\n", "0 rows of 3000 columns; at most 1500000 rows, 1000 columns"),
         (",".join(f"c{i}" for i in range(150)) + "\n", "c19 and 130 more; name it loss"),
         ("c" * 9000 + "\n1\n", r"among c{37}\.\.\.; name it loss"),
-        (bytes(range(256)), "^runs.csv is not UTF-8 text; save it as CSV in UTF-8, or give a .parquet file"),
+        (bytes(range(256)), "^runs.csv is not UTF-8 or UTF-16 text; save it as CSV in UTF-8"),
         (b"\x00" * 100, r"line 1: the control character '.x00'; a table in plain text is expected"),
         (b"PAR1\x15\x04\x15\x10", "^runs.csv: not a readable parquet file; it may be truncated or of another format"),
-        (CSV.encode("utf-16"), "is not UTF-8 text"),
-        (CSV.replace("loss", "perte \xe9").encode("latin-1"), "is not UTF-8 text"),
+        (CSV.replace("loss", "perte \xe9").encode("latin-1"), "is not UTF-8 or UTF-16 text"),
         ("N,D,loss\n1e200,1e200,3\n", "^runs.csv, line 2: compute comes out as inf, by the units and C = 6 N D"),
         ("C,D,loss\n1e-300,1e200,3\n", "^runs.csv, line 2: params comes out as 0"),
     ],
@@ -270,8 +265,8 @@ def test_limits_are_those_of_the_file_and_not_of_what_reading_adds(csv, monkeypa
 
 
 def test_bad_paths(tmp_path):
-    refused("is a folder; a CSV or parquet file is expected", tmp_path)
-    refused("absent.csv: no such file; a CSV or parquet file of runs is expected", tmp_path / "absent.csv")
+    refused("is a folder without tables; a CSV, JSON, parquet, Excel or Markdown file is expected in it", tmp_path)
+    refused("absent.csv: no such file; a CSV, JSON, parquet, .* file of runs is expected", tmp_path / "absent.csv")
     refused("absent.parquet: no such file", tmp_path / "absent.parquet")
     refused("no such file", "a" * 5000)
     refused("no such file", "a\0b.csv")
@@ -310,9 +305,9 @@ def test_how_many_more_rows_are_bad():
     refused("; 2 more rows like it", {"N": [1.0, 0, 0, 0], "D": [1e7] * 4, "loss": [3.0] * 4})
 
 
-@pytest.mark.parametrize("source", [None, 3, [1, 2], np.ones((2, 3)), pl.LazyFrame({"N": [1]})], ids=type)
+@pytest.mark.parametrize("source", [None, 3, [1, 2], [], np.ones((2, 3)), [{"N": 1}, 2]], ids=str)
 def test_not_a_table(source):
-    refused(f"runs of type {type(source).__name__} cannot be read: give a CSV or parquet path", source)
+    refused(f"runs of type {type(source).__name__} cannot be read: give a path of a table", source)
 
 
 def test_bad_tables():

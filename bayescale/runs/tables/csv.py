@@ -1,57 +1,63 @@
-"""CSV: every cell as text, so that a bad one can be shown as it was written; the index is the line a run starts on."""
+"""CSV: every cell as text, so that a bad one can be shown as it was written; the index is the line a run starts on.
+
+Fields are separated by commas, or by what else separates the header: semicolons, tabs or bars. Where it is no comma, a
+comma in a number is a decimal comma.
+"""
 
 import csv
 import io
+import re
 
 import pandas as pd
 
 from bayescale.errors import RunsError
 from bayescale.runs.tables import limits
-from bayescale.runs.tables.limits import CONTROL, check_headings, check_size
+from bayescale.runs.tables.limits import check_headings, check_size
+from bayescale.runs.tables.text import text_of
 
-OTHER_DELIMITERS = {";": "semicolon", "\t": "tab", "|": "bar"}
+DELIMITERS = (",", "\t", ";", "|")  # of equally many fields in the header the first is taken
+DECIMAL_COMMA = re.compile(r"([+-]?\d+),(\d+(?:[eE][+-]?\d+)?)")
+THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")  # 1,300 may be either
 
 
 def read_csv(content: bytes, where: str) -> pd.DataFrame:
-    """The table of a CSV file in UTF-8.
+    """The table of a CSV file.
 
     Raises
     ------
     RunsError
         Naming the line.
     """
-    lines, records = _records(_text(content, where), where)
+    text = text_of(content, where)
+    delimiter = _delimiter(text)
+    lines, records = _records(text, where, delimiter)
     if not records:
         raise RunsError(f"{where} is empty; a header line and one line for each run are expected")
     header, first = records.pop(0), f"{where}, line {lines.pop(0)}"
-    for delimiter, called in OTHER_DELIMITERS.items():
-        if len(header) == 1 and delimiter in header[0]:
-            raise RunsError(f"{first}: the fields are separated by a {called}; a comma is expected")
     header = [name or f"column_{position}" for position, name in enumerate(header, start=1)]
     check_headings(header, first)
     for line, cells in zip(lines, records, strict=True):
         if len(cells) != len(header):
             raise RunsError(f"{where}, line {line}: {len(cells)} field(s), the header has {len(header)}")
+    if delimiter != ",":
+        records = _with_points(records)
     columns = zip(*records, strict=True) if records else [()] * len(header)
     return pd.DataFrame(dict(zip(header, columns, strict=True)), index=lines, dtype=object)
 
 
-def _text(content: bytes, where: str) -> str:
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise RunsError(f"{where} is not UTF-8 text; save it as CSV in UTF-8, or give a .parquet file") from None
-    if found := CONTROL.search(text):
-        line = text.count("\n", 0, found.start()) + 1
-        raise RunsError(f"{where}, line {line}: the control character {found[0]!r}; a table in plain text is expected")
-    return text
+def _delimiter(text: str) -> str:
+    """What separates most fields of the first line that is not blank."""
+    first = next((line for line in io.StringIO(text, newline=None) if line.strip()), "")
+    bare = re.sub(r'"[^"]*"', "", first)
+    return max(DELIMITERS, key=bare.count)
 
 
-def _records(text: str, where: str) -> tuple[list[int], list[tuple[str, ...]]]:
+def _records(text: str, where: str, delimiter: str) -> tuple[list[int], list[tuple[str, ...]]]:
     """The records that are not blank, the header first, and the line that each starts on."""
     records: list[tuple[str, ...]] = []  # tuples of texts are nothing that the garbage collector must visit
     lines: list[int] = []
-    reader, last, cells_read = csv.reader(io.StringIO(text, newline=""), strict=True), 0, 0
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    last = cells_read = 0
     try:
         for cells in reader:
             cells_read += len(cells) if records else 0  # those of the header do not count
@@ -68,3 +74,12 @@ def _records(text: str, where: str) -> tuple[list[int], list[tuple[str, ...]]]:
     if cells_read > limits.MAX_CELLS:
         raise RunsError(f"{where}: more than {limits.MAX_CELLS} cells; at most so many are read")
     return lines, records
+
+
+def _with_points(records: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Records whose decimal commas are points, if any cell has a comma that can be nothing else."""
+    with_comma = {cell for cells in records for cell in cells if "," in cell and DECIMAL_COMMA.fullmatch(cell)}
+    if all(THOUSANDS.fullmatch(cell) for cell in with_comma):
+        return records
+    pointed = {cell: cell.replace(",", ".") for cell in with_comma}
+    return [tuple(pointed.get(cell, cell) for cell in cells) for cells in records]

@@ -1,4 +1,4 @@
-"""Which reader a file is for: by its first bytes, else by its ending, else CSV."""
+"""Which reader a file is for: by its first bytes or its text, else by its ending, else CSV."""
 
 import os
 from collections.abc import Callable
@@ -9,9 +9,12 @@ import pandas as pd
 
 from bayescale.errors import RunsError
 from bayescale.field import clipped
-from bayescale.runs.tables import limits
+from bayescale.runs.tables import excel, limits, parquet
+from bayescale.runs.tables.charts import by_run
 from bayescale.runs.tables.csv import read_csv
-from bayescale.runs.tables.parquet import MAGIC, read_parquet
+from bayescale.runs.tables.json import is_json, read_json
+from bayescale.runs.tables.markdown import is_markdown, read_markdown
+from bayescale.runs.tables.packed import unpacked
 
 
 @dataclass(frozen=True)
@@ -33,22 +36,36 @@ class Format:
 
 
 FORMATS = (
-    Format(read_parquet, lambda content: content.startswith(MAGIC), (".parquet", ".pq"), "row"),
-    Format(read_csv, lambda content: False, (".csv",), "line"),
+    Format(parquet.read_parquet, lambda content: content.startswith(parquet.MAGIC), (".parquet", ".pq"), "row"),
+    Format(excel.read_excel, lambda content: content.startswith(excel.MAGIC), (".xlsx", ".xlsm"), "row"),
+    Format(read_json, is_json, (".json", ".jsonl", ".ndjson"), "row"),
+    Format(read_markdown, is_markdown, (".md", ".markdown"), "line"),
+    Format(read_csv, lambda content: False, (".csv", ".tsv", ".txt"), "line"),
 )
+PACKED_ENDINGS = (".gz", ".zst")
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows as they were given: what to call them in messages, and what their index counts."""
+    """Rows as they were given: what to call them in messages, what their index counts, and notes on how they were read.
+
+    ``parts`` are the tables of several files, one after the other: then the index counts the rows of all from 0.
+    """
 
     frame: pd.DataFrame
     where: str
     place: str
+    notes: tuple[str, ...] = ()
+    parts: tuple["Table", ...] = ()
 
     def at(self, position: int) -> str:
         """One row, as a message begins with it."""
-        return f"{self.where}, {self.place} {self.frame.index[position]}"
+        label = self.frame.index[position]
+        for part in self.parts:
+            if label < len(part.frame):
+                return part.at(label)
+            label -= len(part.frame)
+        return f"{self.where}, {self.place} {label}"
 
 
 def read_table(path: "str | os.PathLike[str]") -> Table:
@@ -67,7 +84,18 @@ def read_table(path: "str | os.PathLike[str]") -> Table:
         raise RunsError(f"{where}: {getattr(error, 'strerror', None) or error}") from None
     if len(content) > limits.MAX_BYTES:
         raise RunsError(f"{where}: larger than {limits.MAX_BYTES // 1_000_000} MB; at most so much is read")
-    ending = Path(path).suffix.lower()
+    content = unpacked(content, where)
+    endings = [ending.lower() for ending in Path(path).suffixes]
+    ending = next((ending for ending in reversed(endings) if ending not in PACKED_ENDINGS), "")
     found = [one for one in FORMATS if one.known(content)] or [one for one in FORMATS if ending in one.endings]
     chosen = found[0] if found else FORMATS[-1]
-    return Table(chosen.read(content, where), where, chosen.place)
+    read = chosen.read(content, where)
+    frame, note = by_run(read, where)
+    place = chosen.place if frame.index.equals(read.index) else "row"
+    return Table(frame, where, place, (note,) if note else ())
+
+
+def is_table_name(name: str) -> bool:
+    """Whether the name of a file ends like that of a table, packed or not."""
+    endings = [ending for one in FORMATS for ending in one.endings]
+    return any(name.lower().endswith(ending + packed) for ending in endings for packed in ("", *PACKED_ENDINGS))

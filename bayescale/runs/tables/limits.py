@@ -11,7 +11,7 @@ from bayescale.field import clipped
 # A million checkpoints and a little more. All is checked before the work, so that no file takes all the memory.
 MAX_BYTES = 128_000_000
 MAX_ROWS = 1_500_000
-MAX_COLUMNS = 200
+MAX_COLUMNS = 1000
 MAX_CELLS = 5_000_000
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # never in a table; some of them command terminals
 HEADING_CHARACTERS_MAX = 80  # of a heading in a message

@@ -1,0 +1,51 @@
+"""Exports of charts -> a row for each run and step: W&B has a column a run there, TensorBoard a file a curve."""
+
+import re
+
+import pandas as pd
+
+from bayescale.field import clipped
+from bayescale.runs.tables.limits import check_headings
+
+BOUNDS = ("__MIN", "__MAX")  # of the points that W&B averages into one
+BETWEEN = " - "  # run and metric, in W&B's headings
+SCALARS = ["Wall time", "Step", "Value"]  # TensorBoard's header
+SCALARS_NAME = re.compile(r"(?:run-)?(?P<run>.+?)[-_]tag-(?P<tag>.+?)(?:\.csv)?(?:\.gz|\.zst)?", re.IGNORECASE)
+
+
+def by_run(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, str]:
+    """The table in long form, and a sentence on what was done; other tables as they are, without a sentence."""
+    names = [str(name) for name in frame.columns]
+    if names == SCALARS:
+        return _of_scalars(frame, where)
+    bounds = [name for name in names if name.endswith(BOUNDS) and BETWEEN in name]
+    curves = [name for name in names if BETWEEN in name and name not in bounds]
+    others = [name for name in names if BETWEEN not in name]
+    metrics = {name.rpartition(BETWEEN)[2] for name in curves}
+    if len(others) != 1 or not curves or not {name[: -len(BOUNDS[0])] for name in bounds} <= set(curves):
+        return frame, ""
+    if metrics & {"run", *others}:
+        return frame, ""
+    return _of_curves(frame, others[0], curves, where)
+
+
+def _of_curves(frame: pd.DataFrame, axis: str, curves: list[str], where: str) -> tuple[pd.DataFrame, str]:
+    parts: dict[str, pd.DataFrame] = {}  # a table a run, a column a metric
+    prefix = "Group: " if all(name.startswith("Group: ") for name in curves) else ""
+    for name in curves:
+        run, _, metric = name.removeprefix(prefix).rpartition(BETWEEN)
+        part = parts.setdefault(run, pd.DataFrame({"run": [run] * len(frame), axis: frame[axis].values}, dtype=object))
+        part[metric] = frame[name].values
+    table = pd.concat(parts.values(), ignore_index=True).fillna("")
+    table = table[(table.iloc[:, 2:] != "").any(axis=1)].reset_index(drop=True)
+    check_headings(list(table.columns), where)
+    dropped = len(frame.columns) - 1 - len(curves)
+    bounds = f"; {dropped} columns __MIN and __MAX are left out" if dropped else ""
+    return table, f"a chart of {len(parts)} runs, a column each: read as {len(table)} rows{bounds}"
+
+
+def _of_scalars(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, str]:
+    found = SCALARS_NAME.fullmatch(where)
+    run, tag = (found["run"], found["tag"]) if found else (where.removesuffix(".csv"), "value")
+    table = pd.DataFrame({"run": run, "step": frame["Step"], tag: frame["Value"]}, index=frame.index, dtype=object)
+    return table, f"scalars of TensorBoard: {clipped(tag)} of the run {clipped(run)}"

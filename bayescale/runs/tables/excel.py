@@ -1,0 +1,85 @@
+"""Excel: the first sheet that has a table, values as they were last computed; formulas are never evaluated."""
+
+import io
+import zipfile
+from typing import Any
+
+import pandas as pd
+
+from bayescale.errors import RunsError
+from bayescale.runs.tables import limits
+from bayescale.runs.tables.limits import check_headings, check_size
+
+MAGIC = b"PK\x03\x04"  # the first bytes of a zip file, which is what a workbook is
+UNPACKED_TIMES_MAX = 2  # the largest file that is read, unpacked
+
+
+def read_excel(content: bytes, where: str) -> pd.DataFrame:
+    """The first sheet of a workbook with a header and rows; the index is the row of the sheet.
+
+    Raises
+    ------
+    RunsError
+        If it is damaged or too large, or openpyxl is not installed.
+    """
+    try:
+        import openpyxl
+    except ImportError:
+        raise RunsError(f"{where}: reading Excel needs openpyxl: pip install 'bayescale[excel]'") from None
+    _check_parts(content, where)
+    try:
+        book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True, keep_links=False)
+        found = [(sheet.title, rows) for sheet in book.worksheets if (rows := _rows(sheet, where))]
+    except RunsError:
+        raise
+    except Exception:  # openpyxl raises many kinds on a damaged workbook
+        raise _damaged(where) from None
+    if not found:
+        raise RunsError(f"{where} is empty; a header row and one row for each run are expected")
+    numbers, rows = zip(*found[0][1], strict=True)
+    header = [str(name).strip() or f"column_{position}" for position, name in enumerate(rows[0], start=1)]
+    if any(len(row) > len(header) for row in rows):
+        longer = next(number for number, row in found[0][1] if len(row) > len(header))
+        raise RunsError(f"{where}, row {longer}: more cells than the header has")
+    width = len(header)
+    check_headings(header, f"{where}, row {numbers[0]}")
+    cells = [(*row, *[""] * (width - len(row))) for row in rows[1:]]
+    columns = zip(*cells, strict=True) if cells else [()] * width
+    return pd.DataFrame(dict(zip(header, columns, strict=True)), index=list(numbers[1:]), dtype=object)
+
+
+def _damaged(where: str) -> RunsError:
+    return RunsError(f"{where}: not a readable Excel workbook; it may be truncated or of another format")
+
+
+def _check_parts(content: bytes, where: str) -> None:
+    """Refuse a workbook that unpacks to too much, or whose XML defines entities."""
+    most = UNPACKED_TIMES_MAX * limits.MAX_BYTES
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            if sum(part.file_size for part in archive.infolist()) > most:
+                raise RunsError(f"{where}: unpacks to more than {most // 1_000_000} MB; at most so much is read")
+            for name in archive.namelist():
+                if name.endswith((".xml", ".rels")):
+                    with archive.open(name) as part:
+                        if b"<!" in part.read(2000):
+                            raise RunsError(f"{where}: a workbook whose parts define entities of their own is not read")
+    except RunsError:
+        raise
+    except Exception:  # of a damaged archive zipfile raises many kinds
+        raise _damaged(where) from None
+
+
+def _rows(sheet: Any, where: str) -> list[tuple[int, tuple[Any, ...]]]:
+    """The rows that are not blank, with their numbers; empty without a row below the first."""
+    rows, cells = [], 0
+    for number, values in enumerate(sheet.iter_rows(values_only=True, max_col=limits.MAX_COLUMNS + 1), start=1):
+        cells += len(values) if rows else 0
+        filled = [position for position, value in enumerate(values, start=1) if value not in (None, "")]
+        if filled:
+            rows.append((number, tuple("" if value is None else value for value in values[: filled[-1]])))
+        if cells > limits.MAX_CELLS or number > limits.MAX_ROWS:
+            break
+    if rows:
+        check_size(len(rows) - 1, max(len(row) for _, row in rows), where)
+    return rows if len(rows) > 1 else []

@@ -1,0 +1,97 @@
+"""JSON: lists of records, JSON lines, tables by column, and the files that trainers and evaluations write."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from bayescale.errors import RunsError
+from bayescale.runs.tables.evaluations import is_evaluation, records_of_evaluation
+from bayescale.runs.tables.limits import check_headings, check_size
+from bayescale.runs.tables.records import frame_of
+from bayescale.runs.tables.text import MARKS, text_of
+from bayescale.runs.tables.trainer_state import is_trainer_state, records_of_trainer
+
+MAX_BYTES = 32_000_000  # of one JSON value: as Python objects it takes twenty times the memory
+# what a file of one object is, and the records in it
+KNOWN: tuple[tuple[Callable[[Any], bool], Callable[[Any], Any]], ...] = (
+    (is_trainer_state, records_of_trainer),
+    (is_evaluation, records_of_evaluation),
+)
+
+
+def is_json(content: bytes) -> bool:
+    """Whether the first sign that is no blank opens an object, or a list of objects or lists."""
+    head = content[:400]
+    encoding = next((name for mark, name in MARKS.items() if head.startswith(mark)), "utf-8")
+    text = "".join(head.decode(encoding, "ignore").split())
+    return text.startswith(("{", "[{", "[[", "[]"))
+
+
+def read_json(content: bytes, where: str) -> pd.DataFrame:
+    """The table of a JSON file, or of JSON lines; the index counts lines of the latter, else rows.
+
+    Raises
+    ------
+    RunsError
+        If it is damaged, too large, or no table.
+    """
+    text = text_of(content, where)
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+    if len(lines) > 1 and all(_whole(line) for _, line in lines[:2]):
+        records = (_parsed(line, f"{where}, line {number}") for number, line in lines)
+        return frame_of(records, where, [number for number, _ in lines])
+    if len(content) > MAX_BYTES:
+        raise RunsError(f"{where}: JSON of more than {MAX_BYTES // 1_000_000} MB; give JSON lines or CSV")
+    value = _parsed(text, where)
+    if isinstance(value, list):
+        return frame_of(value, where)
+    records = next((records(value) for known, records in KNOWN if known(value)), None)
+    if records is not None:
+        return frame_of(records, where)
+    return _of_object(value, where)
+
+
+def _whole(line: str) -> bool:
+    """Whether a line is an object of its own."""
+    line = line.strip()
+    return line.startswith("{") and line.endswith("}")
+
+
+def _parsed(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        place = where if ", line " in where else f"{where}, line {error.lineno}"
+        raise RunsError(f"{place}: not JSON: {error.msg}") from None
+    except (ValueError, RecursionError):  # a number of too many digits, lists in lists without end
+        raise RunsError(f"{where}: JSON with a number too long, or nested too deep") from None
+
+
+def _of_object(value: Mapping[str, Any], where: str) -> pd.DataFrame:
+    """A table by column as pandas writes it, a list of records under one name, or one run."""
+    if {"columns", "data"} <= value.keys() and all(isinstance(value[name], list) for name in ("columns", "data")):
+        return _by_row(value["columns"], value["data"], where)
+    lists = {name: one for name, one in value.items() if isinstance(one, list)}
+    of_records = [one for one in lists.values() if one and all(isinstance(item, Mapping) for item in one)]
+    if len(of_records) == 1:
+        return frame_of(of_records[0], where)
+    columns = lists if lists else {name: one for name, one in value.items() if isinstance(one, Mapping)}
+    if len(columns) == len(value) > 1 and len({len(one) for one in columns.values()}) == 1:
+        first = next(iter(columns.values()))
+        if isinstance(first, list):
+            return _by_row(list(columns), list(zip(*columns.values(), strict=True)), where)
+        if first and all(list(one) == list(first) and next(iter(first)).isdigit() for one in columns.values()):
+            return _by_row(list(columns), list(zip(*(one.values() for one in columns.values()), strict=True)), where)
+    return frame_of([value], where)
+
+
+def _by_row(columns: list[Any], rows: list[Any], where: str) -> pd.DataFrame:
+    names = [str(name) for name in columns]
+    check_headings(names, where)
+    check_size(len(rows), len(names), where)
+    for position, row in enumerate(rows):
+        if not isinstance(row, list | tuple) or len(row) != len(names):
+            raise RunsError(f"{where}, row {position}: a list of {len(names)} values is expected, as there are columns")
+    return frame_of((dict(zip(names, row, strict=True)) for row in rows), where)

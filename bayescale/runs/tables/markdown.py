@@ -1,0 +1,72 @@
+"""Tables in Markdown, as they stand in issues and papers: bars between cells, dashes below the header."""
+
+import re
+
+import pandas as pd
+
+from bayescale.errors import RunsError
+from bayescale.runs.tables.limits import check_headings, check_size
+from bayescale.runs.tables.text import text_of
+
+RULE = re.compile(r"\|?(?:\s*:?-+:?\s*\|)+(?:\s*:?-+:?\s*)?")
+BETWEEN = re.compile(r"(?<!\\)\|")
+LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
+EMPHASIS = re.compile(r"(\*\*\*|\*\*|\*|___|__|~~|`)(.+)\1")
+HEAD_LINES = 200  # of text before the table
+
+
+def is_markdown(content: bytes) -> bool:
+    """Whether a line of bars is followed by one of dashes, near the beginning."""
+    lines = content[:20_000].decode("utf-8", "ignore").splitlines()[:HEAD_LINES]
+    return _header_of(lines) is not None
+
+
+def read_markdown(content: bytes, where: str) -> pd.DataFrame:
+    """The first table of a text in Markdown; bold, code and links of cells are their text.
+
+    Raises
+    ------
+    RunsError
+        Naming the line.
+    """
+    lines = text_of(content, where).splitlines()
+    start = _header_of(lines[:HEAD_LINES])
+    if start is None:
+        raise RunsError(f"{where}: no table in Markdown was found in its first {HEAD_LINES} lines")
+    header = [name or f"column_{position}" for position, name in enumerate(_cells(lines[start]), start=1)]
+    check_headings(header, f"{where}, line {start + 1}")
+    records, at = [], []
+    for number, line in enumerate(lines[start + 2 :], start=start + 3):
+        if "|" not in line:
+            break
+        cells = _cells(line)
+        if len(cells) != len(header):
+            raise RunsError(f"{where}, line {number}: {len(cells)} field(s), the header has {len(header)}")
+        if any(cells):
+            records.append(cells)
+            at.append(number)
+    check_size(len(records), len(header), where)
+    columns = zip(*records, strict=True) if records else [()] * len(header)
+    return pd.DataFrame(dict(zip(header, columns, strict=True)), index=at, dtype=object)
+
+
+def _header_of(lines: list[str]) -> int | None:
+    """Position of the header: the line before the first rule of as many fields."""
+    for position, line in enumerate(lines[1:]):
+        if "-" in line and RULE.fullmatch(line.strip()) and len(_cells(line)) == len(_cells(lines[position])):
+            return position
+    return None
+
+
+def _cells(line: str) -> list[str]:
+    line = line.strip()
+    inside = line[1:].removesuffix("|") if line.startswith("|") else line
+    return [_plain(cell) for cell in BETWEEN.split(inside)]
+
+
+def _plain(cell: str) -> str:
+    """The text of a cell without its marks."""
+    cell = LINK.sub(r"\1", cell.replace("\\|", "|").strip())
+    while (bare := EMPHASIS.fullmatch(cell)) is not None:
+        cell = bare[2].strip()
+    return cell
