@@ -1,23 +1,61 @@
 """The cells of a column as numbers or texts, and the row of the first that is not allowed."""
 
+import re
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from bayescale.errors import RunsError
-from bayescale.field import written
+from bayescale.field import SUFFIXES, written
 from bayescale.runs.tables import limits
 from bayescale.runs.tables.formats import Table
 from bayescale.runs.tables.limits import CONTROL, heading
 
 # what the numbers of a column must be, and how a message says it
 ALLOWED_TEXTS = {"positive": "must be > 0", "finite": "must be finite", "proportion": "must be between 0 and 1"}
+# 4.6M, 1.3 billion, 1,300,000,000
+WRITTEN = re.compile(
+    r"\s*(?P<number>[+-]?(?:[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?|[0-9]+\.?[0-9]*|\.[0-9]+))(?P<exponent>[eE][+-]?[0-9]+)?"
+    r"\s*(?P<suffix>[kmbt]|mn|bn|tn|thousand|million|billion|trillion)?\s*",
+    re.IGNORECASE,
+)
+POWERS = {"": 0} | dict(SUFFIXES)
+CELL_CHARACTERS_MAX = 60  # of a number
 HEAD_ROWS = 10  # most columns of text show within them
 
 
 def as_numbers(column: pd.Series) -> np.ndarray:
-    """The column as floats, NaN where a cell is not a number."""
+    """The column as floats, NaN where a cell is not a number, however people write it."""
+    return _read_numbers(column)[0]
+
+
+def _read_numbers(column: pd.Series) -> tuple[np.ndarray, str]:
+    """The column as floats, with cells such as 4.6M and 1,300,000; and the first such cell."""
+    numbers = _plain_numbers(column)
+    if column.dtype.kind in "iufbmMc" or not (odd := np.flatnonzero(np.isnan(numbers))).size:
+        return numbers, ""
+    numbers, first, known = numbers.copy(), "", {}
+    for position, cell in zip(odd, column.iloc[odd], strict=True):
+        if type(cell) is str:
+            if cell not in known:
+                known[cell] = _written_number(cell)
+            numbers[position] = known[cell]
+            first = first or ("" if np.isnan(known[cell]) else cell.strip())
+    return numbers, first
+
+
+def _written_number(cell: str) -> float:
+    """The number of a cell such as 4.6M, 1.3 billion or 1,300,000,000; NaN of any other."""
+    found = WRITTEN.fullmatch(cell) if len(cell) <= CELL_CHARACTERS_MAX else None
+    if found is None:
+        return np.nan
+    number, exponent = found["number"].replace(",", ""), found["exponent"] or ""
+    power = POWERS[(found["suffix"] or "")[:1].upper()]
+    return float(f"{number}e{power}") if not exponent else float(f"{number}{exponent}") * 10.0**power
+
+
+def _plain_numbers(column: pd.Series) -> np.ndarray:
     try:
         found = pd.to_numeric(column, errors="coerce")
     except (TypeError, ValueError, OverflowError):  # lists, records, integers too large for a float
@@ -45,23 +83,29 @@ def all_positive(column: pd.Series) -> bool:
     return bool((np.isfinite(numbers) & (numbers > 0)).all())
 
 
-def checked_numbers(table: Table, name: Any, allowed: str) -> np.ndarray:
-    """The column as floats, or an error that shows the first value that is not allowed and counts the rest."""
+def checked_numbers(table: Table, name: Any, allowed: str) -> tuple[np.ndarray, str]:
+    """The column as floats, and the first cell that is not written as a plain number, or "".
+
+    Raises
+    ------
+    RunsError
+        If a value is not allowed: the first is shown, the rest are counted.
+    """
     column = table.frame[name]
     if column.dtype.kind not in "iuf":  # text; and booleans, dates and complex numbers, which are not to pass for sizes
         column = pd.Series(_texts(column), index=column.index, dtype=object)
-    numbers = as_numbers(column)
+    numbers, written_so = _read_numbers(column)
     within = {"positive": numbers > 0, "finite": np.isfinite(numbers), "proportion": (numbers >= 0) & (numbers <= 1)}
     bad = np.flatnonzero(~np.isfinite(numbers) | ~within[allowed])
     if not bad.size:
-        return numbers
+        return numbers, written_so
     seen, value, name = str(column.iloc[bad[0]]), numbers[bad[0]], heading(name)
     if seen == "":
         problem = f"{name} is empty (a number{' > 0' if allowed == 'positive' else ''} is expected)"
     elif np.isnan(value) and seen.lower() in ("nan", "na", "none", "<na>"):
         problem = f"{name} is missing or NaN (drop the run, or give its value)"
     elif np.isnan(value):
-        problem = f"{name} = {seen[:40]!r} is not a number (write 70e6 or 70000000, without units or commas)"
+        problem = f"{name} = {seen[:40]!r} is not a number (write 70e6, 70M or 70000000)"
     else:
         problem = f"{name} = {value:g} ({ALLOWED_TEXTS['finite' if np.isinf(value) else allowed]})"
     more = "" if len(bad) == 1 else f"; {len(bad) - 1} more {'row' if len(bad) == 2 else 'rows'} like it"
@@ -71,8 +115,8 @@ def checked_numbers(table: Table, name: Any, allowed: str) -> np.ndarray:
 def numbers_or_texts(table: Table, name: Any) -> np.ndarray:
     """A column that no role claims: numbers where all cells are numbers, else text."""
     column = table.frame[name]
-    if np.isfinite(as_numbers(column.iloc[:HEAD_ROWS])).all() and not pd.api.types.is_bool_dtype(column):
-        numbers = as_numbers(column)
+    if np.isfinite(_plain_numbers(column.iloc[:HEAD_ROWS])).all() and not pd.api.types.is_bool_dtype(column):
+        numbers = _plain_numbers(column)
         if column.notna().all() and np.isfinite(numbers).all():
             return numbers
     texts = _texts(column)

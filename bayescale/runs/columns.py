@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bayescale.field import clipped, listed
+from bayescale.runs.headings import unit_in
 
 SIZES = ("params", "tokens", "compute")
 # full names, compared by `plainly`; two of them in one table are a question
@@ -146,7 +147,9 @@ def _own(role: str, names: Sequence[Any]) -> Any:
 
 def _guess(role: str, names: Sequence[Any], asked: bool, unit: str | None, numbers: Numbers) -> tuple[Any, list[str]]:
     """The column of a role that the user has not named, or None; and notes on others."""
-    full = [name for name in names if plainly(name) in NAMES[role]]
+    bare = {name: plainly(unit_in(role, name)[0]) for name in names}
+    with_unit = [name for name in names if bare[name] == LETTERS[role] and unit_in(role, name)[1]]
+    full = [name for name in names if bare[name] in NAMES[role] or name in with_unit]
     others = [name for name in names if role == "loss" and other_loss(name)]
     meant = [name for name in others if unit and _kin(unit) == _kin(OTHER_LOSSES[other_loss(name)][1])]
     if meant:  # a perplexity is never called a loss, bits may be
@@ -232,7 +235,10 @@ def _one(role: str, found: list[Any], numbers: Numbers) -> Any:
     if len(found) == 1:  # comparing numbers of very many runs is slow
         return found[0]
     filled = [name for name in found if numbers(name) is not None] or found
-    if len(filled) > 1 and not _all_same(filled, numbers):
+    in_units = all(_proportional(filled[0], name, numbers) for name in filled[1:]) and any(
+        unit_in(role, name)[1] for name in filled
+    )
+    if len(filled) > 1 and not (in_units or _all_same(filled, numbers)):
         raise Question(_which(role, filled))
     return filled[0]
 

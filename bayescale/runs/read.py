@@ -15,7 +15,7 @@ from bayescale.runs.cells import all_positive, checked_numbers, numbers_or_texts
 from bayescale.runs.columns import SIZES, SPELLINGS
 from bayescale.runs.compute import ROUNDING_RELATIVE, constant_multiple, rounded
 from bayescale.runs.loss_unit import PERPLEXITY, to_nats
-from bayescale.runs.roles import allowed_numbers, find_roles, multipliers, needed_roles
+from bayescale.runs.roles import allowed_numbers, find_roles, multipliers, needed_roles, units_of_headings
 from bayescale.runs.source import table_of
 from bayescale.runs.tables.formats import Table, read_table
 from bayescale.runs.tables.limits import heading
@@ -65,20 +65,20 @@ def read_runs(
     table = table_of(source)
     given = _given(before, columns, units, table.where)
     found = find_roles(table, given, units, laws)
+    asked = {*needed_roles(laws), *given, *units}
+    units = units_of_headings({role: name for role, name in found.roles.items() if role not in before}) | units
     factors = multipliers(units, found.roles, table.where)
     if not len(table.frame):
         raise RunsError(f"{table.where}: no runs; a header line and one line for each run are expected")
     roles = {  # a size that the law does not use may have gaps; it then stays an ordinary column
-        role: name
-        for role, name in found.roles.items()
-        if role in {*needed_roles(laws), *given, *units} or all_positive(table.frame[name])
+        role: name for role, name in found.roles.items() if role in asked or all_positive(table.frame[name])
     }
     numbers = {role: checked_numbers(table, name, allowed_numbers(laws, role)) for role, name in roles.items()}
     with np.errstate(over="ignore", under="ignore"):
-        values = _all_sizes({role: value * factors[role] for role, value in numbers.items()})
+        values = _all_sizes({role: value * factors[role] for role, (value, _) in numbers.items()})
     about = source.attrs if isinstance(source, xr.Dataset) else {}
     said = {name: about[name] for name in UNIT_ATTRIBUTES if name in about}
-    said |= {f"{role}_unit": unit for role, unit in units.items() if role in ("compute", "loss")}
+    said |= {f"{role}_unit": unit for role, unit in units.items() if role in ("compute", "loss") and role in roles}
     values, seen = _inside_units(table, values, units, "compute_unit" in said, "compute" in roles)
     said |= seen
     runs = xr.Dataset({name: ("run", value) for name, value in _variables(table, values, roles).items()})
@@ -86,7 +86,8 @@ def read_runs(
     if "loss" in runs:
         runs["loss"].attrs["units"] = "nats"
     units |= {"compute": said["compute_unit"]} if "compute_unit" in said else {}
-    read = _said(roles, values, units) | {role: text for role, text in before.items() if role not in columns}
+    cells = {role: f"cells such as {cell}" for role, (_, cell) in numbers.items() if cell}
+    read = _said(roles, values, units, cells) | {role: text for role, text in before.items() if role not in columns}
     observed = [one.observed.column for one in laws] or ["loss"]
     read = {role: read[role] for role in dict.fromkeys((*observed, *SIZES, *read)) if role in read}
     notes = dict.fromkeys([*(read_notes(about) if before else ()), *table.notes, *found.notes])
@@ -144,12 +145,14 @@ def _given(
     return {role: role for role in before} | dict(columns)
 
 
-def _said(roles: Mapping[str, Any], values: Mapping[str, Any], units: Mapping[str, str]) -> dict[str, str]:
-    """Role -> what it was read from, with its unit."""
+def _said(
+    roles: Mapping[str, Any], values: Mapping[str, Any], units: Mapping[str, str], cells: Mapping[str, str]
+) -> dict[str, str]:
+    """Role -> what it was read from, with its unit, and how its cells are written where they are no plain numbers."""
     said = {}
     for role, name in roles.items():
-        unit = units.get(role, "nats" if role == "loss" else "")
-        said[role] = clipped(name) + (f" [{unit}]" if unit else "")
+        about = [*filter(None, (units.get(role, "nats" if role == "loss" else ""), cells.get(role)))]
+        said[role] = clipped(name) + (f" [{', '.join(about)}]" if about else "")
     return said | {role: DERIVED_SIZES[role] for role in SIZES if role in values and role not in roles}
 
 

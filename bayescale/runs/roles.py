@@ -11,6 +11,7 @@ from bayescale.laws.law import Law, column, positive_columns
 from bayescale.runs.cells import as_numbers
 from bayescale.runs.columns import SIZES, SPELLINGS, Found, Question, find_columns, related_columns
 from bayescale.runs.compute import unit_of
+from bayescale.runs.headings import unit_in
 from bayescale.runs.loss_unit import NATS_IN, PERPLEXITY
 from bayescale.runs.tables.formats import Table
 from bayescale.runs.tables.limits import heading
@@ -67,6 +68,12 @@ def find_roles(table: Table, given: Mapping[str, Any], units: Mapping[str, str],
             f"name the columns so, or say which they are (columns={{'{missing[0]}': ...}}, --column {missing[0]}=...)"
         )
     return found
+
+
+def units_of_headings(roles: Mapping[str, Any]) -> dict[str, str]:
+    """Role -> the unit that the heading of its column gives, where it gives one."""
+    found = {role: unit_in(role, name)[1] for role, name in roles.items()}
+    return {role: unit for role, unit in found.items() if unit}
 
 
 def _check_given(where: str, names: Sequence[Any], given: Mapping[str, Any], known: Sequence[str]) -> None:

@@ -1,0 +1,110 @@
+"""Numbers as people write them in cells, and units in headings: used, and said."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bayescale.errors import RunsError
+from bayescale.runs.cells import as_numbers
+from bayescale.runs.headings import unit_in
+from bayescale.runs.read import read_runs, read_text
+
+PARAMS, TOKENS, LOSS = [70e6, 160e6, 1.4e9], [2e9, 8e9, 30e9], [3.4, 3.1, 2.7]
+
+
+@pytest.mark.parametrize(
+    ("cell", "number"),
+    [
+        ("4.6M", 4.6e6),
+        ("1.3B", 1.3e9),
+        (" 2T ", 2e12),
+        ("300k", 3e5),
+        ("1.3 billion", 1.3e9),
+        ("20Bn", 2e10),
+        ("1,300,000,000", 1.3e9),
+        ("1,300.5", 1300.5),
+        ("12,345", 12345.0),
+        ("1.3e9", 1.3e9),
+        ("1e3K", 1e6),
+        ("-2M", -2e6),
+        (".5B", 5e8),
+    ],
+)
+def test_numbers_as_people_write_them(cell, number):
+    assert as_numbers(pd.Series(["7", cell], dtype=object)).tolist() == [7.0, number]
+
+
+@pytest.mark.parametrize(
+    "cell",
+    ["1.3X", "1,00", "1,0000", "1_000", "M", "", "1.3.2B", "1 000", "3,5", "1B2", "٣M", "0x10M", "1" * 100 + "M"],
+)
+def test_what_is_no_number(cell):
+    assert np.isnan(as_numbers(pd.Series(["7", cell], dtype=object)))[1]
+
+
+def test_cells_with_suffixes_are_read_and_said():
+    runs = read_runs({"params": ["70M", "160M", "1.4B"], "tokens": TOKENS, "loss": LOSS})
+    assert runs.params.values.tolist() == PARAMS
+    assert (
+        read_text(runs.attrs)
+        == "loss = loss [nats], params = params [cells such as 70M], tokens = tokens, compute = 6 N D"
+    )
+
+
+def test_a_column_without_a_role_keeps_its_texts():
+    runs = read_runs({"params": PARAMS, "tokens": TOKENS, "loss": LOSS, "size_label": ["70M", "160M", "1.4B"]})
+    assert runs.size_label.values.tolist() == ["70M", "160M", "1.4B"]
+
+
+@pytest.mark.parametrize(
+    ("role", "name", "found"),
+    [
+        ("params", "Params (M)", ("Params", "M")),
+        ("params", "N [billions]", ("N", "B")),
+        ("tokens", "tokens_B", ("tokens", "B")),
+        ("tokens", "tokens (1e9)", ("tokens", "B")),
+        ("tokens", "total tokens, trillion", ("total tokens,", "T")),
+        ("compute", "FLOPs (1E21)", ("FLOPs", "1E21")),
+        ("compute", "compute [PF-days]", ("compute", "PF-days")),
+        ("compute", "flops (6)", ("flops (6)", "")),
+        ("loss", "loss (bits)", ("loss", "bits")),
+        ("loss", "val loss (bits per byte)", ("val loss", "bits_per_byte")),
+        ("loss", "loss_nats", ("loss", "nats")),
+        ("loss", "Loss (M)", ("Loss (M)", "")),
+        ("params", "Params (non-embedding)", ("Params (non-embedding)", "")),
+        ("params", "(" * 500, ("(" * 500, "")),
+        ("epochs", "epochs (M)", ("epochs (M)", "")),
+    ],
+)
+def test_units_in_headings(role, name, found):
+    assert unit_in(role, name) == found
+
+
+def test_the_unit_of_a_heading_is_used_and_said():
+    table = {"Params (M)": [70, 160, 1400], "tokens_B": [2, 8, 30], "Loss (bits)": LOSS}
+    runs = read_runs(table)
+    np.testing.assert_allclose(runs.params, PARAMS)
+    np.testing.assert_allclose(runs.tokens, TOKENS)
+    np.testing.assert_allclose(runs.loss, np.array(LOSS) * np.log(2))
+    assert runs.attrs["loss_unit"] == "bits"
+    assert (
+        read_text(runs.attrs)
+        == "loss = Loss (bits) [bits], params = Params (M) [M], tokens = tokens_B [B], compute = 6 N D"
+    )
+    again = read_runs(runs)
+    assert again.identical(runs)
+
+
+def test_an_option_wins_over_the_heading_and_a_letter_with_a_unit_is_a_name():
+    runs = read_runs({"N (M)": PARAMS, "D [B]": [2, 8, 30], "loss": LOSS}, units={"params": "1"})
+    assert runs.params.values.tolist() == PARAMS and runs.tokens.values.tolist() == TOKENS
+    named = read_runs({"a (M)": [70, 160, 1400], "tokens": TOKENS, "loss": LOSS}, columns={"params": "a (M)"})
+    np.testing.assert_allclose(named.params, PARAMS)
+
+
+def test_a_column_in_two_units_is_no_question():
+    table = {"FLOPs (1E21)": [1.0, 4.0], "flops": [1e21, 4e21], "tokens": [1e9, 2e9], "loss": [3.0, 2.8]}
+    runs = read_runs(table)
+    np.testing.assert_allclose(runs["compute"], [1e21, 4e21])
+    with pytest.raises(RunsError, match="could each be compute"):
+        read_runs(table | {"flops": [1e21, 5e21]})
