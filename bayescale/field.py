@@ -14,8 +14,8 @@ SUFFIXES = (("T", 12), ("B", 9), ("M", 6), ("K", 3))
 SIZE_MAX = 1e15  # larger sizes are written as powers of ten, not as 3640T
 PLAIN_MIN, PLAIN_MAX = 1e-4, 1e6  # of numbers without a power of ten
 SIZES_SAID = "N in parameters, D in tokens (7B is 7e9)"
-ROWS_NAMED = 5
-NAMES_LISTED = 12
+NAMED_ROWS_MAX = 5
+LISTED_NAMES_MAX = 12
 
 
 def printable(value: object) -> str:
@@ -109,8 +109,8 @@ def written(value: object) -> str:
 def names_text(found: Iterable[str]) -> str:
     """Names fit for a message: sorted, as a list, not too many."""
     names = [clipped(name) for name in sorted(found)]
-    more = len(names) - NAMES_LISTED
-    return f"{names[:NAMES_LISTED]}{f' and {more} more' if more > 0 else ''}"
+    more = len(names) - LISTED_NAMES_MAX
+    return f"{names[:LISTED_NAMES_MAX]}{f' and {more} more' if more > 0 else ''}"
 
 
 def shown(value: Any, most: int = 60) -> str:
@@ -131,6 +131,6 @@ def rows_text(place: str, labels: Iterable[Any]) -> str:
     labels = list(labels)
     if len(labels) == 1:
         return row_text(place, labels[0])
-    more = len(labels) - ROWS_NAMED
-    named = [str(label) for label in (labels if more <= 1 else labels[:ROWS_NAMED])]
+    more = len(labels) - NAMED_ROWS_MAX
+    named = [str(label) for label in (labels if more <= 1 else labels[:NAMED_ROWS_MAX])]
     return f"{place}s {listed(named if more <= 1 else [*named, f'{more} more'])}"

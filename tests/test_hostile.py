@@ -200,7 +200,7 @@ def test_texts_that_unpack_without_end_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("#" * (law_tables.MAX_BYTES + 1), "larger than 64000 bytes: this is not a law file"),
+        ("#" * (law_tables.LAW_BYTES_MAX + 1), "larger than 64000 bytes: this is not a law file"),
         ("a" + ".a" * 201 + " = 1", "line 1 has 201 dots; at most 200 are allowed in one"),
         ("x = " + "[" * 60_000, "not valid TOML: lists or tables nested too deep"),
         (
@@ -224,17 +224,17 @@ def test_limits_are_told_in_the_documentation():
     section = page.partition("### How large may my files be?")[2].partition("\n### ")[0]
     for limit in (
         *(
-            formula.MAX_LENGTH,
-            formula.MAX_NODES,
-            law_tables.MAX_BYTES,
-            limits.MAX_PARTS,
-            law_tables.MAX_ENTRIES,
+            formula.CHARACTERS_MAX,
+            formula.NODES_MAX,
+            law_tables.LAW_BYTES_MAX,
+            limits.PARTS_MAX,
+            law_tables.TABLE_ENTRIES_MAX,
         ),
         *(tables.MAX_ROWS, tables.MAX_COLUMNS, tables.MAX_CELLS, problem.MENU_MAX),
     ):
         assert f"{limit:,}".replace(",", " ") in section, limit
-    assert f"nested {formula.MAX_DEPTH} deep, names of {formula.MAX_NAME} characters" in section
-    for megabytes in (tables.MAX_BYTES, netcdf.MAX_BYTES):
+    assert f"nested {formula.DEPTH_MAX} deep, names of {formula.NAME_CHARACTERS_MAX} characters" in section
+    for megabytes in (tables.MAX_BYTES, netcdf.BYTES_MAX):
         assert f"{megabytes // 1_000_000} MB" in section
 
 

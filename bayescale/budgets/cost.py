@@ -17,7 +17,7 @@ from bayescale.laws.slope import value_and_slope
 
 SIZE_SEARCHED_MAX = 1e40  # parameters or tokens that a budget buys
 BISECTIONS = 55  # of 92 e-folds: to 3e-15 of the logarithm
-MAX_LENGTH = 200  # characters of a range or a prior
+VALUE_CHARACTERS_MAX = 200  # characters of a range or a prior
 BAND_SD = 1.6448536269514722  # a range low..high is the central 90 % of a log-normal
 
 _TRAINING_TREE = parse(TRAINING)
@@ -119,8 +119,8 @@ def quantity(name: str, value: Any) -> "float | Prior":
         return value
     what = f"{clipped(name)} = {shown(value, 80)}"
     if isinstance(value, str):
-        if len(value) > MAX_LENGTH:
-            raise FitError(f"{what}: {len(value)} characters; at most {MAX_LENGTH} are allowed")
+        if len(value) > VALUE_CHARACTERS_MAX:
+            raise FitError(f"{what}: {len(value)} characters; at most {VALUE_CHARACTERS_MAX} are allowed")
         low, dots, high = value.partition("..")
         if dots:
             edges = (None, None) if ".." in high else (quantity(name, low), quantity(name, high))

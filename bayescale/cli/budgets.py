@@ -5,49 +5,27 @@ from typing import Annotated
 
 import typer
 
-from bayescale.cli.arguments import (
-    Compute,
-    CostFormula,
-    FitFile,
-    Given,
-    Json,
-    LawName,
-    Menu,
-    ParamsLimit,
-    Quiet,
-    RatioLimit,
-    Seed,
-    TableFile,
-    TokensLimit,
-    UniqueTokens,
-    check_output,
-    columns_of,
-    limit,
-    number,
-    numbers,
-    split_options,
-    values_given,
-)
+from bayescale.cli import arguments as arg
 from bayescale.display.terminal import print_answer, print_json, print_readings, working
 
 
 def allocate(
-    fit: FitFile,
-    compute: Compute,
-    cost: CostFormula = None,
-    given: Given = None,
-    params: ParamsLimit = None,
-    tokens: TokensLimit = None,
-    ratio: RatioLimit = None,
-    unique_tokens: UniqueTokens = None,
-    menu: Menu = None,
+    fit: arg.FitFile,
+    compute: arg.Compute,
+    cost: arg.CostFormula = None,
+    given: arg.Given = None,
+    params: arg.ParamsLimit = None,
+    tokens: arg.TokensLimit = None,
+    ratio: arg.RatioLimit = None,
+    unique_tokens: arg.UniqueTokens = None,
+    menu: arg.Menu = None,
     candidate: Annotated[list[str] | None, typer.Option(help="A size N to judge besides; may be repeated.")] = None,
     factor: Annotated[float, typer.Option(help="Print P(N within this factor of N*).")] = 2.0,
     law_only: Annotated[bool, typer.Option("--law-only", help="Decide as if the law were exactly right.")] = False,
-    output: TableFile = None,
-    seed: Seed = 0,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    output: arg.TableFile = None,
+    seed: arg.Seed = 0,
+    as_json: arg.Json = False,
+    quiet: arg.Quiet = False,
 ) -> None:
     """The optimal split of a budget into parameters and tokens, and what a wrong one costs."""
     from bayescale.budgets.allocate import allocate as split_compute  # 'allocate' is this command
@@ -57,10 +35,10 @@ def allocate(
     from bayescale.fitting.store import open_fit
     from bayescale.jobs.files import write_table
 
-    check_output(output, "split.csv", fit)
-    options = split_options(cost, given, params, tokens, ratio, unique_tokens, menu)
-    budgets = numbers("--compute", compute)
-    sizes = numbers("--candidate", candidate) or None
+    arg.check_output(output, "split.csv", fit)
+    options = arg.split_options(cost, given, params, tokens, ratio, unique_tokens, menu)
+    budgets = arg.numbers("--compute", compute)
+    sizes = arg.numbers("--candidate", candidate) or None
     opened = open_fit(fit)
     with working("splitting the budget", quiet or as_json):
         result = split_compute(opened, budgets, seed=seed, **options)
@@ -75,61 +53,61 @@ def allocate(
 
 
 def reach(
-    fit: FitFile,
+    fit: arg.FitFile,
     loss: Annotated[
         list[str], typer.Option("--loss", "-L", help="Loss to reach, in the unit of the runs' losses; may be repeated.")
     ],
-    cost: CostFormula = None,
-    given: Given = None,
-    params: ParamsLimit = None,
-    tokens: TokensLimit = None,
-    ratio: RatioLimit = None,
-    unique_tokens: UniqueTokens = None,
-    menu: Menu = None,
-    seed: Seed = 0,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    cost: arg.CostFormula = None,
+    given: arg.Given = None,
+    params: arg.ParamsLimit = None,
+    tokens: arg.TokensLimit = None,
+    ratio: arg.RatioLimit = None,
+    unique_tokens: arg.UniqueTokens = None,
+    menu: arg.Menu = None,
+    seed: arg.Seed = 0,
+    as_json: arg.Json = False,
+    quiet: arg.Quiet = False,
 ) -> None:
     """The least budget whose best split reaches a loss."""
     from bayescale.budgets.target import least_compute, read_least_compute
     from bayescale.fitting.store import open_fit
 
-    options = split_options(cost, given, params, tokens, ratio, unique_tokens, menu)
+    options = arg.split_options(cost, given, params, tokens, ratio, unique_tokens, menu)
     with working("looking for the least budget", quiet or as_json):
-        result = least_compute(open_fit(fit), numbers("--loss", loss), seed=seed, **options)
+        result = least_compute(open_fit(fit), arg.numbers("--loss", loss), seed=seed, **options)
     print_answer(read_least_compute(result), as_json, quiet)
 
 
 def gain(
-    fit: FitFile,
+    fit: arg.FitFile,
     other: Annotated[Path, typer.Argument(metavar="OTHER.nc", help="The fit to compare it with.")],
-    compute: Compute,
-    cost: CostFormula = None,
-    given: Given = None,
-    params: ParamsLimit = None,
-    tokens: TokensLimit = None,
-    ratio: RatioLimit = None,
-    seed: Seed = 0,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    compute: arg.Compute,
+    cost: arg.CostFormula = None,
+    given: arg.Given = None,
+    params: arg.ParamsLimit = None,
+    tokens: arg.TokensLimit = None,
+    ratio: arg.RatioLimit = None,
+    seed: arg.Seed = 0,
+    as_json: arg.Json = False,
+    quiet: arg.Quiet = False,
 ) -> None:
     """Compute-equivalent gain: how much more compute the other recipe needs for the same loss."""
     from bayescale.budgets.target import compute_gain, read_compute_gain
     from bayescale.fitting.store import open_fit
 
-    options = split_options(cost, given, params, tokens, ratio)
+    options = arg.split_options(cost, given, params, tokens, ratio)
     with working("comparing the frontiers", quiet or as_json):
-        budgets = numbers("--compute", compute)
+        budgets = arg.numbers("--compute", compute)
         result = compute_gain(open_fit(fit), open_fit(other), budgets, seed=seed, **options)
     print_answer(read_compute_gain(result), as_json, quiet)
 
 
 def approaches(
-    fit: FitFile,
+    fit: arg.FitFile,
     compute: Annotated[str, typer.Option("--compute", "-C", help="Budget in FLOP at which N* is compared.")],
-    seed: Seed = 0,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    seed: arg.Seed = 0,
+    as_json: arg.Json = False,
+    quiet: arg.Quiet = False,
 ) -> None:
     """N*(C) by the envelope, by isoFLOP parabolas and by the law, side by side."""
     from bayescale.budgets.approaches import approaches as compare  # 'approaches' is this command
@@ -137,12 +115,12 @@ def approaches(
     from bayescale.fitting.store import open_fit
 
     with working("resampling the runs", quiet or as_json):
-        result = compare(open_fit(fit), number("--compute", compute), seed=seed)
+        result = compare(open_fit(fit), arg.number("--compute", compute), seed=seed)
     print_answer(read(result), as_json, quiet)
 
 
 def next_(
-    fit: FitFile,
+    fit: arg.FitFile,
     budget: Annotated[str, typer.Option("--budget", "-B", help="What the new runs may cost together.")],
     target: Annotated[str, typer.Option("--target", "-t", help="loss, params (N*) or regret.")] = "loss",
     params: Annotated[str | None, typer.Option("--params", "-N", help="With the target loss: its parameters.")] = None,
@@ -150,30 +128,30 @@ def next_(
     compute: Annotated[str | None, typer.Option("--compute", "-C", help="With params, regret: the budget.")] = None,
     runs: Annotated[int, typer.Option("--runs", "-n", help="How many runs at most.")] = 1,
     candidates: Annotated[str | None, typer.Option(help="CSV of runs that could be made: params,tokens.")] = None,
-    cost: CostFormula = None,
-    given: Given = None,
+    cost: arg.CostFormula = None,
+    given: arg.Given = None,
     law_only: Annotated[bool, typer.Option("--law-only", help="Plan as if the law were exactly right.")] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Save the plan here (CSV).")] = None,
-    seed: Seed = 0,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    seed: arg.Seed = 0,
+    as_json: arg.Json = False,
+    quiet: arg.Quiet = False,
 ) -> None:
     """Which affordable runs tell most about a target: the next one, or a plan."""
     from bayescale.budgets.design import next_run, read
     from bayescale.fitting.store import open_fit
 
-    check_output(output, "plan.csv", fit)
+    arg.check_output(output, "plan.csv", fit)
     aim = {"params": params, "tokens": tokens, "compute": compute}
-    numbers = {name: number(f"--{name}", value) for name, value in aim.items()}
+    numbers = {name: arg.number(f"--{name}", value) for name, value in aim.items()}
     with working("weighing candidate runs", quiet or as_json):
         result = next_run(
             open_fit(fit),
-            number("--budget", budget),
+            arg.number("--budget", budget),
             target=target,
-            candidates=columns_of("--candidates", candidates),
+            candidates=arg.columns_of("--candidates", candidates),
             most=runs,
             cost=cost,
-            given=values_given(given),
+            given=arg.values_given(given),
             drift=not law_only,
             seed=seed,
             **numbers,
@@ -182,20 +160,20 @@ def next_(
 
 
 def plan(
-    law: LawName = None,
+    law: arg.LawName = None,
     quantity: Annotated[str, typer.Option(help="Parameter or derived quantity of the law.")] = "alpha",
     sd: Annotated[float, typer.Option(help="The posterior sd of it that is wanted.")] = 0.01,
     params: Annotated[str, typer.Option("--params", "-N", help="Sizes of the runs, LOW..HIGH.")] = "50M..2B",
     tokens: Annotated[str, typer.Option("--tokens", "-D", help="Tokens of the runs, LOW..HIGH.")] = "1B..100B",
     noise: Annotated[float, typer.Option(help="sd of a run's log loss about the law.")] = 0.005,
-    seed: Seed = 0,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    seed: arg.Seed = 0,
+    as_json: arg.Json = False,
+    quiet: arg.Quiet = False,
 ) -> None:
     """Before any run: how many are needed until a quantity of a law is known well enough."""
     from bayescale.budgets.planning import plan_runs, read
 
-    ranges = {"params": limit("--params", params), "tokens": limit("--tokens", tokens)}
+    ranges = {"params": arg.limit("--params", params), "tokens": arg.limit("--tokens", tokens)}
     with working("simulating studies", quiet or as_json):
         table = plan_runs(law, quantity=quantity, sd=sd, noise=noise, seed=seed, **ranges)
     print_answer(read(table), as_json, quiet)

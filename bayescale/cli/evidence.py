@@ -6,24 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bayescale.cli.arguments import (
-    Columns,
-    Horizon,
-    Json,
-    Noise,
-    Quiet,
-    Runs,
-    Scheduler,
-    Seed,
-    TableFile,
-    Units,
-    Workers,
-    check_output,
-    executor_given,
-    laws_given,
-    numbers,
-    runs_given,
-)
+from bayescale.cli import arguments as arg
 from bayescale.display.terminal import print_answer, print_json, print_readings, progress_bar, working
 from bayescale.errors import InputError
 from bayescale.laws.law import DEFAULT_LAW
@@ -35,34 +18,34 @@ if TYPE_CHECKING:
 
 
 def backtest(
-    runs: Runs,
+    runs: arg.Runs,
     law: Annotated[
         list[str] | None, typer.Option("--law", "-l", help="Name or path of a law; may be repeated.")
     ] = None,
-    horizon: Horizon = 1.5,
+    horizon: arg.Horizon = 1.5,
     resume: Annotated[Path | None, typer.Option(help="Folder of finished parts: a killed backtest goes on.")] = None,
-    output: TableFile = None,
+    output: arg.TableFile = None,
     figure: Annotated[Path | None, typer.Option(help="Draw the backtest here (PNG).")] = None,
-    workers: Workers = None,
-    scheduler: Scheduler = None,
-    column: Columns = None,
-    unit: Units = None,
-    seed: Seed = 0,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    workers: arg.Workers = None,
+    scheduler: arg.Scheduler = None,
+    column: arg.Columns = None,
+    unit: arg.Units = None,
+    seed: arg.Seed = 0,
+    as_json: arg.Json = False,
+    quiet: arg.Quiet = False,
 ) -> None:
     """Forecast your larger runs from your smaller ones, and see how often the bands hold."""
     from bayescale.laws.law import load_law
 
-    check_output(output, "backtest.csv", *runs)
-    check_output(figure, "backtest.png", *runs)
-    data = runs_given(runs, column, unit, [load_law(name) for name in law or [DEFAULT_LAW]])
+    arg.check_output(output, "backtest.csv", *runs)
+    arg.check_output(figure, "backtest.png", *runs)
+    data = arg.runs_given(runs, column, unit, [load_law(name) for name in law or [DEFAULT_LAW]])
     from bayescale.evidence.backtest import backtest as run_backtest
     from bayescale.evidence.backtest import read
     from bayescale.jobs.executors import open_executor
 
     with (
-        open_executor(executor_given(workers, scheduler)) as executor,
+        open_executor(arg.executor_given(workers, scheduler)) as executor,
         progress_bar("forecasting the larger runs from the smaller", quiet or as_json) as step,
     ):
         options = {"horizon": horizon, "seed": seed, "folder": resume}
@@ -85,31 +68,31 @@ def calibrate(
     ] = None,
     simulations: Annotated[int, typer.Option(help="Simulated sets of runs.")] = 300,
     draws: Annotated[int, typer.Option(help="Kept draws of each of 4 chains.")] = 1000,
-    noise: Noise = None,
+    noise: arg.Noise = None,
     once: Annotated[
         bool, typer.Option("--once", help="Try no slower sampler settings: quicker for hard laws.")
     ] = False,
     resume: Annotated[Path | None, typer.Option(help="Folder of finished simulations: a killed run goes on.")] = None,
-    output: TableFile = None,
+    output: arg.TableFile = None,
     figure: Annotated[Path | None, typer.Option(help="Draw the ranks here (PNG).")] = None,
-    workers: Workers = None,
-    scheduler: Scheduler = None,
-    column: Columns = None,
-    unit: Units = None,
-    seed: Seed = 0,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    workers: arg.Workers = None,
+    scheduler: arg.Scheduler = None,
+    column: arg.Columns = None,
+    unit: arg.Units = None,
+    seed: arg.Seed = 0,
+    as_json: arg.Json = False,
+    quiet: arg.Quiet = False,
 ) -> None:
     """Is the machinery right? Fit simulated runs, rank what they were simulated from (simulation-based calibration)."""
     if design is not None and posterior is not None:
         raise InputError("--posterior takes the sizes of its runs: give it or --design")
-    check_output(output, "ranks.csv", design, posterior)
-    check_output(figure, "ranks.png", design, posterior)
+    arg.check_output(output, "ranks.csv", design, posterior)
+    arg.check_output(figure, "ranks.png", design, posterior)
     from bayescale.laws.law import load_law
 
     chosen = load_law(law)
     given = {
-        name: runs_given([source], column, unit, chosen)
+        name: arg.runs_given([source], column, unit, chosen)
         for name, source in (("design", design), ("posterior", posterior))
         if source is not None
     }
@@ -118,7 +101,7 @@ def calibrate(
     from bayescale.jobs.executors import open_executor
 
     with (
-        open_executor(executor_given(workers, scheduler)) as executor,
+        open_executor(arg.executor_given(workers, scheduler)) as executor,
         progress_bar("fitting simulated runs", quiet or as_json) as step,
     ):
         options = {"noise": noise, "simulations": simulations, "draws": draws, "once": once}
@@ -133,7 +116,7 @@ def calibrate(
 
 
 def compare(
-    runs: Runs,
+    runs: arg.Runs,
     laws: Annotated[
         str, typer.Option("--laws", "-l", help="Names or paths of laws, separated by commas.")
     ] = "coupled,chinchilla,kaplan",
@@ -150,25 +133,25 @@ def compare(
     compute: Annotated[
         list[str] | None, typer.Option("--compute", "-C", help="Averaged split of this budget in FLOP.")
     ] = None,
-    horizon: Horizon = 1.5,
+    horizon: arg.Horizon = 1.5,
     resume: Annotated[Path | None, typer.Option(help="Folder of finished forecasts: a killed run goes on.")] = None,
-    output: TableFile = None,
-    workers: Workers = None,
-    scheduler: Scheduler = None,
-    column: Columns = None,
-    unit: Units = None,
-    seed: Seed = 0,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    output: arg.TableFile = None,
+    workers: arg.Workers = None,
+    scheduler: arg.Scheduler = None,
+    column: arg.Columns = None,
+    unit: arg.Units = None,
+    seed: arg.Seed = 0,
+    as_json: arg.Json = False,
+    quiet: arg.Quiet = False,
 ) -> None:
     """Which law? Left-out runs, larger runs forecast from smaller ones, weights, and an averaged forecast."""
-    check_output(output, "compare.csv", *runs)
+    arg.check_output(output, "compare.csv", *runs)
     if bool(params) != bool(tokens):
         raise InputError("--params and --tokens go together: one of each for every planned run")
-    sizes = [numbers("--params", params), numbers("--tokens", tokens)]
-    budgets = numbers("--compute", compute)
-    chosen = laws_given(laws)
-    data = runs_given(runs, column, unit, chosen)
+    sizes = [arg.numbers("--params", params), arg.numbers("--tokens", tokens)]
+    budgets = arg.numbers("--compute", compute)
+    chosen = arg.laws_given(laws)
+    data = arg.runs_given(runs, column, unit, chosen)
     from bayescale.evidence.compare import compare as compare_fits  # 'compare' is this command
     from bayescale.evidence.compare import fit_laws
     from bayescale.evidence.nested import nested_questions
@@ -183,7 +166,7 @@ def compare(
 
     forward = forward or bool(params) or bool(budgets)  # an averaged forecast rests on how the laws forecast
     options = {"forward": forward, "horizon": horizon, "groups": groups, "seed": seed, "folder": resume}
-    with open_executor(executor_given(workers, scheduler)) as executor:
+    with open_executor(arg.executor_given(workers, scheduler)) as executor:
         with progress_bar("fitting the laws", quiet or as_json) as step:
             fits = fit_laws(data, chosen, seed=seed, executor=executor, progress=step)
         with progress_bar("comparing them", quiet or as_json) as step:

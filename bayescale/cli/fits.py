@@ -6,20 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bayescale.cli.arguments import (
-    Columns,
-    FitFile,
-    Json,
-    LawName,
-    Noise,
-    Quiet,
-    Runs,
-    Seed,
-    Units,
-    check_output,
-    number,
-    runs_given,
-)
+from bayescale.cli import arguments as arg
 from bayescale.display.terminal import print_answer, print_fit, print_json, print_table, print_warnings, say, working
 from bayescale.errors import InputError
 from bayescale.field import number_text
@@ -30,17 +17,17 @@ if TYPE_CHECKING:
 
 
 def fit(
-    runs: Runs,
-    law: LawName = None,
+    runs: arg.Runs,
+    law: arg.LawName = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Save the fit here (NetCDF).")] = None,
-    noise: Noise = None,
+    noise: arg.Noise = None,
     draws: Annotated[int, typer.Option(help="Draws of each chain; chains go on where so few are not enough.")] = 1000,
     chains: Annotated[int, typer.Option(help="Chains.")] = 4,
     below: Annotated[
         str | None, typer.Option(help="Fit only the runs below this compute (or other size of the law), e.g. 1e22.")
     ] = None,
-    column: Columns = None,
-    unit: Units = None,
+    column: arg.Columns = None,
+    unit: arg.Units = None,
     quick: Annotated[
         bool | None,
         typer.Option(
@@ -49,21 +36,21 @@ def fit(
         ),
     ] = None,
     allow_unconverged: Annotated[bool, typer.Option(help="Keep a fit that did not converge, marked as such.")] = False,
-    seed: Seed = 0,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    seed: arg.Seed = 0,
+    as_json: arg.Json = False,
+    quiet: arg.Quiet = False,
 ) -> None:
     """Sample the posterior of a law given runs."""
     from bayescale.laws.law import NO_SIZE, load_law, size_column
 
     chosen = load_law(DEFAULT_LAW if law is None else law)
-    data = runs_given(runs, column, unit, chosen)
-    most = number("--below", below)
+    data = arg.runs_given(runs, column, unit, chosen)
+    most = arg.number("--below", below)
     if most is not None:
         if (size := size_column(chosen)) is None:
             raise InputError(f"--below {most:g}: {NO_SIZE}")
         data = _below(data, size, most)
-    check_output(output, "fit.nc", *runs, law)
+    arg.check_output(output, "fit.nc", *runs, law)
     _say_how_long(data.sizes["run"], quick, quiet or as_json)
     with working("compiling and sampling", quiet or as_json):
         from bayescale.fitting.diagnostics import fit_summary
@@ -103,7 +90,7 @@ def _below(runs: "xr.Dataset", size: str, most: float) -> "xr.Dataset":
     return kept
 
 
-def show(fit: FitFile, as_json: Json = False, quiet: Quiet = False) -> None:
+def show(fit: arg.FitFile, as_json: arg.Json = False, quiet: arg.Quiet = False) -> None:
     """What is in a fit: runs, law (shipped, changed or your own), priors, convergence, notes, versions."""
     from bayescale.display.contents import contents_tables, fit_contents
     from bayescale.fitting.store import open_fit
@@ -122,15 +109,15 @@ def show(fit: FitFile, as_json: Json = False, quiet: Quiet = False) -> None:
 
 
 def reproduce(
-    fit: FitFile,
-    runs: Runs,
+    fit: arg.FitFile,
+    runs: arg.Runs,
     below: Annotated[
         str | None, typer.Option("--below", help="Only the runs below this compute; default: as the fit was made.")
     ] = None,
-    column: Columns = None,
-    unit: Units = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    column: arg.Columns = None,
+    unit: arg.Units = None,
+    as_json: arg.Json = False,
+    quiet: arg.Quiet = False,
 ) -> None:
     """Make a fit again from its runs: same bits, same within Monte Carlo error (status 0), or not (status 1)."""
     from bayescale.fitting.reproduce import REPRODUCED, read
@@ -139,9 +126,9 @@ def reproduce(
     from bayescale.study import law_of
 
     opened = open_fit(fit)
-    data = runs_given(runs, column, unit, law_of(opened))
+    data = arg.runs_given(runs, column, unit, law_of(opened))
     with working("fitting again", quiet or as_json):
-        result = fit_again(opened, data, below=number("--below", below))
+        result = fit_again(opened, data, below=arg.number("--below", below))
     print_answer(read(result), as_json, quiet)
     if result.attrs["verdict"] not in REPRODUCED:
         raise typer.Exit(1)

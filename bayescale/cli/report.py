@@ -5,33 +5,20 @@ from typing import Annotated
 
 import typer
 
-from bayescale.cli.arguments import (
-    FitFile,
-    Json,
-    PlannedAt,
-    PlannedParams,
-    PlannedTokens,
-    Quiet,
-    Seed,
-    check_output,
-    laws_given,
-    named_numbers,
-    number,
-    numbers,
-)
+from bayescale.cli import arguments as arg
 from bayescale.display.table import table_of
 from bayescale.display.terminal import print_json, print_table, print_warnings, progress_bar, say, working
 
 
 def report(
-    fit: FitFile,
+    fit: arg.FitFile,
     output: Annotated[Path, typer.Option("--output", "-o", help="The page, one HTML file.")] = Path("report.html"),
     compute: Annotated[
         list[str] | None, typer.Option("--compute", "-C", help="Budget to answer for, in FLOP; may be repeated.")
     ] = None,
-    params: PlannedParams = None,
-    tokens: PlannedTokens = None,
-    at: PlannedAt = None,
+    params: arg.PlannedParams = None,
+    tokens: arg.PlannedTokens = None,
+    at: arg.PlannedAt = None,
     target: Annotated[
         str | None, typer.Option(help="Also tell P(loss <= TARGET), in the unit of the runs' losses.")
     ] = None,
@@ -43,9 +30,9 @@ def report(
     ] = None,
     horizon: Annotated[float, typer.Option(help="Longest forecast of the backtest, in decades of compute.")] = 1.5,
     resume: Annotated[Path | None, typer.Option(help="Folder of finished parts of the backtest.")] = None,
-    seed: Seed = 0,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    seed: arg.Seed = 0,
+    as_json: arg.Json = False,
+    quiet: arg.Quiet = False,
 ) -> None:
     """One HTML page of a fit, for whoever decides: no network, one file, with a part that answers for other sizes."""
     from bayescale.display.report import report as make_report  # 'report' is this command
@@ -53,7 +40,7 @@ def report(
     from bayescale.fitting.store import open_fit
     from bayescale.study import Study
 
-    check_output(output, "report.html", fit)
+    arg.check_output(output, "report.html", fit)
     opened = open_fit(fit)
     study = Study.opened(opened)
     runs, law = study.runs, study.law
@@ -67,18 +54,18 @@ def report(
         from bayescale.evidence.compare import compare as compare_fits
         from bayescale.evidence.compare import fit_laws
 
-        others = [other for other in laws_given(compare) if other.name != law.name]
+        others = [other for other in arg.laws_given(compare) if other.name != law.name]
         with progress_bar("fitting the laws", quiet or as_json) as step:
             fits = fit_laws(runs, [law, *others], seed=seed, progress=step)
         with working("comparing them", quiet or as_json):
             compared = compare_fits(fits, forward=backtest, horizon=horizon, seed=seed, folder=resume)
     sizes = {"params": params, "tokens": tokens, "compute": compute}
-    given = {name: numbers(f"--{name}", some) for name, some in sizes.items() if some}
+    given = {name: arg.numbers(f"--{name}", some) for name, some in sizes.items() if some}
     with working("drawing the page", quiet or as_json):
         page = make_report(
             opened,
-            at=named_numbers("--at", at),
-            target=number("--target", target),
+            at=arg.named_numbers("--at", at),
+            target=arg.number("--target", target),
             tested=tested,
             compared=compared,
             seed=seed,
@@ -93,9 +80,9 @@ def report(
 
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path("demo"),
-    seed: Seed = 0,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    seed: arg.Seed = 0,
+    as_json: arg.Json = False,
+    quiet: arg.Quiet = False,
 ) -> None:
     """The whole job on the embedded runs: fit those below 1e22 FLOP, forecast the larger, compare with measured."""
     from bayescale.cli.demo import run_demo

@@ -175,7 +175,7 @@ def print_card(law: Any) -> None:
         values = ", ".join(f"{key} = {number_text(value, 6)}" for key, value in preset.values.items())
         say(f"Published {name}: {values} ({preset.source})")
     for trap in law.traps:
-        say(f"Mind: {trap}")
+        say(f"Trap: {trap}")
 
 
 def print_published(law: Any, at: Mapping[str, float], values: Mapping[str, float]) -> None:

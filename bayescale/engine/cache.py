@@ -25,7 +25,7 @@ except ImportError:  # no POSIX: two processes may compile the same kernel, and 
     fcntl = None  # type: ignore[assignment]
 
 WAIT_SECONDS = 4.0  # for another process that compiles the same kernel; then it is compiled here, too
-POLL_SECONDS = 0.02
+LOCK_POLL_SECONDS = 0.02
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -121,7 +121,7 @@ def _locked(path: Path, end: float, shared: bool = False) -> Iterator[bool]:
                 held = True
             except BlockingIOError:
                 held = False if time.monotonic() > end else None
-                time.sleep(POLL_SECONDS)
+                time.sleep(LOCK_POLL_SECONDS)
             except OSError:  # a file system without locks
                 held = True
         yield held

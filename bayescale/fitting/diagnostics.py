@@ -34,7 +34,7 @@ DIVERGENCES_CLEAN = 0.0005  # share of draws (2 of 4 x 1000) above which a slowe
 DIVERGENCES_MAX = 0.005  # share of draws (20 of 4 x 1000) above which the fit has failed
 # share of a prior's mass inside the posterior's 90 % band above which the parameter rests on its prior (0.9: wholly)
 PRIOR_SHARE_MAX = 0.6
-PRIOR_SHARE_MAX_COLLINEAR = 0.3
+COLLINEAR_PRIOR_SHARE_MAX = 0.3
 
 
 def r_hat_limit(chains: int, draws: int, quantities: int = 1) -> float:
@@ -133,7 +133,7 @@ def check_identification(
         low, high = np.quantile(posterior[name], [0.05, 0.95])
         shares[name] = float(np.mean((prior[name] > low) & (prior[name] < high)))
     collinear = {"N", "D"} <= set(law.inputs) and move_together(runs)
-    limit = PRIOR_SHARE_MAX_COLLINEAR if collinear else PRIOR_SHARE_MAX
+    limit = COLLINEAR_PRIOR_SHARE_MAX if collinear else PRIOR_SHARE_MAX
     return {
         "prior_share": shares,
         "not_identified": sorted(name for name, share in shares.items() if share > limit),

@@ -21,12 +21,12 @@ import xarray as xr
 
 from bayescale.errors import BayescaleError
 
-MAX_BYTES = 600_000_000  # of a file, and so of its data
-MAX_OBJECTS = 3000  # groups and variables
-MAX_REFERENCES = 3 * MAX_OBJECTS  # of dimensions to variables
-MAX_ATTRIBUTES = 100  # of one object, and names of them in a file
-MAX_ITEMS = 1000  # numbers of one attribute
-MAX_TEXT_BYTES = 20_000_000  # of all attributes
+BYTES_MAX = 600_000_000  # of a file, and so of its data
+OBJECTS_MAX = 3000  # groups and variables
+REFERENCES_MAX = 3 * OBJECTS_MAX  # of dimensions to variables
+ATTRIBUTES_MAX = 100  # of one object, and names of them in a file
+ITEMS_MAX = 1000  # numbers of one attribute
+TEXT_BYTES_MAX = 20_000_000  # of all attributes
 DIMENSIONS = "REFERENCE_LIST"  # an attribute of a dimension: the variables that have it
 OF_NETCDF = {DIMENSIONS, "DIMENSION_LIST", "CLASS", "NAME", "_Netcdf4Dimid", "_Netcdf4Coordinates", "_NCProperties"}
 UNPACKING = {"scale_factor", "add_offset", "missing_value", "_Unsigned", "_Encoding"}
@@ -101,8 +101,8 @@ def read_tree(path: "str | os.PathLike[str]") -> xr.DataTree:
     """
     import h5py
 
-    if os.path.getsize(path) > MAX_BYTES:
-        raise NetcdfError(f"larger than {MAX_BYTES // 1_000_000} MB: {NOT_OURS}")
+    if os.path.getsize(path) > BYTES_MAX:
+        raise NetcdfError(f"larger than {BYTES_MAX // 1_000_000} MB: {NOT_OURS}")
     with open(path, "rb") as raw:
         head = raw.read(16)
         sizes = head[13:15] if head[8:9] < b"\x02" else head[9:11]
@@ -147,16 +147,16 @@ def _directory(file: Any) -> list[Any]:
     groups = [file, *(child for child in _children(file) if isinstance(child, h5py.Group))]
     if any(isinstance(child, h5py.Group) for group in groups[1:] for child in _children(group)):
         raise NetcdfError("damaged: groups within its groups")
-    if sum(map(len, groups)) > MAX_OBJECTS:
-        raise NetcdfError(f"more than {MAX_OBJECTS} groups and variables: {NOT_OURS}")
+    if sum(map(len, groups)) > OBJECTS_MAX:
+        raise NetcdfError(f"more than {OBJECTS_MAX} groups and variables: {NOT_OURS}")
     return groups
 
 
 def _children(group: Any) -> list[Any]:
     import h5py
 
-    if len(group) > MAX_OBJECTS:
-        raise NetcdfError(f"more than {MAX_OBJECTS} groups and variables: {NOT_OURS}")
+    if len(group) > OBJECTS_MAX:
+        raise NetcdfError(f"more than {OBJECTS_MAX} groups and variables: {NOT_OURS}")
     if not all(isinstance(group.get(name, getlink=True), h5py.HardLink) for name in group):
         raise NetcdfError(ELSEWHERE)
     return [group[name] for name in group]
@@ -177,11 +177,11 @@ def _check_sizes(groups: list[Any], source: _Source) -> None:
         raise NetcdfError(f"its data would be larger than the file that they are in: {NOT_OURS}")
     attributes = [one for place in (*groups, *variables) for one in _attribute_sizes(place)]
     names = {name for name, size in attributes if size is None}
-    if len(names) > MAX_ATTRIBUTES:
-        raise NetcdfError(f"attributes of more than {MAX_ATTRIBUTES} names: {NOT_OURS}")
+    if len(names) > ATTRIBUTES_MAX:
+        raise NetcdfError(f"attributes of more than {ATTRIBUTES_MAX} names: {NOT_OURS}")
     claims = {name: _claim(name, source) for name in names}
-    if sum(claims[name] if size is None else size for name, size in attributes) > MAX_TEXT_BYTES:
-        raise NetcdfError(f"its attributes come to more than {MAX_TEXT_BYTES // 1_000_000} MB: {NOT_OURS}")
+    if sum(claims[name] if size is None else size for name, size in attributes) > TEXT_BYTES_MAX:
+        raise NetcdfError(f"its attributes come to more than {TEXT_BYTES_MAX // 1_000_000} MB: {NOT_OURS}")
 
 
 def _size(variable: Any, source: _Source) -> int:
@@ -217,8 +217,8 @@ def _attribute_sizes(place: Any) -> Iterator[tuple[str, int | None]]:
     """Attributes with their bytes; None for a text that stands elsewhere in the file."""
     import h5py
 
-    if len(place.attrs) > MAX_ATTRIBUTES:
-        raise NetcdfError(f"more than {MAX_ATTRIBUTES} attributes at one place: {NOT_OURS}")
+    if len(place.attrs) > ATTRIBUTES_MAX:
+        raise NetcdfError(f"more than {ATTRIBUTES_MAX} attributes at one place: {NOT_OURS}")
     for name in sorted(set(place.attrs) - OF_NETCDF):
         about = place.attrs.get_id(name)
         kind, count = about.get_type(), math.prod(about.shape or ())
@@ -227,7 +227,7 @@ def _attribute_sizes(place: Any) -> Iterator[tuple[str, int | None]]:
             raise NetcdfError(f"{place.name[:60]!r} is packed ({name}); a fit is saved as it is")
         if not text and kind.get_class() not in (h5py.h5t.INTEGER, h5py.h5t.FLOAT):
             raise NetcdfError(f"the attribute {name[:60]!r} holds neither numbers nor text: {NOT_OURS}")
-        if count > MAX_ITEMS:
+        if count > ITEMS_MAX:
             raise NetcdfError(f"the attribute {name[:60]!r} is larger than a fit saved by bayescale has any")
         yield name, None if text and kind.is_variable_str() else count * kind.get_size()
 
@@ -259,7 +259,7 @@ def _count(content: Any, start: int) -> int:
     if version == 2 and kind == 2:  # none at all
         return 0
     dims = struct.unpack_from(f"<{min(rank, 8)}Q", content, start + (8 if version == 1 else 4))
-    return min(math.prod(dims), MAX_ITEMS)
+    return min(math.prod(dims), ITEMS_MAX)
 
 
 # ---- what it says ---------------------------------------------------------------------------------------------------
@@ -269,7 +269,7 @@ def _dims(groups: list[Any]) -> dict[tuple[int, int], str]:
     """{(address of a variable, axis): dimension}: each dimension has a list of the variables that have it."""
     import h5py
 
-    dims, left = {}, MAX_REFERENCES
+    dims, left = {}, REFERENCES_MAX
     for variable in (variable for group in groups for variable in _variables(group, bare=True)):
         if DIMENSIONS in variable.attrs:
             about = variable.attrs.get_id(DIMENSIONS)

@@ -244,7 +244,7 @@ def _estimates(tree: xr.DataTree, names: list[str]) -> tuple[np.ndarray, np.ndar
 def _statement(result: xr.Dataset) -> str:
     verdict, about = result.attrs["verdict"], result.attrs
     why = f" What has changed: {'; '.join(about['versions_differ'])}." if about["versions_differ"] else ""
-    why += "".join(f" Mind: {text}." for text in about["law_differs"])
+    why += "".join(f" Warning: {text}." for text in about["law_differs"])
     if verdict == "other_runs":
         return f"Other runs: {'; '.join(about['runs_differ'])}. Nothing was fitted.{why}"
     if verdict == "same_bits":

@@ -3,141 +3,133 @@
 import json
 import math
 import numbers
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from bayescale.errors import FormulaError, LawError
-from bayescale.field import TRAINING
-from bayescale.fitting.diagnostics import trust_warnings
 from bayescale.fitting.tree import FORMAT
 from bayescale.laws.law import Law, column, positive_columns, size_column
 from bayescale.laws.priors import to_real
 from bayescale.laws.scatter import NOISES
 from bayescale.runs.compute import objection_to as objection_to_definition
-from bayescale.runs.loss_unit import NATS, UNITS
+from bayescale.runs.loss_unit import UNITS
 from bayescale.study import RUNS_MIN, law_of
 
-MAX_TEXT = 4000  # characters of one text of the diagnostics and notes
-MAX_NAME = 300
-AGAIN = "make the fit again (bayescale fit)"
+TEXT_CHARACTERS_MAX = 4000  # of one text of the diagnostics and notes
+NAME_CHARACTERS_MAX = 300
+
+
+# ---- what a fit says of itself: every attribute with its shape, as _fits reads it -----------------------------------
+
+
+def _name(value: Any) -> bool:
+    return isinstance(value, str) and value.isprintable() and len(value) <= NAME_CHARACTERS_MAX
+
+
+def _number(value: Any) -> bool:
+    return (isinstance(value, numbers.Real) and not isinstance(value, bool) and abs(value) < 1e300) or value != value
+
+
+def _table(shape: Any) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, dict) and all(_name(key) and _fits(one, shape) for key, one in value.items())
+
+
+NEEDED = {
+    **dict.fromkeys(("law", "source"), _name),
+    **dict.fromkeys(("law_text", "notes", "diagnostics"), str),
+    "noise": tuple(NOISES),
+    "seed": lambda value: isinstance(value, numbers.Integral) and value >= 0,
+}
+OPTIONAL = {
+    **dict.fromkeys(("machine", "data_hash", "compute_unit", "compute_doubt"), _name),
+    **dict.fromkeys(("versions", "settings", "read"), str),
+    "compute": lambda value: _name(value) and not objection_to_definition(value),
+    "compute_unit_seen": lambda value: _number(value) and value == 1,
+    "loss_unit": tuple(UNITS),
+    "rows": ("line", "row"),
+    "below": lambda value: isinstance(value, numbers.Real) and 0 < value < math.inf,
+}
+IN_JSON = {
+    **dict.fromkeys(("versions", "settings"), _table((bool, _number, _name))),
+    "read": _table(_name),
+    "notes": [{"code": str, "severity": str, "text": str}],
+}
+REPORT = {
+    **dict.fromkeys(("converged", "clean", "collinear"), bool),
+    **dict.fromkeys(("r_hat_max", "ess_min", "divergences"), _number),
+    **dict.fromkeys(("r_hat", "ess_bulk", "prior_share"), _table(_number)),
+    "why": str,
+    "not_identified": [str],
+}
+REPORT_OPTIONAL = {
+    **dict.fromkeys(("scatter", "ess_tail_min", "e_bfmi", "r_hat_limit", "ess_limit"), (None, _number)),
+    **dict.fromkeys(("draws_asked", "draws_made", "pareto_k"), (None, _number)),
+    **dict.fromkeys(("method", "not_quick", "quick_because", "remedy", "line"), str),
+    "noted": [{"code": str, "text": str}],
+}
+
+
+def _fits(value: Any, shape: Any) -> bool:
+    """Whether a value is of a shape: one of a tuple, a list of one shape, named parts, a type, a test, a constant."""
+    if isinstance(shape, tuple):
+        return any(_fits(value, one) for one in shape)
+    if isinstance(shape, list):
+        return isinstance(value, list) and all(_fits(one, shape[0]) for one in value)
+    if isinstance(shape, dict):
+        return isinstance(value, dict) and all(_fits(value[name], one) for name, one in shape.items())
+    if isinstance(shape, type):
+        return isinstance(value, shape)
+    return shape(value) if callable(shape) else type(value) is type(shape) and value == shape
+
+
+def _misfit(values: Mapping[str, Any], needed: Mapping[str, Any], optional: Mapping[str, Any]) -> str | None:
+    shapes = dict(needed) | {name: shape for name, shape in optional.items() if name in values}
+    return next((name for name, shape in shapes.items() if not _fits(values[name], shape)), None)
+
+
+# ---- is it a fit ----------------------------------------------------------------------------------------------------
 
 
 def damage_of(tree: xr.DataTree) -> str:
     """Why a tree is not a fit that can be asked, or an empty text."""
     saved_in = tree.attrs.get("bayescale_format")
-    if isinstance(saved_in, numbers.Integral) and saved_in > FORMAT:  # first, for who knows what a later format holds
-        return f"saved in format {saved_in}, this bayescale reads up to {FORMAT}; upgrade bayescale"
-    if "law_text" not in tree.attrs or "posterior" not in tree.children:
+    later = isinstance(saved_in, numbers.Integral) and saved_in > FORMAT  # who knows what that holds
+    if not later and ("law_text" not in tree.attrs or "posterior" not in tree.children):
         return "NetCDF, but not a fit saved by bayescale (no law or no posterior in it)"
-    if not isinstance(saved_in, numbers.Integral):
-        return f"saved in format {str(saved_in)[:20]!s}, this bayescale reads up to {FORMAT}; upgrade bayescale"
+    if later or not isinstance(saved_in, numbers.Integral):
+        return f"saved in format {str(saved_in)[:20]}, this bayescale reads up to {FORMAT}; upgrade bayescale"
     try:
-        damage = _damage(tree)
+        damage = _attributes_damage(tree.attrs) or _groups_damage(tree)
     except (LawError, FormulaError) as error:
         damage = str(error)
     except KeyError as error:
         damage = f"{error.args[0]} is missing from it"
     except (TypeError, ValueError, AttributeError, RecursionError):
         damage = "its diagnostics cannot be read"
-    return f"damaged: {damage}; {AGAIN}" if damage else ""
+    return f"damaged: {damage}; make the fit again (bayescale fit)" if damage else ""
 
 
-def _damage(tree: xr.DataTree) -> str:
-    missing = sorted({"law", "noise", "source", "seed", "notes", "diagnostics"} - set(tree.attrs))
-    if missing:
+def _attributes_damage(attrs: Mapping[str, Any]) -> str:
+    if missing := sorted(set(NEEDED) - set(attrs)):
         return f"no {missing} among its attributes"
-    for name in ("law", "law_text", "noise", "source", "notes", "diagnostics"):
-        if not isinstance(tree.attrs[name], str):
-            return f"its attribute '{name}' is not text"
-    for name in ("law", "source"):
-        if not tree.attrs[name].isprintable() or len(tree.attrs[name]) > MAX_NAME:
-            return f"its attribute '{name}' is not a name"
-    if tree.attrs["noise"] not in NOISES:
-        return f"unknown noise '{tree.attrs['noise'][:40]}'"
-    if not isinstance(tree.attrs["seed"], numbers.Integral) or tree.attrs["seed"] < 0:
-        return "its seed is not a whole number of at least 0"
-    if beside := _optional_damage(tree.attrs):
-        return beside
-    if texts := _texts_damage(json.loads(tree.attrs["diagnostics"]), json.loads(tree.attrs["notes"])):
-        return texts
-    law = law_of(tree)
-    if law.observed.scale not in NOISES[tree.attrs["noise"]].observed:
-        return f"its noise '{tree.attrs['noise']}' does not go with what its law explains"
-    if tree.to_dataset(inherit=False).variables:
-        return "variables outside its groups"
-    return _posterior_damage(law, tree) or _data_damage(law, tree)
-
-
-def _optional_damage(attrs: Mapping[str, Any]) -> str:
-    """What a fit may say of itself besides: where and from what it was made."""
-    for name in ("versions", "settings"):
-        found = json.loads(attrs.get(name, "{}"))
-        short = isinstance(found, dict) and all(
-            isinstance(value, bool) or _is_number(value) or (isinstance(value, str) and len(value) <= MAX_NAME)
-            for value in found.values()
-        )
-        if not short or not all(text.isprintable() for text in _all_texts(found)):
-            return f"its {name} cannot be read"
-    if objection := objection_to_definition(str(attrs.get("compute", TRAINING))[: MAX_NAME + 1]):
-        return f"its attribute 'compute' counts no compute: {objection}"
-    if attrs.get("loss_unit", NATS) not in UNITS:
-        return "its attribute 'loss_unit' is no unit of a loss"
-    if attrs.get("compute_unit_seen", 1) != 1:
-        return "its attribute 'compute_unit_seen' is not 1"
-    for name in ("machine", "data_hash", "compute", "compute_unit", "compute_doubt"):
-        text = attrs.get(name, "")
-        if not (isinstance(text, str) and text.isprintable() and len(text) <= MAX_NAME):
-            return f"its attribute '{name}' is not a name"
-    if attrs.get("rows", "row") not in ("line", "row"):
-        return "its attribute 'rows' is neither line nor row"
-    read = json.loads(attrs.get("read", "{}"))
-    short = isinstance(read, dict) and all(isinstance(text, str) and len(text) <= MAX_NAME for text in read.values())
-    if not short or not all(text.isprintable() and len(text) <= MAX_NAME for text in _all_texts(read)):
-        return "what it says was read of its runs cannot be read"
-    below = attrs.get("below", 1.0)
-    if not (isinstance(below, numbers.Real) and 0 < below < math.inf):
-        return "its attribute 'below' is not a number above 0"
-    return ""
-
-
-def _texts_damage(report: Any, notes: Any) -> str:
-    """Diagnostics and notes are shown as they are: whatever they say must be plain text and numbers."""
-    trust_warnings(report)  # KeyError where something is missing
-    kinds = {"converged": bool, "clean": bool, "collinear": bool, "why": str}
-    kinds |= {"r_hat": dict, "ess_bulk": dict, "prior_share": dict, "not_identified": list}
-    for name, kind in kinds.items():
-        if not isinstance(report[name], kind):
-            return f"'{name}' of its diagnostics is not what it should be"
-    by_name = [*report["r_hat"].values(), *report["ess_bulk"].values(), *report["prior_share"].values()]
-    quick = [report.get("pareto_k")] if report.get("method") == "importance" else []
-    may_be_there = ("scatter", "ess_tail_min", "e_bfmi", "r_hat_limit", "ess_limit", "draws_asked", "draws_made")
-    maybe = [report[name] for name in may_be_there if report.get(name) is not None]
-    if not all(
-        map(_is_number, (report["r_hat_max"], report["ess_min"], report["divergences"], *by_name, *quick, *maybe))
-    ):
-        return "a number of its diagnostics is none"
-    if not all(
-        isinstance(report.get(name, ""), str) for name in ("method", "not_quick", "quick_because", "remedy", "line")
-    ):
-        return "a text of its diagnostics is none"
-    for note in notes if isinstance(notes, list) else [None]:
-        if not (isinstance(note, Mapping) and all(isinstance(note[key], str) for key in ("code", "severity", "text"))):
-            return "its notes cannot be read"
-    for note in report.get("noted", []):
-        if not all(isinstance(note[key], str) for key in ("code", "text")):
-            return "'noted' of its diagnostics cannot be read"
-    if not all(text.isprintable() and len(text) <= MAX_TEXT for text in _all_texts([report, notes])):
+    if wrong := _misfit(attrs, NEEDED, OPTIONAL):
+        return f"its attribute '{wrong}' is not what it should be"
+    said = {name: json.loads(attrs[name]) for name in ("diagnostics", *IN_JSON) if name in attrs}
+    if wrong := _misfit(said, {}, IN_JSON):
+        return f"its {wrong} cannot be read"
+    report = said["diagnostics"]
+    wrong = _misfit(report, REPORT, REPORT_OPTIONAL)
+    if wrong is None and report.get("method") == "importance" and not _number(report.get("pareto_k")):
+        wrong = "pareto_k"
+    if wrong:
+        return f"'{wrong}' of its diagnostics is not what it should be"
+    # diagnostics and notes are shown as they are
+    if not all(text.isprintable() and len(text) <= TEXT_CHARACTERS_MAX for text in _all_texts([report, said["notes"]])):
         return "its diagnostics or notes hold something else than plain text"
-    if not all(isinstance(name, str) for name in report["not_identified"]):
-        return "'not_identified' of its diagnostics is not a list of names"
     return ""
-
-
-def _is_number(value: Any) -> bool:
-    return (isinstance(value, numbers.Real) and not isinstance(value, bool) and abs(value) < 1e300) or value != value
 
 
 def _all_texts(value: Any) -> Iterator[str]:
@@ -150,6 +142,15 @@ def _all_texts(value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         for item in value:
             yield from _all_texts(item)
+
+
+def _groups_damage(tree: xr.DataTree) -> str:
+    law, noise = law_of(tree), NOISES[tree.attrs["noise"]]
+    if law.observed.scale not in noise.observed:
+        return f"its noise '{tree.attrs['noise']}' does not go with what its law explains"
+    if tree.to_dataset(inherit=False).variables:
+        return "variables outside its groups"
+    return _posterior_damage(law, tree) or _data_damage(law, tree)
 
 
 def _posterior_damage(law: Law, tree: xr.DataTree) -> str:

@@ -16,7 +16,7 @@ import xarray as xr
 from bayescale.errors import FileError, FitError
 from bayescale.fitting.diagnostics import noted
 from bayescale.fitting.doors import opened_fit
-from bayescale.fitting.netcdf import MAX_BYTES, NetcdfError, read_tree, tree_bytes
+from bayescale.fitting.netcdf import BYTES_MAX, NetcdfError, read_tree, tree_bytes
 from bayescale.fitting.saved import damage_of
 from bayescale.jobs.files import as_path, write_whole
 from bayescale.laws.shipped import changed_law
@@ -44,9 +44,9 @@ def save_fit(tree: xr.DataTree, path: "str | os.PathLike[str]") -> Path:
         If it is no fit, or the file cannot be written; an older file of that name is then untouched.
     """
     tree = opened_fit(tree)
-    if tree.nbytes > MAX_BYTES:
+    if tree.nbytes > BYTES_MAX:
         raise FitError(
-            f"{path}: {tree.nbytes / 1e6:.0f} MB of draws; a saved fit may have {MAX_BYTES // 1_000_000} MB, "
+            f"{path}: {tree.nbytes / 1e6:.0f} MB of draws; a saved fit may have {BYTES_MAX // 1_000_000} MB, "
             "make it with fewer draws"
         )
 
@@ -88,7 +88,7 @@ def open_fit(path: "str | os.PathLike[str]") -> xr.DataTree:
     if not os.path.isfile(path):  # a pipe would be waited for, for ever
         raise FitError(f"{path} is a device or a pipe; a fit saved by bayescale (fit.nc) is expected")
     try:
-        changed = os.path.getsize(path) <= MAX_BYTES and _changed(path)
+        changed = os.path.getsize(path) <= BYTES_MAX and _changed(path)
     except OSError as error:
         raise FitError(f"{path}: cannot be read: {error.strerror or error}") from None
     if changed:

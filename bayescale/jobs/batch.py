@@ -26,7 +26,7 @@ from bayescale.jobs.threads import one_blas_thread
 from bayescale.jobs.versions import versions
 
 DEATHS_MAX = 2  # of workers that ran one task alone: then the task is to blame
-POLL_SECONDS = 5.0  # without a result before the executor is asked for its workers
+WORKERS_POLL_SECONDS = 5.0  # without a result before the executor is asked for its workers
 NO_WORKERS_SECONDS = 60.0  # before the remaining tasks are given up
 # errors of a worker and not of its task; Dask's are known by name, so that it is not imported
 KILLED_ERROR = "KilledWorker"  # raised after several tries by Dask
@@ -213,7 +213,7 @@ def _next(done: queue.SimpleQueue, workers: Workers) -> Future | None:
     gone = None
     while True:
         try:
-            return done.get(timeout=POLL_SECONDS)
+            return done.get(timeout=WORKERS_POLL_SECONDS)
         except queue.Empty:
             if workers.alive():
                 gone = None

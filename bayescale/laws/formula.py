@@ -18,11 +18,11 @@ import numpy as np
 from bayescale.errors import FormulaError
 from bayescale.laws.functions import FUNCTIONS, INNER, Function
 
-MAX_LENGTH = 2000
-MAX_NODES = 1200
-MAX_DEPTH = 60
-MAX_EXPONENT = 64.0
-MAX_NAME = 60  # characters: names appear in messages, tables and figures
+CHARACTERS_MAX = 2000
+NODES_MAX = 1200
+DEPTH_MAX = 60
+EXPONENT_MAX = 64.0
+NAME_CHARACTERS_MAX = 60  # characters: names appear in messages, tables and figures
 
 
 @dataclass(frozen=True)
@@ -79,13 +79,13 @@ def parse(text: str, functions: Mapping[str, Function] = FUNCTIONS) -> Node:
     """
     if not isinstance(text, str):
         raise FormulaError(f"a formula must be text, not {type(text).__name__}: write it in quotes")
-    if len(text) > MAX_LENGTH:
-        raise FormulaError(f"formula of {len(text)} characters: at most {MAX_LENGTH} are allowed")
+    if len(text) > CHARACTERS_MAX:
+        raise FormulaError(f"formula of {len(text)} characters: at most {CHARACTERS_MAX} are allowed")
     if not text.isascii() or not text.isprintable():
         odd = next(c for c in text if not c.isascii() or not c.isprintable())
         raise FormulaError(f"formula has the character {odd!r}: only printable ASCII on one line is allowed")
-    if _deepest_bracket(text) > MAX_DEPTH:
-        raise FormulaError(f"formula is nested more than {MAX_DEPTH} deep: give parts of it names of their own")
+    if _deepest_bracket(text) > DEPTH_MAX:
+        raise FormulaError(f"formula is nested more than {DEPTH_MAX} deep: give parts of it names of their own")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # SyntaxWarning of odd literals; the tree below refuses them by name
@@ -95,8 +95,8 @@ def parse(text: str, functions: Mapping[str, Function] = FUNCTIONS) -> Node:
         raise FormulaError(f"formula {_short(text)} is not an expression: {reason}") from None
     tree = _convert(body, text, functions)
     check_exponents(tree, f"formula {_short(text)}")
-    if (count := parts(tree)) > MAX_NODES:
-        raise FormulaError(f"formula has {count} parts: give parts of it names of their own ({MAX_NODES} are allowed)")
+    if (count := parts(tree)) > NODES_MAX:
+        raise FormulaError(f"formula has {count} parts: give parts of it names of their own ({NODES_MAX} are allowed)")
     return tree
 
 
@@ -114,8 +114,8 @@ def _short(value: object) -> str:
 
 
 def _convert(node: ast.expr, text: str, functions: Mapping[str, Function], depth: int = 0) -> Node:
-    if depth > MAX_DEPTH:
-        raise FormulaError(f"formula is nested more than {MAX_DEPTH} deep: give parts of it names of their own")
+    if depth > DEPTH_MAX:
+        raise FormulaError(f"formula is nested more than {DEPTH_MAX} deep: give parts of it names of their own")
     match node:
         case ast.Constant(value=value):
             if isinstance(value, bool) or not isinstance(value, int | float):
@@ -128,9 +128,9 @@ def _convert(node: ast.expr, text: str, functions: Mapping[str, Function], depth
                 raise FormulaError(f"a number in formula {_short(text)} is too large for a float")
             return Number(number)
         case ast.Name(id=name):
-            if len(name) > MAX_NAME:
+            if len(name) > NAME_CHARACTERS_MAX:
                 raise FormulaError(
-                    f"the name {_short(name)} in formula has {len(name)} characters; {MAX_NAME} are allowed"
+                    f"the name {_short(name)} in formula has {len(name)} characters; {NAME_CHARACTERS_MAX} are allowed"
                 )
             return Name(name)
         case ast.UnaryOp(op=ast.USub(), operand=operand):
@@ -178,8 +178,8 @@ def check_exponents(tree: Node, where: str) -> None:
     for part in nodes(tree):
         if type(part) is Binary and part.op == "**" and not names(part.right):
             value = constant(part.right)
-            if not abs(value) <= MAX_EXPONENT:
-                raise FormulaError(f"exponent {value:g} in {where}: at most {MAX_EXPONENT:g} in size is allowed")
+            if not abs(value) <= EXPONENT_MAX:
+                raise FormulaError(f"exponent {value:g} in {where}: at most {EXPONENT_MAX:g} in size is allowed")
 
 
 def names(node: Node) -> set[str]:

@@ -15,7 +15,7 @@ from bayescale.field import number_text
 from bayescale.laws.data_split import fold, split_data
 from bayescale.laws.formula import Binary, Call, Name, Negative, Node, evaluate, names, nodes, parse
 from bayescale.laws.law_file import COLUMNS, Law, column, parse_law
-from bayescale.laws.law_tables import MAX_BYTES
+from bayescale.laws.law_tables import LAW_BYTES_MAX
 from bayescale.laws.limits import PREDICTED
 from bayescale.laws.priors import from_normal, quantile
 
@@ -61,11 +61,11 @@ def load_law(law: "str | os.PathLike[str] | Law") -> Law:
         raise LawError(f"unknown law '{given}'; {hint} ('bayescale laws' lists them all)")
     try:
         with open(path, "rb") as file:
-            content = file.read(MAX_BYTES + 1)
+            content = file.read(LAW_BYTES_MAX + 1)
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         raise LawError(f"law file {str(path)!r}: {getattr(error, 'strerror', None) or error}") from None
-    if len(content) > MAX_BYTES:
-        raise LawError(f"law file {path} is larger than {MAX_BYTES} bytes: this is not a law file")
+    if len(content) > LAW_BYTES_MAX:
+        raise LawError(f"law file {path} is larger than {LAW_BYTES_MAX} bytes: this is not a law file")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:

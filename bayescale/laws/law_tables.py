@@ -11,13 +11,13 @@ from typing import Any
 
 from bayescale.errors import FormulaError, LawError
 from bayescale.field import clipped, names_text, shown
-from bayescale.laws.formula import MAX_NAME, Node, names, parse
+from bayescale.laws.formula import NAME_CHARACTERS_MAX, Node, names, parse
 from bayescale.laws.limits import finite
 from bayescale.laws.priors import DISTRIBUTIONS, Prior
 
-MAX_BYTES = 64_000
-MAX_DOTS = 200  # in one line: parsing a dotted key takes time that grows with the square of its parts
-MAX_ENTRIES = 100  # of one table: sub-expressions, priors, derived quantities, presets
+LAW_BYTES_MAX = 64_000
+LINE_DOTS_MAX = 200  # in one line: parsing a dotted key takes time that grows with the square of its parts
+TABLE_ENTRIES_MAX = 100  # of one table: sub-expressions, priors, derived quantities, presets
 KEYS = {
     *("title", "cite", "about", "formula", "traps", "falls_with", "rises_with", "size", "no_split"),
     *("observed", "where", "priors", "derived", "range", "exponents", "optimum", "published"),
@@ -88,11 +88,13 @@ class Preset:
 
 def read_toml(text: str, place: str) -> dict[str, Any]:
     """The table of a whole law file: known keys, and the three that every law has."""
-    if len(text) > MAX_BYTES:
-        raise LawError(f"{place}: larger than {MAX_BYTES} bytes: this is not a law file")
+    if len(text) > LAW_BYTES_MAX:
+        raise LawError(f"{place}: larger than {LAW_BYTES_MAX} bytes: this is not a law file")
     for number, line in enumerate(text.split("\n"), start=1):
-        if line.count(".") > MAX_DOTS:
-            raise LawError(f"{place}: line {number} has {line.count('.')} dots; at most {MAX_DOTS} are allowed in one")
+        if line.count(".") > LINE_DOTS_MAX:
+            raise LawError(
+                f"{place}: line {number} has {line.count('.')} dots; at most {LINE_DOTS_MAX} are allowed in one"
+            )
     try:
         table = tomllib.loads(text)
     except RecursionError:
@@ -125,8 +127,8 @@ def read_table(table: Mapping[str, Any], key: str, place: str) -> dict[str, Any]
     value = table.get(key, {})
     if not isinstance(value, dict):
         raise LawError(f"{place}: '{key}' must be a table [{key}], not {shown(value)}")
-    if len(value) > MAX_ENTRIES:
-        raise LawError(f"{place}: {len(value)} entries in [{key}]; at most {MAX_ENTRIES} are allowed")
+    if len(value) > TABLE_ENTRIES_MAX:
+        raise LawError(f"{place}: {len(value)} entries in [{key}]; at most {TABLE_ENTRIES_MAX} are allowed")
     for name in value:
         _check_name(name, f"{place}: {clipped(repr(name))} in [{key}]")
     return value
@@ -135,8 +137,8 @@ def read_table(table: Mapping[str, Any], key: str, place: str) -> dict[str, Any]
 def _check_name(name: str, what: str) -> None:
     if not (name.isascii() and name.isidentifier()):
         raise LawError(f"{what} is not a name (letters, digits and _ only)")
-    if len(name) > MAX_NAME:
-        raise LawError(f"{what} has {len(name)} characters; {MAX_NAME} are allowed")
+    if len(name) > NAME_CHARACTERS_MAX:
+        raise LawError(f"{what} has {len(name)} characters; {NAME_CHARACTERS_MAX} are allowed")
 
 
 def read_text(table: Mapping[str, Any], key: str, place: str) -> str:
@@ -228,8 +230,8 @@ def read_traps(table: Mapping[str, Any], place: str) -> tuple[str, ...]:
     traps = table.get("traps", [])
     if not isinstance(traps, list) or not all(isinstance(trap, str) and trap.isprintable() for trap in traps):
         raise LawError(f"{place}: 'traps' must be a list of sentences")
-    if len(traps) > MAX_ENTRIES:
-        raise LawError(f"{place}: {len(traps)} 'traps'; at most {MAX_ENTRIES} are allowed")
+    if len(traps) > TABLE_ENTRIES_MAX:
+        raise LawError(f"{place}: {len(traps)} 'traps'; at most {TABLE_ENTRIES_MAX} are allowed")
     return tuple(traps)
 
 
@@ -297,7 +299,7 @@ def _preset(table: Any, formula: Node, place: str) -> Preset:
         raise LawError(f"{place}: 'source' is empty; say where the numbers are printed")
     values = {key: finite(value, f"{place}: {key}") for key, value in read_table(table, "values", place).items()}
     answers = table.get("answers", [])
-    if not isinstance(answers, list) or len(answers) > MAX_ENTRIES:
+    if not isinstance(answers, list) or len(answers) > TABLE_ENTRIES_MAX:
         raise LawError(f"{place}: 'answers' must be a list of tables")
     answers = tuple(_answer(one, formula, values, f"{place}, answers") for one in answers)
     return Preset(table["source"], MappingProxyType(values), answers)

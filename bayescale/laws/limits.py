@@ -24,18 +24,18 @@ from bayescale.laws.functions import FUNCTIONS
 from bayescale.laws.priors import DISTRIBUTIONS, Prior
 
 PREDICTED = "predicted"  # what the formula gives, among the names of its parts
-MAX_PARTS = 2000  # numbers, names and operations of all formulas together: what is compiled for a sampler
-MAX_COMPILE_SECONDS = 40.0  # of what is sampled, estimated; of the laws that come with bayescale, 15 at most
+PARTS_MAX = 2000  # numbers, names and operations of all formulas together: what is compiled for a sampler
+COMPILE_SECONDS_MAX = 40.0  # of what is sampled, estimated; of the laws that come with bayescale, 15 at most
 POWER_MILLISECONDS, ARITHMETIC_MILLISECONDS = 100, 15  # to compile one, see functions.Function.milliseconds
 
 
 def check_size(trees: Iterable[Node], where: str) -> None:
     """Raise LawError where formulas are too large to compile."""
     count = sum(map(parts, trees))
-    if count > MAX_PARTS:
+    if count > PARTS_MAX:
         raise LawError(
             f"{where}: its formulas have {count} numbers, names and operations together; "
-            f"at most {MAX_PARTS} are allowed"
+            f"at most {PARTS_MAX} are allowed"
         )
 
 
@@ -58,10 +58,10 @@ def check_compile_time(trees: Mapping[str, Node], tree: Node, priors: Mapping[st
         own = {"u": Name(f"real {key}"), "x": Name(key)}
         distribution = DISTRIBUTIONS[prior.dist]
         sampled += (substitute(part, own) for part in (distribution.value, distribution.log_density))
-    if (seconds := compile_seconds(sampled)) > MAX_COMPILE_SECONDS:
+    if (seconds := compile_seconds(sampled)) > COMPILE_SECONDS_MAX:
         raise LawError(
             f"{where}: its formulas and priors would take about {seconds:.0f} s to compile; at most "
-            f"{MAX_COMPILE_SECONDS:g} s are allowed; use fewer calls of functions such as exp, tanh, and minimum"
+            f"{COMPILE_SECONDS_MAX:g} s are allowed; use fewer calls of functions such as exp, tanh, and minimum"
         )
 
 

@@ -479,7 +479,7 @@ def test_laws(command, parsed):
         and card["priors"]["slope"]["about"]
     )
     _, out, _ = command("laws", "chinchilla")
-    assert "As published   L = E + A*N**(-alpha) + B*D**(-beta)" in out and "Mind: " in out
+    assert "As published   L = E + A*N**(-alpha) + B*D**(-beta)" in out and "Trap: " in out
 
 
 def test_fit(parsed, runs, tmp_path, sampled):

@@ -248,8 +248,8 @@ def test_lists_of_dimensions_have_a_limit(tmp_path):
 
 
 def test_limits_of_the_directory(tmp_path, monkeypatch):
-    monkeypatch.setattr(netcdf, "MAX_OBJECTS", 5)
-    monkeypatch.setattr(netcdf, "MAX_ATTRIBUTES", 3)
+    monkeypatch.setattr(netcdf, "OBJECTS_MAX", 5)
+    monkeypatch.setattr(netcdf, "ATTRIBUTES_MAX", 3)
     for name, change, message in (
         ("objects", lambda file: [file.create_group(f"g{i}") for i in range(6)], "more than 5 groups and variables"),
         ("attributes", lambda file: file.attrs.update({f"a{i}": i for i in range(4)}), "more than 3 attributes at one"),

@@ -238,7 +238,7 @@ DAMAGES = [
     (without_attribute("law_text"), "not a fit saved by bayescale"),
     (without_attribute("noise"), r"damaged: no \['noise'\] among its attributes; make the fit again"),
     (without_attribute("seed"), r"damaged: no \['seed'\] among its attributes"),
-    (with_attribute("noise", "cauchy"), "damaged: unknown noise 'cauchy'"),
+    (with_attribute("noise", "cauchy"), "damaged: its attribute 'noise' is not what it should be"),
     (with_attribute("diagnostics", "{"), "damaged: its diagnostics cannot be read"),
     (with_attribute("diagnostics", "{}"), "damaged: converged is missing from it"),
     (with_attribute("law_text", "title = 1"), "damaged: law 'chinchilla': 'title' must be text, not 1"),

@@ -202,7 +202,7 @@ class Deserted:
 
 @pytest.fixture
 def short(monkeypatch):
-    monkeypatch.setattr(batch, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(batch, "WORKERS_POLL_SECONDS", 0.01)
     monkeypatch.setattr(batch, "NO_WORKERS_SECONDS", 0.1)
 
 

@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 
 from bayescale.errors import FormulaError
 from bayescale.laws.data_split import split_data
-from bayescale.laws.formula import MAX_DEPTH, MAX_LENGTH, MAX_NAME, MAX_NODES, evaluate, latex, names, parse, parts
+from bayescale.laws.formula import (
+    CHARACTERS_MAX,
+    DEPTH_MAX,
+    NAME_CHARACTERS_MAX,
+    NODES_MAX,
+    evaluate,
+    latex,
+    names,
+    parse,
+    parts,
+)
 from bayescale.laws.functions import FUNCTIONS
 
 FORMULAS = [
@@ -70,7 +80,7 @@ def test_parts_have_a_limit():
     def wide(count):  # a balanced sum: no deeper than its logarithm
         return "x" if count == 1 else f"({wide(count // 2)}+{wide(count - count // 2)})"
 
-    assert parts(parse(wide(MAX_NODES // 3))) <= MAX_NODES
+    assert parts(parse(wide(NODES_MAX // 3))) <= NODES_MAX
     text = "+".join(["(" + "+".join(["1"] * 25) + ")"] * 30)  # 750 numbers, 749 sums
     with pytest.raises(FormulaError, match="formula has 1499 parts: give parts of it names"):
         parse(text)
@@ -285,9 +295,9 @@ def test_not_text(value):
 
 
 def test_limits_leave_room():
-    assert parse("(" * MAX_DEPTH + "x" + ")" * MAX_DEPTH) == parse("x")
-    assert names(parse("x" * MAX_NAME)) == {"x" * MAX_NAME}
-    assert names(parse("x" + " " * (MAX_LENGTH - 4) + "+ y")) == {"x", "y"}
+    assert parse("(" * DEPTH_MAX + "x" + ")" * DEPTH_MAX) == parse("x")
+    assert names(parse("x" * NAME_CHARACTERS_MAX)) == {"x" * NAME_CHARACTERS_MAX}
+    assert names(parse("x" + " " * (CHARACTERS_MAX - 4) + "+ y")) == {"x", "y"}
     assert parts(parse("x" + " + x" * 50)) == 101
 
 

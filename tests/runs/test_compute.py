@@ -272,7 +272,7 @@ def test_the_definition_is_saved_and_checked(counted_fit, tmp_path):
     del fit.attrs["compute"]  # as earlier versions saved it
     assert allocate(open_fit(save_fit(fit, tmp_path / "old.nc")), 1e21).attrs["cost"] == "6*N*D"
     fit.attrs["compute"] = "6*N*D**2"
-    with pytest.raises(FitError, match="its attribute 'compute' counts no compute"):
+    with pytest.raises(FitError, match="its attribute 'compute' is not what it should be"):
         open_fit(save_fit(fit, tmp_path / "changed.nc"))
 
 
