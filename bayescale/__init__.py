@@ -6,11 +6,11 @@ from typing import Any
 # what is public, by the module it lives in; a module is loaded when something of it is first used, so that the command
 # line answers at once
 _PUBLIC = {
-    "errors": ["BayescaleError", "FileError", "FitError", "FormulaError", "InputError", "LawError", "RunsError"],
-    "jobs.batch": ["Failure", "run_batch"],
+    "errors": ["BayescaleError", "FileError", "FitError", "LawError", "RunsError"],
+    "jobs.batch": ["Failure"],
     "jobs.executors": ["open_executor"],
     "laws.law": ["Law", "law_names", "load_law"],
-    "runs.datasets": ["fetch_dataset", "load_dataset"],
+    "runs.datasets": ["load_dataset"],
     "runs.lint": ["check_runs"],
     "runs.read": ["read_runs"],
     "fitting.fit": ["fit", "pymc_model"],
@@ -30,7 +30,7 @@ _PUBLIC = {
     "evidence.calibrate": ["calibrate"],
     "evidence.compare": ["compare", "fit_laws"],
     "evidence.loo": ["loo"],
-    "evidence.nested": ["nested_question", "nested_questions"],
+    "evidence.nested": ["nested_questions"],
     "evidence.sensitivity": ["prior_sensitivity"],
     "evidence.verdict": ["driving_runs"],
     "display.contents": ["fit_contents"],

@@ -23,7 +23,7 @@ import xarray as xr
 
 import bayescale
 from bayescale.evidence.backtest import scores
-from bayescale.jobs.batch import Failure
+from bayescale.jobs.batch import Failure, run_batch
 
 TRUTH = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3659}  # Besiroglu et al. 2024
 TURNS = 5  # that the ways take
@@ -87,7 +87,7 @@ def measure(tasks: list[Task], workers: int) -> list[dict[str, Any]]:
     """A row a way of running the batch."""
     from distributed import LocalCluster
 
-    bayescale.run_batch(refit, tasks[:1])  # compiled, and in the cache of kernels
+    run_batch(refit, tasks[:1])  # compiled, and in the cache of kernels
     with contextlib.ExitStack() as stack:
         pool = stack.enter_context(bayescale.open_executor(workers))
         start = time.perf_counter()
@@ -115,7 +115,7 @@ def in_turns(ways: dict[str, Any], tasks: list[Task]) -> tuple[dict[str, float],
     """Seconds and results of every way, some of the tasks at a time: a machine's speed may change within minutes."""
     seconds, results = dict.fromkeys(ways, 0.0), {how: [] for how in ways}
     for some in np.array_split(np.arange(len(tasks)), TURNS):
-        batch = functools.partial(bayescale.run_batch, refit, [tasks[i] for i in some])
+        batch = functools.partial(run_batch, refit, [tasks[i] for i in some])
         for how, executor in ways.items():
             took, found = timed(batch, executor)
             seconds[how] += took

@@ -38,12 +38,12 @@ def judged(path: Path, decades: float) -> list[dict]:
     row = np.array([[budget]])
     least = best_split(problem, row).loss
     rows = []
-    for drift in (True, False):
-        result = decide(learnt, budget, drift=drift)
+    for discrepancy in (True, False):
+        result = decide(learnt, budget, discrepancy=discrepancy)
         for i, choice in enumerate(result["choice"].values):
             N = float(result["N"][0, i])
             loss = loss_at(problem.surface, np.full((1, 1), N), row / (6 * N))
-            name = f"{choice}, drift" if drift else str(choice)
+            name = f"{choice}, drift" if discrepancy else str(choice)
             regret = float(np.median((loss - least) / least))
             expected = float(result["expected_regret"][0, i])
             rows.append(

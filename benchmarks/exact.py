@@ -1,13 +1,13 @@
-"""The fast posterior with drift against NUTS on the same model without approximation.
+"""The fast posterior with the discrepancy against NUTS on the same model without approximation.
 
     python -m benchmarks.exact RUNS.csv [--decades 1]
 
-The runs of the top ``decades`` of compute are forecast from the others. Model: priors of the law, of the drift's scale
-and of sigma as in the package; drift a Gaussian process; Student-t noise written as a scale mixture with one latent
-variable a run; degrees of freedom and tilt held at the medians of the fit, as the fast form does; ``spread`` 1 and
-``optimism`` 0.
-Printed, for law plus drift at each held-out run: width of the fast band over that of NUTS, and the distance of the
-medians. For up to about 60 runs: every gradient factorises their covariance.
+The runs of the top ``decades`` of compute are forecast from the others. Model: priors of the law, of the scale of the
+discrepancy and of sigma as in the package; the discrepancy a Gaussian process; Student-t noise written as a scale
+mixture with one latent variable a run; degrees of freedom and tilt held at the medians of the fit, as the fast form
+does; ``spread`` 1 and ``optimism`` 0.
+Printed, for law plus discrepancy at each held-out run: width of the fast band over that of NUTS, and the distance of
+the medians. For up to about 60 runs: every gradient factorises their covariance.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from bayescale.study import Study
 
 
 def exact_draws(study: Study, points, prior: DriftPrior, rng: np.random.Generator, thin: int = 3) -> np.ndarray:
-    """Draws [draw, point] of law plus drift by NUTS on the unapproximated model."""
+    """Draws [draw, point] of law plus discrepancy by NUTS on the unapproximated model."""
     import nutpie
     import pymc as pm
     import pytensor.tensor as pt

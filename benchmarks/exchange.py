@@ -63,12 +63,13 @@ def judged(path: Path) -> list[dict]:
         if not later or not enough or len(truths) < 4:
             continue
         learnt = fit(small, quick=True, allow_unconverged=True)
-        decisions = {drift: decide(learnt, [truth[0] for truth in later], drift=drift) for drift in (True, False)}
+        budgets = [truth[0] for truth in later]
+        decisions = {wrong: decide(learnt, budgets, discrepancy=wrong) for wrong in (True, False)}
         for i, (budget, log_n, se, bend) in enumerate(later):
             row = {"source": path.stem.split("-")[0], "study": path.stem, "decades": decades, "compute": budget}
             row["se"] = se
-            for drift, name in ((True, "decision"), (False, "law")):
-                one = decisions[drift].isel(budget=i)
+            for wrong, name in ((True, "decision"), (False, "law")):
+                one = decisions[wrong].isel(budget=i)
                 error = float(np.log(one["N"].values[0])) - log_n
                 row |= {f"{name}_error": error, f"{name}_regret": 100 * bend * error**2}
                 row[f"{name}_expected"] = 100 * float(one["expected_regret"].values[0])

@@ -11,8 +11,9 @@ half      The smallest runs that together took half of the study's compute have 
 unused    FIRST runs, drawn at random from the lower SMALL of compute, have been made; the study's other runs can be
           bought for a twentieth of what they cost together, each once. They show the losses that were measured.
 
-Targets: log loss at ten times the compute of the largest run and 20 tokens per parameter, with drift and by the law
-alone, and log N* at that compute, by the law alone. ``removed`` is the share of the width of its 90 % band that went.
+Targets: log loss at ten times the compute of the largest run and 20 tokens per parameter, with the discrepancy and by
+the law alone, and log N* at that compute, by the law alone. ``removed`` is the share of the width of its 90 % band that
+went.
 """
 
 import argparse
@@ -60,7 +61,7 @@ def width_with_drift(tree: xr.DataTree, aim: tuple[float, float, float]) -> floa
 
 
 def with_runs(tree: xr.DataTree, runs: xr.Dataset) -> xr.DataTree:
-    """A fit's tree with other runs in it: all that the posterior with drift, which is computed anew, takes from it."""
+    """A fit's tree with other runs in it: all that the posterior with its discrepancy takes from it."""
     data = tree["constant_data"].to_dataset()
     constants = data[[name for name in data.data_vars if not data[name].dims]]
     groups = {name: tree[name].to_dataset() for name in ("posterior", "sample_stats")}
@@ -140,18 +141,18 @@ def _aim(runs: xr.Dataset) -> tuple[float, float, float]:
 def _targets(N: float, D: float, far: float) -> dict[str, dict]:
     return {
         "loss, drift": {"params": N, "tokens": D},
-        "loss, law": {"params": N, "tokens": D, "drift": False},
-        "N*, law": {"target": "params", "compute": far, "drift": False},
+        "loss, law": {"params": N, "tokens": D, "discrepancy": False},
+        "N*, law": {"target": "params", "compute": far, "discrepancy": False},
     }
 
 
-def widths(tree: xr.DataTree, aim: tuple[float, float, float], drift: bool = True) -> dict[str, float]:
+def widths(tree: xr.DataTree, aim: tuple[float, float, float], discrepancy: bool = True) -> dict[str, float]:
     """Widths of the targets' bands by the law of a fit."""
     N, D, far = aim
     law = np.log(law_loss(law_of(tree), draws_of(tree) | {"N": N, "D": D})).values
     best = np.log(best_split(problem_of(Study.opened(tree))[0], np.array([[far]])).N)
     found = {"loss, law": width(law), "N*, law": width(best)}
-    return found | ({"loss, drift": width_with_drift(tree, aim)} if drift else {})
+    return found | ({"loss, drift": width_with_drift(tree, aim)} if discrepancy else {})
 
 
 def _rows(setting, start, before, outcomes, first: int, aim, seed: int) -> list[dict]:
@@ -161,7 +162,7 @@ def _rows(setting, start, before, outcomes, first: int, aim, seed: int) -> list[
             after = {arm: width_with_drift(with_runs(start, runs), aim)}
         else:
             learnt = learn(runs, seed)
-            after = widths(learnt, aim, drift=arm == "random")
+            after = widths(learnt, aim, discrepancy=arm == "random")
         for target, width_before in before.items():
             if arm in ("random", target):
                 row = {"setting": setting, "target": target, "chosen": arm != "random"}

@@ -154,6 +154,6 @@ def test_the_decision_is_never_expected_to_be_worse(path):
 
     learnt = fit(path, allow_unconverged=True)
     for drift in (False, True):
-        result = decide(learnt, 3 * float(learnt["constant_data"]["compute"].max()), drift=drift)
+        result = decide(learnt, 3 * float(learnt["constant_data"]["compute"].max()), discrepancy=drift)
         regret = result["expected_regret"].values[0]
         assert (regret[0] <= regret[np.isfinite(regret)] + 1e-15).all()

@@ -44,7 +44,7 @@ def test_what_can_be_read_stays_as_it_is(capsys):
 def test_tables_and_errors_are_printable(text):
     shown = table(text, ("", text), [(text, "1")])
     assert str(shown).replace("\n", "").isprintable() and text not in shown._repr_html_()
-    for kind in (FitError, LawError, FileError, bayescale.RunsError, bayescale.FormulaError):
+    for kind in (FitError, LawError, FileError, bayescale.RunsError):
         assert str(kind(f"{text}: no such file")).isprintable()
 
 

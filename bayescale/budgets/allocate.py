@@ -66,7 +66,7 @@ def allocate(
     fit : what :func:`bayescale.fit` or :func:`bayescale.open_fit` returns
     compute : budgets in the unit of the cost (FLOP by default), a number or a sequence
     closed_form : use the law's closed form where it applies, else (or with False) solve numerically
-    seed : of the draws of uncertain costs, and of drift and noise in ``loss``
+    seed : of the draws of uncertain costs, and of discrepancy and noise in ``loss``
     cost : what a run costs, a formula over N, D and the names in ``given``; by default its compute as the fit's runs
         count it (:mod:`bayescale.runs.compute`), mostly ``"6*N*D"``. ``"6*N*D + 2*N*T"`` adds the inference of
         T tokens (Sardana et al. 2024, arXiv:2401.00448), ``"6*N*D/(mfu*peak)"`` is in seconds
@@ -82,7 +82,7 @@ def allocate(
     -------
     Dataset [chain, draw, budget] of ``N``, ``D``, ``tokens_per_param``, ``law_loss`` (at each draw's own optimum),
     ``a``, ``b`` and ``loss_exponent`` (local exponents of N*, D* and 1/L* with the budget) and ``loss`` (what a run
-    would show at the posterior-median split: law, drift and noise), with the coordinate ``compute`` [budget],
+    would show at the posterior-median split: law, discrepancy and noise), with the coordinate ``compute`` [budget],
     ``held`` [budget] (limits of yours that hold the split, and in what share of the draws), ``identified`` and
     ``why_not`` [budget]: an optimum that is not inside the searched range, or whose band comes from the prior and not
     from the runs, is marked, never shown as certain.

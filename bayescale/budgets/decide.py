@@ -47,7 +47,7 @@ def decide(
     candidates: Any = None,
     tolerance: float = 0.001,
     factor: float = 2.0,
-    drift: bool = True,
+    discrepancy: bool = True,
     seed: int = 0,
     **options: Unpack[SplitOptions],
 ) -> xr.Dataset:
@@ -66,8 +66,9 @@ def decide(
     candidates : further sizes N to judge
     tolerance : what counts as next to nothing, as a share of the expected loss, for the flat region
     factor : P(N within this factor of the best) is reported
-    drift : let the law be wrong about the splits of one budget: L(N, D) = law(N e^-x, D e^x), x normal around what the
-        drift of the runs says, with the sd that real isoFLOP sweeps showed. With False the law is exactly right
+    discrepancy : let the law be wrong about the splits of one budget: L(N, D) = law(N e^-x, D e^x), x normal around
+        what the discrepancy of the runs says, with the sd that real isoFLOP sweeps showed. With False the law is
+        exactly right
     seed : of what is drawn: that error and uncertain costs
 
     Returns
@@ -90,7 +91,7 @@ def decide(
     """
     study = opened(fit)
     check_seed(seed)
-    drift = flag("drift", drift)
+    discrepancy = flag("discrepancy", discrepancy)
     tolerance = number("tolerance", tolerance, "a share of the loss above 0, such as 0.001,")
     factor = number("factor", factor, "a number above 1", above=1.0)
     budgets = budgets_of(compute, options.get("cost"))
@@ -99,7 +100,7 @@ def decide(
     split = best_split(problem, budgets[None, :])
     check_scale(study, budgets, split)
     medians, tokens = median_split(problem, split, budgets)
-    found = study.once(discrepancy_of) if drift else None
+    found = study.once(discrepancy_of) if discrepancy else None
     rows: list[dict[str, Any]] = []
     for i, budget in enumerate(budgets):
         wrong, best = problem, _of_budget(split, i)
@@ -115,7 +116,7 @@ def decide(
         result[name] = ("budget", points[name].values)
     reasons = not_identified(study, problem, budgets[None, :], split)
     result["why_not"], result["identified"] = ("budget", reasons), ("budget", [not reason for reason in reasons])
-    about = {"tolerance": tolerance, "factor": factor, "drift": int(drift)}
+    about = {"tolerance": tolerance, "factor": factor, "discrepancy": int(discrepancy)}
     result.attrs |= {"seed": seed, "cost": problem.cost.text} | about
     return result
 
@@ -241,7 +242,7 @@ def read(result: xr.Dataset) -> Reading:
     warnings = trust_warnings(diagnostics(result))
     warnings += distance_warnings(result["decades_beyond"].values, result["nearest_run"].values)
     warnings += split_warnings(result)
-    if not attrs["drift"]:
+    if not attrs["discrepancy"]:
         warnings.append("the law is taken to be exactly right: regrets are those of its parameters alone")
     unit = UNITS[loss_unit(attrs)]
     not_allowed, nothing = (tuple(None if one else text for one in frame["allowed"]) for text in ("not allowed", ""))

@@ -44,7 +44,7 @@ def next_run(
     most: int = 1,
     cost: str | None = None,
     given: Mapping[str, Any] | None = None,
-    drift: bool = True,
+    discrepancy: bool = True,
     seed: int = 0,
 ) -> xr.Dataset:
     """Which affordable runs shrink the uncertainty of a target most.
@@ -60,8 +60,8 @@ def next_run(
         could be made once; by default a grid of sizes and lengths from the smallest run up, any of them more than once
     most : how many runs at most; 1 is the next run, more a plan that is chosen greedily
     cost, given : what a run costs, as in :func:`bayescale.allocate`, with certain values
-    drift : let the law be wrong as in :func:`bayescale.forecast`; the law alone trusts small runs too much
-    seed : of drift and of the simulated outcomes
+    discrepancy : let the law be wrong as in :func:`bayescale.forecast`; the law alone trusts small runs too much
+    seed : of the discrepancy and of the simulated outcomes
 
     Returns
     -------
@@ -82,11 +82,11 @@ def next_run(
     if without := {"params", "tokens"} - set(study.runs.data_vars):
         raise FitError(f"the runs of this fit have no {min(without)}: next_run plans runs by their params and tokens")
     check_whole("most", most, 1)
-    budget, drift = float(number("budget", budget)), flag("drift", drift)
+    budget, discrepancy = float(number("budget", budget)), flag("discrepancy", discrepancy)
     priced, values = _certain_cost(study, cost, given)
     aim = aim_of(study, target, params, tokens, compute)
     points, prices, once = _affordable(study, candidates, priced, values, budget)
-    beliefs = _beliefs(study, points, aim, drift, seed)
+    beliefs = _beliefs(study, points, aim, discrepancy, seed)
     joint = covariance(beliefs)
     plans = [greedy_plan(joint, beliefs.scatter, prices, budget, int(most), once=once, thrift=t) for t in COST_POWERS]
     chosen, sd_after = min(plans, key=lambda plan: plan[1][-1])
@@ -102,7 +102,7 @@ def next_run(
         "budget": budget,
         "cost": priced.text,
         "compute_counted": study.definition.formula,
-        "drift": int(drift),
+        "discrepancy": int(discrepancy),
         "sd_now": sd_now,
         "decades_beyond": aim.decades_beyond,
         "nearest_run": aim.nearest_run,
@@ -190,12 +190,12 @@ def _candidates(
     return planned_runs(study, N[kept], D[kept], {}), False
 
 
-def _beliefs(study: Study, points: xr.Dataset, aim: Aim, drift: bool, seed: int) -> Beliefs:
+def _beliefs(study: Study, points: xr.Dataset, aim: Aim, discrepancy: bool, seed: int) -> Beliefs:
     count = points.sizes["point"]
     if count + aim.points.sizes["point"] > POINTS_MAX:
         raise FitError(f"{count} candidate runs: at most {POINTS_MAX - SPLITS} can be compared; thin them out")
     every = xr.concat([points, aim.points], dim="point")
-    if drift:
+    if discrepancy:
         losses = sample_curve(study.once(discrepancy_of), every, np.random.default_rng(seed)).log_loss
     else:
         losses = np.log(loss_at(law_surface(study), every["params"].values[None, :], every["tokens"].values[None, :]))
@@ -225,7 +225,7 @@ def read(result: xr.Dataset) -> Reading:
     warnings += distance_warnings(np.array([attrs["decades_beyond"]]), np.array([attrs["nearest_run"]]))
     if attrs["width_after"] > 0.95 * attrs["width_now"]:
         warnings.append("no affordable run tells much about this target: keep the money or raise the budget")
-    if not attrs["drift"]:
+    if not attrs["discrepancy"]:
         warnings.append("the law is taken to be exactly right: small runs look more telling than they are")
     unit, says = compute_unit(attrs), _statement(result)
     columns = (

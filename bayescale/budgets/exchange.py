@@ -1,16 +1,16 @@
 """How wrong a law may be about the splits of one budget: its rate of exchange between parameters and tokens.
 
-Drifts were learnt from larger runs forecast from smaller ones, along growing compute. Of their part along one budget a
-decision needs one thing: where the best split really lies. So the law may err by a factor e^x in the worth of tokens
-against parameters,
+The discrepancy was learnt from larger runs forecast from smaller ones, along growing compute. Along one budget a
+decision needs one thing of it: where the best split really lies. So the law may err by a factor e^x in the worth of
+tokens against parameters,
 
     L(N, D) = law(N e^-x, D e^x),
 
 which moves the best split of every budget from N* to N* e^x and keeps its loss, as every budget's product N D stays.
 There are no wiggles to be lucky with, no draw in which a size far out is the best, and limits and costs need nothing
-of their own. x ~ Normal(centre, EXCHANGE_SD): the centre is how far the drift, where the runs bend away from the law,
-moves the best split of the mean curve; the sd is how far the measured minima of real isoFLOP sweeps lay from there
-(benchmarks/exchange.py, docs/allocation.md).
+of their own. x ~ Normal(centre, EXCHANGE_SD): the centre is how far the discrepancy, where the runs bend away from the
+law, moves the best split of the mean curve; the sd is how far the measured minima of real isoFLOP sweeps lay from
+there (benchmarks/exchange.py, docs/allocation.md).
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ from bayescale.forecasts.discrepancy_posterior import Discrepancy
 from bayescale.forecasts.planned import planned_runs
 
 EXCHANGE_SD = 0.12  # of ln N*: what real sweeps showed beyond the law's posterior
-AROUND_EFOLDS = 1.5  # of N around the law's best split: how far the drift may move it
+AROUND_EFOLDS = 1.5  # of N around the law's best split: how far the discrepancy may move it
 SPLIT_POINTS = 31
 MEAN_DRAWS = 500
 
@@ -58,7 +58,7 @@ def exchange_spread(count: int, rng: np.random.Generator) -> np.ndarray:
 def exchange_centres(
     found: Discrepancy, problem: Problem, covariates: Mapping[str, float], pairs: np.ndarray
 ) -> np.ndarray:
-    """How far the drift moves the least of the mean log loss at N D = ``pairs`` [budget], in e-folds of N [budget].
+    """How far the discrepancy moves the least mean log loss at N D = ``pairs`` [budget], in e-folds of N [budget].
 
     0 where the law's own mean has no least.
     """

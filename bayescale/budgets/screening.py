@@ -31,9 +31,9 @@ class Beliefs:
 def covariance(beliefs: Beliefs) -> np.ndarray:
     """Covariance of the target and the candidates' log losses [1 + candidate, 1 + candidate].
 
-    Draws far out count less, as in a fit of a Student-t: the scale of the drift is not known, and draws of a large one
-    would rule a plain covariance, which is then one of the tails and not of the band. The whole is scaled to the middle
-    of the target's draws, so that for normal draws it is their covariance.
+    Draws far out count less, as in a fit of a Student-t: the scale of the discrepancy is not known, and draws of a
+    large one would rule a plain covariance, which is then one of the tails and not of the band. The whole is scaled to
+    the middle of the target's draws, so that for normal draws it is their covariance.
     """
     joint = np.column_stack([beliefs.target, beliefs.losses])
     apart = joint - np.median(joint, axis=0)

@@ -78,14 +78,14 @@ def runs_given(
     law: "Law | Sequence[Law] | None" = None,
 ) -> "xr.Dataset":
     """Runs of files or folders, or of the data set of that name."""
-    from bayescale.runs.datasets import DATASETS, fetch_dataset
+    from bayescale.runs.datasets import DATASETS, load_dataset
     from bayescale.runs.read import read_runs
 
     # a name without folder or extension may be that of a data set
     first = given[0]
     plain = len(given) == 1 and first.replace("-", "_").isidentifier() and not os.path.exists(first)
     meant = plain and difflib.get_close_matches(first, DATASETS, n=1)
-    source = fetch_dataset(first) if meant else list(given)
+    source = load_dataset(first) if meant else list(given)
     return read_runs(source, law, columns=pairs("--column", column), units=pairs("--unit", unit))
 
 

@@ -42,7 +42,8 @@ def allocate(
     opened = open_fit(fit)
     with working("splitting the budget", quiet or as_json):
         result = split_compute(opened, budgets, seed=seed, **options)
-        decision = decide(opened, budgets, candidates=sizes, factor=factor, drift=not law_only, seed=seed, **options)
+        options |= {"candidates": sizes, "factor": factor, "discrepancy": not law_only}
+        decision = decide(opened, budgets, seed=seed, **options)
     splits, choices = read_allocation(result), read_decision(decision)
     if output is not None:
         write_table(splits.frame, output)
@@ -152,7 +153,7 @@ def next_(
             most=runs,
             cost=cost,
             given=arg.values_given(given),
-            drift=not law_only,
+            discrepancy=not law_only,
             seed=seed,
             **numbers,
         )

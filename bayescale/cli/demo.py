@@ -14,7 +14,6 @@ from bayescale.display.figures import save_figure
 from bayescale.display.plots_loss import plot_forecast
 from bayescale.display.plots_trust import plot_calibration
 from bayescale.display.report import report, save_report
-from bayescale.errors import FileError
 from bayescale.evidence.backtest import backtest
 from bayescale.evidence.backtest import read as read_backtest
 from bayescale.fitting.diagnostics import fit_summary
@@ -22,7 +21,7 @@ from bayescale.fitting.fit import fit
 from bayescale.fitting.store import save_fit
 from bayescale.forecasts.forecast import forecast
 from bayescale.forecasts.forecast import read as read_forecast
-from bayescale.jobs.files import write_table
+from bayescale.jobs.files import make_folder, write_table
 from bayescale.reading import Column, Reading
 from bayescale.runs.datasets import load_dataset
 
@@ -50,10 +49,7 @@ def run_demo(
 
     ``step(what)`` is entered around every slow step.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(f"{folder}: cannot be made: {error.strerror or error}") from None
+    make_folder(folder)
     runs = load_dataset("pile")
     small, large = (
         runs.isel(run=chosen)
@@ -91,8 +87,8 @@ def run_demo(
     held_law = int(((table.law_loss_q05 <= table.measured) & (table.measured <= table.law_loss_q95)).sum())
     verdict = (
         f"The 90 % band held {held} of {len(table)} larger runs, the law alone {held_law}; "
-        "the runs of one study share one error, so this is one look and not many. (The drift's numbers come from 15 "
-        "studies, this one among them; docs/calibration.md has the scores with each study left out.)"
+        "the runs of one study share one error, so this is one look and not many. (The numbers of the discrepancy come "
+        "from 15 studies, this one among them; docs/calibration.md has the scores with each study left out.)"
     )
     return Demo(
         fit=tree,

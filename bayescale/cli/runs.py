@@ -73,7 +73,7 @@ def datasets(
             for row in rows:
                 say(f"{row['name']} ({'embedded' if row['embedded'] else 'download'}): {row['about']}. {row['cite']}")
         return
-    runs = module.fetch_dataset(name, folder)
+    runs = module.load_dataset(name, folder)
     path = module.fetch_file(name, folder)
     if as_json:
         print_json({"name": name, "file": str(path), "runs": runs.sizes["run"], "cite": runs.attrs["cite"]})

@@ -1,6 +1,6 @@
-"""What a page needs to answer for other budgets and sizes without Python: draws, the law, the drift on a grid.
+"""What a page needs to answer for other budgets and sizes without Python: draws, the law, the discrepancy on a grid.
 
-The law is computed in the page, from the draws, exactly. What a new run shows, law, drift and noise together, needs the
+The law is computed in the page, from the draws, exactly. What a new run shows (law, discrepancy, noise) needs the
 runs and matrices over them; draw by draw it is a smooth function of the sizes. Its logarithm above the law's median is
 given on a grid of log C and log D/N, with nodes where compute passes the largest run, as a product of few weights a
 draw with as many shapes; the page puts the draws together again and takes its quantiles from them.
@@ -33,7 +33,7 @@ from bayescale.laws.law_file import Law, column
 from bayescale.study import Study
 
 STEP = 0.15  # decades between nodes of the grid, at most
-STEP_AT_EDGE = 0.04  # where compute passes the largest run and the drift's spread and optimism come in, bent
+STEP_AT_EDGE = 0.04  # where compute passes the largest run and the discrepancy's spread and optimism come in, bent
 BEYOND = 4.0  # decades of compute past the largest run at which the page ends
 AROUND = 1.0  # decades of tokens per parameter past those of the runs and of the best splits
 AROUND_MOST = 2.0  # decades past those of the runs at which best splits are left out
@@ -41,7 +41,7 @@ NODES_MAX = 3500  # of the grid: it is made coarser rather than larger
 PAGE_NUMBERS_MAX = 200_000  # of draws and their weights in the page; beyond them draws are left out
 RANK_MAX = 32  # of that product
 ERROR = 1e-4  # root mean square, of a log loss
-BUDGETS = 41  # at which it is said why a split is not identified, and where the drift says that the best one lies
+BUDGETS = 41  # at which it is said why a split is not identified, and where the discrepancy says that the best one lies
 
 
 def can_explore(law: Law) -> bool:
@@ -118,7 +118,7 @@ class _Box:
 
 def _grid(study: Study, box: _Box, at: Mapping[str, float], seed: int, every: int) -> dict[str, Any]:
     law, (first, last, low, high) = study.law, astuple(box)
-    known = last + BEYOND_DECADES  # where the drift's spread and optimism have come in
+    known = last + BEYOND_DECADES  # where the discrepancy's spread and optimism have come in
     edges = (first - 1.0, first, last, known, last + BEYOND)
     step = max(STEP, np.sqrt((edges[-1] - edges[0]) * (high - low) / NODES_MAX))
     parts = [_nodes(*pair, STEP_AT_EDGE if pair[0] == last else step) for pair in itertools.pairwise(edges)]

@@ -42,9 +42,9 @@ TIMES = 10.0  # the largest run's compute: the budget that is answered for when 
 METHOD_TEXT = (
     "The posterior is sampled on parameters that the runs see well; what papers print is computed from them. "
     "Losses scatter about it; where the noise is a Student-t, outliers count less.",
-    "A law is never exactly right. Its error beyond the runs, the drift, is a Gaussian process over the decades of "
-    "the law's inputs; its scale is learnt from the user's own runs, starting from what real studies have shown. The "
-    "band of the loss holds it; parameters and the split of a budget are those of the law without it.",
+    "A law is never exactly right. Its error beyond the runs, the discrepancy, is a Gaussian process over the decades "
+    "of the law's inputs; its scale is learnt from the user's own runs, starting from what real studies have shown. "
+    "The band of the loss holds it; parameters and the split of a budget are those of the law without it.",
     "All bands are equal-tailed and hold 90 % unless said otherwise; the middle is the median.",
 )
 
@@ -188,7 +188,7 @@ def _page(study: Study, asked: Asked, tested: xr.Dataset | None, compared: xr.Da
         "backtest": backtest_part(tested) if tested is not None else None,
         "data": data_part(study),
         "priors": priors_part(study, sensitive),
-        "method": [text for text in METHOD_TEXT if has_drift(law) or "drift" not in text],
+        "method": [text for text in METHOD_TEXT if has_drift(law) or "discrepancy" not in text],
         "drift": has_drift(law),
         "observed": law.observed.column,
         "bibtex": bibtex([*cited(law), *METHOD]),

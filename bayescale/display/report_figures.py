@@ -78,7 +78,7 @@ CAPTIONS = {
     ),
     "regret": _caption(
         "What another size costs",
-        "Expected loss above the least along the budget, with drift; in the shade a size costs next to nothing.",
+        "Expected loss above the least along the budget; in the shade a size costs next to nothing.",
     ),
     "isoflops": _caption(
         "Loss along budgets",

@@ -28,7 +28,7 @@ from bayescale.runs.read import read_runs, read_said, read_text
 # upper edges of the rows of the table, in decades of compute beyond the runs learnt from
 HORIZON_BIN_DECADES = (0.5, 1.0, 1.5, 2.0, 3.0, np.inf)
 CUT_STEP_DECADES = 0.25  # of compute
-# what must be left to learn from, as in the studies the drift was derived on
+# what must be left to learn from, as in the studies the discrepancy was derived on
 MIN_RUNS, MIN_SIZES, MIN_SPAN = 12, 4, 0.7  # the span in units of the horizon
 
 

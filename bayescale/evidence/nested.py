@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescale.errors import FitError
 from bayescale.evidence.sensitivity import FARTHEST_PRIOR_SD
 from bayescale.field import number_text
 from bayescale.fitting.diagnostics import diagnostics
-from bayescale.fitting.doors import opened, opened_result, what_is
+from bayescale.fitting.doors import opened, opened_result
 from bayescale.laws.priors import to_normal
+from bayescale.study import Study
 
 TAIL_SHARE = 0.002  # of the draws on either side, where a density estimate fails
 DECISIVE_BAYES_FACTOR = 10.0
@@ -67,23 +67,7 @@ class Answer:
 
 
 def nested_questions(fit: xr.DataTree, comparison: xr.Dataset | None = None) -> list[Answer]:
-    """Answers to every question of QUESTIONS that the fit's law can be asked.
-
-    Parameters
-    ----------
-    fit : what :func:`bayescale.fit` or :func:`bayescale.open_fit` returns
-    comparison : of this law with others, :func:`bayescale.compare`; where the nested law is among them its LOO is told
-
-    Returns
-    -------
-    An answer a question, as :func:`bayescale.nested_question` gives it.
-    """
-    study = opened(fit)
-    return [nested_question(study, one, comparison) for one in QUESTIONS if one.parameter in study.law.priors]
-
-
-def nested_question(fit: xr.DataTree, question: Question, comparison: xr.Dataset | None = None) -> Answer:
-    """Is a parameter equal to a value, at which the law turns into a simpler one?
+    """Is a parameter equal to a value, at which the law turns into a simpler one? Every question of QUESTIONS.
 
     Savage and Dickey: the Bayes factor of the value against the free parameter is posterior over prior density there,
     provided the prior has density there and the simpler law keeps the priors of everything else. At an edge of the
@@ -92,29 +76,30 @@ def nested_question(fit: xr.DataTree, question: Question, comparison: xr.Dataset
     Parameters
     ----------
     fit : what :func:`bayescale.fit` or :func:`bayescale.open_fit` returns
-    question : which parameter, which value, and the name of the simpler law
     comparison : of this law with others, :func:`bayescale.compare`; where the nested law is among them its LOO is told
 
     Returns
     -------
-    The answer: posterior mass, Bayes factor and LOO, each where it is defined, and a sentence.
+    An answer to each question that the law can be asked: posterior mass, Bayes factor and LOO, each where it is
+    defined, and a sentence.
 
     Raises
     ------
     FitError
-        If the law has no such parameter.
+        If it is no fit, or ``comparison`` is no comparison.
 
     Notes
     -----
     Dickey 1971, doi:10.1214/aoms/1177693507. A Bayes factor depends on the width of the prior, LOO hardly.
     """
     study = opened(fit)
-    if not isinstance(question, Question):
-        raise FitError(f"a question is expected, not {what_is(question)}; bayescale.evidence.nested.QUESTIONS are some")
     comparison = None if comparison is None else opened_result(comparison, "compare")
+    return [answer_to(study, one, comparison) for one in QUESTIONS if one.parameter in study.law.priors]
+
+
+def answer_to(study: Study, question: Question, comparison: xr.Dataset | None = None) -> Answer:
+    """The answer to one question about a parameter of the study's law."""
     law, name, value = study.law, question.parameter, question.value
-    if name not in law.priors:
-        raise FitError(f"law '{law.name}' has no parameter '{name}'; its parameters are {', '.join(law.priors)}")
     draws = study.posterior[name].transpose("chain", "draw").values
     band = tuple(float(q) for q in np.quantile(draws, [0.05, 0.5, 0.95]))
     factor, error, bound = _savage_dickey(law.priors[name], draws, value)

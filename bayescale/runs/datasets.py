@@ -48,26 +48,12 @@ DOWNLOAD_SECONDS_MAX = 600
 DOWNLOAD_BYTES_MAX = 10_000_000  # the data sets above have about ten thousand
 
 
-def load_dataset(name: str = "pile") -> xr.Dataset:
-    """Runs of an embedded data set, as :func:`bayescale.read_runs` returns them.
-
-    Raises
-    ------
-    RunsError
-        If there is no such data set inside the package.
-    """
-    source = _source(name)
-    if source.url is not None:
-        raise RunsError(f"data set '{name}' is not inside the package; fetch_dataset('{name}') downloads it")
-    return _described(read_runs(Path(__file__).parent / source.file), name, source)
-
-
-def fetch_dataset(name: str, folder: "str | Path | None" = None) -> xr.Dataset:
+def load_dataset(name: str = "pile", folder: "str | Path | None" = None) -> xr.Dataset:
     """Runs of a public data set, downloaded once and verified by its checksum; embedded ones need no network.
 
     Parameters
     ----------
-    name : of a data set, as ``bayescale datasets`` lists them
+    name : of a data set, as ``bayescale datasets`` lists them; "pile" is inside the package
     folder : where the file is kept; the user's cache folder by default
 
     Returns

@@ -439,5 +439,5 @@ def test_decisions_and_targets_with_further_inputs(prior_of):
     assert np.isfinite(decided["N"].values).all()
     free, short = (least_compute(repeated, 2.8, unique_tokens=tokens)["compute"].values for tokens in (1e18, 1e9))
     assert (short >= free * (1 - 1e-6)).all() and (short > free).any()
-    experts = decide(prior_of("joint_moe", experts=[1.0, 8.0, 32.0]), 1e21, given={"experts": 8}, drift=False)
+    experts = decide(prior_of("joint_moe", experts=[1.0, 8.0, 32.0]), 1e21, given={"experts": 8}, discrepancy=False)
     assert (experts["expected_regret"].values[:, :1] <= experts["expected_regret"].values + 1e-12).all()

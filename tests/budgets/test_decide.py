@@ -33,7 +33,7 @@ def learnt(true_fit):
 
 @pytest.fixture(scope="module")
 def decided(learnt, drift_once):
-    return decide(learnt, BUDGETS, candidates=[1e9, 1e11], drift=False)
+    return decide(learnt, BUDGETS, candidates=[1e9, 1e11], discrepancy=False)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_compute_regret_is_what_less_compute_would_have_reached(learnt, decided)
 
 @pytest.mark.parametrize("tolerance", [0.001, 0.01])
 def test_flat_region_by_direct_evaluation(tolerance, learnt):
-    result = decide(learnt, BUDGETS, tolerance=tolerance, drift=False)
+    result = decide(learnt, BUDGETS, tolerance=tolerance, discrepancy=False)
     for i, budget in enumerate(BUDGETS):
         ends = np.array([result["flat_low"].values[i], result["flat_high"].values[i]])
         least = result["expected_loss"].values[i, 0]
@@ -113,7 +113,7 @@ def test_probability_of_being_near(learnt, decided):
 
 
 def test_an_error_of_the_exchange_widens_regret_and_does_not_pull_away_from_the_runs(true_fit, drifting):
-    certain = decide(true_fit(draws=600, spread=0.003), 1e23, drift=False)
+    certain = decide(true_fit(draws=600, spread=0.003), 1e23, discrepancy=False)
     assert float(drifting["expected_regret"][0, 0]) > 3 * float(certain["expected_regret"][0, 0])
     # these runs follow the law: nothing in them says that the optimum lies elsewhere
     assert abs(np.log(float(drifting["N"][0, 0] / certain["N"][0, 0]))) < 0.3
@@ -225,13 +225,13 @@ def test_seeds(learnt, drifting):
 
 
 def test_limits_menu_and_costs(learnt):
-    held = decide(learnt, 1e23, ratio=(100, None), drift=False)
+    held = decide(learnt, 1e23, ratio=(100, None), discrepancy=False)
     ratios = held["D"].values / held["N"].values
     assert np.nanmin(ratios) >= 100 * (1 - 1e-6) and np.isnan(held["N"].values[0, 2]), (
         "20 tokens a parameter is forbidden"
     )
     assert held["flat_open"].values[0] and "held by your limit" in " ".join(bayescale.read(held).warnings)
-    menu = decide(learnt, 1e23, menu=[1e9, 1e10, 1e11], drift=False)
+    menu = decide(learnt, 1e23, menu=[1e9, 1e10, 1e11], discrepancy=False)
     assert set(menu["N"].values.ravel()) <= {1e9, 1e10, 1e11}
     dear = decide(learnt, 1e7, cost="6*N*D/mfu/1e15", given={"mfu": "0.3..0.5"})
     assert np.isfinite(dear["expected_regret"].values).all()
@@ -239,9 +239,9 @@ def test_limits_menu_and_costs(learnt):
 
 def test_what_holds_the_split_is_said_of_the_law_that_the_choice_is_made_by(learnt, monkeypatch):
     """A law that errs in the exchange of parameters and tokens may reach a limit that the law alone does not."""
-    free = decide(learnt, 1e23, drift=False)
+    free = decide(learnt, 1e23, discrepancy=False)
     limit = (None, 8 * float(free["N"][0, 0]))
-    assert decide(learnt, 1e23, params=limit, drift=False)["held"].values[0] == ""
+    assert decide(learnt, 1e23, params=limit, discrepancy=False)["held"].values[0] == ""
     draws = learnt["posterior"].sizes["chain"] * learnt["posterior"].sizes["draw"]
     monkeypatch.setattr(decide_module, "exchange_errors", lambda *_: np.full((draws, 1), 4.0))
     assert decide(learnt, 1e23, params=limit)["held"].values[0].startswith("params <= ")

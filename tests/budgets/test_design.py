@@ -90,33 +90,33 @@ def test_cost_is_minded(linear):
 
 
 def test_next_run(learnt):
-    result = next_run(learnt, 1e21, drift=False, **AIM)
+    result = next_run(learnt, 1e21, discrepancy=False, **AIM)
     assert result.sizes["run"] == 1 and float(result["cost"][0]) <= 1e21
     best = float(result["candidate_sd"].min())
     assert float(result["sd_after"][0]) == pytest.approx(best, rel=1e-6), "one run: that which alone tells most"
     assert result.attrs["width_after"] < result.attrs["width_now"]
-    more = next_run(learnt, 1e21, most=6, drift=False, **AIM)
+    more = next_run(learnt, 1e21, most=6, discrepancy=False, **AIM)
     assert more.sizes["run"] > 1 and float(more["spent"][-1]) <= 1e21 * (1 + 1e-9)
     assert (np.diff(more["sd_after"]) < 0).all() and float(more["sd_after"][-1]) < best
 
 
 @pytest.mark.parametrize("target", ["params", "regret"])
 def test_targets_about_a_split(target, learnt):
-    result = next_run(learnt, 1e21, target=target, compute=5.76e23, most=3, drift=False)
+    result = next_run(learnt, 1e21, target=target, compute=5.76e23, most=3, discrepancy=False)
     assert (np.diff(result["sd_after"]) < 0).all() and "5.76e23" in result.attrs["target"]
 
 
 def test_the_mean_square_of_the_regret_target_is_the_expected_regret(learnt):
     from bayescale.budgets.decide import decide
 
-    result = next_run(learnt, 1e21, target="regret", compute=1e23, drift=False)
-    decided = decide(learnt, 1e23, drift=False)
+    result = next_run(learnt, 1e21, target="regret", compute=1e23, discrepancy=False)
+    decided = decide(learnt, 1e23, discrepancy=False)
     share = float(decided["expected_regret"][0, 0])
     assert result.attrs["sd_now"] ** 2 == pytest.approx(share, rel=0.6)  # draws far out count less
 
 
 def test_drift_asks_for_larger_runs(learnt):
-    certain, wary = (next_run(learnt, 1e22, drift=drift, **AIM) for drift in (False, True))
+    certain, wary = (next_run(learnt, 1e22, discrepancy=drift, **AIM) for drift in (False, True))
     # how much of the best run's gain a tenth of the budget brings: most of it if the law is right, else little
     told = [
         float(plan["gain"].where(plan["candidate_cost"] < 1e21, 0).max() / plan["gain"].max())
@@ -128,14 +128,14 @@ def test_drift_asks_for_larger_runs(learnt):
 
 def test_candidates_of_ones_own_are_taken_once(learnt):
     table = {"params": [1e8, 1e9, 3e9], "tokens": [1e10, 1e10, 2e10]}
-    result = next_run(learnt, 1e24, candidates=table, most=10, drift=False, **AIM)
+    result = next_run(learnt, 1e24, candidates=table, most=10, discrepancy=False, **AIM)
     assert sorted(result["params"].values) == [1e8, 1e9, 3e9]
-    few = next_run(learnt, 6.1e19, candidates=table, most=10, drift=False, **AIM)
+    few = next_run(learnt, 6.1e19, candidates=table, most=10, discrepancy=False, **AIM)
     assert set(few["params"].values) <= {1e8, 1e9}
 
 
 def test_table_statement_summary(learnt):
-    result = next_run(learnt, 1e21, most=2, drift=False, **AIM)
+    result = next_run(learnt, 1e21, most=2, discrepancy=False, **AIM)
     table = bayescale.read(result).frame
     assert (
         list(table.columns[:5]) == ["run", "params", "tokens", "tokens_per_param", "cost"]

@@ -1,6 +1,5 @@
 """The doors of the package: whatever a function is given, it answers, marks its answer, or says what is wrong."""
 
-import importlib
 import json
 from collections import OrderedDict
 
@@ -23,9 +22,8 @@ from bayescale.study import law_of
 
 pytestmark = pytest.mark.usefixtures("drift_once")
 
-OURS = (FitError, bayescale.RunsError, bayescale.LawError, bayescale.FormulaError, bayescale.FileError)
+OURS = (FitError, bayescale.RunsError, bayescale.LawError, bayescale.FileError)
 FEW = {"draws": 200, "chains": 3}  # enough for a fit to be asked for; none of these is ever made
-QUESTION = importlib.import_module("bayescale.evidence.nested").QUESTIONS[1]  # of the law chinchilla
 
 
 # ---- what every public function takes first -------------------------------------------------------------------------
@@ -43,7 +41,6 @@ CALLS = {
     "landmarks": ("fit", bayescale.landmarks),
     "least_compute": ("fit", lambda x: bayescale.least_compute(x, 2.2)),
     "loo": ("fit", lambda x: bayescale.loo(x, mend=False)),
-    "nested_question": ("fit", lambda x: bayescale.nested_question(x, QUESTION)),
     "nested_questions": ("fit", bayescale.nested_questions),
     "next_run": ("fit", lambda x: bayescale.next_run(x, 1e20, params=7e9, tokens=1.4e11)),
     "plot_forecast": ("fit", lambda x: bayescale.plot_forecast(x, bayescale.forecast(x, **_sizes(x)))),
@@ -78,11 +75,9 @@ CALLS = {
     "plot_next_run": ("next_run", bayescale.plot_next_run),
     "save_report": ("page", lambda x: bayescale.save_report(x, "never.html")),
     "open_fit": ("path", bayescale.open_fit),
-    "fetch_dataset": ("path", bayescale.fetch_dataset),
     "load_dataset": ("path", bayescale.load_dataset),
     "fit_many": ("studies", bayescale.fit_many),
     "open_executor": ("executor", lambda x: bayescale.open_executor(x).__enter__()),
-    "run_batch": ("function", lambda x: bayescale.run_batch(x, [1])),
 }
 # show takes anything that a person may want to see; laws takes nothing; the others are kinds of things, not functions
 OTHERS = {"show", "law_names", "Failure", "Law", *(name for name in bayescale.__all__ if name.endswith("Error"))}
@@ -176,7 +171,6 @@ RIGHT = {
     "plan_runs": {"plan"},
     "page": {"text", "path"},
     "executor": {"nothing", "number"},
-    "function": {"a_function"},
     "studies": {"a_dict", "a_set", "dataset", "frame"},
 }
 

@@ -208,7 +208,7 @@ def test_budgets_are_spent_as_the_runs_count(compute, per_token, counted_fit):
     assert per_token(found) * tokens == pytest.approx(budget, rel=2e-3)
     least = chinchilla_loss(right, budget / per_token(right), **BESIROGLU)
     assert float(least_compute(fit, least)["compute"].median()) == pytest.approx(budget, rel=0.02)
-    chosen = decide(fit, 1e21, drift=False)
+    chosen = decide(fit, 1e21, discrepancy=False)
     assert per_token(float(chosen["N"][0, 0])) * float(chosen["D"][0, 0]) == pytest.approx(budget, rel=2e-3)
     assert bayescale.read(split).to_dict()["cost"] == fit.attrs["compute"] and fit.attrs["compute"] in counted(
         split.attrs

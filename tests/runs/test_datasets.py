@@ -11,7 +11,7 @@ import pytest
 
 from bayescale.errors import RunsError
 from bayescale.runs import datasets
-from bayescale.runs.datasets import DATASETS, fetch_dataset, fetch_file, load_dataset
+from bayescale.runs.datasets import DATASETS, fetch_file, load_dataset
 
 PACKED = gzip.compress(bytes(50_000_000), 9)
 CONTENT = b"C,N,D,loss\n6e18,1e8,1e10,3.1\n6e19,1e9,1e10,2.8\n"
@@ -86,7 +86,7 @@ def test_pile():
 
 def test_pile_is_the_default_and_needs_no_network(monkeypatch):
     monkeypatch.setattr("socket.socket", None)
-    assert load_dataset().identical(load_dataset("pile")) and fetch_dataset("pile").sizes["run"] == 30
+    assert load_dataset().identical(load_dataset("pile")) and load_dataset().sizes["run"] == 30
     assert fetch_file("pile").is_file()
 
 
@@ -98,12 +98,7 @@ def test_every_data_set_says_where_it_is_from():
             assert source.url.startswith("https://") and len(source.sha256) == 64
 
 
-def test_data_set_that_is_not_embedded():
-    with pytest.raises(RunsError, match=r"'chinchilla' is not inside the package; fetch_dataset\('chinchilla'\) downl"):
-        load_dataset("chinchilla")
-
-
-@pytest.mark.parametrize("get", [load_dataset, fetch_dataset, fetch_file])
+@pytest.mark.parametrize("get", [load_dataset, fetch_file])
 def test_no_such_data_set(get):
     with pytest.raises(RunsError, match=r"no data set 'pyle'; there are pile, chinchilla; did you mean 'pile'\?"):
         get("pyle")
@@ -114,10 +109,10 @@ def test_no_such_data_set(get):
 
 def test_download_is_verified_and_kept(server, source, tmp_path):
     source(f"{server.url}/runs.csv")
-    runs = fetch_dataset("chinchilla", tmp_path)
+    runs = load_dataset("chinchilla", tmp_path)
     assert list(runs["loss"].values) == [3.1, 2.8] and runs.attrs["source"] == "chinchilla"
     server.stop()
-    assert fetch_dataset("chinchilla", tmp_path).identical(runs), "the second time needs no server"
+    assert load_dataset("chinchilla", tmp_path).identical(runs), "the second time needs no server"
     assert server.asked == ["/runs.csv"]
     assert fetch_file("chinchilla", tmp_path).read_bytes() == CONTENT
 
@@ -132,7 +127,7 @@ def test_file_that_was_changed_on_disk_is_fetched_again(server, source, tmp_path
 def test_damaged_file_in_the_cache(server, source, tmp_path, damage):
     source(f"{server.url}/runs.csv")
     (tmp_path / "chinchilla.csv").write_bytes(damage)
-    assert list(fetch_dataset("chinchilla", tmp_path)["loss"].values) == [3.1, 2.8] and len(server.asked) == 1
+    assert list(load_dataset("chinchilla", tmp_path)["loss"].values) == [3.1, 2.8] and len(server.asked) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["chinchilla.csv"]
 
 
@@ -166,7 +161,7 @@ def test_read_only_folder_with_and_without_the_file(server, source, tmp_path, re
         if content is not None:
             (tmp_path / name / "chinchilla.csv").write_bytes(content)
         read_only(tmp_path / name)
-    assert fetch_dataset("chinchilla", tmp_path / "good").sizes["run"] == 2 and not server.asked
+    assert load_dataset("chinchilla", tmp_path / "good").sizes["run"] == 2 and not server.asked
     for name in ("bad", "empty"):
         refused(
             "data set 'chinchilla': cannot be kept in .*: (Read-only file system|Permission denied)", tmp_path / name
@@ -175,7 +170,7 @@ def test_read_only_folder_with_and_without_the_file(server, source, tmp_path, re
 
 def refused(message, folder):
     with pytest.raises(RunsError, match=message) as error:
-        fetch_dataset("chinchilla", folder)
+        load_dataset("chinchilla", folder)
     assert "\n" not in str(error.value)
 
 

@@ -80,7 +80,7 @@ def test_all_that_is_shown_is_in_the_unit(unit, fits):
     for name in ("loss", "law_loss"):
         np.testing.assert_allclose(splits[1][name], from_nats(splits[0][name], unit), rtol=1e-6)
     np.testing.assert_allclose(splits[1]["N"], splits[0]["N"], rtol=1e-9)
-    choices = [decide(one, 1e22, drift=False) for one in (plain, other)]
+    choices = [decide(one, 1e22, discrepancy=False) for one in (plain, other)]
     np.testing.assert_allclose(choices[1]["expected_loss"], from_nats(choices[0]["expected_loss"], unit), rtol=1e-6)
     for name in ("regret", "compute_regret"):  # shares
         np.testing.assert_allclose(choices[1][name], choices[0][name], atol=1e-6)

@@ -1,5 +1,5 @@
 "use strict";
-// The page's own arithmetic, over the posterior's draws: the law exactly; law, drift and noise together from a grid.
+// The page's own arithmetic, over the posterior's draws: the law exactly; law, discrepancy and noise together from a grid.
 (() => {
   const page = JSON.parse(document.getElementById("explorer-data").textContent);
   const law = LAW_SCRIPT;
