@@ -20,6 +20,7 @@ from bayescale.budgets.problem import (
     forecast_inputs,
     problem_of,
     problem_values,
+    result_attrs,
     units_said,
 )
 from bayescale.budgets.surface import loss_at, loss_slope, loss_surface
@@ -116,15 +117,7 @@ def allocate(
     result["held"] = ("budget", held_text(split))
     for name in ("decades_beyond", "nearest_run"):
         result[name] = ("budget", at_median["predictions_constant_data"][name].values)
-    result.attrs = {
-        "kind": "allocate",
-        "law": law.name,
-        "seed": seed,
-        "cost": problem.cost.text,
-        "compute_counted": study.definition.formula,
-        "loss_unit": study.loss_unit,
-        "diagnostics": study.attrs["diagnostics"],
-    }
+    result.attrs = result_attrs(study, "allocate", problem.cost, seed)
     return result
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from bayescale.budgets.optimum import best_split, frontier_slopes
-from bayescale.budgets.problem import budgets_of, check_scale, problem_of
+from bayescale.budgets.problem import budgets_of, check_scale, problem_of, result_attrs
 from bayescale.errors import FitError
 from bayescale.field import SIZES_SAID, number_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
@@ -98,18 +98,9 @@ def approaches(fit: xr.DataTree, compute: float, *, seed: int = 0) -> xr.Dataset
         ["favours sizes that happen to be dense among the runs", BIAS, "takes the law to be right"],
     )
     agree, statement = _verdict(result)
-    result.attrs = {
-        "kind": "approaches",
-        "law": study.law.name,
-        "compute": float(budget[0]),
-        "cost": problem.cost.text,
-        "compute_counted": study.definition.formula,
-        "seed": seed,
-        "agree": agree,
-        "statement": statement,
-        "decades_beyond": float(max(0.0, np.log10(budget[0] / study.largest_compute))),
-        "diagnostics": study.attrs["diagnostics"],
-    }
+    result.attrs = result_attrs(study, "approaches", problem.cost, seed, agree=agree, statement=statement)
+    result.attrs["compute"] = float(budget[0])
+    result.attrs["decades_beyond"] = float(max(0.0, np.log10(budget[0] / study.largest_compute)))
     return result
 
 

@@ -19,6 +19,7 @@ from bayescale.budgets.problem import (
     compute_unit,
     forecast_inputs,
     problem_of,
+    result_attrs,
     units_said,
 )
 from bayescale.budgets.regret import candidates as candidate_sizes
@@ -117,7 +118,7 @@ def decide(
     reasons = not_identified(study, problem, budgets[None, :], split)
     result["why_not"], result["identified"] = ("budget", reasons), ("budget", [not reason for reason in reasons])
     about = {"tolerance": tolerance, "factor": factor, "discrepancy": int(discrepancy)}
-    result.attrs |= {"seed": seed, "cost": problem.cost.text} | about
+    result.attrs = result_attrs(study, "decide", problem.cost, seed, **about)
     return result
 
 
@@ -146,15 +147,7 @@ def _dataset(study: Study, rows: list[dict[str, Any]], budgets: np.ndarray, choi
         result[name] = (("budget", "candidate"), np.stack(padded))
     for name in ("flat_low", "flat_high", "flat_open", "held"):
         result[name] = ("budget", stacked[name])
-    unit = study.loss_unit
-    result.attrs = {
-        "kind": "decide",
-        "law": study.law.name,
-        "compute_counted": study.definition.formula,
-        "loss_unit": unit,
-        "diagnostics": study.attrs["diagnostics"],
-    }
-    return in_unit(result, ("expected_loss", "curve_loss"), unit)
+    return in_unit(result, ("expected_loss", "curve_loss"), study.loss_unit)
 
 
 def _of_budget(split: Split, i: int) -> Split:

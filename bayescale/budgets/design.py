@@ -9,7 +9,7 @@ import xarray as xr
 
 from bayescale.budgets.aim import SPLITS, Aim, aim_of, target_draws
 from bayescale.budgets.cost import Cost, check_rises, draw_quantities, increasing_root, parse_cost, spend, tokens_at
-from bayescale.budgets.problem import compute_unit, default_cost, law_surface
+from bayescale.budgets.problem import compute_unit, default_cost, law_surface, result_attrs
 from bayescale.budgets.screening import Beliefs, band_width, covariance, expected_width, greedy_plan, screen
 from bayescale.budgets.surface import loss_at
 from bayescale.errors import FitError
@@ -94,20 +94,10 @@ def next_run(
     sd_now, gain = float(np.sqrt(joint[0, 0])), screen(joint, beliefs.scatter)
     result["candidate_sd"] = ("candidate", sd_now * np.sqrt(1 - gain))
     result["gain"], result["gain_per_cost"] = ("candidate", gain), ("candidate", gain / prices)
-    result.attrs = _widths(beliefs, chosen, sd_after[-1] / sd_now, seed) | {
-        "kind": "next_run",
-        "law": study.law.name,
-        "target": aim.text,
-        "seed": int(seed),
-        "budget": budget,
-        "cost": priced.text,
-        "compute_counted": study.definition.formula,
-        "discrepancy": int(discrepancy),
-        "sd_now": sd_now,
-        "decades_beyond": aim.decades_beyond,
-        "nearest_run": aim.nearest_run,
-        "diagnostics": study.attrs["diagnostics"],
-    }
+    result.attrs = result_attrs(study, "next_run", priced, int(seed), target=aim.text, budget=budget, sd_now=sd_now)
+    result.attrs |= _widths(beliefs, chosen, sd_after[-1] / sd_now, seed)
+    result.attrs |= {name: getattr(aim, name) for name in ("decades_beyond", "nearest_run")}
+    result.attrs["discrepancy"] = int(discrepancy)
     return result
 
 

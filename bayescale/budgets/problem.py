@@ -6,7 +6,7 @@ from typing import Any, TypedDict, Unpack
 import numpy as np
 import pandas as pd
 
-from bayescale.budgets.cost import check_rises, draw_quantities, parse_cost, quantity
+from bayescale.budgets.cost import Cost, check_rises, draw_quantities, parse_cost, quantity
 from bayescale.budgets.optimum import Limits, Problem, Split, tokens_within
 from bayescale.budgets.surface import UNIQUE, Surface, loss_surface
 from bayescale.errors import FitError
@@ -264,6 +264,19 @@ def forecast_inputs(problem: Problem, covariates: Mapping[str, float], D: np.nda
     if problem.surface.unique_tokens is None:
         return dict(covariates)
     return {**covariates, UNIQUE: np.minimum(problem.surface.unique_tokens, D)}
+
+
+def result_attrs(study: Study, kind: str, cost: Cost, seed: int, **others: Any) -> dict[str, Any]:
+    """What every result about a split says of itself: what made it, and what its numbers rest on."""
+    return {
+        "kind": kind,
+        "law": study.law.name,
+        "seed": seed,
+        "cost": cost.text,
+        "compute_counted": study.definition.formula,
+        "loss_unit": study.loss_unit,
+        "diagnostics": study.attrs["diagnostics"],
+    } | others
 
 
 def units_said(attrs: Mapping[str, Any]) -> str:

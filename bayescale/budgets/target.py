@@ -12,7 +12,15 @@ from bayescale.budgets.allocate import HELD_SHARE, without_zero_width
 from bayescale.budgets.cost import spend
 from bayescale.budgets.minimise import root
 from bayescale.budgets.optimum import Problem, Split, best_split
-from bayescale.budgets.problem import SplitOptions, budgets_of, check_scale, compute_unit, problem_of, units_said
+from bayescale.budgets.problem import (
+    SplitOptions,
+    budgets_of,
+    check_scale,
+    compute_unit,
+    problem_of,
+    result_attrs,
+    units_said,
+)
 from bayescale.errors import FitError
 from bayescale.field import number_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
@@ -92,15 +100,7 @@ def least_compute(fit: xr.DataTree, loss: Any, *, seed: int = 0, **options: Unpa
     training = np.where(reached, study.definition.compute(split.N, split.D), np.inf)
     beyond = np.log10(np.median(training, axis=0) / study.largest_compute)
     result["decades_beyond"] = ("target", np.maximum(0.0, beyond))
-    result.attrs = {
-        "kind": "least_compute",
-        "law": study.law.name,
-        "seed": seed,
-        "cost": problem.cost.text,
-        "compute_counted": study.definition.formula,
-        "loss_unit": unit,
-        "diagnostics": study.attrs["diagnostics"],
-    }
+    result.attrs = result_attrs(study, "least_compute", problem.cost, seed)
     return result
 
 
@@ -213,20 +213,9 @@ def compute_gain(
         for one, split in zip((study, second), splits, strict=True)
     ]
     result["decades_beyond"] = ("budget", np.maximum(0.0, np.maximum(*beyond)))
-    result.attrs = {
-        "kind": "compute_gain",
-        "law": study.law.name,
-        "other_law": other.attrs["law"],
-        "source": study.attrs["source"],
-        "other_source": other.attrs["source"],
-        "seed": seed,
-        "cost": problems[0].cost.text,
-        "compute_counted": study.definition.formula,
-        "loss_unit": unit,
-        "other_cost": problems[1].cost.text,
-        "diagnostics": study.attrs["diagnostics"],
-        "other_diagnostics": second.attrs["diagnostics"],
-    }
+    result.attrs = result_attrs(study, "compute_gain", problems[0].cost, seed, source=study.attrs["source"])
+    result.attrs |= {f"other_{name}": second.attrs[name] for name in ("law", "source", "diagnostics")}
+    result.attrs["other_cost"] = problems[1].cost.text
     return result
 
 
