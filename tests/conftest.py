@@ -208,11 +208,17 @@ def drift_once():
 
 
 @pytest.fixture
-def undrawn(monkeypatch):
-    """Reports without figures and with a coarse grid: for tests of what a page says."""
+def unfigured(monkeypatch):
+    """Reports without figures, and with a coarse grid in the interactive part."""
     names = report_figures.CAPTIONS
     monkeypatch.setattr(report_module, "figures_part", lambda *given: dict.fromkeys(names))
     monkeypatch.setattr(explorer_module, "STEP", 1.0)
+
+
+@pytest.fixture
+def undrawn(unfigured, monkeypatch):
+    """Reports without figures and interactive part: for tests of what a page says."""
+    monkeypatch.setattr(report_module, "_explorer", lambda *given: None)
 
 
 @pytest.fixture(scope="session")

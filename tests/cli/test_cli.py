@@ -370,7 +370,7 @@ def test_runs_that_are_not_there(command, given, message):
 
 
 def test_status_of_the_process(tmp_path):
-    done = shell("check", tmp_path / "absent.csv")
+    done = shell("laws", tmp_path / "absent.toml")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
 

@@ -106,7 +106,7 @@ def test_the_answer_comes_first_and_is_that_of_the_functions(fit, html):
 
 
 @pytest.mark.slow
-def test_same_fit_same_page(fit, undrawn):
+def test_same_fit_same_page(fit, unfigured):
     assert report(fit, compute=1e22) == report(fit, compute=1e22)
 
 
@@ -204,7 +204,7 @@ def test_what_is_no_fit_is_refused(tmp_path, html):
         save_report(html, tmp_path / "no" / "report.html")
 
 
-def test_large_fits_are_thinned_and_it_is_said(fit, undrawn, monkeypatch):
+def test_large_fits_are_thinned_and_it_is_said(fit, unfigured, monkeypatch):
     monkeypatch.setattr(explorer_module, "PAGE_NUMBERS_MAX", 200 * (5 + explorer_module.RANK_MAX + 1))
     data = explorer(fit)
     assert (data["count"], data["every"]) == (200, 2)

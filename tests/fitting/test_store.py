@@ -10,6 +10,7 @@ import xarray as xr
 
 from bayescale.errors import FitError
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
+from bayescale.fitting.netcdf import tree_bytes
 from bayescale.fitting.store import SEAL_BYTES, open_fit, save_fit
 from bayescale.forecasts.forecast import forecast
 from bayescale.study import law_of
@@ -34,7 +35,7 @@ def tampered(small, tmp_path):
     def write(change):
         tree = small.copy(deep=True)
         tree = change(tree) or tree
-        tree.to_netcdf(tmp_path / "fit.nc", engine="h5netcdf")
+        (tmp_path / "fit.nc").write_bytes(tree_bytes(tree))  # without the line of its checksum, which would tell
         return tmp_path / "fit.nc"
 
     return write
@@ -102,7 +103,7 @@ def test_plain_arviz_works_on_the_file(saved):
     assert list(table.index) == ["E", "alpha", "beta"]
     elpd = arviz.loo(opened)
     assert elpd.n_data_points == 23 and np.isfinite(elpd.elpd)
-    plot = arviz.plot_trace_dist(opened, var_names=["E", "alpha"], backend="matplotlib")
+    plot = arviz.plot_trace_dist(opened, var_names=["E"], backend="matplotlib")
     import matplotlib.pyplot as plt
 
     assert plot is not None and plt.get_fignums()
