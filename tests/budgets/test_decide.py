@@ -178,7 +178,7 @@ def test_no_listed_choice_is_better_whatever_the_limits_costs_and_menus(learnt, 
 
 def test_money_that_cannot_be_spent_is_left_over(learnt):
     """With an uncertain cost the size is near that of the certain one, on the tokens there are; little is wasted."""
-    given = {"cost": "6*N*D/mfu", "tokens": (None, 2e11), "drift": False}
+    given = {"cost": "6*N*D/mfu", "tokens": (None, 2e11), "discrepancy": False}
     certain = decide(learnt, 1e23, given={"mfu": np.sqrt(0.35 * 0.5)}, **given)
     unsure = decide(learnt, 1e23, given={"mfu": "0.35..0.5"}, **given)
     assert float(certain["D"][0, 0]) == pytest.approx(2e11)
