@@ -174,8 +174,11 @@ def test_hostile_formula_runs_nothing(command, runs, tmp_path, hostile):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["check", "{folder}/absent.csv"], "absent.csv: no such file; a CSV or parquet file of runs is expected"),
-        (["check", "{folder}"], "is a folder; a CSV or parquet file is expected"),
+        (
+            ["check", "{folder}/absent.csv"],
+            "absent.csv: no such file; a CSV, JSON, parquet, Excel or Markdown file of runs",
+        ),
+        (["check", "{empty}"], "is a folder without tables; a CSV, JSON, parquet, Excel or Markdown file"),
         (
             ["check", "{runs}", "--column", "loss"],
             "--column loss: ROLE=NAME is expected, such as --column loss=val_loss",
@@ -271,7 +274,7 @@ def test_hostile_formula_runs_nothing(command, runs, tmp_path, hostile):
             "simulations = 3 (a whole number from 10 to 100000",
         ),
         (["calibrate", "coupled", "--design", "{runs}", "--posterior", "{runs}"], "give it or --design"),
-        (["calibrate", "coupled", "--design", "{folder}"], "is a folder; a CSV or parquet file is expected"),
+        (["calibrate", "coupled", "--design", "{empty}"], "is a folder without tables; a CSV"),
         (["calibrate", "vocabulary"], "its noise is in units of the range of the observed values"),
         (["calibrate", "coupled", "-o", "{folder}/no/x.csv"], "/no does not exist"),
         (["calibrate", "coupled", "--workers", "0"], "a number of worker processes of at least 1 is expected"),
@@ -293,8 +296,9 @@ def test_mistakes(command, args, message, runs, saved, tmp_path):
     (tmp_path / "one_size.csv").write_text(rows(*(f"1e7,{d},3.{d[0]}" for d in ("1e9", "2e9", "3e9", "4e9"))))
     (tmp_path / "constant.csv").write_text(rows("1e7,1e9,3", "1e8,1e9,3", "1e7,1e10,3", "1e8,1e10,3"))
     (tmp_path / "truncated.nc").write_bytes(saved.read_bytes()[:5000])
+    (tmp_path / "empty").mkdir()
     files = {"folder": tmp_path, "runs": runs, "fit": saved, "truncated": tmp_path / "truncated.nc"}
-    files |= {"one_size": tmp_path / "one_size.csv", "constant": tmp_path / "constant.csv"}
+    files |= {name: tmp_path / f"{name}.csv" for name in ("one_size", "constant")} | {"empty": tmp_path / "empty"}
     complains(command, message, *(arg.format(**files) for arg in args))
 
 
