@@ -14,6 +14,7 @@ _PUBLIC = {
     "runs.lint": ["check_runs"],
     "runs.read": ["read_runs"],
     "fitting.fit": ["fit", "pymc_model"],
+    "fitting.given_draws": ["fit_from_draws"],
     "fitting.many": ["fit_many"],
     "fitting.reproduce": ["reproduce"],
     "fitting.store": ["open_fit", "save_fit"],

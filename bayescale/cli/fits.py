@@ -36,6 +36,12 @@ def fit(
         ),
     ] = None,
     allow_unconverged: Annotated[bool, typer.Option(help="Keep a fit that did not converge, marked as such.")] = False,
+    engine: Annotated[
+        str, typer.Option(help="compiled, or pymc: the same posterior by PyMC's own model.")
+    ] = "compiled",
+    backend: Annotated[
+        str | None, typer.Option(help="Of the engine pymc: numba (default), jax, or pymc, its own sampler.")
+    ] = None,
     seed: arg.Seed = 0,
     as_json: arg.Json = False,
     quiet: arg.Quiet = False,
@@ -58,6 +64,7 @@ def fit(
         from bayescale.fitting.store import save_fit
 
         options = {"noise": noise, "draws": draws, "chains": chains, "seed": seed, "quick": quick}
+        options |= {"engine": engine, "backend": backend}
         tree = fit_law(data, chosen, **options, allow_unconverged=allow_unconverged)
     if most is not None:
         tree.attrs["below"] = most

@@ -1,14 +1,9 @@
-"""A study's model in PyMC, to read, extend and sample; and as an engine for the same posterior."""
+"""A study's model in PyMC: to read, to extend, to sample."""
 
-import functools
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from bayescale.engine.density import data_split, observed_data, posterior_data
-from bayescale.engine.model import Code, Model
 from bayescale.engine.symbolic import symbolic
 from bayescale.errors import FitError
 from bayescale.field import names_text
@@ -104,28 +99,3 @@ def _prior(name: str, prior: Any) -> Any:
     # PyMC samples a LogitNormal on (0, 1), where chains hit the bounds; the logit scale has none
     options = {"default_transform": logodds} if prior.dist == "LogitNormal" else {}
     return getattr(pm, prior.dist)(name, **prior.params, **options)
-
-
-def pymc_model(study: Study, start: np.ndarray) -> Model:
-    """The log posterior of a study as PyMC computes it, compiled by Numba; chains may start at ``start``."""
-    built = build_model(study)
-    return Model(tuple(study.priors), study.runs.sizes["run"], start, functools.cache(lambda: _code_of(built)))
-
-
-def _code_of(built: Any) -> Code:
-    import numba
-    from numba import types
-    from nutpie import compile_pymc_model
-
-    doubles = types.CPointer(types.double)
-
-    @numba.cfunc(types.int64(types.uint64, types.uint64, doubles, doubles, types.voidptr))
-    def expand(dim, expanded, position, out, data):
-        for i in range(dim):
-            out[i] = position[i]
-        return 0
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        made = compile_pymc_model(built, var_names=[variable.name for variable in built.free_RVs])
-    return Code(made.compiled_logp_func, expand, made.user_data, made.shared_data)

@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,11 @@ import xarray as xr
 
 from bayescale.engine.model import Model
 from bayescale.engine.numba_density import machine, numba_model
+from bayescale.engine.pymc_engine import BACKENDS, pymc_engine
 from bayescale.errors import FitError
 from bayescale.field import clipped
 from bayescale.fitting.diagnostics import ESS_MIN, check_identification, noted
-from bayescale.fitting.doors import check_seed, check_whole
+from bayescale.fitting.doors import check_seed, check_whole, one_of, what_is
 from bayescale.fitting.quick import NotTrusted, approximate
 from bayescale.fitting.sampling import DRAWS_MAX, STATS, SamplerError, best_attempt
 from bayescale.fitting.starts import start_positions
@@ -25,6 +27,7 @@ from bayescale.laws.shipped import changed_law
 from bayescale.runs.lint import remarks
 from bayescale.study import Study
 
+ENGINES = ("compiled", "pymc")
 CHAINS_MAX = 100
 MANY_RUNS = 50_000  # above which chains take minutes, and a quick answer is tried unless it is refused
 SAVED_BYTES_MAX = 560_000_000  # of draws, in a file that may have 600 MB in all
@@ -42,6 +45,8 @@ def fit(
     quick: bool | None = None,
     progress: bool = False,
     allow_unconverged: bool = False,
+    engine: str = "compiled",
+    backend: str | None = None,
     columns: Mapping[str, str] | None = None,
     units: Mapping[str, str] | None = None,
 ) -> xr.DataTree:
@@ -64,6 +69,10 @@ def fit(
         (``quick_because``)
     progress : show the sampler's progress bar
     allow_unconverged : return a fit that failed its convergence limits, marked as such, instead of raising
+    engine : "compiled" (default), a log density made of the law's formulas, or "pymc", that of :func:`pymc_model`: the
+        same posterior, by another program
+    backend : of the engine "pymc": "numba" (default) or "jax" (on its device; an extra) with nutpie's NUTS, or "pymc",
+        PyMC's own NUTS
     columns, units : which column of the runs is which, and in which unit, as :func:`bayescale.read_runs` takes them
 
     Returns
@@ -80,21 +89,45 @@ def fit(
     RunsError, LawError
         The runs or the law cannot be used.
     FitError
-        The runs do not fit the law (a column is missing, too few runs), or the chains did not converge.
+        The runs do not fit the law (a column is missing, too few runs), or the chains did not converge; the engine or
+        its backend is unknown, not installed, or does not go with ``quick``.
     """
+    chosen = _engine(engine, backend, quick)
     study = Study.of(runs, law, noise, columns=columns, units=units)
-    draws, chains, seed = _counts(study, draws, chains, seed)
-    convergence, posterior, stats, setting = _drawn(study, draws, chains, seed, quick, progress)
+    draws, chains, seed = counts(study, draws, chains, seed)
+    convergence, posterior, stats, setting = _drawn(study, draws, chains, seed, quick, progress, chosen)
+    settings = {"draws": draws, "chains": chains} | chosen | setting
+    return finished(study, convergence, posterior, stats, settings, seed=seed, allow_unconverged=allow_unconverged)
+
+
+def finished(
+    study: Study,
+    convergence: Mapping[str, Any],
+    posterior: xr.Dataset,
+    stats: xr.Dataset,
+    settings: Mapping[str, Any],
+    *,
+    seed: int,
+    allow_unconverged: bool,
+    noticed: Sequence[Mapping[str, Any]] = (),
+) -> xr.DataTree:
+    """The fit that draws of a study's parameters make, with what was ``noticed`` of them among its notes.
+
+    Raises
+    ------
+    FitError
+        If they did not converge, unless that is allowed.
+    """
     tree = assemble(study, posterior, stats)
     found = remarks(study.runs, study.law, study.definition)
-    notes = [*changed_law(study.law), *map(vars, found)]
+    notes = [*noticed, *changed_law(study.law), *map(vars, found)]
     identification = check_identification(study.law, study.runs, tree["posterior"].to_dataset(), study.constants)
     report = convergence | identification | {"noted": noted(notes)}
     tree.attrs = {
         "bayescale_format": FORMAT,
         "seed": seed,
         "data_hash": data_hash(study.runs, study.law),
-        "settings": json.dumps({"draws": draws, "chains": chains} | setting),
+        "settings": json.dumps(settings),
         "diagnostics": json.dumps(report),
         "notes": json.dumps(notes),
         "versions": json.dumps(versions()),
@@ -103,7 +136,7 @@ def fit(
     if not report["converged"] and not allow_unconverged:
         raise FitError(
             f"law '{study.law.name}' on {study.runs.attrs.get('source', 'runs')} did not converge after "
-            f"{setting.get('attempts', 1)} attempt(s): {report['why']}; try {report['remedy']}; check the runs "
+            f"{settings.get('attempts', 1)} attempt(s): {report['why']}; try {report['remedy']}; check the runs "
             "(bayescale check); or look at it all the same with allow_unconverged=True (--allow-unconverged)"
         )
     return tree
@@ -182,7 +215,7 @@ def many_runs(count: int) -> str:
     return f"chains of {count} runs take minutes" if count > MANY_RUNS else ""
 
 
-def _counts(study: Study, draws: Any, chains: Any, seed: Any) -> tuple[int, int, int]:
+def counts(study: Study, draws: Any, chains: Any, seed: Any) -> tuple[int, int, int]:
     """Draws, chains and seed, checked, as whole numbers of Python: those of NumPy are not JSON's."""
     check_whole("draws", draws, 100)
     check_whole("chains", chains, 2, CHAINS_MAX)
@@ -208,8 +241,28 @@ def _counts(study: Study, draws: Any, chains: Any, seed: Any) -> tuple[int, int,
     return draws, chains, int(seed)
 
 
-def _drawn(study: Study, draws: int, chains: int, seed: int, quick: bool | None, progress: bool) -> Any:
+def _engine(engine: Any, backend: Any, quick: bool | None) -> dict[str, str]:
+    """Engine and backend as the settings of a fit have them; empty for the default engine."""
+    one_of("engine", engine, ENGINES)
+    if engine == ENGINES[0]:
+        if backend is not None:
+            raise FitError(f"backend = {what_is(backend)}: the engine '{engine}' has none; engine='pymc' has")
+        return {}
+    backend = one_of("backend", BACKENDS[0] if backend is None else backend, BACKENDS)
+    if backend == "jax" and find_spec("jax") is None:
+        raise FitError("backend = 'jax': JAX is not installed; pip install bayescale[jax]")
+    if quick:
+        raise FitError("quick=True (--quick) goes with the default engine; engine='pymc' samples chains")
+    return {"engine": str(engine), "backend": backend}
+
+
+def _drawn(
+    study: Study, draws: int, chains: int, seed: int, quick: bool | None, progress: bool, chosen: Mapping[str, str]
+) -> Any:
     """What :func:`bayescale.fitting.sampling.best_attempt` returns, or a quick answer if one is wanted and holds."""
+    if chosen:
+        model = pymc_engine(study, start_positions(study, seed), chosen["backend"])
+        return _sampled(model, study.priors, draws, chains, seed, enough="clean", progress=progress)
     model = model_of(study, seed)
     many = many_runs(study.runs.sizes["run"]) if quick is None else ""
     said = {"quick_because": many} if many else {}

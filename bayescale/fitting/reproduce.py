@@ -13,6 +13,7 @@ from bayescale.errors import FitError
 from bayescale.field import number_text, row_text
 from bayescale.fitting.doors import number, opened_fit, opened_result
 from bayescale.fitting.fit import fit
+from bayescale.fitting.given_draws import GIVEN
 from bayescale.fitting.tree import data_hash
 from bayescale.jobs.versions import versions
 from bayescale.laws.law import NO_SIZE, Law, column, size_column
@@ -61,7 +62,7 @@ def reproduce(
     RunsError
         If the runs cannot be read.
     FitError
-        If these runs, or this law, can no longer be fitted.
+        If these runs, or this law, can no longer be fitted, or if the draws were made elsewhere.
     """
     tree = opened_fit(tree)
     law = law_of(tree)
@@ -75,16 +76,21 @@ def reproduce(
     if differ:
         return _result(tree, None, differ, changed, runs.attrs["read"])
     report, posterior = json.loads(tree.attrs["diagnostics"]), tree["posterior"]
+    settings = json.loads(tree.attrs.get("settings", "{}"))
+    if settings.get("engine") == GIVEN:
+        raise FitError("the draws of this fit were made elsewhere (fit_from_draws): they cannot be made again here")
     try:
         again = fit(
             runs,
             law,
             noise=tree.attrs["noise"],
-            draws=json.loads(tree.attrs.get("settings", "{}")).get("draws", posterior.sizes["draw"]),
+            draws=settings.get("draws", posterior.sizes["draw"]),
             chains=posterior.sizes["chain"],
             seed=int(tree.attrs["seed"]),
             quick=report.get("method") == "importance" or "not_quick" in report,
             allow_unconverged=True,
+            engine=settings.get("engine", "compiled"),
+            backend=settings.get("backend"),
         )
     except FitError as error:
         raise FitError(f"the fit cannot be made again: {error}") from None

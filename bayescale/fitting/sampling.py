@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from bayescale.engine.model import Model, nutpie_model
+from bayescale.engine.pymc_engine import PymcModel, draws_by_pymc
 from bayescale.fitting.diagnostics import R_HAT_APART, check_convergence
 from bayescale.fitting.tree import as_dataset
 from bayescale.jobs.threads import cores
@@ -36,7 +37,7 @@ class SamplerError(RuntimeError):
 
 
 def best_attempt(
-    model: Model,
+    model: Model | PymcModel,
     priors: Mapping[str, Prior],
     draws: int,
     chains: int,
@@ -108,17 +109,20 @@ def _quality(convergence: Mapping[str, Any]) -> tuple[bool, bool, float]:
 
 
 def sample(
-    model: Model, draws: int, tune: int, chains: int, seed: int, target_accept: float, progress: bool
+    model: Model | PymcModel, draws: int, tune: int, chains: int, seed: int, target_accept: float, progress: bool
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Positions on the real line and sampler statistics, each [chain, draw]."""
-    import nutpie
-
     try:
+        if isinstance(model, PymcModel) and model.backend == "pymc":
+            position, stats = draws_by_pymc(model, draws, tune, chains, seed, target_accept, progress)
+            return position, {name: stats[name] for name in STATS.values() if name in stats}
+        import nutpie
+
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             # nutpie's own conversion takes as long as sampling a small study does
             trace = nutpie.sample(
-                nutpie_model(model),
+                model.for_nutpie if isinstance(model, PymcModel) else nutpie_model(model),
                 draws=draws,
                 tune=tune,
                 chains=chains,

@@ -12,7 +12,8 @@ from scipy import special, stats
 from bayescale.engine.density import log_posterior, posterior_data
 from bayescale.engine.model import density_of, log_densities, nutpie_model
 from bayescale.engine.numba_density import LARGEST, numba_model
-from bayescale.engine.pymc import build_model, pymc_model
+from bayescale.engine.pymc import build_model
+from bayescale.engine.pymc_engine import pymc_engine
 from bayescale.errors import FitError
 from bayescale.fitting.starts import unbounded
 from bayescale.laws.formula import evaluate
@@ -163,7 +164,7 @@ def test_density_and_gradient_of_every_law_are_pymcs(law, runs_of_law, rng, prep
             check_engines(law, noise, runs_of_law(law), rng, prepared)
 
 
-@pytest.mark.parametrize("engine", [numba_model, pytest.param(pymc_model, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("engine", [numba_model, pytest.param(pymc_engine, marks=pytest.mark.slow)])
 def test_an_engine_gives_a_sampler_what_it_needs(engine, pile, rng):
     import nutpie
 

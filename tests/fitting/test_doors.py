@@ -60,6 +60,7 @@ CALLS = {
     "backtest": ("runs", bayescale.backtest),
     "check_runs": ("runs", bayescale.check_runs),
     "fit": ("runs", bayescale.fit),
+    "fit_from_draws": ("draws", lambda x: bayescale.fit_from_draws(x, bayescale.load_dataset("pile"))),
     "fit_laws": ("runs", lambda x: bayescale.fit_laws(x, ["chinchilla", "coupled"], **FEW)),
     "pymc_model": ("runs", bayescale.pymc_model),
     "read_runs": ("runs", bayescale.read_runs),

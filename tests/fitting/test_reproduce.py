@@ -48,7 +48,16 @@ def moved(name, by, draws=None):
 def test_made_again_as_it_was_made(by_hand, crossed_runs):
     before, asked = by_hand()
     result = reproduce(before, crossed_runs())
-    settings = {"noise": "student_t", "draws": 500, "chains": 2, "seed": 0, "quick": False, "allow_unconverged": True}
+    settings = {
+        "noise": "student_t",
+        "draws": 500,
+        "chains": 2,
+        "seed": 0,
+        "quick": False,
+        "allow_unconverged": True,
+        "engine": "compiled",
+        "backend": None,
+    }
     assert asked == [(24, "chinchilla", settings)]
     assert result.attrs["verdict"] == "same_bits" and (result["apart"] == 0).all()
     assert result.attrs["statement"].startswith("Same bits: every draw of all ")

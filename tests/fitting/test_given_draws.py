@@ -1,0 +1,105 @@
+"""Draws that were made elsewhere become a fit, or are refused by name."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import bayescale
+from bayescale.errors import FitError
+from bayescale.fitting.diagnostics import diagnostics
+from bayescale.fitting.given_draws import fit_from_draws
+
+
+@pytest.fixture(scope="module")
+def drawn(sampled, pile):
+    """What a sampler of an extended model returns: more variables, other groups, no attributes."""
+    posterior = sampled["posterior"].to_dataset()
+    posterior = posterior.assign(mu=(("chain", "draw", "run"), np.zeros((4, 1000, pile.sizes["run"]))))
+    stats = sampled["sample_stats"].to_dataset().assign(step=(("chain",), np.ones(4)))
+    return xr.DataTree.from_dict({"posterior": posterior.drop_vars("alpha"), "sample_stats": stats})
+
+
+def test_draws_become_the_fit_that_was_sampled(drawn, sampled, pile, tmp_path):
+    fit = fit_from_draws(drawn, pile, "chinchilla")
+    for group in ("posterior", "log_likelihood", "observed_data", "constant_data", "sample_stats"):
+        xr.testing.assert_allclose(fit[group].to_dataset(), sampled[group].to_dataset())
+    ours, theirs = diagnostics(fit), diagnostics(sampled)
+    for name in ("converged", "clean", "r_hat_max", "ess_min", "e_bfmi", "divergences", "prior_share", "noted"):
+        assert ours[name] == theirs[name], name
+    opened = bayescale.open_fit(bayescale.save_fit(fit, tmp_path / "fit.nc"))
+    assert bayescale.allocate(opened, 1e21).attrs["kind"] == "allocate"
+    with pytest.raises(FitError, match="the draws of this fit were made elsewhere"):
+        bayescale.reproduce(opened, pile)
+
+
+def test_draws_without_statistics_say_so(drawn, pile):
+    fit = fit_from_draws(drawn["posterior"].to_dataset(), pile, "chinchilla")
+    assert json.loads(fit.attrs["notes"])[0]["code"] == "no_divergences"
+    assert any("divergences" in text for text in bayescale.read(bayescale.allocate(fit, 1e21)).warnings)
+
+
+def changed(drawn, name, change):
+    posterior = drawn["posterior"].to_dataset().copy()
+    posterior[name] = change(posterior[name].copy(deep=True))
+    return posterior
+
+
+def _with(value):
+    def change(values):
+        values[1, 7] = value
+        return values
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x["posterior"].to_dataset().drop_vars(["lean", "tilt"]), r"draws of \['lean', 'tilt'\] are missing"),
+        (lambda x: changed(x, "lean", _with(np.nan)), "1 of 4000 draws of 'lean' are not finite"),
+        (lambda x: changed(x, "level", _with(-1.0)), "1 of 4000 draws of 'level' are outside its prior LogNormal"),
+        (lambda x: changed(x, "lean", lambda v: v.isel(chain=0)), r"'lean' are \[draw\]; \[chain, draw\] is expected"),
+        (lambda x: changed(x, "lean", lambda v: v.expand_dims(group=2)), r"\[group, chain, draw\]; \[chain, draw\] is"),
+        (lambda x: changed(x, "lean", lambda v: v.astype(str)), "draws of 'lean' are no numbers"),
+        (lambda x: x["posterior"].to_dataset().isel(draw=slice(50)), "draws = 50 "),
+        (lambda x: x["posterior"].to_dataset().isel(chain=[0]), "chains = 1 "),
+        (lambda x: x["sample_stats"].to_dataset(), r"draws of \['floor', 'lean', .*\] are missing"),
+        (lambda x: xr.DataTree(), r"draws are expected, a tree with the group posterior \[chain, draw\]"),
+    ],
+)
+def test_draws_that_cannot_be_used_are_refused_by_name(change, message, drawn, pile):
+    with pytest.raises(FitError, match=message):
+        fit_from_draws(change(drawn), pile, "chinchilla")
+
+
+def test_chains_apart_do_not_pass_the_gate(drawn, pile):
+    apart = changed(drawn, "lean", lambda x: x + 0.3 * x["chain"])
+    with pytest.raises(FitError, match="did not converge after 1 attempt"):
+        fit_from_draws(apart, pile, "chinchilla")
+    assert not diagnostics(fit_from_draws(apart, pile, "chinchilla", allow_unconverged=True))["converged"]
+
+
+def test_statistics_of_other_draws_are_refused(drawn, pile):
+    other = drawn.copy()
+    other["sample_stats"] = xr.DataTree(drawn["sample_stats"].to_dataset().isel(draw=slice(10)))
+    with pytest.raises(FitError, match="'diverging' of the draws' sample_stats has other chains or draws"):
+        fit_from_draws(other, pile, "chinchilla")
+
+
+@pytest.mark.slow
+def test_guide_runs():
+    """Every Python example of the guide, one after the other."""
+    import re
+    import warnings
+
+    guide = (Path(__file__).resolve().parent.parent.parent / "docs" / "guides" / "pymc.md").read_text(encoding="utf-8")
+    names = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for block in re.findall(r"^```python\n(.+?)^```", guide, flags=re.MULTILINE | re.DOTALL):
+            exec(block, names)
+    pulled, fit = (float(names[name]["posterior"]["alpha"].std()) for name in ("pulled", "fit"))
+    assert pulled < fit and pulled < 0.03
