@@ -25,7 +25,7 @@ from bayescale.laws.priors import Prior, quantile
 from bayescale.laws.scatter import Scatter
 from bayescale.runs.compute import Definition, definition_of, learn, sizes_of
 from bayescale.runs.loss_unit import LOSS_NATS_MAX, loss_unit
-from bayescale.runs.read import UNIT_ATTRIBUTES, read_runs
+from bayescale.runs.read import KEPT_ATTRIBUTES, read_runs
 from bayescale.runs.smooth import far_off, seen_by
 
 RUNS_MIN = 4
@@ -107,7 +107,7 @@ class Study:
         if law.observed.scale == "linear":
             scatter = replace(scatter, unit=float(fit.attrs.get("span", np.ptp(seen.values))))
         runs = data[[name for name in data.data_vars if data[name].dims == ("run",)]]
-        about = {name: fit.attrs[name] for name in ("source", "rows", "read", *UNIT_ATTRIBUTES) if name in fit.attrs}
+        about = {name: fit.attrs[name] for name in ("source", "rows", "read", *KEPT_ATTRIBUTES) if name in fit.attrs}
         runs = runs.assign({law.observed.column: scatter.inverse(seen)}).assign_attrs({"rows": "row"} | about)
         constants = {name: float(data[name]) for name in (*law.constants, "C_ref")}
         return cls(law, scatter, runs, seen, constants, fit)

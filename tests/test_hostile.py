@@ -266,6 +266,7 @@ THOUSANDS = {
     "laws": 5_000,
     "runs": 10_000,
     "tables": 10_000,
+    "conditions": 10_000,
     "parquet": 5_000,
     "frames": 5_000,
     "options": 10_000,

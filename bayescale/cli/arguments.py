@@ -3,7 +3,7 @@
 import difflib
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,6 +34,17 @@ Columns = Annotated[
 Units = Annotated[
     list[str] | None,
     typer.Option("--unit", metavar="ROLE=UNIT", help="Units: params=M, tokens=B, loss=bits, compute=GFLOP ..."),
+]
+Where = Annotated[
+    str | None, typer.Option(metavar="CONDITION", help="""Rows that are runs: 'state == "finished" and lr > 1e-4'.""")
+]
+AboveStep = Annotated[str | None, typer.Option(metavar="STEP", help="Leave out rows up to this step.")]
+LastOf = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="A column that names runs: of each its last complete row.")
+]
+DropMissing = Annotated[bool, typer.Option("--drop-missing", help="Leave out rows without a value that is needed.")]
+BestOf = Annotated[
+    str | None, typer.Option(metavar="COLUMNS", help="Of rows that agree in these the lowest loss: params,tokens.")
 ]
 PlannedParams = Annotated[
     list[str] | None, typer.Option("--params", "-N", help="Parameters of a planned run; may be repeated.")
@@ -76,6 +87,7 @@ def runs_given(
     column: Sequence[str] | None,
     unit: Sequence[str] | None,
     law: "Law | Sequence[Law] | None" = None,
+    rows: Mapping[str, Any] | None = None,
 ) -> "xr.Dataset":
     """Runs of files or folders, or of the data set of that name."""
     from bayescale.runs.datasets import DATASETS, load_dataset
@@ -86,7 +98,18 @@ def runs_given(
     plain = len(given) == 1 and first.replace("-", "_").isidentifier() and not os.path.exists(first)
     meant = plain and difflib.get_close_matches(first, DATASETS, n=1)
     source = load_dataset(first) if meant else list(given)
-    return read_runs(source, law, columns=pairs("--column", column), units=pairs("--unit", unit))
+    options = {"columns": pairs("--column", column), "units": pairs("--unit", unit)} | dict(rows or {})
+    return read_runs(source, law, **options)
+
+
+def rows_given(
+    where: str | None, above_step: str | None, last_of: str | None, drop_missing: bool, best_of: str | None
+) -> dict[str, Any]:
+    """Options that choose rows, as :func:`bayescale.read_runs` takes them."""
+    names = tuple(name.strip() for name in (best_of or "").split(",") if name.strip())
+    step = number("--above-step", above_step, positive=False)
+    chosen = {"where": where, "above_step": step, "last_of": last_of, "drop_missing": drop_missing, "best_of": names}
+    return {name: value for name, value in chosen.items() if value not in (None, False, ())}
 
 
 def laws_given(text: str) -> "list[Law]":

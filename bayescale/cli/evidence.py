@@ -30,6 +30,11 @@ def backtest(
     scheduler: arg.Scheduler = None,
     column: arg.Columns = None,
     unit: arg.Units = None,
+    where: arg.Where = None,
+    above_step: arg.AboveStep = None,
+    last_of: arg.LastOf = None,
+    drop_missing: arg.DropMissing = False,
+    best_of: arg.BestOf = None,
     seed: arg.Seed = 0,
     as_json: arg.Json = False,
     quiet: arg.Quiet = False,
@@ -39,7 +44,9 @@ def backtest(
 
     arg.check_output(output, "backtest.csv", *runs)
     arg.check_output(figure, "backtest.png", *runs)
-    data = arg.runs_given(runs, column, unit, [load_law(name) for name in law or [DEFAULT_LAW]])
+    rows = arg.rows_given(where, above_step, last_of, drop_missing, best_of)
+    laws = [load_law(name) for name in law or [DEFAULT_LAW]]
+    data = arg.runs_given(runs, column, unit, laws, rows)
     from bayescale.evidence.backtest import backtest as run_backtest
     from bayescale.evidence.backtest import read
     from bayescale.jobs.executors import open_executor
@@ -140,6 +147,11 @@ def compare(
     scheduler: arg.Scheduler = None,
     column: arg.Columns = None,
     unit: arg.Units = None,
+    where: arg.Where = None,
+    above_step: arg.AboveStep = None,
+    last_of: arg.LastOf = None,
+    drop_missing: arg.DropMissing = False,
+    best_of: arg.BestOf = None,
     seed: arg.Seed = 0,
     as_json: arg.Json = False,
     quiet: arg.Quiet = False,
@@ -151,7 +163,8 @@ def compare(
     sizes = [arg.numbers("--params", params), arg.numbers("--tokens", tokens)]
     budgets = arg.numbers("--compute", compute)
     chosen = arg.laws_given(laws)
-    data = arg.runs_given(runs, column, unit, chosen)
+    rows = arg.rows_given(where, above_step, last_of, drop_missing, best_of)
+    data = arg.runs_given(runs, column, unit, chosen, rows)
     from bayescale.evidence.compare import compare as compare_fits  # 'compare' is this command
     from bayescale.evidence.compare import fit_laws
     from bayescale.evidence.nested import nested_questions

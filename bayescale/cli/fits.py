@@ -28,6 +28,11 @@ def fit(
     ] = None,
     column: arg.Columns = None,
     unit: arg.Units = None,
+    where: arg.Where = None,
+    above_step: arg.AboveStep = None,
+    last_of: arg.LastOf = None,
+    drop_missing: arg.DropMissing = False,
+    best_of: arg.BestOf = None,
     quick: Annotated[
         bool | None,
         typer.Option(
@@ -50,7 +55,8 @@ def fit(
     from bayescale.laws.law import NO_SIZE, load_law, size_column
 
     chosen = load_law(DEFAULT_LAW if law is None else law)
-    data = arg.runs_given(runs, column, unit, chosen)
+    rows = arg.rows_given(where, above_step, last_of, drop_missing, best_of)
+    data = arg.runs_given(runs, column, unit, chosen, rows)
     most = arg.number("--below", below)
     if most is not None:
         if (size := size_column(chosen)) is None:
@@ -123,6 +129,11 @@ def reproduce(
     ] = None,
     column: arg.Columns = None,
     unit: arg.Units = None,
+    where: arg.Where = None,
+    above_step: arg.AboveStep = None,
+    last_of: arg.LastOf = None,
+    drop_missing: arg.DropMissing = False,
+    best_of: arg.BestOf = None,
     as_json: arg.Json = False,
     quiet: arg.Quiet = False,
 ) -> None:
@@ -133,7 +144,8 @@ def reproduce(
     from bayescale.study import law_of
 
     opened = open_fit(fit)
-    data = arg.runs_given(runs, column, unit, law_of(opened))
+    rows = arg.rows_given(where, above_step, last_of, drop_missing, best_of)
+    data = arg.runs_given(runs, column, unit, law_of(opened), rows)
     with working("fitting again", quiet or as_json):
         result = fit_again(opened, data, below=arg.number("--below", below))
     print_answer(read(result), as_json, quiet)

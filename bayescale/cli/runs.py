@@ -5,18 +5,23 @@ from typing import Annotated
 
 import typer
 
-from bayescale.cli.arguments import Columns, Json, Quiet, Runs, Units, runs_given
+from bayescale.cli import arguments as arg
 from bayescale.display.table import range_text
 from bayescale.display.terminal import print_json, say
 
 
 def check(
-    runs: Runs,
+    runs: arg.Runs,
     law: Annotated[str | None, typer.Option("--law", "-l", help="Check the runs as those of this law.")] = None,
-    column: Columns = None,
-    unit: Units = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    column: arg.Columns = None,
+    unit: arg.Units = None,
+    where: arg.Where = None,
+    above_step: arg.AboveStep = None,
+    last_of: arg.LastOf = None,
+    drop_missing: arg.DropMissing = False,
+    best_of: arg.BestOf = None,
+    as_json: arg.Json = False,
+    quiet: arg.Quiet = False,
 ) -> None:
     """Read runs and say what a careful reader would object to."""
     from bayescale.laws.law import load_law
@@ -25,7 +30,7 @@ def check(
     from bayescale.runs.read import read_text
 
     chosen = load_law(law) if law else None
-    data = runs_given(runs, column, unit, chosen)
+    data = arg.runs_given(runs, column, unit, chosen, arg.rows_given(where, above_step, last_of, drop_missing, best_of))
     notes = remarks(data, chosen)
     if as_json:
         print_json(
@@ -56,8 +61,8 @@ def check(
 def datasets(
     name: Annotated[str | None, typer.Argument(help="Data set to get; without it they are listed.")] = None,
     folder: Annotated[Path | None, typer.Option(help="Keep downloads here instead of the user's cache.")] = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    as_json: arg.Json = False,
+    quiet: arg.Quiet = False,
 ) -> None:
     """List the data sets, or get one: downloaded once, verified by checksum; prints where its file is."""
     from bayescale.runs import datasets as module

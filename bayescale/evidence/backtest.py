@@ -108,7 +108,9 @@ def backtest(
     below = [int((runs[size] <= edge).sum()) for edge in cuts]
     dataset["learnt_from"] = ("cut", below)
     dataset.attrs = {"kind": "backtest", "size": size}
-    dataset.attrs |= {name: runs.attrs[name] for name in ("source", "read", "read_notes") if name in runs.attrs}
+    dataset.attrs |= {
+        name: runs.attrs[name] for name in ("source", "read", "read_notes", "left_out") if name in runs.attrs
+    }
     dataset.attrs |= {"seed": seed, "horizon": horizon}
     return dataset
 

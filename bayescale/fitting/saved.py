@@ -45,7 +45,7 @@ NEEDED = {
 }
 OPTIONAL = {
     **dict.fromkeys(("machine", "data_hash", "compute_unit", "compute_doubt"), _name),
-    **dict.fromkeys(("versions", "settings", "read"), str),
+    **dict.fromkeys(("versions", "settings", "read", "left_out"), str),
     "compute": lambda value: _name(value) and not objection_to_definition(value),
     "compute_unit_seen": lambda value: _number(value) and value == 1,
     "loss_unit": tuple(UNITS),
@@ -55,6 +55,7 @@ OPTIONAL = {
 IN_JSON = {
     **dict.fromkeys(("versions", "settings"), _table((bool, _number, _name))),
     "read": _table(_name),
+    "left_out": _table(lambda count: type(count) is int and count > 0),
     "notes": [{"code": str, "severity": str, "text": str}],
 }
 REPORT = {

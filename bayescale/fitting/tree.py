@@ -9,12 +9,12 @@ import xarray as xr
 
 from bayescale.jobs.threads import blocks, in_threads
 from bayescale.laws.law import Law, column, law_derived, loss_given
-from bayescale.runs.read import UNIT_ATTRIBUTES
+from bayescale.runs.read import KEPT_ATTRIBUTES
 from bayescale.study import Study
 
 FORMAT = 1  # of a saved fit; a later bayescale reads earlier ones
 # attributes that say what a fit was made of
-OF_STUDY = ("law", "law_text", "noise", "source", "rows", "read", "compute", "compute_doubt", *UNIT_ATTRIBUTES)
+OF_STUDY = ("law", "law_text", "noise", "source", "rows", "read", "compute", "compute_doubt", *KEPT_ATTRIBUTES)
 LOG_LIKELIHOOD_MAX = 50_000_000  # draws x runs above which the pointwise log likelihood is not kept (400 MB)
 
 

@@ -22,6 +22,7 @@ WRITTEN = re.compile(
 )
 POWERS = {"": 0} | dict(SUFFIXES)
 CELL_CHARACTERS_MAX = 60  # of a number
+MISSING_TEXTS = {"", "-", "nan", "na", "n/a", "none", "null", "<na>", "nat", "inf", "-inf", "infinity", "-infinity"}
 HEAD_ROWS = 10  # most columns of text show within them
 
 
@@ -77,6 +78,15 @@ def _number(value: Any) -> float:
         return np.inf
 
 
+def missing_cells(column: pd.Series) -> np.ndarray:
+    """Rows whose cell is empty, or says that its value is missing or not finite [row]."""
+    missing = ~np.isfinite(as_numbers(column))
+    odd = np.flatnonzero(missing)
+    if column.dtype.kind not in "iuf":
+        missing[odd] = [text.lower() in MISSING_TEXTS for text in texts_of(column.iloc[odd])]
+    return missing
+
+
 def all_positive(column: pd.Series) -> bool:
     """Whether every cell is a finite number above 0."""
     numbers = as_numbers(column)
@@ -93,7 +103,7 @@ def checked_numbers(table: Table, name: Any, allowed: str) -> tuple[np.ndarray, 
     """
     column = table.frame[name]
     if column.dtype.kind not in "iuf":  # text; and booleans, dates and complex numbers, which are not to pass for sizes
-        column = pd.Series(_texts(column), index=column.index, dtype=object)
+        column = pd.Series(texts_of(column), index=column.index, dtype=object)
     numbers, written_so = _read_numbers(column)
     within = {"positive": numbers > 0, "finite": np.isfinite(numbers), "proportion": (numbers >= 0) & (numbers <= 1)}
     bad = np.flatnonzero(~np.isfinite(numbers) | ~within[allowed])
@@ -101,9 +111,10 @@ def checked_numbers(table: Table, name: Any, allowed: str) -> tuple[np.ndarray, 
         return numbers, written_so
     seen, value, name = str(column.iloc[bad[0]]), numbers[bad[0]], heading(name)
     if seen == "":
-        problem = f"{name} is empty (a number{' > 0' if allowed == 'positive' else ''} is expected)"
+        wanted = f"a number{' > 0' if allowed == 'positive' else ''} is expected"
+        problem = f"{name} is empty ({wanted}; --drop-missing leaves such rows out)"
     elif np.isnan(value) and seen.lower() in ("nan", "na", "none", "<na>"):
-        problem = f"{name} is missing or NaN (drop the run, or give its value)"
+        problem = f"{name} is missing or NaN (give its value, or leave such rows out: --drop-missing)"
     elif np.isnan(value):
         problem = f"{name} = {seen[:40]!r} is not a number (write 70e6, 70M or 70000000)"
     else:
@@ -119,7 +130,7 @@ def numbers_or_texts(table: Table, name: Any) -> np.ndarray:
         numbers = _plain_numbers(column)
         if column.notna().all() and np.isfinite(numbers).all():
             return numbers
-    texts = _texts(column)
+    texts = texts_of(column)
     if sum(map(len, texts)) > limits.MAX_BYTES:  # in a dictionary many cells may share one long text
         most = limits.MAX_BYTES // 1_000_000
         raise RunsError(f"{table.where}: the texts of {heading(name)} come to more than {most} MB; drop it")
@@ -129,6 +140,7 @@ def numbers_or_texts(table: Table, name: Any) -> np.ndarray:
     return np.array(texts, dtype=object)
 
 
-def _texts(column: pd.Series) -> list[str]:
+def texts_of(column: pd.Series) -> list[str]:
+    """The cells of a column as texts."""
     values = column.astype(str if column.dtype.kind in "mM" else object)  # dates as they are usually written
     return [(value if type(value) is str else written(value)).strip() for value in values]

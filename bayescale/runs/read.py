@@ -12,6 +12,7 @@ from bayescale.errors import RunsError
 from bayescale.field import FLOPS_PER_PARAM_TOKEN, clipped
 from bayescale.laws.law import Law
 from bayescale.runs.cells import all_positive, checked_numbers, numbers_or_texts
+from bayescale.runs.choose import Asked, Choice, choose
 from bayescale.runs.columns import SIZES, SPELLINGS
 from bayescale.runs.compute import ROUNDING_RELATIVE, constant_multiple, rounded
 from bayescale.runs.loss_unit import PERPLEXITY, to_nats
@@ -20,7 +21,8 @@ from bayescale.runs.source import table_of
 from bayescale.runs.tables.formats import Table, read_table
 from bayescale.runs.tables.limits import heading
 
-UNIT_ATTRIBUTES = ("compute_unit", "compute_unit_seen", "loss_unit")  # of runs and fits: given or recognised
+# of runs and fits: units given or recognised, and rows left out
+KEPT_ATTRIBUTES = ("compute_unit", "compute_unit_seen", "loss_unit", "left_out")
 RENAMED_COLUMNS = {"run": "run_name"}  # run is the dimension
 DERIVED_SIZES = {"compute": "6 N D", "tokens": "compute / 6 N", "params": "compute / 6 D"}
 
@@ -31,6 +33,11 @@ def read_runs(
     *,
     columns: Mapping[str, str] | None = None,
     units: Mapping[str, str] | None = None,
+    where: str | None = None,
+    above_step: float | None = None,
+    last_of: str | None = None,
+    drop_missing: bool = False,
+    best_of: str | Sequence[str] = (),
 ) -> xr.Dataset:
     """Observed training runs as a Dataset with the dimension ``run``.
 
@@ -46,6 +53,11 @@ def read_runs(
         is kept in nats, and in which results are then given; for compute FLOP, GFLOP, TFLOP, PFLOP,
         EFLOP, MAC, PFLOP-day or a power of ten such as 1e21. Without it params and tokens are counts, loss is nats per
         token and compute is FLOP, unless comparison with 6 N D shows another unit
+    where : a condition that rows must meet, such as ``state == "finished" and lr > 1e-4``; nothing in it is executed
+    above_step : rows up to this step are left out
+    last_of : a column that names runs: of each its last complete row
+    drop_missing : leave out rows without a value that is needed
+    best_of : columns or roles, such as ``("params", "tokens")``: of rows that agree in them the one of lowest loss
 
     Returns
     -------
@@ -53,7 +65,8 @@ def read_runs(
     of the law. Its coordinate ``run`` counts runs as their user does: by the line of a CSV file, else by the row from 0
     (the attribute ``rows`` is "line" or "row"). Every other column is kept under its own name (``run`` as ``run_name``,
     and _ for /, which NetCDF forbids). Further attributes: ``source``; ``read``, which column each was read from (see
-    :func:`read_text`); ``read_notes``, sentences about columns that were not read, both as JSON.
+    :func:`read_text`); ``read_notes``, sentences about columns that were not read; ``left_out``, where rows were, how
+    many for which reason; all three as JSON.
 
     Raises
     ------
@@ -61,6 +74,8 @@ def read_runs(
         Naming the line (of a file) or row, the value and what is allowed.
     """
     laws = [] if law is None else [law] if isinstance(law, Law) else list(law)
+    best_of = (best_of,) if isinstance(best_of, str) else tuple(best_of)
+    choice = Choice(where, above_step, last_of, drop_missing, best_of)
     columns, units, before = dict(columns or {}), dict(units or {}), _read_before(source)
     table = table_of(source)
     given = _given(before, columns, units, table.where)
@@ -70,14 +85,31 @@ def read_runs(
     factors = multipliers(units, found.roles, table.where)
     if not len(table.frame):
         raise RunsError(f"{table.where}: no runs; a header line and one line for each run are expected")
+    needed = [role for role in found.roles if role in asked]
+    table, left_out = choose(Asked(table, found.roles, factors, needed), choice)
     roles = {  # a size that the law does not use may have gaps; it then stays an ordinary column
         role: name for role, name in found.roles.items() if role in asked or all_positive(table.frame[name])
     }
+    runs, read = _dataset(table, roles, units, laws, source.attrs if isinstance(source, xr.Dataset) else {})
+    read |= {role: text for role, text in before.items() if role not in columns}
+    observed = [one.observed.column for one in laws] or ["loss"]
+    read = {role: read[role] for role in dict.fromkeys((*observed, *SIZES, *read)) if role in read}
+    notes = dict.fromkeys([*(read_notes(source.attrs) if before else ()), *table.notes, *found.notes])
+    runs.attrs |= {"read": json.dumps(read), "read_notes": json.dumps(list(notes))}
+    if left_out:
+        runs.attrs["left_out"] = json.dumps(json.loads(runs.attrs.get("left_out", "{}")) | left_out)
+    return runs
+
+
+def _dataset(
+    table: Table, roles: Mapping[str, Any], units: dict[str, str], laws: Sequence[Law], about: Mapping[str, Any]
+) -> tuple[xr.Dataset, dict[str, str]]:
+    """The runs of a table, with what is said of their units, and role -> what it was read from."""
+    factors = multipliers({role: unit for role, unit in units.items() if role in roles}, roles, table.where)
     numbers = {role: checked_numbers(table, name, allowed_numbers(laws, role)) for role, name in roles.items()}
     with np.errstate(over="ignore", under="ignore"):
         values = _all_sizes({role: value * factors[role] for role, (value, _) in numbers.items()})
-    about = source.attrs if isinstance(source, xr.Dataset) else {}
-    said = {name: about[name] for name in UNIT_ATTRIBUTES if name in about}
+    said = {name: about[name] for name in KEPT_ATTRIBUTES if name in about}
     said |= {f"{role}_unit": unit for role, unit in units.items() if role in ("compute", "loss") and role in roles}
     values, seen = _inside_units(table, values, units, "compute_unit" in said, "compute" in roles)
     said |= seen
@@ -85,15 +117,10 @@ def read_runs(
     runs = runs.assign_coords(run=table.frame.index.to_numpy(dtype=int))
     if "loss" in runs:
         runs["loss"].attrs["units"] = "nats"
-    units |= {"compute": said["compute_unit"]} if "compute_unit" in said else {}
+    units = units | ({"compute": said["compute_unit"]} if "compute_unit" in said else {})
     cells = {role: f"cells such as {cell}" for role, (_, cell) in numbers.items() if cell}
-    read = _said(roles, values, units, cells) | {role: text for role, text in before.items() if role not in columns}
-    observed = [one.observed.column for one in laws] or ["loss"]
-    read = {role: read[role] for role in dict.fromkeys((*observed, *SIZES, *read)) if role in read}
-    notes = dict.fromkeys([*(read_notes(about) if before else ()), *table.notes, *found.notes])
     runs.attrs = said | {"source": table.where, "rows": table.place}
-    runs.attrs |= {"read": json.dumps(read), "read_notes": json.dumps(list(notes))}
-    return runs
+    return runs, _said(roles, values, units, cells)
 
 
 def read_columns(path: "str | os.PathLike[str]") -> dict[str, np.ndarray]:
@@ -110,8 +137,16 @@ def read_columns(path: "str | os.PathLike[str]") -> dict[str, np.ndarray]:
 
 def read_text(about: Mapping[str, Any]) -> str:
     """What was read, in one line, from the attributes of runs, of a fit or of a result:
-    ``loss = val_loss [nats], params = n_params, tokens = n_tokens, compute = 6 N D``."""
-    return ", ".join(f"{role} = {text}" for role, text in json.loads(about.get("read", "{}")).items())
+    ``loss = val_loss [nats], params = n_params, tokens = n_tokens, compute = 6 N D``, and which rows were left out."""
+    columns = ", ".join(f"{role} = {text}" for role, text in json.loads(about.get("read", "{}")).items())
+    return "; ".join(filter(None, (columns, left_out_text(about))))
+
+
+def left_out_text(about: Mapping[str, Any]) -> str:
+    """How many rows were left out for which reason, from the attributes of runs, of a fit or of a result; or ""."""
+    reasons = json.loads(about.get("left_out", "{}"))
+    told = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+    return f"left out {sum(reasons.values())} row{'s' if sum(reasons.values()) > 1 else ''}: {told}" if reasons else ""
 
 
 def read_notes(about: Mapping[str, Any]) -> list[str]:

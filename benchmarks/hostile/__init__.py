@@ -5,7 +5,7 @@ from benchmarks.hostile.inputs import CANARY, MEGABYTES, SECONDS, Target, change
 from benchmarks.hostile.laws import bear_formula, bear_law, make_formula, make_law
 from benchmarks.hostile.options import bear_options, make_options
 from benchmarks.hostile.runs import bear_frame, bear_parquet, bear_table, make_frame, make_parquet, make_table
-from benchmarks.hostile.tables import bear_tables, make_tables
+from benchmarks.hostile.tables import bear_conditions, bear_tables, make_conditions, make_tables
 
 __all__ = ["CANARY", "MEGABYTES", "SECONDS", "TARGETS"]
 
@@ -14,6 +14,7 @@ TARGETS = {
     "laws": Target(make_law, bear_law, change_text, "toml"),
     "runs": Target(make_table, bear_table, change_text, "csv"),
     "tables": Target(make_tables, bear_tables, flipped),
+    "conditions": Target(make_conditions, bear_conditions, change_text),
     "parquet": Target(make_parquet, bear_parquet, flipped, "parquet"),
     "frames": Target(make_frame, bear_frame, lambda rng, raw: make_frame(rng), "json"),
     "fits": Target(make_fit_bytes, bear_fit_bytes, flipped, "nc"),

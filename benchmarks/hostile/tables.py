@@ -131,3 +131,51 @@ def bear_tables(raw: bytes) -> bool:
     path = scratch("runs")
     path.write_bytes(raw)
     return borne(lambda: use_runs(bayescale.read_runs(path), keep=sum(raw) % 8 == 0))
+
+
+WORDS = [
+    "run",
+    "step",
+    "State",
+    "optim.lr",
+    "`eval/loss`",
+    "loss",
+    "params",
+    "absent",
+    "'finished'",
+    '"x"',
+    "1e-3",
+    "1.3B",
+]
+BETWEEN = ["==", "!=", "<", ">=", "<", "in", "not in", "and", "or", "+", "*", "/", "-", "is", "**", "="]
+SOME = {
+    "run": ["a", "a", "b"],
+    "step": [1, 2, 3],
+    "State": ["finished", "", "crashed"],
+    "optim.lr": ["1e-3", "x", ""],
+    "eval/loss": [3.1, 2.9, 2.8],
+    "params": ["70M", 2e8, 3e8],
+    "tokens": [1e9, 2e9, 3e9],
+}
+
+
+def _a_condition(rng: random.Random) -> str:
+    parts = [rng.choice(WORDS)]
+    for _ in range(rng.choice((1, 1, 2, 3, 6))):
+        parts += [rng.choice(BETWEEN[:6] if rng.random() < 0.7 else BETWEEN), rng.choice(WORDS)]
+        if rng.random() < 0.5:
+            parts += [rng.choice(("and", "or", "and not")), rng.choice(WORDS), "==", rng.choice(WORDS)]
+    text = " ".join(parts)
+    return f"({text})" if rng.random() < 0.2 else text
+
+
+def make_conditions(rng: random.Random) -> bytes:
+    text = _a_condition(rng)
+    return (text if rng.random() < 0.5 else mutated(rng, text, TRICKS + WORDS + BETWEEN)).encode(
+        "utf-8", "surrogatepass"
+    )
+
+
+def bear_conditions(raw: bytes) -> bool:
+    text = raw.decode("utf-8", "surrogateescape")
+    return borne(lambda: use_runs(bayescale.read_runs(SOME, where=text)))

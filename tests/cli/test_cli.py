@@ -88,8 +88,14 @@ BAD_RUNS = {
     "missing column": (rows("1e7,1e9", header="N,D"), "no column for loss among N, D"),
     "one size only": (rows("1e7,3", header="N,loss"), "two of params, tokens and compute are needed, found ['params']"),
     "text in a number": (rows("1e7,1e9,3", "70X,1e9,3"), "line 3: N = '70X' is not a number (write 70e6"),
-    "empty cell": (rows("1e7,,3"), "line 2: D is empty (a number > 0 is expected)"),
-    "NaN": (rows("1e7,1e9,nan"), "line 2: loss is missing or NaN (drop the run, or give its value)"),
+    "empty cell": (
+        rows("1e7,,3"),
+        "line 2: D is empty (a number > 0 is expected; --drop-missing leaves such rows out)",
+    ),
+    "NaN": (
+        rows("1e7,1e9,nan"),
+        "line 2: loss is missing or NaN (give its value, or leave such rows out: --drop-missing)",
+    ),
     "zero": (rows("1e7,0,3"), "line 2: D = 0 (must be > 0)"),
     "negative": (rows("1e7,1e9,-3"), "line 2: loss = -3 (must be > 0)"),
     "infinite": (rows("1e7,1e9,inf"), "line 2: loss = inf (must be finite)"),

@@ -1,0 +1,199 @@
+"""Which rows of a table are the runs: a condition, complete rows, final checkpoints, the best of each size; counted."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayescale.errors import RunsError
+from bayescale.field import clipped, listed, number_text
+from bayescale.runs.cells import as_numbers, missing_cells
+from bayescale.runs.columns import plainly
+from bayescale.runs.condition import Condition
+from bayescale.runs.tables.formats import Table
+from bayescale.runs.tables.limits import heading
+
+STEPS = ("step", "steps", "globalstep", "trainstep", "trainerglobalstep", "trainglobalstep", "iteration", "iter")
+CELL_DIGITS = 3  # of sizes: runs whose sizes differ only in later ones are of one cell
+NAMES_MAX = 3  # of runs in a message
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which rows are the runs; each option leaves out more, in this order.
+
+    Attributes
+    ----------
+    where : a condition that rows must meet, see :class:`bayescale.runs.condition.Condition`
+    above_step : rows up to this step are left out
+    last_of : a column that names runs: of each the last row that is complete
+    drop_missing : rows without a value that is needed are left out
+    best_of : columns or roles: of rows that agree in them the one of lowest loss
+    """
+
+    where: str | None = None
+    above_step: float | None = None
+    last_of: str | None = None
+    drop_missing: bool = False
+    best_of: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A table with what is known of its columns.
+
+    Attributes
+    ----------
+    table : the rows
+    roles : role -> column
+    factors : role -> what its column is multiplied by
+    needed : roles that every run must have
+    """
+
+    table: Table
+    roles: Mapping[str, Any]
+    factors: Mapping[str, float]
+    needed: Sequence[str]
+
+    def column(self, name: str, option: str) -> Any:
+        """The column of this name or role."""
+        columns = list(self.table.frame.columns)
+        alike = [one for one in columns if plainly(one) == plainly(name)]
+        read_as = [column for role, column in self.roles.items() if role == name]
+        found = [one for one in columns if one == name] or read_as or alike
+        if len(found) != 1:
+            shown = ", ".join(clipped(one, 40) for one in columns[:20])
+            raise RunsError(f"{self.table.where}: {option} {clipped(name)}: no such column; the columns are {shown}")
+        return found[0]
+
+    @property
+    def step(self) -> Any:
+        """The column of steps, or None."""
+        columns = self.table.frame.columns
+        return next((name for step in STEPS for name in columns if plainly(name) == step), None)
+
+    @property
+    def incomplete(self) -> dict[str, np.ndarray]:
+        """Column -> rows without its value, of the columns that are needed [row]."""
+        names = dict.fromkeys(self.roles[role] for role in self.needed if role in self.roles)
+        return {str(name): missing_cells(self.table.frame[name]) for name in names}
+
+    def rows(self, kept: np.ndarray) -> "Asked":
+        """The same of some rows, an index or booleans [row]."""
+        table = self.table
+        chosen = Table(table.frame.iloc[kept], table.where, table.place, table.notes, table.parts)
+        return Asked(chosen, self.roles, self.factors, self.needed)
+
+
+type Kept = tuple[np.ndarray, dict[str, int]]  # rows that stay [row], and how many do not, by reason
+
+
+def choose(asked: Asked, choice: Choice) -> tuple[Table, dict[str, int]]:
+    """The rows that are the runs, and how many were left out for which reason.
+
+    Raises
+    ------
+    RunsError
+        If an option names no column, or no row is left.
+    """
+    steps = {
+        "where": (choice.where, _where),
+        "above_step": (choice.above_step, _above_step),
+        "last_of": (choice.last_of, _last_of),
+        "drop_missing": (choice.drop_missing or None, _drop_missing),
+        "best_of": (choice.best_of or None, _best_of),
+    }
+    left_out: dict[str, int] = {}
+    for option, (value, step) in steps.items():
+        if value is None or not len(asked.table.frame):
+            continue
+        kept, reasons = step(asked, value)
+        left_out |= {reason: count for reason, count in reasons.items() if count}
+        if not kept.any():
+            shown = f"--{option.replace('_', '-')}"
+            told = listed([f"{count} {reason}" for reason, count in left_out.items()])
+            raise RunsError(f"{asked.table.where}: {shown} leaves no run: {told}")
+        asked = asked if kept.all() else asked.rows(kept)
+    return asked.table, left_out
+
+
+def _where(asked: Asked, text: str) -> Kept:
+    found = Condition(text, asked.table, asked.roles, asked.factors).rows()
+    unknown = ~(found.yes | found.no)
+    shown = clipped(text, 100)
+    return found.yes, {f"not {shown}": int(found.no.sum()), f"without a value for {shown}": int(unknown.sum())}
+
+
+def _above_step(asked: Asked, least: float) -> Kept:
+    if asked.step is None:
+        raise RunsError(f"{asked.table.where}: --above-step: no column of steps; use --where")
+    steps = as_numbers(asked.table.frame[asked.step])
+    kept = steps > least
+    shown = f"{heading(asked.step)} {number_text(least, 6)}"
+    return kept, {f"up to {shown}": int((steps <= least).sum()), "without a step": int(np.isnan(steps).sum())}
+
+
+def _drop_missing(asked: Asked, _: bool) -> Kept:
+    gone, reasons = np.zeros(len(asked.table.frame), dtype=bool), {}
+    for name, missing in asked.incomplete.items():
+        reasons[f"without {clipped(name)}"] = int((missing & ~gone).sum())
+        gone |= missing
+    return ~gone, reasons
+
+
+def _last_of(asked: Asked, name: str) -> Kept:
+    """Of each run the last complete row: by step, else by tokens, else in the order of the file."""
+    frame = asked.table.frame
+    labels = frame[asked.column(name, "--last-of")].astype(str).to_numpy()
+    complete, reasons = _drop_missing(asked, True)
+    order = np.arange(len(frame), dtype=float)
+    for column in (asked.step, asked.roles.get("tokens")):
+        values = order if column is None else as_numbers(frame[column])
+        if column is not None and np.isfinite(values[complete]).all():
+            order = values
+            break
+    rows = pd.DataFrame({"label": labels, "order": order, "row": np.arange(len(frame))})[complete]
+    last = rows.sort_values(["order", "row"]).groupby("label", sort=False)["row"].last().to_numpy()
+    kept = np.zeros(len(frame), dtype=bool)
+    kept[last] = True
+    ended = sorted(set(labels) - set(labels[complete]))
+    if ended:
+        more = f" and {len(ended) - NAMES_MAX} more" if len(ended) > NAMES_MAX else ""
+        shown = ", ".join(clipped(label, 30) for label in ended[:NAMES_MAX]) + more
+        reasons = {f"{reason} (all rows of {shown})": count for reason, count in reasons.items()}
+    return kept, reasons | {f"before the last of their {clipped(name)}": int((complete & ~kept).sum())}
+
+
+def _best_of(asked: Asked, names: Sequence[str]) -> Kept:
+    """Of each cell the row of lowest loss; rows that cannot be compared stay, so that reading them says why."""
+    frame = asked.table.frame
+    if "loss" not in asked.roles:
+        raise RunsError(f"{asked.table.where}: --best-of: there is no loss to choose by")
+    loss = as_numbers(frame[asked.roles["loss"]])
+    cells = {name: _cell(frame[asked.column(name, "--best-of")]) for name in names}
+    code = pd.DataFrame(cells).groupby(list(cells), dropna=False).ngroup().to_numpy()
+    known = np.isfinite(loss)
+    rows = pd.DataFrame({"cell": code, "loss": loss, "row": np.arange(len(frame))})[known]
+    groups = rows.sort_values(["loss", "row"], kind="stable").groupby("cell")["row"]
+    kept = ~known
+    kept[groups.first().to_numpy()] = True
+    return kept, {settings_text(names, groups.size().to_numpy()): int((~kept).sum())}
+
+
+def settings_text(names: Sequence[str], settings: np.ndarray) -> str:
+    """The reason of rows that are not the best of their cell: of how many settings each was chosen."""
+    low, high = int(settings.min()), int(settings.max())
+    many = f"{low}" if low == high else f"{low} to {high}"
+    return f"not the lowest loss of their ({', '.join(names)}), chosen from {many} in each of {len(settings)}"
+
+
+def _cell(column: pd.Series) -> np.ndarray:
+    """Values that cells are told apart by: numbers to some digits, else texts."""
+    numbers = as_numbers(column)
+    if np.isnan(numbers).any():
+        return column.astype(str).to_numpy()
+    with np.errstate(all="ignore"):
+        digits = CELL_DIGITS - 1 - np.floor(np.log10(np.abs(numbers)))
+        return np.where(np.isfinite(digits), np.round(numbers * 10.0**digits) / 10.0**digits, numbers)
