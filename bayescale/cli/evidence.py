@@ -168,14 +168,10 @@ def compare(
     from bayescale.evidence.compare import compare as compare_fits  # 'compare' is this command
     from bayescale.evidence.compare import fit_laws
     from bayescale.evidence.nested import nested_questions
-    from bayescale.evidence.sensitivity import has_split, prior_sensitivity
-    from bayescale.evidence.sensitivity import read as read_sensitivity
     from bayescale.evidence.verdict import driving_text
     from bayescale.evidence.verdict import read as read_comparison
     from bayescale.jobs.executors import open_executor
     from bayescale.jobs.files import write_table
-    from bayescale.runs.compute import definition_of
-    from bayescale.study import law_of
 
     forward = forward or bool(params) or bool(budgets)  # an averaged forecast rests on how the laws forecast
     options = {"forward": forward, "horizon": horizon, "groups": groups, "seed": seed, "folder": resume}
@@ -188,8 +184,7 @@ def compare(
     best = fits[str(result["law"].values[0])]
     with working("asking what tells the laws apart", quiet or as_json):
         answers = [answer for name in fits for answer in nested_questions(fits[name], result)]
-        known = has_split(law_of(best)) and not definition_of(best).doubt
-        sensitive = read_sensitivity(prior_sensitivity(best)) if known else None
+        sensitive = _sensitivity(best)
         averages = _averages(fits, result, sizes, budgets, seed)
     compared = read_comparison(result)
     if output is not None:
@@ -203,6 +198,16 @@ def compare(
         moved = () if sensitive is None else tuple(f"law '{best.attrs['law']}': {text}" for text in sensitive.warnings)
         compared = replace(compared, says=said, warnings=(*moved, *compared.warnings))
         print_readings(compared, *(one for one in averages.values() if one is not None))
+
+
+def _sensitivity(fit: "xr.DataTree") -> "Reading | None":
+    """Whether the prior decides in a fit, of a law with a split and a compute that is counted."""
+    from bayescale.evidence.sensitivity import has_split, prior_sensitivity, read
+    from bayescale.runs.compute import definition_of
+    from bayescale.study import law_of
+
+    known = has_split(law_of(fit)) and not definition_of(fit).doubt
+    return read(prior_sensitivity(fit)) if known else None
 
 
 def _averages(

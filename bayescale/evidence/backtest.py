@@ -23,7 +23,7 @@ from bayescale.jobs.versions import versions
 from bayescale.laws.law import DEFAULT_LAW, NO_SIZE, Law, column, load_law, size_column
 from bayescale.reading import Column, Reading
 from bayescale.runs.loss_unit import from_nats, loss_unit, to_nats
-from bayescale.runs.read import read_runs, read_said, read_text
+from bayescale.runs.read import READ_ATTRIBUTES, read_runs, read_said, read_text
 
 # upper edges of the rows of the table, in decades of compute beyond the runs learnt from
 HORIZON_BIN_DECADES = (0.5, 1.0, 1.5, 2.0, 3.0, np.inf)
@@ -108,9 +108,7 @@ def backtest(
     below = [int((runs[size] <= edge).sum()) for edge in cuts]
     dataset["learnt_from"] = ("cut", below)
     dataset.attrs = {"kind": "backtest", "size": size}
-    dataset.attrs |= {
-        name: runs.attrs[name] for name in ("source", "read", "read_notes", "left_out") if name in runs.attrs
-    }
+    dataset.attrs |= {name: runs.attrs[name] for name in READ_ATTRIBUTES if name in runs.attrs}
     dataset.attrs |= {"seed": seed, "horizon": horizon}
     return dataset
 

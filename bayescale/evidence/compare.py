@@ -20,7 +20,7 @@ from bayescale.jobs.executors import open_executor
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.law_file import COLUMNS
 from bayescale.laws.scatter import default_noise
-from bayescale.runs.read import read_runs
+from bayescale.runs.read import READ_ATTRIBUTES, read_runs
 from bayescale.study import Study
 
 
@@ -154,7 +154,7 @@ def _about(fit: xr.DataTree, groups: Any) -> dict[str, Any]:
     """What a comparison says of the runs, which are those of each fit."""
     runs = Study.opened(fit).runs
     about = {"read": "{}", "read_notes": "[]"} | runs.attrs
-    return {name: about[name] for name in ("source", "rows", "read", "read_notes", "left_out") if name in about} | {
+    return {name: about[name] for name in ("rows", *READ_ATTRIBUTES) if name in about} | {
         "runs": runs.sizes["run"],
         "unit": "run" if groups is None else f"group of {groups}" if isinstance(groups, str) else "group",
         "noted": json.dumps([note["text"] for note in diagnostics(fit).get("noted", ())]),

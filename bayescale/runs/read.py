@@ -23,6 +23,7 @@ from bayescale.runs.tables.limits import heading
 
 # of runs and fits: units given or recognised, and rows left out
 KEPT_ATTRIBUTES = ("compute_unit", "compute_unit_seen", "loss_unit", "left_out")
+READ_ATTRIBUTES = ("source", "read", "read_notes", "left_out")  # of results: what they were read from
 RENAMED_COLUMNS = {"run": "run_name"}  # run is the dimension
 DERIVED_SIZES = {"compute": "6 N D", "tokens": "compute / 6 N", "params": "compute / 6 D"}
 
