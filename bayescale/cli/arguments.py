@@ -90,16 +90,20 @@ def runs_given(
     rows: Mapping[str, Any] | None = None,
 ) -> "xr.Dataset":
     """Runs of files or folders, or of the data set of that name."""
-    from bayescale.runs.datasets import DATASETS, load_dataset
     from bayescale.runs.read import read_runs
+
+    options = {"columns": pairs("--column", column), "units": pairs("--unit", unit)} | dict(rows or {})
+    return read_runs(source_given(given), law, **options)
+
+
+def source_given(given: Sequence[str]) -> "xr.Dataset | list[str]":
+    """The data set of that name, else the paths."""
+    from bayescale.runs.datasets import DATASETS, load_dataset
 
     # a name without folder or extension may be that of a data set
     first = given[0]
     plain = len(given) == 1 and first.replace("-", "_").isidentifier() and not os.path.exists(first)
-    meant = plain and difflib.get_close_matches(first, DATASETS, n=1)
-    source = load_dataset(first) if meant else list(given)
-    options = {"columns": pairs("--column", column), "units": pairs("--unit", unit)} | dict(rows or {})
-    return read_runs(source, law, **options)
+    return load_dataset(first) if plain and difflib.get_close_matches(first, DATASETS, n=1) else list(given)
 
 
 def rows_given(

@@ -1,13 +1,18 @@
 """Commands about runs: check, datasets."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bayescale.cli import arguments as arg
 from bayescale.display.table import range_text
 from bayescale.display.terminal import print_json, say
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+RANGES_MAX = 12  # columns whose range is shown
 
 
 def check(
@@ -20,18 +25,27 @@ def check(
     last_of: arg.LastOf = None,
     drop_missing: arg.DropMissing = False,
     best_of: arg.BestOf = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Save the runs as read here (CSV).")] = None,
     as_json: arg.Json = False,
     quiet: arg.Quiet = False,
 ) -> None:
-    """Read runs and say what a careful reader would object to."""
+    """Start here: read runs, say what was read, what a careful reader would leave out, and the next command."""
+    from bayescale.jobs.files import write_table
     from bayescale.laws.law import load_law
-    from bayescale.runs.lint import remarks
-    from bayescale.runs.loss_unit import from_nats, loss_unit
+    from bayescale.runs.proposal import command, look, option_texts, tidy
     from bayescale.runs.read import read_text
 
-    chosen = load_law(law) if law else None
-    data = arg.runs_given(runs, column, unit, chosen, arg.rows_given(where, above_step, last_of, drop_missing, best_of))
-    notes = remarks(data, chosen)
+    arg.check_output(output, "tidy.csv", *runs)
+    options = arg.rows_given(where, above_step, last_of, drop_missing, best_of)
+    named = {"columns": arg.pairs("--column", column), "units": arg.pairs("--unit", unit)}
+    source = arg.source_given(runs)
+    found = look(source, load_law(law) if law else None, named | options)
+    data = found.runs
+    about = [*(["--law", law] if law else []), *(word for one in column or () for word in ("--column", one))]
+    about += [word for one in unit or () for word in ("--unit", one)]
+    following = command(["bayescale", "fit", *runs, *about, *option_texts(found.options), "-o", "fit.nc"])
+    if output is not None:
+        write_table(tidy(data), output)
     if as_json:
         print_json(
             {
@@ -40,22 +54,38 @@ def check(
                 "counted_by": data.attrs["rows"],
                 "read": read_text(data.attrs),
                 "columns": [str(name) for name in data.data_vars],
-                "notes": [vars(note) | {"rows": list(note.rows)} for note in notes],
+                "notes": [
+                    vars(note) | {"rows": list(note.rows), "options": dict(note.options)} for note in found.notes
+                ],
+                "would_leave_out": found.left_out,
+                "next": following,
             }
         )
     elif not quiet:
-        numeric = [name for name in data if data[name].dtype.kind == "f"]
-        unit = loss_unit(data.attrs)
-        shown = {name: data[name].values for name in numeric}
-        if "loss" in shown:
-            shown["loss"] = from_nats(shown["loss"], unit)
-        ranges = ", ".join(f"{name} {range_text(name, values)}" for name, values in shown.items())
-        say(f"{data.attrs['source']}: {data.sizes['run']} runs; {ranges}")
-        say(f"read: {read_text(data.attrs)}")
-        for note in notes:
+        _say_runs(data)
+        for note in found.notes:
             say(f"{note.severity}: {note.text} [{note.code}]")
-        if not notes:
+        if not found.notes:
             say("nothing to object to")
+        if found.left_out:
+            say(f"with the options of the next command: {found.left_out}; {found.left} runs stay")
+        if output is not None:
+            say(f"saved: {output}")
+        say(f"next: {following}")
+
+
+def _say_runs(runs: "xr.Dataset") -> None:
+    """How many runs, the range of every column of numbers, and which columns were read."""
+    from bayescale.runs.loss_unit import from_nats, loss_unit
+    from bayescale.runs.read import read_text
+
+    shown = {str(name): one.values for name, one in runs.data_vars.items() if one.dtype.kind == "f"}
+    if "loss" in shown:
+        shown["loss"] = from_nats(shown["loss"], loss_unit(runs.attrs))
+    ranges = [f"{name} {range_text(name, values)}" for name, values in shown.items()]
+    more = f" and {len(ranges) - RANGES_MAX} more columns of numbers" if len(ranges) > RANGES_MAX else ""
+    say(f"{runs.attrs['source']}: {runs.sizes['run']} runs; {', '.join(ranges[:RANGES_MAX])}{more}")
+    say(f"read: {read_text(runs.attrs)}")
 
 
 def datasets(

@@ -11,7 +11,7 @@ from bayescale.errors import RunsError
 from bayescale.field import clipped, listed, number_text
 from bayescale.runs.cells import as_numbers, missing_cells
 from bayescale.runs.columns import plainly
-from bayescale.runs.condition import Condition
+from bayescale.runs.condition import Condition, called_alike
 from bayescale.runs.tables.formats import Table
 from bayescale.runs.tables.limits import heading
 
@@ -60,7 +60,7 @@ class Asked:
     def column(self, name: str, option: str) -> Any:
         """The column of this name or role."""
         columns = list(self.table.frame.columns)
-        alike = [one for one in columns if plainly(one) == plainly(name)]
+        alike = called_alike(name, columns)
         read_as = [column for role, column in self.roles.items() if role == name]
         found = [one for one in columns if one == name] or read_as or alike
         if len(found) != 1:
@@ -123,7 +123,7 @@ def _where(asked: Asked, text: str) -> Kept:
     found = Condition(text, asked.table, asked.roles, asked.factors).rows()
     unknown = ~(found.yes | found.no)
     shown = clipped(text, 100)
-    return found.yes, {f"not {shown}": int(found.no.sum()), f"without a value for {shown}": int(unknown.sum())}
+    return found.yes, {f"not meeting {shown}": int(found.no.sum()), f"without a value for {shown}": int(unknown.sum())}
 
 
 def _above_step(asked: Asked, least: float) -> Kept:

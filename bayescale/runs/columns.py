@@ -64,6 +64,9 @@ QUESTION_NAMES_MAX = 6  # of columns
 EQUAL_RELATIVE = 1e-3  # relative difference of columns that count as equal
 
 
+RENAMED_COLUMNS = {"run": "run_name"}  # in a Dataset of runs: run is the dimension there
+
+
 def plainly(name: Any) -> str:
     """A name for comparison: letters and digits in lower case (``eval/loss`` and ``evalLoss`` are equal)."""
     return "".join(character for character in str(name).casefold() if character.isalnum())

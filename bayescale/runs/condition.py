@@ -4,7 +4,7 @@ import ast
 import operator
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from bayescale.errors import RunsError
 from bayescale.field import SUFFIXES, clipped
 from bayescale.runs.cells import as_numbers, texts_of
-from bayescale.runs.columns import plainly
+from bayescale.runs.columns import RENAMED_COLUMNS, plainly
 from bayescale.runs.tables.formats import Table
 from bayescale.runs.tables.limits import heading
 
@@ -171,7 +171,7 @@ class Condition:
             raise self._refused(node)
         name = quoted.get(part.id, ".".join([part.id, *reversed(path)]))
         columns = list(self.table.frame.columns)
-        alike = [one for one in columns if plainly(one) == plainly(name)]
+        alike = called_alike(name, columns)
         found = [one for one in columns if one == name] or [one for one in self.roles if one == name] or alike
         if len(found) == 1:
             return found[0]
@@ -180,6 +180,11 @@ class Condition:
         raise RunsError(
             f"{self._shown()}: {clipped(name)} {problem}; the columns are {shown} (a name with other signs in `)"
         )
+
+
+def called_alike(name: Any, columns: Sequence[Any]) -> list[Any]:
+    """Columns whose names differ from this one in capitals and signs alone, or that runs call so."""
+    return [one for one in columns if plainly(name) in (plainly(one), plainly(RENAMED_COLUMNS.get(one, one)))]
 
 
 def _is_text(node: ast.expr) -> bool:

@@ -1,6 +1,7 @@
 """Remarks on what the rows of a table are, one function each."""
 
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -50,12 +51,19 @@ def unfinished(seen: Seen) -> Iterator[Note]:
         if bad.size:
             counts = texts.iloc[bad].value_counts()
             told = listed([f"{count} {state}" for state, count in counts.items()])
-            spelt = sorted({str(text) for text in values[bad]})
+            condition = _not_in(name, sorted({str(text).strip() for text in values[bad]}))
             text = (
                 f"by the column {name}, {told} of {seen.number} runs ({where(seen, bad)}): a loss on the way is not "
-                f"what the run would end at; leave them out (in pandas runs[~runs[{name!r}].isin({spelt})])"
+                f"what the run would end at; leave them out (--where {shlex.quote(condition)})"
             )
-            yield note(seen, "unfinished_runs", "warning", text, bad)
+            yield note(seen, "unfinished_runs", "warning", text, bad, where=condition)
+
+
+def _not_in(name: str, values: Sequence[str]) -> str:
+    """The condition that a text column has none of these values."""
+    plain = re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", name) is not None
+    texts = ", ".join(f'"{value}"' for value in values)
+    return f"{name if plain else f'`{name}`'} not in [{texts}]"
 
 
 def copies(seen: Seen) -> Iterator[Note]:
@@ -95,9 +103,10 @@ def settings(seen: Seen, told: Sequence[str] = ()) -> Iterator[Note]:
     text = (
         f"{int(many.sum())} of {seen.number} runs share their {cell} with others and differ in "
         f"{listed(differ[:4])}; the {what} within one {cell} differs by {by} (median): which of them is meant? Keep "
-        "the best of each, or one setting throughout"
+        f"the best of each (--best-of {','.join(sizes)}), or one setting throughout"
     )
-    yield note(seen, "many_settings", "warning", text, np.flatnonzero(many))
+    best = {"best_of": tuple(sizes)} if seen.observed == "loss" else {}
+    yield note(seen, "many_settings", "warning", text, np.flatnonzero(many), **best)
 
 
 def _what_differs(seen: Seen, cell: np.ndarray, many: np.ndarray, told: Sequence[str]) -> list[str]:
@@ -138,9 +147,9 @@ def checkpoints(seen: Seen) -> Iterator[Note]:
             f"{rows.size} of {seen.number} rows are on the way of {by_run.ngroups} runs by the column {name} "
             f"('{str(first)[:40]}': {len(one)} rows, D {size_text(one.min())} to {size_text(one.max())})"
             f"{_rate_left(seen, values, rows)}: a loss in the middle of a learning-rate schedule is above what a run "
-            "of that length ends at, and rows of one run err together; keep the last of each run"
+            f"of that length ends at, and rows of one run err together; keep the last of each run (--last-of {name})"
         )
-        yield note(seen, "checkpoints", "warning", text, rows)
+        yield note(seen, "checkpoints", "warning", text, rows, last_of=name)
         return
 
 

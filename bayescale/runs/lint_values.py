@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -24,19 +25,29 @@ NOTE_ROWS_MAX = 1000  # the text of a note counts all of them
 
 @dataclass(frozen=True)
 class Note:
-    """One remark of the lint: a stable code, how serious, a sentence that says what to do, and the runs it is about, as
-    the coordinate ``run`` counts them."""
+    """One remark of the lint.
+
+    Attributes
+    ----------
+    code : a stable name
+    severity : "warning" or "info"
+    text : a sentence that says what to do
+    rows : the runs it is about, as the coordinate ``run`` counts them
+    options : those of :func:`bayescale.read_runs` that would leave the rows out, names and values
+    """
 
     code: str
-    severity: str  # "warning" or "info"
+    severity: str
     text: str
     rows: tuple[int, ...] = ()
+    options: tuple[tuple[str, Any], ...] = ()
 
 
-def note(seen: Seen, code: str, severity: str, text: str, rows: Iterable[int] = ()) -> Note:
-    """A remark on the runs at these positions."""
+def note(seen: Seen, code: str, severity: str, text: str, rows: Iterable[int] = (), **options: Any) -> Note:
+    """A remark on the runs at these positions, and the options that would leave them out."""
     labels = seen.runs["run"].values
-    return Note(code, severity, text, tuple(int(labels[row]) for row in list(rows)[:NOTE_ROWS_MAX]))
+    positions = tuple(int(labels[row]) for row in list(rows)[:NOTE_ROWS_MAX])
+    return Note(code, severity, text, positions, tuple(options.items()))
 
 
 def where(seen: Seen, rows: np.ndarray) -> str:

@@ -13,7 +13,7 @@ from bayescale.field import FLOPS_PER_PARAM_TOKEN, clipped
 from bayescale.laws.law import Law
 from bayescale.runs.cells import all_positive, checked_numbers, numbers_or_texts
 from bayescale.runs.choose import Asked, Choice, choose
-from bayescale.runs.columns import SIZES, SPELLINGS
+from bayescale.runs.columns import RENAMED_COLUMNS, SIZES, SPELLINGS
 from bayescale.runs.compute import ROUNDING_RELATIVE, constant_multiple, rounded
 from bayescale.runs.loss_unit import PERPLEXITY, to_nats
 from bayescale.runs.roles import allowed_numbers, find_roles, multipliers, needed_roles, units_of_headings
@@ -24,7 +24,6 @@ from bayescale.runs.tables.limits import heading
 # of runs and fits: units given or recognised, and rows left out
 KEPT_ATTRIBUTES = ("compute_unit", "compute_unit_seen", "loss_unit", "left_out")
 READ_ATTRIBUTES = ("source", "read", "read_notes", "left_out")  # of results: what they were read from
-RENAMED_COLUMNS = {"run": "run_name"}  # run is the dimension
 DERIVED_SIZES = {"compute": "6 N D", "tokens": "compute / 6 N", "params": "compute / 6 D"}
 
 
@@ -87,7 +86,7 @@ def read_runs(
     if not len(table.frame):
         raise RunsError(f"{table.where}: no runs; a header line and one line for each run are expected")
     needed = [role for role in found.roles if role in asked]
-    table, left_out = choose(Asked(table, found.roles, factors, needed), choice)
+    table, gone = choose(Asked(table, found.roles, factors, needed), choice)
     roles = {  # a size that the law does not use may have gaps; it then stays an ordinary column
         role: name for role, name in found.roles.items() if role in asked or all_positive(table.frame[name])
     }
@@ -97,8 +96,8 @@ def read_runs(
     read = {role: read[role] for role in dict.fromkeys((*observed, *SIZES, *read)) if role in read}
     notes = dict.fromkeys([*(read_notes(source.attrs) if before else ()), *table.notes, *found.notes])
     runs.attrs |= {"read": json.dumps(read), "read_notes": json.dumps(list(notes))}
-    if left_out:
-        runs.attrs["left_out"] = json.dumps(json.loads(runs.attrs.get("left_out", "{}")) | left_out)
+    if gone:
+        runs.attrs["left_out"] = json.dumps(left_out(runs.attrs) | gone)
     return runs
 
 
@@ -143,9 +142,14 @@ def read_text(about: Mapping[str, Any]) -> str:
     return "; ".join(filter(None, (columns, left_out_text(about))))
 
 
+def left_out(about: Mapping[str, Any]) -> dict[str, int]:
+    """Reason -> how many rows were left out for it, from the attributes of runs, of a fit or of a result."""
+    return dict(json.loads(about.get("left_out", "{}")))
+
+
 def left_out_text(about: Mapping[str, Any]) -> str:
-    """How many rows were left out for which reason, from the attributes of runs, of a fit or of a result; or ""."""
-    reasons = json.loads(about.get("left_out", "{}"))
+    """The same in words, or ""."""
+    reasons = left_out(about)
     told = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
     return f"left out {sum(reasons.values())} row{'s' if sum(reasons.values()) > 1 else ''}: {told}" if reasons else ""
 

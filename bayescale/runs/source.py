@@ -30,6 +30,8 @@ def table_of(source: Any) -> Table:
     RunsError
         If it is no table, too large, or its headings cannot be used.
     """
+    if isinstance(source, Table):
+        return source
     if isinstance(source, str | os.PathLike):
         paths = _files(Path(source))
         table = read_table(paths[0]) if len(paths) == 1 else _of_files(paths)

@@ -452,7 +452,9 @@ def test_check(command, parsed, runs):
     assert status == 0 and not err
     assert out.startswith("pile: 30 runs; params 70.4M to 20.6B, tokens ")
     summary = parsed("check", runs)
-    assert set(summary) == {"source", "runs", "counted_by", "read", "columns", "notes"}
+    keys = {"source", "runs", "counted_by", "read", "columns", "notes", "would_leave_out", "next"}
+    assert set(summary) == keys and summary["next"] == f"bayescale fit {runs} -o fit.nc"
+    assert out.endswith("nothing to object to\nnext: bayescale fit pile -o fit.nc\n")
     assert summary["read"] == "loss = loss [nats], params = N, tokens = D, compute = 6 N D"
     assert "\nread: loss = loss [nats], params = params, tokens = tokens, compute = 6 N D\n" in out
     assert (

@@ -122,7 +122,7 @@ def test_a_condition_is_counted_with_what_it_cannot_say():
     kept, left_out = rows(where="optim.lr > 0 and state == 'finished'")
     assert kept == [0, 1, 2]
     shown = "optim.lr > 0 and state == 'finished'"
-    assert left_out == {f"not {shown}": 1, f"without a value for {shown}": 1}
+    assert left_out == {f"not meeting {shown}": 1, f"without a value for {shown}": 1}
 
 
 def test_last_complete_rows():
@@ -130,7 +130,7 @@ def test_last_complete_rows():
     assert kept == [1, 2]
     assert left_out == {"without eval/loss (all rows of c)": 2, "before the last of their run": 1}
     assert rows(last_of="run", where="run != 'c'")[1] == {
-        "not run != 'c'": 1,
+        "not meeting run != 'c'": 1,
         "without eval/loss": 1,
         "before the last of their run": 1,
     }
@@ -173,7 +173,7 @@ def test_a_bad_loss_is_not_passed_over_by_the_best():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"where": "step > 99"}, "--where leaves no run: 5 not step > 99"),
+        ({"where": "step > 99"}, "--where leaves no run: 5 not meeting step > 99"),
         ({"above_step": 99}, "--above-step leaves no run: 5 up to step 99"),
         ({"last_of": "absent"}, "--last-of absent: no such column; the columns are run, step"),
         ({"best_of": ["params", "absent"], "drop_missing": True}, "--best-of absent: no such column"),
@@ -186,12 +186,14 @@ def test_choices_that_cannot_be_made(options, message):
 
 def test_what_was_left_out_is_said_with_what_was_read_and_kept():
     runs = read_runs(TABLE, where="run != 'c'", drop_missing=True)
-    said = "; left out 2 rows: 1 not run != 'c', 1 without eval/loss"
+    said = "; left out 2 rows: 1 not meeting run != 'c', 1 without eval/loss"
     assert read_text(runs.attrs).endswith("compute = 6 N D" + said)
     again = read_runs(runs, load_law("chinchilla"))
     assert read_text(again.attrs) == read_text(runs.attrs)
     more = read_runs(runs, where="step > 10")
-    assert read_text(more.attrs).endswith("left out 4 rows: 1 not run != 'c', 1 without eval/loss, 2 not step > 10")
+    assert read_text(more.attrs).endswith(
+        "left out 4 rows: 1 not meeting run != 'c', 1 without eval/loss, 2 not meeting step > 10"
+    )
 
 
 def test_the_bad_cell_of_a_chosen_row_is_named_by_its_own_place():

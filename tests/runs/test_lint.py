@@ -173,9 +173,10 @@ def test_crashed_runs_are_named(rng, name):
     note = codes(table | {name: state})["unfinished_runs"]
     assert note.rows == (3, 5, 8) and note.severity == "warning"
     assert "1 crashed, 1 failed and 1 running of 24 runs (rows 3, 5 and 8)" in note.text
-    frame = pd.DataFrame(table | {name: state})  # what it says to do is what does it
-    (filtered,) = re.findall(r"\(in pandas runs(.*)\)$", note.text)
-    assert list(eval(f"runs{filtered}", {"runs": frame}).index) == [row for row in range(24) if row not in (3, 5, 8)]
+    (where,) = re.findall(r"\(--where '(.*)'\)$", note.text)  # what it says to do is what does it
+    assert note.options == (("where", where),)
+    left = read_runs(table | {name: state}, where=where)
+    assert list(left["run"].values) == [row for row in range(24) if row not in (3, 5, 8)]
 
 
 def test_a_word_among_others_is_no_state(rng):
