@@ -1,5 +1,6 @@
 """Commands about fits: fit, show, reproduce."""
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +10,7 @@ import typer
 from bayescale.cli import arguments as arg
 from bayescale.display.terminal import print_answer, print_fit, print_json, print_table, print_warnings, say, working
 from bayescale.errors import InputError
-from bayescale.field import number_text
+from bayescale.field import clipped, number_text
 from bayescale.laws.law import DEFAULT_LAW
 
 if TYPE_CHECKING:
@@ -47,14 +48,21 @@ def fit(
     backend: Annotated[
         str | None, typer.Option(help="Of the engine pymc: numba (default), jax, or pymc, its own sampler.")
     ] = None,
+    prior: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--prior", metavar="NAME=PRIOR", help="alpha=Normal(.34, .02), loss(70B, 1.4T)=Normal(1.95, .05) ..."
+        ),
+    ] = None,
     seed: arg.Seed = 0,
     as_json: arg.Json = False,
     quiet: arg.Quiet = False,
 ) -> None:
     """Sample the posterior of a law given runs."""
-    from bayescale.laws.law import NO_SIZE, load_law, size_column
+    from bayescale.laws.law import NO_SIZE, size_column
+    from bayescale.laws.own_priors import with_priors
 
-    chosen = load_law(DEFAULT_LAW if law is None else law)
+    chosen = with_priors(DEFAULT_LAW if law is None else law, _priors(prior))
     rows = arg.rows_given(where, above_step, last_of, drop_missing, best_of)
     data = arg.runs_given(runs, column, unit, chosen, rows)
     most = arg.number("--below", below)
@@ -82,6 +90,18 @@ def fit(
         print_fit(tree)
         if output is not None:
             say(f"saved: {output}")
+
+
+def _priors(given: list[str] | None) -> dict[str, str]:
+    """Priors by name; the name of a point has the sign = inside its brackets."""
+    priors: dict[str, str] = {}
+    for text in given or ():
+        match = re.fullmatch(r"\s*([^=()]+(?:\([^()]*\))?)\s*=(.+)", text)
+        if match is None or match[1].strip() in priors:
+            wrong = "is given twice" if match else "NAME=PRIOR is expected, such as alpha=Normal(.34, .02)"
+            raise InputError(f"--prior {clipped(text)}: {wrong}")
+        priors[match[1].strip()] = match[2].strip()
+    return priors
 
 
 def _say_how_long(count: int, quick: bool | None, silent: bool) -> None:

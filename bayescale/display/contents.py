@@ -47,6 +47,7 @@ def fit_contents(fit: xr.DataTree) -> dict[str, Any]:
             "text": law.text,
         },
         "priors": {name: str(prior) for name, prior in law.priors.items()},
+        "weights": {name: str(belief.prior) for name, belief in law.beliefs.items() if belief.weight},
         "noise": study.scatter.noise,
         "runs": {
             "source": study.attrs["source"],

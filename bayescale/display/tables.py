@@ -27,7 +27,7 @@ def fit_sentences(summary: Any) -> list[str]:
     from bayescale.fitting.diagnostics import PARETO_K_MAX
 
     report, sentences = summary["diagnostics"], [f"read: {summary['read']}"] if summary["read"] else []
-    sentences += [f"note: {note['text']}" for note in summary["notes"] if note["code"] == "columns"]
+    sentences += [f"note: {note['text']}" for note in summary["notes"] if note["code"] in ("columns", "priors_given")]
     if summary["size"] is None:
         sentences.append(
             f"{NO_SIZE}: the noise is taken to be the same at all runs, and no forecast tells how far beyond them it is"

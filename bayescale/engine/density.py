@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayescale.errors import FitError
+from bayescale.laws.data_split import split_data
 from bayescale.laws.formula import Binary, Name, Node, Number, evaluate, names, parse, substitute
-from bayescale.laws.law import Law, split_law, with_where
+from bayescale.laws.law import Law, with_where
 from bayescale.laws.limits import PREDICTED
 from bayescale.laws.priors import DISTRIBUTIONS
 from bayescale.laws.scatter import NOISES, SCALE
@@ -68,8 +69,10 @@ def posterior_data(study: Study) -> dict[str, np.ndarray]:
 
 @functools.lru_cache(maxsize=128)
 def data_split(law: Law) -> tuple[dict[str, Node], dict[str, Node]]:
-    """Sub-expressions and formula of a law, without the parts that are data, and these parts."""
-    return split_law(law, {*law.inputs, *law.constants, "C_ref"})
+    """Sub-expressions, formula and weighted quantities of a law, without the parts that are data, and these parts."""
+    trees = {**law.where, PREDICTED: law.tree}
+    trees |= {_weighted(key): belief.tree for key, belief in law.beliefs.items() if belief.weight}
+    return split_data(trees, {*law.inputs, *law.constants, "C_ref"}, law.priors)
 
 
 @functools.lru_cache(maxsize=128)
@@ -84,6 +87,7 @@ def log_posterior(law: Law, noise: str) -> Density:
         definitions[name] = substitute(DISTRIBUTIONS[prior.dist].value, known)
         once = Binary("+", once, substitute(DISTRIBUTIONS[prior.dist].log_density, known))
     definitions |= {name: substitute(tree, {part: Name(_data(part)) for part in parts}) for name, tree in trees.items()}
+    once = sum_of_weights(law, once)
     seen = {name: Name(_data(name)) for name in ("seen", "unit", "log_compute", "count", "successes")}
     seen |= {"predicted": Name(PREDICTED), "share": Name(PREDICTED)}
     if law.observed.scale in RESIDUAL:
@@ -101,6 +105,18 @@ def log_posterior(law: Law, noise: str) -> Density:
     scalars += ["unit"] if law.observed.scale == "linear" else []
     data = (tuple(map(_data, names)) for names in (scalars, columns))
     return Density(tuple(map(_real, priors)), *data, definitions, once, each)
+
+
+def sum_of_weights(law: Law, start: Node) -> Node:
+    """``start`` and the log weights of a law's beliefs, of the names that :func:`data_split` gives their quantities."""
+    for key, belief in law.beliefs.items():
+        if belief.weight:
+            start = Binary("+", start, belief.log_weight(Name(_weighted(key))))
+    return start
+
+
+def _weighted(name: str) -> str:
+    return f"weighted {name}"
 
 
 def _real(name: str) -> str:

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bayescale.engine.density import data_split, observed_data, posterior_data
+from bayescale.engine.density import data_split, observed_data, posterior_data, sum_of_weights
 from bayescale.engine.symbolic import symbolic
 from bayescale.errors import FitError
 from bayescale.field import names_text
 from bayescale.laws.data_split import has_level
-from bayescale.laws.formula import evaluate
+from bayescale.laws.formula import Number, evaluate
 from bayescale.laws.law import column, with_where
 from bayescale.laws.limits import PREDICTED
 from bayescale.laws.scatter import beta_binomial_parameters
@@ -37,12 +37,23 @@ def build_model(study: Study) -> Any:
         for name, quantity in law.derived.items():
             if name not in model.named_vars:
                 pm.Deterministic(name, evaluate(quantity.tree, values))
+        if any(belief.weight for belief in law.beliefs.values()):
+            pm.Potential("weights", evaluate(sum_of_weights(law, Number(0.0)), values))
         _observe(study, values)
     return model
 
 
 def _check_names(study: Study) -> None:
-    taken = {"mu", "seen", "log_compute", "count", "successes", study.law.observed.variable, *study.constants}
+    taken = {
+        "mu",
+        "weights",
+        "seen",
+        "log_compute",
+        "count",
+        "successes",
+        study.law.observed.variable,
+        *study.constants,
+    }
     given = [*study.priors, *study.law.derived, *map(column, study.law.inputs)]
     if clash := taken & set(given):
         raise FitError(

@@ -11,7 +11,7 @@ from scipy.special import fdtri
 
 from bayescale.field import TRAINING, number_text
 from bayescale.fitting.draws import e_bfmi, ess_bulk, ess_tail, r_hat
-from bayescale.laws.law import Law, law_derived, sample_priors, size_column
+from bayescale.laws.law import Law, law_derived, log_weight, sample_priors, size_column
 from bayescale.laws.law_file import parse_law
 from bayescale.runs.lint_values import SCATTER_LOG_MAX
 from bayescale.runs.loss_unit import UNITS, loss_unit
@@ -126,12 +126,16 @@ def check_identification(
     A quantity that the runs say nothing of has 0.9 of its prior's mass there; one they pin down has next to none.
     When N and D move together the sum of their effects is seen, and each of them only through the prior.
     """
-    prior = sample_priors(law, 4000, np.random.default_rng(0))
+    # of which a narrow weight leaves few
+    weighted = any(belief.weight for belief in law.beliefs.values())
+    prior = sample_priors(law, 40_000 if weighted else 4000, np.random.default_rng(0))
     prior |= law_derived(law, prior | dict(constants))
+    log_weights = log_weight(law, prior | dict(constants))
+    weights = np.exp(log_weights - np.max(log_weights)) if weighted else None
     shares = {}
     for name in (*law.priors, *law.derived):
         low, high = np.quantile(posterior[name], [0.05, 0.95])
-        shares[name] = float(np.mean((prior[name] > low) & (prior[name] < high)))
+        shares[name] = float(np.average((prior[name] > low) & (prior[name] < high), weights=weights))
     collinear = {"N", "D"} <= set(law.inputs) and move_together(runs)
     limit = COLLINEAR_PRIOR_SHARE_MAX if collinear else PRIOR_SHARE_MAX
     return {

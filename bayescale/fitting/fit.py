@@ -16,19 +16,22 @@ from bayescale.errors import FitError
 from bayescale.field import clipped
 from bayescale.fitting.diagnostics import ESS_MIN, check_identification, noted
 from bayescale.fitting.doors import check_seed, check_whole, one_of, what_is
+from bayescale.fitting.prior_notes import prior_notes
 from bayescale.fitting.quick import NotTrusted, approximate
 from bayescale.fitting.sampling import DRAWS_MAX, STATS, SamplerError, best_attempt
 from bayescale.fitting.starts import start_positions
 from bayescale.fitting.tree import FORMAT, LOG_LIKELIHOOD_MAX, assemble, attributes, data_hash
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.jobs.versions import versions
-from bayescale.laws.law import Law
+from bayescale.laws.law import DEFAULT_LAW, Law
+from bayescale.laws.own_priors import with_priors
 from bayescale.laws.shipped import changed_law
 from bayescale.runs.lint import remarks
 from bayescale.study import Study
 
 ENGINES = ("compiled", "pymc")
 CHAINS_MAX = 100
+FEW_DRAWS = 500  # of each chain, where a posterior is only compared with
 MANY_RUNS = 50_000  # above which chains take minutes, and a quick answer is tried unless it is refused
 SAVED_BYTES_MAX = 560_000_000  # of draws, in a file that may have 600 MB in all
 
@@ -47,6 +50,7 @@ def fit(
     allow_unconverged: bool = False,
     engine: str = "compiled",
     backend: str | None = None,
+    priors: Mapping[str, Any] | None = None,
     columns: Mapping[str, str] | None = None,
     units: Mapping[str, str] | None = None,
 ) -> xr.DataTree:
@@ -73,6 +77,9 @@ def fit(
         same posterior, by another program
     backend : of the engine "pymc": "numba" (default) or "jax" (on its device; an extra) with nutpie's NUTS, or "pymc",
         PyMC's own NUTS
+    priors : of single parameters, or weights on what papers print, as :func:`bayescale.with_priors` takes them:
+        ``{"alpha": "Normal(0.34, 0.02)", "loss(70B, 1.4T)": "Normal(1.95, 0.05)"}``. Where prior and runs contradict
+        each other the fit says so
     columns, units : which column of the runs is which, and in which unit, as :func:`bayescale.read_runs` takes them
 
     Returns
@@ -93,11 +100,17 @@ def fit(
         its backend is unknown, not installed, or does not go with ``quick``.
     """
     chosen = _engine(engine, backend, quick)
+    law = with_priors(DEFAULT_LAW if law is None else law, priors)
     study = Study.of(runs, law, noise, columns=columns, units=units)
     draws, chains, seed = counts(study, draws, chains, seed)
     convergence, posterior, stats, setting = _drawn(study, draws, chains, seed, quick, progress, chosen)
     settings = {"draws": draws, "chains": chains} | chosen | setting
     return finished(study, convergence, posterior, stats, settings, seed=seed, allow_unconverged=allow_unconverged)
+
+
+def posterior_of(study: Study) -> tuple[dict[str, Any], xr.Dataset]:
+    """Convergence and posterior of one attempt with few draws: to compare with."""
+    return _sampled(model_of(study, 0), study.priors, FEW_DRAWS, 4, 0, enough="first")[:2]
 
 
 def finished(
@@ -120,7 +133,7 @@ def finished(
     """
     tree = assemble(study, posterior, stats)
     found = remarks(study.runs, study.law, study.definition)
-    notes = [*noticed, *changed_law(study.law), *map(vars, found)]
+    notes = [*noticed, *prior_notes(study, posterior_of), *changed_law(study.law), *map(vars, found)]
     identification = check_identification(study.law, study.runs, tree["posterior"].to_dataset(), study.constants)
     report = convergence | identification | {"noted": noted(notes)}
     tree.attrs = {
@@ -147,6 +160,7 @@ def pymc_model(
     law: "str | os.PathLike[str] | Law | None" = None,
     *,
     noise: str | None = None,
+    priors: Mapping[str, Any] | None = None,
     columns: Mapping[str, str] | None = None,
     units: Mapping[str, str] | None = None,
 ) -> Any:
@@ -156,7 +170,7 @@ def pymc_model(
 
     Parameters
     ----------
-    runs, law, noise, columns, units : as in :func:`fit`
+    runs, law, noise, priors, columns, units : as in :func:`fit`; weights are the potential ``weights``
 
     Returns
     -------
@@ -173,6 +187,7 @@ def pymc_model(
     """
     from bayescale.engine.pymc import build_model
 
+    law = with_priors(DEFAULT_LAW if law is None else law, priors)
     return build_model(Study.of(runs, law, noise, columns=columns, units=units))
 
 

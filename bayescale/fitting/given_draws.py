@@ -15,7 +15,8 @@ from bayescale.fitting.fit import counts, finished
 from bayescale.fitting.sampling import STATS
 from bayescale.fitting.tree import as_dataset
 from bayescale.jobs.threads import one_blas_thread
-from bayescale.laws.law import Law
+from bayescale.laws.law import DEFAULT_LAW, Law
+from bayescale.laws.own_priors import with_priors
 from bayescale.laws.priors import Prior, to_real
 from bayescale.study import Study
 
@@ -36,6 +37,7 @@ def fit_from_draws(
     *,
     noise: str | None = None,
     allow_unconverged: bool = False,
+    priors: Mapping[str, Any] | None = None,
     columns: Mapping[str, str] | None = None,
     units: Mapping[str, str] | None = None,
 ) -> xr.DataTree:
@@ -51,7 +53,7 @@ def fit_from_draws(
     idata : ArviZ's tree with the group ``posterior`` [chain, draw], or that group; it has every parameter of the law
         and of the noise, by its name in the law file. Other variables are left out. ``diverging``, ``energy`` and
         their like are taken from the group ``sample_stats``, if there is one
-    runs, law, noise, columns, units : of the model that was sampled, as in :func:`bayescale.fit`
+    runs, law, noise, priors, columns, units : of the model that was sampled, as in :func:`bayescale.fit`
     allow_unconverged : return a fit that failed its convergence limits, marked as such, instead of raising
 
     Returns
@@ -66,6 +68,7 @@ def fit_from_draws(
         A parameter is missing, has other dimensions than chain and draw, or draws that are not finite or outside its
         prior; there are too few or too many draws; the runs do not fit the law; the chains did not converge.
     """
+    law = with_priors(DEFAULT_LAW if law is None else law, priors)
     study = Study.of(runs, law, noise, columns=columns, units=units)
     given, stats = _groups(idata)
     posterior = _parameters(study, given)

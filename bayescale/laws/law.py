@@ -197,6 +197,13 @@ def law_derived(law: Law, values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: evaluate(quantity.tree, values) for key, quantity in law.derived.items()}
 
 
+def log_weight(law: Law, values: Mapping[str, Any]) -> Any:
+    """Log of the weights of [beliefs] at these parameters and constants, up to a constant; 0 where there are none."""
+    values = with_where(law, values)
+    weights = [belief for belief in law.beliefs.values() if belief.weight]
+    return sum((evaluate(belief.log_weight(belief.tree), values) for belief in weights), 0.0)
+
+
 def published_values(law: Law, at: Mapping[str, float]) -> dict[str, float]:
     """What a law gives with each set of its published constants, at these inputs (columns or symbols) -> preset: value.
 

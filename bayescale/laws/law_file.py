@@ -8,6 +8,7 @@ from typing import Any
 
 from bayescale.errors import LawError
 from bayescale.field import clipped, names_text
+from bayescale.laws.beliefs import Belief, read_beliefs
 from bayescale.laws.formula import Node, names
 from bayescale.laws.functions import FUNCTIONS
 from bayescale.laws.law_tables import (
@@ -57,6 +58,7 @@ class Law:
     formula : the loss, or whatever ``observed`` names, as text; ``tree`` is the same, parsed
     where : named sub-expressions, in order; ``where_texts`` are the same as written, ``where_names`` what each uses
     priors : a prior for every parameter
+    beliefs : what else is believed: priors that replace those, and weights on what follows from the parameters
     inputs : columns of the runs that the formula uses, as symbols (N, D, ...)
     constants : reference constants that the formula uses (N_ref: geometric mean of N; L_ref: smallest loss)
     observed : what the formula gives: the logarithm of the loss unless the file says otherwise
@@ -84,6 +86,7 @@ class Law:
     where_texts: Mapping[str, str] = field(init=False, compare=False)
     where_names: Mapping[str, frozenset[str]] = field(init=False, compare=False)
     priors: Mapping[str, Prior] = field(init=False, compare=False)
+    beliefs: Mapping[str, Belief] = field(init=False, compare=False)
     derived: Mapping[str, Derived] = field(init=False, compare=False)
     inputs: tuple[str, ...] = field(init=False, compare=False)
     constants: tuple[str, ...] = field(init=False, compare=False)
@@ -152,6 +155,12 @@ def _contents(text: str, place: str) -> dict[str, Any]:
         check_uses(quantity.tree, known, f"{place}, derived '{key}'")
         if key in priors:
             raise LawError(f"{place}: '{key}' is both a prior and a derived quantity")
+    trees = {**where, PREDICTED: tree}
+    beliefs = read_beliefs(table.get("beliefs", {}), trees, priors, derived, observed, inputs, place)
+    priors |= {key: belief.prior for key, belief in beliefs.items() if not belief.weight}
+    if beliefs:
+        weights = {key: belief.log_weight(belief.tree) for key, belief in beliefs.items() if belief.weight}
+        check_compile_time({**where, **weights}, tree, priors, place)
     optimum = read_formula(best["N"], f"{place}, optimum.N") if best else None
     if optimum is not None:  # inputs besides N and D (a number of experts) are given with the budget
         given = known | {"C"} | set(inputs) - {"N", "D"}
@@ -166,6 +175,7 @@ def _contents(text: str, place: str) -> dict[str, Any]:
         "where_texts": dict(part["where"]),
         "where_names": {key: frozenset(names(tree)) for key, tree in where.items()},
         "priors": priors,
+        "beliefs": beliefs,
         "derived": derived,
         "inputs": inputs,
         "constants": constants,

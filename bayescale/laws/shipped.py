@@ -7,6 +7,7 @@ from typing import Any
 
 from bayescale.laws.law import law_names, load_law, models_folder
 from bayescale.laws.law_file import Law
+from bayescale.laws.own_priors import without_beliefs
 
 OWN, SHIPPED, CHANGED = "own", "shipped", "changed"
 DIFFERENCES_NAMED_MAX = 6  # a sentence counts the others
@@ -40,6 +41,8 @@ def differences(law: Law) -> list[str]:
         return []
     told = _changed("formula", {"": law.formula}, {"": theirs.formula})
     told += _changed("prior of ", *({name: str(prior) for name, prior in one.priors.items()} for one in (law, theirs)))
+    weights = ({key: str(b.prior) for key, b in one.beliefs.items() if b.weight} for one in (law, theirs))
+    told += _changed("weight on ", *weights)
     told += _changed("where ", law.where_texts, theirs.where_texts)
     told += _changed("derived ", *({name: item.formula for name, item in one.derived.items()} for one in (law, theirs)))
     for field in ("observed", "size", "no_split", "exponents", "range", "falls_with", "rises_with", "optimum"):
@@ -63,7 +66,7 @@ def _short(text: str) -> str:
 
 def changed_law(law: Law) -> list[dict[str, Any]]:
     """A note that a law has the name or title of a shipped law but not its text, or an empty list."""
-    told = differences(law)
+    told = differences(without_beliefs(law))  # what was given is told as such
     if not told:
         return []
     more = f"; and {len(told) - DIFFERENCES_NAMED_MAX} more" if len(told) > DIFFERENCES_NAMED_MAX else ""

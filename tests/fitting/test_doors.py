@@ -66,6 +66,7 @@ CALLS = {
     "read_runs": ("runs", bayescale.read_runs),
     "calibrate": ("law", lambda x: bayescale.calibrate(x, simulations=10)),
     "load_law": ("law", bayescale.load_law),
+    "with_priors": ("law", lambda x: bayescale.with_priors(x, {"level": "LogNormal(0, 1)"})),
     "plan_runs": ("law", lambda x: bayescale.plan_runs(x, counts=[8])),
     "plot_calibration": ("backtest", bayescale.plot_calibration),
     "plot_ranks": ("calibrate", bayescale.plot_ranks),
