@@ -79,7 +79,7 @@ def read_runs(
     columns, units, before = dict(columns or {}), dict(units or {}), _read_before(source)
     table = table_of(source)
     given = _given(before, columns, units, table.where)
-    found = find_roles(table, given, units, laws)
+    table, found = find_roles(table, given, units, laws)
     asked = {*needed_roles(laws), *given, *units}
     units = units_of_headings({role: name for role, name in found.roles.items() if role not in before}) | units
     factors = multipliers(units, found.roles, table.where)

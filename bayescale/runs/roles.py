@@ -1,6 +1,7 @@
 """Which column of a table plays each role for these laws, and in which unit."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from bayescale.laws.law import Law, column, positive_columns
 from bayescale.runs.cells import as_numbers
 from bayescale.runs.columns import SIZES, SPELLINGS, Found, Question, find_columns, related_columns
 from bayescale.runs.compute import unit_of
+from bayescale.runs.guess import guesses
 from bayescale.runs.headings import unit_in
 from bayescale.runs.loss_unit import NATS_IN, PERPLEXITY
 from bayescale.runs.tables.formats import Table
@@ -43,8 +45,13 @@ def allowed_numbers(laws: Sequence[Law], role: str) -> str:
     return scales[explained[0]] if explained else "positive" if role == "loss" and not laws else "finite"
 
 
-def find_roles(table: Table, given: Mapping[str, Any], units: Mapping[str, str], laws: Sequence[Law]) -> Found:
-    """Which column plays each role: as given, else as its name says (see :mod:`bayescale.runs.columns`)."""
+def find_roles(
+    table: Table, given: Mapping[str, Any], units: Mapping[str, str], laws: Sequence[Law]
+) -> tuple[Table, Found]:
+    """Which column plays each role: as given, else as its name says (see :mod:`bayescale.runs.columns`).
+
+    Sizes that no column has are guessed where they can be: the table has them as further columns.
+    """
     names, needs = list(table.frame.columns), needed_roles(laws)
     _check_given(table.where, names, given, list(dict.fromkeys((*SPELLINGS, *needs))))
 
@@ -61,13 +68,20 @@ def find_roles(table: Table, given: Mapping[str, Any], units: Mapping[str, str],
             raise RunsError(f"{table.where}: {_not_found(role, names, laws)}")
     have = [role for role in SIZES if role in found.roles]
     missing = [role for role in SIZES if role in needs and role not in have]
+    if missing and len(have) < 2 and (guessed := guesses(table, have)):
+        columns = {role: f"{guess.made_of} (guess)" for role, guess in guessed.items()}
+        frame = table.frame.assign(**{columns[role]: guess.values for role, guess in guessed.items()})
+        table = replace(table, frame=frame)
+        found = Found(found.roles | columns, (*found.notes, *(guess.note for guess in guessed.values())))
+        have = [role for role in SIZES if role in found.roles]
+        missing = [role for role in missing if role not in have]
     if missing and len(have) < 2:
         wanted = "two of params, tokens and compute are" if len(set(needs) & set(SIZES)) > 1 else f"{missing[0]} is"
         raise RunsError(
             f"{table.where}: {wanted} needed, found {have or 'none'} among {_headings(names)}; "
             f"name the columns so, or say which they are (columns={{'{missing[0]}': ...}}, --column {missing[0]}=...)"
         )
-    return found
+    return table, found
 
 
 def units_of_headings(roles: Mapping[str, Any]) -> dict[str, str]:

@@ -1,0 +1,142 @@
+"""Sizes that a table does not have, guessed from what it has: layers and width, steps and batches, names of runs."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayescale.field import SUFFIXES, clipped
+from bayescale.runs.cells import as_numbers, texts_of
+from bayescale.runs.columns import plainly
+from bayescale.runs.tables.formats import Table
+
+# last parts of names, compared by `plainly`
+LAYERS = "nlayers numlayers nlayer layers numhiddenlayers depth nblocks numblocks"
+WIDTHS = "dmodel hiddensize nembd nembed width modeldim hiddendim embeddim dim embeddingdim"
+STEPS = "steps maxsteps trainsteps totalsteps numsteps step globalstep trainstep trainerglobalstep trainglobalstep"
+BATCHES = "globalbatchsize batchsize trainbatchsize totalbatchsize"
+LENGTHS = "seqlen sequencelength seqlength contextlength blocksize nctx maxseqlen maxseqlength contextsize"
+TOKENS_A_STEP = "tokensperstep tokensperbatch batchtokens batchsizetokens tokensperiteration"
+LABELS = "run name runname experiment model modelname file displayname"
+NUMBER = r"(?P<number>[0-9]+(?:\.[0-9]+)?)"
+START, END = r"(?<![A-Za-z0-9.])", r"(?![A-Za-z0-9])"
+IN_NAMES = {
+    "params": re.compile(rf"{START}[NnPp]?{NUMBER}(?P<suffix>[KkMmBb]){END}(?![-_ ]?tok)"),
+    "tokens": re.compile(rf"{START}(?:[Dd]{NUMBER}(?P<suffix>[KMBTkmbt]){END})"),
+    "tokens said": re.compile(rf"{START}{NUMBER}(?P<suffix>[KMBTkmbt])[-_ ]?tok(?:en)?s?{END}"),
+    "ratio": re.compile(rf"{START}{NUMBER}(?P<suffix>)[-_ ]?(?:tpp|TPP){END}"),
+}
+
+
+@dataclass(frozen=True)
+class Guess:
+    """The values of a size, NaN where there is none [run], what they were made of, and what is to be known of that."""
+
+    values: np.ndarray
+    made_of: str
+    note: str
+    names: Any = None  # the column of the names that say it
+
+
+def guesses(table: Table, have: Sequence[str]) -> dict[str, Guess]:
+    """Guesses of params and tokens, by role, so that with the sizes at hand there are two; fewer where nothing fits."""
+    found: dict[str, Guess] = {}
+    for role, ways in WAYS.items():
+        if role in have or len(have) + len(found) >= 2:
+            continue
+        for way in ways:
+            guess = way(table.frame)
+            if guess is not None and (np.isnan(guess.values) | (guess.values < np.inf)).all():
+                found[role] = guess
+                break
+    return found
+
+
+def _numbers(frame: pd.DataFrame, names: str) -> tuple[Any, np.ndarray] | None:
+    """The first column whose last part is called so, with its numbers, NaN where they are not above 0."""
+    last = {name: plainly(re.split(r"[./:|\\]", str(name))[-1]) for name in frame.columns}
+    for called in names.split():
+        for name in frame.columns:
+            if called in (plainly(name), last[name]):
+                values = as_numbers(frame[name])
+                values = np.where(values > 0, values, np.nan)
+                if np.isfinite(values).any():
+                    return name, values
+    return None
+
+
+def _by_layers(frame: pd.DataFrame) -> Guess | None:
+    layers, width = _numbers(frame, LAYERS), _numbers(frame, WIDTHS)
+    if layers is None or width is None:
+        return None
+    note = "params is a guess of 12 x layers x width^2, without embeddings (--column params=... if a column has it)"
+    made_of = f"12 {clipped(layers[0])} {clipped(width[0])}^2"
+    return Guess(12 * layers[1] * width[1] ** 2, made_of, note)
+
+
+def _by_steps(frame: pd.DataFrame) -> Guess | None:
+    steps, whole = _numbers(frame, STEPS), _numbers(frame, TOKENS_A_STEP)
+    if steps is None:
+        return None
+    parts = [steps, whole] if whole is not None else [steps, _numbers(frame, BATCHES), _numbers(frame, LENGTHS)]
+    if any(part is None for part in parts):
+        return None
+    made_of = " x ".join(clipped(name) for name, _ in parts)
+    values = np.prod([numbers for _, numbers in parts], axis=0)
+    return Guess(values, made_of, f"tokens is a guess of {made_of} (--column tokens=... if a column has it)")
+
+
+def _params_in_names(frame: pd.DataFrame) -> Guess | None:
+    return _in_names(frame, "params")
+
+
+def _tokens_in_names(frame: pd.DataFrame) -> Guess | None:
+    """Tokens at the end of a run by its name; on the way, as many as the share of its steps."""
+    guess = _in_names(frame, "tokens said") or _in_names(frame, "tokens")
+    ratio, params = _in_names(frame, "ratio"), _in_names(frame, "params")
+    if guess is None and ratio is not None and params is not None:
+        guess = Guess(ratio.values * params.values, f"tokens in {clipped(ratio.names)}", "", ratio.names)
+    if guess is None:
+        return None
+    step, share, along = _numbers(frame, STEPS), 1.0, ""
+    if step is not None:
+        last = (
+            pd.Series(step[1]).groupby(np.array(texts_of(frame[guess.names]), dtype=object)).transform("max").to_numpy()
+        )
+        if not (step[1] >= last).all():  # a step of 0 is none
+            share, along = step[1] / last, f", along {clipped(step[0])} up to the last of each run"
+    note = (
+        f"tokens is a guess, from the names in {clipped(guess.names)}{along} (--column tokens=... if a column has it)"
+    )
+    return Guess(guess.values * share, guess.made_of, note)
+
+
+def _in_names(frame: pd.DataFrame, what: str) -> Guess | None:
+    """What every name of a run says in the same way."""
+    for name in frame.columns:
+        if plainly(name) not in LABELS.split():
+            continue
+        texts = texts_of(frame[name])
+        values = {text: _said(text, what) for text in set(texts)}
+        if texts and all(value is not None for value in values.values()):
+            role = what.partition(" ")[0]
+            note = f"{role} is a guess, from the names in {clipped(name)} (--column {role}=... if a column has it)"
+            return Guess(np.array([values[text] for text in texts]), f"{role} in {clipped(name)}", note, name)
+    return None
+
+
+def _said(text: str, what: str) -> float | None:
+    found = {(one["number"], one["suffix"].upper()) for one in IN_NAMES[what].finditer(text[:200])}
+    if len(found) != 1:
+        return None
+    number, suffix = found.pop()
+    return float(f"{number}e{dict(SUFFIXES)[suffix]}") if suffix else float(number)
+
+
+WAYS: dict[str, tuple[Callable[[pd.DataFrame], Guess | None], ...]] = {
+    "params": (_by_layers, _params_in_names),
+    "tokens": (_by_steps, _tokens_in_names),
+}

@@ -1,0 +1,71 @@
+"""Sizes that no column has are guessed, and said to be guesses."""
+
+import numpy as np
+import pytest
+
+from bayescale.errors import RunsError
+from bayescale.runs.guess import _said
+from bayescale.runs.read import read_notes, read_runs, read_text
+
+LOSS = [3.4, 3.1, 2.9]
+
+
+def test_layers_and_width():
+    runs = read_runs(
+        {"model.n_layers": [6, 12, 24], "hidden_size": [256, 512, 1024], "tokens": [1e9] * 3, "loss": LOSS}
+    )
+    np.testing.assert_allclose(runs.params, [12 * 6 * 256**2, 12 * 12 * 512**2, 12 * 24 * 1024**2])
+    assert "params = 12 model.n_layers hidden_size^2 (guess)" in read_text(runs.attrs)
+    (note,) = read_notes(runs.attrs)
+    assert note.startswith("params is a guess of 12 x layers x width^2, without embeddings (--column params=...")
+    assert read_runs(runs).identical(runs)
+
+
+def test_steps_batch_and_length():
+    table = {"params": [1e8, 2e8, 3e8], "max_steps": [1000, 2000, 3000], "loss": LOSS}
+    runs = read_runs(table | {"batch_size": [64] * 3, "seq_len": [1024] * 3})
+    np.testing.assert_allclose(runs.tokens, np.array([1000, 2000, 3000]) * 64 * 1024)
+    assert "tokens = max_steps x batch_size x seq_len (guess)" in read_text(runs.attrs)
+    runs = read_runs(table | {"tokens_per_step": ["0.5M"] * 3})
+    np.testing.assert_allclose(runs.tokens, np.array([1000, 2000, 3000]) * 5e5)
+
+
+def test_names_of_runs_and_the_way_of_each():
+    names = ["gpt-44M-20tpp", "gpt-44M-20tpp", "gpt-1.3B-5tpp"]
+    runs = read_runs({"run": names, "Step": [50, 100, 400], "eval/loss": LOSS})
+    np.testing.assert_allclose(runs.params, [44e6, 44e6, 1.3e9])
+    np.testing.assert_allclose(runs.tokens, [440e6, 880e6, 6.5e9])
+    assert "params = params in run (guess), tokens = tokens in run (guess)" in read_text(runs.attrs)
+    assert "along Step up to the last of each run" in read_notes(runs.attrs)[1]
+    with pytest.raises(RunsError, match=r"row 0: tokens in run \(guess\) is missing or NaN"):
+        read_runs({"run": names, "Step": [0, 100, 400], "loss": LOSS})
+    assert read_runs({"run": names, "Step": [0, 100, 400], "loss": LOSS}, last_of="run").sizes["run"] == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "what", "value"),
+    [
+        ("gpt-44M-5tpp", "params", 44e6),
+        ("prot-iso-P4.6M", "params", 4.6e6),
+        ("N1.3B_D26B", "params", 1.3e9),
+        ("N1.3B_D26B", "tokens", 26e9),
+        ("70M-2Btok", "params", 70e6),
+        ("70M-2Btok", "tokens said", 2e9),
+        ("70m 300B tokens", "tokens said", 300e9),
+        ("44M-0.5tpp", "ratio", 0.5),
+        ("70M-vs-1B", "params", None),
+        ("lr3e-4", "params", None),
+        ("v2Beta", "params", None),
+        ("", "params", None),
+        ("5M" * 5000, "params", None),
+    ],
+)
+def test_what_a_name_says(name, what, value):
+    assert _said(name, what) == value
+
+
+def test_nothing_is_guessed_where_columns_say_it_or_not_all_names_do():
+    runs = read_runs({"name": ["44M", "70M", "1B"], "params": [1e7] * 3, "tokens": [1e9] * 3, "loss": LOSS})
+    assert not read_notes(runs.attrs) and runs.params.values.tolist() == [1e7] * 3
+    with pytest.raises(RunsError, match="two of params, tokens and compute are needed, found"):
+        read_runs({"name": ["44M", "70M", "large"], "tokens": [1e9] * 3, "loss": LOSS})
