@@ -16,6 +16,7 @@ _PUBLIC = {
     "runs.read": ["read_runs"],
     "fitting.fit": ["fit", "pymc_model"],
     "fitting.given_draws": ["fit_from_draws"],
+    "fitting.groups": ["complete"],
     "fitting.many": ["fit_many"],
     "fitting.reproduce": ["reproduce"],
     "fitting.store": ["open_fit", "save_fit"],

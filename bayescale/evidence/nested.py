@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescale.evidence.sensitivity import FARTHEST_PRIOR_SD
 from bayescale.field import number_text
 from bayescale.fitting.diagnostics import diagnostics
 from bayescale.fitting.doors import opened, opened_result
-from bayescale.laws.priors import to_normal
+from bayescale.laws.priors import FARTHEST_PRIOR_SD, to_normal
 from bayescale.study import Study
 
 TAIL_SHARE = 0.002  # of the draws on either side, where a density estimate fails

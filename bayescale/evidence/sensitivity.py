@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy.special import ndtr
 
 from bayescale.budgets.optimum import best_split
 from bayescale.budgets.problem import budgets_of, problem_of
@@ -16,13 +15,12 @@ from bayescale.fitting.diagnostics import PARETO_K_MAX, diagnostics, trust_warni
 from bayescale.fitting.doors import opened, opened_result
 from bayescale.fitting.draws import smoothed_weights
 from bayescale.forecasts.planned import planned_runs
-from bayescale.laws.law import Law, law_loss
-from bayescale.laws.priors import Prior, quantile, to_normal
+from bayescale.laws.law import Law, law_loss, log_weight
+from bayescale.laws.priors import log_prior
 from bayescale.reading import Column, Reading
 from bayescale.study import Study
 
 SENSITIVE_DISTANCE = 0.05  # per doubling of the power (Kallioinen et al. 2024)
-FARTHEST_PRIOR_SD = 7.0  # beyond it the quantile function has no digits left
 DEFAULT_BUDGET_TIMES = 10.0  # the largest run's compute
 
 
@@ -70,6 +68,9 @@ def prior_sensitivity(
     law = study.law
     drawn = {name: study.posterior[name] for name in law.priors}
     prior = xr.Dataset({name: x.copy(data=log_prior(law.priors[name], x.values)) for name, x in drawn.items()})
+    if any(belief.weight for belief in law.beliefs.values()):
+        values = {name: draws.values for name, draws in drawn.items()} | dict(study.constants)
+        prior = prior.assign(weights=(("chain", "draw"), log_weight(law, values)))
     tree = xr.DataTree.from_dict(
         {
             "posterior": quantities,
@@ -150,15 +151,6 @@ def _plain(row: dict[str, Any]) -> str:
     if row["decided_by"] == "both":
         return f"{row['quantity']}: the prior moves it as well as the runs; with another prior it would differ{shown}"
     return f"{row['quantity']}: the runs decide it{shown}"
-
-
-def log_prior(prior: Prior, value: Any) -> Any:
-    """Log density of a prior, from its quantile function: log phi(z) - log dx/dz."""
-    z, step = to_normal(prior, value, FARTHEST_PRIOR_SD, 20_001), 1e-3
-    ends = [quantile(prior, ndtr(z + sign * step)) for sign in (-1, 1)]
-    with np.errstate(divide="ignore"):
-        slope = np.log((ends[1] - ends[0]) / (2 * step))
-    return -0.5 * z**2 - 0.5 * np.log(2 * np.pi) - slope
 
 
 def read(table: pd.DataFrame) -> Reading:

@@ -13,6 +13,8 @@ import scipy
 
 from bayescale.laws.formula import Node, evaluate, parse
 
+FARTHEST_PRIOR_SD = 7.0  # beyond it the quantile function has no digits left
+
 
 @dataclass(frozen=True)
 class Distribution:
@@ -119,6 +121,15 @@ def to_normal(prior: Prior, x: Any, edge: float = 6.0, points: int = 2001) -> An
     """The inverse of :func:`from_normal`, by interpolation between ``points`` values from -``edge`` to ``edge``."""
     grid = np.linspace(-edge, edge, points)
     return np.interp(x, np.maximum.accumulate(from_normal(prior, grid)), grid)
+
+
+def log_prior(prior: Prior, value: Any) -> Any:
+    """Log density of a prior, from its quantile function: log phi(z) - log dx/dz."""
+    z, step = to_normal(prior, value, FARTHEST_PRIOR_SD, 20_001), 1e-3
+    ends = [quantile(prior, scipy.special.ndtr(z + sign * step)) for sign in (-1, 1)]
+    with np.errstate(divide="ignore"):
+        slope = np.log((ends[1] - ends[0]) / (2 * step))
+    return -0.5 * z**2 - 0.5 * np.log(2 * np.pi) - slope
 
 
 def from_real(prior: Prior, u: Any) -> Any:

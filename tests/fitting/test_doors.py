@@ -34,6 +34,7 @@ FEW = {"draws": 200, "chains": 3}  # enough for a fit to be asked for; none of t
 CALLS = {
     "allocate": ("fit", lambda x: bayescale.allocate(x, 1e21)),
     "approaches": ("fit", lambda x: bayescale.approaches(x, 1e21)),
+    "complete": ("fit", bayescale.complete),
     "compute_gain": ("fit", lambda x: bayescale.compute_gain(x, x, 1e21)),
     "decide": ("fit", lambda x: bayescale.decide(x, 1e21)),
     "fit_contents": ("fit", bayescale.fit_contents),
