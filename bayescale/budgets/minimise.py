@@ -7,6 +7,7 @@ import numpy as np
 BRACKET_POINTS = 25
 BRACKET_HALVINGS_MAX = 8  # of a bracket whose ends lie on a plateau
 ABOVE_ROUNDING = 1e-10  # share of a value by which others are above it for certain
+STEP_HALVINGS = 40  # to 1e-12 of the distance between points of the grid
 ROOT_STEPS_MAX = 60
 ROOT_WIDTH = 1e-8  # of a bracket that is narrow enough
 
@@ -17,41 +18,143 @@ def minimise(
     low: np.ndarray,
     high: np.ndarray,
     near: np.ndarray | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Where ``objective`` is least between ``low`` and ``high``, elementwise; and -1, 0 or 1: is that at an end?
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where ``objective`` is least between ``low`` and ``high``, elementwise; its value; -1, 0 or 1: is that at an end?
 
-    The least of GRID points brackets the minimum, or ``near`` does, give or take 1; the root of the slope places it.
-    A well in a plain, whose slope is 0 beside it, is bracketed more closely first. Where the slope does not change its
-    sign in the bracket the minimum is at an end.
+    The least of BRACKET_POINTS points brackets the minimum, or ``near`` does, give or take 1; the root of the slope
+    places it. Where the points show a second well, that is searched alike and the lower minimum taken. Where the slope
+    leads to no value as low as that of a point, as beside a cliff or on a plain of zeros, values alone place it.
     """
-    if near is None:
-        step = (high - low) / (BRACKET_POINTS - 1)
-        best = objective(low)
-        index = np.zeros(best.shape)
-        for i in range(1, BRACKET_POINTS):
-            value = objective(low + i * step)
-            better = value < best
-            np.copyto(best, value, where=better)
-            index[better] = i
-        left, right = low + np.maximum(index - 1, 0) * step, low + np.minimum(index + 1, BRACKET_POINTS - 1) * step
-    else:
+    if near is not None:
         shape = np.broadcast_shapes(near.shape, low.shape)
         left, right = (np.broadcast_to(np.clip(near + sign, low, high), shape) for sign in (-1, 1))
-    f_left, f_right = slope(left), slope(right)
-    if near is None and not ((f_left < 0) & (f_right > 0)).all():
+        x = _root_between(objective, slope, (left, right), (slope(left), slope(right)), low, high)
+        return x, objective(x), _end(x, low, high)
+    step = (high - low) / (BRACKET_POINTS - 1)
+    index, best, other = _wells(objective, low, step)
+    x, value = _in_well(objective, slope, low, high, index, best)
+    if (other != index).any():
+        x_other, value_other = _in_well(objective, slope, low, high, other, objective(low + other * step))
+        lower = (value_other < value) & (other != index)
+        x, value = np.where(lower, x_other, x), np.where(lower, value_other, value)
+    missed = ~(value <= best + ABOVE_ROUNDING * np.abs(best)) & np.isfinite(best)
+    if missed.any():
+        x = np.where(missed, _by_values(objective, low, high, low + index * step, step), x)
+        value = objective(x)
+    return x, value, _end(x, low, high)
+
+
+def _end(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """-1 where x is ``low``, 1 where it is ``high``, else 0."""
+    return np.where(np.abs(x - low) <= ROOT_WIDTH, -1, np.where(np.abs(x - high) <= ROOT_WIDTH, 1, 0))
+
+
+def _wells(
+    objective: Callable[[np.ndarray], np.ndarray], low: np.ndarray, step: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Index of the least point of the grid, its value, and index of the least in another well, the same without one.
+
+    A well is a point from which the values clearly rise on both sides.
+    """
+    before = objective(low)
+    best, index = before.copy(), np.zeros(before.shape)
+    first, second = np.full(best.shape, np.inf), np.full(best.shape, np.inf)  # values of the least two wells
+    at_first, at_second = index.copy(), index.copy()
+    fell = np.ones(best.shape, dtype=bool)
+    for i in range(1, BRACKET_POINTS + 1):
+        value = objective(low + i * step) if i < BRACKET_POINTS else np.full(best.shape, np.inf)
+        better = value < best
+        np.copyto(best, value, where=better)
+        index[better] = i
+        with np.errstate(invalid="ignore"):
+            clearly = np.abs(value - before) > ABOVE_ROUNDING * np.abs(before)
+        rises = value > before
+        fell &= rises & clearly  # now: is the point before a well?
+        if fell.any():
+            least, next_least = fell & (before < first), fell & (before < second) & (before >= first)
+            np.copyto(second, np.where(least, first, before), where=least | next_least)
+            np.copyto(at_second, np.where(least, at_first, i - 1), where=least | next_least)
+            np.copyto(first, before, where=least)
+            at_first[least] = i - 1
+        before, fell = value, ~rises & clearly
+    other, at_other = np.where(at_first == index, second, first), np.where(at_first == index, at_second, at_first)
+    return index, best, np.where(np.isfinite(other), at_other, index)
+
+
+def _in_well(
+    objective: Callable[[np.ndarray], np.ndarray],
+    slope: Callable[[np.ndarray], np.ndarray],
+    low: np.ndarray,
+    high: np.ndarray,
+    index: np.ndarray,
+    best: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The minimum beside a point of the grid whose value is ``best``, and its value.
+
+    A well in a plain, whose slope is 0 beside it, is bracketed more closely first.
+    """
+    step = (high - low) / (BRACKET_POINTS - 1)
+    left, right = low + np.maximum(index - 1, 0) * step, low + np.minimum(index + 1, BRACKET_POINTS - 1) * step
+    slopes = slope(left), slope(right)
+    if not ((slopes[0] < 0) & (slopes[1] > 0)).all():
         left, right = _closer(objective, slope, left, right, best)
-        f_left, f_right = slope(left), slope(right)
-    astray = ~((f_left < 0) & (f_right > 0)) & (np.abs(left - low) + np.abs(right - high) > 0)
-    if astray.any():  # where all of the loss is its floor, values cannot find the bracket; the slope still can
-        left, right = np.where(astray, low, left), np.where(astray, high, right)
-        f_left, f_right = np.where(astray, slope(left), f_left), np.where(astray, slope(right), f_right)
+        slopes = slope(left), slope(right)
+    x = _root_between(objective, slope, (left, right), slopes, low, high)
+    return x, objective(x)
+
+
+def _root_between(
+    objective: Callable[[np.ndarray], np.ndarray],
+    slope: Callable[[np.ndarray], np.ndarray],
+    ends: tuple[np.ndarray, np.ndarray],
+    slopes: tuple[np.ndarray, np.ndarray],
+    low: np.ndarray,
+    high: np.ndarray,
+) -> np.ndarray:
+    """Where the slope, given at two ends, turns from below 0 to above it; or the end that it falls towards."""
+    (left, right), (f_left, f_right) = ends, slopes
+    width = np.maximum(right - left, ROOT_WIDTH)
+    while True:  # where all of the loss is its floor, values cannot find the bracket; the slope still can
+        go_left, go_right = ~(f_left < 0) & (left > low), ~(f_right > 0) & (right < high)
+        if not (go_left | go_right).any():
+            break
+        left = np.where(go_left, np.maximum(left - width, low), left)
+        right = np.where(go_right, np.minimum(right + width, high), right)
+        f_left = np.where(go_left, _known_slope(objective, slope, left, -np.inf), f_left)
+        f_right = np.where(go_right, _known_slope(objective, slope, right, np.inf), f_right)
+        width = 2 * width
     # NaN: an overflowing corner of the search, away from which the loss falls
+    unknown = np.where(np.isinf(f_left) | np.isnan(f_left), -1.0, np.where(np.isfinite(f_right), 0.0, 1.0))
     f_left, f_right = np.nan_to_num(f_left, nan=-1.0), np.nan_to_num(f_right, nan=1.0)
     at = np.where(f_left >= 0, -1, np.where(f_right <= 0, 1, 0))
+
+    def known(x: np.ndarray) -> np.ndarray:
+        found = slope(x)
+        return np.where(np.isnan(found), unknown, found)
+
     # an end that is the minimum is a bracket of no width: nothing is left to look for
-    x = root(slope, np.where(at > 0, right, left), np.where(at < 0, left, right), f_left, f_right)
-    at_low, at_high = np.abs(x - low) <= ROOT_WIDTH, np.abs(x - high) <= ROOT_WIDTH
-    return x, np.where(at_low, -1, np.where(at_high, 1, 0))
+    return root(known, np.where(at > 0, right, left), np.where(at < 0, left, right), f_left, f_right)
+
+
+def _known_slope(
+    objective: Callable[[np.ndarray], np.ndarray], slope: Callable[[np.ndarray], np.ndarray], x: np.ndarray, away: float
+) -> np.ndarray:
+    """The slope, or ``away`` where it or the value is no number: the loss falls from there."""
+    found = slope(x)
+    return np.where(np.isfinite(objective(x)) & ~np.isnan(found), found, away)
+
+
+def _by_values(
+    objective: Callable[[np.ndarray], np.ndarray], low: np.ndarray, high: np.ndarray, x: np.ndarray, step: np.ndarray
+) -> np.ndarray:
+    """The least value within ``step`` of x, by ever smaller steps to where it is lower."""
+    value = objective(x)
+    for _ in range(STEP_HALVINGS):
+        step = step / 2
+        for side in (np.clip(x - step, low, high), np.clip(x + step, low, high)):
+            here = objective(side)
+            x, value = np.where(here < value, side, x), np.fmin(here, value)
+    return x
 
 
 def _closer(

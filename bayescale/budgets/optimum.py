@@ -92,9 +92,8 @@ def best_split(problem: Problem, budget: np.ndarray, near: np.ndarray | None = N
         D = tokens_at(problem.cost, problem.cost_values, N, budget)
         return loss_slope(problem.surface, N, D, tokens_slope(problem.cost, problem.cost_values, N, D))
 
-    log_n, at = minimise(loss, slope, low, high, None if near is None else np.log(near))
+    log_n, value, at = minimise(loss, slope, low, high, None if near is None else np.log(near))
     N = np.exp(log_n)
-    value = loss(log_n)
     D = np.broadcast_to(tokens_within(problem, N, budget), N.shape)
     held = np.where(
         at < 0, np.broadcast_to(low_name, N.shape), np.where(at > 0, np.broadcast_to(high_name, N.shape), "")

@@ -131,7 +131,10 @@ def test_every_closed_form_that_comes_along(name, rng):
     values = drawn(law, 200, rng, **others)
     found = best_split(problem(law, values), BUDGETS)
     N = evaluate(law.optimum, with_where(law, values | {"C": BUDGETS}))
-    searched = (N > 1) & (BUDGETS / (6 * N) > 1)
+    surface, ends = loss_surface(law, values), np.stack(np.broadcast_arrays(1.0, BUDGETS / 6))
+    with np.errstate(all="ignore"):
+        plain = found.loss >= np.fmin(*(loss_at(surface, N, BUDGETS / (6 * N)) for N in ends))  # guessing throughout
+    searched = (N > 1) & (BUDGETS / (6 * N) > 1) & ~plain
     assert searched.mean() > 0.5
     assert np.abs(found.N / N - 1)[searched].max() < 1e-4
 
@@ -151,7 +154,8 @@ def test_a_well_in_a_plain_is_found(width, centre):
     def slope(x):
         return 2 * (x - middle) / width**2 * np.exp(-(((x - middle) / width) ** 2))
 
-    x, at = minimise(objective, slope, low, high)
+    x, value, at = minimise(objective, slope, low, high)
+    assert value == objective(x)
     assert x[0, 0] == pytest.approx(middle, abs=1e-5) and at[0, 0] == 0
 
 
@@ -194,10 +198,43 @@ def test_no_closed_form_brute_force(rng):
     for i, budget in enumerate(BUDGETS[0, :3]):
         N = np.geomspace(1.0, budget / 6, 20_001)[None, :]
         loss = loss_at(surface, N, budget / (6 * N))
+        loss[np.isnan(loss)] = np.inf
         best = loss.argmin(axis=1)
         assert (found.loss[:, i] <= loss.min(axis=1) * (1 + 1e-12)).all()
         step = np.log(N[0, 1] / N[0, 0])
         assert np.abs(np.log(found.N[:, i] / N[0, best])).max() <= step
+
+
+@pytest.mark.parametrize("name", ["farseer", "rosenfeld", "own"])
+def test_no_point_of_a_grid_is_better(name, rng):
+    """Nor where there are two wells along a budget, or the loss is 0, or no number, over part of it."""
+    law = parse_law(FARSEER, "own") if name == "own" else load_law(name)
+    values = drawn(law, 100, rng)
+    found, surface = best_split(problem(law, values), BUDGETS), loss_surface(law, values)
+    for i, budget in enumerate(BUDGETS[0]):
+        N = np.geomspace(1.0, budget / 6, 2001)[None, :]
+        with np.errstate(all="ignore"):
+            least = np.nan_to_num(loss_at(surface, N, budget / (6 * N)), nan=np.inf).min(axis=1)
+        assert (found.loss[:, i] <= least * (1 + 1e-6)).all()
+
+
+def test_the_lower_of_two_wells_is_found():
+    """(y^2 - 1)^2 + lean y with y = (x - 20) / 6 has wells near y = -1 and 1; the lean says which is lower."""
+    lean = np.array([[-0.3], [-1e-3], [1e-3], [0.3]])
+
+    def objective(x):
+        y = (x - 20) / 6
+        return 2 + (y**2 - 1) ** 2 + lean * y
+
+    def slope(x):
+        y = (x - 20) / 6
+        return (4 * y * (y**2 - 1) + lean) / 6
+
+    x, value, _ = minimise(objective, slope, np.zeros((1, 3)), np.array([[40.0, 41.3, 47.9]]))
+    every = np.linspace(0.0, 40.0, 100_001)[None, :]
+    least = objective(every)
+    np.testing.assert_allclose(x, np.broadcast_to(every[:, least.argmin(axis=1)].T, x.shape), atol=1e-3)
+    assert (value <= least.min(axis=1, keepdims=True)).all()
 
 
 def test_one_draw_against_scipy(rng):
