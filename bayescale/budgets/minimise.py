@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 BRACKET_POINTS = 25
+CLIFF_POINTS = 100  # where some of those have no finite value: a well between cliffs may be narrow
 BRACKET_HALVINGS_MAX = 8  # of a bracket whose ends lie on a plateau
 ABOVE_ROUNDING = 1e-10  # share of a value by which others are above it for certain
 STEP_HALVINGS = 40  # to 1e-12 of the distance between points of the grid
@@ -21,7 +22,7 @@ def minimise(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Where ``objective`` is least between ``low`` and ``high``, elementwise; its value; -1, 0 or 1: is that at an end?
 
-    The least of BRACKET_POINTS points brackets the minimum, or ``near`` does, give or take 1; the root of the slope
+    The least point of a grid brackets the minimum, or ``near`` does, give or take 1; the root of the slope
     places it. Where the points show a second well, that is searched alike and the lower minimum taken. Where the slope
     leads to no value as low as that of a point, as beside a cliff or on a plain of zeros, values alone place it.
     """
@@ -30,11 +31,14 @@ def minimise(
         left, right = (np.broadcast_to(np.clip(near + sign, low, high), shape) for sign in (-1, 1))
         x = _root_between(objective, slope, (left, right), (slope(left), slope(right)), low, high)
         return x, objective(x), _end(x, low, high)
-    step = (high - low) / (BRACKET_POINTS - 1)
-    index, best, other = _wells(objective, low, step)
-    x, value = _in_well(objective, slope, low, high, index, best)
+    for points in (BRACKET_POINTS, CLIFF_POINTS):
+        step = (high - low) / (points - 1)
+        index, best, other, finite = _wells(objective, low, step, points)
+        if finite:
+            break
+    x, value = _in_well(objective, slope, (low, high), step, index, best)
     if (other != index).any():
-        x_other, value_other = _in_well(objective, slope, low, high, other, objective(low + other * step))
+        x_other, value_other = _in_well(objective, slope, (low, high), step, other, objective(low + other * step))
         lower = (value_other < value) & (other != index)
         x, value = np.where(lower, x_other, x), np.where(lower, value_other, value)
     missed = ~(value <= best + ABOVE_ROUNDING * np.abs(best)) & np.isfinite(best)
@@ -50,19 +54,21 @@ def _end(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
 
 
 def _wells(
-    objective: Callable[[np.ndarray], np.ndarray], low: np.ndarray, step: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Index of the least point of the grid, its value, and index of the least in another well, the same without one.
+    objective: Callable[[np.ndarray], np.ndarray], low: np.ndarray, step: np.ndarray, points: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool]:
+    """Index of the least point of a grid, its value, and index of the least in another well, the same without one.
 
-    A well is a point from which the values clearly rise on both sides.
+    A well is a point from which the values clearly rise on both sides. Last: are all values finite?
     """
     before = objective(low)
     best, index = before.copy(), np.zeros(before.shape)
     first, second = np.full(best.shape, np.inf), np.full(best.shape, np.inf)  # values of the least two wells
     at_first, at_second = index.copy(), index.copy()
     fell = np.ones(best.shape, dtype=bool)
-    for i in range(1, BRACKET_POINTS + 1):
-        value = objective(low + i * step) if i < BRACKET_POINTS else np.full(best.shape, np.inf)
+    finite = bool(np.isfinite(before).all())
+    for i in range(1, points + 1):
+        value = objective(low + i * step) if i < points else np.full(best.shape, np.inf)
+        finite &= i == points or bool(np.isfinite(value).all())
         better = value < best
         np.copyto(best, value, where=better)
         index[better] = i
@@ -78,14 +84,14 @@ def _wells(
             at_first[least] = i - 1
         before, fell = value, ~rises & clearly
     other, at_other = np.where(at_first == index, second, first), np.where(at_first == index, at_second, at_first)
-    return index, best, np.where(np.isfinite(other), at_other, index)
+    return index, best, np.where(np.isfinite(other), at_other, index), finite
 
 
 def _in_well(
     objective: Callable[[np.ndarray], np.ndarray],
     slope: Callable[[np.ndarray], np.ndarray],
-    low: np.ndarray,
-    high: np.ndarray,
+    limits: tuple[np.ndarray, np.ndarray],
+    step: np.ndarray,
     index: np.ndarray,
     best: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -93,8 +99,8 @@ def _in_well(
 
     A well in a plain, whose slope is 0 beside it, is bracketed more closely first.
     """
-    step = (high - low) / (BRACKET_POINTS - 1)
-    left, right = low + np.maximum(index - 1, 0) * step, low + np.minimum(index + 1, BRACKET_POINTS - 1) * step
+    low, high = limits
+    left, right = (np.clip(low + (index + side) * step, low, high) for side in (-1, 1))
     slopes = slope(left), slope(right)
     if not ((slopes[0] < 0) & (slopes[1] > 0)).all():
         left, right = _closer(objective, slope, left, right, best)

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import xarray as xr
+from scipy import stats
 
 import bayescale
 from bayescale.errors import FitError
@@ -57,11 +58,12 @@ def test_all_weight_on_one_law_is_its_forecast(fits):
 
 def test_spread_between_laws_by_closed_form(rng):
     """Two normals 2 apart, sd 1 and 3, weights .75 and .25: between .75*.25*4, within .75 + .25*9."""
-    draws = [xr.DataArray(m + s * rng.standard_normal((4, 20_000, 1)), dims=("chain", "draw", "point"))
+    quantiles = stats.norm.ppf((np.arange(80_000) + 0.5) / 80_000)
+    draws = [xr.DataArray(m + s * rng.permutation(quantiles).reshape(4, -1, 1), dims=("chain", "draw", "point"))
              for m, s in ((0, 1), (2, 3))]  # fmt: skip
     between, within = spread_between(draws, np.array([0.75, 0.25]))
-    assert between[0] == pytest.approx(0.75, rel=0.03)
-    assert sum(within)[0] == pytest.approx(3.0, rel=0.03)
+    assert between[0] == pytest.approx(0.75, rel=0.001)
+    assert sum(within)[0] == pytest.approx(3.0, rel=0.001)
 
 
 def test_shares_sum_to_one_and_are_told(mixed):
