@@ -122,8 +122,8 @@ def test_other_places_that_cannot_be_written(tmp_path):
         (tmp_path, "is a folder; the name of a file in it is expected"),
         (tmp_path / "no" / "fit.nc", "the folder .* does not exist"),
         (tmp_path / "runs.csv" / "fit.nc", "does not exist"),
-        (tmp_path / "link.csv", "is what is read"),
-        (tmp_path / "hard.csv", "is what is read"),
+        (tmp_path / "link.csv", "is an input"),
+        (tmp_path / "hard.csv", "is an input"),
     ):
         done = CliRunner().invoke(app, ["fit", str(tmp_path / "runs.csv"), "-o", str(place)], standalone_mode=False)
         with pytest.raises(ValueError, match=said):

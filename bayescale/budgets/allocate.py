@@ -156,7 +156,7 @@ def _closed_form(law: Law, values: Mapping[str, Any], problem: Problem, budget: 
     if not float(apart.max()) <= CLOSED_FORM_TOLERANCE:
         raise FitError(
             f"law '{law.name}': its [optimum] is not where its formula is least (N* is off by a factor of "
-            f"{number_text(np.exp(float(apart.max())))}); mend it, or delete it and the optimum is found numerically"
+            f"{number_text(np.exp(float(apart.max())))}); correct it, or delete it for a numerical optimum"
         )
     if not (np.isfinite(N) & (N > 0)).all():
         return None
@@ -169,7 +169,7 @@ def _closed_form(law: Law, values: Mapping[str, Any], problem: Problem, budget: 
 
 
 def held_text(split: Split) -> list[str]:
-    """For each budget which limits hold the split in more than HELD_SHARE of the draws, or an empty text."""
+    """For each budget, the limits that hold the split in more than HELD_SHARE of the draws; or an empty text."""
     texts = []
     for names in split.held.T:
         shares = {name: float((names == name).mean()) for name in dict.fromkeys(names) if name not in ("", EDGE)}
@@ -180,7 +180,7 @@ def held_text(split: Split) -> list[str]:
 
 
 def not_identified(study: Study, problem: Problem, budget: np.ndarray, split: Split) -> list[str]:
-    """For each budget why its optimum must not be believed, or an empty text."""
+    """For each budget, why its optimum must not be believed; or an empty text."""
     law, report = study.law, diagnostics(study)
     edge = (split.held == EDGE).mean(axis=0)
     free = ((split.held == "") | (split.held == EDGE)).mean(axis=0) > 1 - SET_SHARE
@@ -254,7 +254,7 @@ _SPLIT = ("params", "tokens", "tokens_per_param")
 
 
 def without_zero_width(bands: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Quantiles with those of bands of no width set to NaN, all but the median."""
+    """Quantiles; of a band without width only the median is kept, the rest is NaN."""
     finite = np.isfinite(bands["q05"]) & np.isfinite(bands["q95"])
     with np.errstate(invalid="ignore"):
         none = finite & (np.abs(bands["q95"] - bands["q05"]) <= RELATIVE_WIDTH_MIN * np.abs(bands["q50"]))
@@ -262,7 +262,7 @@ def without_zero_width(bands: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]
 
 
 def split_warnings(result: xr.Dataset) -> list[str]:
-    """Of each budget of an allocation or decision why it is not identified, and which limits hold it."""
+    """For each budget of an allocation or decision, why it is not identified or which limits hold it."""
     warnings = []
     unit = f" {compute_unit(result.attrs)}".rstrip()
     told = (result[name].values for name in ("compute", "why_not", "held"))

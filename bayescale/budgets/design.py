@@ -190,7 +190,7 @@ def _beliefs(study: Study, points: xr.Dataset, aim: Aim, discrepancy: bool, seed
     else:
         losses = np.log(loss_at(law_surface(study), every["params"].values[None, :], every["tokens"].values[None, :]))
     if not np.isfinite(losses).all():
-        raise FitError("the law overflows at one of the candidates; they are too far from any run it was fitted to")
+        raise FitError("the law overflows at one of the candidates; it is too far from the fitted runs")
     return Beliefs(target_draws(aim, losses[:, count:]), losses[:, :count], _scatter(study, points))
 
 
@@ -214,7 +214,7 @@ def read(result: xr.Dataset) -> Reading:
     warnings = trust_warnings(diagnostics(result))
     warnings += distance_warnings(np.array([attrs["decades_beyond"]]), np.array([attrs["nearest_run"]]))
     if attrs["width_after"] > 0.95 * attrs["width_now"]:
-        warnings.append("no affordable run tells much about this target: keep the money or raise the budget")
+        warnings.append("no affordable run tells much about this target: save the compute, or raise the budget")
     if not attrs["discrepancy"]:
         warnings.append("the law is taken to be exactly right: small runs look more telling than they are")
     unit, says = compute_unit(attrs), _statement(result)

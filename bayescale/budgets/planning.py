@@ -134,7 +134,7 @@ def posterior_sd(law: Law, quantity: str, truths: np.ndarray, N: np.ndarray, D: 
             direction[:, i] = ((wanted(truths + step) - wanted(truths - step)) / (2 * DERIVATIVE_STEP))[:, 0]
     usable = np.isfinite(slopes).all(axis=(1, 2)) & np.isfinite(direction).all(axis=1)
     if not usable.any():
-        raise FitError(f"law '{law.name}' overflows at these sizes; ranges nearer to the runs of the field are needed")
+        raise FitError(f"law '{law.name}' overflows at these sizes; give ranges nearer to real runs")
     slopes, direction = slopes[usable], direction[usable]
     precision = np.eye(count) + np.swapaxes(slopes, 1, 2) @ slopes / noise**2
     return np.sqrt(np.einsum("ti,ti->t", direction, np.linalg.solve(precision, direction[:, :, None])[:, :, 0]))

@@ -244,19 +244,14 @@ def check_scale(study: Study, budgets: np.ndarray, split: Split) -> None:
     smallest = float(definition.compute(study.runs["params"], study.runs["tokens"]).min())
     for budget, N, D in zip(budgets, *(np.median(part, axis=0) for part in (split.N, split.D)), strict=True):
         trained = float(definition.compute(N, D))
+        buys = f"a budget of {number_text(budget, 4)} buys a run of {number_text(trained, 2)} FLOP"
         if trained < BUDGET_SHARE_MIN * smallest:
             raise FitError(
-                f"a budget of {number_text(budget, 4)} buys a run of {number_text(trained, 2)} FLOP, where the "
-                "smallest run of the fit took "
-                f"{number_text(smallest, 2)}: less than a millionth of that is not answered; "
-                "a budget is given in full, as 1e24"
+                f"{buys}, less than a millionth of the smallest run of the fit ({number_text(smallest, 2)}); write "
+                "budgets in full, such as 1e24"
             )
         if trained > TRAINING_FLOP_MAX:
-            raise FitError(
-                f"a budget of {number_text(budget, 4)} buys a run of {number_text(trained, 2)} FLOP: above "
-                f"{number_text(TRAINING_FLOP_MAX, 6)}, more than "
-                "all computers of today do in centuries, nothing is answered; check its unit"
-            )
+            raise FitError(f"{buys}; at most {number_text(TRAINING_FLOP_MAX, 6)} are answered; check its unit")
 
 
 def forecast_inputs(problem: Problem, covariates: Mapping[str, float], D: np.ndarray) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The inverse of an allocation: the least budget that reaches a loss, and what one recipe needs less than another."""
+"""The inverse of an allocation: the least budget that reaches a loss; and the compute-equivalent gain of a recipe."""
 
 import json
 from dataclasses import replace
@@ -234,7 +234,7 @@ def _bands(values: xr.DataArray) -> dict[str, np.ndarray]:
 
 
 def _far(result: xr.Dataset) -> list[str]:
-    """These bands take the law to be right, which is the less so the farther it is carried."""
+    """A warning where bands that take the law to be right are carried far beyond the runs."""
     beyond = result["decades_beyond"].values
     far = beyond[np.isfinite(beyond) & (beyond > FAR_DECADES)]
     if not far.size:

@@ -11,6 +11,7 @@ import typer
 
 from bayescale.errors import InputError, RunsError
 from bayescale.field import SUFFIXES, clipped
+from bayescale.laws.scatter import NOISES
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -23,7 +24,7 @@ Runs = Annotated[
 ]
 FitFile = Annotated[Path, typer.Argument(metavar="FIT.nc", help="A fit saved by 'bayescale fit'.")]
 LawName = Annotated[str | None, typer.Option("--law", "-l", help="Name or path of a law; default: coupled.")]
-Noise = Annotated[str | None, typer.Option(help="student_t (default) or normal; beta_binomial for proportions.")]
+Noise = Annotated[str | None, typer.Option(help=f"How runs scatter: {', '.join(NOISES)}; default: what suits the law.")]
 TableFile = Annotated[Path | None, typer.Option("--output", "-o", help="Save the table here (CSV).")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of tables.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors (and the JSON, if asked for).")]
@@ -132,13 +133,13 @@ def check_output(path: Path | None, example: str, *inputs: "str | Path | None") 
     check_writable(path, example)
     for given in inputs:
         if given is not None and path.exists() and os.path.exists(given) and path.samefile(given):
-            raise InputError(f"{path} is what is read; give the result another name, such as {example}")
+            raise InputError(f"{path} is an input; give the result another name, such as {example}")
 
 
 def executor_given(workers: int | None, scheduler: str | None) -> int | str | None:
     """What refits, as :func:`bayescale.open_executor` takes it."""
     if workers is not None and scheduler is not None:
-        raise InputError("--workers are on this machine, --scheduler has workers of its own: give one of them")
+        raise InputError("--workers start on this machine, --scheduler has its own: give one of them")
     if workers is not None and workers < 1:
         raise InputError(f"--workers {workers}: a number of worker processes of at least 1 is expected")
     return workers if scheduler is None else scheduler

@@ -112,11 +112,11 @@ def calibrate(
     once = flag("once", once)
     if law.observed.scale == "linear":
         raise FitError(
-            f"law '{law.name}': its noise is in units of the range of the observed values, which simulated runs have "
-            "only once they are made: no distribution to start from can be the same before and after"
+            f"law '{law.name}': its noise is in units of the range of the observed values, which is known only after "
+            "runs have been simulated; such a law cannot be calibrated"
         )
     if design is not None and posterior is not None:
-        raise FitError("give a design or runs for a posterior: the sizes of the latter are the design there")
+        raise FitError("give a design or runs for a posterior, not both: the sizes of those runs are the design")
     scatter = Scatter.of(law, noise)
     if posterior is None:
         runs = _default_design(law) if design is None else read_runs(design, law)
@@ -139,7 +139,7 @@ def calibrate(
 
 
 def _default_design(law: Law) -> xr.Dataset:
-    """Runs over the published range of the law's inputs; what is observed is filled in and stands for nothing."""
+    """Runs over the published range of the law's inputs; the observed column is a placeholder."""
     ranges = {symbol: law.range.get(symbol) for symbol in law.inputs}
     missing = [symbol for symbol, pair in ranges.items() if pair is None]
     if missing:
@@ -173,7 +173,7 @@ def _study_of(posterior: Any, law: Law, noise: str, draws: int, seed: int) -> St
     if not diagnostics(study)["converged"]:
         raise FitError("the fit did not converge: truths drawn from it would not be from its posterior; fit again")
     if study.law != law:
-        raise FitError(f"the fit is of the law '{study.law.name}', to calibrate is '{law.name}'; give one law")
+        raise FitError(f"the fit is of the law '{study.law.name}', not of '{law.name}'; give the same law")
     return study
 
 

@@ -103,9 +103,8 @@ def _warnings(result: xr.Dataset, table: pd.DataFrame) -> list[str]:
     """What speaks against the machine, or against this test of it."""
     status = result["status"].values
     warnings = [
-        f"the ranks of '{row.quantity}' leave the simultaneous band (p = {number_text(row.p, 2)}): its posterior is "
-        "wrong, or the "
-        "draws are"
+        f"the ranks of '{row.quantity}' leave the simultaneous band (p = {number_text(row.p, 2)}): its posterior or "
+        "its draws are wrong"
         for row in table.itertuples()
         if row.simulations and not row.inside
     ]
@@ -122,7 +121,7 @@ def _warnings(result: xr.Dataset, table: pd.DataFrame) -> list[str]:
             first = str(result["why"].values[status == kind][0])
             warnings.append(f"{count} of {total} simulations {meaning} (the first: {first})")
     if (status != "fitted").mean() > UNFITTED_SHARE_MAX:
-        warnings.append("too many simulations have no fit: the test speaks for the others alone")
+        warnings.append("too many simulations have no fit: the test describes only the others")
     short = [row.quantity for row in table.itertuples() if 0 < row.simulations < int((status == "fitted").sum())]
     if short:
         warnings.append(f"{', '.join(short)}: not finite in some simulations, which are left out there")

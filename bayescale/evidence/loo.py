@@ -1,4 +1,4 @@
-"""Leave-one-out evidence of one fit: PSIS-LOO, the runs it cannot vouch for refitted without, LOO by group, LOO-PIT."""
+"""Leave-one-out evidence of one fit: PSIS-LOO, refits where it fails, LOO by group, LOO-PIT."""
 
 import json
 from collections.abc import Callable

@@ -106,7 +106,7 @@ def answer_to(study: Study, question: Question, comparison: xr.Dataset | None = 
     d_elpd, d_se = _loo_difference(comparison, law.name, nested)
     verdict = _verdict(band, value, factor, d_elpd, d_se)
     if not diagnostics(study)["converged"]:
-        verdict = "not to be told: the fit did not converge"
+        verdict = "unknown: the fit did not converge"
     answer = {
         "law": law.name,
         "question": question.asks,

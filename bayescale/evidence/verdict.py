@@ -1,14 +1,14 @@
 """What a comparison says: ranks, ties, the runs that drive the choice, and a verdict in plain sentences."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from bayescale.evidence.weights import FAR_BEHIND_ELPD, FAR_BEHIND_SE, far_behind
-from bayescale.field import number_text
+from bayescale.field import listed
 from bayescale.fitting.doors import check_whole, one_of, opened_result
 from bayescale.reading import Column, Reading
 from bayescale.runs.read import read_said, read_text
@@ -148,9 +148,9 @@ def _verdict(result: xr.Dataset) -> str:
     behind = [f"'{name}' ({_behind(result, name)})" for name in rest if bool(result["converged"].sel(law=name))]
     sentences = [f"In range (each {unit} predicted from the others), '{best}' is best"]
     if equal[1:]:
-        tied = _listed([f"'{name}' ({_behind(result, name)})" for name in equal[1:]])
+        tied = listed([f"'{name}' ({_behind(result, name)})" for name in equal[1:]])
         sentences[0] += f", but {tied} cannot be told from it: a tie"
-    sentences[0] += f"; {_listed(behind)} predict{'s' if len(behind) == 1 else ''} worse." if behind else "."
+    sentences[0] += f"; {listed(behind)} predict{'s' if len(behind) == 1 else ''} worse." if behind else "."
     count = result["elpd_i"].sizes["group" if "group" in result.dims else "run"]
     if count < FEW_UNITS:
         sentences.append(f"With {count} {'runs' if unit == 'run' else 'groups'} these standard errors are rough.")
@@ -163,33 +163,25 @@ def _verdict(result: xr.Dataset) -> str:
 
 def _forward_verdict(result: xr.Dataset, in_range: list[str]) -> list[str]:
     if "elpd_cut" not in result:
-        told = f"Forward: no evidence ({result.attrs['forward']}); weights for forecasts are half equal, half of LOO."
-        return [told, *_left_out(result)]
+        none = f"Forward: no evidence ({result.attrs['forward']})"
+        return [f"{none}; weights for forecasts are half equal, half those of LOO.", *_left_out(result)]
     equal = forward_ties(result)
     cuts = result.sizes["cut"]
     looks = "a single cut, one look" if cuts == 1 else f"{cuts} cuts that share runs, few independent looks"
     first = f"Forward (larger runs forecast from smaller; {looks}), '{equal[0]}' is best"
     if equal[1:]:
-        first += f", and {_listed([repr(name) for name in equal[1:]])} cannot be told from it"
+        first += f", and {listed([repr(name) for name in equal[1:]])} cannot be told from it"
     sentences = [first + "."]
     both = [name for name in in_range if name in equal]
     if not both:
         sentences.append(
-            f"The two disagree: {_listed([repr(name) for name in in_range])} in range, "
-            f"{_listed([repr(name) for name in equal])} forward. For a forecast believe the second."
+            f"The two disagree: {listed([repr(name) for name in in_range])} in range, "
+            f"{listed([repr(name) for name in equal])} forward. For a forecast believe the second."
         )
     elif in_range[0] != equal[0]:
-        sentences.append(
-            f"They differ in the first place only; {_listed([repr(name) for name in both])} can be either."
-        )
-    weights = result["weight_forward"]
-    shares = _listed(
-        [
-            f"'{name}' {float(weights.sel(law=name)):.2f}"
-            for name in result["law"].values
-            if float(weights.sel(law=name)) >= 0.005
-        ]
-    )
+        sentences.append(f"They differ only in the first place: {listed([repr(name) for name in both])} tie in both.")
+    weights = zip(result["law"].values, result["weight_forward"].values, strict=True)
+    shares = listed([f"'{name}' {weight:.2f}" for name, weight in weights if weight >= 0.005])
     sentences.append(f"Weights for an averaged forecast: {shares}.")
     return sentences + _left_out(result)
 
@@ -202,21 +194,16 @@ def left_out(result: xr.Dataset) -> list[str]:
 def _left_out(result: xr.Dataset) -> list[str]:
     if not (names := left_out(result)):
         return []
-    named = _listed([f"'{name}' ({_behind(result, name)})" for name in names])
+    named = listed([f"'{name}' ({_behind(result, name)})" for name in names])
+    has = "has" if len(names) == 1 else "have"
     return [
-        f"{named} {'has' if len(names) == 1 else 'have'} no weight: behind by more than "
-        f"{number_text(FAR_BEHIND_SE, 6)} standard "
-        f"errors and {number_text(FAR_BEHIND_ELPD, 6)} elpd."
+        f"{named} {has} no weight: behind by more than {FAR_BEHIND_SE:g} standard errors and {FAR_BEHIND_ELPD:g} elpd."
     ]
 
 
 def _behind(result: xr.Dataset, name: str) -> str:
     row = result.sel(law=name)
     return f"{float(row['d_elpd']):+.1f} +- {float(row['d_se']):.1f}"
-
-
-def _listed(items: Sequence[str]) -> str:
-    return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
 
 
 def _warnings(result: xr.Dataset) -> list[str]:
@@ -238,8 +225,8 @@ def _warnings(result: xr.Dataset) -> list[str]:
         count = result["pit"].sel(law=name).sizes["run"]
         if binomtest(round(held * count), count, 0.9).pvalue < 0.01:
             warnings.append(
-                f"law '{name}': the 90 % band of the others held {100 * held:.0f} % of the left-out runs: "
-                "its noise does not describe their scatter"
+                f"law '{name}': the 90 % band predicted by the others held {100 * held:.0f} % of the left-out "
+                "runs: its noise does not describe their scatter"
             )
     if "weight_forward" in result and result.attrs["forward"] != "done":
         warnings.append(f"forward evidence is incomplete: {result.attrs['forward']}")

@@ -1,4 +1,4 @@
-"""Weights of laws: stacking on left-out runs, which describes, and on larger runs forecast, which is for forecasts."""
+"""Weights of laws: by stacking on left-out runs (a description) and on larger runs (for averaged forecasts)."""
 
 import numpy as np
 import xarray as xr

@@ -38,7 +38,7 @@ COLLINEAR_PRIOR_SHARE_MAX = 0.3
 
 
 def r_hat_limit(chains: int, draws: int, quantities: int = 1) -> float:
-    """What r-hat must stay below: 1.01, or for few draws what perfect ones stay below but for once in 2000 times.
+    """What r-hat must stay below: 1.01, or for few draws what perfect ones exceed once in 2000 times.
 
     Of m = 2 ``chains`` half chains of n = ``draws`` / 2 independent draws each, n (r-hat^2 - 1) + 1 is a ratio of
     variances, between half chains and within them: it follows F(m - 1, m (n - 1)). Its quantile is shared by all
@@ -74,7 +74,7 @@ def check_convergence(posterior: xr.Dataset, stats: xr.Dataset) -> dict[str, Any
             f"r-hat of '{names[worst_r]}' is {mixing[worst_r]:.3f} (must be below {number_text(r_hat_max, 4)})"
         )
         if not mixing[worst_r] < R_HAT_APART:
-            remedies.append("a law with fewer parameters, for the runs allow more than one answer")
+            remedies.append("a law with fewer parameters (the runs allow more than one answer)")
     if not bulk[worst_e] > ess_min:
         objections.append(
             f"effective draws of '{names[worst_e]}' are {bulk[worst_e]:.0f} (must be above {ess_min:.0f})"
@@ -85,10 +85,10 @@ def check_convergence(posterior: xr.Dataset, stats: xr.Dataset) -> dict[str, Any
         )
     if divergences > DIVERGENCES_MAX * stats["diverging"].size:
         objections.append(f"{divergences} divergences (at most {int(DIVERGENCES_MAX * stats['diverging'].size)})")
-        remedies.append("a law with fewer parameters or narrower priors, for the posterior is too sharply bent")
+        remedies.append("a law with fewer parameters or narrower priors (the posterior is too sharply bent)")
     if bfmi is not None and not bfmi > E_BFMI_MIN:
         objections.append(f"E-BFMI is {bfmi:.2f} (must be above {E_BFMI_MIN})")
-        remedies.append("a law with narrower priors, for its tails are too heavy for the sampler")
+        remedies.append("a law with narrower priors (the tails are too heavy for the sampler)")
     wanted = None if remedies else 1.0
     if objections and not remedies:
         remedies.append("more draws (draws=4000, --draws 4000)")

@@ -1,4 +1,7 @@
-"""What a public function is given, looked at before anything is done with it: fits, results of others, numbers."""
+"""Checks of what public functions are given: fits, results of other functions, numbers, names.
+
+Each returns what it was given, in one form, or raises a FitError that says what is expected.
+"""
 
 import math
 import numbers as kinds
@@ -52,7 +55,7 @@ def what_is(given: Any) -> str:
 
 
 def opened_fit(given: "xr.DataTree | Study") -> xr.DataTree:
-    """The fit that a public function was given; all that take one let it in here.
+    """The fit that a public function was given, checked.
 
     Raises
     ------
@@ -109,11 +112,11 @@ def opened_result(given: Any, maker: str) -> Any:
         raise FitError(f"what {maker}(...) returns is expected, not {what_is(given)}")
     if without := [dim for dim in KINDS[maker] if not given.sizes.get(dim)]:
         raise FitError(
-            f"what {maker}(...) returns is expected whole, this has nothing along '{without[0]}'; select with a "
+            f"what {maker}(...) returns is expected whole; this one is empty along '{without[0]}'; select with a "
             f"list, isel({without[0]}=[0]), so that the dimension stays"
         )
     if maker == "forecast" and "predictions_constant_data" not in given.children:
-        raise FitError("what forecast(...) returns is expected whole, this has no group predictions_constant_data")
+        raise FitError("what forecast(...) returns is expected whole; this one has no group predictions_constant_data")
     return given
 
 
@@ -133,13 +136,7 @@ def real(given: Any) -> float | None:
 
 
 def number(name: str, given: Any, expected: str = "a finite number above 0", *, above: float = 0.0) -> float:
-    """One finite number above ``above``; ``expected`` says so in words.
-
-    Raises
-    ------
-    FitError
-        If it is anything else.
-    """
+    """One finite number above ``above``; ``expected`` says so in words."""
     value = real(given)
     if value is None or not (math.isfinite(value) and value > above):
         raise FitError(f"{name} = {what_is(given)}: {expected} is expected")
@@ -162,13 +159,7 @@ def check_seed(seed: Any) -> None:
 
 
 def proportion(name: str, given: Any) -> float:
-    """A number between 0 and 1, neither of them.
-
-    Raises
-    ------
-    FitError
-        If it is anything else.
-    """
+    """A number between 0 and 1, neither of them."""
     value = real(given)
     if value is None or not 0 < value < 1:
         raise FitError(f"{name} = {what_is(given)}: a number between 0 and 1 is expected")
@@ -176,13 +167,7 @@ def proportion(name: str, given: Any) -> float:
 
 
 def numbers(name: str, given: Any, unit: str = "") -> np.ndarray:
-    """A number or a flat sequence of them, as an array; whether they are finite is the caller's to say.
-
-    Raises
-    ------
-    FitError
-        If it is anything else.
-    """
+    """A number or a flat sequence of them, as an array; whether they are finite is the caller's to say."""
     expected = f"{name} must be a number{unit}, or a flat sequence of them"
     if isinstance(given, str | bytes | Mapping | None) or isinstance(given, xr.Dataset | xr.DataTree | pd.DataFrame):
         raise FitError(f"{expected}, not {what_is(given)}")
@@ -202,26 +187,14 @@ def numbers(name: str, given: Any, unit: str = "") -> np.ndarray:
 
 
 def flag(name: str, given: Any) -> bool:
-    """True or False.
-
-    Raises
-    ------
-    FitError
-        If it is anything else: of a text such as "no" nobody knows which was meant.
-    """
+    """True or False."""
     if not isinstance(given, bool | np.bool_):
         raise FitError(f"{name} = {what_is(given)}: True or False is expected")
     return bool(given)
 
 
 def one_of(name: str, given: Any, known: Any) -> str:
-    """A name among those that are known.
-
-    Raises
-    ------
-    FitError
-        If it is none of them.
-    """
+    """A name among those that are known."""
     known = [str(one) for one in known]
     if not isinstance(given, str) or given not in known:
         raise FitError(f"{name} = {what_is(given)}: one of {', '.join(known)} is expected")
@@ -229,13 +202,7 @@ def one_of(name: str, given: Any, known: Any) -> str:
 
 
 def mapping(name: str, given: Any) -> dict[str, Any]:
-    """Values by name; None is none of them.
-
-    Raises
-    ------
-    FitError
-        If it is anything else.
-    """
+    """Values by name; None stands for none."""
     if given is not None and not isinstance(given, Mapping):
         raise FitError(f"{name} = {what_is(given)}: values by name are expected, {name}={{'NAME': VALUE}}")
     return {} if given is None else {str(key): value for key, value in given.items()}

@@ -1,6 +1,6 @@
 """What draws are worth: r-hat, effective draws, E-BFMI and Pareto-smoothed importance weights, as arviz-stats has them.
 
-What it cannot tell is NaN, or an infinite Pareto k: the gate and LOO take neither for good.
+An unknown value is NaN, or an infinite Pareto k; the gate and LOO accept neither.
 
 References
 ----------

@@ -226,7 +226,7 @@ def refit(
 
 
 def many_runs(count: int) -> str:
-    """Why a quick answer is tried of so many runs though none was asked for; nothing of fewer."""
+    """Why a quick answer is tried for so many runs without being asked for; an empty text for fewer."""
     return f"chains of {count} runs take minutes" if count > MANY_RUNS else ""
 
 

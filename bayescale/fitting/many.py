@@ -8,7 +8,7 @@ from typing import Any
 
 import xarray as xr
 
-from bayescale.errors import FitError, FormulaError, LawError, RunsError
+from bayescale.errors import FitError, LawError, RunsError
 from bayescale.fitting.doors import what_is
 from bayescale.fitting.fit import fit
 from bayescale.fitting.store import open_fit, save_fit
@@ -86,7 +86,7 @@ def _read(runs: Any, law: Any, settings: dict[str, Any], columns: Any, units: An
     try:
         law = load_law(law)
         return _Study(read_runs(runs, law, columns=columns, units=units), law, settings)
-    except (RunsError, LawError, FormulaError) as error:
+    except (RunsError, LawError) as error:
         return Failure(type(error).__name__, str(error))
 
 

@@ -228,7 +228,7 @@ def _attribute_sizes(place: Any) -> Iterator[tuple[str, int | None]]:
         if not text and kind.get_class() not in (h5py.h5t.INTEGER, h5py.h5t.FLOAT):
             raise NetcdfError(f"the attribute {name[:60]!r} holds neither numbers nor text: {NOT_OURS}")
         if count > ITEMS_MAX:
-            raise NetcdfError(f"the attribute {name[:60]!r} is larger than a fit saved by bayescale has any")
+            raise NetcdfError(f"the attribute {name[:60]!r} is larger than any of a fit saved by bayescale")
         yield name, None if text and kind.is_variable_str() else count * kind.get_size()
 
 

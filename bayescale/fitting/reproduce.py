@@ -215,11 +215,13 @@ def _compared(tree: xr.DataTree, again: xr.DataTree | None) -> xr.Dataset:
     if absent := sorted(set(names) - set(tree["posterior"].data_vars)):
         raise FitError(f"the fit has no {absent[0]} in its posterior, which its law now has; make the fit anew")
     statistics = ["mean", *COMPARED_QUANTILES]
-    then = now = apart = np.zeros((0, len(statistics)))
+    then = now = np.zeros((0, len(statistics)))
     if names:
-        (then, error_then), (now, error_now) = (_estimates(part, names) for part in (tree, again))
+        then, now = (_estimates(part, names) for part in (tree, again))
+    apart = np.zeros_like(now)
+    if (now != then).any():
         with np.errstate(divide="ignore", invalid="ignore"):
-            apart = np.abs(now - then) / np.hypot(error_now, error_then)
+            apart = np.abs(now - then) / np.hypot(*(_errors(part, names) for part in (tree, again)))
         apart = np.where(now == then, 0.0, np.where(np.isnan(apart), np.inf, apart))
     dims = ("quantity", "statistic")
     return xr.Dataset(
@@ -228,20 +230,24 @@ def _compared(tree: xr.DataTree, again: xr.DataTree | None) -> xr.Dataset:
     )
 
 
-def _estimates(tree: xr.DataTree, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and quantiles of every quantity, and their Monte Carlo errors [quantity, statistic]."""
+def _estimates(tree: xr.DataTree, names: list[str]) -> np.ndarray:
+    """Mean and quantiles of every quantity [quantity, statistic]."""
+    draws = np.stack([tree["posterior"][name].values.ravel() for name in names])
+    return np.column_stack([draws.mean(axis=1), *np.quantile(draws, [*COMPARED_QUANTILES.values()], axis=1)])
+
+
+def _errors(tree: xr.DataTree, names: list[str]) -> np.ndarray:
+    """Their Monte Carlo errors."""
     import arviz_stats
 
     posterior = tree["posterior"].to_dataset()[names]
-    draws = np.stack([posterior[name].values.ravel() for name in names])
-    values = np.column_stack([draws.mean(axis=1), *np.quantile(draws, [*COMPARED_QUANTILES.values()], axis=1)])
     errors = [arviz_stats.mcse(posterior, method="mean")]
     errors += [arviz_stats.mcse(posterior, method="quantile", prob=prob) for prob in COMPARED_QUANTILES.values()]
     error = np.array([[float(one[name]) for one in errors] for name in names])
     report = json.loads(tree.attrs["diagnostics"])
     if report.get("method") == "importance":  # weighted draws look independent, and are worth what their weights say
-        error = error * max(1.0, draws.shape[1] / report["ess_min"]) ** 0.5
-    return values, error
+        error = error * max(1.0, posterior.sizes["chain"] * posterior.sizes["draw"] / report["ess_min"]) ** 0.5
+    return error
 
 
 # ---- what it says ---------------------------------------------------------------------------------------------------

@@ -197,7 +197,7 @@ def _data_damage(law: Law, tree: xr.DataTree) -> str:
                 return f"'{name}' in its {group} is not finite{' and above 0' if positive else ''}"
     seen = tree["observed_data"][law.observed.variable]
     if not RUNS_MIN <= seen.sizes["run"] == tree["constant_data"].sizes["run"]:
-        return "its runs and what they showed are not of one number"
+        return "it has not one observed value a run"
     if "log_likelihood" in tree.children:
         group = tree["log_likelihood"].to_dataset()
         if law.observed.variable not in group or group[law.observed.variable].sizes.get("run") != seen.sizes["run"]:

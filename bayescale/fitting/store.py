@@ -93,8 +93,8 @@ def open_fit(path: "str | os.PathLike[str]") -> xr.DataTree:
         raise FitError(f"{path}: cannot be read: {error.strerror or error}") from None
     if changed:
         raise FitError(
-            f"{path}: damaged: it is not as it was when it was saved (its SHA-256 differs); copy it again from where "
-            "it came, or make the fit again (bayescale fit)"
+            f"{path}: damaged: it has changed since it was saved (its SHA-256 differs); copy it again from its "
+            "source, or make the fit again (bayescale fit)"
         )
     try:
         tree = read_tree(path)

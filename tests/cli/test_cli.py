@@ -809,5 +809,5 @@ def test_what_is_read_is_not_overwritten(command, tmp_path):
     path = tmp_path / "runs.csv"
     path.write_text("params,tokens,loss\n1e7,1e9,4\n1e8,1e9,3.5\n1e7,1e10,3.6\n1e8,1e10,3\n")
     before = path.read_bytes()
-    complains(command, "is what is read; give the result another name, such as fit.nc", "fit", path, "-o", path)
+    complains(command, "is an input; give the result another name, such as fit.nc", "fit", path, "-o", path)
     assert path.read_bytes() == before

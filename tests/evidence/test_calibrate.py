@@ -287,7 +287,7 @@ def test_mistakes(options, message):
 
 
 def test_the_fit_must_be_of_the_law(sampled):
-    with pytest.raises(FitError, match="the fit is of the law 'chinchilla', to calibrate is 'coupled'"):
+    with pytest.raises(FitError, match="the fit is of the law 'chinchilla', not of 'coupled'"):
         bayescale.calibrate(posterior=sampled)
     with pytest.raises(FitError, match="5000 simulations need as many posterior draws; the fit has 4000"):
         bayescale.calibrate("chinchilla", posterior=sampled, simulations=5000)

@@ -68,7 +68,7 @@ def test_pointwise_differences_name_the_runs(result):
 def test_band_of_left_out_runs_that_holds_too_few_is_told(result):
     by_hand = result.assign(cover90_loo=("law", [22 / 24, 12 / 24]))
     assert list(bayescale.read(by_hand).warnings) == [
-        "law 'kaplan': the 90 % band of the others held 50 % of the left-out runs: "
+        "law 'kaplan': the 90 % band predicted by the others held 50 % of the left-out runs: "
         "its noise does not describe their scatter"
     ]
     inside = (result["pit"] > 0.05) & (result["pit"] < 0.95)

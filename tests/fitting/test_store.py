@@ -151,7 +151,7 @@ def test_one_bit_anywhere(small, tmp_path):
     content = path.read_bytes()
     for at in np.linspace(0, len(content) - SEAL_BYTES - 1, 40).astype(int):
         path.write_bytes(content[:at] + bytes([content[at] ^ 4]) + content[at + 1 :])
-        refused(path, r"fit\.nc: damaged: it is not as it was when it was saved \(its SHA-256 differs\); copy it again")
+        refused(path, r"fit\.nc: damaged: it has changed since it was saved \(its SHA-256 differs\); copy it again")
 
 
 def test_what_other_programs_have_written_anew_is_not_damaged(small, tmp_path):
