@@ -155,8 +155,9 @@ def test_the_centre_of_the_exchange_is_how_far_the_drift_moves_the_least(error, 
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_no_listed_choice_is_better_whatever_the_limits_costs_and_menus(learnt, seed):
+def test_no_listed_choice_is_better_whatever_the_limits_costs_and_menus(true_fit, seed):
     """The chosen split is the least in the criterion that chose it, and what is allowed has numbers."""
+    learnt = true_fit(draws=100)
     rng = np.random.default_rng(seed)
     budget = 10 ** rng.uniform(21, 24)
     N = np.sqrt(budget / 120)

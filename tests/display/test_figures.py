@@ -56,14 +56,14 @@ def overlapping(figure):
 
 
 def test_of_very_many_runs_some_are_shown_and_it_is_said(true_fit, crossed_runs):
-    fit = true_fit(100, runs=crossed_runs(40, 30))
+    fit = true_fit(50, runs=crossed_runs(30, 20))
     forecast = bayescale.forecast(fit, 1e10, 1e12)
     figures = [bayescale.plot_forecast(fit, forecast), bayescale.plot_residuals(fit)]
     figures += [plot(fit) for plot in (bayescale.plot_frontier, bayescale.plot_surface, bayescale.plot_isoflops)]
     for figure in figures:
         dots = [len(part.get_offsets()) for axes in figure.axes for part in axes.collections]
         assert max(dots) <= RUNS_SHOWN
-        assert f"({RUNS_SHOWN} of 1200 shown)" in " ".join(texts(figure))
+        assert f"({RUNS_SHOWN} of 600 shown)" in " ".join(texts(figure))
         assert len(figure_source(figure)["source"]) < 1_000_000
     compute = fit["constant_data"]["compute"].values
     shown = compute[shown_runs(compute)]
