@@ -65,7 +65,7 @@ def test_the_corpus_has_every_parser_that_ever_failed():
 def test_made_inputs(parser):
     target = TARGETS[parser]
 
-    @mildly(2 if parser in {"fits", "contents"} else 12)  # a fit takes a tenth of a second to open
+    @mildly(2 if parser in {"fits", "contents"} else 6)  # a fit takes a tenth of a second to open
     @given(st.randoms(use_true_random=False))
     def bears(rng):
         target.bear(target.make(rng))

@@ -232,7 +232,7 @@ def test_a_fit_that_lost_something_says_so(fit, change, message):
 
 def test_a_result_that_lost_a_dimension_says_so(fit):
     result = bayescale.allocate(fit, [1e21, 1e22])
-    with pytest.raises(FitError, match=r"has nothing along 'budget'; select with a list, isel\(budget=\[0\]\)"):
+    with pytest.raises(FitError, match=r"is empty along 'budget'; select with a list, isel\(budget=\[0\]\)"):
         bayescale.read(result.isel(budget=0))
     assert len(bayescale.read(result.isel(budget=[0])).frame) == 1
 
