@@ -1,7 +1,7 @@
 """Which rows of a table are the runs: a condition, complete rows, final checkpoints, the best of each size; counted."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,14 +9,26 @@ import pandas as pd
 
 from bayescale.errors import RunsError
 from bayescale.field import clipped, listed, number_text
+from bayescale.runs.best_setting import Selection, selection
 from bayescale.runs.cells import as_numbers, missing_cells
 from bayescale.runs.columns import plainly
 from bayescale.runs.condition import Condition, called_alike
+from bayescale.runs.lint_rows import (
+    DATES,
+    LEARNING_RATE_NAMES,
+    RUN_NAMES,
+    SEED_NAMES,
+    SETTINGS_MAX,
+    STATE_NAMES,
+    plain_name,
+)
+from bayescale.runs.loss_unit import NATS, to_nats
 from bayescale.runs.tables.formats import Table
 from bayescale.runs.tables.limits import heading
 
 STEPS = ("step", "steps", "globalstep", "trainstep", "trainerglobalstep", "trainglobalstep", "iteration", "iter")
 CELL_DIGITS = 3  # of sizes: runs whose sizes differ only in later ones are of one cell
+SETTINGS_TOGETHER_MAX = 3  # that one polynomial has
 NAMES_MAX = 3  # of runs in a message
 
 
@@ -50,12 +62,14 @@ class Asked:
     roles : role -> column
     factors : role -> what its column is multiplied by
     needed : roles that every run must have
+    loss_unit : of the column of losses
     """
 
     table: Table
     roles: Mapping[str, Any]
     factors: Mapping[str, float]
     needed: Sequence[str]
+    loss_unit: str = NATS
 
     def column(self, name: str, option: str) -> Any:
         """The column of this name or role."""
@@ -83,15 +97,14 @@ class Asked:
     def rows(self, kept: np.ndarray) -> "Asked":
         """The same of some rows, an index or booleans [row]."""
         table = self.table
-        chosen = Table(table.frame.iloc[kept], table.where, table.place, table.notes, table.parts)
-        return Asked(chosen, self.roles, self.factors, self.needed)
+        return replace(self, table=replace(table, frame=table.frame.iloc[kept]))
 
 
 type Kept = tuple[np.ndarray, dict[str, int]]  # rows that stay [row], and how many do not, by reason
 
 
-def choose(asked: Asked, choice: Choice) -> tuple[Table, dict[str, int]]:
-    """The rows that are the runs, and how many were left out for which reason.
+def choose(asked: Asked, choice: Choice) -> tuple[Table, dict[str, int], Selection | None]:
+    """The rows that are the runs, how many were left out for which reason, and what choosing the best of each does.
 
     Raises
     ------
@@ -106,17 +119,21 @@ def choose(asked: Asked, choice: Choice) -> tuple[Table, dict[str, int]]:
         "best_of": (choice.best_of or None, _best_of),
     }
     left_out: dict[str, int] = {}
+    picked, notes = None, asked.table.notes
     for option, (value, step) in steps.items():
         if value is None or not len(asked.table.frame):
             continue
         kept, reasons = step(asked, value)
+        if option == "best_of" and not kept.all():
+            picked, said = lowest_of(asked, choice.best_of)
+            notes = (*notes, said)
         left_out |= {reason: count for reason, count in reasons.items() if count}
         if not kept.any():
             shown = f"--{option.replace('_', '-')}"
             told = listed([f"{count} {reason}" for reason, count in left_out.items()])
             raise RunsError(f"{asked.table.where}: {shown} leaves no run: {told}")
         asked = asked if kept.all() else asked.rows(kept)
-    return asked.table, left_out
+    return replace(asked.table, notes=notes), left_out, picked
 
 
 def _where(asked: Asked, text: str) -> Kept:
@@ -168,18 +185,73 @@ def _last_of(asked: Asked, name: str) -> Kept:
 
 def _best_of(asked: Asked, names: Sequence[str]) -> Kept:
     """Of each cell the row of lowest loss; rows that cannot be compared stay, so that reading them says why."""
-    frame = asked.table.frame
-    if "loss" not in asked.roles:
-        raise RunsError(f"{asked.table.where}: --best-of: there is no loss to choose by")
-    loss = as_numbers(frame[asked.roles["loss"]])
-    cells = {name: _cell(frame[asked.column(name, "--best-of")]) for name in names}
-    code = pd.DataFrame(cells).groupby(list(cells), dropna=False).ngroup().to_numpy()
-    known = np.isfinite(loss)
-    rows = pd.DataFrame({"cell": code, "loss": loss, "row": np.arange(len(frame))})[known]
+    code, _ = _cells(asked, names)
+    log_loss = _log_loss(asked)
+    known = np.isfinite(log_loss)
+    rows = pd.DataFrame({"cell": code, "loss": log_loss, "row": np.arange(len(code))})[known]
     groups = rows.sort_values(["loss", "row"], kind="stable").groupby("cell")["row"]
     kept = ~known
     kept[groups.first().to_numpy()] = True
     return kept, {settings_text(names, groups.size().to_numpy()): int((~kept).sum())}
+
+
+def _cells(asked: Asked, names: Sequence[str]) -> tuple[np.ndarray, list[Any]]:
+    """Which cell a row is of, counted from 0 [row], and the columns that cells are told apart by."""
+    columns = [asked.column(name, "--best-of") for name in names]
+    cells = {str(position): _cell(asked.table.frame[column]) for position, column in enumerate(columns)}
+    return pd.DataFrame(cells).groupby(list(cells), dropna=False).ngroup().to_numpy(), columns
+
+
+def _log_loss(asked: Asked) -> np.ndarray:
+    """Log of the loss in nats, NaN where there is none [row]."""
+    if "loss" not in asked.roles:
+        raise RunsError(f"{asked.table.where}: --best-of: there is no loss to choose by")
+    with np.errstate(all="ignore"):
+        return np.log(to_nats(as_numbers(asked.table.frame[asked.roles["loss"]]), asked.loss_unit))
+
+
+def lowest_of(asked: Asked, names: Sequence[str]) -> tuple[Selection | None, str]:
+    """What choosing the lowest loss of each cell does, by row of the runs chosen, and a sentence on it."""
+    code, columns = _cells(asked, names)
+    log_loss = _log_loss(asked)
+    known = np.isfinite(log_loss)
+    log_loss, cell = log_loss[known], np.unique(code[known], return_inverse=True)[1]
+    settings = _settings(asked, np.flatnonzero(known), cell, columns)
+    found = None if settings is None or not known.all() else selection(log_loss, cell, list(settings.values()))
+    if found is None:
+        return None, (
+            "each loss is the lowest of several, which is below the true loss of the best setting by an amount that "
+            "these runs do not tell"
+        )
+    first = pd.DataFrame({"cell": cell, "loss": log_loss}).sort_values("loss", kind="stable").groupby("cell").head(1)
+    order = first.sort_index()["cell"].to_numpy()
+    by = f"{100 * -np.expm1(found.bias.mean()):.2g} %"
+    along = listed([clipped(name) for name in settings]) or "repeats"
+    text = (
+        f"each loss is the lowest of several ({along}), and lies {by} (mean) below the true loss of the best setting, "
+        f"as losses scatter by {100 * found.sigma:.2g} %: raised by that; lowest_loss has what was measured"
+    )
+    return Selection(found.bias[order], found.low[order], found.high[order], found.sigma), text
+
+
+def _settings(asked: Asked, known: np.ndarray, cell: np.ndarray, columns: list[Any]) -> dict[Any, np.ndarray] | None:
+    """Numbers that differ within most cells and were set, not measured [row]; None where a text does, or too many."""
+    found: dict[Any, np.ndarray] = {}
+    used = {*columns, *asked.roles.values()}
+    for name in asked.table.frame.columns:
+        plain = plain_name(str(name))
+        if name in used or plain in SEED_NAMES | RUN_NAMES | STATE_NAMES | DATES or plainly(name) in STEPS:
+            continue
+        values = asked.table.frame[name].iloc[known]
+        codes, labels = pd.factorize(values)
+        few = 1 < len(labels) <= min(SETTINGS_MAX, max(2, len(cell) // 3)) or plain in LEARNING_RATE_NAMES
+        if not few or (pd.Series(codes).groupby(cell).nunique() > 1).mean() <= 0.5:
+            continue
+        numbers = as_numbers(values)
+        if not np.isfinite(numbers).all() or len(found) == SETTINGS_TOGETHER_MAX:
+            return None
+        found[name] = np.log(numbers) if (numbers > 0).all() else numbers
+    return found
 
 
 def settings_text(names: Sequence[str], settings: np.ndarray) -> str:

@@ -11,11 +11,12 @@ import xarray as xr
 from bayescale.errors import RunsError
 from bayescale.field import FLOPS_PER_PARAM_TOKEN, clipped
 from bayescale.laws.law import Law
+from bayescale.runs.best_setting import Selection
 from bayescale.runs.cells import all_positive, checked_numbers, numbers_or_texts
 from bayescale.runs.choose import Asked, Choice, choose
 from bayescale.runs.columns import RENAMED_COLUMNS, SIZES, SPELLINGS
 from bayescale.runs.compute import ROUNDING_RELATIVE, constant_multiple, rounded
-from bayescale.runs.loss_unit import PERPLEXITY, to_nats
+from bayescale.runs.loss_unit import NATS, PERPLEXITY, to_nats
 from bayescale.runs.roles import allowed_numbers, find_roles, multipliers, needed_roles, units_of_headings
 from bayescale.runs.source import table_of
 from bayescale.runs.tables.formats import Table, read_table
@@ -57,7 +58,9 @@ def read_runs(
     above_step : rows up to this step are left out
     last_of : a column that names runs: of each its last complete row
     drop_missing : leave out rows without a value that is needed
-    best_of : columns or roles, such as ``("params", "tokens")``: of rows that agree in them the one of lowest loss
+    best_of : columns or roles, such as ``("params", "tokens")``: of rows that agree in them the one of lowest loss,
+        raised by what the lowest of several noisy losses is too low; ``lowest_loss`` keeps it, ``loss_q05`` and
+        ``loss_q95`` are the band of the loss of the best setting
 
     Returns
     -------
@@ -86,7 +89,8 @@ def read_runs(
     if not len(table.frame):
         raise RunsError(f"{table.where}: no runs; a header line and one line for each run are expected")
     needed = [role for role in found.roles if role in asked]
-    table, gone = choose(Asked(table, found.roles, factors, needed), choice)
+    asked_of = Asked(table, found.roles, factors, needed, units.get("loss", NATS))
+    table, gone, picked = choose(asked_of, choice)
     roles = {  # a size that the law does not use may have gaps; it then stays an ordinary column
         role: name for role, name in found.roles.items() if role in asked or all_positive(table.frame[name])
     }
@@ -96,8 +100,19 @@ def read_runs(
     read = {role: read[role] for role in dict.fromkeys((*observed, *SIZES, *read)) if role in read}
     notes = dict.fromkeys([*(read_notes(source.attrs) if before else ()), *table.notes, *found.notes])
     runs.attrs |= {"read": json.dumps(read), "read_notes": json.dumps(list(notes))}
+    if picked is not None:
+        runs = _without_luck(runs, picked)
     if gone:
         runs.attrs["left_out"] = json.dumps(left_out(runs.attrs) | gone)
+    return runs
+
+
+def _without_luck(runs: xr.Dataset, picked: Selection) -> xr.Dataset:
+    """Runs that were the best of several, with the loss that their setting has on average, and its 90 % band [run]."""
+    lowest, about = runs["loss"].values, runs["loss"].attrs
+    shifts = {"loss": picked.bias, "lowest_loss": 0.0, "loss_q05": picked.high, "loss_q95": picked.low}
+    runs = runs.assign({name: ("run", lowest * np.exp(-shift)) for name, shift in shifts.items()})
+    runs["loss"].attrs = about
     return runs
 
 
