@@ -102,7 +102,7 @@ class Study:
         if isinstance(fit, Study):
             return fit
         law, data = law_of(fit), fit["constant_data"].to_dataset()
-        scatter = Scatter(str(fit.attrs["noise"]), law.observed)
+        scatter = Scatter.of(law, str(fit.attrs["noise"]))
         seen = fit["observed_data"].to_dataset()[law.observed.variable]
         if law.observed.scale == "linear":
             scatter = replace(scatter, unit=float(fit.attrs.get("span", np.ptp(seen.values))))

@@ -12,7 +12,7 @@ from bayescale.laws.formula import Binary, Name, Node, Number, evaluate, names, 
 from bayescale.laws.law import Law, with_where
 from bayescale.laws.limits import PREDICTED
 from bayescale.laws.priors import DISTRIBUTIONS
-from bayescale.laws.scatter import NOISES, SCALE
+from bayescale.laws.scatter import NOISES, SCALE, Scatter
 from bayescale.study import Study
 
 RESIDUAL = {"log": parse("seen - log(predicted)"), "linear": parse("seen - predicted/unit")}
@@ -79,7 +79,7 @@ def data_split(law: Law) -> tuple[dict[str, Node], dict[str, Node]]:
 def log_posterior(law: Law, noise: str) -> Density:
     """The log posterior of a law and noise up to a constant, over the real line of each parameter."""
     trees, parts = data_split(law)
-    priors = law.priors | NOISES[noise].priors
+    priors = {**law.priors, **Scatter.of(law, noise).priors}
     definitions: dict[str, Node] = {}
     once: Node = Number(0.0)
     for name, prior in priors.items():

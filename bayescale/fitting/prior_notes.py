@@ -11,6 +11,7 @@ from bayescale.laws.formula import evaluate
 from bayescale.laws.law import with_where
 from bayescale.laws.own_priors import without_beliefs
 from bayescale.laws.priors import quantile
+from bayescale.laws.scatter import Scatter
 from bayescale.study import Study
 
 CONFLICT_SD = 3.0  # between prior and runs, in sd of their difference, above which they contradict each other
@@ -32,12 +33,13 @@ def prior_notes(study: Study, posterior_of: Callable[[Study], tuple[Mapping[str,
     if weights := [name for name, belief in beliefs.items() if belief.weight]:
         text = f"the parameters, law_loss, N* and D* know the weight on {', '.join(weights)}; the band of loss does not"
         notes.append(_note("weights_not_in_loss", "warning", text))
-    plain = Study.bound(without_beliefs(study.law), study.scatter, study.runs, study.constants)
+    law = without_beliefs(study.law)
+    plain = Study.bound(law, Scatter.of(law, study.scatter.noise), study.runs, study.constants)
     convergence, posterior = posterior_of(plain)
     if not convergence["converged"]:
         text = "whether the given priors contradict the runs is not known: without them the chains do not converge"
         return [*notes, _note("prior_unchecked", "warning", text)]
-    values = {name: np.ravel(posterior[name]) for name in study.law.priors} | dict(study.constants)
+    values = {name: np.ravel(posterior[name]) for name in study.priors} | dict(study.constants)
     values = with_where(study.law, values)
     said = (_conflict(name, belief, evaluate(belief.tree, values)) for name, belief in beliefs.items())
     return [*notes, *(_note("prior_conflict", "warning", text) for text in said if text)]

@@ -13,7 +13,7 @@ from bayescale.errors import FormulaError, LawError
 from bayescale.fitting.tree import FORMAT
 from bayescale.laws.law import Law, column, positive_columns, size_column
 from bayescale.laws.priors import to_real
-from bayescale.laws.scatter import NOISES
+from bayescale.laws.scatter import NOISES, Scatter
 from bayescale.runs.compute import objection_to as objection_to_definition
 from bayescale.runs.loss_unit import UNITS
 from bayescale.study import RUNS_MIN, law_of
@@ -156,7 +156,7 @@ def _groups_damage(tree: xr.DataTree) -> str:
 
 def _posterior_damage(law: Law, tree: xr.DataTree) -> str:
     posterior = tree["posterior"].to_dataset()
-    priors = law.priors | NOISES[tree.attrs["noise"]].priors
+    priors = {**law.priors, **Scatter.of(law, tree.attrs["noise"]).priors}
     missing = sorted(set(priors) - set(posterior.data_vars))
     if missing:
         return f"no {missing[:12]} in its posterior"

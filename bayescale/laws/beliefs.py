@@ -22,6 +22,8 @@ WEIGHTS = {
     "Normal": parse("-0.5*((x - mu)/sigma)**2"),
     "LogNormal": parse("-0.5*((log(x) - mu)/sigma)**2 - log(x)"),
 }
+# of the noises: scale of the scatter, its change with size, tails, likeness of the items of a proportion
+NOISE_PARAMETERS = ("sigma", "tilt", "nu_minus_2", "overdispersion")
 TEXT_MAX = 200  # characters of one belief
 POINT = re.compile(r"(\w+)\((.*)\)")  # loss(70B, 1.4T)
 
@@ -70,8 +72,11 @@ def read_beliefs(
         if not (key.isascii() and key.isprintable() and len(key) <= TEXT_MAX):
             raise LawError(f"{here}: not the name of a quantity")
         prior = read_prior(value, here)
-        if key in priors:
-            beliefs[key] = Belief(replace(prior, about=priors[key].about), Name(key), weight=False)
+        if key in priors or key in NOISE_PARAMETERS:
+            if key == "sigma" and prior.dist != "LogNormal":  # forecasts integrate it in closed form
+                raise LawError(f"{here}: {prior.dist}; the scale of the noise takes a LogNormal prior")
+            about = priors[key].about if key in priors else ""
+            beliefs[key] = Belief(replace(prior, about=about), Name(key), weight=False)
             continue
         if key in derived:
             tree = derived[key].tree
@@ -79,7 +84,8 @@ def read_beliefs(
             tree = _at(match, trees, observed, inputs, here)
         else:
             point = f"{observed.column}({', '.join(f'{name}=...' for name in inputs)})"
-            raise LawError(f"{here}: no such quantity; those of the law are {names_text([*priors, *derived, point])}")
+            known = names_text([*priors, *derived, *NOISE_PARAMETERS, point])
+            raise LawError(f"{here}: no such quantity; those of the law are {known}")
         if prior.dist not in WEIGHTS:
             raise LawError(f"{here}: {prior.dist} is for parameters; a quantity made of them takes Normal or LogNormal")
         beliefs[key] = Belief(prior, tree, weight=True)

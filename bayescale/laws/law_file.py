@@ -8,7 +8,7 @@ from typing import Any
 
 from bayescale.errors import LawError
 from bayescale.field import clipped, names_text
-from bayescale.laws.beliefs import Belief, read_beliefs
+from bayescale.laws.beliefs import NOISE_PARAMETERS, Belief, read_beliefs
 from bayescale.laws.formula import Node, names
 from bayescale.laws.functions import FUNCTIONS
 from bayescale.laws.law_tables import (
@@ -38,7 +38,7 @@ from bayescale.laws.priors import Prior
 COLUMNS = {"N": "params", "D": "tokens", "C": "compute", "L": "loss"}
 # names that a fit uses itself, besides N_ref, L_span, data_0 and their like
 RESERVED = {
-    *(*COLUMNS, *COLUMNS.values(), *FUNCTIONS, PREDICTED, "sigma", "tilt", "nu_minus_2", "overdispersion"),
+    *(*COLUMNS, *COLUMNS.values(), *FUNCTIONS, PREDICTED, *NOISE_PARAMETERS),
     *("observed", "log_loss", "log_compute", "count", "chain", "draw", "run", "point"),
 }
 # variables and dimensions of fits and forecasts
@@ -157,7 +157,7 @@ def _contents(text: str, place: str) -> dict[str, Any]:
             raise LawError(f"{place}: '{key}' is both a prior and a derived quantity")
     trees = {**where, PREDICTED: tree}
     beliefs = read_beliefs(table.get("beliefs", {}), trees, priors, derived, observed, inputs, place)
-    priors |= {key: belief.prior for key, belief in beliefs.items() if not belief.weight}
+    priors |= {key: belief.prior for key, belief in beliefs.items() if key in priors}
     if beliefs:
         weights = {key: belief.log_weight(belief.tree) for key, belief in beliefs.items() if belief.weight}
         check_compile_time({**where, **weights}, tree, priors, place)

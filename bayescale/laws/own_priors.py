@@ -23,9 +23,10 @@ def with_priors(law: Any, priors: "Mapping[str, Any] | None") -> Law:
     Parameters
     ----------
     law : what :func:`bayescale.load_law` takes
-    priors : by the name of a parameter of the law (``"level"``), of a derived quantity (``"E"``, ``"alpha"``, ``"a"``)
-        or of a point (``"loss(70B, 1.4T)"``, ``"loss(N=70e9, D=1.4e12)"``): a text such as ``"Normal(0.34, 0.02)"``,
-        or a Prior. Weights are Normal or LogNormal. What the law was given before stays, unless it is given anew
+    priors : by the name of a parameter (``"level"``, or ``"sigma"``, which takes a LogNormal), of a derived quantity
+        (``"E"``, ``"alpha"``, ``"a"``) or of a point (``"loss(70B, 1.4T)"``, ``"loss(N=70e9, D=1.4e12)"``): a text such
+        as ``"Normal(0.34, 0.02)"``, or a Prior. Weights are Normal or LogNormal. What the law was given before stays,
+        unless it is given anew
 
     Returns
     -------

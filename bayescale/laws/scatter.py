@@ -7,13 +7,15 @@ overdispersed count out of a known number of items.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import scipy
 
 from bayescale.errors import FitError
+from bayescale.field import listed
+from bayescale.laws.beliefs import NOISE_PARAMETERS
 from bayescale.laws.formula import Node, evaluate, parse, substitute
 from bayescale.laws.law_file import Law, Observed
 from bayescale.laws.priors import Prior
@@ -94,11 +96,13 @@ class Scatter:
     noise : a name of NOISES
     observed : what the law explains
     unit : of a quantity that may be negative, the range of the observed values; otherwise 1
+    given : priors that the law gives in the place of the noise's own
     """
 
     noise: str
     observed: Observed
     unit: float = 1.0
+    given: Mapping[str, Prior] = field(default_factory=dict, compare=False)
 
     @classmethod
     def of(cls, law: Law, noise: str | None = None) -> "Scatter":
@@ -119,12 +123,20 @@ class Scatter:
                 f"noise '{noise}' is not for what law '{law.name}' explains ('{law.observed.column}', "
                 f"{scale}); allowed are {', '.join(allowed)}"
             )
-        return cls(noise, law.observed)
+        given = {name: belief.prior for name, belief in law.beliefs.items() if name in NOISE_PARAMETERS}
+        own = NOISES[noise].priors
+        if unknown := sorted(given.keys() - own.keys()):
+            raise FitError(
+                f"noise '{noise}' has no parameter '{unknown[0]}', of which a prior is given; it has {listed([*own])}"
+            )
+        return cls(
+            noise, law.observed, given={name: replace(one, about=own[name].about) for name, one in given.items()}
+        )
 
     @property
     def priors(self) -> Mapping[str, Prior]:
         """Of the parameters of the noise."""
-        return NOISES[self.noise].priors
+        return {**NOISES[self.noise].priors, **self.given}
 
     @property
     def robust(self) -> bool:

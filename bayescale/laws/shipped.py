@@ -41,8 +41,8 @@ def differences(law: Law) -> list[str]:
         return []
     told = _changed("formula", {"": law.formula}, {"": theirs.formula})
     told += _changed("prior of ", *({name: str(prior) for name, prior in one.priors.items()} for one in (law, theirs)))
-    weights = ({key: str(b.prior) for key, b in one.beliefs.items() if b.weight} for one in (law, theirs))
-    told += _changed("weight on ", *weights)
+    weights = ({key: str(b.prior) for key, b in one.beliefs.items() if key not in one.priors} for one in (law, theirs))
+    told += _changed("belief of ", *weights)
     told += _changed("where ", law.where_texts, theirs.where_texts)
     told += _changed("derived ", *({name: item.formula for name, item in one.derived.items()} for one in (law, theirs)))
     for field in ("observed", "size", "no_split", "exponents", "range", "falls_with", "rises_with", "optimum"):

@@ -28,6 +28,7 @@ rise = { dist = "Normal", mu = 0.0, sigma = 2.0, about = "score by x" }
 total = { formula = "start + 2*rise", about = "score at 2" }
 """
 PRIORS = {"rise": "Normal(1.9, 0.05)", "total": "Normal(2.4, 0.02)", "score(x=4)": "Normal(4.4, 0.05)"}
+PRIORS |= {"tilt": "Normal(0, 0.01)"}
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,7 @@ def test_posterior_is_the_closed_form(fitted):
     mean = np.linalg.solve(precision, np.einsum("ri,dr,r->di", rows, sds**-2, values)[..., None])[..., 0]
     covariance = np.linalg.inv(precision)
     report = diagnostics(fitted)["ess_bulk"]
+    assert float(fitted["posterior"]["tilt"].std()) < 0.012
     for i, name in enumerate(("start", "rise")):
         z = (fitted["posterior"][name].values.ravel() - mean[:, i]) / np.sqrt(covariance[:, i, i])
         assert abs(z.mean()) < 4.5 / np.sqrt(report[name]), name

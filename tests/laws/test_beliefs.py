@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bayescale.errors import LawError
+from bayescale.errors import FitError, LawError
+from bayescale.laws.beliefs import NOISE_PARAMETERS
 from bayescale.laws.law import law_derived, law_loss, load_law, log_weight
 from bayescale.laws.law_file import parse_law
 from bayescale.laws.own_priors import with_priors, without_beliefs
 from bayescale.laws.priors import Prior
+from bayescale.laws.scatter import NOISES, Scatter
 from bayescale.laws.shipped import changed_law, differences
 
 VALUES = {
@@ -72,7 +74,7 @@ def test_text_of_the_law_carries_them_and_gives_the_law_back():
     ("priors", "message"),
     [
         ({"gamma": "Normal(0, 1)"}, r"belief 'gamma': no such quantity; those of the law are \['A', 'B', 'E'"),
-        ({"sigma": "LogNormal(-5, 1)"}, "belief 'sigma': no such quantity"),
+        ({"sigma": "Normal(0.01, 0.001)"}, "Normal; the scale of the noise takes a LogNormal prior"),
         ({"alpha": "Normal(0)"}, r"prior of alpha = Normal\(0\): Normal takes \['mu', 'sigma'\]"),
         ({"alpha": "Normal(0, 1, 2)"}, r"Normal takes \['mu', 'sigma'\]"),
         ({"alpha": "Normal(0, -1)"}, r"sigma = -1 \(must be > 0\)"),
@@ -93,3 +95,18 @@ def test_what_is_no_prior_is_refused_in_one_sentence(priors, message):
     with pytest.raises(LawError, match=message) as caught:
         with_priors("chinchilla", priors)
     assert "\n" not in str(caught.value)
+
+
+def test_priors_of_the_noise_are_its_own():
+    assert {name for noise in NOISES.values() for name in noise.priors} == set(NOISE_PARAMETERS)
+    law = with_priors("chinchilla", {"sigma": "LogNormal(-6, 0.3)", "tilt": "Normal(0, 0.01)"})
+    priors = Scatter.of(law).priors
+    assert list(priors) == ["sigma", "tilt", "nu_minus_2"] and priors["tilt"].about
+    assert priors["sigma"].params == {"mu": -6.0, "sigma": 0.3} and "sigma" not in law.priors
+    assert differences(law) == [
+        "belief of sigma is LogNormal(mu = -6, sigma = 0.3), shipped none",
+        "belief of tilt is Normal(mu = 0, sigma = 0.01), shipped none",
+    ]
+    only = with_priors("chinchilla", {"nu_minus_2": "Gamma(2, 0.5)"})
+    with pytest.raises(FitError, match="noise 'normal' has no parameter 'nu_minus_2'"):
+        Scatter.of(only, "normal")
