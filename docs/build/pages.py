@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+EXAMPLES = ROOT / "docs/examples"  # files that the commands of pages read
 CACHE = ROOT / ".cache" / "docs"  # what was executed, kept until it or the package changes
 SECONDS = 600  # for one cell or one command
 WIDTH = 100  # of sentences that commands print
@@ -280,6 +282,7 @@ def kept(content: str, kind: str, make: Callable[[], str]) -> str:
     from bayescale.jobs.files import write_whole
 
     code = [Path(__file__), *sorted((ROOT / "bayescale").rglob("*.py")), *sorted((ROOT / "models").glob("*.toml"))]
+    code += sorted(path for path in EXAMPLES.rglob("*") if path.is_file())
     known = b"\0".join([content.encode(), *(path.read_bytes() for path in code)])
     path = CACHE / f"{hashlib.sha256(known).hexdigest()[:16]}.{kind}"
     if not path.exists():
@@ -290,11 +293,12 @@ def kept(content: str, kind: str, make: Callable[[], str]) -> str:
 
 
 def run_commands(blocks: list[str]) -> list[str]:
-    """Each block with what its commands print; the blocks of a page share a folder and follow each other."""
+    """Each block with what its commands print; the blocks of a page share a folder, which has the examples."""
     shown = []
     start = [sys.executable, "-c", "from bayescale.cli.main import main; main()"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(EXAMPLES, folder, dirs_exist_ok=True)
         for block in blocks:
             lines = []
             for command in block.splitlines():

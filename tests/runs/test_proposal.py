@@ -1,6 +1,7 @@
 """A first look: what a table holds, which rows should go, the options that leave them out, and the tidy table."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from bayescale.errors import RunsError
 from bayescale.jobs.files import write_table
 from bayescale.runs.proposal import command, look, option_texts, tidy
 from bayescale.runs.read import read_runs
+from benchmarks import examples as write_examples
 
 N, D = np.repeat([5e7, 1e8, 2e8, 4e8], 3), np.tile([2e9, 6e9, 2e10], 4)
 LOSS = np.round(1.7 + 400 / N**0.34 + 400 / D**0.28, 4)
@@ -89,3 +91,19 @@ def test_the_tidy_table_reads_as_the_runs_do(unit, tmp_path):
 def test_a_column_of_compute_stays_in_the_tidy_table():
     runs = read_runs(RUNS.assign(flops=7 * N * D))
     assert list(tidy(runs))[:4] == ["params", "tokens", "compute", "loss"]
+
+
+def test_the_examples_of_the_tutorial_ask_for_what_the_tutorial_does(tmp_path):
+    made = Path(__file__).parents[2] / "docs/examples"
+    found = look([str(made / "chart.csv")], None, {})
+    assert found.options == {"last_of": "run_name"} and (found.runs.sizes["run"], found.left) == (181, 16)
+    runs = read_runs(made / "chart.csv", last_of="run")
+    np.testing.assert_allclose(np.unique(runs.params), [2e7, 6e7, 1.8e8, 5.4e8])
+    np.testing.assert_allclose(np.unique(np.round(runs.tokens / runs.params)), [10, 20, 40, 80])
+    true = 1.8 + 482 * runs.params.values**-0.348 + 2085 * runs.tokens.values**-0.366
+    assert np.abs(np.log(runs.loss.values / true)).max() < 0.02
+    found = look([str(made / "states")], None, {})
+    assert found.options == {"drop_missing": True} and found.left == 6
+    np.testing.assert_allclose(np.unique(np.round(found.runs.params, -3)), [2e7, 8e7, 3e8])
+    write_examples.chart(tmp_path / "chart.csv")
+    assert (tmp_path / "chart.csv").read_text() == (made / "chart.csv").read_text()
