@@ -464,6 +464,27 @@ def test_check(command, parsed, runs):
     )
 
 
+def test_check_chooses_rows_of_several_files_and_saves_them(command, parsed, tmp_path):
+    head = "run,step,State,lr,params,tokens,loss\n"
+    sweep = "".join(
+        f"r{i},{s},finished,{i}e-4,70M,{s}e8,{3 + i / 100 - s / 100}\n" for i in range(1, 7) for s in (10, 20)
+    )
+    (tmp_path / "one.csv").write_text(head + sweep)
+    (tmp_path / "two.csv").write_text(head + "r7,20,crashed,1e-4,1B,2e9,3\nr8,20,finished,1e-4,1B,2e9,\n")
+    files, saved = [tmp_path / "one.csv", tmp_path / "two.csv"], tmp_path / "runs.csv"
+    summary = parsed("check", *files)
+    assert summary["source"] == "2 files" and summary["runs"] == 13
+    assert summary["next"].endswith("""--drop-missing --where 'State not in ["crashed"]' -o fit.nc""")
+    options = ["--where", "State == 'finished'", "--above-step", "10", "--drop-missing", "--last-of", "run"]
+    status, out, _ = command("check", *files, *options, "--best-of", "params,tokens", "-o", saved)
+    assert status == 0 and f"saved: {saved}" in out and out.startswith("2 files: 1 runs; ")
+    assert (
+        "left out 13 rows: 1 not meeting State == 'finished', 6 up to step 10, 1 without loss (all rows of r8), " in out
+    )
+    assert "5 not the lowest loss of their (params, tokens), chosen from 6 in each of 1" in out
+    assert saved.read_text().startswith("params,tokens,loss,")
+
+
 def test_check_takes_columns_and_units(parsed, tmp_path):
     (tmp_path / "runs.csv").write_text("size_m,seen,bits\n10,1e9,4.5\n100,1e9,4\n")
     options = ["--column", "params=size_m", "--column", "tokens=seen", "--column", "loss=bits"]

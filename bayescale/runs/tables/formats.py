@@ -79,10 +79,11 @@ def read_table(path: "str | os.PathLike[str]") -> Table:
     where = clipped(Path(path).name, limits.HEADING_CHARACTERS_MAX)
     try:
         with open(path, "rb") as file:
-            content = file.read(limits.MAX_BYTES + 1)
+            too_large = os.fstat(file.fileno()).st_size > limits.MAX_BYTES
+            content = b"" if too_large else file.read(limits.MAX_BYTES + 1)
     except (OSError, ValueError) as error:  # the second of a name with a null character
         raise RunsError(f"{where}: {getattr(error, 'strerror', None) or error}") from None
-    if len(content) > limits.MAX_BYTES:
+    if too_large or len(content) > limits.MAX_BYTES:
         raise RunsError(f"{where}: larger than {limits.MAX_BYTES // 1_000_000} MB; at most so much is read")
     content = unpacked(content, where)
     endings = [ending.lower() for ending in Path(path).suffixes]
