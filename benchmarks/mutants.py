@@ -66,14 +66,9 @@ MUTANTS = [
     Mutant("budgets", "log_weight[truth] = -np.inf", "log_weight[truth] += 0", DESIGN),
     Mutant("budgets", "(TAIL_DF + 1) / (TAIL_DF +", "(TAIL_DF + 1) / (1 +", DESIGN),
     # the best split
-    Mutant("budgets", "astray = ~((f_left < 0)", "astray = ((f_left < 0)", OPTIMUM),
+    Mutant("budgets", "~(f_left < 0) & (left > low)", "(f_left < 0) & (left > low)", OPTIMUM),
     Mutant("budgets", "np.where(f_left >= 0, -1,", "np.where(f_left >= 0, 1,", OPTIMUM),
-    Mutant(
-        "budgets",
-        "left, right = np.where(astray, low, left)",
-        "left, right = np.where(astray, left, low)",
-        OPTIMUM,
-    ),
+    Mutant("budgets", "(value_other < value)", "(value_other > value)", OPTIMUM),
     Mutant("budgets", "item[2] < best[2]", "item[2] > best[2]", OPTIMUM),
     # the decision
     Mutant("budgets", "np.nanargmin(expected_log_loss(", "np.nanargmax(expected_log_loss(", DECIDE),
