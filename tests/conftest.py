@@ -228,7 +228,7 @@ def design():
     def make(law, rng, points=40):
         inputs = {}
         for symbol, (low, high) in law.range.items():
-            spread = rng.uniform(size=points)
+            spread = (rng.permutation(points) + rng.uniform(size=points)) / points  # one in each part of the range
             inputs[symbol] = low * (high / low) ** spread if low > 0 else low + (high - low) * spread
         columns = {column(symbol): values for symbol, values in inputs.items()}
         seen = [2.0, 3.0] if law.observed.scale != "linear" else [-4.0, -1.0]
