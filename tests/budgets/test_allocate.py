@@ -376,7 +376,9 @@ def test_unique_tokens(prior_of):
     slack = (plenty["D"] < 3e10).values
     assert 0.1 < slack.mean() < 0.9
     np.testing.assert_allclose(few["N"].values[slack], plenty["N"].values[slack], rtol=1e-3)
-    assert (few["law_loss"].values[~slack] > plenty["law_loss"].values[~slack]).all()
+    worse = (few["law_loss"].values / plenty["law_loss"].values - 1)[~slack]
+    # equal to the last digit where the term of the data has died out at 30B tokens
+    assert (worse > -1e-12).all() and (worse > 0).mean() > 0.95
     law, values = load_law("data_constrained"), draws_of(fit)
     N = xr.DataArray(np.geomspace(1e6, 1e13, 4000), dims="split")
     there = law_loss(law, values | {"N": N, "D": 1e23 / (6 * N), "unique_tokens": 3e10})
