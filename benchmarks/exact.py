@@ -5,7 +5,7 @@
 The runs of the top ``decades`` of compute are forecast from the others. Model: priors of the law, of the scale of the
 discrepancy and of sigma as in the package; the discrepancy a Gaussian process; Student-t noise written as a scale
 mixture with one latent variable a run; degrees of freedom and tilt held at the medians of the fit, as the fast form
-does; ``spread`` 1 and ``optimism`` 0.
+does; ``spread`` 1, without shift and decline.
 Printed, for law plus discrepancy at each held-out run: width of the fast band over that of NUTS, and the distance of
 the medians. For up to about 60 runs: every gradient factorises their covariance.
 """
@@ -76,11 +76,12 @@ def main() -> None:
     large = scale > scale.max() - args.decades
     study = Study.opened(bayescale.fit(runs[~large], allow_unconverged=True))
     points = planned_runs(study, runs["params"][large], runs["tokens"][large], {})
-    prior = dataclasses.replace(shipped_prior(), spread=1.0, optimism=0.0)
-    fast = sample_curve(discrepancy_of(study, prior), points, np.random.default_rng(1)).log_loss
+    prior = dataclasses.replace(shipped_prior(), spread=1.0, spread_log_sd=0.0, shift=0.0, decline=0.0)
+    found = discrepancy_of(study, prior)
+    fast = sample_curve(found, points, np.random.default_rng(1)).log_loss
     levels = [0.05, 0.25, 0.5, 0.75, 0.95]
     a = np.quantile(fast, levels, axis=0)
-    b = np.quantile(exact_draws(study, points, prior, np.random.default_rng(2)), levels, axis=0)
+    b = np.quantile(exact_draws(study, points, found.prior, np.random.default_rng(2)), levels, axis=0)
     print(f"{args.runs.name}: {int((~large).sum())} runs learnt from, {int(large.sum())} forecast")
     print("90 % band, fast over NUTS ", np.round((a[4] - a[0]) / (b[4] - b[0]), 2))
     print("50 % band, fast over NUTS ", np.round((a[3] - a[1]) / (b[3] - b[1]), 2))

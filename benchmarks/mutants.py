@@ -41,14 +41,15 @@ STARTS = ("tests/fitting/test_starts.py",)
 
 MUTANTS = [
     # the discrepancy
-    Mutant("forecasts", "(open_drift - beyond * prior", "(open_drift + beyond * prior", DRIFT),
+    Mutant("forecasts", "[:, None] - prior.decline", "[:, None] + prior.decline", DRIFT),
+    Mutant("forecasts", "log_scale=self.log_scale + float", "log_scale=self.log_scale - float", DRIFT),
     Mutant("forecasts", "/ (nu + 1)", "/ (nu + 2)", DRIFT),
     Mutant("forecasts", " + np.log(np.diag(spread)).sum()", "", DRIFT),
     Mutant("forecasts", "sigma_sd = float(1 / np.sqrt(", "sigma_sd = float(2 / np.sqrt(", DRIFT),
     Mutant("forecasts", "of_noise = np.log(sigma_sd) - 0.5", "of_noise = np.log(sigma_sd) + 0.5", DRIFT),
     Mutant("forecasts", "(residual @ solved)[times]", "-(residual @ solved)[times]", DRIFT),
     Mutant("forecasts", "variance = np.exp(2 * at.log_scale)", "variance = np.exp(at.log_scale)", DRIFT),
-    Mutant("forecasts", "1 + beyond * (prior.spread - 1)", "1 + (prior.spread - 1)", DRIFT),
+    Mutant("forecasts", "1 + share * (spread - 1)", "1 + (spread - 1)", DRIFT),
     Mutant("forecasts", " - covariance.half_log_determinant - 0.5 * (z**2)", " - 0.5 * (z**2)", DRIFT),
     Mutant("forecasts", "np.exp(2 * tilt *", "np.exp(tilt *", DRIFT),
     Mutant("forecasts", "(1 + r) * np.exp(-r)", "np.exp(-r)", DRIFT),

@@ -33,7 +33,7 @@ from bayescale.laws.law_file import Law, column
 from bayescale.study import Study
 
 STEP = 0.15  # decades between nodes of the grid, at most
-STEP_AT_EDGE = 0.04  # where compute passes the largest run and the discrepancy's spread and optimism come in, bent
+STEP_AT_EDGE = 0.04  # where compute passes the largest run and the discrepancy's spread comes in, bent
 BEYOND = 4.0  # decades of compute past the largest run at which the page ends
 AROUND = 1.0  # decades of tokens per parameter past those of the runs and of the best splits
 AROUND_MOST = 2.0  # decades past those of the runs at which best splits are left out
@@ -118,7 +118,7 @@ class _Box:
 
 def _grid(study: Study, box: _Box, at: Mapping[str, float], seed: int, every: int) -> dict[str, Any]:
     law, (first, last, low, high) = study.law, astuple(box)
-    known = last + BEYOND_DECADES  # where the discrepancy's spread and optimism have come in
+    known = last + BEYOND_DECADES  # where the discrepancy's spread has come in
     edges = (first - 1.0, first, last, known, last + BEYOND)
     step = max(STEP, np.sqrt((edges[-1] - edges[0]) * (high - low) / NODES_MAX))
     parts = [_nodes(*pair, STEP_AT_EDGE if pair[0] == last else step) for pair in itertools.pairwise(edges)]

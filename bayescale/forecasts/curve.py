@@ -5,15 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
-from scipy.special import logsumexp
+from scipy.special import logsumexp, ndtri, stdtrit
 
-from bayescale.forecasts.discrepancy import coordinates, correlation
+from bayescale.forecasts.discrepancy import SHIFT_DF, DriftPrior, coordinates, correlation
 from bayescale.forecasts.discrepancy_posterior import Discrepancy, log_law
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.scatter import SCALE_FLOOR
 from bayescale.study import Study
 
-BEYOND_DECADES = 0.2  # of compute beyond the largest run over which spread and optimism come in
+BEYOND_DECADES = 0.2  # of compute beyond the largest run over which the spread comes in
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class Curve:
     """Draws of the law's curve at some points, and of the noise's sigma [draw].
 
     The parameters of the law are drawn anew, from their posterior with the drift in the model; ``bend`` is what the
-    runs say of the law's error at a point (the drift's mean given them), ``drift`` what they leave open.
+    runs say of the law's error at a point (the drift's mean given them), ``drift`` what they leave open, the shift
+    beyond them included.
     """
 
     parts: Mapping[str, np.ndarray]  # "law", "bend", "drift" [draw, point]
@@ -50,9 +51,7 @@ def sample_curve(found: Discrepancy, points: xr.Dataset, rng: np.random.Generato
     counts = _allot(draws, found.probabilities, rng)
     new = coordinates(study, points)
     seen_law, new_law = log_law(study, cells.inputs), log_law(study, study.inputs(points))
-    beyond = _beyond(study, points)
-    spread = 1 + beyond * (prior.spread - 1)
-    parts: dict[str, list[np.ndarray]] = {"law": [], "bend": [], "drift": [], "sigma": []}
+    parts: dict[str, list[np.ndarray]] = {"law": [], "bend": [], "open": [], "sigma": []}
     for at, count in zip(found.by_scale, counts, strict=True):
         if not count:
             continue
@@ -69,24 +68,41 @@ def sample_curve(found: Discrepancy, points: xr.Dataset, rng: np.random.Generato
             left = variance * correlation(new, new, prior.length) - across.T @ solved
             values, vectors = np.linalg.eigh((left + left.T) / 2)
             root = vectors * np.sqrt(np.maximum(values, 0.0))
-            sd = np.sqrt((root**2).sum(axis=1))
-            open_drift = rng.standard_normal((count, len(sd))) @ root.T
+            open_drift = rng.standard_normal((count, len(values))) @ root.T
         parts["law"].append(new_law(z)[times])
         parts["bend"].append((residual @ solved)[times])
-        parts["drift"].append(spread * (open_drift - beyond * prior.optimism * sd))
+        parts["open"].append(open_drift)
         parts["sigma"].append(at.sigma * np.exp(at.log_sigma_sd * rng.standard_normal(count)))
     order = rng.permutation(draws)  # the grid's order must not show in chains and draws
     joined = {name: np.concatenate(part)[order] for name, part in parts.items()}
-    sigma = joined.pop("sigma")
-    return Curve(joined, sigma, apart)
+    law, bend, sigma = (joined[name] for name in ("law", "bend", "sigma"))
+    decades = _decades_beyond(study, points)
+    drift = _beyond_the_runs(prior, joined["open"], decades, rng)
+    return Curve({"law": law, "bend": bend, "drift": drift}, sigma, apart)
+
+
+def _beyond_the_runs(
+    prior: DriftPrior, open_drift: np.ndarray, decades: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """The drift with what studies have shown of it beyond their runs: spread, shift and decline [draw, point].
+
+    The spread and the shift of a draw are the same at all points. Both are quantiles of their distributions, shuffled,
+    so that tails do not depend on the seed.
+    """
+    draws = len(open_drift)
+    share = np.clip(decades / BEYOND_DECADES, 0.0, 1.0)  # of the spread
+    order = (rng.permutation(draws) + 0.5) / draws, (rng.permutation(draws) + 0.5) / draws
+    spread = prior.spread * np.exp(prior.spread_log_sd * ndtri(order[0]))[:, None]
+    shift = prior.shift * stdtrit(SHIFT_DF, order[1])[:, None] - prior.decline
+    return (1 + share * (spread - 1)) * open_drift + decades * shift
 
 
 @one_blas_thread()
 def expected_log_loss(found: Discrepancy, points: xr.Dataset) -> np.ndarray:
     """Posterior mean of the log loss at ``points`` [point]: law and bend, by the weights of all importance draws.
 
-    What the runs leave open of the drift has mean zero; its average sign (``optimism``) is left out: it was learnt from
-    larger runs, not from other splits of one budget. Parameters are those of :func:`sample_curve`.
+    What the runs leave open of the drift has mean zero; the average ``decline`` is left out: it was learnt from larger
+    runs, not from other splits of one budget. Parameters are those of :func:`sample_curve`.
     """
     study, cells = found.study, found.cells
     seen_law, new_law = log_law(study, cells.inputs), log_law(study, study.inputs(points))
@@ -99,16 +115,15 @@ def expected_log_loss(found: Discrepancy, points: xr.Dataset) -> np.ndarray:
     return mean
 
 
-def _beyond(study: Study, points: xr.Dataset) -> np.ndarray:
-    """0 where compute is inside the runs, 1 from BEYOND_DECADES past the largest [point].
+def _decades_beyond(study: Study, points: xr.Dataset) -> np.ndarray:
+    """Decades of compute beyond the largest run, 0 inside [point].
 
-    What ``spread`` and ``optimism`` say was learnt from larger runs forecast from smaller ones, with laws of N and D.
+    What spread, shift and decline say was learnt from larger runs forecast from smaller ones, with laws of N and D.
     They do not speak of points among the runs, nor of laws of one size, whose curves end on plateaus.
     """
     if not {"N", "D"} <= set(study.law.inputs):
         return np.zeros(points.sizes["point"])
-    decades = np.log10(points["compute"].values / study.largest_compute)
-    return np.clip(decades / BEYOND_DECADES, 0.0, 1.0)
+    return np.maximum(np.log10(points["compute"].values / study.largest_compute), 0.0)
 
 
 def _allot(total: int, weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:

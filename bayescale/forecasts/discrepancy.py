@@ -3,19 +3,22 @@
 A law is a smooth surface of few parameters; real losses bend away from it, by an error that is shared by all the larger
 runs of a study and grows with the distance from the runs that were seen. So the loss of a new run is
 
-    log loss(x) = log L(x; parameters) + drift(x) + noise,     x = log10 of the law's inputs (N, D)
+    log loss(x) = log L(x; parameters) + drift(x) + h shift + noise,     x = log10 of the law's inputs (N, D)
 
 with drift a Gaussian process of mean zero, scale ``s`` and Matern-3/2 correlation over ``x``. Runs that were seen pin
 it down: it is small inside the data and opens with the distance in log N and log D beyond them. Its scale has a prior
 learnt from real studies and is updated by the user's own runs: where they bend away from the law, the band is wide;
-where a hundred clean runs follow it, the band is narrow. Its posterior is in ``discrepancy_posterior.py``, forecasts
-with it in ``curve.py``.
+where a hundred clean runs follow it, the band is narrow. ``h`` counts decades of compute beyond the largest run, and
+``shift`` is what runs inside cannot rule out: a break or another recipe that begins beyond them. It is heavy-tailed and
+shared by all larger runs. Both are measured in units of the runs' own slope: a loss that falls twice as fast with
+compute goes wrong by twice as much. The posterior is in ``discrepancy_posterior.py``, forecasts with it in
+``curve.py``.
 """
 
 import functools
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,22 +29,53 @@ from bayescale.laws.law import Law, column
 from bayescale.study import Study
 
 MAX_CELLS = 5000  # more runs are pooled into small cells of log N x log D
+SHIFT_DF = 4.0  # of the Student-t: shifts of five times its scale happen
+SLOPE_RANGE = (0.01, 2.0)  # log a decade of compute: runs that differ in noise only have no slope
+SPAN_MIN = 0.3  # decades of compute: a shorter range shows no slope
 MAX_CENTRES = 300  # of the drift's basis: its cost grows with their cube
 EIGENVALUE_MIN = 1e-6  # of the drift's correlation, relative to the largest; smaller ones changed nothing
 
 
 @dataclass(frozen=True)
 class DriftPrior:
-    """What is known of drifts before seeing the user's runs; the shipped one is ``drift.toml``."""
+    """What is known of drifts before seeing the user's runs; the shipped one is ``drift.toml``.
 
-    length: float  # decades
+    Attributes
+    ----------
+    length : decades over which the drift forgets itself
+    log_scale, log_scale_sd : of the drift, LogNormal
+    spread : how far drifts go beyond the data, relative to what their wiggles inside the data promise: the median of a
+        LogNormal over studies, ``spread_log_sd`` its width
+    shift : scale of the shift, Student-t with SHIFT_DF degrees of freedom [log loss a decade beyond the runs]
+    decline : by which real losses end below the forecast on average [log loss a decade beyond the runs]
+    slope : fall of the loss [log a decade of compute] at which ``log_scale``, ``shift`` and ``decline`` hold; None
+        where they hold whatever the slope
+    """
+
+    length: float
     log_scale: float
     log_scale_sd: float
-    spread: float  # how far drifts go beyond the data, relative to what their wiggles inside the data promise
-    optimism: float  # conditional sd by which real losses end below the forecast, on average
+    spread: float
+    spread_log_sd: float = 0.0
+    shift: float = 0.0
+    decline: float = 0.0
+    slope: float | None = None
 
     def log_density(self, log_scales: np.ndarray) -> np.ndarray:
         return -0.5 * ((log_scales - self.log_scale) / self.log_scale_sd) ** 2
+
+    def at_slope(self, slope: float) -> "DriftPrior":
+        """The same prior for a study whose loss falls by ``slope`` [log a decade of compute]."""
+        if self.slope is None:
+            return self
+        unit = slope / self.slope
+        return replace(
+            self,
+            log_scale=self.log_scale + float(np.log(unit)),
+            shift=self.shift * unit,
+            decline=self.decline * unit,
+            slope=None,
+        )
 
 
 @functools.cache
@@ -53,6 +87,19 @@ def shipped_prior() -> DriftPrior:
 def has_drift(law: Law) -> bool:
     """Whether drifts of such laws have been studied: those of a loss; nothing is known of accuracies and the like."""
     return law.observed.column == "loss" and law.observed.scale == "log"
+
+
+def slope_of(study: Study, log_loss: np.ndarray) -> float | None:
+    """How fast the loss falls over the runs [log a decade of compute]: the range of one over the range of the other.
+
+    ``log_loss`` is the fitted curve at the runs [run], which a diverged run hardly moves. None for a law that is not of
+    N and D: slopes along other sizes have not been studied.
+    """
+    if not {"N", "D"} <= set(study.law.inputs):
+        return None
+    inputs = study.inputs()
+    decades = np.ptp(np.log10(inputs["N"]) + np.log10(inputs["D"]))
+    return float(np.clip(np.ptp(log_loss) / max(decades, SPAN_MIN), *SLOPE_RANGE))
 
 
 def coordinates(study: Study, points: xr.Dataset) -> np.ndarray:

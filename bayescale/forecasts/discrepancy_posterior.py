@@ -7,11 +7,11 @@ without drift, which is what the literature's constants mean.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bayescale.forecasts.discrepancy import Cells, Covariance, DriftPrior, basis_of, cells_of, shipped_prior
+from bayescale.forecasts.discrepancy import Cells, Covariance, DriftPrior, basis_of, cells_of, shipped_prior, slope_of
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.law import loss_given, standard_parameters
 from bayescale.laws.priors import to_normal
@@ -49,7 +49,7 @@ class Discrepancy:
     Attributes
     ----------
     study : of a fit
-    prior : of the drift
+    prior : of the drift, at the slope of the runs
     cells : the runs, pooled where there are many
     by_scale : the posterior given each scale of the drift that counts
     """
@@ -84,10 +84,12 @@ def discrepancy_of(study: Study, prior: DriftPrior | None = None, *, every: bool
     prior : of the drift; the shipped one by default
     every : all scales of the grid, however improbable, as another prior would need them
     """
+    model, start = _model(study), _start(study)
     prior = prior or shipped_prior()
-    model = _model(study)
+    slope = slope_of(study, log_law(study, study.inputs())(start)[0])
+    prior = replace(prior, slope=None) if slope is None else prior.at_slope(slope)
     basis = basis_of(model.cells.where, prior.length)
-    mode = _Mode(_start(study), float(study.posterior["sigma"].median()), np.ones(len(model.cells.log_loss)))
+    mode = _Mode(start, float(study.posterior["sigma"].median()), np.ones(len(model.cells.log_loss)))
     peaks: list[_Peak] = []
     for log_scale in LOG_SCALES:
         scaled = np.exp(log_scale) * basis

@@ -6,7 +6,7 @@ import pytest
 from scipy import optimize, stats
 
 from bayescale.forecasts.curve import sample_curve
-from bayescale.forecasts.discrepancy import Covariance, DriftPrior, cells_of
+from bayescale.forecasts.discrepancy import Covariance, DriftPrior, cells_of, slope_of
 from bayescale.forecasts.discrepancy_posterior import AtScale, Discrepancy, discrepancy_of
 from bayescale.forecasts.planned import planned_runs
 from bayescale.laws.law import parse_law
@@ -87,8 +87,8 @@ def matern(a, b):
     return (1 + r) * np.exp(-r)
 
 
-def prior(spread=1.0, optimism=0.0):
-    return DriftPrior(LENGTH, -3.0, 0.7, spread, optimism)
+def prior(spread=1.0, **beyond):
+    return DriftPrior(LENGTH, -3.0, 0.7, spread, **beyond)
 
 
 @pytest.fixture(scope="module")
@@ -283,26 +283,62 @@ def test_forecast_is_the_exact_conditional_distribution(linear_fit):
     np.testing.assert_allclose(curve.sigma, SIGMA)
 
 
-def test_optimism_lowers_forecasts_beyond_the_runs_and_only_there(linear_fit):
-    """Real losses ended lower than the law: a positive optimism lowers the curve, by so many sd of the open drift."""
-    exact, points, curve = forecast(linear_fit, prior(spread=0.8, optimism=0.5))
+def test_the_spread_is_for_points_beyond_the_runs(linear_fit):
+    """It comes in over a fifth of a decade: at half of that, half of it counts."""
+    exact, points, curve = forecast(linear_fit, prior(spread=0.8))
     beyond = np.clip(np.log10(points["compute"].values / 6e20) / 0.2, 0.0, 1.0)
     np.testing.assert_allclose(beyond, [0.0, 0.5, 1.0, 1.0], atol=1e-9)
-    spread = 1 + beyond * (0.8 - 1)
     plain, _ = closed_form(exact, points)
-    expected = plain - spread * beyond * 0.5 * left_open(exact, points)
-    np.testing.assert_allclose(curve.log_loss.mean(axis=0), expected, rtol=1e-7)
-    assert (curve.log_loss.mean(axis=0) < plain - 1e-3)[1:].all()
+    np.testing.assert_allclose(curve.log_loss.mean(axis=0), plain, rtol=1e-7)
     sd = curve.parts["drift"].std(axis=0)
-    np.testing.assert_allclose(sd, spread * left_open(exact, points), rtol=1e-6)
+    np.testing.assert_allclose(sd, (1 + beyond * (0.8 - 1)) * left_open(exact, points), rtol=1e-6)
 
 
-def test_spread_and_optimism_do_not_speak_of_points_among_the_runs(linear_fit):
-    _, _, plain = forecast(linear_fit, prior())
-    _, _, bold = forecast(linear_fit, prior(spread=0.5, optimism=1.0))
-    for name in plain.parts:
-        np.testing.assert_allclose(bold.parts[name][:, 0], plain.parts[name][:, 0], rtol=1e-9, atol=1e-12)
-    assert not np.allclose(bold.parts["drift"][:, 2:], plain.parts["drift"][:, 2:])
+def quantiles(distribution, draws):
+    """Of as many equal shares as there are draws, in order [draw, 1]."""
+    return distribution.ppf((np.arange(draws) + 0.5) / draws)[:, None]
+
+
+def test_the_shift_grows_with_decades_beyond_the_runs(linear_fit):
+    """One Student-t shift a draw, the same at all points, times their decades beyond; the decline lowers them."""
+    _, points, plain = forecast(linear_fit, prior())
+    _, _, moved = forecast(linear_fit, prior(shift=0.01, decline=0.004))
+    decades = np.maximum(np.log10(points["compute"].values / 6e20), 0.0)
+    np.testing.assert_allclose(decades[:2], [0.0, 0.1], atol=1e-9)
+    added = moved.parts["drift"] - plain.parts["drift"]
+    shift = 0.01 * quantiles(stats.t(4), len(added)) - 0.004
+    np.testing.assert_allclose(added, decades * shift, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(added.mean(axis=0), -0.004 * decades, atol=1e-12)
+    for name in ("law", "bend"):
+        np.testing.assert_array_equal(moved.parts[name], plain.parts[name])
+
+
+def test_the_spread_of_a_study_is_lognormal(linear_fit):
+    _, _, plain = forecast(linear_fit, prior(spread=0.8))
+    _, _, wide = forecast(linear_fit, prior(spread=0.8, spread_log_sd=0.5))
+    # the points: inside, at half of the spread, and fully beyond
+    times = np.exp(0.5 * quantiles(stats.norm, len(wide.sigma)))
+    share = np.array([0.0, 0.5, 1.0, 1.0])
+    expected = plain.parts["drift"] * (1 + share * (0.8 * times - 1)) / (1 + share * (0.8 - 1))
+    np.testing.assert_allclose(wide.parts["drift"], expected, rtol=1e-9, atol=1e-12)
+
+
+def test_drifts_are_in_units_of_the_runs_slope(linear_fit):
+    fit = linear_fit()
+    study = Study.opened(fit)
+    curve = Exact(fit).base  # the parameters of the fit are the centre of their priors
+    decades = np.ptp(np.log10(study.runs["params"].values * study.runs["tokens"].values))
+    slope = slope_of(study, curve)
+    assert slope == pytest.approx(np.ptp(curve) / decades, rel=1e-12)
+    known = prior(shift=0.01, decline=0.004, slope=slope / 2)
+    twice = known.at_slope(slope)
+    assert twice.log_scale == pytest.approx(known.log_scale + np.log(2), rel=1e-12)
+    assert (twice.shift, twice.decline) == pytest.approx((0.02, 0.008), rel=1e-12)
+    assert (twice.length, twice.log_scale_sd, twice.spread) == (known.length, known.log_scale_sd, known.spread)
+    assert twice.at_slope(1.0) == twice, "it is in the study's own units now"
+    found = discrepancy_of(study, known).prior
+    assert found.slope is None
+    assert found.log_scale == pytest.approx(twice.log_scale, rel=1e-6)
 
 
 def test_points_apart_are_each_the_exact_one(linear_fit):
