@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.budgets.cost import parse_cost, spend, tokens_at
+from bayescale.budgets.exchange import erring
 from bayescale.budgets.optimum import EDGE, Limits, Problem, Split, best_split, frontier_slopes
 from bayescale.budgets.problem import (
     SplitOptions,
@@ -28,6 +29,7 @@ from bayescale.errors import FitError
 from bayescale.field import number_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.fitting.doors import check_seed, flag, opened, opened_result
+from bayescale.forecasts.discrepancy_posterior import discrepancy_of
 from bayescale.forecasts.forecast import QUANTILES, forecast, quantiles
 from bayescale.forecasts.planned import distance_warnings
 from bayescale.jobs.threads import one_blas_thread
@@ -58,16 +60,17 @@ def allocate(
 ) -> xr.Dataset:
     """The optimal split of budgets into parameters and tokens.
 
-    N*, D* minimise L(N, D) subject to cost(N, D) = budget, for every posterior draw. The bands of N*, D* and their
-    ratio take the law to be exactly right; only that of ``loss`` lets it be wrong beyond the data.
-    :func:`bayescale.decide` turns them into one split and says what a wrong one costs.
+    N*, D* minimise L(N, D) subject to cost(N, D) = budget, for every posterior draw, where L may be wrong about the
+    splits of one budget: L(N, D) = law(N e^-x, D e^x), with x around what the discrepancy of the runs says, as wide as real
+    isoFLOP sweeps showed. ``law_N`` and ``law_D`` take the law to be exactly right. :func:`bayescale.decide` turns the
+    draws into one split and says what a wrong one costs.
 
     Parameters
     ----------
     fit : what :func:`bayescale.fit` or :func:`bayescale.open_fit` returns
     compute : budgets in the unit of the cost (FLOP by default), a number or a sequence
     closed_form : use the law's closed form where it applies, else (or with False) solve numerically
-    seed : of the draws of uncertain costs, and of discrepancy and noise in ``loss``
+    seed : of the draws of uncertain costs, of x, and of discrepancy and noise in ``loss``
     cost : what a run costs, a formula over N, D and the names in ``given``; by default its compute as the fit's runs
         count it (:mod:`bayescale.runs.compute`), mostly ``"6*N*D"``. ``"6*N*D + 2*N*T"`` adds the inference of
         T tokens (Sardana et al. 2024, arXiv:2401.00448), ``"6*N*D/(mfu*peak)"`` is in seconds
@@ -81,9 +84,10 @@ def allocate(
 
     Returns
     -------
-    Dataset [chain, draw, budget] of ``N``, ``D``, ``tokens_per_param``, ``law_loss`` (at each draw's own optimum),
-    ``a``, ``b`` and ``loss_exponent`` (local exponents of N*, D* and 1/L* with the budget) and ``loss`` (what a run
-    would show at the posterior-median split: law, discrepancy and noise), with the coordinate ``compute`` [budget],
+    Dataset [chain, draw, budget] of ``N``, ``D``, ``tokens_per_param``, ``law_N``, ``law_D`` (the law taken to be
+    exactly right), ``law_loss`` (at each draw's own optimum), ``a``, ``b`` and ``loss_exponent`` (local exponents of
+    N*, D* and 1/L* with the budget) and ``loss`` (what a run would show at the posterior-median split: law, discrepancy and
+    noise), with the coordinate ``compute`` [budget],
     ``held`` [budget] (limits of yours that hold the split, and in what share of the draws), ``identified`` and
     ``why_not`` [budget]: an optimum that is not inside the searched range, or whose band comes from the prior and not
     from the runs, is marked, never shown as certain.
@@ -102,16 +106,19 @@ def allocate(
     row = budgets[None, :]
     law = study.law
     known = closed_form and _closed_form_applies(law, problem)
-    split = _closed_form(law, problem_values(study, problem.inputs), problem, row) if known else None
-    split = best_split(problem, row) if split is None else split
-    check_scale(study, budgets, split)
-    result = _dataset(study, split, frontier_slopes(problem, row, split) if problem.menu is None else {})
+    by_law = _closed_form(law, problem_values(study, problem.inputs), problem, row) if known else None
+    by_law = best_split(problem, row) if by_law is None else by_law
+    check_scale(study, budgets, by_law)
+    N, D = median_split(problem, by_law, budgets)
+    wrong = erring(study.once(discrepancy_of), problem, covariates, N * D, seed)
+    split = _moved(by_law, wrong) if _scale_free(problem) else best_split(wrong, row)
+    result = _dataset(study, split, by_law, frontier_slopes(wrong, row, split) if problem.menu is None else {})
     N, D = median_split(problem, split, budgets)
     at_median = forecast(study, N, D, covariates=forecast_inputs(problem, covariates, D), seed=seed)
     result = in_unit(result, ("law_loss",), study.loss_unit)
     result["loss"] = at_median["predictions"]["loss"].rename(point="budget")
     result = result.assign_coords(compute=("budget", budgets))
-    reasons = not_identified(study, problem, row, split)
+    reasons = not_identified(study, problem, row, by_law)
     result["identified"] = ("budget", [not reason for reason in reasons])
     result["why_not"] = ("budget", reasons)
     result["held"] = ("budget", held_text(split))
@@ -121,8 +128,9 @@ def allocate(
     return result
 
 
-def _dataset(study: Study, split: Split, slopes: Mapping[str, np.ndarray]) -> xr.Dataset:
-    names = {"N": split.N, "D": split.D, "tokens_per_param": split.D / split.N, "law_loss": split.loss, **slopes}
+def _dataset(study: Study, split: Split, by_law: Split, slopes: Mapping[str, np.ndarray]) -> xr.Dataset:
+    names = {"N": split.N, "D": split.D, "tokens_per_param": split.D / split.N, "law_N": by_law.N, "law_D": by_law.D}
+    names |= {"law_loss": split.loss, **slopes}
     return xr.Dataset({name: study.labelled(values, "budget") for name, values in names.items()})
 
 
@@ -135,9 +143,20 @@ def median_split(problem: Problem, split: Split, budgets: np.ndarray) -> tuple[n
     return N, bought_tokens(problem, N, budgets)
 
 
-def _closed_form_applies(law: Law, problem: Problem) -> bool:
+def _scale_free(problem: Problem) -> bool:
+    """Whether a budget buys N D alone, whatever N is."""
     plain = problem.cost.is_training_compute and not problem.limits.any and problem.menu is None
-    return law.optimum is not None and plain and problem.surface.unique_tokens is None
+    return plain and problem.surface.unique_tokens is None
+
+
+def _moved(split: Split, wrong: Problem) -> Split:
+    """The best split under a law that errs, where a budget buys N D: N* e^x and D* e^-x, of the same loss."""
+    rise = np.exp(wrong.surface.exchange)
+    return Split(split.N * rise, split.D / rise, split.loss, split.held)
+
+
+def _closed_form_applies(law: Law, problem: Problem) -> bool:
+    return law.optimum is not None and _scale_free(problem)
 
 
 def _closed_form(law: Law, values: Mapping[str, Any], problem: Problem, budget: np.ndarray) -> Split | None:
@@ -248,9 +267,11 @@ _COLUMNS = {
     "D": "tokens",
     "tokens_per_param": "tokens_per_param",
     "law_loss": "law_loss",
+    "law_N": "law_params",
+    "law_D": "law_tokens",
     "loss": "loss",
 }
-_SPLIT = ("params", "tokens", "tokens_per_param")
+_SPLIT = ("params", "tokens", "tokens_per_param", "law_params", "law_tokens")
 
 
 def without_zero_width(bands: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -296,7 +317,7 @@ def read(result: xr.Dataset) -> Reading:
     warnings = trust_warnings(diagnostics(result))
     warnings += distance_warnings(result["decades_beyond"].values, result["nearest_run"].values)
     return Reading(
-        "Optimal split: median and 90 % band; N* and D* take the law to be exactly right",
+        "Optimal split: median and 90 % band",
         frame,
         tuple(_columns(frame, result.attrs)),
         warnings=(*warnings, *split_warnings(result)),
@@ -317,6 +338,7 @@ def _columns(frame: pd.DataFrame, attrs: Mapping[str, Any]) -> Iterator[Column]:
     if "a_q50" in frame:
         free = frame["identified"] & (frame["held"] == "")
         yield Column("a", "exponent of N*", "", "number band", instead=tuple(None if one else "" for one in free))
+    yield Column("law_params", "N* if the law were exact", "parameters", "size band", instead=unknown)
     yield Column("loss", "loss there", UNITS[loss_unit(attrs)], "band")
     yield Column("decades_beyond", "beyond", "decades", "decades")
     if frame["held"].any():

@@ -1,7 +1,6 @@
 """fit + budget -> one split to train, what it costs to be wrong, and how far one may stray from it at little cost."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Unpack
 
 import numpy as np
@@ -10,7 +9,7 @@ import xarray as xr
 
 from bayescale.budgets.allocate import held_text, median_split, not_identified, split_warnings
 from bayescale.budgets.cost import increasing_root, spend
-from bayescale.budgets.exchange import exchange_errors, lowest
+from bayescale.budgets.exchange import erring, lowest, of_budget
 from bayescale.budgets.optimum import Problem, Split, best_split
 from bayescale.budgets.problem import (
     SplitOptions,
@@ -28,7 +27,7 @@ from bayescale.errors import FitError
 from bayescale.field import number_text, size_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.fitting.doors import check_seed, flag, number, numbers, opened, opened_result
-from bayescale.forecasts.discrepancy_posterior import Discrepancy, discrepancy_of
+from bayescale.forecasts.discrepancy_posterior import discrepancy_of
 from bayescale.forecasts.planned import distance_warnings, planned_runs
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.reading import Column, Reading
@@ -100,16 +99,16 @@ def decide(
     sizes = _sizes(candidates, problem)
     split = best_split(problem, budgets[None, :])
     check_scale(study, budgets, split)
-    medians, tokens = median_split(problem, split, budgets)
-    found = study.once(discrepancy_of) if discrepancy else None
+    wrong, best = problem, split
+    if discrepancy:
+        N, D = median_split(problem, split, budgets)
+        wrong = erring(study.once(discrepancy_of), problem, covariates, N * D, seed)
+        best = best_split(wrong, budgets[None, :])
+    medians, _ = median_split(problem, best, budgets)
     rows: list[dict[str, Any]] = []
     for i, budget in enumerate(budgets):
-        wrong, best = problem, _of_budget(split, i)
-        if found is not None:
-            wrong = _with_error(found, problem, covariates, float(medians[i] * tokens[i]), seed)
-            best = best_split(wrong, budgets[None, [i]])
         others = np.array([medians[i], _rule_of_thumb(problem, budget), *sizes])
-        rows.append(_decision(wrong, best, float(budget), others, tolerance, factor))
+        rows.append(_decision(of_budget(wrong, i), _of_budget(best, i), float(budget), others, tolerance, factor))
     result = _dataset(study, rows, budgets, [*CHOICES, *(f"N = {size_text(size, 4)}" for size in sizes)])
     N, D = (result[name].values[:, 0] for name in ("N", "D"))
     points = planned_runs(study, N, D, forecast_inputs(problem, covariates, D))
@@ -152,14 +151,6 @@ def _dataset(study: Study, rows: list[dict[str, Any]], budgets: np.ndarray, choi
 
 def _of_budget(split: Split, i: int) -> Split:
     return Split(*(getattr(split, name)[:, [i]] for name in ("N", "D", "loss", "held")))
-
-
-def _with_error(
-    found: Discrepancy, problem: Problem, covariates: Mapping[str, float], pairs: float, seed: int
-) -> Problem:
-    """The same problem under a law that may be wrong about the exchange of parameters and tokens."""
-    error = exchange_errors(found, problem, covariates, pairs, np.random.default_rng(seed))
-    return replace(problem, surface=replace(problem.surface, exchange=error))
 
 
 def _rule_of_thumb(problem: Problem, budget: float) -> float:

@@ -31,23 +31,27 @@ EXCHANGE_SD = 0.12  # of ln N*: what real sweeps showed beyond the law's posteri
 AROUND_EFOLDS = 1.5  # of N around the law's best split: how far the discrepancy may move it
 SPLIT_POINTS = 31
 MEAN_DRAWS = 500
+BUDGETS_AT_ONCE = 50  # so many points are forecast together
 
 
-def exchange_errors(
-    found: Discrepancy,
-    problem: Problem,
-    covariates: Mapping[str, float],
-    pairs: float,
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """Draws x [draw, 1] of a law's error in the exchange of parameters and tokens, at one product ``pairs`` = N D.
+def erring(
+    found: Discrepancy, problem: Problem, covariates: Mapping[str, float], pairs: np.ndarray, seed: int
+) -> Problem:
+    """The same problem under a law that may be wrong about the exchange of parameters and tokens.
 
-    As many as the problem has draws: the quantiles of their distribution, shuffled, so that their mean and spread are
-    the same at any seed.
+    Its draws x [draw, budget] are those at the products ``pairs`` = N D [budget]: a draw has one place in the spread
+    around the centre of every budget.
     """
     count = found.study.posterior.sizes["chain"] * found.study.posterior.sizes["draw"]
-    centre = exchange_centres(found, problem, covariates, np.array([pairs]))[0]
-    return (centre + exchange_spread(count, rng))[:, None]
+    spread = exchange_spread(count, np.random.default_rng(seed))
+    errors = exchange_centres(found, problem, covariates, pairs) + spread[:, None]
+    return replace(problem, surface=replace(problem.surface, exchange=errors))
+
+
+def of_budget(problem: Problem, i: int) -> Problem:
+    """The problem at one of its budgets."""
+    errors = problem.surface.exchange
+    return problem if errors is None else replace(problem, surface=replace(problem.surface, exchange=errors[:, [i]]))
 
 
 def exchange_spread(count: int, rng: np.random.Generator) -> np.ndarray:
@@ -62,6 +66,9 @@ def exchange_centres(
 
     0 where the law's own mean has no least.
     """
+    if len(pairs) > BUDGETS_AT_ONCE:
+        parts = np.array_split(pairs, -(-len(pairs) // BUDGETS_AT_ONCE))
+        return np.concatenate([exchange_centres(found, problem, covariates, part) for part in parts])
     surface = _thinned(problem.surface)
     free = Problem(surface, parse_cost("N*D", {}), {})
     middle = np.median(np.log(best_split(free, pairs[None, :], strict=False).N), axis=0)

@@ -25,8 +25,8 @@ class Surface:
     ----------
     trees : what is left of the law's sub-expressions and formula; ``known`` are the values of the rest [draw, 1]
     unique_tokens : how many distinct tokens there are, or None for a law that does not ask
-    exchange : by how much the law errs in its trade between N and D [draw, 1], or None: the loss of N and D is then
-        the law's at N e^-exchange and D e^exchange (see ``exchange.py``)
+    exchange : by how much the law errs in its trade between N and D [draw, 1 or budget], or None: the loss of N and D
+        is then the law's at N e^-exchange and D e^exchange (see ``exchange.py``)
     compute : C as a formula of N and D
     """
 

@@ -102,7 +102,7 @@ def explorer(fit: "xr.DataTree | Study", *, at: Mapping[str, float] | None = Non
 def _exchange_centres(study: Study, split: xr.Dataset, at: Mapping[str, float]) -> list[float]:
     """Where the law's error in the exchange of parameters and tokens is centred, at the budgets of an allocation."""
     problem, covariates = problem_of(study, given=dict(at) or None)
-    pairs = np.median(split["N"].values, axis=(0, 1)) * np.median(split["D"].values, axis=(0, 1))
+    pairs = np.median(split["law_N"].values, axis=(0, 1)) * np.median(split["law_D"].values, axis=(0, 1))
     return exchange_centres(study.once(discrepancy_of), problem, covariates, pairs).tolist()
 
 

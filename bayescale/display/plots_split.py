@@ -42,7 +42,7 @@ RULE_OF_THUMB = 20.0  # tokens per parameter
 def plot_frontier(fit: xr.DataTree, compute: float | None = None) -> "Figure":
     """N*(C) and D*(C) with their 90 % and 50 % bands, the runs, and 20 tokens per parameter for comparison.
 
-    The bands take the law to be exactly right; beyond the largest run they pale.
+    The bands let the law be wrong about the splits of one budget; beyond the largest run they fade.
 
     Parameters
     ----------

@@ -49,7 +49,7 @@ def _forecast_caption(law: Law) -> dict[str, str]:
     observed, size = law.observed.column, size_column(law)
     return _caption(
         f"{observed[:1].upper()}{observed[1:]} against {size}",
-        f"Grey: the runs. Blue band: the {observed} of a new run, 90 %, paler beyond the largest run. Bars: forecasts, "
+        f"Grey: the runs. Blue band: the {observed} of a new run, 90 %, fading beyond the runs. Bars: forecasts, "
         "90 and 50 %. Green ticks: the law alone.",
     )
 
@@ -61,7 +61,7 @@ def _caption(title: str, caption: str) -> dict[str, str]:
 CAPTIONS = {
     "forecast": _caption(
         "Loss against compute",
-        "Grey: the runs. Blue band: the loss at the best split of each budget, 90 %, paler beyond the largest run. "
+        "Grey: the runs. Blue band: the loss at the best split of each budget, 90 %, fading beyond the largest run. "
         "Bars: forecasts, 90 and 50 %. Green ticks: the law alone.",
     ),
     "residuals": _caption(
@@ -70,7 +70,7 @@ CAPTIONS = {
     ),
     "frontier": _caption(
         "Best sizes against compute",
-        "N* and D* with 90 and 50 % bands, which take the law to be exactly right; beyond the runs they pale.",
+        "N* and D* with 90 and 50 % bands, which let the law be wrong; beyond the runs they fade.",
     ),
     "surface": _caption(
         "The law over parameters and tokens",

@@ -138,9 +138,9 @@ def answer(study: Study, asked: Asked, splits, decision, forecasts) -> list[str]
         sentences.append(
             f"For {budget}, train {size_text(row['params'])} parameters on {size_text(row['tokens'])} tokens: the loss "
             f"is forecast to end at {loss}. Any size between {size_text(low)} and {size_text(high)} costs less than "
-            f"{number_text(100 * decision.attrs['tolerance'], 6)} % of the loss. (This lets the law be wrong, as laws "
-            "have been; if "
-            f"it were exactly right, the best size would be {size_band_text(alone, 'params')}.)"
+            f"{number_text(100 * decision.attrs['tolerance'], 6)} % of the loss. The best size is "
+            f"{size_band_text(alone, 'params')}. (This lets the law be wrong, as laws have been; if it were exactly "
+            f"right, the best size would be {size_band_text(alone, 'law_params')}.)"
         )
     return sentences or ["No planned run was given: this page says what the runs tell of the law."]
 
