@@ -61,9 +61,9 @@ def allocate(
     """The optimal split of budgets into parameters and tokens.
 
     N*, D* minimise L(N, D) subject to cost(N, D) = budget, for every posterior draw, where L may be wrong about the
-    splits of one budget: L(N, D) = law(N e^-x, D e^x), with x around what the discrepancy of the runs says, as wide as real
-    isoFLOP sweeps showed. ``law_N`` and ``law_D`` take the law to be exactly right. :func:`bayescale.decide` turns the
-    draws into one split and says what a wrong one costs.
+    splits of one budget: L(N, D) = law(N e^-x, D e^x), with x as the discrepancy of the runs and real isoFLOP sweeps
+    say (:mod:`bayescale.budgets.exchange`). ``law_N`` and ``law_D`` take the law to be exactly right.
+    :func:`bayescale.decide` turns the draws into one split and says what a wrong one costs.
 
     Parameters
     ----------
@@ -86,11 +86,10 @@ def allocate(
     -------
     Dataset [chain, draw, budget] of ``N``, ``D``, ``tokens_per_param``, ``law_N``, ``law_D`` (the law taken to be
     exactly right), ``law_loss`` (at each draw's own optimum), ``a``, ``b`` and ``loss_exponent`` (local exponents of
-    N*, D* and 1/L* with the budget) and ``loss`` (what a run would show at the posterior-median split: law, discrepancy and
-    noise), with the coordinate ``compute`` [budget],
-    ``held`` [budget] (limits of yours that hold the split, and in what share of the draws), ``identified`` and
-    ``why_not`` [budget]: an optimum that is not inside the searched range, or whose band comes from the prior and not
-    from the runs, is marked, never shown as certain.
+    N*, D* and 1/L* with the budget) and ``loss`` (what a run would show at the posterior-median split: law, discrepancy
+    and noise), with the coordinate ``compute`` [budget], ``held`` [budget] (limits of yours that hold the split, and in
+    what share of the draws), ``identified`` and ``why_not`` [budget]: an optimum that is not inside the searched range,
+    or whose band comes from the prior and not from the runs, is marked, never shown as certain.
 
     Raises
     ------

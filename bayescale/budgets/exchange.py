@@ -8,13 +8,14 @@ tokens against parameters,
 
 which moves the best split of every budget from N* to N* e^x and keeps its loss, as every budget's product N D stays.
 There are no wiggles to be lucky with, no draw in which a size far out is the best, and limits and costs need nothing
-of their own. x ~ Normal(centre, EXCHANGE_SD): the centre is how far the discrepancy, where the runs bend away from the
-law, moves the best split of the mean curve; the sd is how far the measured minima of real isoFLOP sweeps lay from
-there (benchmarks/exchange.py, docs/allocation.md).
+of their own. x is normal. Its centre is how far the drift, where the runs bend away from the law, moves the best split
+of the mean curve. Its variance is that of where the drift that the runs leave open puts the minimum, which grows with
+the distance beyond them, and EXCHANGE_SD squared: how far the measured minima of real isoFLOP sweeps lay from there
+besides (benchmarks/exchange.py, docs/allocation.md).
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import ndtri
@@ -23,15 +24,31 @@ from bayescale.budgets.cost import parse_cost
 from bayescale.budgets.optimum import Problem, best_split
 from bayescale.budgets.problem import forecast_inputs
 from bayescale.budgets.surface import Surface, loss_at
-from bayescale.forecasts.curve import expected_log_loss
+from bayescale.forecasts.curve import expected_log_loss, open_contrast_sd
 from bayescale.forecasts.discrepancy_posterior import Discrepancy
 from bayescale.forecasts.planned import planned_runs
 
-EXCHANGE_SD = 0.12  # of ln N*: what real sweeps showed beyond the law's posterior
-AROUND_EFOLDS = 1.5  # of N around the law's best split: how far the discrepancy may move it
+EXCHANGE_SD = 0.06  # of ln N*: what real sweeps showed beyond the law's posterior and the open drift
+OPEN_EFOLDS_MAX = 1.0  # sd of the minimum that the open drift leaves: a flat curve has no minimum
+AROUND_EFOLDS = 1.5  # of N around the law's best split: how far the drift may move it
 SPLIT_POINTS = 31
+SLOPE_POINTS = 10  # to each side: one e-fold of N, over which the slope of the open drift is taken
 MEAN_DRAWS = 500
 BUDGETS_AT_ONCE = 50  # so many points are forecast together
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """Where x lies at some products N D: normal, in e-folds of N.
+
+    Attributes
+    ----------
+    centre : [budget]
+    sd : [budget]
+    """
+
+    centre: np.ndarray
+    sd: np.ndarray
 
 
 def erring(
@@ -39,12 +56,12 @@ def erring(
 ) -> Problem:
     """The same problem under a law that may be wrong about the exchange of parameters and tokens.
 
-    Its draws x [draw, budget] are those at the products ``pairs`` = N D [budget]: a draw has one place in the spread
-    around the centre of every budget.
+    Its draws x [draw, budget] are those at the products ``pairs`` = N D [budget]. A draw has one place in the normal
+    distributions of all budgets.
     """
     count = found.study.posterior.sizes["chain"] * found.study.posterior.sizes["draw"]
-    spread = exchange_spread(count, np.random.default_rng(seed))
-    errors = exchange_centres(found, problem, covariates, pairs) + spread[:, None]
+    at = exchange_at(found, problem, covariates, pairs)
+    errors = at.centre + at.sd * normal_places(count, np.random.default_rng(seed))[:, None]
     return replace(problem, surface=replace(problem.surface, exchange=errors))
 
 
@@ -54,21 +71,20 @@ def of_budget(problem: Problem, i: int) -> Problem:
     return problem if errors is None else replace(problem, surface=replace(problem.surface, exchange=errors[:, [i]]))
 
 
-def exchange_spread(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Draws [draw] of x around its centre: quantiles of a normal distribution, shuffled."""
-    return EXCHANGE_SD * ndtri((rng.permutation(count) + 0.5) / count)
+def normal_places(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Quantiles of the standard normal distribution, shuffled [draw]: mean and spread are the same at any seed."""
+    return ndtri((rng.permutation(count) + 0.5) / count)
 
 
-def exchange_centres(
-    found: Discrepancy, problem: Problem, covariates: Mapping[str, float], pairs: np.ndarray
-) -> np.ndarray:
-    """How far the discrepancy moves the least mean log loss at N D = ``pairs`` [budget], in e-folds of N [budget].
+def exchange_at(found: Discrepancy, problem: Problem, covariates: Mapping[str, float], pairs: np.ndarray) -> Exchange:
+    """The law's error in the exchange of parameters and tokens at N D = ``pairs`` [budget].
 
-    0 where the law's own mean has no least.
+    The centre is 0 where the law's own mean has no least.
     """
     if len(pairs) > BUDGETS_AT_ONCE:
         parts = np.array_split(pairs, -(-len(pairs) // BUDGETS_AT_ONCE))
-        return np.concatenate([exchange_centres(found, problem, covariates, part) for part in parts])
+        each = [exchange_at(found, problem, covariates, part) for part in parts]
+        return Exchange(np.concatenate([one.centre for one in each]), np.concatenate([one.sd for one in each]))
     surface = _thinned(problem.surface)
     free = Problem(surface, parse_cost("N*D", {}), {})
     middle = np.median(np.log(best_split(free, pairs[None, :], strict=False).N), axis=0)
@@ -76,14 +92,22 @@ def exchange_centres(
     N = np.exp(middle[:, None] + steps)  # [budget, step]
     D = pairs[:, None] / N
     points = planned_runs(found.study, N.ravel(), D.ravel(), forecast_inputs(problem, covariates, D.ravel()))
-    drifting = expected_log_loss(found, points).reshape(N.shape)
+    mean = expected_log_loss(found, points).reshape(N.shape)
     centres = np.zeros(len(pairs))
     for i in range(len(pairs)):
         with np.errstate(all="ignore"):
             alone = np.log(loss_at(surface, N[[i]], D[[i]])).mean(axis=0)
         law = lowest(steps, alone)
-        centres[i] = lowest(steps, drifting[i]) - law if abs(law) < AROUND_EFOLDS else 0.0
-    return centres
+        centres[i] = lowest(steps, mean[i]) - law if abs(law) < AROUND_EFOLDS else 0.0
+    half = SPLIT_POINTS // 2
+    low, high = half - SLOPE_POINTS, half + SLOPE_POINTS
+    place = np.arange(len(pairs)) * SPLIT_POINTS
+    contrast = open_contrast_sd(found, points.isel(point=place + low), points.isel(point=place + high))
+    width = steps[high]
+    bend = (mean[:, low] - 2 * mean[:, half] + mean[:, high]) / width**2
+    with np.errstate(divide="ignore", invalid="ignore"):  # the slope of the drift over the curvature of the mean
+        open_sd = np.where(bend > 0, contrast / (2 * width * bend), np.inf)
+    return Exchange(centres, np.hypot(EXCHANGE_SD, np.minimum(open_sd, OPEN_EFOLDS_MAX)))
 
 
 def _thinned(surface: Surface) -> Surface:

@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 
 from bayescale.budgets.allocate import allocate
-from bayescale.budgets.exchange import exchange_centres, exchange_spread
+from bayescale.budgets.exchange import Exchange, exchange_at, normal_places
 from bayescale.budgets.problem import problem_of
 from bayescale.fitting.diagnostics import diagnostics
 from bayescale.fitting.doors import opened
@@ -74,8 +74,8 @@ def explorer(fit: "xr.DataTree | Study", *, at: Mapping[str, float] | None = Non
     best = np.log10(split["tokens_per_param"].median(("chain", "draw")).values)[split["identified"].values]
     best = np.clip(best, ratio.min() - AROUND_MOST, ratio.max() + AROUND_MOST)
     low, high = (float(pick([*ratio, *best, np.log10(20.0)])) for pick in (min, max))
-    centres = _exchange_centres(study, split, at)
-    spread = exchange_spread(draws.shape[1], np.random.default_rng(seed))
+    exchange = _exchange(study, split, at)
+    places = normal_places(draws.shape[1], np.random.default_rng(seed))
     box = _Box(first, last, low - AROUND, high + AROUND)
     grid = _grid(study, box, at, seed, every)
     return {
@@ -83,8 +83,9 @@ def explorer(fit: "xr.DataTree | Study", *, at: Mapping[str, float] | None = Non
         "helpers": HELPERS,
         "draws": encode(draws[:, ::every]),
         "count": len(draws[0, ::every]),
-        "exchange": encode(spread[::every]),
-        "exchangeCentres": centres,
+        "exchange": encode(places[::every]),
+        "exchangeCentres": exchange.centre.tolist(),
+        "exchangeSds": exchange.sd.tolist(),
         "every": every,
         "grid": grid,
         "first": first,
@@ -99,11 +100,11 @@ def explorer(fit: "xr.DataTree | Study", *, at: Mapping[str, float] | None = Non
     }
 
 
-def _exchange_centres(study: Study, split: xr.Dataset, at: Mapping[str, float]) -> list[float]:
-    """Where the law's error in the exchange of parameters and tokens is centred, at the budgets of an allocation."""
+def _exchange(study: Study, split: xr.Dataset, at: Mapping[str, float]) -> Exchange:
+    """The law's error in the exchange of parameters and tokens, at the budgets of an allocation."""
     problem, covariates = problem_of(study, given=dict(at) or None)
     pairs = np.median(split["law_N"].values, axis=(0, 1)) * np.median(split["law_D"].values, axis=(0, 1))
-    return exchange_centres(study.once(discrepancy_of), problem, covariates, pairs).tolist()
+    return exchange_at(study.once(discrepancy_of), problem, covariates, pairs)
 
 
 @dataclass(frozen=True)

@@ -104,19 +104,19 @@
   };
 
   // The cost of a split relative to each draw's own best, as shares of the loss and of the budget.
-  const spread = floats(page.exchange), centres = page.exchangeCentres, budgets = page.budgets;
-  const centre = (log10C) => {
+  const places = floats(page.exchange), budgets = page.budgets;
+  const atBudget = (values, log10C) => {
     let j = 0;
     while (j < budgets.length - 2 && log10C > budgets[j + 1]) j += 1;
     const share = Math.max(0, Math.min(1, (log10C - budgets[j]) / (budgets[j + 1] - budgets[j])));
-    return centres[j] + share * (centres[j + 1] - centres[j]);
+    return values[j] + share * (values[j + 1] - values[j]);
   };
   const regret = (N, D) => {
     const logN = Math.log(N), logC = Math.log(law.compute(N, D)), best = optimum(logC);
-    const middle = centre(logC / Math.LN10);
+    const middle = atBudget(page.exchangeCentres, logC / Math.LN10), sd = atBudget(page.exchangeSds, logC / Math.LN10);
     const lost = new Float64Array(count), wasted = new Float64Array(count);
     for (let i = 0; i < count; i += 1) {
-      const x = middle + spread[i], here = loss(i, logN, logC, x);
+      const x = middle + sd * places[i], here = loss(i, logN, logC, x);
       let c = logC, n = section(i, best[i] + x - 0.7, best[i] + x + 0.7, logC, x);
       lost[i] = Math.max(Math.log(here / loss(i, n, logC, x)), 0);
       for (let round = 0; round < 8; round += 1) {
