@@ -148,9 +148,10 @@ def chinchilla_parameters(runs, *, E, A, B, alpha, beta):
     references = reference_constants(load_law("chinchilla"), runs)
     u, v = A / references["N_ref"] ** alpha, B / references["D_ref"] ** beta
     level, share = E + u + v, u / (u + v)
+    odds = E / (u + v) / (references["N_ref"] * references["D_ref"] / 1e18) ** 0.11
     return {
         "level": level / references["L_ref"],
-        "floor": E / level,
+        "floor": odds / (1 + odds),
         "share": share,
         "lean": np.log(alpha / beta),
         "slope": alpha * (1 - E / level) * (share + (1 - share) * beta / alpha),

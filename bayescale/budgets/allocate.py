@@ -55,6 +55,7 @@ def allocate(
     compute: Any,
     *,
     closed_form: bool = True,
+    discrepancy: bool = True,
     seed: int = 0,
     **options: Unpack[SplitOptions],
 ) -> xr.Dataset:
@@ -70,6 +71,7 @@ def allocate(
     fit : what :func:`bayescale.fit` or :func:`bayescale.open_fit` returns
     compute : budgets in the unit of the cost (FLOP by default), a number or a sequence
     closed_form : use the law's closed form where it applies, else (or with False) solve numerically
+    discrepancy : let the law be wrong about the splits of one budget; with False it is exactly right, and x is 0
     seed : of the draws of uncertain costs, of x, and of discrepancy and noise in ``loss``
     cost : what a run costs, a formula over N, D and the names in ``given``; by default its compute as the fit's runs
         count it (:mod:`bayescale.runs.compute`), mostly ``"6*N*D"``. ``"6*N*D + 2*N*T"`` adds the inference of
@@ -99,7 +101,7 @@ def allocate(
     """
     study = opened(fit)
     check_seed(seed)
-    closed_form = flag("closed_form", closed_form)
+    closed_form, discrepancy = flag("closed_form", closed_form), flag("discrepancy", discrepancy)
     budgets = budgets_of(compute, options.get("cost"))
     problem, covariates = problem_of(study, seed=seed, **options)
     row = budgets[None, :]
@@ -108,9 +110,11 @@ def allocate(
     by_law = _closed_form(law, problem_values(study, problem.inputs), problem, row) if known else None
     by_law = best_split(problem, row) if by_law is None else by_law
     check_scale(study, budgets, by_law)
-    N, D = median_split(problem, by_law, budgets)
-    wrong = erring(study.once(discrepancy_of), problem, covariates, N * D, seed)
-    split = _moved(by_law, wrong) if _scale_free(problem) else best_split(wrong, row)
+    wrong, split = problem, by_law
+    if discrepancy:
+        N, D = median_split(problem, by_law, budgets)
+        wrong = erring(study.once(discrepancy_of), problem, covariates, N * D, seed)
+        split = _moved(by_law, wrong) if _scale_free(problem) else best_split(wrong, row)
     result = _dataset(study, split, by_law, frontier_slopes(wrong, row, split) if problem.menu is None else {})
     N, D = median_split(problem, split, budgets)
     at_median = forecast(study, N, D, covariates=forecast_inputs(problem, covariates, D), seed=seed)
@@ -123,7 +127,7 @@ def allocate(
     result["held"] = ("budget", held_text(split))
     for name in ("decades_beyond", "nearest_run"):
         result[name] = ("budget", at_median["predictions_constant_data"][name].values)
-    result.attrs = result_attrs(study, "allocate", problem.cost, seed)
+    result.attrs = result_attrs(study, "allocate", problem.cost, seed) | {"discrepancy": int(discrepancy)}
     return result
 
 
@@ -315,6 +319,8 @@ def read(result: xr.Dataset) -> Reading:
     frame.loc[~frame["identified"], hidden] = np.nan
     warnings = trust_warnings(diagnostics(result))
     warnings += distance_warnings(result["decades_beyond"].values, result["nearest_run"].values)
+    if not result.attrs["discrepancy"]:
+        warnings.append("the law is taken to be exactly right: bands of N* and D* are those of its parameters alone")
     return Reading(
         "Optimal split: median and 90 % band",
         frame,

@@ -41,8 +41,9 @@ def allocate(
     sizes = arg.numbers("--candidate", candidate) or None
     opened = open_fit(fit)
     with working("splitting the budget", quiet or as_json):
+        options |= {"discrepancy": not law_only}
         result = split_compute(opened, budgets, seed=seed, **options)
-        options |= {"candidates": sizes, "factor": factor, "discrepancy": not law_only}
+        options |= {"candidates": sizes, "factor": factor}
         decision = decide(opened, budgets, seed=seed, **options)
     splits, choices = read_allocation(result), read_decision(decision)
     if output is not None:

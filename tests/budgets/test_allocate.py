@@ -80,10 +80,10 @@ def test_optimum_by_hand(make_fit, crossed_runs):
         bounds=(np.log(1e9), np.log(1e12)),
         options={"xatol": 1e-9},
     )
-    np.testing.assert_allclose(result["N"].values, N, rtol=1e-9)
-    np.testing.assert_allclose(result["N"].values, np.exp(found.x), rtol=1e-4)
+    np.testing.assert_allclose(result["law_N"].values, N, rtol=1e-9)
+    np.testing.assert_allclose(result["law_N"].values, np.exp(found.x), rtol=1e-4)
     # the ratio that Besiroglu et al. 2024 print for Chinchilla's budget, instead of Hoffmann et al.'s 60 to 90
-    np.testing.assert_allclose(result["tokens_per_param"].values, 18.3, atol=0.1)
+    np.testing.assert_allclose(result["law_D"] / result["law_N"], 18.3, atol=0.1)
     np.testing.assert_allclose(result["law_loss"].values, found.fun, rtol=1e-12)
 
 
@@ -105,7 +105,24 @@ def test_one_budget_as_a_number(learnt):
 
 def test_seeds(learnt):
     a, b, c = (allocate(learnt, BUDGETS, seed=seed) for seed in (0, 0, 1))
-    assert a.identical(b) and a["N"].identical(c["N"]) and not np.array_equal(a["loss"], c["loss"])
+    assert a.identical(b) and a["law_N"].identical(c["law_N"])
+    assert not np.array_equal(a["N"], c["N"]) and not np.array_equal(a["loss"], c["loss"])
+
+
+def test_the_law_alone(learnt):
+    """Without discrepancy N* is that of the law; with it N* D* and the law's loss stay, and the band is wider."""
+    alone, wrong = allocate(learnt, BUDGETS, discrepancy=False), allocate(learnt, BUDGETS)
+    np.testing.assert_array_equal(alone["N"], alone["law_N"])
+    for name in ("law_N", "law_D"):
+        np.testing.assert_array_equal(alone[name], wrong[name])
+    np.testing.assert_allclose(wrong["law_loss"], alone["law_loss"], rtol=1e-12)
+    np.testing.assert_allclose(wrong["N"] * wrong["D"], alone["N"] * alone["D"], rtol=1e-12)
+    widths = [
+        np.ptp(np.log(one["N"]).quantile([0.05, 0.95], ("chain", "draw")).values, axis=0) for one in (alone, wrong)
+    ]
+    assert (widths[1] > widths[0]).all()
+    said = [" ".join(bayescale.read(one).warnings) for one in (alone, wrong)]
+    assert "taken to be exactly right" in said[0] and "exactly right" not in said[1]
 
 
 # ---- what is not identified is said to be so ------------------------------------------------------------------------
@@ -177,7 +194,7 @@ def test_users_law_without_an_optimum(law_file, make_fit, crossed_runs, rng):
     runs = crossed_runs()
     result = allocate(make_fit(law_file(NO_OPTIMUM), users_parameters(runs, 0.002, rng), runs), 5.76e23)
     assert result["identified"].values.all()
-    assert float(result["tokens_per_param"].median()) == pytest.approx(18.3, rel=0.1)
+    assert float((result["law_D"] / result["law_N"]).median()) == pytest.approx(18.3, rel=0.1)
 
 
 def test_law_without_an_interior_optimum(law_file, make_fit, crossed_runs, rng):
@@ -232,7 +249,8 @@ def test_budgets_of_no_use(learnt, compute, message):
 
 def test_table(learnt):
     table = bayescale.read(allocate(learnt, BUDGETS)).frame
-    bands = [f"{name}_{q}" for name in ("params", "tokens", "tokens_per_param", "law_loss", "loss") for q in QUANTILES]
+    names = ("params", "tokens", "tokens_per_param", "law_loss", "law_params", "law_tokens", "loss")
+    bands = [f"{name}_{q}" for name in names for q in QUANTILES]
     exponents = [f"a_{q}" for q in QUANTILES]
     assert list(table.columns) == ["compute", *bands, "identified", "why_not", "held", "decades_beyond", *exponents]
     assert list(table["compute"]) == BUDGETS and (table.params_q05 < table.params_q95).all()
@@ -264,16 +282,16 @@ def test_cost_in_money_with_uncertain_use_of_the_hardware(learnt):
 
 
 def test_limit_that_holds_is_said_and_leaves_no_band(learnt):
-    result = allocate(learnt, [1e22, 1e23], ratio=(200, None))
-    np.testing.assert_allclose(result["tokens_per_param"], 200, rtol=1e-9)
-    assert list(result["held"].values) == ["tokens per parameter >= 200 in 100 % of the draws"] * 2
+    result = allocate(learnt, [1e22, 1e23], ratio=(4000, None))
+    np.testing.assert_allclose(result["tokens_per_param"], 4000, rtol=1e-9)
+    assert list(result["held"].values) == ["tokens per parameter >= 4K in 100 % of the draws"] * 2
     assert result["identified"].all() and not any(result["why_not"].values), "who sets a limit knows the split"
     table = bayescale.read(result).frame
     assert np.isnan(table[["params_q05", "params_q95", "tokens_per_param_q05"]].values).all(), "no band of no width"
-    np.testing.assert_allclose(table.tokens_per_param_q50, 200)
+    np.testing.assert_allclose(table.tokens_per_param_q50, 4000)
     budget = json.loads(json.dumps(bayescale.read(result).to_dict(), allow_nan=False))["budgets"][0]
     assert budget["params"]["q05"] is None and budget["params"]["q50"] > 0 and budget["held"]
-    assert "1e22 FLOP: held by your limit: tokens per parameter >= 200" in " ".join(bayescale.read(result).warnings)
+    assert "1e22 FLOP: held by your limit: tokens per parameter >= 4K" in " ".join(bayescale.read(result).warnings)
 
 
 @pytest.mark.parametrize("limits", [{"ratio": (200, None)}, {"menu": [1e9, 1e11]}, {"tokens": (None, 1e13)}])
@@ -370,8 +388,8 @@ def prior_of(make_fit, crossed_runs):
 
 def test_unique_tokens(prior_of):
     fit = prior_of("data_constrained", unique_tokens=[1e9, 1e10, 1e11])
-    plenty, few = (allocate(fit, [1e21, 1e23], unique_tokens=tokens) for tokens in (1e18, 3e10))
-    chinchilla = allocate(fit, [1e21, 1e23], given={"unique_tokens": 1e18})
+    plenty, few = (allocate(fit, [1e21, 1e23], unique_tokens=tokens, discrepancy=False) for tokens in (1e18, 3e10))
+    chinchilla = allocate(fit, [1e21, 1e23], given={"unique_tokens": 1e18}, discrepancy=False)
     np.testing.assert_allclose(plenty["N"], chinchilla["N"], rtol=1e-6)
     slack = (plenty["D"] < 3e10).values
     assert 0.1 < slack.mean() < 0.9

@@ -1,7 +1,9 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import xarray as xr
 from conftest import BESIROGLU, chinchilla_loss, chinchilla_parameters
 
 import bayescale
@@ -135,7 +137,7 @@ def test_regret_of_a_symmetric_law_by_closed_form(make_fit, crossed_runs):
     criterion = [np.log(np.cosh(alpha * (step - x))).mean() for step in grid]
     assert np.log(float(result["N"][0, 0]) / middle) == pytest.approx(grid[np.argmin(criterion)], abs=2e-3)
     assert float(result["expected_regret"][0, 0]) == pytest.approx(min(criterion), rel=1e-3)
-    assert x.std() == pytest.approx(EXCHANGE_SD, rel=1e-3)
+    assert x.std() > EXCHANGE_SD
 
 
 @pytest.mark.parametrize("error", [0.0, 0.3, -0.4])
@@ -149,9 +151,14 @@ def test_the_centre_of_the_exchange_is_how_far_the_drift_moves_the_least(error, 
         return np.log(loss_at(problem.surface, N * np.exp(-error), D * np.exp(error))).mean(axis=0)
 
     monkeypatch.setattr(exchange, "expected_log_loss", moved)
-    nothing = Discrepancy(study, shipped_prior(), cells_of(study), ())
-    found = exchange.exchange_centres(nothing, problem, {}, np.array([1e21, 1e22]))
-    np.testing.assert_allclose(found, error, atol=1e-6)  # by whole steps of its grid: the parabola is the same
+    monkeypatch.setattr(exchange, "open_contrast_sd", lambda *_: np.array([0.0, 0.01]))
+    nothing, pairs = Discrepancy(study, shipped_prior(), cells_of(study), ()), np.array([1e21, 1e22])
+    found = exchange.exchange_at(nothing, problem, {}, pairs)
+    np.testing.assert_allclose(found.centre, error, atol=1e-6)  # by whole steps of its grid: the parabola is the same
+    # the slope of the open drift, .01 over two e-folds, over the curvature of the mean curve moves the minimum
+    N = np.median(best_split(problem, 6 * pairs[None, 1:]).N) * np.exp([-1.0, 0.0, 1.0])
+    left, middle, right = moved(None, {"params": xr.DataArray(N), "tokens": xr.DataArray(pairs[1] / N)})
+    np.testing.assert_allclose(found.sd, np.hypot(EXCHANGE_SD, [0.0, 0.005 / (left - 2 * middle + right)]), rtol=1e-3)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -194,10 +201,11 @@ def test_money_that_cannot_be_spent_is_left_over(learnt):
     assert float(rich["compute_regret"].max()) == 0
 
 
-def test_seeds_change_little(learnt, drifting):
+def test_seeds_change_little(true_fit):
+    many = true_fit(spread=0.02)
     money = {"cost": "6*N*D/mfu", "given": {"mfu": "0.35..0.5"}}
     for options in ({}, {"tokens": (None, 1e12), **money}):
-        regrets = [float(decide(learnt, 1e23, seed=seed, **options)["expected_regret"][0, 0]) for seed in range(5)]
+        regrets = [float(decide(many, 1e23, seed=seed, **options)["expected_regret"][0, 0]) for seed in range(5)]
         assert max(regrets) < 1.1 * min(regrets)
 
 
@@ -244,7 +252,12 @@ def test_what_holds_the_split_is_said_of_the_law_that_the_choice_is_made_by(lear
     limit = (None, 8 * float(free["N"][0, 0]))
     assert decide(learnt, 1e23, params=limit, discrepancy=False)["held"].values[0] == ""
     draws = learnt["posterior"].sizes["chain"] * learnt["posterior"].sizes["draw"]
-    monkeypatch.setattr(decide_module, "exchange_errors", lambda *_: np.full((draws, 1), 4.0))
+    far = np.full((draws, 1), 4.0)
+
+    def erring(found, problem, *_):
+        return replace(problem, surface=replace(problem.surface, exchange=far))
+
+    monkeypatch.setattr(decide_module, "erring", erring)
     assert decide(learnt, 1e23, params=limit)["held"].values[0].startswith("params <= ")
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from bayescale.forecasts.curve import sample_curve
+from bayescale.forecasts.curve import open_contrast_sd, sample_curve
 from bayescale.forecasts.discrepancy import Covariance, DriftPrior, cells_of, slope_of
 from bayescale.forecasts.discrepancy_posterior import AtScale, Discrepancy, discrepancy_of
 from bayescale.forecasts.planned import planned_runs
@@ -321,6 +321,24 @@ def test_the_spread_of_a_study_is_lognormal(linear_fit):
     share = np.array([0.0, 0.5, 1.0, 1.0])
     expected = plain.parts["drift"] * (1 + share * (0.8 * times - 1)) / (1 + share * (0.8 - 1))
     np.testing.assert_allclose(wide.parts["drift"], expected, rtol=1e-9, atol=1e-12)
+
+
+def test_what_is_left_open_between_two_points_is_the_exact_conditional_sd(linear_fit):
+    """One scale and no spread: sqrt(c.T V c), V the covariance of the drift given the runs' residuals, c = (1, -1)."""
+    exact, points, _ = forecast(linear_fit, prior())
+    values, vectors = np.linalg.eigh(matern(exact.where, exact.where))
+    whole = Covariance.of(np.exp(LOG_SCALE) * vectors * np.sqrt(values), SIGMA**2 * exact.variance)
+    at = AtScale(LOG_SCALE, 0.0, SIGMA, 0.1, whole, np.zeros((1, 3)), np.ones(1))
+    first, second = points.isel(point=[0, 2]), points.isel(point=[0, 3])
+    new = np.log10(np.stack([points["params"].values, points["tokens"].values], axis=1))
+    variance = np.exp(2 * LOG_SCALE)
+    across = variance * matern(new, exact.where)
+    left = variance * matern(new, new) - across @ np.linalg.solve(exact.covariance(LOG_SCALE, SIGMA), across.T)
+    expected = np.sqrt(left[2, 2] + left[3, 3] - 2 * left[2, 3])
+    found = open_contrast_sd(given_scale(exact.fit, prior(), at), first, second)
+    np.testing.assert_allclose(found, [0.0, expected], rtol=1e-6, atol=1e-9)
+    wide = open_contrast_sd(given_scale(exact.fit, prior(spread=0.8, spread_log_sd=0.5), at), first, second)
+    np.testing.assert_allclose(wide, found * 0.8 * np.exp(0.5**2), rtol=1e-9, atol=1e-9)
 
 
 def test_drifts_are_in_units_of_the_runs_slope(linear_fit):
