@@ -72,7 +72,7 @@ def data_split(law: Law) -> tuple[dict[str, Node], dict[str, Node]]:
     """Sub-expressions, formula and weighted quantities of a law, without the parts that are data, and these parts."""
     trees = {**law.where, PREDICTED: law.tree}
     trees |= {_weighted(key): belief.tree for key, belief in law.beliefs.items() if belief.weight}
-    return split_data(trees, {*law.inputs, *law.constants, "C_ref"}, law.priors)
+    return split_data(trees, {*law.inputs, *law.constants, "C_ref"}, law.priors, law.constants)
 
 
 @functools.lru_cache(maxsize=128)

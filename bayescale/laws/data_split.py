@@ -23,7 +23,7 @@ def has_level(tree: Node) -> bool:
 
 
 def split_data(
-    trees: Mapping[str, Node], known: Collection[str], parameters: Collection[str]
+    trees: Mapping[str, Node], known: Collection[str], parameters: Collection[str], constants: Collection[str] = ()
 ) -> tuple[dict[str, Node], dict[str, Node]]:
     """Split off what depends on ``known`` names alone, so that a sampler need not compute it again and again.
 
@@ -33,16 +33,17 @@ def split_data(
     A power whose exponent depends on ``parameters`` becomes exp(exponent * log(base)), which is several times cheaper:
     in (N/N_ref)**(-alpha) the logarithm is data. For a negative base both are NaN, unless the exponent is a whole
     number. So a power stays a power where its exponent may be whole over a range of the parameters: where it is data or
-    level, or where data may cancel the parameters (1 + a*x at x = 0) and the base is not data.
+    level, or where data may cancel the parameters (1 + a*x at x = 0) and the base is not data. Reference ``constants``,
+    one number for all runs, cancel nothing.
     """
-    known, moving = set(known), set(parameters)
+    known, moving, fixed = set(known), set(parameters), set(constants)
     parts: dict[Node, str] = {}
 
     def moves(exponent: Node, everywhere: bool = True) -> bool:
         free = names(exponent)
-        return (
-            bool(free) and not has_level(exponent) and (free <= moving if everywhere else not free.isdisjoint(moving))
-        )
+        if free.isdisjoint(moving) or has_level(exponent):
+            return False
+        return free <= moving | fixed if everywhere else True
 
     def positive(base: Node) -> bool:
         return names(base) <= known if names(base) else constant(base) > 0
@@ -65,6 +66,7 @@ def split_data(
     split = {}
     for key, tree in fold(trees).items():
         moving |= {key} if moves(tree) else set()
+        fixed |= {key} if names(tree) <= fixed else set()
         if names(tree) <= known:
             known.add(key)
         else:

@@ -165,7 +165,7 @@ def with_where(law: Law, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def split_law(law: Law, known: Collection[str]) -> tuple[dict[str, Node], dict[str, Node]]:
     """Sub-expressions and formula of a law, what depends on ``known`` names alone split off (see ``split_data``)."""
-    return split_data({**law.where, PREDICTED: law.tree}, known, law.priors)
+    return split_data({**law.where, PREDICTED: law.tree}, known, law.priors, law.constants)
 
 
 def law_loss(law: Law, values: Mapping[str, Any]) -> Any:

@@ -648,7 +648,7 @@ def test_allocation_that_is_not_identified(command, parsed, true_fit, tmp_path):
     budget = parsed("allocate", path, "-C", "1e22")["budgets"][0]
     assert budget["identified"] is False and set(budget["params"].values()) == {None} and budget["why_not"]
     _, out, err = command("allocate", path, "-C", "1e22")
-    assert out.count("not identified") == 3 and "warning: 1e22 FLOP: not identified: N and D move together" in err
+    assert out.count("not identified") == 4 and "warning: 1e22 FLOP: not identified: N and D move together" in err
 
 
 def test_backtest(parsed, tmp_path, crossed_runs, sampled):
