@@ -157,7 +157,9 @@ KDE_POINTS = 1000
 NO_SPREAD = 1e-6  # sd of log exponents below which they are one number
 
 
-def regimes(law: Law, posterior: xr.Dataset, not_identified: Sequence[str] = ()) -> dict[str, dict[str, float]]:
+def regimes(
+    law: Law, posterior: xr.Dataset, constants: Mapping[str, float], not_identified: Sequence[str] = ()
+) -> dict[str, dict[str, float]]:
     """Which of the four regimes of Bahri et al. the exponents point to: a diagnosis, not a claim.
 
     For N ("model") and for D ("data") the probability that the loss is limited by the variance of what was drawn or
@@ -167,6 +169,7 @@ def regimes(law: Law, posterior: xr.Dataset, not_identified: Sequence[str] = ())
 
     Parameters
     ----------
+    constants : reference constants of the law, as the runs have them
     not_identified : quantities that the runs say nothing of; their exponents get no diagnosis
 
     Returns
@@ -179,7 +182,7 @@ def regimes(law: Law, posterior: xr.Dataset, not_identified: Sequence[str] = ())
     Bahri, Dyer, Kaplan, Lee, Sharma 2021, arXiv:2102.06701
     """
     prior = sample_priors(law, 2 * KDE_POINTS, np.random.default_rng(0))
-    prior |= law_derived(law, prior | dict.fromkeys(law.constants, 2.0))  # exponents do not depend on the constants
+    prior |= law_derived(law, prior | {name: constants[name] for name in law.constants})
     found = {}
     for symbol, name in law.exponents.items():
         if name in not_identified:
@@ -263,6 +266,7 @@ def fit_summary(tree: xr.DataTree) -> dict[str, Any]:
     parameter and derived quantity), ``regimes``, ``diagnostics`` and ``notes`` of the lint."""
     posterior = tree["posterior"].to_dataset()
     report, law = diagnostics(tree), parse_law(tree.attrs["law_text"], tree.attrs["law"])
+    constants = {name: float(tree["constant_data"][name]) for name in law.constants}
     names, values = draws_by_name(posterior)
     columns = {key: np.quantile(values, level, axis=(1, 2)) for key, level in BAND.items()}
     columns |= {"r_hat": r_hat(values), "ess_bulk": ess_bulk(values)}
@@ -282,7 +286,7 @@ def fit_summary(tree: xr.DataTree) -> dict[str, Any]:
             for i, name in enumerate(names)
             if name != "tilt" or size_column(law) is not None  # without sizes nothing is learnt of it
         },
-        "regimes": regimes(law, posterior, report["not_identified"]),
+        "regimes": regimes(law, posterior, constants, report["not_identified"]),
         "compute": str(tree.attrs.get("compute", TRAINING)),
         "loss_unit": UNITS[loss_unit(tree.attrs)],
         "diagnostics": report,

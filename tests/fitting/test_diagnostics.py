@@ -30,8 +30,9 @@ def posterior(**values):
 def test_without_runs_the_odds_are_even(name, rng):
     law = load_law(name)
     prior = sample_priors(law, 20_000, rng)
-    prior |= law_derived(law, prior | dict.fromkeys(law.constants, 2.0))
-    found = regimes(law, posterior(**{exponent: prior[exponent] for exponent in law.exponents.values()}))
+    constants = dict.fromkeys(law.constants, 1e9)
+    prior |= law_derived(law, prior | constants)
+    found = regimes(law, posterior(**{exponent: prior[exponent] for exponent in law.exponents.values()}), constants)
     assert len(found) == len(law.exponents)
     for odds in found.values():
         # the law's prior is thin where variance-limited exponents lie: the estimate is rough there
@@ -42,12 +43,12 @@ def test_without_runs_the_odds_are_even(name, rng):
 @pytest.mark.parametrize(("beta", "variance"), [(0.25, 0.0), (1.0, 1.0)])
 def test_plain_cases(beta, variance, rng):
     law = load_law("chinchilla")
-    spread = np.exp(0.05 * rng.standard_normal(2000))
-    found = regimes(law, posterior(alpha=0.3 * spread, beta=beta * spread))
+    constants, spread = dict.fromkeys(law.constants, 1e9), np.exp(0.05 * rng.standard_normal(2000))
+    found = regimes(law, posterior(alpha=0.3 * spread, beta=beta * spread), constants)
     assert found["data"]["variance_limited"] == pytest.approx(variance, abs=0.05)
     assert found["data"]["exponent"] == pytest.approx(beta, rel=0.02)
-    assert set(regimes(law, posterior(alpha=0.3 * spread, beta=spread), ["beta"])) == {"model"}
-    assert regimes(load_law("m3"), posterior(c=spread)) == {}
+    assert set(regimes(law, posterior(alpha=0.3 * spread, beta=spread), constants, ["beta"])) == {"model"}
+    assert regimes(load_law("m3"), posterior(c=spread), constants) == {}
 
 
 @pytest.mark.parametrize("energy", [0.0, np.nan, np.inf])
@@ -145,7 +146,8 @@ def test_an_exponent_that_its_prior_fixes_gets_no_diagnosis(rng):
         "[derived]\nslope = { formula = 'alpha' }\n[priors]\nE = { dist = 'LogNormal', mu = 0, sigma = 1 }\n"
         "a = { dist = 'LogNormal', mu = 0, sigma = 1 }\nalpha = { dist = 'LogNormal', mu = -30, sigma = 1 }\n"
     )
-    assert regimes(parse_law(text, "mine"), posterior(slope=np.exp(rng.normal(-30, 1, 500)))) == {}
+    draws = posterior(slope=np.exp(rng.normal(-30, 1, 500)))
+    assert regimes(parse_law(text, "mine"), draws, {"L_ref": 2.0, "N_ref": 1e9}) == {}
 
 
 def test_a_draw_that_is_no_number_is_not_passed_over(true_fit):

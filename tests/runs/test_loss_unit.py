@@ -119,7 +119,7 @@ def test_the_unit_is_saved(fits, tmp_path):
     opened = open_fit(save_fit(fits["perplexity"], tmp_path / "fit.nc"))
     assert Study.opened(opened).runs.attrs["loss_unit"] == "perplexity"
     opened.attrs["loss_unit"] = "furlongs"
-    with pytest.raises(FitError, match="'loss_unit' is no unit of a loss"):
+    with pytest.raises(FitError, match="'loss_unit' is not what it should be"):
         open_fit(save_fit(opened, tmp_path / "changed.nc"))
 
 
