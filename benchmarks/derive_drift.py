@@ -1,20 +1,18 @@
-"""Derive the prior of the drift from a folder of studies, and judge it with each study, or family, left out.
+"""Derive the priors of the drift and of the floor from a folder of studies; judge them with each source left out.
 
-    python -m benchmarks.derive_drift STUDIES [--write bayescale/forecasts/drift.toml] [--table docs/drift-scores.csv]
+    python -m benchmarks.derive_drift STUDIES [--designs 320] [--write bayescale/forecasts/drift.toml]
+                                      [--table docs/drift-scores.csv]
 
-A study is a CSV file of runs. Two things are learnt from all studies:
+A study is a CSV file of runs; the part of its name before the first "-" is its source. Its larger runs (the top 0.5, 1
+and 1.5 decades of compute) are forecast from the smaller ones, once, with a wide prior of the floor and at every scale
+of the drift. What nine numbers (:class:`Numbers`) would have forecast follows by importance weights, in a second for
+all splits.
 
-1. ``log_scale``, ``log_scale_sd``: the distribution of the drift's scale over studies. Each study gives a likelihood of
-   its scale (the evidence of its runs, drift integrated out); EM finds the normal distribution of log scale under
-   which the studies are most likely.
-2. ``spread`` and ``optimism``: how far drifts go beyond the data relative to what their wiggles inside the data
-   promise, and by how many conditional standard deviations real losses end below the forecast. The larger runs of
-   each study (the top 0.5, 1 and 1.5 decades of compute) are forecast from the smaller ones; the pair is taken under
-   which measured losses fall below the forecast's own quantiles as often as stated, as nearly as can be (the least
-   squared distance of the mean PIT distribution from the uniform one), splits weighing alike as in the scores.
-   The least is flat: the mean of all pairs within twice the least distance is taken, which one study moves less.
-
-Scores are of forecasts whose prior was derived without the study (or without its whole family) that they forecast.
+Scored are log CRPS + log interval score (half the 90 %, half the 98 % band) - DENSITY_WEIGHT log density, means over
+the runs of a split, the splits of a source, and sources, each source alike. The score of many random sets of numbers
+around START is fitted by a quadratic surface, source by source. The derived set is the least of the surfaces' mean,
+with a pull towards START: few sources do not tell nine numbers. Each source is then forecast with the set that the
+other sources alone give.
 """
 
 import argparse
@@ -24,36 +22,81 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import xarray as xr
+from scipy.optimize import minimize
+from scipy.special import logsumexp
 
 import bayescale
 from bayescale.evidence.backtest import MIN_RUNS, MIN_SIZES, MIN_SPAN, scores
-from bayescale.forecasts.curve import sample_curve, with_noise
-from bayescale.forecasts.discrepancy import DriftPrior, shipped_prior
-from bayescale.forecasts.discrepancy_posterior import LOG_SCALES, Discrepancy, discrepancy_of
+from bayescale.forecasts.curve import BEYOND_DECADES
+from bayescale.forecasts.discrepancy import SHIFT_DF, coordinates, correlation, shipped_prior, slope_of
+from bayescale.forecasts.discrepancy_posterior import LOG_SCALES, discrepancy_of, log_law
 from bayescale.forecasts.planned import planned_runs
 from bayescale.jobs.files import write_table, write_whole
+from bayescale.laws.law import load_law, parse_law
 from bayescale.study import Study
 
 HORIZONS = (0.5, 1.0, 1.5)
-GRID = [(s, o) for s in np.arange(0.4, 1.01, 0.05).round(2) for o in np.arange(0.0, 1.21, 0.05).round(2)]
-QUANTILES = np.arange(0.05, 0.951, 0.05)
-FAMILIES = ("porian", "xlstm", "marin")  # studies by the same authors on the same pipeline: one family
+SLOPE = 0.17  # log loss a decade of compute, to which the numbers refer
+WIDE = (0.3, 1.4)  # of the logit of the floor while fitting, whatever the scale of the runs
+KEPT_DRAWS = 400  # at each scale of the drift
+DRAWS = 700  # of a forecast that is scored
+PULL = 0.02
+DENSITY_WEIGHT = 1.5
+TWO_WORDS = ("marin-optim",)  # sources whose name has a "-"
+
+
+@dataclasses.dataclass(frozen=True)
+class Numbers:
+    """What is derived; all but ``log_scale``, ``decline`` and the floor's centre are above 0."""
+
+    log_scale: float = -2.95
+    log_scale_sd: float = 0.66
+    spread: float = 0.68
+    spread_log_sd: float = 0.33
+    shift: float = 0.0055
+    decline: float = 0.0075
+    floor: float = 0.7  # logit, at N_ref D_ref = 1e18
+    floor_slope: float = 0.25  # a decade of N_ref D_ref
+    floor_sd: float = 0.75
+
+
+START = Numbers()
+# how far random sets lie from START: absolute for the first group, in logarithms for the second
+STEPS = {"log_scale": 0.2, "decline": 0.002, "floor": 0.25, "floor_slope": 0.1}
+LOG_STEPS = {"log_scale_sd": 0.15, "spread": 0.15, "spread_log_sd": 0.3, "shift": 0.25, "floor_sd": 0.15}
+NAMES = (*STEPS, *LOG_STEPS)
+
+
+def numbers_at(x: np.ndarray) -> Numbers:
+    """The set at ``x`` steps from START, in the order of NAMES."""
+    found = {}
+    for name, value in zip(NAMES, x, strict=True):
+        start = getattr(START, name)
+        found[name] = start + value * STEPS[name] if name in STEPS else start * np.exp(value * LOG_STEPS[name])
+    return Numbers(**found)
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """One forecast of a study's larger runs from its smaller ones."""
+    """One forecast of a study's larger runs from its smaller ones, at every scale of the drift [scale, draw, run]."""
 
     study: str
     horizon: float
-    found: Discrepancy
-    points: xr.Dataset
     observed: np.ndarray  # log loss [run]
+    decades: np.ndarray  # beyond the runs learnt from [run]
+    unit: float  # slope of the runs, in units of SLOPE
+    log_evidence: np.ndarray  # [scale]
+    curve: np.ndarray  # law and bend
+    open_drift: np.ndarray
+    open_sd: np.ndarray  # [scale, run]
+    sigma: np.ndarray  # [scale, draw]
+    noise: np.ndarray  # in units of sigma [draw, run]
+    logit_floor: np.ndarray  # of these runs [scale, draw]
+    log_size: float  # log10 of N_ref D_ref / 1e18
 
 
-def family(study: str) -> str:
-    return next((name for name in FAMILIES if study.startswith(name)), study)
+def source(study: str) -> str:
+    return next((name for name in TWO_WORDS if study.startswith(name)), study.partition("-")[0])
 
 
 def splits(runs: pd.DataFrame) -> Iterator[tuple[float, pd.DataFrame, pd.DataFrame]]:
@@ -74,153 +117,184 @@ def splits(runs: pd.DataFrame) -> Iterator[tuple[float, pd.DataFrame, pd.DataFra
             yield horizon, train.reset_index(drop=True), runs[large].reset_index(drop=True)
 
 
-def scale_distribution(evidence: np.ndarray) -> tuple[float, float]:
-    """Mean and sd of log scale over studies, by EM; ``evidence`` [study, scale] of LOG_SCALES."""
-    mean, sd = -3.5, 1.5
-    for _ in range(500):
-        log_posterior = evidence - 0.5 * ((LOG_SCALES - mean) / sd) ** 2
-        posterior = np.exp(log_posterior - log_posterior.max(axis=1, keepdims=True))
-        posterior /= posterior.sum(axis=1, keepdims=True)
-        mean = float((posterior @ LOG_SCALES).mean())
-        sd = float(np.sqrt((posterior @ (LOG_SCALES - mean) ** 2).mean()))
-    return mean, sd
+def wide_law():
+    """The default law with the floor of the runs as its parameter, whatever their scale, under a wide prior."""
+    text = load_law("coupled").text.replace("**0.11", "**0.0")
+    line = next(one for one in text.splitlines() if one.startswith("floor"))
+    return parse_law(
+        text.replace(line, f'floor = {{ dist = "LogitNormal", mu = {WIDE[0]}, sigma = {WIDE[1]} }}'), "wide"
+    )
 
 
-def draw(split: Split, log_scale: float, log_scale_sd: float, seed: int) -> tuple[np.ndarray, ...]:
-    """Draws [draw, run] at spread 0 and no optimism, what spread 1 adds to each, and what one unit of optimism takes.
+def split_of(study_name: str, horizon: float, train: pd.DataFrame, test: pd.DataFrame, seed: int) -> Split:
+    columns = ["params", "tokens", "compute", "loss"]
+    study = Study.opened(bayescale.fit(train[columns], wide_law(), seed=seed, allow_unconverged=True))
+    points = planned_runs(study, test["params"], test["tokens"], {})
+    found = discrepancy_of(study, every=True)
+    rng, cells, length = np.random.default_rng(seed), found.cells, found.prior.length
+    new, place = coordinates(study, points), list(study.law.priors).index("floor")
+    seen_law, new_law = log_law(study, cells.inputs), log_law(study, study.inputs(points))
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in ("curve", "open", "sd", "sigma", "floor")}
+    for at in found.by_scale:
+        z = at.draws[rng.choice(len(at.draws), KEPT_DRAWS, p=at.weights)]
+        variance = np.exp(2 * at.log_scale)
+        across = variance * correlation(cells.where, new, length)
+        solved = at.covariance.solve(across)
+        left = variance * correlation(new, new, length) - across.T @ solved
+        values, vectors = np.linalg.eigh((left + left.T) / 2)
+        root = vectors * np.sqrt(np.maximum(values, 0.0))
+        parts["curve"].append(new_law(z) + (cells.log_loss - seen_law(z)) @ solved)
+        parts["open"].append(rng.standard_normal((KEPT_DRAWS, len(new))) @ root.T)
+        parts["sd"].append(np.sqrt((root**2).sum(axis=1)))
+        parts["sigma"].append(at.sigma * np.exp(at.log_sigma_sd * rng.standard_normal(KEPT_DRAWS)))
+        parts["floor"].append(WIDE[0] + WIDE[1] * z[:, place])
+    some = {name: value[: 2 * KEPT_DRAWS] if np.ndim(value) else value for name, value in study.draws.items()}
+    scale = study.scatter.scale_at(study.covariate(points), some | {"sigma": np.ones((2 * KEPT_DRAWS, 1))})
+    slope = slope_of(study, np.log(study.runs["loss"].values))
+    return Split(
+        study=study_name,
+        horizon=horizon,
+        observed=np.log(test["loss"].to_numpy()),
+        decades=np.maximum(np.log10(points["compute"].values / study.largest_compute), 0.0),
+        unit=slope / SLOPE,
+        log_evidence=np.array([at.log_evidence for at in found.by_scale]),
+        curve=np.stack(parts["curve"]),
+        open_drift=np.stack(parts["open"]),
+        open_sd=np.stack(parts["sd"]),
+        sigma=np.stack(parts["sigma"]),
+        noise=study.scatter.sample_noise(scale, some, rng),
+        logit_floor=np.stack(parts["floor"]),
+        log_size=float(np.log10(study.constants["N_ref"] * study.constants["D_ref"] / 1e18)),
+    )
 
-    At runs less than BEYOND_DECADES beyond the data both constants act in part only; the two differences carry that.
-    """
 
-    def total(spread: float, optimism: float) -> np.ndarray:
-        prior = DriftPrior(shipped_prior().length, log_scale, log_scale_sd, spread, optimism)
-        found, rng = dataclasses.replace(split.found, prior=prior), np.random.default_rng(seed)
-        return sum(with_noise(found.study, split.points, sample_curve(found, split.points, rng), rng).values())
+def forecast(split: Split, given: Numbers, seed: int, draws: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draws of the log loss [draw, run] under these numbers, and the log density of what was measured [run]."""
+    rng = np.random.default_rng(seed)
+    centre = given.floor + given.floor_slope * split.log_size
+    log_prior = -0.5 * ((split.logit_floor - centre) / given.floor_sd) ** 2 - np.log(given.floor_sd)
+    log_prior += 0.5 * ((split.logit_floor - WIDE[0]) / WIDE[1]) ** 2 + np.log(WIDE[1])
+    of_scale = (LOG_SCALES - given.log_scale - np.log(split.unit)) / given.log_scale_sd
+    log_weight = (split.log_evidence - 0.5 * of_scale**2)[:, None] + log_prior
+    weight = np.exp(log_weight - log_weight.max()).ravel()
+    chosen = np.minimum(np.searchsorted(np.cumsum(weight), rng.uniform(0, weight.sum(), draws)), weight.size - 1)
+    k, j = np.divmod(chosen, log_weight.shape[1])
+    share = np.clip(split.decades / BEYOND_DECADES, 0.0, 1.0)
+    spread = given.spread * np.exp(given.spread_log_sd * rng.standard_normal(draws))[:, None]
+    factor = 1 + share * (spread - 1)
+    shift = split.unit * (given.shift * rng.standard_t(SHIFT_DF, draws)[:, None] - given.decline)
+    middle = split.curve[k, j] + split.decades * shift
+    noise = split.sigma[k, j][:, None] * split.noise[rng.integers(0, len(split.noise), draws)]
+    sd = np.hypot(factor * split.open_sd[k], 1.1 * split.sigma[k, j][:, None])
+    density = -0.5 * ((split.observed - middle) / sd) ** 2 - np.log(sd * np.sqrt(2 * np.pi))
+    return middle + factor * split.open_drift[k, j] + noise, logsumexp(density, axis=0) - np.log(draws)
 
-    without, with_it, shifted, half = total(0.0, 0.0), total(1.0, 0.0), total(1.0, 1.0), total(0.0, 1.0)
-    return without, with_it - without, with_it - shifted, without - half
+
+def row_of(split: Split, given: Numbers, seed: int, draws: int = DRAWS) -> dict[str, float]:
+    drawn, log_density = forecast(split, given, seed, draws)
+    scored = scores(drawn, split.observed)
+    row = {"study": split.study, "horizon": split.horizon, "runs": len(split.observed), "crps": scored["crps"].mean()}
+    row |= {"bias": (scored["q50"] - split.observed).mean(), "log_density": log_density.mean()}
+    for level in (50, 80, 90, 98):
+        low, high = np.quantile(drawn, [0.5 - level / 200, 0.5 + level / 200], axis=0)
+        outside = np.maximum(low - split.observed, 0) + np.maximum(split.observed - high, 0)
+        row[f"cover{level}"] = (outside == 0).mean()
+        row[f"width{level}"] = (high - low).mean()
+        row[f"interval_score{level}"] = (high - low + 2 / (1 - level / 100) * outside).mean()
+    return row | {"below1": (split.observed < low).mean(), "above99": (split.observed > high).mean()}
 
 
-def forecast(drawn: tuple[np.ndarray, ...], spread: float, optimism: float) -> np.ndarray:
-    """Draws under any spread and optimism: linear in the spread, and in the optimism at each spread."""
-    without, beyond, shift_at_one, shift_at_zero = drawn
-    return without + spread * beyond - optimism * (spread * shift_at_one + (1 - spread) * shift_at_zero)
+def losses(table: pd.DataFrame) -> pd.Series:
+    """What is made small, a source each."""
+    value = np.log(table["crps"]) + 0.5 * np.log(table["interval_score90"]) + 0.5 * np.log(table["interval_score98"])
+    return (value - DENSITY_WEIGHT * table["log_density"]).groupby(table["study"].map(source)).mean()
 
 
-def derive(evidence: dict[str, np.ndarray], found: list[Split], left_out: set[str], seed: int) -> DriftPrior:
-    """The prior from all studies but those left out."""
-    kept = [study for study in evidence if study not in left_out]
-    mean, sd = scale_distribution(np.stack([evidence[study] for study in kept]))
-    below: dict[str, list[np.ndarray]] = {study: [] for study in kept}
-    for split in found:
-        if split.study in below:
-            drawn = tuple(part[::4] for part in draw(split, mean, sd, seed))  # a thousand draws tell PIT to 1 %
-            pit = np.stack([(forecast(drawn, *pair) <= split.observed).mean(axis=0) for pair in GRID])  # [pair, run]
-            below[split.study].append((pit[:, :, None] <= QUANTILES).mean(axis=1))
-    mean_share = np.mean([share for shares in below.values() for share in shares], axis=0)
-    distance = ((mean_share - QUANTILES) ** 2).sum(axis=1)
-    spread, optimism = np.mean([GRID[i] for i in np.flatnonzero(distance <= 2 * distance.min())], axis=0).round(2)
-    length = shipped_prior().length
-    return DriftPrior(length, round(mean, 2), round(sd, 2), float(spread), float(optimism))
+def features(x: np.ndarray) -> np.ndarray:
+    """1, each coordinate, and products of two [set, feature]."""
+    x = np.atleast_2d(x)
+    i, j = np.triu_indices(x.shape[1])
+    return np.concatenate([np.ones((len(x), 1)), x, x[:, i] * x[:, j]], axis=1)
+
+
+def least(surface: np.ndarray) -> Numbers:
+    """The set at which a surface is least, less the pull towards START."""
+    count = len(NAMES)
+    found = minimize(
+        lambda x: float((features(x) @ surface)[0] + PULL * (x**2).sum()), np.zeros(count), bounds=[(-2, 2)] * count
+    )
+    return numbers_at(found.x)
+
+
+def summary(table: pd.DataFrame) -> str:
+    by_source = table.groupby(table["study"].map(source))
+    names = ("cover50", "cover80", "cover90", "below1", "above99", "bias")
+    means = by_source[list(names)].mean().mean()
+    geometric = {name: np.exp(by_source[name].apply(lambda v: np.log(v).mean()).mean()) for name in
+                 ("crps", "interval_score90", "width90")}  # fmt: skip
+    third = pd.qcut(table["width90"].rank(method="first"), 3, labels=["narrow", "middle", "wide"])
+    thirds = [part.groupby(part["study"].map(source))["cover90"].mean().mean() for _, part in table.groupby(third)]
+    return (
+        ", ".join(f"{name} {means[name]:.4f}" for name in names)
+        + "".join(f", {name} {value:.5f}" for name, value in geometric.items())
+        + f", cover90 by thirds of width {', '.join(f'{value:.3f}' for value in thirds)}"
+    )
+
+
+def as_toml(given: Numbers) -> str:
+    return (
+        "# How far scaling laws have been wrong, learnt from real studies by benchmarks/derive_drift.py;\n"
+        "# docs/calibration.md says how. A drift is a smooth function of log10 of the law's inputs (N, D), with\n"
+        "# Matern-3/2 correlation, added to the log loss.\n"
+        f"length        = {shipped_prior().length}  # decades over which the drift forgets itself\n"
+        f"log_scale     = {given.log_scale:.2f}  # prior of its scale: LogNormal(log_scale, log_scale_sd)\n"
+        f"log_scale_sd  = {given.log_scale_sd:.2f}\n"
+        f"spread        = {given.spread:.2f}  # how far drifts go beyond the data, relative to their wiggles inside: "
+        "the median over studies\n"
+        f"spread_log_sd = {given.spread_log_sd:.2f}\n"
+        f"shift         = {given.shift:.4f}  # scale of a shift that begins beyond the data, log loss a decade of "
+        "compute\n"
+        f"decline       = {given.decline:.4f}  # by which real losses end below the forecast, log loss a decade of "
+        "compute\n"
+        f"slope         = {SLOPE}  # of the loss, log a decade of compute, to which log_scale, shift and decline "
+        "refer\n"
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("studies", type=Path)
+    parser.add_argument("--designs", type=int, default=320, help="random sets of numbers that are scored")
     parser.add_argument("--write", type=Path, help="write the derived prior here (TOML)")
     parser.add_argument("--table", type=Path, help="write the left-out scores of every split here (CSV)")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    evidence, found = {}, []
+    found = []
     for path in sorted(args.studies.glob("*.csv")):
-        runs = pd.read_csv(path)
-        parts = list(splits(runs))
-        if not parts:
-            continue
-        whole = bayescale.fit(runs, seed=args.seed, allow_unconverged=True)
-        scales = discrepancy_of(Study.opened(whole), every=True).by_scale
-        evidence[path.stem] = np.array([at.log_evidence for at in scales])
-        for horizon, train, test in parts:
-            fit = bayescale.fit(train, seed=args.seed, allow_unconverged=True)
-            study = Study.opened(fit)
-            points = planned_runs(study, test["params"], test["tokens"], {})
-            found.append(
-                Split(path.stem, horizon, discrepancy_of(study, every=True), points, np.log(test["loss"].to_numpy()))
-            )
-        best = LOG_SCALES[np.argmax(evidence[path.stem])]
-        print(f"{path.stem:34s} likeliest scale {100 * np.exp(best):5.2f} %, {len(parts)} splits", flush=True)
-
-    prior = derive(evidence, found, set(), args.seed)
-    print(f"\nderived from all: {prior}\n", flush=True)
-    derived: dict[frozenset[str], DriftPrior] = {}
-
-    rows = []
-    for rule in ("study", "family"):
-        for split in found:
-            out = (
-                {split.study}
-                if rule == "study"
-                else {study for study in evidence if family(study) == family(split.study)}
-            )
-            key = frozenset(out)
-            if key not in derived:
-                derived[key] = derive(evidence, found, out, args.seed)
-            theirs = derived[key]
-            drawn = draw(split, theirs.log_scale, theirs.log_scale_sd, args.seed)
-            row = {"left_out": rule, "study": split.study, "horizon": split.horizon}
-            row |= summed(forecast(drawn, theirs.spread, theirs.optimism), split.observed)
-            rows.append(row | dataclasses.asdict(theirs))
+        for horizon, train, test in splits(pd.read_csv(path)):
+            found.append(split_of(path.stem, horizon, train, test, args.seed))
+            print(f"{path.stem} {horizon}", flush=True)
+    x = np.random.default_rng(args.seed).standard_normal((args.designs, len(NAMES)))
+    scored = [losses(pd.DataFrame([row_of(split, numbers_at(one), args.seed) for split in found])) for one in x]
+    loss, sources = np.stack([one.to_numpy() for one in scored]), list(scored[0].index)
+    design = features(x)
+    surfaces = np.linalg.solve(design.T @ design + np.eye(design.shape[1]), design.T @ loss)  # [feature, source]
+    derived = least(surfaces.mean(axis=1))
+    print(f"derived from all: {derived}")
+    whole = pd.DataFrame([row_of(split, derived, args.seed, 4000) for split in found])
+    print(f"with it: {summary(whole)}")
+    rows, each = [], []
+    for i, name in enumerate(sources):
+        without = least(np.delete(surfaces, i, axis=1).mean(axis=1))
+        each.append(dataclasses.asdict(without))
+        rows += [row_of(split, without, args.seed, 4000) for split in found if source(split.study) == name]
     table = pd.DataFrame(rows)
-    for rule, part in table.groupby("left_out"):
-        print(f"each {rule} left out of its own prior:")
-        print(
-            "  "
-            + ", ".join(
-                f"{name} {part[name].mean():.4f}"
-                for name in ("crps", "cover50", "cover80", "cover90", "width90", "interval_score90", "bias")
-            ),
-            f"median crps {part.crps.median():.4f}",
-        )
-        print(
-            "  missed at the forecast's own 10, 25, 50, 75, 90 % points: "
-            + ", ".join(f"{part[f'below{p}'].mean():.3f}" for p in POINTS)
-        )
-        print(part.groupby("horizon")[["crps", "cover90", "interval_score90"]].mean().round(4).to_string())
-    print(
-        "constants left-out range:",
-        table[["log_scale", "log_scale_sd", "spread", "optimism"]].agg(["min", "max"]).to_string(),
-    )
+    print(f"each source left out: {summary(table)}")
+    print(f"range of the numbers:\n{pd.DataFrame(each).agg(['min', 'max']).round(4).T.to_string()}")
     if args.table:
         write_table(table.round(5), args.table)
     if args.write:
-        write_whole(args.write, lambda path: path.write_text(as_toml(prior), encoding="utf-8"))
-
-
-POINTS = (10, 25, 50, 75, 90)
-
-
-def summed(draws: np.ndarray, observed: np.ndarray) -> dict[str, float]:
-    scored = scores(draws, observed)
-    low, high = scored["q05"], scored["q95"]
-    outside = np.maximum(low - observed, 0) + np.maximum(observed - high, 0)
-    row = {"runs": len(observed), "crps": scored["crps"].mean(), "bias": (scored["q50"] - observed).mean()}
-    for level, (a, b) in {50: ("q25", "q75"), 80: ("q10", "q90"), 90: ("q05", "q95")}.items():
-        row[f"cover{level}"] = ((scored[a] <= observed) & (observed <= scored[b])).mean()
-    row |= {"width90": (high - low).mean(), "interval_score90": (high - low + 20 * outside).mean()}
-    return row | {f"below{p}": (scored["pit"] <= p / 100).mean() for p in POINTS}
-
-
-def as_toml(prior: DriftPrior) -> str:
-    return (
-        "# How far scaling laws have been wrong, learnt from real studies by benchmarks/derive_drift.py;\n"
-        "# docs/calibration.md says how. A drift is a smooth function of log10 of the law's inputs (N, D), with\n"
-        "# Matern-3/2 correlation, added to the log loss.\n"
-        f"length       = {prior.length}  # decades over which the drift forgets itself\n"
-        f"log_scale    = {prior.log_scale}  # prior of its scale: LogNormal(log_scale, log_scale_sd)\n"
-        f"log_scale_sd = {prior.log_scale_sd}\n"
-        f"spread       = {prior.spread}  # how far drifts go beyond the data, relative to their wiggles inside\n"
-        f"optimism     = {prior.optimism}  # conditional sd of the drift by which real losses end below the forecast\n"
-    )
+        write_whole(args.write, lambda path: path.write_text(as_toml(derived), encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from conftest import BESIROGLU, chinchilla_parameters
 from scipy import stats
 
 from bayescale.budgets.allocate import allocate
+from bayescale.budgets.decide import decide
 from bayescale.fitting.diagnostics import diagnostics
 from bayescale.fitting.fit import fit
 from bayescale.forecasts.forecast import forecast, quantiles
@@ -83,9 +84,11 @@ def test_forecast_of_chinchilla_70b(epoch):
 @needs_studies
 def test_allocation_of_chinchillas_budget(epoch):
     result = allocate(epoch, 5.76e23)
-    assert 60e9 < float(result["N"].median()) < 85e9 and result["identified"].all()
+    assert 60e9 < float(result["law_N"].median()) < 85e9 and result["identified"].all()
+    low, middle, high = result["N"].quantile([0.05, 0.5, 0.95]).values
+    assert low < 60e9 < 85e9 < high and float(decide(epoch, 5.76e23)["N"][0, 0]) == pytest.approx(middle, rel=0.1)
     numeric = allocate(epoch, 5.76e23, closed_form=False)
-    np.testing.assert_allclose(numeric["N"], result["N"], rtol=1e-4)
+    np.testing.assert_allclose(numeric["law_N"], result["law_N"], rtol=1e-4)
 
 
 @needs_studies
@@ -132,7 +135,7 @@ def test_splits_of_chinchillas_runs(law):
     assert result["identified"].all()
     assert 0.504 <= float(result["a"].median()) <= 0.525
     for i, (sizes, lengths) in enumerate(BOOTSTRAP.values()):
-        for name, (low, high) in (("N", sizes), ("D", lengths)):
+        for name, (low, high) in (("law_N", sizes), ("law_D", lengths)):
             q05, q50, q95 = result[name].isel(budget=i).quantile([0.05, 0.5, 0.95]).values
             assert low < q50 < high and q05 > 0.9 * low and q95 < 1.1 * high
 
@@ -150,7 +153,6 @@ def test_exponents_of_porians_recipes(recipe):
 @needs_studies
 @pytest.mark.parametrize("path", sorted(STUDIES.glob("*.csv")), ids=lambda path: path.stem)
 def test_the_decision_is_never_expected_to_be_worse(path):
-    from bayescale.budgets.decide import decide
 
     learnt = fit(path, allow_unconverged=True)
     for drift in (False, True):

@@ -215,7 +215,8 @@ def _smooth(N: np.ndarray, ratio: np.ndarray, constant: float) -> tuple[str, flo
     """A formula with a power of N for log(compute / 6 N D) [run], and its error [log], where the runs show one.
 
     The error must be so far below ``constant``, that of a constant ratio, as scatter alone seldom makes it. Scatter at
-    S sizes leaves p fitted numbers a share r of its squares, or less, with probability r^((S - p) / 2).
+    S sizes leaves p fitted numbers a share r of its squares, or less, with probability r^((S - p) / 2). Where the ratio
+    varies by more than a constant may be off, a curve that is near enough is taken, for the other answer is none.
     """
     sizes = len(np.unique(np.round(np.log(N) / SIZE_APART_LOG)))
     order = np.lexsort((ratio, N))
@@ -233,7 +234,7 @@ def _smooth(N: np.ndarray, ratio: np.ndarray, constant: float) -> tuple[str, flo
             text = _formula(*found, centre, inverse)
             left = ratio - np.log(evaluate(parse(text), {"N": N, "D": 1.0}) / (FLOPS_PER_PARAM_TOKEN * N))
             off = far(left) * np.sqrt(len(ratio) / (len(ratio) - 2 - free))
-            shown = off < constant * CHANCE_MAX ** (1 / spare)
+            shown = off < constant * CHANCE_MAX ** (1 / spare) or off <= ERROR_LOG_MAX < constant
             if shown and (best is None or off < 0.5 * best[1] - 1e-4):
                 best = text, float(off)
     return best
