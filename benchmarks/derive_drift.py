@@ -40,7 +40,7 @@ SLOPE = 0.17  # log loss a decade of compute, to which the numbers refer
 WIDE = (0.3, 1.4)  # of the logit of the floor while fitting, whatever the scale of the runs
 KEPT_DRAWS = 400  # at each scale of the drift
 DRAWS = 700  # of a forecast that is scored
-PULL = 0.02
+PULL = 0.05
 DENSITY_WEIGHT = 1.5
 TWO_WORDS = ("marin-optim",)  # sources whose name has a "-"
 

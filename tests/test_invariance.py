@@ -105,7 +105,8 @@ def test_posterior_does_not_depend_on_units_or_order(law):
     """About 15 quantities and 2 comparisons a law: the largest of 90 standard normals is below 4.5 but once in 1600."""
     table = table_of(60)
     order = np.random.default_rng(1).permutation(60)
-    other = {"params": table["params"][order] / 1e9, "tokens": table["tokens"][order] / 1e9}
+    d = 1e9 if "1e18" in load_law(law).text else 1e-9  # where the floor's prior depends on N D, that must stay
+    other = {"params": table["params"][order] / 1e9, "tokens": table["tokens"][order] * d}
     plain = fit(table, law, seed=1)
     assert apart(plain, fit(other | {"loss": table["loss"][order] / np.log(2)}, law, seed=2)) < 4.5
     assert apart(plain, fit({name: values[order] for name, values in table.items()}, law, seed=1)) < 4.5

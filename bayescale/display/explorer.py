@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from scipy.interpolate import PchipInterpolator
 
 from bayescale.budgets.allocate import allocate
 from bayescale.budgets.exchange import Exchange, exchange_at, normal_places
@@ -42,6 +43,8 @@ PAGE_NUMBERS_MAX = 200_000  # of draws and their weights in the page; beyond the
 RANK_MAX = 32  # of that product
 ERROR = 1e-4  # root mean square, of a log loss
 BUDGETS = 41  # at which it is said why a split is not identified, and where the discrepancy says that the best one lies
+EDGE_BUDGETS = np.arange(-0.1, 0.45, 0.025)  # decades past the largest run: besides, where that bends
+EXCHANGE_NODES = 600  # of the page's table of the error of exchange
 
 
 def can_explore(law: Law) -> bool:
@@ -68,13 +71,14 @@ def explorer(fit: "xr.DataTree | Study", *, at: Mapping[str, float] | None = Non
     fixed |= {symbol: float(at[column(symbol)]) for symbol in law.inputs if symbol not in ("N", "D", "C")}
     compute = np.log10(study.runs["compute"].values)
     first, last = float(compute.min()), float(np.log10(study.largest_compute))
-    budgets = np.linspace(first, last + BEYOND, BUDGETS)
+    budgets = np.unique(np.concatenate([np.linspace(first, last + BEYOND, BUDGETS), last + EDGE_BUDGETS]))
     split = allocate(study, 10**budgets, given=at or None, seed=seed)
     ratio = np.log10((study.runs["tokens"] / study.runs["params"]).values)
     best = np.log10(split["tokens_per_param"].median(("chain", "draw")).values)[split["identified"].values]
     best = np.clip(best, ratio.min() - AROUND_MOST, ratio.max() + AROUND_MOST)
     low, high = (float(pick([*ratio, *best, np.log10(20.0)])) for pick in (min, max))
     exchange = _exchange(study, split, at)
+    dense = np.linspace(budgets[0], budgets[-1], EXCHANGE_NODES)
     places = normal_places(draws.shape[1], np.random.default_rng(seed))
     box = _Box(first, last, low - AROUND, high + AROUND)
     grid = _grid(study, box, at, seed, every)
@@ -84,8 +88,9 @@ def explorer(fit: "xr.DataTree | Study", *, at: Mapping[str, float] | None = Non
         "draws": encode(draws[:, ::every]),
         "count": len(draws[0, ::every]),
         "exchange": encode(places[::every]),
-        "exchangeCentres": exchange.centre.tolist(),
-        "exchangeSds": exchange.sd.tolist(),
+        "exchangeBudgets": [float(dense[0]), float(dense[-1])],
+        "exchangeCentres": encode(PchipInterpolator(budgets, exchange.centre)(dense)),
+        "exchangeSds": encode(PchipInterpolator(budgets, exchange.sd)(dense)),
         "every": every,
         "grid": grid,
         "first": first,

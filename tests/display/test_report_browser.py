@@ -107,7 +107,9 @@ def test_slider_as_allocate(browser, page, log10_budget):
     row = bayescale.read(allocate(page[0], budget)).frame.iloc[0]
     assert row["identified"]
     for shown, name in (("n", "params"), ("d", "tokens"), ("ratio", "tokens_per_param"), ("loss", "loss")):
-        np.testing.assert_allclose(band(browser, f"best-{shown}"), expected(row, name), rtol=SAME, err_msg=name)
+        # the page has the error of exchange in a table of budgets, the command at the very budget
+        near = SAME if shown == "loss" else 0.01
+        np.testing.assert_allclose(band(browser, f"best-{shown}"), expected(row, name), rtol=near, err_msg=name)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +130,7 @@ def test_run_as_forecast(browser, page, N, D):
     decision = decide(page[0], 6 * N * D, candidates=[N]).isel(budget=0, choice=-1)
     for shown, name in (("regret", "regret"), ("wasted", "compute_regret")):
         low, middle, high = np.quantile(decision[name].values, [0.05, 0.5, 0.95])
-        np.testing.assert_allclose(band(browser, f"run-{shown}"), [low, middle, high], rtol=0.02, atol=2e-5)
+        np.testing.assert_allclose(band(browser, f"run-{shown}"), [low, middle, high], rtol=0.03, atol=2e-5)
 
 
 def test_typed_budget_and_the_best_split_as_a_run(browser, page):

@@ -104,20 +104,25 @@
   };
 
   // The cost of a split relative to each draw's own best, as shares of the loss and of the budget.
-  const places = floats(page.exchange), budgets = page.budgets;
+  const places = floats(page.exchange), centres = floats(page.exchangeCentres), sds = floats(page.exchangeSds);
   const atBudget = (values, log10C) => {
-    let j = 0;
-    while (j < budgets.length - 2 && log10C > budgets[j + 1]) j += 1;
-    const share = Math.max(0, Math.min(1, (log10C - budgets[j]) / (budgets[j + 1] - budgets[j])));
-    return values[j] + share * (values[j + 1] - values[j]);
+    const [low, high] = page.exchangeBudgets, steps = values.length - 1;
+    const at = steps * Math.max(0, Math.min(1, (log10C - low) / (high - low))), j = Math.min(Math.floor(at), steps - 1);
+    return values[j] + (at - j) * (values[j + 1] - values[j]);
   };
+  const exchangeErrors = (logC) => {
+    const middle = atBudget(centres, logC / Math.LN10), sd = atBudget(sds, logC / Math.LN10);
+    return Float64Array.from({ length: count }, (_, i) => middle + sd * places[i]);
+  };
+  const erringOptimum = (logC, errors) =>
+    optimum(logC).map((n, i) => section(i, n + errors[i] - 0.7, n + errors[i] + 0.7, logC, errors[i]));
   const regret = (N, D) => {
-    const logN = Math.log(N), logC = Math.log(law.compute(N, D)), best = optimum(logC);
-    const middle = atBudget(page.exchangeCentres, logC / Math.LN10), sd = atBudget(page.exchangeSds, logC / Math.LN10);
+    const logN = Math.log(N), logC = Math.log(law.compute(N, D)), errors = exchangeErrors(logC);
+    const best = erringOptimum(logC, errors);
     const lost = new Float64Array(count), wasted = new Float64Array(count);
     for (let i = 0; i < count; i += 1) {
-      const x = middle + sd * places[i], here = loss(i, logN, logC, x);
-      let c = logC, n = section(i, best[i] + x - 0.7, best[i] + x + 0.7, logC, x);
+      const x = errors[i], here = loss(i, logN, logC, x);
+      let c = logC, n = best[i];
       lost[i] = Math.max(Math.log(here / loss(i, n, logC, x)), 0);
       for (let round = 0; round < 8; round += 1) {
         const value = loss(i, n, c, x), h = 1e-4;
@@ -182,7 +187,7 @@
 
   let chosen = { N: NaN, D: NaN };
   const showBudget = (C) => {
-    const logC = Math.log(C), log10C = Math.log10(C), best = optimum(logC).map(Math.exp);
+    const logC = Math.log(C), log10C = Math.log10(C), best = erringOptimum(logC, exchangeErrors(logC)).map(Math.exp);
     const bought = best.map((N) => tokens(N, C)), ratio = best.map((N, i) => bought[i] / N);
     const sorted = Float64Array.from(best, Math.log).sort(), N = Math.exp(quantile(sorted, 0.5));
     chosen = { N, D: tokens(N, C) };
