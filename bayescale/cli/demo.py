@@ -88,7 +88,7 @@ def run_demo(
     verdict = (
         f"The 90 % band held {held} of {len(table)} larger runs, the law alone {held_law}; "
         "the runs of one study share one error, so this is one look and not many. (The numbers of the discrepancy come "
-        "from 15 studies, this one among them; docs/calibration.md has the scores with each study left out.)"
+        "from studies of 17 sources, this one among them; docs/calibration.md has the scores with each left out.)"
     )
     return Demo(
         fit=tree,
