@@ -79,7 +79,8 @@ MUTANTS = [
     Mutant("budgets", "step = np.log(there / wanted)", "step = np.log(wanted / there)", DECIDE),
     Mutant("budgets", "(1 - excess[end]) /", "excess[end] /", DECIDE),
     Mutant("budgets", "- law if abs(law)", "+ law if abs(law)", DECIDE),
-    Mutant("budgets", "EXCHANGE_SD * ndtri((", "2 * EXCHANGE_SD * ndtri((", DECIDE),
+    Mutant("budgets", "np.hypot(EXCHANGE_SD, np.minimum", "np.hypot(2 * EXCHANGE_SD, np.minimum", DECIDE),
+    Mutant("budgets", "contrast / (2 * width * bend)", "contrast / (width * bend)", DECIDE),
     # where chains start
     Mutant("fitting", "len(self.seen) * np.log(sigma)", "np.log(sigma)", STARTS),
     Mutant("fitting", "-value[modes] - 0.5 *", "-value[modes] + 0.5 *", STARTS),
