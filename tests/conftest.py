@@ -20,8 +20,8 @@ from bayescale.runs.datasets import load_dataset
 from bayescale.runs.read import read_runs
 
 matplotlib.use("Agg")
-from bayescale.budgets import decide as decide_module
 from bayescale.budgets import design as design_module
+from bayescale.budgets import exchange as exchange_module
 from bayescale.display import explorer as explorer_module
 from bayescale.display import report as report_module
 from bayescale.display import report_figures
@@ -203,7 +203,7 @@ def drift_once():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(posterior_module, "LOG_SCALES", posterior_module.LOG_SCALES[::3])
-        for module in (forecast_module, pointwise_module, explorer_module, decide_module, design_module):
+        for module in (forecast_module, pointwise_module, explorer_module, exchange_module, design_module):
             patch.setattr(module, "discrepancy_of", remembered)
         yield
 

@@ -14,11 +14,11 @@ from bayescale.budgets.exchange import erring
 from bayescale.budgets.optimum import EDGE, Limits, Problem, Split, best_split, frontier_slopes
 from bayescale.budgets.problem import (
     SplitOptions,
-    bought_tokens,
     budgets_of,
     check_scale,
     compute_unit,
     forecast_inputs,
+    median_split,
     problem_of,
     problem_values,
     result_attrs,
@@ -29,7 +29,6 @@ from bayescale.errors import FitError
 from bayescale.field import number_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.fitting.doors import check_seed, flag, opened, opened_result
-from bayescale.forecasts.discrepancy_posterior import discrepancy_of
 from bayescale.forecasts.forecast import QUANTILES, forecast, quantiles
 from bayescale.forecasts.planned import distance_warnings
 from bayescale.jobs.threads import one_blas_thread
@@ -112,8 +111,7 @@ def allocate(
     check_scale(study, budgets, by_law)
     wrong, split = problem, by_law
     if discrepancy:
-        N, D = median_split(problem, by_law, budgets)
-        wrong = erring(study.once(discrepancy_of), problem, covariates, N * D, seed)
+        wrong = erring(study, problem, covariates, by_law, budgets, seed)
         split = _moved(by_law, wrong) if _scale_free(problem) else best_split(wrong, row)
     result = _dataset(study, split, by_law, frontier_slopes(wrong, row, split) if problem.menu is None else {})
     N, D = median_split(problem, split, budgets)
@@ -135,15 +133,6 @@ def _dataset(study: Study, split: Split, by_law: Split, slopes: Mapping[str, np.
     names = {"N": split.N, "D": split.D, "tokens_per_param": split.D / split.N, "law_N": by_law.N, "law_D": by_law.D}
     names |= {"law_loss": split.loss, **slopes}
     return xr.Dataset({name: study.labelled(values, "budget") for name, values in names.items()})
-
-
-def median_split(problem: Problem, split: Split, budgets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """One split a budget: the posterior median of N*, and the tokens that the budget buys at it [budget]."""
-    N = np.exp(np.median(np.log(split.N), axis=0))
-    if problem.menu is not None:  # the median of two sizes need not be a size of the menu
-        sizes = problem.menu["params"]
-        N = sizes[np.abs(np.log(sizes)[None, :] - np.log(N)[:, None]).argmin(axis=1)]
-    return N, bought_tokens(problem, N, budgets)
 
 
 def _scale_free(problem: Problem) -> bool:

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescale.budgets.allocate import median_split
 from bayescale.budgets.exchange import erring
 from bayescale.budgets.optimum import best_split, frontier_slopes
 from bayescale.budgets.problem import budgets_of, check_scale, problem_of, result_attrs
@@ -19,7 +18,6 @@ from bayescale.errors import FitError
 from bayescale.field import SIZES_SAID, number_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.fitting.doors import check_seed, opened, opened_result
-from bayescale.forecasts.discrepancy_posterior import discrepancy_of
 from bayescale.forecasts.planned import FAR_DECADES
 from bayescale.reading import Column, Reading
 from bayescale.runs.compute import counted
@@ -87,8 +85,7 @@ def approaches(fit: xr.DataTree, compute: float, *, seed: int = 0) -> xr.Dataset
     split = best_split(problem, budget[None, :])
     check_scale(study, budget, split)
     drawn = [(line.a, line.intercept + line.a * np.log(budget[0])) for line in lines]
-    N, D = median_split(problem, split, budget)
-    wrong = erring(study.once(discrepancy_of), problem, covariates, N * D, seed)
+    wrong = erring(study, problem, covariates, split, budget, seed)
     own = best_split(wrong, budget[None, :])
     drawn.append((frontier_slopes(wrong, budget[None, :], own)["a"][:, 0], np.log(own.N[:, 0])))
     result = xr.Dataset(coords={"approach": list(APPROACH_NAMES)})

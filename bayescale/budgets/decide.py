@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescale.budgets.allocate import held_text, median_split, not_identified, split_warnings
+from bayescale.budgets.allocate import held_text, not_identified, split_warnings
 from bayescale.budgets.cost import increasing_root, spend
 from bayescale.budgets.exchange import erring, lowest, of_budget
 from bayescale.budgets.optimum import Problem, Split, best_split
@@ -17,6 +17,7 @@ from bayescale.budgets.problem import (
     check_scale,
     compute_unit,
     forecast_inputs,
+    median_split,
     problem_of,
     result_attrs,
     units_said,
@@ -27,7 +28,6 @@ from bayescale.errors import FitError
 from bayescale.field import number_text, size_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.fitting.doors import check_seed, flag, number, numbers, opened, opened_result
-from bayescale.forecasts.discrepancy_posterior import discrepancy_of
 from bayescale.forecasts.planned import distance_warnings, planned_runs
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.reading import Column, Reading
@@ -101,8 +101,7 @@ def decide(
     check_scale(study, budgets, split)
     wrong, best = problem, split
     if discrepancy:
-        N, D = median_split(problem, split, budgets)
-        wrong = erring(study.once(discrepancy_of), problem, covariates, N * D, seed)
+        wrong = erring(study, problem, covariates, split, budgets, seed)
         best = best_split(wrong, budgets[None, :])
     medians, _ = median_split(problem, best, budgets)
     rows: list[dict[str, Any]] = []

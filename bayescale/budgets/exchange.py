@@ -21,12 +21,13 @@ import numpy as np
 from scipy.special import ndtri
 
 from bayescale.budgets.cost import parse_cost
-from bayescale.budgets.optimum import Problem, best_split
-from bayescale.budgets.problem import forecast_inputs
+from bayescale.budgets.optimum import Problem, Split, best_split
+from bayescale.budgets.problem import forecast_inputs, median_split
 from bayescale.budgets.surface import Surface, loss_at
 from bayescale.forecasts.curve import expected_log_loss, open_contrast_sd
-from bayescale.forecasts.discrepancy_posterior import Discrepancy
+from bayescale.forecasts.discrepancy_posterior import Discrepancy, discrepancy_of
 from bayescale.forecasts.planned import planned_runs
+from bayescale.study import Study
 
 EXCHANGE_SD = 0.06  # of ln N*: what real sweeps showed beyond the law's posterior and the open drift
 OPEN_EFOLDS_MAX = 1.0  # sd of the minimum that the open drift leaves: a flat curve has no minimum
@@ -52,15 +53,16 @@ class Exchange:
 
 
 def erring(
-    found: Discrepancy, problem: Problem, covariates: Mapping[str, float], pairs: np.ndarray, seed: int
+    study: Study, problem: Problem, covariates: Mapping[str, float], split: Split, budgets: np.ndarray, seed: int
 ) -> Problem:
     """The same problem under a law that may be wrong about the exchange of parameters and tokens.
 
-    Its draws x [draw, budget] are those at the products ``pairs`` = N D [budget]. A draw has one place in the normal
-    distributions of all budgets.
+    Its draws x [draw, budget] are those at the products N D of the law's own ``split``. A draw has one place in the
+    normal distributions of all budgets.
     """
-    count = found.study.posterior.sizes["chain"] * found.study.posterior.sizes["draw"]
-    at = exchange_at(found, problem, covariates, pairs)
+    count = study.posterior.sizes["chain"] * study.posterior.sizes["draw"]
+    N, D = median_split(problem, split, budgets)
+    at = exchange_at(study.once(discrepancy_of), problem, covariates, N * D)
     errors = at.centre + at.sd * normal_places(count, np.random.default_rng(seed))[:, None]
     return replace(problem, surface=replace(problem.surface, exchange=errors))
 

@@ -230,6 +230,15 @@ def bought_tokens(problem: Problem, N: np.ndarray, budget: np.ndarray) -> np.nda
     return np.nanmedian(tokens_within(problem, N[None, :], budget[None, :], menu_columns(problem, N)), axis=0)
 
 
+def median_split(problem: Problem, split: Split, budgets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """One split a budget: the posterior median of N*, and the tokens that the budget buys at it [budget]."""
+    N = np.exp(np.median(np.log(split.N), axis=0))
+    if problem.menu is not None:  # the median of two sizes need not be a size of the menu
+        sizes = problem.menu["params"]
+        N = sizes[np.abs(np.log(sizes)[None, :] - np.log(N)[:, None]).argmin(axis=1)]
+    return N, bought_tokens(problem, N, budgets)
+
+
 def menu_columns(problem: Problem, N: np.ndarray) -> dict[str, np.ndarray]:
     """What else the cost needs of the architectures of a menu nearest to sizes N [1, size]; nothing without a menu."""
     if problem.menu is None:

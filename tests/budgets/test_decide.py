@@ -254,7 +254,7 @@ def test_what_holds_the_split_is_said_of_the_law_that_the_choice_is_made_by(lear
     draws = learnt["posterior"].sizes["chain"] * learnt["posterior"].sizes["draw"]
     far = np.full((draws, 1), 4.0)
 
-    def erring(found, problem, *_):
+    def erring(study, problem, *_):
         return replace(problem, surface=replace(problem.surface, exchange=far))
 
     monkeypatch.setattr(decide_module, "erring", erring)

@@ -8,10 +8,9 @@ import pandas as pd
 
 from bayescale.errors import RunsError
 from bayescale.runs.tables import limits
-from bayescale.runs.tables.limits import check_headings, check_size
+from bayescale.runs.tables.limits import UNPACKED_TIMES_MAX, check_headings, check_size, check_unpacked
 
 MAGIC = b"PK\x03\x04"  # the first bytes of a zip file, which is what a workbook is
-UNPACKED_TIMES_MAX = 2  # the largest file that is read, unpacked
 
 
 def read_excel(content: bytes, where: str) -> pd.DataFrame:
@@ -54,11 +53,9 @@ def _damaged(where: str) -> RunsError:
 
 def _check_parts(content: bytes, where: str) -> None:
     """Refuse a workbook that unpacks to too much, or whose XML defines entities."""
-    most = UNPACKED_TIMES_MAX * limits.MAX_BYTES
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            if sum(part.file_size for part in archive.infolist()) > most:
-                raise RunsError(f"{where}: unpacks to more than {most // 1_000_000} MB; at most so much is read")
+            check_unpacked(sum(part.file_size for part in archive.infolist()), where, UNPACKED_TIMES_MAX)
             for name in archive.namelist():
                 if name.endswith((".xml", ".rels")):
                     with archive.open(name) as part:

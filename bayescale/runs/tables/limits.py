@@ -14,6 +14,7 @@ MAX_ROWS = 1_500_000
 MAX_COLUMNS = 1000
 MAX_CELLS = 5_000_000
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # never in a table; some of them command terminals
+UNPACKED_TIMES_MAX = 2  # of a binary table: MAX_BYTES is for text
 HEADING_CHARACTERS_MAX = 80  # of a heading in a message
 
 
@@ -24,6 +25,12 @@ def check_size(rows: int, columns: int, where: str, *, in_memory: bool = False) 
         raise RunsError(
             f"{where}: {rows} rows of {columns} columns; at most {MAX_ROWS} rows, {MAX_COLUMNS} columns{most} are read"
         )
+
+
+def check_unpacked(size: int, where: str, times: int = 1) -> None:
+    """Raise RunsError if a packed file holds more than ``times`` as much as the largest file that is read."""
+    if size > (most := times * MAX_BYTES):
+        raise RunsError(f"{where}: unpacks to more than {most // 1_000_000} MB; at most so much is read")
 
 
 def check_headings(names: Sequence[Any], where: str) -> None:

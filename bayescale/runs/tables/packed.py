@@ -27,8 +27,7 @@ def unpacked(content: bytes, where: str) -> bytes:
     while size <= limits.MAX_BYTES and (part := _next_part(stream, where)):
         parts.append(part)
         size += len(part)
-    if size > limits.MAX_BYTES:
-        raise RunsError(f"{where}: unpacks to more than {limits.MAX_BYTES // 1_000_000} MB; at most so much is read")
+    limits.check_unpacked(size, where)
     return b"".join(parts)
 
 

@@ -3,11 +3,9 @@
 import pandas as pd
 
 from bayescale.errors import RunsError
-from bayescale.runs.tables import limits
-from bayescale.runs.tables.limits import check_headings, check_size
+from bayescale.runs.tables.limits import UNPACKED_TIMES_MAX, check_headings, check_size, check_unpacked
 
 MAGIC = b"PAR1"  # the first bytes of every such file
-UNPACKED_TIMES_MAX = 2  # the largest file that is read, unpacked
 
 
 def read_parquet(content: bytes, where: str) -> pd.DataFrame:
@@ -23,14 +21,12 @@ def read_parquet(content: bytes, where: str) -> pd.DataFrame:
         import pyarrow.parquet as pq
     except ImportError:
         raise RunsError(f"{where}: reading parquet needs pyarrow: pip install 'bayescale[parquet]'") from None
-    most = UNPACKED_TIMES_MAX * limits.MAX_BYTES
-    too_large = f"{where}: unpacks to more than {most // 1_000_000} MB; at most so much is read"
     try:
         with pq.ParquetFile(pa.BufferReader(content)) as file:
             about, schema = file.metadata, file.schema_arrow
             check_size(about.num_rows, len(schema), where)
-            if sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups)) > most:
-                raise RunsError(too_large)
+            size = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
+            check_unpacked(size, where, UNPACKED_TIMES_MAX)
         flat = [field.name for field in schema if not pa.types.is_nested(field.type)]
         texts = [name for name in flat if pa.types.is_string(schema.types[schema.names.index(name)])]
         flat = [name for name in flat if not name.startswith("__index_level_")]
@@ -39,8 +35,7 @@ def read_parquet(content: bytes, where: str) -> pd.DataFrame:
             for batch in file.iter_batches(batch_size=10_000, columns=flat):
                 batches.append(batch)
                 size += batch.nbytes
-                if size > most:
-                    raise RunsError(too_large)
+                check_unpacked(size, where, UNPACKED_TIMES_MAX)
         empty = pd.DataFrame({name: [] for name in flat})
         frame = pa.Table.from_batches(batches).to_pandas(ignore_metadata=True) if batches else empty
     except RunsError:
