@@ -16,10 +16,12 @@ from bayescale.laws.law import (
     column,
     law_loss,
     load_law,
+    loss_given,
     parse_law,
     positive_columns,
     reference_constants,
     run_sizes,
+    standard_parameters,
 )
 from bayescale.laws.priors import Prior, quantile
 from bayescale.laws.scatter import Scatter
@@ -29,6 +31,8 @@ from bayescale.runs.read import KEPT_ATTRIBUTES, read_runs
 from bayescale.runs.smooth import far_off, seen_by
 
 RUNS_MIN = 4
+Z_MAX = 7.5  # of a standardised parameter: beyond, a probability is 0 or 1 to all digits
+OUTSIDE = 50.0  # log loss where a law has none: far from all runs, and finite
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,6 +181,26 @@ class Study:
         """Inputs of the law by symbol, of the runs or of other points [run]."""
         points = self.runs if points is None else points
         return {symbol: np.asarray(points[column(symbol)]) for symbol in self.law.inputs}
+
+    def standardised(self, inputs: Mapping[str, np.ndarray] | None = None) -> Callable[[np.ndarray], np.ndarray]:
+        """What the law gives, as it scatters [draw, run], of parameters z whose priors are standard normals.
+
+        That is log L, or a quantity that may be negative in units of the scatter; z is [draw, parameter], ``inputs``
+        those of the runs unless given.
+        """
+        inputs = self.inputs() if inputs is None else inputs
+        constants = {name: self.constants[name] for name in self.law.constants}
+        loss_of, count = loss_given(self.law, {**inputs, **constants}), len(next(iter(inputs.values())))
+
+        def at(z: np.ndarray) -> np.ndarray:
+            z = np.atleast_2d(z)
+            params = standard_parameters(self.law, np.clip(z, -Z_MAX, Z_MAX))
+            loss = np.broadcast_to(loss_of({name: value[:, None] for name, value in params.items()}), (len(z), count))
+            with np.errstate(all="ignore"):
+                found = self.scatter.transform(loss) / self.scatter.unit
+                return np.nan_to_num(found, nan=OUTSIDE, posinf=OUTSIDE, neginf=-OUTSIDE)
+
+        return at
 
     def covariate(self, points: Mapping[str, Any] | None = None) -> np.ndarray:
         """What the scatter of a run depends on (see :class:`bayescale.laws.scatter.Scatter`) [run].

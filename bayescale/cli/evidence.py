@@ -129,7 +129,10 @@ def compare(
     ] = "coupled,chinchilla,kaplan",
     forward: Annotated[bool, typer.Option("--forward", help="Also forecast larger runs from smaller ones.")] = False,
     groups: Annotated[
-        str | None, typer.Option(help="Leave out groups of runs together: a column such as params, compute, family.")
+        str | None,
+        typer.Option(
+            help="Leave out groups of runs together: a column such as compute or family; none; by default as found."
+        ),
     ] = None,
     params: Annotated[
         list[str] | None, typer.Option("--params", "-N", help="Averaged forecast: parameters of a planned run.")

@@ -54,6 +54,10 @@ def fit(
             "--prior", metavar="NAME=PRIOR", help="alpha=Normal(.34, .02), loss(70B, 1.4T)=Normal(1.95, .05) ..."
         ),
     ] = None,
+    clusters: Annotated[
+        str | None,
+        typer.Option(help="Column of runs whose residuals go together, or none; by default it is looked for."),
+    ] = None,
     seed: arg.Seed = 0,
     as_json: arg.Json = False,
     quiet: arg.Quiet = False,
@@ -78,7 +82,7 @@ def fit(
         from bayescale.fitting.store import save_fit
 
         options = {"noise": noise, "draws": draws, "chains": chains, "seed": seed, "quick": quick}
-        options |= {"engine": engine, "backend": backend}
+        options |= {"engine": engine, "backend": backend, "clusters": clusters}
         tree = fit_law(data, chosen, **options, allow_unconverged=allow_unconverged)
     if most is not None:
         tree.attrs["below"] = most

@@ -49,6 +49,12 @@ def fit_sentences(summary: Any) -> list[str]:
         made, asked = report.get("draws_made"), report.get("draws_asked")
         if made != asked:
             sentences.append(f"the chains went on from {asked} to {made} draws each: fewer were not enough")
+    if clusters := summary["clusters"]:
+        sentences.append(
+            f"residuals of the same {clusters['column']} go together ({clusters['count']} clusters, "
+            f"{clusters['ratio']:.1f} times the variance of independent runs): each cluster counts as one look, and "
+            f"bands are wider for it, {_widened(summary['parameters'])}; --clusters none holds runs to be independent"
+        )
     for resource, odds in summary["regimes"].items():
         share, likely = max((odds[f"{kind}_limited"], kind) for kind in ("variance", "resolution"))
         sentences.append(
@@ -56,6 +62,16 @@ def fit_sentences(summary: Any) -> list[str]:
             "(a diagnosis after Bahri et al., not a claim)"
         )
     return sentences
+
+
+def _widened(parameters: Any) -> str:
+    """How many times as wide a band is as that of independent runs: of the quantity where it is most."""
+    times = {
+        name: (row["q95"] - row["q05"]) / max(row["q95_runs"] - row["q05_runs"], 1e-300)
+        for name, row in parameters.items()
+    }
+    most = max(times, key=times.__getitem__)
+    return f"at most {number_text(times[most], 2)} times, that of {most}"
 
 
 def priors_cells(law: Any) -> Table:

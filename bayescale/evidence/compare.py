@@ -12,6 +12,7 @@ from bayescale.evidence.backtest import backtest, backtest_failures, distinct_la
 from bayescale.evidence.loo import loo
 from bayescale.evidence.weights import forward_weights, stacking
 from bayescale.field import number_text, row_text
+from bayescale.fitting.clusters import NONE, clusters_of
 from bayescale.fitting.diagnostics import diagnostics
 from bayescale.fitting.doors import check_seed, flag, number, opened_fits
 from bayescale.fitting.many import fit_many
@@ -86,16 +87,18 @@ def compare(
     """Set fits of the same runs side by side: in-range evidence, and with ``forward`` that of forecasting larger runs.
 
     In range: elpd_loo = sum_i log p(y_i | y without i) of log loss, see :func:`bayescale.loo`; d_elpd is the
-    difference to the best law, with d_se = sqrt(n var_i(d_i)). Forward: the runs below a compute forecast those above
-    it, law by law, at the cuts of :func:`bayescale.backtest`; the score of a cut is the mean over its forecast runs,
-    that of a law the mean over cuts.
+    difference to the best law, with d_se = sqrt(n var_i(d_i)). Where residuals of the best law go together in clusters
+    (see :mod:`bayescale.fitting.clusters`), whole clusters are left out, and differences by run are given beside.
+    Forward: the runs below a compute forecast those above it, law by law, at the cuts of :func:`bayescale.backtest`;
+    the score of a cut is the mean over its forecast runs, that of a law the mean over cuts.
 
     Parameters
     ----------
     fits : fits by name (what :func:`fit_laws` returns), all of the same runs and the same observable
     forward : also forecast larger runs from smaller ones: every law is fitted again at every cut
     horizon : longest forecast to score [decades of compute]
-    groups : leave out groups of runs together, see :func:`bayescale.evidence.loo.loo`
+    groups : leave out groups of runs together, see :func:`bayescale.evidence.loo.loo`; "none": each run by itself. By
+        default the clusters by which the residuals of the best law go together, if any
     mend : refit without the runs whose Pareto k is too large
     seed : of refits and forecasts
     folder : where the backtest keeps finished parts
@@ -104,9 +107,10 @@ def compare(
 
     Returns
     -------
-    Dataset [law], best in range first: ``elpd_loo``, ``se``, ``p_loo``, ``d_elpd``, ``d_se``, ``pareto_k_max`` (after
-    mending), ``k_bad`` (left above the limit), ``k_mended``, ``cover90_loo`` (share of runs inside the 90 % band that
-    the others predict), ``weight_loo`` (stacking; a description), ``converged``; [law, run] or [law, group]:
+    Dataset [law], best in range first: ``elpd_loo``, ``se``, ``p_loo``, ``d_elpd``, ``d_se`` (where clusters were found
+    also ``d_elpd_runs`` and ``d_se_runs``), ``pareto_k_max`` (after mending), ``k_bad`` (left above the limit),
+    ``k_mended``, ``cover90_loo`` (share of runs inside the 90 % band that the others predict), ``weight_loo``
+    (stacking; a description), ``converged``; [law, run] or [law, group]:
     ``elpd_i``, ``pareto_k``; ``pit`` [law, run]. With ``forward`` also ``elpd_forward`` (mean log predictive density
     of a forecast run), ``crps_forward``, ``weight_forward`` (for forecasts) [law] and ``elpd_cut``, ``crps_cut``
     [law, cut], ``edge`` and ``forecasts`` [cut]. A law that did not converge comes last and weighs nothing.
@@ -129,14 +133,11 @@ def compare(
     check_comparable(fits)
     step = progress or (lambda what, done, total: None)
     converged = {name: bool(diagnostics(tree)["converged"]) for name, tree in fits.items()}
-    parts = {}
-    with open_executor(executor) as workers:
-        for name, tree in fits.items():  # refits of a law that does not converge would not either
-            parts[name] = loo(tree, groups=groups, mend=mend and converged[name], seed=seed, executor=workers)
-            step("leaving runs out", len(parts), len(fits))
+
     if not any(converged.values()):
         raise FitError(f"none of the laws converged ({', '.join(fits)}); look at each fit's diagnostics")
-    result = _side_by_side(parts, converged)
+    with open_executor(executor) as workers:
+        result, groups = _in_range(fits, converged, groups, mend, seed, workers, step)
     order = [str(name) for name in result["law"].values]
     result.attrs.pop("diagnostics", None)  # of one law
     result = result.assign_coords(run=Study.opened(fits[order[0]]).runs["run"].values)
@@ -148,6 +149,27 @@ def compare(
         result["weight_forward"] = ("law", forward_weights(result))
         result.attrs |= {"horizon": horizon, "forward": why or "done"}
     return result
+
+
+def _in_range(fits, converged, groups, mend, seed, workers, step) -> tuple[xr.Dataset, Any]:
+    """LOO of all laws side by side, and the groups it is by: those given, or those in which residuals go together."""
+
+    def by(these: Any) -> xr.Dataset:
+        parts = {}
+        for name, tree in fits.items():  # refits of a law that does not converge would not either
+            parts[name] = loo(tree, groups=these, mend=mend and converged[name], seed=seed, executor=workers)
+            step("leaving runs out", len(parts), len(fits))
+        return _side_by_side(parts, converged)
+
+    if groups not in (None, NONE):
+        return by(groups), groups
+    by_run = by(None)
+    best = fits[str(by_run["law"].values[0])]
+    if groups == NONE or (clusters := clusters_of(Study.opened(best))) is None:
+        return by_run, None
+    result = by(clusters.column)
+    names = ("d_elpd", "d_se")
+    return result.assign({f"{name}_runs": by_run[name].reindex(law=result["law"]) for name in names}), clusters.column
 
 
 def _about(fit: xr.DataTree, groups: Any) -> dict[str, Any]:

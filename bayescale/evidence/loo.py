@@ -11,6 +11,7 @@ from scipy.special import logsumexp
 
 from bayescale.errors import FitError
 from bayescale.field import quantity_text
+from bayescale.fitting.clusters import alike
 from bayescale.fitting.diagnostics import PARETO_K_MAX, diagnostics
 from bayescale.fitting.doors import check_seed, flag, opened_fit
 from bayescale.fitting.draws import smoothed_weights
@@ -25,7 +26,6 @@ CHUNK_VALUES = 8_000_000  # draws x runs in memory at once, where the log likeli
 MIN_DRAWS = 25  # with fewer the tail of the weights cannot be smoothed
 PIT_DRAWS = 1000  # enough for a probability that is plotted
 REFIT_DRAWS = 500  # of each of 4 chains: Monte Carlo error of a log density of some .01
-GROUP_GAP = 0.05  # numbers within this of their neighbour are one group: budgets of an isoFLOP sweep are rarely equal
 MIN_GROUPS = 3
 
 
@@ -211,15 +211,13 @@ def group_runs(fit: xr.DataTree, groups: Any) -> tuple[list[str], np.ndarray]:
         values = np.asarray(groups)
     if values.shape != (count,):
         raise FitError(f"{what}: {values.size} label(s) for {count} runs; one label a run is expected")
-    if named and values.dtype.kind == "f":
-        order = np.argsort(values)
-        steps = np.diff(np.log(values[order])) > np.log1p(GROUP_GAP)
-        members = np.empty(count, dtype=int)
-        members[order] = np.concatenate([[0], np.cumsum(steps)])
-        labels = [quantity_text(groups, np.exp(np.log(values[members == i]).mean())) for i in range(members.max() + 1)]
+    members = alike(values) if named else np.unique(values.astype(str), return_inverse=True)[1]
+    first = values[np.unique(members, return_index=True)[1]]
+    if named and values.dtype.kind == "f" and (values > 0).all():
+        logs = np.log(values)
+        labels = [quantity_text(groups, np.exp(logs[members == i].mean())) for i in range(len(first))]
     else:
-        found, members = np.unique(values.astype(str), return_inverse=True)
-        labels = [str(label) for label in found]
+        labels = list(map(str, first))
     if not MIN_GROUPS <= len(labels):
         raise FitError(
             f"{what}: {len(labels)} group(s); at least {MIN_GROUPS} are needed to leave one out and learn from the rest"

@@ -152,6 +152,8 @@ def _verdict(result: xr.Dataset) -> str:
         sentences[0] += f", but {tied} cannot be told from it: a tie"
     sentences[0] += f"; {listed(behind)} predict{'s' if len(behind) == 1 else ''} worse." if behind else "."
     count = result["elpd_i"].sizes["group" if "group" in result.dims else "run"]
+    if "d_elpd_runs" in result:
+        sentences += _by_run(result, equal)
     if count < FEW_UNITS:
         sentences.append(f"With {count} {'runs' if unit == 'run' else 'groups'} these standard errors are rough.")
     if "weight_forward" in result:
@@ -159,6 +161,15 @@ def _verdict(result: xr.Dataset) -> str:
     else:
         sentences.append("This says nothing of larger runs: add the forward evidence (forward=True, --forward).")
     return " ".join(sentences)
+
+
+def _by_run(result: xr.Dataset, equal: list[str]) -> list[str]:
+    """What leaving out single runs would have said, where that differs from leaving out clusters of them."""
+    by_run = result.assign(d_elpd=result["d_elpd_runs"], d_se=result["d_se_runs"])
+    if set(ties(by_run)) == set(equal) and float(by_run["d_elpd"].max()) == float(by_run["d_elpd"].values[0]):
+        return []
+    told = [f"'{name}' ({_behind(by_run, str(name))})" for name in result["law"].values]
+    return [f"By single runs it would be {listed(told)}: too sure, for residuals of a group go together."]
 
 
 def _forward_verdict(result: xr.Dataset, in_range: list[str]) -> list[str]:

@@ -10,6 +10,7 @@ import xarray as xr
 from scipy.special import fdtri
 
 from bayescale.field import TRAINING, number_text
+from bayescale.fitting.clusters import clustered_posterior, clusters_of
 from bayescale.fitting.draws import e_bfmi, ess_bulk, ess_tail, r_hat
 from bayescale.laws.law import Law, law_derived, log_weight, sample_priors, size_column
 from bayescale.laws.law_file import parse_law
@@ -17,6 +18,7 @@ from bayescale.runs.lint_values import SCATTER_LOG_MAX
 from bayescale.runs.loss_unit import UNITS, loss_unit
 from bayescale.runs.read import read_text
 from bayescale.runs.smooth import line_of_sizes, move_together
+from bayescale.study import Study
 
 # the gate: a fit past one of these is an error unless it is asked for. The first two are those of plenty of draws; of
 # few, r_hat_limit and ess_limit say what chance alone gives
@@ -262,14 +264,22 @@ def trust_warnings(report: Mapping[str, Any]) -> list[str]:
 
 def fit_summary(tree: xr.DataTree) -> dict[str, Any]:
     """A fit for machines: ``law``, ``source``, ``runs``, what was ``read`` of them, ``size`` (the column that says how
-    large a run is, or None), ``parameters`` (median, q05, q95, r_hat, ess_bulk of each
-    parameter and derived quantity), ``regimes``, ``diagnostics`` and ``notes`` of the lint."""
-    posterior = tree["posterior"].to_dataset()
+    large a run is, or None), ``parameters`` (median, q05, q95, r_hat, ess_bulk of each parameter and derived quantity),
+    ``clusters``, ``regimes``, ``diagnostics`` and ``notes`` of the lint.
+
+    Where residuals go together, ``clusters`` has the ``column`` by which they do, the ``count`` of clusters and the
+    ``ratio`` of their variance to that of independent runs; bands are those of
+    :func:`bayescale.fitting.clusters.clustered_posterior`, and ``q05_runs``, ``q95_runs`` those of independent runs."""
+    posterior, study = tree["posterior"].to_dataset(), Study.opened(tree)
     report, law = diagnostics(tree), parse_law(tree.attrs["law_text"], tree.attrs["law"])
     constants = {name: float(tree["constant_data"][name]) for name in law.constants}
     names, values = draws_by_name(posterior)
     columns = {key: np.quantile(values, level, axis=(1, 2)) for key, level in BAND.items()}
     columns |= {"r_hat": r_hat(values), "ess_bulk": ess_bulk(values)}
+    if clusters := study.once(clusters_of):
+        columns |= {f"{key}_runs": columns[key] for key in ("q05", "q95")}
+        stretched = draws_by_name(study.once(clustered_posterior))[1]
+        columns |= {key: np.quantile(stretched, level, axis=(1, 2)) for key, level in BAND.items()}
     if report.get("method") == "importance":
         # the weights say what the draws are worth; there are no chains to compare
         columns["r_hat"][:] = math.nan
@@ -286,6 +296,7 @@ def fit_summary(tree: xr.DataTree) -> dict[str, Any]:
             for i, name in enumerate(names)
             if name != "tilt" or size_column(law) is not None  # without sizes nothing is learnt of it
         },
+        "clusters": clusters and {"column": clusters.column, "count": clusters.count, "ratio": clusters.ratio},
         "regimes": regimes(law, posterior, constants, report["not_identified"]),
         "compute": str(tree.attrs.get("compute", TRAINING)),
         "loss_unit": UNITS[loss_unit(tree.attrs)],

@@ -14,6 +14,7 @@ from bayescale.engine.numba_density import machine, numba_model
 from bayescale.engine.pymc_engine import BACKENDS, pymc_engine
 from bayescale.errors import FitError
 from bayescale.field import clipped
+from bayescale.fitting.clusters import check_clusters
 from bayescale.fitting.diagnostics import ESS_MIN, check_identification, noted
 from bayescale.fitting.doors import check_seed, check_whole, one_of, what_is
 from bayescale.fitting.prior_notes import prior_notes
@@ -51,6 +52,7 @@ def fit(
     engine: str = "compiled",
     backend: str | None = None,
     priors: Mapping[str, Any] | None = None,
+    clusters: str | None = None,
     columns: Mapping[str, str] | None = None,
     units: Mapping[str, str] | None = None,
 ) -> xr.DataTree:
@@ -80,6 +82,8 @@ def fit(
     priors : of single parameters, or weights on what papers print, as :func:`bayescale.with_priors` takes them:
         ``{"alpha": "Normal(0.34, 0.02)", "loss(70B, 1.4T)": "Normal(1.95, 0.05)"}``. Where prior and runs contradict
         each other the fit says so
+    clusters : the column of runs whose residuals go together, by which the bands of a summary are stretched (see
+        :mod:`bayescale.fitting.clusters`), or "none". By default such a column is looked for in the residuals
     columns, units : which column of the runs is which, and in which unit, as :func:`bayescale.read_runs` takes them
 
     Returns
@@ -102,10 +106,13 @@ def fit(
     chosen = _engine(engine, backend, quick)
     law = with_priors(DEFAULT_LAW if law is None else law, priors)
     study = Study.of(runs, law, noise, columns=columns, units=units)
+    clusters = check_clusters(clusters, study.runs)
     draws, chains, seed = counts(study, draws, chains, seed)
     convergence, posterior, stats, setting = _drawn(study, draws, chains, seed, quick, progress, chosen)
     settings = {"draws": draws, "chains": chains} | chosen | setting
-    return finished(study, convergence, posterior, stats, settings, seed=seed, allow_unconverged=allow_unconverged)
+    tree = finished(study, convergence, posterior, stats, settings, seed=seed, allow_unconverged=allow_unconverged)
+    tree.attrs |= {"clusters": clusters} if clusters else {}
+    return tree
 
 
 def posterior_of(study: Study) -> tuple[dict[str, Any], xr.Dataset]:

@@ -30,9 +30,6 @@ def prior_notes(study: Study, posterior_of: Callable[[Study], tuple[Mapping[str,
         return []
     told = [f"{name} ~ {belief.prior}{' (a weight)' if belief.weight else ''}" for name, belief in beliefs.items()]
     notes = [_note("priors_given", "info", f"priors were given: {'; '.join(told)}; losses in nats")]
-    if weights := [name for name, belief in beliefs.items() if belief.weight]:
-        text = f"the parameters, law_loss, N* and D* know the weight on {', '.join(weights)}; the band of loss does not"
-        notes.append(_note("weights_not_in_loss", "warning", text))
     law = without_beliefs(study.law)
     plain = Study.bound(law, Scatter.of(law, study.scatter.noise), study.runs, study.constants)
     convergence, posterior = posterior_of(plain)

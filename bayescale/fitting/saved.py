@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from bayescale.errors import FormulaError, LawError
+from bayescale.fitting.clusters import NONE
 from bayescale.fitting.tree import FORMAT
 from bayescale.laws.law import Law, column, positive_columns, size_column
 from bayescale.laws.priors import to_real
@@ -44,7 +45,7 @@ NEEDED = {
     "seed": lambda value: isinstance(value, numbers.Integral) and value >= 0,
 }
 OPTIONAL = {
-    **dict.fromkeys(("machine", "data_hash", "compute_unit", "compute_doubt"), _name),
+    **dict.fromkeys(("machine", "data_hash", "compute_unit", "compute_doubt", "clusters"), _name),
     **dict.fromkeys(("versions", "settings", "read", "left_out"), str),
     "compute": lambda value: _name(value) and not objection_to_definition(value),
     "compute_unit_seen": lambda value: _number(value) and value == 1,
@@ -195,6 +196,8 @@ def _data_damage(law: Law, tree: xr.DataTree) -> str:
             positive = name in {*positive_columns(law), "C_ref", "compute"} and name != law.observed.variable
             if not (np.isfinite(values.values) & ((values.values > 0) | (not positive))).all():
                 return f"'{name}' in its {group} is not finite{' and above 0' if positive else ''}"
+    if tree.attrs.get("clusters", NONE) not in (NONE, *tree["constant_data"].data_vars):
+        return "its clusters are no column of its runs"
     seen = tree["observed_data"][law.observed.variable]
     if not RUNS_MIN <= seen.sizes["run"] == tree["constant_data"].sizes["run"]:
         return "it has not one observed value a run"

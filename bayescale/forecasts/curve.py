@@ -8,7 +8,7 @@ import xarray as xr
 from scipy.special import logsumexp, ndtri, stdtrit
 
 from bayescale.forecasts.discrepancy import SHIFT_DF, DriftPrior, coordinates, correlation
-from bayescale.forecasts.discrepancy_posterior import Discrepancy, log_law
+from bayescale.forecasts.discrepancy_posterior import Discrepancy
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.scatter import SCALE_FLOOR
 from bayescale.study import Study
@@ -50,7 +50,7 @@ def sample_curve(found: Discrepancy, points: xr.Dataset, rng: np.random.Generato
     draws = study.posterior.sizes["chain"] * study.posterior.sizes["draw"]
     counts = _allot(draws, found.probabilities, rng)
     new = coordinates(study, points)
-    seen_law, new_law = log_law(study, cells.inputs), log_law(study, study.inputs(points))
+    seen_law, new_law = study.standardised(cells.inputs), study.standardised(study.inputs(points))
     parts: dict[str, list[np.ndarray]] = {"law": [], "bend": [], "open": [], "sigma": []}
     for at, count in zip(found.by_scale, counts, strict=True):
         if not count:
@@ -105,7 +105,7 @@ def expected_log_loss(found: Discrepancy, points: xr.Dataset) -> np.ndarray:
     runs, not from other splits of one budget. Parameters are those of :func:`sample_curve`.
     """
     study, cells = found.study, found.cells
-    seen_law, new_law = log_law(study, cells.inputs), log_law(study, study.inputs(points))
+    seen_law, new_law = study.standardised(cells.inputs), study.standardised(study.inputs(points))
     apart = correlation(cells.where, coordinates(study, points), found.prior.length)
     mean = np.zeros(points.sizes["point"])
     for at, probability in zip(found.by_scale, found.probabilities, strict=True):

@@ -6,14 +6,15 @@ importance-weighted. No compilation, about 0.3 s for 200 runs. The law's own par
 without drift, which is what the literature's constants mean.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bayescale.forecasts.discrepancy import Cells, Covariance, DriftPrior, basis_of, cells_of, shipped_prior, slope_of
 from bayescale.jobs.threads import one_blas_thread
-from bayescale.laws.law import loss_given, standard_parameters
+from bayescale.laws.law import log_weight as log_weight_of
+from bayescale.laws.law import standard_parameters
 from bayescale.laws.priors import to_normal
 from bayescale.study import Study
 
@@ -86,7 +87,7 @@ def discrepancy_of(study: Study, prior: DriftPrior | None = None, *, every: bool
     """
     model, start = _model(study), _start(study)
     prior = prior or shipped_prior()
-    slope = slope_of(study, log_law(study, study.inputs())(start)[0])
+    slope = slope_of(study, study.standardised()(start)[0])
     prior = replace(prior, slope=None) if slope is None else prior.at_slope(slope)
     basis = basis_of(model.cells.where, prior.length)
     mode = _Mode(start, float(study.posterior["sigma"].median()), np.ones(len(model.cells.log_loss)))
@@ -104,21 +105,6 @@ def discrepancy_of(study: Study, prior: DriftPrior | None = None, *, every: bool
     return Discrepancy(study, prior, model.cells, tuple(_weighted_draws(model, peak, rng) for peak in kept))
 
 
-def log_law(study: Study, inputs: Mapping[str, np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
-    """log L [draw, run] of standardised parameters z [draw, parameter]: each prior's quantile of ndtr(z)."""
-    constants = {name: study.constants[name] for name in study.law.constants}
-    loss_of, count = loss_given(study.law, {**inputs, **constants}), len(next(iter(inputs.values())))
-
-    def at(z: np.ndarray) -> np.ndarray:
-        z = np.atleast_2d(z)
-        params = {name: value[:, None] for name, value in standard_parameters(study.law, np.clip(z, -7.5, 7.5)).items()}
-        loss = np.broadcast_to(loss_of(params), (len(z), count))
-        with np.errstate(all="ignore"):
-            return np.nan_to_num(np.log(loss), nan=50.0, posinf=50.0, neginf=-50.0)
-
-    return at
-
-
 # ---- the mode at each scale -----------------------------------------------------------------------------------------
 
 
@@ -127,6 +113,8 @@ class _Model:
     """What is the same at every scale of the drift."""
 
     log_law: Callable[[np.ndarray], np.ndarray]  # of standardised parameters, at the cells
+    log_weight: Callable[[np.ndarray], np.ndarray]  # what is believed of quantities made of them [draw]
+    weighted: bool  # whether there is such a belief
     cells: Cells
     nu: float  # degrees of freedom of the noise; infinite for normal noise
     sigma_prior: tuple[float, float]  # mean and sd of log sigma
@@ -158,7 +146,17 @@ class _Peak:
 def _model(study: Study) -> _Model:
     cells, prior = cells_of(study), study.scatter.priors["sigma"].params
     nu = 2.0 + float(study.posterior["nu_minus_2"].median()) if study.scatter.robust else np.inf
-    return _Model(log_law(study, cells.inputs), cells, nu, (prior["mu"], prior["sigma"]))
+    weighted = any(belief.weight for belief in study.law.beliefs.values())
+
+    def log_weight(z: np.ndarray) -> np.ndarray:
+        if not weighted:
+            return np.zeros(len(z))
+        with np.errstate(all="ignore"):  # far from all runs
+            weights = log_weight_of(study.law, standard_parameters(study.law, z) | dict(study.constants))
+        return np.nan_to_num(np.broadcast_to(weights, len(z)), nan=-np.inf)
+
+    sigma_prior = prior["mu"], prior["sigma"]
+    return _Model(study.standardised(cells.inputs), log_weight, weighted, cells, nu, sigma_prior)
 
 
 def _start(study: Study) -> np.ndarray:
@@ -177,8 +175,8 @@ def _mode(model: _Model, basis: np.ndarray, mode: _Mode) -> _Mode:
         noise = sigma**2 * cells.variance * inflation
         covariance = Covariance.of(basis, noise)
         for _ in range(GAUSS_NEWTON_STEPS):
-            solved, hessian = _curvature(model.log_law, covariance, z)
-            move = np.linalg.solve(hessian, solved.T @ residual[:, 0] - z)
+            solved, hessian, pull = _curvature(model, covariance, z)
+            move = np.linalg.solve(hessian, solved.T @ residual[:, 0] - z + pull)
             z, residual, moved = _line_search(model, covariance, z, move, residual)
             if not moved:
                 break
@@ -200,22 +198,38 @@ def _mode(model: _Model, basis: np.ndarray, mode: _Mode) -> _Mode:
     return _Mode(z, sigma, inflation)
 
 
-def _curvature(log_law, covariance, z, step=1e-4):
-    """covariance**-1 @ J [cell, parameter] and the Gauss-Newton Hessian, J by central differences of one evaluation."""
-    shifts = step * np.eye(len(z))
-    values = log_law(np.concatenate([z + shifts, z - shifts]))
-    jacobian = ((values[: len(z)] - values[len(z) :]) / (2 * step)).T
+def _curvature(model: _Model, covariance: Covariance, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """covariance**-1 @ J [cell, parameter], the Gauss-Newton Hessian, and the slope of the log weights [parameter].
+
+    J is by central differences of one evaluation; so are slope and curvature of the weights, and of the latter only
+    what is upright counts.
+    """
+    step, size = 1e-4, len(z)
+    shifts = step * np.eye(size)
+    values = model.log_law(np.concatenate([z + shifts, z - shifts]))
+    jacobian = ((values[:size] - values[size:]) / (2 * step)).T
     solved = covariance.solve(jacobian)
-    return solved, jacobian.T @ solved + np.eye(len(z))
+    hessian = jacobian.T @ solved + np.eye(size)
+    if not model.weighted:
+        return solved, hessian, np.zeros(size)
+    step = 1e-3  # second differences lose twice as many digits
+    shifts = step * np.eye(size)
+    signs = np.array([(1, 1), (1, -1), (-1, 1), (-1, -1)])
+    pairs = signs[:, 0, None, None, None] * shifts[:, None] + signs[:, 1, None, None, None] * shifts  # [sign, i, j, z]
+    weights = model.log_weight((z + pairs).reshape(-1, size)).reshape(4, size, size)
+    curvature = -(weights[0] - weights[1] - weights[2] + weights[3]) / (4 * step**2)
+    ends = model.log_weight(np.concatenate([z + shifts, z - shifts]))
+    found, axes = np.linalg.eigh((curvature + curvature.T) / 2)
+    return solved, hessian + (axes * np.maximum(found, 0)) @ axes.T, (ends[:size] - ends[size:]) / (2 * step)
 
 
 def _line_search(model: _Model, covariance: Covariance, z: np.ndarray, move: np.ndarray, residual: np.ndarray):
     """The parameters after the longest step that gains, their residual, and whether that step was worth another."""
-    now = covariance.squares(residual)[0] + z @ z
+    now = covariance.squares(residual)[0] + z @ z - 2 * model.log_weight(z[None])[0]
     for length in (1.0, 0.5, 0.25, 0.1, 0.02):
         candidate = z + length * move
         tried = (model.cells.log_loss - model.log_law(candidate)).T
-        if covariance.squares(tried)[0] + candidate @ candidate < now:
+        if covariance.squares(tried)[0] + candidate @ candidate - 2 * model.log_weight(candidate[None])[0] < now:
             return candidate, tried, length * np.abs(move).max() > 1e-3
     return z, residual, False
 
@@ -225,7 +239,7 @@ def _peak(model: _Model, basis: np.ndarray, mode: _Mode, log_scale: float) -> _P
     cells, nu, (centre, width) = model.cells, model.nu, model.sigma_prior
     z, sigma, inflation = mode.z, mode.sigma, mode.inflation
     covariance = Covariance.of(basis, sigma**2 * cells.variance * inflation)
-    _, hessian = _curvature(model.log_law, covariance, z)
+    _, hessian, _ = _curvature(model, covariance, z)
     residual = (cells.log_loss - model.log_law(z))[0]
     there, curvature = covariance.log_density(residual), covariance.curvature(residual)
     # sd of log sigma, by Laplace at the mode of everything else, never wider than its prior
@@ -233,6 +247,7 @@ def _peak(model: _Model, basis: np.ndarray, mode: _Mode, log_scale: float) -> _P
     of_noise = np.log(sigma_sd) - 0.5 * ((np.log(sigma) - centre) / width) ** 2
     if np.isfinite(nu):  # density of the mixture's scales at their values
         of_noise += float((-nu / 2 * np.log(inflation) - nu / (2 * inflation)).sum())
+    there += model.log_weight(z[None])[0]
     log_evidence = there - 0.5 * z @ z - 0.5 * np.linalg.slogdet(hessian)[1] + of_noise
     return _Peak(log_scale, float(log_evidence), z, hessian, sigma, sigma_sd, float(of_noise), covariance)
 
@@ -243,7 +258,7 @@ def _peak(model: _Model, basis: np.ndarray, mode: _Mode, log_scale: float) -> _P
 def _log_target(model: _Model, covariance: Covariance, z: np.ndarray) -> np.ndarray:
     """Log posterior of standardised parameters z [draw, parameter], the noise given."""
     squares = covariance.squares((model.cells.log_loss - model.log_law(z)).T)
-    return -0.5 * squares - covariance.half_log_determinant - 0.5 * (z**2).sum(axis=1)
+    return -0.5 * squares - covariance.half_log_determinant - 0.5 * (z**2).sum(axis=1) + model.log_weight(z)
 
 
 def _weighted_draws(model: _Model, peak: _Peak, rng: np.random.Generator) -> AtScale:

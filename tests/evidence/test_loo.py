@@ -204,7 +204,7 @@ def test_groups_of_a_fit_without_log_likelihood(near):
 def test_runs_by_chunks_are_as_all_at_once(sampled, monkeypatch):
     """A fit of very many runs keeps no log likelihood: what is computed again for some runs at a time is the same."""
     whole = loo(sampled, mend=False)
-    monkeypatch.setattr(module, "CHUNK_VALUES", 5 * 4000)
+    monkeypatch.setattr(module, "CHUNK_VALUES", 5 * sampled["posterior"]["level"].size)
     seen = []
     chunks = loo(sampled.copy().drop_nodes("log_likelihood"), progress=lambda done, total: seen.append((done, total)))
     for name in ("elpd_loo", "p_loo", "pareto_k", "pit"):

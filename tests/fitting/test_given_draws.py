@@ -17,7 +17,9 @@ from bayescale.fitting.given_draws import fit_from_draws
 def drawn(sampled, pile):
     """What a sampler of an extended model returns: more variables, other groups, no attributes."""
     posterior = sampled["posterior"].to_dataset()
-    posterior = posterior.assign(mu=(("chain", "draw", "run"), np.zeros((4, 1000, pile.sizes["run"]))))
+    posterior = posterior.assign(
+        mu=(("chain", "draw", "run"), np.zeros((*sampled["posterior"]["level"].shape, pile.sizes["run"])))
+    )
     stats = sampled["sample_stats"].to_dataset().assign(step=(("chain",), np.ones(4)))
     return xr.DataTree.from_dict({"posterior": posterior.drop_vars("alpha"), "sample_stats": stats})
 

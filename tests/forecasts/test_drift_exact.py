@@ -10,6 +10,7 @@ from bayescale.forecasts.discrepancy import Covariance, DriftPrior, cells_of, sl
 from bayescale.forecasts.discrepancy_posterior import AtScale, Discrepancy, discrepancy_of
 from bayescale.forecasts.planned import planned_runs
 from bayescale.laws.law import parse_law
+from bayescale.laws.own_priors import with_priors
 from bayescale.study import Study
 
 LINEAR = """
@@ -20,6 +21,10 @@ formula = "L_ref * level * (N/N_ref)**(-alpha) * (D/D_ref)**(-beta)"
 level = { dist = "LogNormal", mu = 0.1, sigma = 0.3, about = "loss at the reference point" }
 alpha = { dist = "Normal", mu = 0.08, sigma = 0.05, about = "exponent of N" }
 beta = { dist = "Normal", mu = 0.06, sigma = 0.05, about = "exponent of D" }
+"""
+SUM = """
+[derived]
+both = { formula = "alpha + beta", about = "exponent of N and D together" }
 """
 CENTRE, SD = np.array([0.1, 0.08, 0.06]), np.array([0.3, 0.05, 0.05])  # of log level, alpha and beta
 LENGTH, TILT = 3.0, 0.04
@@ -123,6 +128,27 @@ def test_weighted_draws_have_the_exact_mean_and_sd(scales):
         found = at.weights @ at.draws
         assert (np.abs(found - mean) < 4.5 * error * sd).all()
         np.testing.assert_allclose(np.sqrt(at.weights @ (at.draws - mean) ** 2), sd, rtol=4.5 * error)
+
+
+def test_what_is_believed_of_a_quantity_counts_as_one_more_observation(linear_fit):
+    """alpha + beta ~ Normal(.2, .002), where priors and runs say .14: the posterior stays normal."""
+    plain, believed = linear_fit(), 0.2
+    law = with_priors(parse_law(LINEAR + SUM, "linear"), {"both": f"Normal({believed}, 0.002)"})
+    fit = plain.copy()
+    fit.attrs = fit.attrs | {"law_text": law.text}
+    exact = Exact(plain)
+    for at in discrepancy_of(Study.opened(fit), prior(), every=True).by_scale:
+        mean, covariance = exact.posterior(at.log_scale, at.sigma)
+        row = np.array([0.0, SD[1], SD[2]])
+        gain = covariance @ row / (row @ covariance @ row + 0.002**2)
+        expected, left = (
+            mean + gain * (believed - CENTRE[1:].sum() - row @ mean),
+            covariance - np.outer(gain, row @ covariance),
+        )
+        sd, error = np.sqrt(np.diag(left)), np.sqrt((at.weights**2).sum())
+        assert error < 0.1
+        assert (np.abs(at.weights @ at.draws - expected) < 4.5 * error * sd).all()
+        np.testing.assert_allclose(np.sqrt(at.weights @ (at.draws - expected) ** 2), sd, rtol=4.5 * error)
 
 
 def test_evidence_between_scales_is_exact(scales):

@@ -1,0 +1,150 @@
+"""Clusters of residuals: found where they are and not elsewhere, and bands that hold what they should."""
+
+import numpy as np
+import pytest
+
+import bayescale
+from bayescale.errors import FitError
+from bayescale.evidence.compare import compare
+from bayescale.fitting.clusters import FALSE_ALARM_SHARE, NONE, alike, clustered_posterior, clusters_of
+from bayescale.fitting.diagnostics import fit_summary
+from bayescale.laws.law import parse_law
+from bayescale.study import Study
+
+POWER = """
+title = "A power of N times a power of D"
+cite = "test"
+formula = "L_ref * level * (N/N_ref)**(-alpha) * (D/D_ref)**(-beta)"
+[priors]
+level = { dist = "LogNormal", mu = 0.1, sigma = 0.3, about = "loss at the reference point" }
+alpha = { dist = "Normal", mu = 0.08, sigma = 0.05, about = "exponent of N" }
+beta = { dist = "Normal", mu = 0.06, sigma = 0.05, about = "exponent of D" }
+[derived]
+both = { formula = "alpha + beta", about = "exponent of N and D together" }
+"""
+NOISE, FAMILIES, SIZES = 0.002, 12, 5
+TRUE = {"alpha": 0.07, "beta": 0.05}
+
+
+def runs(rng, shared):
+    """Families of runs along D, each of one N; ``shared`` is the sd of what the runs of a family share."""
+    N, D = (x.ravel() for x in np.meshgrid(np.logspace(7, 9, FAMILIES), np.logspace(9, 11, SIZES), indexing="ij"))
+    family = np.repeat(np.arange(FAMILIES), SIZES)
+    log_loss = np.log(2.0) - TRUE["alpha"] * np.log(N / 1e8) - TRUE["beta"] * np.log(D / 1e10)
+    log_loss += NOISE * rng.standard_normal(N.size) + shared * rng.standard_normal(FAMILIES)[family]
+    return {"params": N, "tokens": D, "loss": np.exp(log_loss), "family": [f"f{i:02}" for i in family]}
+
+
+def least_squares(data, rng):
+    """A fit whose draws are the posterior of independent runs: normal noise, priors too wide to matter."""
+    N, D, y = np.asarray(data["params"]), np.asarray(data["tokens"]), np.log(data["loss"])
+    middle = [np.exp(np.log(x).mean()) for x in (N, D)]
+    design = np.column_stack([np.ones_like(y), -np.log(N / middle[0]), -np.log(D / middle[1])])
+    mean, inverse = np.linalg.lstsq(design, y)[0], np.linalg.inv(design.T @ design)
+    sigma = np.sqrt(((y - design @ mean) ** 2).sum() / (y.size - 3))
+    drawn = mean + sigma * rng.standard_normal((4000, 3)) @ np.linalg.cholesky(inverse).T
+    level = np.exp(drawn[:, 0] - np.log(min(data["loss"])))
+    return {"level": level, "alpha": drawn[:, 1], "beta": drawn[:, 2]}, sigma, design
+
+
+def said(fit, clusters):
+    """The same fit, of which a user has said by which column residuals go together."""
+    fit = fit.copy()
+    fit.attrs = fit.attrs | {"clusters": clusters}
+    return fit
+
+
+@pytest.fixture
+def clustered(make_fit):
+    def make(seed, shared, clusters=None):
+        rng = np.random.default_rng(seed)
+        data = runs(rng, shared)
+        values, sigma, design = least_squares(data, rng)
+        fit = make_fit(parse_law(POWER, "power"), values, data, noise="normal", scatter={"sigma": sigma, "tilt": 0.0})
+        return (said(fit, clusters) if clusters else fit), sigma, design
+
+    return make
+
+
+def test_independent_runs_have_no_clusters(clustered):
+    found = [clusters_of(Study.opened(clustered(seed, 0.0)[0])) for seed in range(60)]
+    # three columns are looked at: of 60 tables one in sixty may be taken for clustered
+    assert sum(one is not None for one in found) <= 5
+    assert FALSE_ALARM_SHARE <= 0.01
+
+
+def test_families_are_found_and_named(clustered):
+    for seed in range(5):
+        clusters = clusters_of(Study.opened(clustered(seed, 0.006)[0]))
+        assert clusters.column in ("family", "params") and clusters.count == FAMILIES and clusters.ratio > 2
+
+
+def test_bands_are_those_of_the_families(clustered):
+    """What families share moves alpha by the regression of family means: sd = sqrt(shared^2 + noise^2/5) / spread."""
+    ratios, held = [], 0
+    spread = np.sqrt(((np.log(np.logspace(7, 9, FAMILIES)) - np.log(1e8)) ** 2).sum())
+    right = np.sqrt(0.006**2 + NOISE**2 / SIZES) / spread
+    for seed in range(40):
+        posterior = clustered_posterior(Study.opened(clustered(seed, 0.006, "family")[0]))
+        ratios.append(float(posterior["alpha"].std()) / right)
+        low, high = np.quantile(posterior["alpha"], [0.05, 0.95])
+        held += low < TRUE["alpha"] < high
+        np.testing.assert_allclose(posterior["both"], posterior["alpha"] + posterior["beta"])
+    assert 0.85 < np.mean(ratios) < 1.3
+    assert held >= 29  # of 40, where .90 is right: fewer once in 2000 times
+
+
+def test_no_band_becomes_narrower_and_what_families_do_not_touch_stays(clustered):
+    fit, *_ = clustered(3, 0.006, "family")
+    study = Study.opened(fit)
+    before, after = study.posterior, clustered_posterior(study)
+    for name in ("level", "alpha", "beta"):
+        assert float(after[name].std()) > 0.999 * float(before[name].std()), name
+        assert abs(float(after[name].mean() - before[name].mean())) < 0.05 * float(before[name].std()), name
+    assert float(after["alpha"].std()) > 1.4 * float(before["alpha"].std())
+    np.testing.assert_array_equal(after["sigma"], before["sigma"])
+
+
+def test_summary_says_so(clustered):
+    fit, *_ = clustered(3, 0.006)
+    summary = fit_summary(fit)
+    assert summary["clusters"]["count"] == FAMILIES
+    alpha = summary["parameters"]["alpha"]
+    assert alpha["q05"] < alpha["q05_runs"] and alpha["q95_runs"] < alpha["q95"]
+    assert "go together (12 clusters" in str(bayescale.show(fit))
+    held = fit_summary(said(fit, NONE))
+    assert held["clusters"] is None and "q05_runs" not in held["parameters"]["alpha"]
+    assert held["parameters"]["alpha"]["q05"] == alpha["q05_runs"]
+
+
+def test_laws_are_compared_by_cluster(clustered):
+    fit, *_ = clustered(3, 0.006, "family")
+    other, *_ = clustered(3, 0.006, "family")
+    result = compare({"one": fit, "two": other}, mend=False)
+    assert result.attrs["unit"] == "group of family" and result.sizes["group"] == FAMILIES
+    assert {"d_elpd_runs", "d_se_runs"} <= set(result.data_vars)
+    by_run = compare({"one": fit, "two": other}, groups=NONE, mend=False)
+    assert by_run.attrs["unit"] == "run" and "d_elpd_runs" not in by_run
+
+
+def test_numbers_close_to_each_other_are_one_cluster():
+    np.testing.assert_array_equal(alike(np.array([6e18, 1e20, 6.1e18, 1.04e20, 3e19])), [0, 2, 0, 2, 1])
+    np.testing.assert_array_equal(alike(np.array(["b", "a", "b"])), [1, 0, 1])
+    np.testing.assert_array_equal(alike(np.array([0.0, 1.0, 0.0])), [0, 1, 0])
+
+
+def test_a_column_that_is_none_is_refused(rng):
+    data = runs(rng, 0.0)
+    with pytest.raises(FitError, match=r"clusters = 'families': no such column of the runs; there are .*family"):
+        bayescale.fit(data, "kaplan", clusters="families")
+    few = data | {"family": ["a", "b", "c"] * 20}
+    with pytest.raises(FitError, match="clusters = 'family': 3 cluster"):
+        bayescale.fit(few, "kaplan", clusters="family")
+
+
+def test_the_choice_is_kept(clustered, tmp_path):
+    fit, *_ = clustered(3, 0.0, "family")
+    opened = bayescale.open_fit(bayescale.save_fit(fit, tmp_path / "fit.nc"))
+    assert fit_summary(opened)["clusters"]["column"] == "family"
+    with pytest.raises(FitError, match="its clusters are no column of its runs"):
+        bayescale.save_fit(said(fit, "elsewhere"), tmp_path / "no.nc")
