@@ -29,7 +29,7 @@ import bayescale
 from bayescale.evidence.backtest import MIN_RUNS, MIN_SIZES, MIN_SPAN, scores
 from bayescale.forecasts.curve import BEYOND_DECADES
 from bayescale.forecasts.discrepancy import SHIFT_DF, coordinates, correlation, shipped_prior, slope_of
-from bayescale.forecasts.discrepancy_posterior import LOG_SCALES, discrepancy_of, log_law
+from bayescale.forecasts.discrepancy_posterior import LOG_SCALES, discrepancy_of
 from bayescale.forecasts.planned import planned_runs
 from bayescale.jobs.files import write_table, write_whole
 from bayescale.laws.law import load_law, parse_law
@@ -133,7 +133,7 @@ def split_of(study_name: str, horizon: float, train: pd.DataFrame, test: pd.Data
     found = discrepancy_of(study, every=True)
     rng, cells, length = np.random.default_rng(seed), found.cells, found.prior.length
     new, place = coordinates(study, points), list(study.law.priors).index("floor")
-    seen_law, new_law = log_law(study, cells.inputs), log_law(study, study.inputs(points))
+    seen_law, new_law = study.standardised(cells.inputs), study.standardised(study.inputs(points))
     parts: dict[str, list[np.ndarray]] = {name: [] for name in ("curve", "open", "sd", "sigma", "floor")}
     for at in found.by_scale:
         z = at.draws[rng.choice(len(at.draws), KEPT_DRAWS, p=at.weights)]

@@ -3,9 +3,8 @@
     python -m benchmarks.exact RUNS.csv [--decades 1]
 
 The runs of the top ``decades`` of compute are forecast from the others. Model: priors of the law, of the scale of the
-discrepancy and of sigma as in the package; the discrepancy a Gaussian process; Student-t noise written as a scale
-mixture with one latent variable a run; degrees of freedom and tilt held at the medians of the fit, as the fast form
-does; ``spread`` 1, without shift and decline.
+discrepancy and of the noise as in the package, all of them free; the discrepancy a Gaussian process; Student-t noise
+written as a scale mixture with one latent variable a run; ``spread`` 1, without shift and decline, at the fit's slope.
 Printed, for law plus discrepancy at each held-out run: width of the fast band over that of NUTS, and the distance of
 the medians. For up to about 60 runs: every gradient factorises their covariance.
 """
@@ -34,15 +33,17 @@ def exact_draws(study: Study, points, prior: DriftPrior, rng: np.random.Generato
 
     law, cells = study.law, cells_of(study)
     constants = {name: study.constants[name] for name in law.constants}
-    nu = 2 + float(study.posterior["nu_minus_2"].median())
     near = correlation(cells.where, cells.where, prior.length)
     with pm.Model() as model:
         params = {name: getattr(pm, p.dist)(name, **p.params) for name, p in law.priors.items()}
         log_scale = pm.Normal("log_scale", prior.log_scale, prior.log_scale_sd)
-        sigma = pm.LogNormal("sigma", -5, 1)
+        noise = {name: getattr(pm, p.dist)(name, **p.params) for name, p in study.scatter.priors.items()}
+        nu = 2 + noise["nu_minus_2"]
         inflation = pm.InverseGamma("inflation", nu / 2, nu / 2, shape=len(cells.log_loss))
         mu = pt.log(law_loss(law, params | dict(cells.inputs) | constants))
-        covariance = pt.exp(2 * log_scale) * near + pt.diag(sigma**2 * inflation * cells.variance)
+        covariance = pt.exp(2 * log_scale) * near + pt.diag(
+            noise["sigma"] ** 2 * inflation * pt.exp(2 * noise["tilt"] * study.covariate())
+        )
         pm.MvNormal("log_loss", mu=mu, cov=covariance, observed=cells.log_loss)
     settings = {"draws": 1500, "tune": 1500, "chains": 4, "target_accept": 0.95, "adaptation": "low_rank", "seed": 1}
     trace = nutpie.sample(nutpie.compile_pymc_model(model), progress_bar=False, save_warmup=False, **settings)
@@ -56,7 +57,8 @@ def exact_draws(study: Study, points, prior: DriftPrior, rng: np.random.Generato
         one = draws.isel(sample=i)
         params = {name: float(one[name]) for name in law.priors}
         variance = np.exp(2 * float(one["log_scale"]))
-        noise = float(one["sigma"]) ** 2 * one["inflation"].values * cells.variance
+        spread = np.exp(2 * float(one["tilt"]) * study.covariate())
+        noise = float(one["sigma"]) ** 2 * one["inflation"].values * spread
         solved = np.linalg.solve(variance * near + np.diag(noise), variance * across)
         residual = cells.log_loss - np.log(law_loss(law, params | dict(cells.inputs) | constants))
         left = variance * among - variance * across.T @ solved

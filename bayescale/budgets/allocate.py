@@ -109,11 +109,14 @@ def allocate(
     by_law = _closed_form(law, problem_values(study, problem.inputs), problem, row) if known else None
     by_law = best_split(problem, row) if by_law is None else by_law
     check_scale(study, budgets, by_law)
-    wrong, split = problem, by_law
+
+    def problem_at(some: np.ndarray) -> Problem:
+        return erring(study, problem, covariates, by_law, some, seed) if discrepancy else problem
+
+    wrong, split = problem_at(budgets), by_law
     if discrepancy:
-        wrong = erring(study, problem, covariates, by_law, budgets, seed)
         split = _moved(by_law, wrong) if _scale_free(problem) else best_split(wrong, row)
-    result = _dataset(study, split, by_law, frontier_slopes(wrong, row, split) if problem.menu is None else {})
+    result = _dataset(study, split, by_law, {} if problem.menu else frontier_slopes(problem_at, budgets, split))
     N, D = median_split(problem, split, budgets)
     at_median = forecast(study, N, D, covariates=forecast_inputs(problem, covariates, D), seed=seed)
     result = in_unit(result, ("law_loss",), study.loss_unit)

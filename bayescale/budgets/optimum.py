@@ -12,6 +12,7 @@ from bayescale.budgets.surface import Surface, loss_at, loss_slope
 from bayescale.errors import FitError
 from bayescale.field import number_text, size_text
 
+SLOPE_EFOLDS = np.log(10.0)  # of the budget, to each side of an exponent: a law errs differently at the next budget
 LOG_SLACK = 1e-9  # of log N, by which limits that meet may miss each other
 EDGE = "edge"  # of the search: a single parameter, a single token
 # of the draws of an uncertain cost, in which a budget may buy fewer tokens than a lower limit asks for: at a cost that
@@ -104,12 +105,17 @@ def best_split(problem: Problem, budget: np.ndarray, near: np.ndarray | None = N
     return Split(N, D, value, held)
 
 
-def frontier_slopes(problem: Problem, budget: np.ndarray, split: Split, step: float = 0.25) -> dict[str, np.ndarray]:
+def frontier_slopes(
+    problem_at: Callable[[np.ndarray], Problem], budgets: np.ndarray, split: Split
+) -> dict[str, np.ndarray]:
     """Local exponents [draw, budget] of the frontier: of N*, of D* and of the loss, by central differences.
 
-    d log N* / d log C, d log D* / d log C and - d log L* / d log C, over ``step`` e-folds to each side.
+    d log N* / d log C, d log D* / d log C and - d log L* / d log C, over SLOPE_EFOLDS to each side of ``budgets``
+    [budget], of whose problem ``split`` is the solution.
     """
-    sides = [best_split(problem, budget * np.exp(sign * step), split.N) for sign in (-1, 1)]
+    step = SLOPE_EFOLDS
+    moved = [budgets * np.exp(sign * step) for sign in (-1, 1)]
+    sides = [best_split(problem_at(some), some[None, :], split.N) for some in moved]
     with np.errstate(all="ignore"):
         rise = {name: np.log(getattr(sides[1], name) / getattr(sides[0], name)) for name in ("N", "D", "loss")}
     return {"a": rise["N"] / (2 * step), "b": rise["D"] / (2 * step), "loss_exponent": -rise["loss"] / (2 * step)}

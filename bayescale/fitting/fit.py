@@ -116,8 +116,8 @@ def fit(
 
 
 def posterior_of(study: Study) -> tuple[dict[str, Any], xr.Dataset]:
-    """Convergence and posterior of one attempt with few draws: to compare with."""
-    return _sampled(model_of(study, 0), study.priors, FEW_DRAWS, 4, 0, enough="first")[:2]
+    """Convergence and posterior of few draws, or as many as are enough: to compare with."""
+    return _sampled(model_of(study, 0), study.priors, FEW_DRAWS, 4, 0, enough="converged")[:2]
 
 
 def finished(

@@ -262,7 +262,9 @@ def test_a_kink_is_found(rng):
     values = drawn(law, 300, rng)
     found = best_split(problem(law, values), BUDGETS)
     at_kink = (values["a"] / values["b"]) ** (1 / values["eta"])  # N/D where both terms are equal
-    np.testing.assert_allclose(found.N / found.D, np.broadcast_to(at_kink, found.N.shape), rtol=1e-6)
+    inside = found.held == ""  # a draw far out has its kink below one parameter
+    assert inside.mean() > 0.9
+    np.testing.assert_allclose((found.N / found.D)[inside], np.broadcast_to(at_kink, found.N.shape)[inside], rtol=1e-6)
 
 
 # ---- costs and limits -----------------------------------------------------------------------------------------------
@@ -412,7 +414,7 @@ def test_exponents_of_the_frontier(rng):
     values = drawn(law, 200, rng)
     which = problem(law, values)
     split = best_split(which, BUDGETS[:, 1:2])
-    slopes = frontier_slopes(which, BUDGETS[:, 1:2], split)
+    slopes = frontier_slopes(lambda _: which, BUDGETS[0, 1:2], split)
     v = with_where(law, values)
     free = split.held == ""  # the closed form knows of no least size
     assert free.mean() > 0.9
