@@ -63,7 +63,7 @@ def erring(
     count = study.posterior.sizes["chain"] * study.posterior.sizes["draw"]
     N, D = median_split(problem, split, budgets)
     at = exchange_at(study.once(discrepancy_of), problem, covariates, N * D)
-    errors = at.centre + at.sd * normal_places(count, np.random.default_rng(seed))[:, None]
+    errors = at.centre + at.sd * normal_places(count, seed)[:, None]
     return replace(problem, surface=replace(problem.surface, exchange=errors))
 
 
@@ -73,8 +73,12 @@ def of_budget(problem: Problem, i: int) -> Problem:
     return problem if errors is None else replace(problem, surface=replace(problem.surface, exchange=errors[:, [i]]))
 
 
-def normal_places(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Quantiles of the standard normal distribution, shuffled [draw]: mean and spread are the same at any seed."""
+def normal_places(count: int, seed: int) -> np.ndarray:
+    """Quantiles of the standard normal distribution, shuffled [draw]: mean and spread are the same at any seed.
+
+    The shuffle is none of those by which uncertain costs are drawn at the same seed.
+    """
+    rng = np.random.default_rng([seed, 201])
     return ndtri((rng.permutation(count) + 0.5) / count)
 
 

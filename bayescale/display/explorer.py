@@ -79,7 +79,7 @@ def explorer(fit: "xr.DataTree | Study", *, at: Mapping[str, float] | None = Non
     low, high = (float(pick([*ratio, *best, np.log10(20.0)])) for pick in (min, max))
     exchange = _exchange(study, split, at)
     dense = np.linspace(budgets[0], budgets[-1], EXCHANGE_NODES)
-    places = normal_places(draws.shape[1], np.random.default_rng(seed))
+    places = normal_places(draws.shape[1], seed)
     box = _Box(first, last, low - AROUND, high + AROUND)
     grid = _grid(study, box, at, seed, every)
     return {
