@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Unpack
 
 import numpy as np
@@ -109,10 +110,7 @@ def allocate(
     by_law = _closed_form(law, problem_values(study, problem.inputs), problem, row) if known else None
     by_law = best_split(problem, row) if by_law is None else by_law
     check_scale(study, budgets, by_law)
-
-    def problem_at(some: np.ndarray) -> Problem:
-        return erring(study, problem, covariates, by_law, some, seed) if discrepancy else problem
-
+    problem_at = partial(erring, study, problem, covariates, by_law, seed=seed) if discrepancy else lambda _: problem
     wrong, split = problem_at(budgets), by_law
     if discrepancy:
         split = _moved(by_law, wrong) if _scale_free(problem) else best_split(wrong, row)
