@@ -126,7 +126,7 @@ def allocate(
     result["held"] = ("budget", held_text(split))
     for name in ("decades_beyond", "nearest_run"):
         result[name] = ("budget", at_median["predictions_constant_data"][name].values)
-    result.attrs = result_attrs(study, "allocate", problem.cost, seed) | {"discrepancy": int(discrepancy)}
+    result.attrs = result_attrs(study, "allocate", problem.cost.text, seed) | {"discrepancy": int(discrepancy)}
     return result
 
 

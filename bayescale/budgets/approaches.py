@@ -102,7 +102,7 @@ def approaches(fit: xr.DataTree, compute: float, *, seed: int = 0) -> xr.Dataset
         ["favours sizes that happen to be dense among the runs", BIAS, "the law, and how far it may be wrong"],
     )
     agree, statement = _verdict(result)
-    result.attrs = result_attrs(study, "approaches", problem.cost, seed, agree=agree, statement=statement)
+    result.attrs = result_attrs(study, "approaches", problem.cost.text, seed, agree=agree, statement=statement)
     result.attrs["compute"] = float(budget[0])
     result.attrs["decades_beyond"] = float(max(0.0, np.log10(budget[0] / study.largest_compute)))
     return result

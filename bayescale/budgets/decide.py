@@ -116,7 +116,7 @@ def decide(
     reasons = not_identified(study, problem, budgets[None, :], split)
     result["why_not"], result["identified"] = ("budget", reasons), ("budget", [not reason for reason in reasons])
     about = {"tolerance": tolerance, "factor": factor, "discrepancy": int(discrepancy)}
-    result.attrs = result_attrs(study, "decide", problem.cost, seed, **about)
+    result.attrs = result_attrs(study, "decide", problem.cost.text, seed, **about)
     return result
 
 

@@ -94,7 +94,9 @@ def next_run(
     sd_now, gain = float(np.sqrt(joint[0, 0])), screen(joint, beliefs.scatter)
     result["candidate_sd"] = ("candidate", sd_now * np.sqrt(1 - gain))
     result["gain"], result["gain_per_cost"] = ("candidate", gain), ("candidate", gain / prices)
-    result.attrs = result_attrs(study, "next_run", priced, int(seed), target=aim.text, budget=budget, sd_now=sd_now)
+    result.attrs = result_attrs(
+        study, "next_run", priced.text, int(seed), target=aim.text, budget=budget, sd_now=sd_now
+    )
     result.attrs |= _widths(beliefs, chosen, sd_after[-1] / sd_now, seed)
     result.attrs |= {name: getattr(aim, name) for name in ("decades_beyond", "nearest_run")}
     result.attrs["discrepancy"] = int(discrepancy)

@@ -6,7 +6,7 @@ from typing import Any, TypedDict, Unpack
 import numpy as np
 import pandas as pd
 
-from bayescale.budgets.cost import Cost, check_rises, draw_quantities, parse_cost, quantity
+from bayescale.budgets.cost import check_rises, draw_quantities, parse_cost, quantity
 from bayescale.budgets.optimum import Limits, Problem, Split, tokens_within
 from bayescale.budgets.surface import UNIQUE, Surface, loss_surface
 from bayescale.errors import FitError
@@ -72,7 +72,7 @@ def problem_of(study: Study, *, seed: int = 0, **options: Unpack[SplitOptions]) 
                 "or keep to one pass with the limit tokens=(None, most)"
             )
         others -= {UNIQUE}
-    symbols = _inputs(law, others, given)
+    symbols = inputs_given(law, others, given, "besides N and D")
     if unused := set(given) - set(parsed.given) - others:
         raise FitError(
             f"{names_text(unused)} given, but neither the cost '{clipped(cost)}' nor the law '{law.name}' uses them"
@@ -99,10 +99,10 @@ def _check_splits(law: Law) -> None:
         raise FitError(f"law '{law.name}' does not split a budget: {law.no_split}")
 
 
-def _inputs(law: Law, names: set[str], given: Mapping[str, Any]) -> dict[str, float]:
-    """Values of the inputs of a law besides N and D, by symbol."""
+def inputs_given(law: Law, names: set[str], given: Mapping[str, Any], besides: str) -> dict[str, float]:
+    """Values of some inputs of a law, by symbol."""
     if missing := sorted(names - set(given)):
-        raise FitError(f"law '{law.name}' needs {missing} besides N and D; give them by name (given={{...}})")
+        raise FitError(f"law '{law.name}' needs {missing} {besides}; give them by name (given={{...}})")
     symbols = {}
     for name in sorted(names):
         value = quantity(name, given[name])
@@ -270,13 +270,13 @@ def forecast_inputs(problem: Problem, covariates: Mapping[str, float], D: np.nda
     return {**covariates, UNIQUE: np.minimum(problem.surface.unique_tokens, D)}
 
 
-def result_attrs(study: Study, kind: str, cost: Cost, seed: int, **others: Any) -> dict[str, Any]:
+def result_attrs(study: Study, kind: str, cost: str, seed: int, **others: Any) -> dict[str, Any]:
     """What every result about a split says of itself: what made it, and what its numbers rest on."""
     return {
         "kind": kind,
         "law": study.law.name,
         "seed": seed,
-        "cost": cost.text,
+        "cost": cost,
         "compute_counted": study.definition.formula,
         "loss_unit": study.loss_unit,
         "diagnostics": study.attrs["diagnostics"],

@@ -53,6 +53,13 @@ PlannedParams = Annotated[
 PlannedTokens = Annotated[
     list[str] | None, typer.Option("--tokens", "-D", help="Tokens of a planned run; may be repeated.")
 ]
+PlannedCompute = Annotated[
+    list[str] | None, typer.Option("--compute", "-C", help="Compute of a planned run, in FLOP; may be repeated.")
+]
+Target = Annotated[
+    str | None,
+    typer.Option(help="Also the probability to reach TARGET, in the unit of the runs; '>=0.9' gives the side."),
+]
 PlannedAt = Annotated[
     list[str] | None, typer.Option("--at", metavar="NAME=VALUE", help="Another input of the law: unique_tokens=4B.")
 ]
@@ -226,6 +233,11 @@ def named_numbers(option: str, given: Sequence[str] | None) -> dict[str, float]:
 def numbers(option: str, given: Sequence[str] | None) -> list[float]:
     """Numbers of an option that may be repeated."""
     return [number(option, text) for text in given or ()]
+
+
+def target(text: str | None, option: str = "--target") -> "float | str | None":
+    """A target: a number, or as it is where it gives its side, ``>=0.9``."""
+    return text if text is not None and text.strip()[:1] in ("<", ">") else number(option, text, positive=False)
 
 
 def number(option: str, text: str | None, positive: bool = True) -> Any:

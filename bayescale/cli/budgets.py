@@ -56,8 +56,11 @@ def allocate(
 
 def reach(
     fit: arg.FitFile,
-    loss: Annotated[
-        list[str], typer.Option("--loss", "-L", help="Loss to reach, in the unit of the runs' losses; may be repeated.")
+    target: Annotated[
+        list[str],
+        typer.Option(
+            "--target", "-t", "--loss", "-L", help="Loss or other value; '>=0.9' gives the side; may be repeated."
+        ),
     ],
     cost: arg.CostFormula = None,
     given: arg.Given = None,
@@ -70,20 +73,23 @@ def reach(
     as_json: arg.Json = False,
     quiet: arg.Quiet = False,
 ) -> None:
-    """The least budget whose best split reaches a loss."""
-    from bayescale.budgets.target import least_compute, read_least_compute
+    """The least budget whose best split reaches a loss; the least size of a law of one size for a target."""
+    from bayescale.budgets.target import least_compute, read
     from bayescale.fitting.store import open_fit
 
     options = arg.split_options(cost, given, params, tokens, ratio, unique_tokens, menu)
     with working("looking for the least budget", quiet or as_json):
-        result = least_compute(open_fit(fit), arg.numbers("--loss", loss), seed=seed, **options)
-    print_answer(read_least_compute(result), as_json, quiet)
+        result = least_compute(open_fit(fit), [arg.target(text) for text in target], seed=seed, **options)
+    print_answer(read(result), as_json, quiet)
 
 
 def gain(
     fit: arg.FitFile,
     other: Annotated[Path, typer.Argument(metavar="OTHER.nc", help="The fit to compare it with.")],
-    compute: arg.Compute,
+    compute: Annotated[
+        list[str],
+        typer.Option("--compute", "-C", "--size", help="Budget, or size of laws of one size; may be repeated."),
+    ],
     cost: arg.CostFormula = None,
     given: arg.Given = None,
     params: arg.ParamsLimit = None,
@@ -94,14 +100,14 @@ def gain(
     quiet: arg.Quiet = False,
 ) -> None:
     """Compute-equivalent gain: how much more compute the other recipe needs for the same loss."""
-    from bayescale.budgets.target import compute_gain, read_compute_gain
+    from bayescale.budgets.gain import compute_gain, read
     from bayescale.fitting.store import open_fit
 
     options = arg.split_options(cost, given, params, tokens, ratio)
     with working("comparing the frontiers", quiet or as_json):
         budgets = arg.numbers("--compute", compute)
         result = compute_gain(open_fit(fit), open_fit(other), budgets, seed=seed, **options)
-    print_answer(read_compute_gain(result), as_json, quiet)
+    print_answer(read(result), as_json, quiet)
 
 
 def approaches(

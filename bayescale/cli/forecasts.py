@@ -1,9 +1,5 @@
 """The command forecast."""
 
-from typing import Annotated
-
-import typer
-
 from bayescale.cli import arguments as arg
 from bayescale.display.terminal import print_answer
 
@@ -12,10 +8,9 @@ def forecast(
     fit: arg.FitFile,
     params: arg.PlannedParams = None,
     tokens: arg.PlannedTokens = None,
+    compute: arg.PlannedCompute = None,
     at: arg.PlannedAt = None,
-    target: Annotated[
-        str | None, typer.Option(help="Also print P(loss <= TARGET), in the unit of the runs' losses.")
-    ] = None,
+    target: arg.Target = None,
     output: arg.TableFile = None,
     seed: arg.Seed = 0,
     as_json: arg.Json = False,
@@ -27,11 +22,12 @@ def forecast(
     from bayescale.forecasts.forecast import read
 
     arg.check_output(output, "forecast.csv", fit)
-    goal = arg.number("--target", target)
+    goal = arg.target(target)
     tree = forecast_runs(
         open_fit(fit),
         arg.numbers("--params", params) or None,
         arg.numbers("--tokens", tokens) or None,
+        compute=arg.numbers("--compute", compute) or None,
         covariates=arg.named_numbers("--at", at),
         seed=seed,
     )

@@ -19,9 +19,7 @@ def report(
     params: arg.PlannedParams = None,
     tokens: arg.PlannedTokens = None,
     at: arg.PlannedAt = None,
-    target: Annotated[
-        str | None, typer.Option(help="Also tell P(loss <= TARGET), in the unit of the runs' losses.")
-    ] = None,
+    target: arg.Target = None,
     backtest: Annotated[
         bool, typer.Option("--backtest", help="Forecast the fit's own larger runs from its smaller ones (refits).")
     ] = False,
@@ -65,7 +63,7 @@ def report(
         page = make_report(
             opened,
             at=arg.named_numbers("--at", at),
-            target=arg.number("--target", target),
+            target=arg.target(target),
             tested=tested,
             compared=compared,
             seed=seed,

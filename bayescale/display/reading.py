@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bayescale.budgets import allocate, approaches, decide, design, landmarks, planning, target
+from bayescale.budgets import allocate, approaches, decide, design, gain, landmarks, planning, target
 from bayescale.errors import FitError
 from bayescale.evidence import backtest, calibration, sensitivity, verdict
 from bayescale.fitting import reproduce
@@ -15,8 +15,8 @@ READERS = {
     "forecast": forecast.read,
     "allocate": allocate.read,
     "decide": decide.read,
-    "least_compute": target.read_least_compute,
-    "compute_gain": target.read_compute_gain,
+    "least_compute": target.read,
+    "compute_gain": gain.read,
     "approaches": approaches.read,
     "landmarks": landmarks.read,
     "next_run": design.read,

@@ -27,12 +27,12 @@ from bayescale.display.report_figures import figures_part
 from bayescale.display.report_parts import Asked, answer, forecast_part, or_none, sensitivity, split_part, verdict
 from bayescale.errors import FitError
 from bayescale.field import number_text, printable, size_text
-from bayescale.fitting.doors import check_seed, mapping, number, numbers, opened, opened_result, what_is
+from bayescale.fitting.doors import check_seed, goal, mapping, number, numbers, opened, opened_result, what_is
 from bayescale.forecasts.discrepancy import has_drift
 from bayescale.forecasts.forecast import forecast
 from bayescale.forecasts.pointwise import forecast_each
 from bayescale.jobs.files import write_file
-from bayescale.laws.law import column
+from bayescale.laws.law import column, goal_sign
 from bayescale.laws.references import METHOD, bibtex, cited
 from bayescale.reading import plain
 from bayescale.runs.loss_unit import NATS_IN, PERPLEXITY, UNITS, from_nats, to_nats, unit_sentence
@@ -56,7 +56,7 @@ def report(
     params: Any = None,
     tokens: Any = None,
     at: Mapping[str, float] | None = None,
-    target: float | None = None,
+    target: "float | str | None" = None,
     tested: xr.Dataset | None = None,
     compared: xr.Dataset | None = None,
     seed: int = 0,
@@ -69,7 +69,8 @@ def report(
     compute : budgets to answer for [FLOP]; ten times the largest run's compute by default
     params, tokens : sizes of planned runs, as in :func:`bayescale.forecast`
     at : further inputs of the law, by column, one value each
-    target : a loss; the probability to reach it is told of every forecast
+    target : a value of what the law explains, or a text such as ">= .9"; the probability to reach it is told of every
+        forecast
     tested : what :func:`bayescale.backtest` returned for these runs; left out, and said so, without it
     compared : what :func:`bayescale.compare` returned for laws on these runs; the same
     seed : of all draws
@@ -133,7 +134,7 @@ def _asked(study: Study, compute, params, tokens, at, target, seed: int) -> Aske
     """What the page is to answer, checked before anything is computed."""
     check_seed(seed)
     law, at = study.law, {name: number(name, value, above=-np.inf) for name, value in mapping("at", at).items()}
-    target = None if target is None else number("target", target, "a number", above=-np.inf)
+    target = None if target is None else goal("target", target, goal_sign(law), law.observed.column)
     joint = can_explore(law)
     known = {column(symbol) for symbol in law.inputs} - ({"params", "tokens", "compute"} if joint else set())
     if wrong := sorted(set(at) - known):
@@ -271,7 +272,7 @@ def _explorer(study: Study, asked: Asked, forecasts) -> dict[str, Any]:
         "start": f"{start:.6f}",
         "start_text": number_text(10**start),
         "run_n": size_text(float(points["params"].values[0])),
-        "target": "" if asked.target is None else number_text(asked.target, 6),
+        "target": "" if asked.target is None else number_text(asked.target[1], 6),
         "run_d": size_text(float(points["tokens"].values[0])),
         "path": path(np.concatenate([x, x[::-1]]), np.concatenate([edges["q95"], edges["q05"][::-1]])) + "Z",
         "middle": path(x, edges["q50"]),

@@ -42,15 +42,25 @@ class Asked:
     chosen : whether the user named them
     planned : sizes of planned runs, by column, or None
     at : further inputs of a law of N and D, by column
-    target : a loss to reach, or None
+    target : side and value of what is to be reached, or None
     """
 
     budgets: np.ndarray
     chosen: bool
     planned: Mapping[str, np.ndarray] | None
     at: Mapping[str, float]
-    target: float | None
+    target: tuple[str, float] | None
     seed: int
+
+    @property
+    def target_text(self) -> str | None:
+        """The target as a forecast's reading takes it."""
+        return None if self.target is None else f"{self.target[0]} {self.target[1]!r}"
+
+    @property
+    def reached(self) -> str:
+        """The target as what a run comes to."""
+        return f"it reaches {number_text(self.target[1], 6)} or {'less' if self.target[0] == '<=' else 'more'}"
 
 
 def or_none(make: Callable[[], Any]) -> Any:
@@ -100,11 +110,11 @@ def answer(study: Study, asked: Asked, splits, decision, forecasts) -> list[str]
     observed = study.law.observed.column
     sentences = []
     for name, tree in forecasts:
-        row = read_forecast(tree, target=asked.target).frame.iloc[0]
+        row = read_forecast(tree, target=asked.target_text).frame.iloc[0]
         band = f"{row[f'{observed}_q50']:.3f}, with 90 % probability between {row[f'{observed}_q05']:.3f} and "
         band += f"{row[f'{observed}_q95']:.3f}"
         if asked.target is not None:
-            band += f"; it reaches {number_text(asked.target, 6)} or less with probability {row['p_reach']:.2f}"
+            band += f"; {asked.reached} with probability {row['p_reach']:.2f}"
         if name == "planned":
             sizes = [key for key in (asked.planned or {})]
             what = " and ".join(
@@ -113,11 +123,11 @@ def answer(study: Study, asked: Asked, splits, decision, forecasts) -> list[str]
             sentences.append(f"A run of {what} is forecast to end at a {observed} of {band}.")
     lead = len(sentences)
     for i, split in enumerate(splits):
-        row = read_forecast(forecasts[lead + i][1], target=asked.target).frame.iloc[0]
+        row = read_forecast(forecasts[lead + i][1], target=asked.target_text).frame.iloc[0]
         budget = f"{number_text(float(split['compute'].values[0]))} FLOP"
         loss = f"{row['loss_q50']:.3f}, with 90 % probability between {row['loss_q05']:.3f} and {row['loss_q95']:.3f}"
         if asked.target is not None:
-            loss += f"; it reaches {number_text(asked.target, 6)} or less with probability {row['p_reach']:.2f}"
+            loss += f"; {asked.reached} with probability {row['p_reach']:.2f}"
         why = str(split["why_not"].values[0])
         if why:
             sentences.append(
@@ -150,7 +160,7 @@ def forecast_part(forecasts, asked: Asked) -> Part:
     parts = ("params", "drift", "noise") if any(tree.attrs["drift"] for _, tree in forecasts) else ("params", "noise")
     observed = forecasts[0][1].attrs["observed"] if forecasts else "loss"
     for name, tree in forecasts:
-        row = read_forecast(tree, target=asked.target).frame.iloc[0]
+        row = read_forecast(tree, target=asked.target_text).frame.iloc[0]
         inputs = [key for key in tree["predictions_constant_data"].data_vars if key in row and key not in
                   ("decades_beyond", "nearest_run", "elpd") and not str(key).startswith("share_")]  # fmt: skip
         if {"params", "tokens"} <= set(inputs):
@@ -164,7 +174,11 @@ def forecast_part(forecasts, asked: Asked) -> Part:
         rows.append([*cells, *([f"{row['p_reach']:.2f}"] if asked.target is not None else [])])
     header = ["run", "chosen as", "decades beyond", f"{observed}, 90 % band", "50 % band", "law alone, 90 %"]
     header += [" / ".join(SPOKEN.get(part, part) for part in parts) + " [%]"]
-    header += [f"P(≤ {number_text(asked.target, 6)})"] if asked.target is not None else []
+    header += (
+        [f"P({'≤' if asked.target[0] == '<=' else '≥'} {number_text(asked.target[1], 6)})"]
+        if asked.target is not None
+        else []
+    )
     return {
         "caption": f"Forecasts: median and bands; last, what the variance of the {observed} comes from",
         "header": header,

@@ -16,7 +16,7 @@ from bayescale.forecasts.discrepancy import has_drift
 from bayescale.forecasts.forecast import forecast, squared_width
 from bayescale.forecasts.planned import words_of
 from bayescale.jobs.threads import one_blas_thread
-from bayescale.laws.law import column
+from bayescale.laws.law import column, goal_sign
 from bayescale.runs.loss_unit import loss_unit
 from bayescale.study import Study
 
@@ -83,6 +83,7 @@ def average_forecast(
         "kind": "forecast",
         "observed": law.observed.column,
         **words_of(law),
+        "goal": goal_sign(law),
         "drift": int(has_drift(law)),
         "drift_ess": min(float(part.attrs["drift_ess"]) for part in parts.values()),
     }

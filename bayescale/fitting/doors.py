@@ -22,6 +22,7 @@ from bayescale.study import Study
 # ---- fits and results ------------------------------------------------------------------------------------------------
 
 
+GOAL_SIGNS = ("<=", ">=")
 SEED_MAX = 2**63 - 1  # of a number in a NetCDF file
 OURS = {"law_text", "bayescale_format"}  # attributes that no tree of others has
 
@@ -141,6 +142,20 @@ def number(name: str, given: Any, expected: str = "a finite number above 0", *, 
     if value is None or not (math.isfinite(value) and value > above):
         raise FitError(f"{name} = {what_is(given)}: {expected} is expected")
     return value
+
+
+def goal(name: str, given: Any, sign: str, observed: str) -> tuple[str, float]:
+    """A target as its side and value: a number, on the side ``sign``, or a text such as ">= .9" that gives the side."""
+    positive = observed == "loss"
+    expected = f"a {observed} above 0" if positive else f"a value of {observed}"
+    value = given
+    if isinstance(given, str) and given.strip()[:2] in GOAL_SIGNS:
+        sign, value = given.strip()[:2], given.strip()[2:]
+        try:
+            value = float(value)
+        except ValueError:
+            raise FitError(f"{name} = {what_is(given)}: {sign} and a number are expected") from None
+    return sign, number(name, value, expected, above=0.0 if positive else -math.inf)
 
 
 def check_whole(name: str, number: Any, least: int, most: int | None = None) -> None:

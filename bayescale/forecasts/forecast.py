@@ -1,6 +1,5 @@
 """fit + sizes not yet trained -> predictive draws, what they rest on, and the risk of missing a target."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,13 +10,13 @@ import xarray as xr
 from bayescale.errors import FitError
 from bayescale.field import SIZES_SAID, number_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
-from bayescale.fitting.doors import check_seed, number, numbers, opened, opened_result
+from bayescale.fitting.doors import check_seed, goal, mapping, numbers, opened, opened_result
 from bayescale.forecasts.curve import log_predictive_density, sample_curve, with_noise
 from bayescale.forecasts.discrepancy import has_drift
 from bayescale.forecasts.discrepancy_posterior import discrepancy_of
 from bayescale.forecasts.planned import distance_warnings, planned_runs, words_of
 from bayescale.jobs.threads import one_blas_thread
-from bayescale.laws.law import NO_SIZE, Law, loss_given
+from bayescale.laws.law import NO_SIZE, Law, goal_sign, loss_given
 from bayescale.reading import Column, Reading, bands
 from bayescale.runs.loss_unit import UNITS, in_unit, loss_unit, to_nats, unit_sentence
 from bayescale.study import Study
@@ -32,6 +31,7 @@ def forecast(
     params: Any = None,
     tokens: Any = None,
     *,
+    compute: Any = None,
     covariates: Mapping[str, Any] | None = None,
     measured: Any = None,
     seed: int = 0,
@@ -48,6 +48,7 @@ def forecast(
     fit : what :func:`bayescale.fit` or :func:`bayescale.open_fit` returns
     params, tokens : N and D of the planned runs, scalars or sequences that broadcast to [point]; a law that does not
         use them does without
+    compute : of the planned runs [FLOP], for laws of compute; with a law of N and D in the place of ``tokens``
     covariates : values of further inputs of the law, by name: ``{"unique_tokens": 4e9}``
     measured : losses of these runs where they are known by now [point], in the unit of the fit; their log predictive
         density is then returned
@@ -70,7 +71,7 @@ def forecast(
     study = opened(fit)
     check_seed(seed)
     law, unit = study.law, study.loss_unit
-    points = planned_runs(study, params, tokens, covariates)
+    points = planned_runs(study, params, tokens, _with_compute(covariates, compute))
     certain = _law_at(study, points)
     rng, ess = np.random.default_rng(seed), np.inf
     if drift := has_drift(law):
@@ -100,6 +101,7 @@ def forecast(
         "law": law.name,
         "observed": law.observed.column,
         **words_of(law),
+        "goal": goal_sign(law),
         "loss_unit": unit,
         "drift": int(drift),
         "seed": seed,
@@ -107,6 +109,14 @@ def forecast(
         "drift_ess": ess,
     }
     return tree
+
+
+def _with_compute(covariates: Any, compute: Any) -> dict[str, Any]:
+    """Further inputs of planned runs, their compute among them."""
+    further = mapping("covariates", covariates)
+    if compute is not None and "compute" in further:
+        raise FitError("compute is given twice, by itself and among the covariates (--at); give it once")
+    return further if compute is None else further | {"compute": compute}
 
 
 def _law_at(study: Study, points: xr.Dataset) -> np.ndarray:
@@ -165,31 +175,32 @@ def quantiles(draws: xr.DataArray) -> dict[str, np.ndarray]:
     return {name: values.values[i] for i, name in enumerate(QUANTILES)}
 
 
-def probability_to_reach(tree: xr.DataTree, target: float) -> np.ndarray:
-    """P(loss <= target), of whatever the law explains, at every point of a forecast [point].
+def probability_to_reach(tree: xr.DataTree, target: "float | str") -> np.ndarray:
+    """P(loss <= target), or P(accuracy >= target), say, at every point of a forecast [point].
+
+    The side is that of a better run, or as in the text ``">= 0.9"``.
 
     Raises
     ------
     FitError
         If the target is not a finite number, above 0 for a loss.
     """
-    observed = tree.attrs["observed"]
-    target = number(
-        "target",
-        target,
-        f"a {observed} above 0" if observed == "loss" else f"a value of {observed}",
-        above=0.0 if observed == "loss" else -math.inf,
-    )
-    return (tree["predictions"][observed] <= target).mean(("chain", "draw")).values
+    sign, value = _goal(tree, target)
+    shown = tree["predictions"][tree.attrs["observed"]]
+    return (shown <= value if sign == "<=" else shown >= value).mean(("chain", "draw")).values
 
 
-def read(tree: xr.DataTree, *, target: float | None = None) -> Reading:
+def _goal(tree: xr.DataTree, target: "float | str") -> tuple[str, float]:
+    return goal("target", target, tree.attrs.get("goal", "<="), tree.attrs["observed"])
+
+
+def read(tree: xr.DataTree, *, target: "float | str | None" = None) -> Reading:
     """What a forecast says, a row a point.
 
     Columns: ``params``, ``tokens``, ``compute`` and other inputs, ``decades_beyond``, quantiles of both parts
     (``loss_q05`` ...), ``share_params``, ``share_drift``, ``share_noise``, and with ``target`` also ``p_reach`` =
-    P(loss <= target). ``loss_q95`` is the loss exceeded with 5 % probability. A law of an accuracy has
-    ``accuracy_q05`` ... in their place.
+    P(loss <= target), see :func:`probability_to_reach`. ``loss_q95`` is the loss exceeded with 5 % probability. A law
+    of an accuracy has ``accuracy_q05`` ... in their place.
     """
     tree = opened_result(tree, "forecast")
     observed, points = tree.attrs["observed"], tree["predictions_constant_data"].to_dataset()
@@ -199,8 +210,9 @@ def read(tree: xr.DataTree, *, target: float | None = None) -> Reading:
     for name in (f"law_{observed}", observed):
         for label, values in quantiles(tree["predictions"][name]).items():
             frame[f"{name}_{label}"] = values
-    if target is not None:
-        frame["target"], frame["p_reach"] = target, probability_to_reach(tree, target)
+    side = None if target is None else _goal(tree, target)
+    if side is not None:
+        frame["target"], frame["p_reach"] = side[1], probability_to_reach(tree, target)
     is_loss = observed == "loss"
     unit = UNITS[loss_unit(tree.attrs)] if is_loss else ""
     notes = (unit_sentence(tree.attrs),) if is_loss else ()
@@ -209,7 +221,7 @@ def read(tree: xr.DataTree, *, target: float | None = None) -> Reading:
     return Reading(
         "Forecast: median and 90 % band; decades beyond the data; shares of the variance",
         frame,
-        tuple(_columns(frame, inputs, observed, unit, target)),
+        tuple(_columns(frame, inputs, observed, unit, side)),
         warnings=tuple(_warnings(tree)),
         notes=notes,
         about={"law": tree.attrs["law"]}
@@ -220,7 +232,9 @@ def read(tree: xr.DataTree, *, target: float | None = None) -> Reading:
     )
 
 
-def _columns(frame: pd.DataFrame, inputs: list[str], observed: str, unit: str, target: float | None) -> list[Column]:
+def _columns(
+    frame: pd.DataFrame, inputs: list[str], observed: str, unit: str, side: tuple[str, float] | None
+) -> list[Column]:
     units = {"params": "parameters", "tokens": "tokens", "compute": "FLOP"}
     shown = [name for name in inputs if name != "compute" or not {"params", "tokens"} <= set(inputs)]
     columns = [Column(name, name, units.get(name, ""), "quantity") for name in shown]
@@ -232,8 +246,8 @@ def _columns(frame: pd.DataFrame, inputs: list[str], observed: str, unit: str, t
     parts = {"share_laws": "laws", "share_params": "law", "share_drift": "drift", "share_noise": "noise"}
     here = [name for name in parts if name in frame and (name != "share_drift" or (frame[name] > 0).any())]
     columns.append(Column(here[0], "/".join(parts[name] for name in here), "", "shares", also=tuple(here[1:])))
-    if target is not None:
-        columns.append(Column("p_reach", f"P({observed} <= {number_text(target, 6)})", "", "decimals", 2))
+    if side is not None:
+        columns.append(Column("p_reach", f"P({observed} {side[0]} {number_text(side[1], 6)})", "", "decimals", 2))
     return columns
 
 

@@ -35,6 +35,7 @@ def planned_runs(study: Study, params: Any, tokens: Any, covariates: Mapping[str
         columns = dict(zip(columns, np.broadcast_arrays(*columns.values()), strict=True))
     except ValueError:
         raise FitError("params, tokens and covariates must be numbers, or sequences of one length") from None
+    columns = _tokens_for_compute(study, columns)
     sizes = {"params", "tokens"} <= columns.keys()
     missing = [s for s in law.inputs if column(s) not in columns and not (s == "C" and sizes)]
     if missing:
@@ -66,6 +67,19 @@ def planned_runs(study: Study, params: Any, tokens: Any, covariates: Mapping[str
     points["decades_beyond"] = _decades_beyond(study, points)
     points["nearest_run"] = ("point", _nearest_run(study, points))
     return points
+
+
+def _tokens_for_compute(study: Study, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Columns of planned runs; for a law of N and D the tokens that compute buys at the given params."""
+    law = study.law
+    joint = {"N", "D"} <= set(law.inputs) and "C" not in law.inputs
+    if "compute" not in columns or "tokens" in columns or not joint:
+        return columns
+    if "params" not in columns or study.definition.doubt:
+        why = study.definition.doubt or "give compute with params, or both sizes; 'allocate' splits a budget"
+        raise FitError(f"law '{law.name}' forecasts runs of N and D: {why}")
+    tokens = study.definition.tokens(columns["params"], columns["compute"])
+    return {name: values for name, values in columns.items() if name != "compute"} | {"tokens": np.asarray(tokens)}
 
 
 def _decades_beyond(study: Study, points: xr.Dataset) -> Any:

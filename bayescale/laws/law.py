@@ -83,6 +83,23 @@ def size_column(law: Law) -> str | None:
     return next((COLUMNS[symbol] for symbol in COLUMNS if symbol in law.inputs), None)
 
 
+def goal_sign(law: Law) -> str:
+    """On which side of a target a better run lies, "<=" or ">=".
+
+    A loss is to be small. Anything else is to go where it goes as runs grow, by the law's ``rises_with`` and
+    ``falls_with`` (a lower loss is a better model); where the law does not say, a proportion is to be large.
+    """
+    size = size_column(law)
+    rises, falls = ([column(symbol) for symbol in some] for some in (law.rises_with, law.falls_with))
+    if law.observed.column == "loss":
+        upwards = False
+    elif size in (*rises, *falls):
+        upwards = (size in rises) != (size == "loss")
+    else:
+        upwards = law.observed.scale == "proportion"
+    return ">=" if upwards else "<="
+
+
 def run_sizes(law: Law, runs: Mapping[str, Any]) -> np.ndarray:
     """How large each run is [run]: all alike, 1, where the law has no size."""
     size = size_column(law)

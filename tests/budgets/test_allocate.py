@@ -10,7 +10,7 @@ import bayescale
 from bayescale.budgets.allocate import allocate
 from bayescale.budgets.approaches import approaches
 from bayescale.budgets.decide import decide
-from bayescale.budgets.target import compute_gain
+from bayescale.budgets.gain import compute_gain
 from bayescale.errors import FitError
 from bayescale.fitting.tree import draws_of
 from bayescale.forecasts.forecast import QUANTILES

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
+from bayescale.budgets.axis import frontier, least_size
 from bayescale.budgets.cost import parse_cost
 from bayescale.budgets.minimise import minimise, root
 from bayescale.budgets.optimum import Limits, Problem, best_split, frontier_slopes
 from bayescale.budgets.regret import trained_tokens
 from bayescale.budgets.surface import loss_at, loss_surface
-from bayescale.budgets.target import least_budget
 from bayescale.errors import FitError
 from bayescale.field import TRAINING
 from bayescale.laws.formula import evaluate
@@ -428,7 +428,8 @@ def test_least_budget_inverts_the_frontier(rng):
     budget = np.array([[3e20, 7e22]])
     there = best_split(which, budget)
     steep = there.loss[:, 0] > 1.0001 * there.loss[:, 1]  # where all is floor the inverse means nothing
-    again, split = least_budget(which, there.loss, 1e15, 1e30)
+    again, near = least_size(frontier(which, 1e15, 1e30), lambda loss, goal: np.log(loss / goal), there.loss)
+    split = best_split(which, again, near)
     np.testing.assert_allclose(again[steep], np.broadcast_to(budget, again.shape)[steep], rtol=1e-4)
     np.testing.assert_allclose(split.loss[steep], there.loss[steep], rtol=1e-9)
 
@@ -437,7 +438,8 @@ def test_a_loss_below_the_floor_is_never_reached():
     law = load_law("chinchilla")
     values = drawn(law, 50, np.random.default_rng(0))
     floor = values["level"] * values["floor"] * REFERENCES["L_ref"]
-    budget, _ = least_budget(problem(law, values), 0.99 * floor, 1e15, 1e30)
+    axis = frontier(problem(law, values), 1e15, 1e30)
+    budget, _ = least_size(axis, lambda loss, goal: np.log(loss / goal), 0.99 * floor)
     assert np.isnan(budget).all()
 
 

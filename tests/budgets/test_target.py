@@ -6,12 +6,10 @@ from conftest import BESIROGLU, chinchilla_parameters
 
 import bayescale
 from bayescale.budgets.allocate import allocate
+from bayescale.budgets.gain import compute_gain
 from bayescale.budgets.optimum import best_split
 from bayescale.budgets.problem import problem_of
-from bayescale.budgets.target import (
-    compute_gain,
-    least_compute,
-)
+from bayescale.budgets.target import least_compute
 from bayescale.errors import FitError
 from bayescale.study import Study
 
@@ -111,7 +109,7 @@ def test_summaries_are_json(recipe, learnt):
 
 @pytest.mark.parametrize("loss", [0, -1, np.nan, np.inf])
 def test_targets_of_no_use(loss, learnt):
-    with pytest.raises(FitError, match=r"loss = .*: a target above 0 is expected"):
+    with pytest.raises(FitError, match=r"loss = .*: a loss above 0 is expected"):
         least_compute(learnt, loss)
 
 

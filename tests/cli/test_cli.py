@@ -259,7 +259,7 @@ def test_hostile_formula_runs_nothing(command, runs, tmp_path, hostile):
             ["allocate", "{fit}", "-C", "1e22", "--given", "T"],
             "--given T: NAME=VALUE is expected, such as --given T=1e12",
         ),
-        (["reach", "{fit}", "-L", "0"], "--loss 0: a finite number above 0 is expected"),
+        (["reach", "{fit}", "-L", "0"], "loss = 0: a loss above 0 is expected"),
         (["gain", "{fit}", "none.nc", "-C", "1e22"], "none.nc: no such file"),
         (["approaches", "{fit}", "-C", "1"], "a budget must be finite and above 6 FLOP"),
         (["next", "{fit}", "-B", "1e21"], "the target 'loss' is that of one run"),

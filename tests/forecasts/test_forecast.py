@@ -320,7 +320,8 @@ def test_forecast_of_a_proportion_is_a_share_of_items(make_fit, rng):
     assert any("bands of accuracy hold the law and its noise only" in text for text in bayescale.read(tree).warnings)
     table = bayescale.read(tree, target=0.5).frame
     assert {"accuracy_q05", "law_accuracy_q95", "loss", "p_reach"} <= set(table)
-    assert probability_to_reach(tree, 0.5) == pytest.approx((shown <= 0.5).mean(axis=0))
+    assert probability_to_reach(tree, 0.5) == pytest.approx((shown >= 0.5).mean(axis=0))  # an accuracy is to be high
+    assert probability_to_reach(tree, "<= 0.5") == pytest.approx((shown <= 0.5).mean(axis=0))
 
 
 def test_forecast_of_a_quantity_that_may_be_negative(make_fit):

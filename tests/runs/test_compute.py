@@ -10,8 +10,9 @@ from bayescale import study as study_module
 from bayescale.budgets.allocate import allocate
 from bayescale.budgets.approaches import approaches
 from bayescale.budgets.decide import decide
+from bayescale.budgets.gain import compute_gain
 from bayescale.budgets.landmarks import landmarks
-from bayescale.budgets.target import compute_gain, least_compute
+from bayescale.budgets.target import least_compute
 from bayescale.errors import FitError, RunsError
 from bayescale.fitting.store import open_fit, save_fit
 from bayescale.forecasts.forecast import forecast

@@ -7,7 +7,8 @@ from conftest import BESIROGLU, chinchilla_loss, chinchilla_parameters
 import bayescale
 from bayescale.budgets.allocate import allocate
 from bayescale.budgets.decide import decide
-from bayescale.budgets.target import compute_gain, least_compute
+from bayescale.budgets.gain import compute_gain
+from bayescale.budgets.target import least_compute
 from bayescale.display.report import report
 from bayescale.display.show import show
 from bayescale.errors import FitError, RunsError

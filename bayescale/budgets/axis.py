@@ -1,0 +1,140 @@
+"""One size and what a law gives along it: the budget of a law of N and D, split at its best, or a law's own size."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bayescale.budgets.minimise import root
+from bayescale.budgets.optimum import Problem, best_split
+from bayescale.budgets.problem import SplitOptions, inputs_given
+from bayescale.errors import FitError
+from bayescale.field import listed
+from bayescale.fitting.doors import mapping
+from bayescale.laws.law import NO_SIZE, Law, column, law_loss, size_column
+from bayescale.study import Study
+
+SEARCHED_TIMES = (1e-8, 1e12)  # the largest run's size: where a target is sought
+POINTS_A_DECADE = 3
+# log sizes [draw or 1, k] and, where known, what the function returned near there -> values [draw, k], and the latter
+Curve = Callable[[np.ndarray, np.ndarray | None], tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What a law gives along one size, over all draws.
+
+    Attributes
+    ----------
+    size : column of the size; "compute" for budgets
+    curve : the value of the law at log sizes
+    first, last : sizes between which a target is sought, from the worst run to the best: of a loss the highest is first
+    others : values of the other inputs of the law, by column
+    """
+
+    size: str
+    curve: Curve
+    first: float
+    last: float
+    others: Mapping[str, float]
+
+
+def is_joint(law: Law) -> bool:
+    """Whether a run has two sizes, N and D, so that a budget must be split."""
+    return {"N", "D"} <= set(law.inputs)
+
+
+def frontier(problem: Problem, low: float, high: float) -> Axis:
+    """The best split of every budget: its loss along log budget; NaN where a budget allows none."""
+
+    def curve(log_budget: np.ndarray, near: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        split = best_split(problem, np.exp(log_budget), near, strict=False)
+        return split.loss, split.N
+
+    return Axis("compute", curve, low, high, {})
+
+
+def own_axis(study: Study, options: SplitOptions) -> Axis:
+    """A law of one size along it, its other inputs as ``given``.
+
+    The size is that of the law, or, where that is given, the only input that is not.
+
+    Raises
+    ------
+    FitError
+        If an option is one of a split, or more than one input is left open.
+    """
+    law, given = study.law, mapping("given", options.get("given"))
+    if wrong := sorted(name for name, value in options.items() if value is not None and name != "given"):
+        raise FitError(f"{wrong[0]} goes with the split of a budget; law '{law.name}' has {listed([*law.inputs])} only")
+    symbols = {column(symbol): symbol for symbol in law.inputs}
+    given = {symbols.get(name, name): value for name, value in given.items()}
+    if unused := sorted(set(given) - set(law.inputs)):
+        raise FitError(f"'{unused[0]}' is given, but is not an input of law '{law.name}'")
+    size = size_column(law)
+    left = [symbol for symbol in law.inputs if symbol not in given]
+    if size is not None and symbols.get(size, "") in given:
+        size = column(left[0]) if len(left) == 1 else None
+        if size is None:
+            raise FitError(f"law '{law.name}': one input must be left open, to be sought; open are {left or 'none'}")
+    if size is None:
+        raise FitError(f"law '{law.name}': {NO_SIZE}")
+    symbol = symbols[size]
+    others = inputs_given(law, set(law.inputs) - {symbol}, given, f"besides {size}")
+    fixed = study.draws | others
+
+    def curve(log_size: np.ndarray, near: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        with np.errstate(all="ignore"):
+            value = np.asarray(law_loss(law, {**fixed, symbol: np.exp(log_size)}), dtype=float)
+        value = np.broadcast_to(value, np.broadcast_shapes(value.shape, log_size.shape))
+        return value, value
+
+    largest = float(study.runs[size].max())
+    ends = [largest * times for times in SEARCHED_TIMES]
+    ends = [largest / times for times in SEARCHED_TIMES] if size == "loss" else ends
+    return Axis(size, curve, *ends, {column(name): value for name, value in others.items()})
+
+
+def least_size(
+    axis: Axis, gap: Callable[[np.ndarray, np.ndarray], np.ndarray], target: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The first size along an axis that meets a target [draw or 1, target], and what the curve returned near it.
+
+    ``gap`` (value, target) is at most 0 where the target is met. NaN where it is not met anywhere, the first size of
+    the axis where it is met there already. A grid of sizes brackets it; the root of the gap places it.
+    """
+    ends = np.log([axis.first, axis.last])
+    count = int(np.ceil(POINTS_A_DECADE * max(1.0, abs(ends[1] - ends[0]) / np.log(10)))) + 1
+    grid = np.linspace(*ends, count)
+    values, near = axis.curve(grid[None, :], None)
+    draws = max(values.shape[0], target.shape[0])
+    target = np.broadcast_to(target, (draws, target.shape[1]))
+
+    def short(value: np.ndarray, goal: np.ndarray) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            found = gap(value, goal)
+        return np.where(np.isnan(found) | np.isposinf(found), 1.0, found)  # no value: far from any target
+
+    gaps = short(np.broadcast_to(values, (draws, count))[:, None, :], target[:, :, None])  # [draw, target, size]
+    first, never = np.argmax(gaps <= 0, axis=2), ~(gaps <= 0).any(axis=2)
+    right = np.where(never, count - 1, np.maximum(first, 1))
+    rows = np.arange(draws)[:, None]
+    f_left, f_right = (np.take_along_axis(gaps, at[:, :, None], axis=2)[:, :, 0] for at in (right - 1, right))
+    near = np.broadcast_to(near, (draws, count))[rows, right]
+    found = root(lambda at: short(axis.curve(at, near)[0], target), grid[right - 1], grid[right], f_left, f_right)
+    size = np.where(first == 0, axis.first, np.exp(found))
+    return np.where(never, np.nan, size), near
+
+
+def values_at(axis: Axis, sizes: np.ndarray) -> np.ndarray:
+    """What the law gives at sizes [draw, size]."""
+    return axis.curve(np.log(sizes)[None, :], None)[0]
+
+
+def decades_beyond(study: Study, size: str, sizes: Any) -> np.ndarray:
+    """How far sizes lie beyond the runs [decades], 0 among them; of a loss below the lowest."""
+    seen = study.runs[size].values
+    with np.errstate(divide="ignore"):  # a loss of 0 stands for one that no draw reaches
+        far = np.log10(seen.min() / sizes) if size == "loss" else np.log10(sizes / seen.max())
+    return np.maximum(0.0, far)

@@ -1,0 +1,175 @@
+"""Two fits, and how many times the budget, or size, of one the other needs for the same loss."""
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any, Unpack
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayescale.budgets.axis import SEARCHED_TIMES, Axis, decades_beyond, is_joint, least_size, values_at
+from bayescale.budgets.optimum import best_split
+from bayescale.budgets.problem import SplitOptions, budgets_of, check_scale, compute_unit, result_attrs, units_said
+from bayescale.budgets.target import OWN_UNITS, asked_axis, banded, far_warnings, gap_to
+from bayescale.errors import FitError
+from bayescale.field import number_text
+from bayescale.fitting.diagnostics import trust_warnings
+from bayescale.fitting.doors import check_seed, numbers, opened, opened_result
+from bayescale.laws.law import goal_sign
+from bayescale.reading import Column, Reading
+from bayescale.runs.loss_unit import UNITS, from_nats, loss_unit
+from bayescale.study import Study
+
+ONE_UNIT_LOG_COMPUTE = np.log(1.5)  # fits that differ by more, for very large models, count compute in different units
+
+
+def compute_gain(
+    fit: xr.DataTree, other: xr.DataTree, compute: Any, *, seed: int = 0, **options: Unpack[SplitOptions]
+) -> xr.Dataset:
+    """Compute-equivalent gain of ``fit`` over ``other``: how many times the budget the other needs for the same loss.
+
+    gain = C' / C with L'*(C') = L*(C), both at their best splits, for pairs of posterior draws; of laws of one size
+    gain = x' / x with L'(x') = L(x). Above 1 the first recipe is the better one. Both must have been measured by the
+    same loss: same evaluation text, same tokenizer or bits per byte.
+
+    Parameters
+    ----------
+    fit, other : two fits: two recipes, architectures or corpora; of any laws of one kind of size
+    compute : budgets of ``fit``, a number or a sequence; of laws of one size that size
+    seed, options : as in :func:`bayescale.least_compute`; they hold for both
+
+    Returns
+    -------
+    Dataset [chain, draw, budget] of ``gain`` (0 where the other reaches the loss at any budget, infinite where at none)
+    and ``difference`` (L* of ``fit`` less that of ``other``, at the same budget), with ``p_better`` [budget], the
+    probability that ``fit`` is the better one, and the coordinate ``compute``, or the size of the laws. The two
+    posteriors are independent, so draws are paired as they come. The laws are taken to be exactly right.
+
+    Raises
+    ------
+    FitError
+        As :func:`bayescale.least_compute`, for either fit; if they differ in size, observable or unit, or their size is
+        a loss.
+    """
+    study, second = opened(fit), opened(other)
+    check_seed(seed)
+    sizes = budgets_of(compute, options.get("cost")) if is_joint(study.law) else numbers("compute", compute)
+    sides = [_Side.of(one, sizes, seed, options) for one in (study, second)]
+    _check_alike(study, second, sides, options)
+    mine, theirs = sides
+    if len(mine.values) != len(theirs.values):
+        raise FitError(
+            f"the fits have {len(mine.values)} and {len(theirs.values)} draws: draws are compared in pairs; sample "
+            "both alike"
+        )
+    first, last = theirs.axis.first, theirs.axis.last
+    first, last = min(first, sizes.min() * SEARCHED_TIMES[0]), max(last, sizes.max() / SEARCHED_TIMES[0])
+    sign = goal_sign(study.law)
+    needed, _ = least_size(replace(theirs.axis, first=first, last=last), gap_to(study, sign), mine.values)
+    needed = np.where(np.isnan(needed), np.inf, np.where(needed <= first, 0.0, needed))
+    ours, others = (_in_unit(one, side.values) for one, side in zip((study, second), sides, strict=True))
+    size = mine.axis.size
+    result = xr.Dataset(
+        {"gain": study.labelled(needed / sizes, "budget"), "difference": study.labelled(ours - others, "budget")}
+    ).assign_coords({size: ("budget", sizes)})
+    better = mine.values < theirs.values if sign == "<=" else mine.values > theirs.values
+    result["p_better"] = ("budget", better.mean(axis=0))
+    result["decades_beyond"] = ("budget", np.maximum(mine.beyond, theirs.beyond))
+    about = {"source": study.attrs["source"], "size": size, "observed": study.law.observed.column}
+    result.attrs = result_attrs(study, "compute_gain", mine.cost, seed, **about)
+    result.attrs |= {f"other_{name}": second.attrs[name] for name in ("law", "source", "diagnostics")}
+    result.attrs["other_cost"] = theirs.cost
+    return result
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One fit: its axis, what a run costs, what its law gives at the sizes [draw, size], how far they lie beyond."""
+
+    axis: Axis
+    cost: str
+    values: np.ndarray
+    beyond: np.ndarray
+
+    @classmethod
+    def of(cls, study: Study, sizes: np.ndarray, seed: int, options: SplitOptions) -> "_Side":
+        axis, problem = asked_axis(study, seed, options)
+        if problem is None:
+            if not (np.isfinite(sizes) & (sizes > 0)).all():
+                raise FitError(f"{axis.size} = {number_text(sizes.min())}: finite sizes above 0 are expected")
+            return cls(axis, axis.size, values_at(axis, sizes), decades_beyond(study, axis.size, sizes))
+        split = best_split(problem, sizes[None, :])
+        check_scale(study, sizes, split)
+        training = study.definition.compute(split.N, split.D)
+        beyond = np.log10(np.median(training, axis=0) / study.largest_compute)
+        return cls(axis, problem.cost.text, split.loss, np.maximum(0.0, beyond))
+
+
+def _in_unit(study: Study, values: np.ndarray) -> np.ndarray:
+    return from_nats(values, study.loss_unit) if study.law.observed.column == "loss" else values
+
+
+def _check_alike(study: Study, second: Study, sides: list[_Side], options: SplitOptions) -> None:
+    """Raise FitError unless sizes and what is observed mean the same in both fits."""
+    sizes, seen = [side.axis.size for side in sides], [one.law.observed.column for one in (study, second)]
+    if sizes[0] != sizes[1] or seen[0] != seen[1]:
+        raise FitError(f"one fit gives {seen[0]} by {sizes[0]}, the other {seen[1]} by {sizes[1]}: nothing to compare")
+    if sizes[0] == "loss":
+        raise FitError(
+            f"law '{study.law.name}' has a loss as its size: there are no multiples of that; "
+            "compare the forecasts at one loss"
+        )
+    if sizes[0] == "compute" and options.get("cost") is None and not _counted_alike(study, second):
+        raise FitError(
+            f"compute is counted as {sides[0].cost} in one fit and as {sides[1].cost} in the other: a "
+            "budget would not mean the same; say what a run costs in both, cost='6*N*D' (--cost '6*N*D')"
+        )
+    unit, other_unit = study.loss_unit, second.loss_unit
+    if (unit == "bits_per_byte") != (other_unit == "bits_per_byte"):
+        raise FitError(
+            f"the losses of one fit are in {UNITS[unit]}, of the other in {UNITS[other_unit]}: losses per byte and per "
+            "token cannot be compared; measure both alike"
+        )
+
+
+def _counted_alike(study: Study, other: Study) -> bool:
+    """Whether two fits count compute in the same unit: by one formula, or alike for very large models."""
+    N = 1e15
+    return bool(abs(np.log(study.definition.compute(N, 1.0) / other.definition.compute(N, 1.0))) < ONE_UNIT_LOG_COMPUTE)
+
+
+def read(result: xr.Dataset) -> Reading:
+    """What gains say, a row a size: quantiles of ``gain`` and ``difference``, ``p_better``."""
+    result = opened_result(result, "compute_gain")
+    attrs = result.attrs
+    size, observed = attrs.get("size", "compute"), attrs.get("observed", "loss")
+    frame = pd.DataFrame({size: result[size].values})
+    for name in ("gain", "difference"):
+        for label, values in banded(result[name]).items():
+            frame[f"{name}_{label}"] = values
+    for name in ("p_better", "decades_beyond"):
+        frame[name] = result[name].values
+    reports = [json.loads(attrs[name]) for name in ("diagnostics", "other_diagnostics")]
+    warnings = dict.fromkeys(text for report in reports for text in trust_warnings(report))
+    unit = UNITS[loss_unit(attrs)] if observed == "loss" else ""
+    budget = size == "compute"
+    columns = (
+        Column(
+            size, size, compute_unit(attrs) if budget else OWN_UNITS.get(size, ""), "number" if budget else "quantity"
+        ),
+        Column("gain", "times the other needs", "", "number band"),
+        Column("difference", f"difference of {observed}", unit, "band", 4),
+        Column("p_better", "P(better)", "", "decimals", 2),
+    )
+    names = ("law", "other_law", "source", "other_source", "cost", "other_cost")
+    return Reading(
+        f"{'Compute' if budget else size.capitalize()}-equivalent gain: how much more {size} the other recipe needs "
+        f"for the same {observed}",
+        frame,
+        columns,
+        warnings=(*warnings, *far_warnings(result)),
+        notes=(units_said(attrs),) if budget else (),
+        about={name: attrs[name] for name in names} | {"loss_unit": unit},
+        rows="budgets",
+    )
