@@ -40,18 +40,17 @@ def forecast(
 
     ``law_loss`` is the law's own uncertainty, L(N, D; parameters) over the posterior; it takes the law to be exactly
     right. ``loss`` is what a new run would show: exp(log L + drift + noise), where drift is how far the law may be
-    wrong at that size (see :mod:`bayescale.forecasts.discrepancy`). The band to decide by is that of ``loss``. A law of
-    an accuracy, say, gives ``law_accuracy`` and ``accuracy`` without drift: nothing is known of it there.
+    wrong there (see :mod:`bayescale.forecasts.discrepancy`). The band to decide by is that of ``loss``. A law of an
+    accuracy gives ``law_accuracy`` and ``accuracy`` without drift: nothing is known of it.
 
     Parameters
     ----------
     fit : what :func:`bayescale.fit` or :func:`bayescale.open_fit` returns
     params, tokens : N and D of the planned runs, scalars or sequences that broadcast to [point]; a law that does not
         use them does without
-    compute : of the planned runs [FLOP], for laws of compute; with a law of N and D in the place of ``tokens``
+    compute : of the planned runs [FLOP], for laws of compute; with N and D in the place of ``tokens``
     covariates : values of further inputs of the law, by name: ``{"unique_tokens": 4e9}``
-    measured : losses of these runs where they are known by now [point], in the unit of the fit; their log predictive
-        density is then returned
+    measured : losses of these runs, where known [point], in the unit of the fit: gives their log predictive density
     seed : of the draws of drift and noise
 
     Returns
@@ -75,8 +74,7 @@ def forecast(
     certain = _law_at(study, points)
     rng, ess = np.random.default_rng(seed), np.inf
     if drift := has_drift(law):
-        found = study.once(discrepancy_of)
-        ess = found.effective_draws
+        ess = (found := study.once(discrepancy_of)).effective_draws
         curve = sample_curve(found, points, rng)
         parts = with_noise(study, points, curve, rng)
         shown, shares = np.exp(sum(parts.values())), shares_of(parts)
@@ -96,10 +94,7 @@ def forecast(
     predictions = xr.Dataset({name: study.labelled(values, "point") for name, values in drawn.items()})
     predictions = in_unit(predictions, tuple(drawn) if drift else (), unit)
     tree = xr.DataTree.from_dict({"predictions": predictions, "predictions_constant_data": points})
-    tree.attrs = {
-        "kind": "forecast",
-        "law": law.name,
-        "observed": law.observed.column,
+    tree.attrs = {"kind": "forecast", "law": law.name, "observed": law.observed.column} | {
         **words_of(law),
         "goal": goal_sign(law),
         "loss_unit": unit,
