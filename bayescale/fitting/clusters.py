@@ -27,6 +27,7 @@ PERMUTATIONS = 400
 FALSE_ALARM_SHARE = 0.05
 RUNS_MAX = 5000  # permuting more takes seconds
 NONE = "none"  # what a user says who holds runs to be independent
+NO_SPREAD = 1e-12  # of the draws along a direction, to that of the widest, squared: the same in all of them
 _BLOCK_VALUES = 4_000_000
 
 
@@ -92,6 +93,8 @@ def clusters_of(study: Study) -> Clusters | None:
     if named == NONE or study.scatter.counts or runs.sizes["run"] > RUNS_MAX:
         return None
     looks = _Looks.of(study)
+    if not looks.usable:
+        return None
     if named:
         members = alike(runs[named].values)
         return Clusters(named, members, looks.ratio(members)[0])
@@ -165,6 +168,14 @@ class _Looks:
             return cls(draws, mean, slope, residual, 1.0)
         nu = 2 + noise["nu_minus_2"]
         return cls(draws, mean, slope, (nu + 1) * residual / (nu + residual**2), (nu + 1) / (nu + 3))
+
+    @property
+    def usable(self) -> bool:
+        """Whether draws are numbers, and of no parameter or mixture of them the same."""
+        if not (np.isfinite(self.draws).all() and np.isfinite(self.slope).all() and np.isfinite(self.score).all()):
+            return False
+        spread = np.linalg.eigvalsh(np.cov(self.draws.T))
+        return bool(spread[0] > NO_SPREAD * spread[-1]) and bool(self.score.any())
 
     @property
     def precision(self) -> np.ndarray:

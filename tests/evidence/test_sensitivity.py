@@ -80,7 +80,10 @@ def test_prior_that_decides_is_named(hand_fit):
     assert loose["prior"][0] > 0.05 and loose["decided_by"][0] in ("prior", "both")
     assert loose["prior"][0] > 4 * tight["prior"][0] and tight["decided_by"][0] == "runs"
     assert len(list(bayescale.read(loose).warnings)) >= 1 and not list(bayescale.read(tight).warnings)
-    assert "the prior" in bayescale.read(loose).warnings[0] and "half as strong" in bayescale.read(loose).warnings[0]
+    said = bayescale.read(loose).warnings[0]
+    # the medians under other priors are by importance, which does not always vouch for itself
+    known = np.isfinite(loose[["median_half", "median_double"]].iloc[0].to_numpy(float)).all()
+    assert "the prior" in said and ("half as strong" in said) == known
     assert not any(re.search(r"\d\.\d+e1\d", text.partition("(")[2]) for text in bayescale.read(loose).warnings), "7B"
     summary = bayescale.read(loose).to_dict()
     assert summary["law"] == "chinchilla" and len(summary["quantities"]) == 4 and summary["warnings"]

@@ -129,6 +129,17 @@ def test_laws_are_compared_by_cluster(clustered):
     assert by_run.attrs["unit"] == "run" and "d_elpd_runs" not in by_run
 
 
+@pytest.mark.parametrize("spoil", [np.nan, 0.07])
+def test_draws_that_are_all_alike_or_no_numbers_are_left_as_they_are(clustered, spoil):
+    fit, *_ = clustered(3, 0.006, "family")
+    if np.isnan(spoil):
+        fit["posterior"]["alpha"][0, 3] = spoil
+    else:
+        fit["posterior"]["alpha"][:] = spoil
+    study = Study.opened(fit)
+    assert clusters_of(study) is None and clustered_posterior(study) is study.posterior
+
+
 def test_numbers_close_to_each_other_are_one_cluster():
     np.testing.assert_array_equal(alike(np.array([6e18, 1e20, 6.1e18, 1.04e20, 3e19])), [0, 2, 0, 2, 1])
     np.testing.assert_array_equal(alike(np.array(["b", "a", "b"])), [1, 0, 1])
