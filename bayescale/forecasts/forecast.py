@@ -8,7 +8,7 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.errors import FitError
-from bayescale.field import SIZES_SAID, number_text
+from bayescale.field import SIZES_SAID, listed, number_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.fitting.doors import check_seed, goal, mapping, numbers, opened, opened_result
 from bayescale.forecasts.curve import log_predictive_density, sample_curve, with_noise
@@ -23,6 +23,12 @@ from bayescale.study import Study
 
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}  # the 90 % and 50 % equal-tailed bands
 DRIFT_ESS_MIN = 150.0
+WORST = {
+    "<=": ("q99", 0.99),
+    ">=": ("q01", 0.01),
+}  # what one run in a hundred is worse than, by the side that is better
+FEW_POINTS = 5  # of which the worst runs are told one by one
+EDGE_ERROR_MAX = 0.02  # of the band's width: larger Monte Carlo errors of its edges are said
 
 
 @one_blas_thread()
@@ -170,6 +176,23 @@ def quantiles(draws: xr.DataArray) -> dict[str, np.ndarray]:
     return {name: values.values[i] for i, name in enumerate(QUANTILES)}
 
 
+def edge_error(tree: xr.DataTree) -> np.ndarray:
+    """Monte Carlo error of the edges of the 90 % band, as a share of its width; of the worse edge [point].
+
+    Of n effective draws an edge is where 5 % of draws lie beyond, within sqrt(.05 .95 / n): half the distance of the
+    quantiles there. Of the law's share of the variance n is that of the importance draws, of the rest that of all.
+    """
+    drawn = tree["predictions"][tree.attrs["observed"]].stack(sample=("chain", "draw")).transpose("sample", "point")
+    share = tree["predictions_constant_data"]["share_params"].values
+    ess = 1 / (share / min(float(tree.attrs["drift_ess"]), len(drawn)) + (1 - share) / len(drawn))
+    errors = []
+    for i, apart in enumerate(np.sqrt(0.05 * 0.95 / ess)):
+        levels = [max(0.05 - apart, 0.0), 0.05, 0.05 + apart, 0.95 - apart, 0.95, min(0.95 + apart, 1.0)]
+        at = np.quantile(drawn.values[:, i], levels)
+        errors.append(max(at[2] - at[0], at[5] - at[3]) / 2 / max(at[4] - at[1], 1e-300))
+    return np.array(errors)
+
+
 def probability_to_reach(tree: xr.DataTree, target: "float | str") -> np.ndarray:
     """P(loss <= target), or P(accuracy >= target), say, at every point of a forecast [point].
 
@@ -194,8 +217,9 @@ def read(tree: xr.DataTree, *, target: "float | str | None" = None) -> Reading:
 
     Columns: ``params``, ``tokens``, ``compute`` and other inputs, ``decades_beyond``, quantiles of both parts
     (``loss_q05`` ...), ``share_params``, ``share_drift``, ``share_noise``, and with ``target`` also ``p_reach`` =
-    P(loss <= target), see :func:`probability_to_reach`. ``loss_q95`` is the loss exceeded with 5 % probability. A law
-    of an accuracy has ``accuracy_q05`` ... in their place.
+    P(loss <= target), see :func:`probability_to_reach`. ``loss_q95`` is the loss exceeded with 5 % probability,
+    ``loss_q99`` that with 1 %, ``edge_error`` the Monte Carlo error of the band's edges as a share of its width. A law
+    of an accuracy has ``accuracy_q05`` ... in their place, and ``accuracy_q01``.
     """
     tree = opened_result(tree, "forecast")
     observed, points = tree.attrs["observed"], tree["predictions_constant_data"].to_dataset()
@@ -205,6 +229,10 @@ def read(tree: xr.DataTree, *, target: "float | str | None" = None) -> Reading:
     for name in (f"law_{observed}", observed):
         for label, values in quantiles(tree["predictions"][name]).items():
             frame[f"{name}_{label}"] = values
+    label, level = WORST[tree.attrs.get("goal", "<=")]
+    worst = f"{observed}_{label}"
+    frame[worst] = tree["predictions"][observed].quantile(level, ("chain", "draw")).values
+    frame["edge_error"] = edge_error(tree)
     side = None if target is None else _goal(tree, target)
     if side is not None:
         frame["target"], frame["p_reach"] = side[1], probability_to_reach(tree, target)
@@ -213,6 +241,10 @@ def read(tree: xr.DataTree, *, target: "float | str | None" = None) -> Reading:
     notes = (unit_sentence(tree.attrs),) if is_loss else ()
     if {"params", "tokens"} <= set(inputs):
         notes += (f"{SIZES_SAID}; beyond: decades of compute (FLOP) past the largest run.",)
+    if len(frame) <= FEW_POINTS:
+        notes += (f"One run in 100 is worse than {listed([number_text(x, 4) for x in frame[worst]])} ({observed}).",)
+    if (error := frame["edge_error"].max()) > EDGE_ERROR_MAX:
+        notes += (f"Monte Carlo error of the band's edges: up to {100 * error:.0f} % of its width.",)
     return Reading(
         "Forecast: median and 90 % band; decades beyond the data; shares of the variance",
         frame,
@@ -223,7 +255,9 @@ def read(tree: xr.DataTree, *, target: "float | str | None" = None) -> Reading:
         | ({"loss_unit": unit} if is_loss else {})
         | {"diagnostics": diagnostics(tree)},
         rows="points",
-        groups=bands((f"law_{observed}", observed), QUANTILES) | {"share_of_variance": shares},
+        groups=bands((f"law_{observed}",), QUANTILES)
+        | bands((observed,), (*QUANTILES, label))
+        | {"share_of_variance": shares},
     )
 
 

@@ -2,13 +2,15 @@ import json
 
 import numpy as np
 import pytest
+import xarray as xr
 from conftest import BESIROGLU, chinchilla_loss, chinchilla_parameters
+from scipy.special import ndtri
 
 import bayescale
 from bayescale.errors import FitError
 from bayescale.forecasts.curve import sample_curve, with_noise
 from bayescale.forecasts.discrepancy_posterior import discrepancy_of
-from bayescale.forecasts.forecast import QUANTILES, forecast, probability_to_reach
+from bayescale.forecasts.forecast import QUANTILES, edge_error, forecast, probability_to_reach
 from bayescale.forecasts.planned import planned_runs
 from bayescale.study import Study
 
@@ -279,7 +281,8 @@ def test_table(learnt):
     table = bayescale.read(forecast(learnt, [1e10, 1e11], 1e12), target=2.0).frame
     quantiles = [f"{name}_{label}" for name in ("law_loss", "loss") for label in QUANTILES]
     sizes = ["params", "tokens", "compute", "decades_beyond", "nearest_run"]
-    assert set(table.columns) == {*sizes, *quantiles, "share_params", "share_drift", "share_noise", "target", "p_reach"}
+    more = {"loss_q99", "edge_error", "target", "p_reach"}
+    assert set(table.columns) == {*sizes, *quantiles, "share_params", "share_drift", "share_noise", *more}
     assert len(table) == 2 and (np.diff(table[quantiles[:5]]) > 0).all() and (np.diff(table[quantiles[5:]]) > 0).all()
 
 
@@ -289,8 +292,8 @@ def test_summary_for_machines(learnt):
     assert set(summary) == {"law", "loss_unit", "points", "diagnostics", "warnings"} and len(summary["points"]) == 2
     for point in summary["points"]:
         sizes = {"params", "tokens", "compute", "decades_beyond", "nearest_run"}
-        assert set(point) == {*sizes, "law_loss", "loss", "share_of_variance"}
-        assert set(point["law_loss"]) == set(point["loss"]) == {"q05", "q25", "q50", "q75", "q95"}
+        assert set(point) == {*sizes, "law_loss", "loss", "share_of_variance", "edge_error"}
+        assert set(point["law_loss"]) == set(point["loss"]) - {"q99"} == {"q05", "q25", "q50", "q75", "q95"}
         assert set(point["share_of_variance"]) == {"params", "drift", "noise"}
     assert summary["diagnostics"]["converged"] is True
     with_target = bayescale.read(tree, target=2.0).to_dict()["points"][0]
@@ -368,3 +371,28 @@ def test_the_nearest_of_many_runs_is_the_nearest_of_all(learnt, monkeypatch):
     one_by_one = planned._nearest_run(study, points)
     monkeypatch.setattr(planned, "PAIRS_MAX", 0)
     np.testing.assert_allclose(planned._nearest_run(study, points), one_by_one, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("share", "ess", "expected"), [(0.0, 400.0, 0.0102), (1.0, 400.0, 0.0322), (0.5, 400.0, 0.0239)]
+)
+def test_monte_carlo_error_of_the_edges_of_a_normal_forecast(near, share, ess, expected):
+    """sqrt(.05 .95 / n) / (density at 1.645 sd) / (2 x 1.645), n = 1 / (share / ess + (1 - share) / 4000)."""
+    tree = near.copy(deep=True)
+    draws = ndtri((np.random.default_rng(3).permutation(4000) + 0.5) / 4000).reshape(4, 1000, 1)
+    tree["predictions"] = xr.Dataset({"loss": (("chain", "draw", "point"), 2 + 0.01 * draws)})
+    tree["predictions_constant_data"]["share_params"] = xr.DataArray([share], dims="point")
+    tree.attrs = tree.attrs | {"drift_ess": ess}
+    assert edge_error(tree)[0] == pytest.approx(expected, rel=0.1)
+
+
+def test_what_one_run_in_a_hundred_exceeds_is_told(near):
+    reading = bayescale.read(near)
+    worst = float(near["predictions"]["loss"].quantile(0.99))
+    assert reading.frame["loss_q99"][0] == pytest.approx(worst)
+    assert reading.to_dict()["points"][0]["loss"]["q99"] == pytest.approx(worst)
+    assert any(text.startswith("One run in 100 is worse than ") for text in reading.notes)
+    tree = near.copy()
+    tree.attrs = tree.attrs | {"drift_ess": 60.0}
+    tree["predictions_constant_data"]["share_params"] = xr.DataArray([1.0], dims="point")
+    assert any("Monte Carlo error of the band's edges" in text for text in bayescale.read(tree).notes)
