@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from scipy import stats
-from scipy.special import expit, ndtri, logit
+from scipy.special import expit, logit, ndtri
 
 import bayescale
 from bayescale.errors import FitError
