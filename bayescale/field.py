@@ -68,6 +68,20 @@ def size_text(value: float, digits: int = 3) -> str:
     return number_text(rounded, digits) if whole else f"{number_text(rounded / 10**power, digits)}{suffix}"
 
 
+def number_in(text: str) -> float | None:
+    """The number that a text writes as people do, or None.
+
+    >>> number_in("70e9"), number_in("1.5T"), number_in("many")
+    (70000000000.0, 1500000000000.0, None)
+    """
+    text = text.strip()
+    power = dict(SUFFIXES).get(text[-1:].upper(), 0)
+    try:
+        return float(text[:-1] if power else text) * 10.0**power
+    except ValueError:
+        return None
+
+
 def quantity_text(name: str, value: float) -> str:
     """A value of a column: compute in FLOP, large numbers as sizes, others as numbers.
 

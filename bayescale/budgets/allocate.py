@@ -238,9 +238,9 @@ def _share_of_prior(study: Study, problem: Problem, budget: np.ndarray, split: S
         budget = spend(plain, {}, sizes, tokens)[None, :]
         problem = replace(problem, cost=plain, cost_values={}, menu=None, limits=Limits())
         ours = best_split(problem, budget, strict=False).N
-    elif problem.cost.uncertain:  # what is uncertain of the cost widens both bands alike
+    elif problem.cost.uncertain or problem.limits.any:  # these widen both bands, or cut both, alike
         middle = {name: float(np.median(value)) for name, value in problem.cost_values.items()}
-        problem = replace(problem, cost_values=middle)
+        problem = replace(problem, cost_values=middle, limits=Limits())
         ours = best_split(problem, budget, strict=False).N
     if _closed_form_applies(law, problem):
         theirs = evaluate(law.optimum, with_where(law, values | {"C": budget}))

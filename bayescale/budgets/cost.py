@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bayescale.errors import FitError, FormulaError
-from bayescale.field import TRAINING, clipped, names_text, shown
+from bayescale.field import TRAINING, clipped, names_text, number_in, shown
 from bayescale.fitting.doors import real
 from bayescale.laws.formula import Binary, Name, Negative, Node, Number, evaluate, names, parse
 from bayescale.laws.priors import DISTRIBUTIONS, Prior, quantile
@@ -108,7 +108,7 @@ def linear_in(node: Node, name: str) -> tuple[Node, Node] | None:
 
 
 def quantity(name: str, value: Any) -> "float | Prior":
-    """A number, or the prior of one: ``"0.35..0.5"`` (90 % of a log-normal) or ``"Beta(alpha=40, beta=60)"``.
+    """A number, or the prior of one: ``"1T..50T"`` (90 % of a log-normal) or ``"Beta(alpha=40, beta=60)"``.
 
     Raises
     ------
@@ -130,10 +130,7 @@ def quantity(name: str, value: Any) -> "float | Prior":
             return Prior("LogNormal", {"mu": float(ends.mean()), "sigma": float(np.ptp(ends) / (2 * BAND_SD))})
         if "(" in value:
             return _prior(what, value)
-    try:
-        number = float(value) if isinstance(value, str) else real(value)
-    except ValueError:
-        number = None
+    number = number_in(value) if isinstance(value, str) else real(value)
     if number is None:
         raise FitError(
             f"{what}: a number, a range such as 0.35..0.5, or a prior such as Beta(alpha=40, beta=60) is expected"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bayescale.errors import InputError, RunsError
-from bayescale.field import SUFFIXES, clipped
+from bayescale.field import clipped, number_in
 from bayescale.laws.scatter import NOISES
 
 if TYPE_CHECKING:
@@ -244,12 +244,10 @@ def number(option: str, text: str | None, positive: bool = True) -> Any:
     """A number as people write it: 70e9, 70B, 1.4T; None where the option is not given."""
     if text is None:
         return None
-    power = dict(SUFFIXES).get(text[-1:].upper(), 0)
-    try:
-        value = float(text[:-1] if power else text) * 10.0**power
-    except ValueError:
+    value = number_in(text)
+    if value is None:
         several = f"; for several give the option again, {option} 1B {option} 7B" if "," in text else ""
-        raise InputError(f"{option} {clipped(text)}: not a number (write 70e9 or 70B{several})") from None
+        raise InputError(f"{option} {clipped(text)}: not a number (write 70e9 or 70B{several})")
     if not (math.isfinite(value) and (value > 0 or not positive)):
         raise InputError(f"{option} {clipped(text)}: a finite number{' above 0' if positive else ''} is expected")
     return value

@@ -205,7 +205,7 @@ def _run_elsewhere(
                     suspects.append(i)
     finally:
         for future in running:
-            future.cancel()
+            workers.cancel(future)
 
 
 def _next(done: queue.SimpleQueue, workers: Workers) -> Future | None:

@@ -30,11 +30,13 @@ class Workers:
     submit : as in ``concurrent.futures``
     most : tasks to submit at a time
     alive : whether there are workers, where these can come and go
+    cancel : gives up a task
     """
 
     submit: Callable[..., Future]
     most: int = sys.maxsize
     alive: Callable[[], bool] = lambda: True
+    cancel: Callable[[Future], object] = Future.cancel
 
 
 @contextlib.contextmanager
@@ -77,8 +79,12 @@ def _of_client(client: Any) -> Workers:
         except Exception:  # no scheduler either
             return False
 
+    def cancel(future: Future) -> None:
+        if client.status == "running":  # a closed client prints a traceback for every task
+            future.cancel()
+
     submit = client.get_executor(pure=False).submit  # pure tasks that are equal would be one, dead or alive
-    return Workers(submit, alive=alive)
+    return Workers(submit, alive=alive, cancel=cancel)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bayescale.errors import LawError
-from bayescale.field import SUFFIXES, clipped, names_text, symbol
+from bayescale.field import clipped, names_text, number_in, symbol
 from bayescale.laws.formula import Name, Node, Number, names, parse, substitute
 from bayescale.laws.law_tables import TABLE_ENTRIES_MAX, Derived, Observed, read_prior
 from bayescale.laws.priors import DISTRIBUTIONS, Prior
@@ -114,13 +114,8 @@ def _at(match: re.Match, trees: Mapping[str, Node], observed: Observed, inputs: 
 
 
 def _number(text: str, place: str) -> float:
-    text = text.strip()
-    power = dict(SUFFIXES).get(text[-1:].upper(), 0)
-    try:
-        value = float(text[:-1] if power else text) * 10.0**power
-    except ValueError:
-        value = float("nan")
-    if not 0 < value < 1e300:
+    value = number_in(text)
+    if value is None or not 0 < value < 1e300:
         raise LawError(f"{place}: {clipped(text)} is no number above 0, such as 70B or 1.4e12")
     return value
 

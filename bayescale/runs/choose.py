@@ -11,7 +11,6 @@ from bayescale.errors import RunsError
 from bayescale.field import clipped, listed, number_text
 from bayescale.runs.best_setting import Selection, selection
 from bayescale.runs.cells import as_numbers, missing_cells
-from bayescale.runs.columns import plainly
 from bayescale.runs.condition import Condition, called_alike
 from bayescale.runs.lint_rows import (
     DATES,
@@ -23,6 +22,7 @@ from bayescale.runs.lint_rows import (
     plain_name,
 )
 from bayescale.runs.loss_unit import NATS, to_nats
+from bayescale.runs.spellings import plainly
 from bayescale.runs.tables.formats import Table
 from bayescale.runs.tables.limits import heading
 

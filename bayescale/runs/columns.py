@@ -1,4 +1,4 @@
-"""Which column of a table plays which role: the field's spellings, and a question where two columns fit."""
+"""Which column of a table plays which role, and a question where two columns fit."""
 
 import itertools
 import re
@@ -9,71 +9,28 @@ from typing import Any
 import numpy as np
 
 from bayescale.field import clipped, listed
-from bayescale.runs.headings import unit_in
+from bayescale.runs.compute import unit_of
+from bayescale.runs.headings import may_be_speed, named_by_unit, unit_in
+from bayescale.runs.spellings import (
+    LETTER_MEDIAN_MIN,
+    LETTERS,
+    NAMES,
+    OTHER_LOSSES,
+    OTHER_MEANINGS,
+    REPEATED_NAMES,
+    SE_NAMES,
+    SIZES,
+    SPELLINGS,
+    VAGUE_NAMES,
+    WORDS,
+    other_loss,
+    plainly,
+    words_of,
+)
 
-SIZES = ("params", "tokens", "compute")
-# full names, compared by `plainly`; two of them in one table are a question
-SPELLINGS = {
-    "params": """
-        params param parameters parameter_count param_count params_count num_params n_params num_parameters n_parameters
-        number_of_params number_of_parameters model_size model_params model_parameters model_n_params model_num_params
-        total_params total_parameters n_params_total num_params_total params_total n_total_params num_total_params
-        trainable_params trainable_parameters n_trainable_params num_trainable_params n_trainable_parameters
-        non_embedding_params non_embedding_parameters params_non_embedding n_params_non_embedding
-        num_params_non_embedding n_non_embedding_params num_non_embedding_params num_non_embedding_parameters
-        non_emb_params n_params_non_emb params_no_embedding active_params n_active_params num_active_params
-        active_parameters model_parameter_count n_model_params""",
-    "tokens": """
-        tokens n_tokens num_tokens token_count tokens_count number_of_tokens total_tokens tokens_total n_tokens_total
-        n_total_tokens num_total_tokens training_tokens train_tokens n_train_tokens num_train_tokens n_training_tokens
-        num_training_tokens tokens_trained trained_tokens tokens_seen seen_tokens n_tokens_seen num_tokens_seen
-        total_tokens_seen train_tokens_seen training_tokens_seen tokens_processed consumed_tokens tokens_consumed
-        consumed_train_tokens d_tokens
-        num_input_tokens_seen input_tokens_seen n_input_tokens total_input_tokens""",
-    "compute": """
-        compute flops flop n_flops num_flops total_flops total_flop flops_total flop_total training_flop training_flops
-        train_flop train_flops total_compute training_compute train_compute compute_flops compute_flop
-        total_training_flops total_train_flops""",
-    "loss": """
-        loss val_loss valid_loss validation_loss eval_loss evaluation_loss test_loss dev_loss held_out_loss final_loss
-        final_val_loss final_eval_loss final_test_loss val_loss_final best_val_loss min_val_loss train_loss
-        training_loss final_train_loss train_loss_final avg_loss mean_loss lm_loss cross_entropy cross_entropy_loss
-        ce_loss val_cross_entropy nll nll_loss val_nll test_nll xent loss_nats""",
-}
-VAGUE_NAMES = {"params": "size"}  # used where no other name fits
-LETTERS = {"params": "n", "tokens": "d", "compute": "c", "loss": "l"}
-# a column with a smaller median is something else: layers, width, context length
-LETTER_MEDIAN_MIN = {"params": 1e4, "tokens": 1e6, "compute": 1e9}
-# words of names that may be meant although no list has them
-WORDS = {
-    "params": {"params", "param", "parameters"},
-    "tokens": {"tokens"},
-    "compute": {"compute", "flop", "flops"},
-    "loss": {"loss", "nll", "entropy"},
-}
-OTHER_MEANINGS = {"per", "batch", "se", "sem", "std", "sd", "stderr", "err", "error", "var", "max", "min"}
-OTHER_MEANINGS |= {"scale", "ratio"}
-# losses in other units: words of their names, the unit (--unit loss=...), a description
-OTHER_LOSSES = {
-    "perplexity": ({"ppl", "perplexity", "perplexities"}, "perplexity", "a perplexity"),
-    "bits": ({"bpc"}, "bits", "a loss in bits"),
-    "bits_per_byte": ({"bpb"}, "bits_per_byte", "a loss in bits per byte"),
-}
-SE_NAMES = ("se", "sem", "stderr", "std_err", "std_error", "standard_error", "std", "sd", "err", "error", "uncertainty")
 QUESTION_NAMES_MAX = 6  # of columns
 EQUAL_RELATIVE = 1e-3  # relative difference of columns that count as equal
-
-
-RENAMED_COLUMNS = {"run": "run_name"}  # in a Dataset of runs: run is the dimension there
-
-
-def plainly(name: Any) -> str:
-    """A name for comparison: letters and digits in lower case (``eval/loss`` and ``evalLoss`` are equal)."""
-    return "".join(character for character in str(name).casefold() if character.isalnum())
-
-
-NAMES = {role: frozenset(map(plainly, names.split())) for role, names in SPELLINGS.items()}
-
+REPEATED_EPOCHS_MIN = 1.5  # passes over the data that are worth a note
 
 type Numbers = Callable[[Any], np.ndarray | None]  # name -> the numbers of a column, or None where it has none
 
@@ -99,8 +56,8 @@ def find_columns(
 ) -> Found:
     """Role -> column: as given, else the only column with a fitting name.
 
-    Full names precede the last part of a path (``model.n_params``), which precedes letters. Two names of one rank are a
-    question, unless their numbers are equal. A column may play two roles.
+    Full names precede the last part of a path (``model.n_params``), which precedes units (``pf_days``) and letters. Two
+    names of one rank are a question, unless their numbers are equal. A column may play two roles.
 
     Parameters
     ----------
@@ -135,7 +92,7 @@ def find_columns(
     if said := _no_compute(roles, given, units, numbers):
         del roles["compute"]
         notes.append(said)
-    return Found(roles, tuple(notes + _unused(names, roles)))
+    return Found(roles, tuple(notes + _unused(names, roles, numbers)))
 
 
 def _own(role: str, names: Sequence[Any]) -> Any:
@@ -150,29 +107,34 @@ def _own(role: str, names: Sequence[Any]) -> Any:
 
 def _guess(role: str, names: Sequence[Any], asked: bool, unit: str | None, numbers: Numbers) -> tuple[Any, list[str]]:
     """The column of a role that the user has not named, or None; and notes on others."""
-    bare = {name: plainly(unit_in(role, name)[0]) for name in names}
-    with_unit = [name for name in names if bare[name] == LETTERS[role] and unit_in(role, name)[1]]
+    parts = {name: unit_in(role, name, numbers) for name in names}
+    bare = {name: plainly(part) for name, (part, _) in parts.items()}
+    with_unit = [name for name in names if bare[name] == LETTERS[role] and parts[name][1]]
     full = [name for name in names if bare[name] in NAMES[role] or name in with_unit]
+    by_unit = [name for name in full if role == "compute" and named_by_unit(name)]
+    full = [name for name in full if name not in by_unit]
     others = [name for name in names if role == "loss" and other_loss(name)]
     meant = [name for name in others if unit and _kin(unit) == _kin(OTHER_LOSSES[other_loss(name)][1])]
     if meant:  # a perplexity is never called a loss, bits may be
         return _one(role, meant if unit == "perplexity" else [*meant, *full], numbers), []
     last = [name for name in names if name not in full and plainly(re.split(r"[./:|\\]", str(name))[-1]) in NAMES[role]]
-    vague = [name for name in names if plainly(name) == VAGUE_NAMES.get(role)]
+    vague = [name for name in names if bare[name] == VAGUE_NAMES.get(role)]
     letters = [name for name in names if plainly(name) == LETTERS[role]]
     if not asked:
         if len(full) > 1 and not _all_same(full, numbers):
             return None, [f"{_names(full)} could each be {role}, and none is read (--column {role}=...)"]
         return (full[0] if full else None), []
-    if not (full or last or vague):
+    if not (full or last or by_unit or vague):
         if others and not letters:
             raise Question(_other_loss(others[0]))
         return _by_letter(role, letters, [*others, *names], numbers), []
-    full, passed_over = _without_training(full) if role == "loss" else (full, [])
-    name = _one(role, full or last or vague, numbers)
+    found, passed_over = full or last or by_unit or vague, []
+    if role == "loss":
+        found, passed_over = _without_training(found)
+    name = _one(role, found, numbers)
     notes = passed_over + [
         f"{clipped(other)} is not read as {role}, {clipped(name)} is (--column {role}={clipped(other)} if it should be)"
-        for other in (*(last if full else ()), *letters)
+        for other in (*(last if full else ()), *(by_unit if name not in by_unit else ()), *letters)
         if not (_all_same([name, other], numbers) or _proportional(name, other, numbers))
     ]
     for letter in letters:
@@ -247,12 +209,14 @@ def _one(role: str, found: list[Any], numbers: Numbers) -> Any:
 
 
 def _no_compute(roles: Mapping[str, Any], given: Mapping[str, Any], units: Mapping[str, str], numbers: Numbers) -> str:
-    """Why a column C is not compute: it does not follow N D where both are known."""
+    """Why a column called C, or by a unit, is not compute: it does not follow N D where both are known."""
     name = roles.get("compute")
-    if name is None or plainly(name) != LETTERS["compute"] or "compute" in {*given, *units}:
+    if name is None or "compute" in {*given, *units}:
+        return ""
+    if plainly(name) != LETTERS["compute"] and not named_by_unit(name):
         return ""
     if not {"params", "tokens"} <= roles.keys():
-        return ""
+        return f"{clipped(name)} may be a speed (--column compute={clipped(name)} if not)" if may_be_speed(name) else ""
     N, D, C = (numbers(roles[role]) for role in SIZES)
     if C is None or N is None or D is None:
         return ""
@@ -261,7 +225,8 @@ def _no_compute(roles: Mapping[str, Any], given: Mapping[str, Any], units: Mappi
     if not np.isfinite(ratio).all():
         return ""  # reading the cells reports which is wrong
     goes_along = np.ptp(ratio) <= max(np.log(10.0), 0.5 * np.ptp(scale))
-    if goes_along and np.median(C) >= LETTER_MEDIAN_MIN["compute"]:
+    factor = unit_of(unit_in("compute", name)[1]) or 1.0
+    if goes_along and np.median(C) * factor >= LETTER_MEDIAN_MIN["compute"]:
         return ""
     return (
         f"{clipped(name)} is not read as compute: its values, {C.min():.4g} to {C.max():.4g}, do not go with 6 N D "
@@ -269,8 +234,47 @@ def _no_compute(roles: Mapping[str, Any], given: Mapping[str, Any], units: Mappi
     )
 
 
-def _unused(names: Sequence[Any], roles: Mapping[str, Any]) -> list[str]:
-    """Notes on columns of standard errors, which nothing uses."""
+def _unused(names: Sequence[Any], roles: Mapping[str, Any], numbers: Numbers) -> list[str]:
+    """Notes on columns that say something of runs and are not used: FLOP a token, epochs, standard errors."""
+    unused = [name for name in names if name not in roles.values()]
+    return [
+        *(_flop_a_token(name) for name in unused if "compute" not in roles and _is_flop_a_token(name)),
+        *(said for name in unused if (said := _repeated(name, roles, numbers))),
+        *_standard_errors(unused, roles),
+    ]
+
+
+def _is_flop_a_token(name: Any) -> bool:
+    words = words_of(name)
+    return bool(words & {"flop", "flops"}) and bool(words & {"token", "tokens", "tok"})
+
+
+def _flop_a_token(name: Any) -> str:
+    return (
+        f"{clipped(name)} looks like FLOP a token and is not used: compute is counted as 6 N D unless a column has it "
+        f"({clipped(name)} times tokens)"
+    )
+
+
+def _repeated(name: Any, roles: Mapping[str, Any], numbers: Numbers) -> str:
+    """A note on a column by which tokens repeat, or an empty text."""
+    if plainly(name) not in REPEATED_NAMES or "tokens" not in roles or "unique_tokens" in roles:
+        return ""
+    values, tokens = numbers(name), numbers(roles["tokens"])
+    if values is None or tokens is None:
+        return ""
+    with np.errstate(all="ignore"):
+        epochs = values if "epoch" in plainly(name) else tokens / values
+    most = float(np.nanmax(epochs, initial=0.0))
+    if not (REPEATED_EPOCHS_MIN < most < np.inf):
+        return ""
+    return (
+        f"by {clipped(name)} tokens repeat, up to {most:.3g} times, and it is not used: such tokens are worth less "
+        "than new ones; the law data_constrained knows them (--law data_constrained)"
+    )
+
+
+def _standard_errors(names: Sequence[Any], roles: Mapping[str, Any]) -> list[str]:
     loss = plainly(roles["loss"]) if "loss" in roles else "loss"
     pairs = [(about, error) for about in (loss, "loss") for error in map(plainly, SE_NAMES)]
     endings = {about + error for about, error in pairs} | {error + about for about, error in pairs}
@@ -278,17 +282,8 @@ def _unused(names: Sequence[Any], roles: Mapping[str, Any]) -> list[str]:
         f"{clipped(name)} looks like the standard error of the loss and is not used: a fit learns from the runs how "
         "far losses scatter"
         for name in names
-        if plainly(name) in endings and name not in roles.values()
+        if plainly(name) in endings
     ]
-
-
-def other_loss(name: Any) -> str | None:
-    """The key of OTHER_LOSSES that the name of a column implies, or None."""
-    words = _words(name)
-    kind = next((kind for kind, (those, _, _) in OTHER_LOSSES.items() if words & those), None)
-    if kind is None and {"bits", "per"} <= words:
-        return "bits_per_byte" if "byte" in words else "bits"
-    return kind
 
 
 def related_columns(role: str, names: Sequence[Any]) -> list[Any]:
@@ -297,13 +292,8 @@ def related_columns(role: str, names: Sequence[Any]) -> list[Any]:
 
 
 def _related(role: str, name: Any) -> bool:
-    words = _words(name)
+    words = words_of(name)
     return bool(words & WORDS[role]) and not words & OTHER_MEANINGS
-
-
-def _words(name: Any) -> set[str]:
-    apart = re.sub(r"([a-z])([A-Z])", r"\1 \2", str(name))
-    return set(re.split(r"[\W_]+", apart.casefold()))
 
 
 def _could_be(role: str, letter: Any, numbers: Numbers) -> bool:

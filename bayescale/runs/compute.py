@@ -10,6 +10,7 @@ which are positive, rise with N and, for c > 0, approach 6 N D for large models.
 """
 
 import functools
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -94,8 +95,10 @@ def tree_of(formula: str) -> Node:
 
 def unit_of(text: str) -> float | None:
     """FLOP in a unit of compute: ``GFLOP``, ``PF-days``, ``MAC``, ``1e21``; None where the text is no unit."""
-    plain = text.strip().lower().replace("flops", "flop").replace("days", "day").replace("pf-", "pflop-")
-    plain = plain.replace("_", "-").replace(" ", "-").replace("pflopday", "pflop-day").replace("macs", "mac")
+    plain = re.sub(r"[-_ ]+", "-", text.strip().lower().replace("flops", "flop").replace("days", "day"))
+    for name in ("giga", "tera", "peta", "exa", "zetta"):
+        plain = re.sub(f"^{name}-?", name[0], plain)
+    plain = re.sub("^pf(lop)?([-/]s)?[-/]?day$", "pflop-day", plain).replace("macs", "mac")
     for name, value in NAMED_UNITS.items():
         if plain == name.lower():
             return value

@@ -13,7 +13,7 @@ import numpy as np
 from bayescale.errors import RunsError
 from bayescale.field import SUFFIXES, clipped
 from bayescale.runs.cells import as_numbers, texts_of
-from bayescale.runs.columns import RENAMED_COLUMNS, plainly
+from bayescale.runs.spellings import RENAMED_COLUMNS, plainly
 from bayescale.runs.tables.formats import Table
 from bayescale.runs.tables.limits import heading
 

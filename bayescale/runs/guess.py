@@ -10,7 +10,7 @@ import pandas as pd
 
 from bayescale.field import SUFFIXES, clipped
 from bayescale.runs.cells import as_numbers, texts_of
-from bayescale.runs.columns import plainly
+from bayescale.runs.spellings import plainly
 from bayescale.runs.tables.formats import Table
 
 # last parts of names, compared by `plainly`

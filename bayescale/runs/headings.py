@@ -1,9 +1,12 @@
-"""Units that headings give: ``Params (M)``, ``FLOPs (1E21)``, ``tokens_B``, ``loss [bits]``."""
+"""Units that headings give: ``Params (M)``, ``FLOPs (1E21)``, ``tokens_b``, ``loss [bits]``, ``pf_days``."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
-from bayescale.runs.compute import unit_of
+import numpy as np
+
+from bayescale.runs.compute import unit_name, unit_of
 
 COUNT_UNITS = {
     "K": "k thousand thousands 1e3 10^3",
@@ -17,21 +20,50 @@ LOSS_UNITS = {
     "bits_per_byte": "bits/byte bits_per_byte bpb",
     "perplexity": "ppl perplexity",
 }
+COUNT_MEDIAN_MIN = {"params": 1e4, "tokens": 1e6}  # counts are larger
 CHARACTERS_MAX = 200  # of a heading with a unit
 BRACKETED = re.compile(r"(?P<bare>.*\S)\s*[(\[]\s*(?P<unit>[^()\[\]]+?)\s*[)\]]", re.DOTALL)
 ENDING = re.compile(
-    r"(?P<bare>.+)[\s_-](?P<unit>[KMBT]|thousands?|millions?|billions?|trillions?|bits|nats)", re.DOTALL
+    r"(?P<bare>.+)[\s_-](?P<unit>[KMBTkmbt]|thousands?|millions?|billions?|trillions?|bits|nats)", re.DOTALL
+)
+COMPUTE_ENDING = re.compile(  # no kFLOP or MFLOP: the M of "mflops" may be "model"
+    r"(?P<bare>.*?)[\s_-]*(?P<unit>(?:giga|tera|peta|exa|zetta|[gtpez])flops?|macs?|"
+    r"(?:pf|pflops?|peta-?flops?)(?:[\s_/-]*s)?[\s_/-]*days?)",
+    re.DOTALL | re.IGNORECASE,
 )
 
 
-def unit_in(role: str, name: Any) -> tuple[str, str]:
-    """The name of a column without the unit that it ends with, and that unit; the name and "" where it has none."""
+def unit_in(role: str, name: Any, numbers: Callable[[Any], np.ndarray | None] | None = None) -> tuple[str, str]:
+    """The name of a column without the unit that it ends with, and that unit; the name and "" where it has none.
+
+    ``numbers`` of a column by its name, if given, decide what a letter at the end means: ``tokens_b`` are billions only
+    where its numbers are too small for counts.
+    """
     text = str(name).strip()
     if len(text) > CHARACTERS_MAX:
         return text, ""
-    found = BRACKETED.fullmatch(text) or ENDING.fullmatch(text)
-    unit = _unit(role, found["unit"]) if found else ""
-    return (found["bare"], unit) if unit else (text, "")
+    bracketed = BRACKETED.fullmatch(text)
+    found = bracketed or ENDING.fullmatch(text)
+    if found and (unit := _unit(role, found["unit"])):
+        values = numbers(name) if numbers and not bracketed and len(found["unit"]) == 1 else None
+        counts = values is not None and np.nanmedian(values) >= COUNT_MEDIAN_MIN.get(role, np.inf)
+        return (text, "") if counts else (found["bare"], unit)
+    if role == "compute" and (found := COMPUTE_ENDING.fullmatch(text)):
+        bare = found["bare"]
+        named = "compute" in bare.casefold() or "flop" in bare.casefold()
+        return bare if named else f"{bare}_flops".lstrip("_"), unit_name(unit_of(found["unit"]))
+    return text, ""
+
+
+def named_by_unit(name: Any) -> bool:
+    """Whether a column is called by a unit of compute: ``train_pflops``, ``pf_days``, ``macs``."""
+    return COMPUTE_ENDING.fullmatch(str(name).strip()[:CHARACTERS_MAX]) is not None
+
+
+def may_be_speed(name: Any) -> bool:
+    """Whether a column is called by such a unit and nothing else, as FLOP a second often are: ``tflops``."""
+    found = COMPUTE_ENDING.fullmatch(str(name).strip()[:CHARACTERS_MAX])
+    return found is not None and not found["bare"] and found["unit"].casefold().rstrip("s").endswith("flop")
 
 
 def _unit(role: str, text: str) -> str:

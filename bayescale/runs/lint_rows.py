@@ -15,6 +15,8 @@ FINISHED_STATES = {"finished", "complete", "completed", "done", "success", "succ
 UNFINISHED_STATES = {"crashed", "failed", "killed", "running", "preempted", "preempting", "pending", "queued"}
 UNFINISHED_STATES |= {"stopped", "aborted", "cancelled", "canceled", "timeout", "timed out", "oom", "error"}
 UNFINISHED_STATES |= {"diverged", "interrupted", "unfinished"}
+FAILED_FLAGS = {"diverged", "crashed", "failed", "killed", "aborted", "nan", "nans", "unstable", "oom"}
+TRUE_TEXTS, FALSE_TEXTS = {"true", "yes", "1"}, {"false", "no", "0"}
 STATE_NAMES = {"state", "status", "run_state", "run_status"}
 RUN_NAMES = {"run", "run_name", "run_id", "run_path", "experiment", "exp", "exp_name", "name", "job", "job_id", "id"}
 DATES = {"created", "updated", "timestamp", "date", "time", "runtime", "start_time", "end_time"}
@@ -57,13 +59,39 @@ def unfinished(seen: Seen) -> Iterator[Note]:
                 f"what the run would end at; leave them out (--where {shlex.quote(condition)})"
             )
             yield note(seen, "unfinished_runs", "warning", text, bad, where=condition)
+    for name, bad, condition in _flags(seen):
+        text = (
+            f"by the column {name}, {bad.size} of {seen.number} runs diverged or did not finish ({where(seen, bad)}): "
+            f"leave them out (--where {shlex.quote(condition)})"
+        )
+        yield note(seen, "unfinished_runs", "warning", text, bad, where=condition)
+
+
+def _flags(seen: Seen) -> Iterator[tuple[str, np.ndarray, str]]:
+    """Columns that say of each run whether it diverged, or whether it finished: name, bad rows, the condition."""
+    for name, one in seen.runs.data_vars.items():
+        word = plain_name(name).removeprefix("is_").removeprefix("has_")
+        if word not in FAILED_FLAGS | FINISHED_STATES:
+            continue
+        texts = pd.Series(one.values).astype(str).str.strip().str.lower().str.removesuffix(".0")
+        if not set(texts.unique()) <= TRUE_TEXTS | FALSE_TEXTS:
+            continue
+        bad = np.flatnonzero(texts.isin(TRUE_TEXTS if word in FAILED_FLAGS else FALSE_TEXTS))
+        if bad.size:
+            values = sorted({str(value) for value in one.values[bad]})
+            unequal = f"{_quoted(str(name))} != {values[0].removesuffix('.0')}"
+            yield str(name), bad, unequal if one.dtype.kind == "f" else _not_in(str(name), values)
 
 
 def _not_in(name: str, values: Sequence[str]) -> str:
     """The condition that a text column has none of these values."""
-    plain = re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", name) is not None
     texts = ", ".join(f'"{value}"' for value in values)
-    return f"{name if plain else f'`{name}`'} not in [{texts}]"
+    return f"{_quoted(name)} not in [{texts}]"
+
+
+def _quoted(name: str) -> str:
+    """The name of a column as conditions have it."""
+    return name if re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", name) else f"`{name}`"
 
 
 def copies(seen: Seen) -> Iterator[Note]:

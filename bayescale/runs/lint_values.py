@@ -1,5 +1,6 @@
 """Remarks on the sizes and on what was observed, one function each."""
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 from bayescale.field import number_text, rows_text, size_text, symbol
 from bayescale.runs.loss_unit import LOSS_NATS_MAX
 from bayescale.runs.smooth import SURPRISING_SD, Seen, Surface, line_of_sizes, log_slope, move_together
+from bayescale.runs.spellings import DERIVED_SIZES
 
 TYPING_ERROR_LOG = 0.1  # the noise of a law does not reach so far
 # a larger scatter means that a law or surface does not describe the runs: on 18 studies the default law leaves .001 to
@@ -105,6 +107,8 @@ def units(seen: Seen) -> Iterator[Note]:
     both = len(median) == 2
     few = both and np.median(np.log(seen.sizes["tokens"]) - np.log(seen.sizes["params"])) < np.log(0.1)
     told = " and ".join(f"{name} {size_text(value)}" for name, value in median.items())
+    read = json.loads(seen.runs.attrs.get("read", "{}"))
+    made = next((name for name in median if read.get(name) == DERIVED_SIZES[name]), None)
     if few and min(median.values()) > 1e6:
         text = (
             f"more parameters than tokens (median {told}): are the columns swapped, or one of them in another unit "
@@ -112,10 +116,14 @@ def units(seen: Seen) -> Iterator[Note]:
         )
         yield note(seen, "units", "warning", text)
     elif few or median.get("params", 1e9) < 1e3 or median.get("tokens", 1e9) < 1e4:
-        text = (
-            f"median {told} look{'' if both else 's'} like other units; give them as counts or say the unit "
-            "(--unit params=M --unit tokens=B)"
-        )
+        text = f"median {told} look{'' if both else 's'} like other units; give them as counts or say the unit "
+        text += "(--unit params=M --unit tokens=B)"
+        if made:
+            other = "params" if made == "tokens" else "tokens"
+            text = (
+                f"median {told}, which is {read[made]}, look like other units; say that of compute (--unit "
+                f"compute=PFLOP) or of {other} (--unit {other}={'M' if other == 'params' else 'B'})"
+            )
         yield note(seen, "units", "warning", text)
 
 

@@ -11,12 +11,12 @@ import xarray as xr
 from bayescale.errors import RunsError
 from bayescale.field import listed
 from bayescale.laws.law import Law
-from bayescale.runs.columns import SIZES
 from bayescale.runs.lint import remarks
 from bayescale.runs.lint_values import Note
 from bayescale.runs.loss_unit import NATS, UNITS, from_nats, loss_unit
 from bayescale.runs.read import left_out, left_out_text, read_runs
 from bayescale.runs.source import table_of
+from bayescale.runs.spellings import SIZES
 
 LOOKS_MAX = 4  # what is left of a table may ask for another option
 UNIT_HEADINGS = {unit: f"loss ({text.removesuffix(' per token')})" for unit, text in UNITS.items() if unit != NATS}

@@ -14,18 +14,17 @@ from bayescale.laws.law import Law
 from bayescale.runs.best_setting import Selection
 from bayescale.runs.cells import all_positive, checked_numbers, numbers_or_texts
 from bayescale.runs.choose import Asked, Choice, choose
-from bayescale.runs.columns import RENAMED_COLUMNS, SIZES, SPELLINGS
 from bayescale.runs.compute import ROUNDING_RELATIVE, constant_multiple, rounded
 from bayescale.runs.loss_unit import NATS, PERPLEXITY, to_nats
 from bayescale.runs.roles import allowed_numbers, find_roles, multipliers, needed_roles, units_of_headings
 from bayescale.runs.source import table_of
+from bayescale.runs.spellings import DERIVED_SIZES, RENAMED_COLUMNS, SIZES, SPELLINGS
 from bayescale.runs.tables.formats import Table, read_table
 from bayescale.runs.tables.limits import heading
 
 # of runs and fits: units given or recognised, and rows left out
 KEPT_ATTRIBUTES = ("compute_unit", "compute_unit_seen", "loss_unit", "left_out")
 READ_ATTRIBUTES = ("source", "read", "read_notes", "left_out")  # of results: what they were read from
-DERIVED_SIZES = {"compute": "6 N D", "tokens": "compute / 6 N", "params": "compute / 6 D"}
 
 
 def read_runs(
@@ -84,7 +83,7 @@ def read_runs(
     given = _given(before, columns, units, table.where)
     table, found = find_roles(table, given, units, laws)
     asked = {*needed_roles(laws), *given, *units}
-    units = units_of_headings({role: name for role, name in found.roles.items() if role not in before}) | units
+    units = units_of_headings(table, {role: name for role, name in found.roles.items() if role not in before}) | units
     factors = multipliers(units, found.roles, table.where)
     if not len(table.frame):
         raise RunsError(f"{table.where}: no runs; a header line and one line for each run are expected")

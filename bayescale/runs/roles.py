@@ -10,11 +10,12 @@ from bayescale.errors import RunsError
 from bayescale.field import clipped
 from bayescale.laws.law import Law, column, positive_columns
 from bayescale.runs.cells import as_numbers
-from bayescale.runs.columns import SIZES, SPELLINGS, Found, Question, find_columns, related_columns
+from bayescale.runs.columns import Found, Question, find_columns, related_columns
 from bayescale.runs.compute import unit_of
 from bayescale.runs.guess import guesses
 from bayescale.runs.headings import unit_in
 from bayescale.runs.loss_unit import NATS_IN, PERPLEXITY
+from bayescale.runs.spellings import SIZES, SPELLINGS
 from bayescale.runs.tables.formats import Table
 from bayescale.runs.tables.limits import heading
 
@@ -55,12 +56,8 @@ def find_roles(
     names, needs = list(table.frame.columns), needed_roles(laws)
     _check_given(table.where, names, given, list(dict.fromkeys((*SPELLINGS, *needs))))
 
-    def numbers(name: Any) -> np.ndarray | None:
-        values = as_numbers(table.frame[name])
-        return values if np.isfinite(values).any() else None
-
     try:
-        found = find_columns(names, given, needs, units, numbers)
+        found = find_columns(names, given, needs, units, lambda name: numbers_of(table, name))
     except Question as question:
         raise RunsError(f"{table.where}: {question}") from None
     for role in needs:
@@ -80,13 +77,20 @@ def find_roles(
         raise RunsError(
             f"{table.where}: {wanted} needed, found {have or 'none'} among {_headings(names)}; "
             f"name the columns so, or say which they are (columns={{'{missing[0]}': ...}}, --column {missing[0]}=...)"
+            + (f"; a law of {have[0]} alone needs no other (--law floor_{have[0]})" if have else "")
         )
     return table, found
 
 
-def units_of_headings(roles: Mapping[str, Any]) -> dict[str, str]:
+def numbers_of(table: Table, name: Any) -> np.ndarray | None:
+    """The numbers of a column, or None where it has none."""
+    values = as_numbers(table.frame[name])
+    return values if np.isfinite(values).any() else None
+
+
+def units_of_headings(table: Table, roles: Mapping[str, Any]) -> dict[str, str]:
     """Role -> the unit that the heading of its column gives, where it gives one."""
-    found = {role: unit_in(role, name)[1] for role, name in roles.items()}
+    found = {role: unit_in(role, name, lambda one: numbers_of(table, one))[1] for role, name in roles.items()}
     return {role: unit for role, unit in found.items() if unit}
 
 

@@ -12,7 +12,7 @@ import xarray as xr
 
 from bayescale.errors import RunsError
 from bayescale.field import clipped
-from bayescale.runs.columns import SIZES
+from bayescale.runs.spellings import SIZES
 from bayescale.runs.tables import limits
 from bayescale.runs.tables.formats import Table, is_table_name, read_table
 from bayescale.runs.tables.limits import check_headings, check_size, heading

@@ -62,6 +62,7 @@ def test_a_budget_that_buys_no_token():
 def test_a_range_is_the_90_percent_band_of_a_log_normal():
     draws = draw_quantities({"mfu": quantity("mfu", "0.35..0.5")}, 200_000, np.random.default_rng(0))["mfu"]
     np.testing.assert_allclose(np.quantile(draws, [0.05, 0.95]), [0.35, 0.5], rtol=0.01)
+    assert quantity("T", "1T..50T") == quantity("T", "1e12..50e12") and quantity("T", " 5T ") == 5e12
     assert quantity("T", "2e12") == 2e12 and quantity("T", 0) == 0.0
     assert quantity("mfu", "Beta(alpha=40, beta=60)") == Prior("Beta", {"alpha": 40.0, "beta": 60.0})
 

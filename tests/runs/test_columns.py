@@ -11,8 +11,8 @@ from bayescale.fitting.diagnostics import fit_summary
 from bayescale.laws import law as law_module
 from bayescale.laws.law import load_law
 from bayescale.laws.law_file import parse_law
-from bayescale.runs.columns import SPELLINGS, plainly
 from bayescale.runs.read import read_notes, read_runs, read_text
+from bayescale.runs.spellings import SPELLINGS, plainly
 
 N, D = np.array([1e7, 1e7, 1e8, 1e8, 1e9]), np.array([1e9, 1e10, 2e9, 2e10, 1e11])
 LOSS = np.array([3.6, 3.3, 2.9, 2.7, 2.3])
@@ -44,7 +44,10 @@ def test_what_was_read_is_one_line():
 
 @pytest.mark.parametrize(
     "spelling",
-    ["eval/loss", "eval_loss", "evalLoss", "Eval Loss", "eval.loss", "summary.eval/loss", "val/loss", "test-loss"],
+    [
+        *("eval/loss", "eval_loss", "evalLoss", "Eval Loss", "eval.loss", "summary.eval/loss", "val/loss", "test-loss"),
+        *("val/ce", "neg_log_likelihood", "eval log-perplexity", "log_ppl"),
+    ],
 )
 def test_spellings_of_a_loss(spelling):
     assert read({"params": N, "tokens": D, spelling: LOSS})[0].startswith(f"loss = {spelling} [nats]")
@@ -129,6 +132,11 @@ def test_a_loss_beside_a_training_loss_is_read():
     asks(table | {"val_loss": LOSS + 0.1}, "loss", "val_loss", option="--column loss=")
 
 
+def test_a_loss_beside_a_training_loss_is_read_at_the_end_of_a_path():
+    text, (note,) = read({"params": N, "tokens": D, "summary/val/loss": LOSS, "summary/train/loss": LOSS - 0.1})
+    assert text.startswith("loss = summary/val/loss") and note.startswith("summary/train/loss is not read as loss")
+
+
 FULL_ROLES = {"params": "n_params", "tokens": "n_tokens", "loss": "val_loss", "compute": "flops"}
 
 
@@ -156,6 +164,46 @@ def test_a_column_C_is_compute_where_it_goes_with_6_N_D():
     assert read(FULL | {"C": attention})[0].endswith("compute = C")
     assert read({"C": 6 * N * D, "D": D, "loss": LOSS})[0].endswith("params = compute / 6 D, tokens = D, compute = C")
     assert "compute = C" in read(FULL | {"C": [2048] * 5}, columns={"compute": "C"})[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "factor"),
+    [("pf_days", "PFLOP-day", 86400e15), ("train_gflops", "GFLOP", 1e9), ("total_macs", "MAC", 2.0)],
+)
+def test_compute_named_by_its_unit_is_what_budgets_mean(name, unit, factor):
+    attention = 6 * N * D * (1 + 2.6 * (N / 4.6e6) ** -0.3)
+    runs = read_runs(FULL | {name: attention / factor})
+    np.testing.assert_allclose(runs["compute"], attention)
+    assert f"compute = {name} [{unit}]" in read_text(runs.attrs)
+    alone = read_runs({"params": N, name: 6 * N * D / factor, "loss": LOSS})
+    np.testing.assert_allclose(alone["tokens"], D)
+
+
+def test_a_speed_is_not_compute():
+    speed = {"tflops": [151.0, 148.0, 155.0, 150.0, 149.0]}
+    text, (note,) = read(FULL | speed)
+    assert text.endswith("compute = 6 N D") and note.startswith("tflops is not read as compute: its values, 148 to 155")
+    text, (note,) = read(FULL | speed | {"flops": 6 * N * D})
+    assert text.endswith("compute = flops") and note.startswith("tflops is not read as compute, flops is")
+    with pytest.raises(RunsError, match=r"two of params, .* alone needs no other \(--law floor_params\)"):
+        read_runs({"params": N, "loss": LOSS} | speed)
+
+
+@pytest.mark.parametrize(
+    ("column", "told"),
+    [
+        ({"flops_per_token": 9 * N}, "looks like FLOP a token and is not used: compute is counted as 6 N D"),
+        ({"unique_tokens": D / 4}, "tokens repeat, up to 4 times, and it is not used"),
+        ({"epochs": [1, 1, 2, 4, 8]}, "tokens repeat, up to 8 times, and it is not used"),
+        ({"epochs": [1] * 5}, None),
+        ({"unique_tokens": D}, None),
+    ],
+)
+def test_what_is_said_of_the_runs_and_not_used_is_told(column, told):
+    _, notes = read(FULL | column)
+    assert [told in note for note in notes] == [True] * (told is not None)
+    if "unique_tokens" in column:
+        assert not read(FULL | column, "data_constrained")[1]
 
 
 # ---- perplexities, bits, standard errors -----------------------------------------------------------------------------

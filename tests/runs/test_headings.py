@@ -66,6 +66,15 @@ def test_a_column_without_a_role_keeps_its_texts():
         ("tokens", "total tokens, trillion", ("total tokens,", "T")),
         ("compute", "FLOPs (1E21)", ("FLOPs", "1E21")),
         ("compute", "compute [PF-days]", ("compute", "PF-days")),
+        ("compute", "pf_days", ("flops", "PFLOP-day")),
+        ("compute", "petaflop/s-days", ("flops", "PFLOP-day")),
+        ("compute", "compute_pf_days", ("compute", "PFLOP-day")),
+        ("compute", "train_gflops", ("train_flops", "GFLOP")),
+        ("compute", "Total ExaFLOPs", ("Total_flops", "EFLOP")),
+        ("compute", "macs", ("flops", "MAC")),
+        ("compute", "mflops", ("mflops", "")),
+        ("compute", "tflops_per_gpu", ("tflops_per_gpu", "")),
+        ("params", "size_m", ("size", "M")),
         ("compute", "flops (6)", ("flops (6)", "")),
         ("loss", "loss (bits)", ("loss", "bits")),
         ("loss", "val loss (bits per byte)", ("val loss", "bits_per_byte")),
@@ -93,6 +102,16 @@ def test_the_unit_of_a_heading_is_used_and_said():
     )
     again = read_runs(runs)
     assert again.identical(runs)
+
+
+def test_a_letter_at_the_end_of_a_name_is_a_unit_where_numbers_are_too_small_for_counts():
+    small = read_runs({"params_m": [70, 160, 1400], "tokens_b": [2, 8, 30], "loss": LOSS})
+    np.testing.assert_allclose([small.params, small.tokens], [PARAMS, TOKENS])
+    table = {"params": PARAMS, "tokens_a": [1e9, 2e9, 3e9], "tokens_b": TOKENS, "loss": LOSS}
+    with pytest.raises(RunsError, match="two of params, tokens and compute are needed"):
+        read_runs(table)
+    named = read_runs(table, columns={"tokens": "tokens_b"})
+    assert named.tokens.values.tolist() == TOKENS and "tokens = tokens_b," in read_text(named.attrs)
 
 
 def test_an_option_wins_over_the_heading_and_a_letter_with_a_unit_is_a_name():

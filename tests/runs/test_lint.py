@@ -179,6 +179,28 @@ def test_crashed_runs_are_named(rng, name):
     assert list(left["run"].values) == [row for row in range(24) if row not in (3, 5, 8)]
 
 
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [("diverged", 0, 1), ("is_diverged", "False", "True"), ("completed", "yes", "no"), ("finished", 1, 0)],
+)
+def test_runs_that_a_flag_says_diverged_are_named(rng, name, good, bad):
+    flag = np.full(24, good, dtype=object if isinstance(good, str) else float)
+    table = chinchilla_runs(rng) | {name: flag}
+    assert "unfinished_runs" not in codes(table)
+    flag[[3, 5]] = bad
+    note = codes(table)["unfinished_runs"]
+    assert note.rows == (3, 5) and f"by the column {name}, 2 of 24 runs diverged or did not finish" in note.text
+    left = read_runs(table, where=dict(note.options)["where"])
+    assert list(left["run"].values) == [row for row in range(24) if row not in (3, 5)]
+
+
+def test_tokens_made_of_compute_in_another_unit_ask_for_the_unit_of_compute(rng):
+    table = chinchilla_runs(rng)
+    table = {"params": table["params"], "compute": 6 * table["params"] * table["tokens"] / 1e18, "loss": table["loss"]}
+    note = codes(table)["units"]
+    assert "which is compute / 6 N" in note.text and "--unit compute=" in note.text and "tokens=B" not in note.text
+
+
 def test_a_word_among_others_is_no_state(rng):
     table = chinchilla_runs(rng)
     assert "unfinished_runs" not in codes(table | {"comment": ["failed once"] * 23 + ["failed"]})

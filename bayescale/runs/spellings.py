@@ -1,0 +1,97 @@
+"""Spellings of the columns of runs, by the roles that they play, and words that say another unit of the loss."""
+
+import re
+from typing import Any
+
+SIZES = ("params", "tokens", "compute")
+DERIVED_SIZES = {"compute": "6 N D", "tokens": "compute / 6 N", "params": "compute / 6 D"}  # of the other two
+# full names, compared by `plainly`; two of them in one table are a question
+SPELLINGS = {
+    "params": """
+        params param n_param num_param
+        parameters parameter_count param_count params_count num_params n_params num_parameters n_parameters
+        number_of_params number_of_parameters model_size model_params model_parameters model_n_params model_num_params
+        total_params total_parameters n_params_total num_params_total params_total n_total_params num_total_params
+        trainable_params trainable_parameters n_trainable_params num_trainable_params n_trainable_parameters
+        non_embedding_params non_embedding_parameters params_non_embedding n_params_non_embedding
+        num_params_non_embedding n_non_embedding_params num_non_embedding_params num_non_embedding_parameters
+        non_emb_params n_params_non_emb params_no_embedding active_params n_active_params num_active_params
+        active_parameters model_parameter_count n_model_params""",
+    "tokens": """
+        tokens tok n_tok num_tok train_tok
+        n_tokens num_tokens token_count tokens_count number_of_tokens total_tokens tokens_total n_tokens_total
+        n_total_tokens num_total_tokens training_tokens train_tokens n_train_tokens num_train_tokens n_training_tokens
+        num_training_tokens tokens_trained trained_tokens tokens_seen seen_tokens n_tokens_seen num_tokens_seen
+        total_tokens_seen train_tokens_seen training_tokens_seen tokens_processed consumed_tokens tokens_consumed
+        consumed_train_tokens d_tokens
+        num_input_tokens_seen input_tokens_seen n_input_tokens total_input_tokens""",
+    "compute": """
+        compute flops flop n_flops num_flops total_flops total_flop flops_total flop_total training_flop training_flops
+        train_flop train_flops total_compute training_compute train_compute compute_flops compute_flop
+        total_training_flops total_train_flops""",
+    "loss": """
+        loss val_loss valid_loss validation_loss eval_loss evaluation_loss test_loss dev_loss held_out_loss final_loss
+        final_val_loss final_eval_loss final_test_loss val_loss_final best_val_loss min_val_loss train_loss
+        training_loss final_train_loss train_loss_final avg_loss mean_loss lm_loss cross_entropy cross_entropy_loss
+        ce ce_loss val_ce eval_ce test_ce val_ce_loss val_cross_entropy eval_cross_entropy test_cross_entropy
+        val_cross_entropy_loss nll nll_loss val_nll eval_nll test_nll xent loss_nats neg_log_likelihood
+        negative_log_likelihood val_lm_loss eval_lm_loss log_perplexity log_ppl val_log_perplexity val_log_ppl
+        eval_log_perplexity eval_log_ppl test_log_perplexity test_log_ppl""",
+}
+VAGUE_NAMES = {"params": "size"}  # used where no other name fits
+LETTERS = {"params": "n", "tokens": "d", "compute": "c", "loss": "l"}
+# a column with a smaller median is something else: layers, width, context length
+LETTER_MEDIAN_MIN = {"params": 1e4, "tokens": 1e6, "compute": 1e9}
+# words of names that may be meant although no list has them
+WORDS = {
+    "params": {"params", "param", "parameters"},
+    "tokens": {"tokens"},
+    "compute": {"compute", "flop", "flops"},
+    "loss": {"loss", "nll", "entropy"},
+}
+OTHER_MEANINGS = {"per", "batch", "se", "sem", "std", "sd", "stderr", "err", "error", "var", "max", "min"}
+OTHER_MEANINGS |= {"scale", "ratio"}
+# losses in other units: words of their names, the unit (--unit loss=...), a description
+OTHER_LOSSES = {
+    "perplexity": ({"ppl", "perplexity", "perplexities"}, "perplexity", "a perplexity"),
+    "bits": ({"bpc"}, "bits", "a loss in bits"),
+    "bits_per_byte": ({"bpb"}, "bits_per_byte", "a loss in bits per byte"),
+}
+REPEATED_NAMES = {
+    "uniquetokens",
+    "nuniquetokens",
+    "numuniquetokens",
+    "uniquetokencount",
+    "epochs",
+    "nepochs",
+    "numepochs",
+}
+SE_NAMES = ("se", "sem", "stderr", "std_err", "std_error", "standard_error", "std", "sd", "err", "error", "uncertainty")
+
+
+RENAMED_COLUMNS = {"run": "run_name"}  # in a Dataset of runs: run is the dimension there
+
+
+def plainly(name: Any) -> str:
+    """A name for comparison: letters and digits in lower case (``eval/loss`` and ``evalLoss`` are equal)."""
+    return "".join(character for character in str(name).casefold() if character.isalnum())
+
+
+NAMES = {role: frozenset(map(plainly, names.split())) for role, names in SPELLINGS.items()}
+
+
+def other_loss(name: Any) -> str | None:
+    """The key of OTHER_LOSSES that the name of a column implies, or None."""
+    words = words_of(name)
+    if "log" in words:  # of a perplexity: a loss
+        return None
+    kind = next((kind for kind, (those, _, _) in OTHER_LOSSES.items() if words & those), None)
+    if kind is None and {"bits", "per"} <= words:
+        return "bits_per_byte" if "byte" in words else "bits"
+    return kind
+
+
+def words_of(name: Any) -> set[str]:
+    """The words of a name, in lower case."""
+    apart = re.sub(r"([a-z])([A-Z])", r"\1 \2", str(name))
+    return set(re.split(r"[\W_]+", apart.casefold()))
