@@ -1,7 +1,15 @@
 """The command forecast."""
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
 from bayescale.cli import arguments as arg
 from bayescale.display.terminal import print_answer
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 def forecast(
@@ -10,6 +18,12 @@ def forecast(
     tokens: arg.PlannedTokens = None,
     compute: arg.PlannedCompute = None,
     at: arg.PlannedAt = None,
+    through: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--from", metavar="NAME=FIT.nc", help="An input of the law that another fit forecasts: loss=loss.nc."
+        ),
+    ] = None,
     target: arg.Target = None,
     output: arg.TableFile = None,
     seed: arg.Seed = 0,
@@ -18,17 +32,24 @@ def forecast(
 ) -> None:
     """Credible bands for the loss of runs not yet made."""
     from bayescale.fitting.store import open_fit
+    from bayescale.forecasts.chain import chained
     from bayescale.forecasts.forecast import forecast as forecast_runs  # 'forecast' is this command
     from bayescale.forecasts.forecast import read
 
     arg.check_output(output, "forecast.csv", fit)
     goal = arg.target(target)
-    tree = forecast_runs(
-        open_fit(fit),
-        arg.numbers("--params", params) or None,
-        arg.numbers("--tokens", tokens) or None,
-        compute=arg.numbers("--compute", compute) or None,
-        covariates=arg.named_numbers("--at", at),
-        seed=seed,
-    )
+    given = {
+        "params": arg.numbers("--params", params),
+        "tokens": arg.numbers("--tokens", tokens),
+        "compute": arg.numbers("--compute", compute),
+    }
+    given = {name: values for name, values in given.items() if values} | arg.named_numbers("--at", at)
+    links = arg.pairs("--from", through, "NAME=FIT.nc", "loss=loss.nc")
+    links = {name: open_fit(Path(path)) for name, path in links.items()}
+
+    def forecast_of(one: "xr.DataTree", inputs: dict[str, Any]) -> "xr.DataTree":
+        return forecast_runs(one, covariates=inputs, seed=seed)
+
+    opened = open_fit(fit)
+    tree = chained(opened, links, given, forecast_of) if links else forecast_of(opened, given)
     print_answer(read(tree, target=goal), as_json, quiet, output)

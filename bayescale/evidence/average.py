@@ -12,8 +12,9 @@ from bayescale.errors import FitError
 from bayescale.evidence.compare import check_comparable
 from bayescale.fitting.diagnostics import diagnostics
 from bayescale.fitting.doors import check_seed, mapping, number, opened_fits, what_is
+from bayescale.forecasts.curve import squared_width
 from bayescale.forecasts.discrepancy import has_drift
-from bayescale.forecasts.forecast import forecast, squared_width
+from bayescale.forecasts.forecast import forecast
 from bayescale.forecasts.planned import words_of
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.law import column, goal_sign

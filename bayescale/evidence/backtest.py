@@ -24,10 +24,12 @@ from bayescale.laws.law import DEFAULT_LAW, NO_SIZE, Law, column, load_law, size
 from bayescale.reading import Column, Reading
 from bayescale.runs.loss_unit import from_nats, loss_unit, to_nats
 from bayescale.runs.read import READ_ATTRIBUTES, read_runs, read_said, read_text
+from bayescale.study import Study
 
 # upper edges of the rows of the table, in decades of compute beyond the runs learnt from
 HORIZON_BIN_DECADES = (0.5, 1.0, 1.5, 2.0, 3.0, np.inf)
-CUT_STEP_DECADES = 0.25  # of compute
+CUT_STEP_DECADES = 0.25  # of compute, or another size
+LOSS_SHARE = 0.1  # of these distances where the size is a loss: a tenth of a decade of loss is a long way
 # what must be left to learn from, as in the studies the discrepancy was derived on
 MIN_RUNS, MIN_SIZES, MIN_SPAN = 12, 4, 0.7  # the span in units of the horizon
 
@@ -46,15 +48,16 @@ def backtest(
 ) -> xr.Dataset:
     """Forecast the user's larger runs from the smaller ones, at several cuts, and score the bands.
 
-    At each cut the runs below a compute are learnt from and those above it, up to ``horizon`` decades, are forecast
-    with everything at its default. Cuts stand every 0.25 decades below the largest run, as long as 12 runs, 4 model
-    sizes and 0.7 x the forecast distance of compute are left to learn from.
+    At each cut the runs below a compute, or below another size of the law, are learnt from and those above it, up to
+    ``horizon`` decades, are forecast with everything at its default. Cuts stand every 0.25 decades below the largest
+    run, as long as 12 runs, 4 model sizes and 0.7 x the forecast distance are left to learn from. Where the size is a
+    loss, runs of lower loss are forecast from those of higher loss, and all distances are a tenth of these.
 
     Parameters
     ----------
     runs : what :func:`bayescale.read_runs` returns or takes
     laws : one law or a sequence of them (names, paths, Law); the default law by default
-    horizon : longest distance to score [decades of compute]
+    horizon : longest distance to score [decades of compute, or of the laws' own size]
     seed : of every fit and forecast
     folder : where the result of each cut is kept, so that a killed backtest goes on where it was
     executor : what refits at the cuts: None (this process), a number of worker processes, a Dask scheduler or another
@@ -64,10 +67,11 @@ def backtest(
 
     Returns
     -------
-    Dataset [law, cut, run]: ``decades_beyond``, ``observed`` log loss, quantiles ``q05`` ... ``q95`` of the forecast
-    log loss, ``pit``, ``crps`` and ``elpd`` (log predictive density), NaN where a run is not forecast at a cut;
-    ``edge`` [cut] is the largest compute learnt from, ``learnt_from`` [cut] the number of runs; ``failed`` [law, cut]
-    says why nothing could be learnt at a cut, and is empty where it could. :func:`bayescale.read` sums it up.
+    Dataset [law, cut, run]: ``decades_beyond``, ``observed`` log loss (or a proportion itself, or what may be negative
+    in units of its range), quantiles ``q05`` ... ``q95`` of its forecast, ``pit``, ``crps`` and ``elpd`` (log
+    predictive density), NaN where a run is not forecast at a cut; ``edge`` [cut] is the largest size learnt from,
+    ``learnt_from`` [cut] the number of runs; ``failed`` [law, cut] says why nothing could be learnt at a cut, and is
+    empty where it could. :func:`bayescale.read` sums it up.
 
     Raises
     ------
@@ -78,12 +82,9 @@ def backtest(
     check_seed(seed)
     chosen = distinct_laws(DEFAULT_LAW if laws is None else laws)
     runs = read_runs(runs, chosen, columns=columns, units=units)
-    unlike = [law.name for law in chosen if not has_drift(law)]
-    if unlike:
-        raise FitError(f"law '{unlike[0]}' does not explain a loss; only forecasts of a loss can be backtested")
-    size = "compute" if "compute" in runs else size_column(chosen[0])
-    if size is None:
-        raise FitError(f"law '{chosen[0].name}' cannot be backtested: {NO_SIZE}, so none is the larger")
+    if unlike := [law.name for law in chosen if law.observed != chosen[0].observed]:
+        raise FitError(f"laws '{chosen[0].name}' and '{unlike[0]}' explain different things; backtest them apart")
+    size = _common_size(chosen, runs)
     cuts = _cuts(runs, size, horizon)
     if not cuts:
         raise FitError(
@@ -105,9 +106,10 @@ def backtest(
     )
     failed = np.array([table.why if isinstance(table, Failure) else "" for table in tables], dtype=object)
     dataset["failed"] = (("law", "cut"), failed.reshape(grid))
-    below = [int((runs[size] <= edge).sum()) for edge in cuts]
+    below = [int((_scale(runs, size) <= _scale({size: edge}, size)).sum()) for edge in cuts]
     dataset["learnt_from"] = ("cut", below)
-    dataset.attrs = {"kind": "backtest", "size": size}
+    dataset.attrs = {"kind": "backtest", "size": size, "observed": chosen[0].observed.column}
+    dataset.attrs["scale"] = chosen[0].observed.scale
     dataset.attrs |= {name: runs.attrs[name] for name in READ_ATTRIBUTES if name in runs.attrs}
     dataset.attrs |= {"seed": seed, "horizon": horizon}
     return dataset
@@ -123,10 +125,27 @@ def distinct_laws(laws: Any) -> list[Law]:
     return chosen
 
 
+def _common_size(laws: list[Law], runs: xr.Dataset) -> str:
+    """Along which size runs are larger or smaller: that of the laws, or compute where they differ."""
+    sizes = {size_column(law) for law in laws}
+    if None in sizes:
+        nameless = next(law.name for law in laws if size_column(law) is None)
+        raise FitError(f"law '{nameless}' cannot be backtested: {NO_SIZE}, so none is the larger")
+    if len(sizes) > 1 and "compute" not in runs:
+        raise FitError(f"the laws go along different sizes ({', '.join(sorted(sizes))}); backtest them apart")
+    return sizes.pop() if len(sizes) == 1 else "compute"
+
+
+def _scale(runs: Mapping[str, Any], size: str) -> np.ndarray:
+    """How large runs are [decades, times 1 / LOSS_SHARE for a loss, of which the lowest is the best run]."""
+    decades = np.log10(np.asarray(runs[size], dtype=float))
+    return -decades / LOSS_SHARE if size == "loss" else decades
+
+
 def _cuts(runs: xr.Dataset, size: str, horizon: float) -> list[float]:
     """Largest size learnt from at each cut, the largest first; cuts that learn from the same runs count once."""
-    scale = np.log10(runs[size].values)
-    sized = runs["params"] if "params" in runs else runs[size]
+    scale = _scale(runs, size)
+    sized = runs["params"] if "params" in runs and size == "compute" else runs[size]
     cuts: list[float] = []
     for distance in np.arange(CUT_STEP_DECADES, horizon + 1e-9, CUT_STEP_DECADES):
         below = scale <= scale.max() - distance
@@ -134,7 +153,7 @@ def _cuts(runs: xr.Dataset, size: str, horizon: float) -> list[float]:
             break
         sizes = len(np.unique(sized.values[below]))
         enough = below.sum() >= MIN_RUNS and sizes >= MIN_SIZES and np.ptp(scale[below]) >= MIN_SPAN * distance
-        edge = float(runs[size].values[below].max())
+        edge = float(runs[size].values[below][scale[below].argmax()])
         if enough and edge not in cuts:
             cuts.append(edge)
     return cuts
@@ -172,8 +191,8 @@ def _kept(path: Path) -> pd.DataFrame | None:
 def _one_cut(cut: _Cut) -> pd.DataFrame:
     """Scores of one law at one cut, a row a run."""
     runs, law, edge, seed = cut.runs, cut.law, cut.edge, cut.seed
-    train = runs.isel(run=(runs[cut.size] <= edge).values)
-    beyond = np.log10(runs[cut.size].values / edge)
+    beyond = _scale(runs, cut.size) - _scale({cut.size: edge}, cut.size)
+    train = runs.isel(run=beyond <= 0)
     test = (beyond > 0) & (beyond <= cut.horizon)
     try:
         learnt = fit(train, law, seed=seed)
@@ -184,12 +203,17 @@ def _one_cut(cut: _Cut) -> pd.DataFrame:
         ) from None
     new = runs.isel(run=test)
     inputs = {column(symbol): new[column(symbol)].values for symbol in law.inputs}
-    losses = new["loss"].values
-    unit = loss_unit(learnt.attrs)
-    predicted = forecast(learnt, covariates=inputs, measured=from_nats(losses, unit), seed=seed)
-    shown = predicted["predictions"]["loss"].stack(sample=("chain", "draw")).transpose("sample", "point").values
-    draws = np.log(to_nats(shown, unit))
-    scored = scores(draws, np.log(losses)) | {"elpd": predicted["predictions_constant_data"]["elpd"].values}
+    if law.observed.count:
+        inputs[law.observed.count] = new[law.observed.count].values
+    name, is_loss = law.observed.column, has_drift(law)
+    seen, unit = new[name].values, loss_unit(learnt.attrs)
+    measured = from_nats(seen, unit) if is_loss else seen
+    predicted = forecast(learnt, covariates=inputs, measured=measured, seed=seed)
+    shown = predicted["predictions"][name].stack(sample=("chain", "draw")).transpose("sample", "point").values
+    shown = to_nats(shown, unit) if is_loss else shown
+    scatter = Study.opened(learnt).scatter
+    draws, seen = (scatter.transform(values) / scatter.unit for values in (shown, seen))
+    scored = scores(draws, seen) | {"elpd": predicted["predictions_constant_data"]["elpd"].values}
     table = pd.DataFrame({name: np.full(runs.sizes["run"], np.nan) for name in ("decades_beyond", *scored)})
     table.loc[test, "decades_beyond"] = beyond[test]
     for name, values in scored.items():
@@ -243,10 +267,10 @@ def read(result: xr.Dataset) -> Reading:
         Column("crps", "CRPS", "", "decimals", 4),
         Column("interval_score90", "IS 90 %", "", "decimals", 4),
     )
-    units = (
-        "Bias, error, width and scores are of log loss: 1 % is 1 % of the loss; distances are in decades of "
-        f"{result.attrs.get('size', 'compute')}."
-    )
+    distance, observed = _words(result)
+    of = {"proportion": f"{observed}: 1 % is a point", "linear": f"{observed}: 1 % is a hundredth of its range"}
+    of_what = of.get(result.attrs.get("scale"), f"log {observed}: 1 % is 1 % of the {observed}")
+    units = f"Bias, error, width and scores are of {of_what}; distances are in {distance}."
     failed = {name: backtest_failures(result, name) for name in map(str, result["law"].values)}
     return Reading(
         "Backtest: how often the bands held, by distance beyond the runs learnt from",
@@ -290,9 +314,17 @@ def _summed(picked: dict[str, np.ndarray]) -> dict[str, float]:
     return row | {"crps": float(picked["crps"].mean())}
 
 
+def _words(result: xr.Dataset) -> tuple[str, str]:
+    """What distances are measured in, and what is observed."""
+    size = result.attrs.get("size", "compute")
+    return "tenths of a decade of loss" if size == "loss" else f"decades of {size}", result.attrs.get(
+        "observed", "loss"
+    )
+
+
 def _statement(result: xr.Dataset, table: pd.DataFrame) -> str:
     """How far an extrapolation of these runs can be trusted, in one or two plain sentences a law."""
-    sentences = []
+    sentences, (distance, observed) = [], _words(result)
     for law in map(str, result["law"].values):
         rows = table[table["law"] == law]
         if len(rows):
@@ -300,9 +332,8 @@ def _statement(result: xr.Dataset, table: pd.DataFrame) -> str:
             held = round(far.cover90 * far.forecasts)
             looks = "a single look" if far.cuts == 1 else "few independent looks"
             sentences.append(
-                f"With the law '{law}', forecasts {_range_text(far.from_decades, far.to_decades)} decades of "
-                f"{result.attrs.get('size', 'compute')} beyond the runs they were learnt from missed the measured loss "
-                f"by {100 * far.abs_error:.1f} % on "
+                f"With the law '{law}', forecasts {_range_text(far.from_decades, far.to_decades)} {distance} beyond "
+                f"the runs they were learnt from missed the measured {observed} by {100 * far.abs_error:.1f} % on "
                 f"average ({100 * far.bias:+.1f} % bias), and the 90 % band held {held} of {far.forecasts:.0f}. "
                 f"They come from {far.cuts:.0f} cut(s) that share runs: that is {looks}, "
                 "and says nothing of farther extrapolations."

@@ -163,6 +163,12 @@ def with_noise(study: Study, points: xr.Dataset, curve: Curve, rng: np.random.Ge
     return dict(curve.parts) | {"noise": noise}
 
 
+def squared_width(drawn: np.ndarray) -> np.ndarray:
+    """Squared width of the 90 % band of draws [draw, point]."""
+    low, high = np.quantile(drawn, [0.05, 0.95], axis=0)
+    return (high - low) ** 2
+
+
 @one_blas_thread()
 def log_predictive_density(study: Study, points: xr.Dataset, log_loss: np.ndarray, curve: Curve) -> np.ndarray:
     """log p(log loss of a new run | the runs of the fit), each point by itself [point].

@@ -1,22 +1,25 @@
 """fit + sizes not yet trained -> predictive draws, what they rest on, and the risk of missing a target."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
+from scipy.special import logsumexp
 
 from bayescale.errors import FitError
 from bayescale.field import SIZES_SAID, listed, number_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.fitting.doors import check_seed, goal, mapping, numbers, opened, opened_result
-from bayescale.forecasts.curve import log_predictive_density, sample_curve, with_noise
+from bayescale.forecasts.chain import about_links, chained_curve, law_at, links_of, shares_of_links
+from bayescale.forecasts.curve import log_predictive_density, sample_curve, squared_width, with_noise
 from bayescale.forecasts.discrepancy import has_drift
 from bayescale.forecasts.discrepancy_posterior import discrepancy_of
 from bayescale.forecasts.planned import distance_warnings, planned_runs, words_of
 from bayescale.jobs.threads import one_blas_thread
-from bayescale.laws.law import NO_SIZE, Law, goal_sign, loss_given
+from bayescale.laws.law import NO_SIZE, goal_sign
 from bayescale.reading import Column, Reading, bands
 from bayescale.runs.loss_unit import UNITS, in_unit, loss_unit, to_nats, unit_sentence
 from bayescale.study import Study
@@ -55,7 +58,8 @@ def forecast(
     params, tokens : N and D of the planned runs, scalars or sequences that broadcast to [point]; a law that does not
         use them does without
     compute : of the planned runs [FLOP], for laws of compute; with N and D in the place of ``tokens``
-    covariates : values of further inputs of the law, by name: ``{"unique_tokens": 4e9}``
+    covariates : values of further inputs of the law, by name: ``{"unique_tokens": 4e9}``; or what this function
+        returned for another fit, which is then carried through draw by draw: ``{"loss": forecast(loss_fit, ...)}``
     measured : losses of these runs, where known [point], in the unit of the fit: gives their log predictive density
     seed : of the draws of drift and noise
 
@@ -76,12 +80,13 @@ def forecast(
     study = opened(fit)
     check_seed(seed)
     law, unit = study.law, study.loss_unit
-    points = planned_runs(study, params, tokens, _with_compute(covariates, compute))
-    certain = _law_at(study, points)
+    given, links = links_of(study, _with_compute(covariates, compute), seed)
+    points = planned_runs(study, params, tokens, given)
+    certain = law_at(study, points, links)
     rng, ess = np.random.default_rng(seed), np.inf
     if drift := has_drift(law):
         ess = (found := study.once(discrepancy_of)).effective_draws
-        curve = sample_curve(found, points, rng)
+        curve = chained_curve(found, points, links, rng) if links else sample_curve(found, points, rng)
         parts = with_noise(study, points, curve, rng)
         shown, shares = np.exp(sum(parts.values())), shares_of(parts)
     else:
@@ -93,22 +98,28 @@ def forecast(
             "input is not what the law takes"
         )
     if measured is not None:
-        losses = to_nats(_measured(measured, points.sizes["point"], law), unit)
-        points["elpd"] = ("point", log_predictive_density(study, points, np.log(losses), curve))
+        seen = _measured(measured, points.sizes["point"], study)
+        known = log_predictive_density(study, points, seen, curve) if drift else _elpd(study, points, seen, certain)
+        points["elpd"] = ("point", known)
+    shares = shares_of_links(study, points, links, shares)
     points = points.assign({f"share_{name}": ("point", share) for name, share in shares.items()})
     drawn = {f"law_{law.observed.column}": certain, law.observed.column: shown}
     predictions = xr.Dataset({name: study.labelled(values, "point") for name, values in drawn.items()})
     predictions = in_unit(predictions, tuple(drawn) if drift else (), unit)
     tree = xr.DataTree.from_dict({"predictions": predictions, "predictions_constant_data": points})
-    tree.attrs = {"kind": "forecast", "law": law.name, "observed": law.observed.column} | {
-        **words_of(law),
-        "goal": goal_sign(law),
-        "loss_unit": unit,
-        "drift": int(drift),
-        "seed": seed,
-        "diagnostics": study.attrs["diagnostics"],
-        "drift_ess": ess,
-    }
+    tree.attrs = (
+        {"kind": "forecast", "law": law.name, "observed": law.observed.column}
+        | {
+            **words_of(law),
+            "goal": goal_sign(law),
+            "loss_unit": unit,
+            "drift": int(drift),
+            "seed": seed,
+            "diagnostics": study.attrs["diagnostics"],
+            "drift_ess": ess,
+        }
+        | about_links(links, _warnings)
+    )
     return tree
 
 
@@ -120,26 +131,27 @@ def _with_compute(covariates: Any, compute: Any) -> dict[str, Any]:
     return further if compute is None else further | {"compute": compute}
 
 
-def _law_at(study: Study, points: xr.Dataset) -> np.ndarray:
-    """What the law says at the points, for every draw of its parameters [draw, point]."""
-    constants = {name: study.constants[name] for name in study.law.constants}
-    loss = loss_given(study.law, study.inputs(points) | constants)(
-        {name: study.draws[name] for name in study.law.priors}
-    )
-    return np.broadcast_to(loss, (study.posterior["chain"].size * study.posterior["draw"].size, points.sizes["point"]))
+def _elpd(study: Study, points: xr.Dataset, seen: np.ndarray, certain: np.ndarray) -> np.ndarray:
+    """Log predictive density of measured values without discrepancy, each point by itself [point]."""
+    density = study.scatter.log_density(seen, certain, study.covariate(points), study.draws)
+    return logsumexp(density, axis=0) - np.log(len(density))
 
 
-def _measured(measured: Any, count: int, law: Law) -> np.ndarray:
-    if not has_drift(law):
-        raise FitError(f"law '{law.name}' explains {law.observed.column}: only losses can be given as measured")
+def _measured(measured: Any, count: int, study: Study) -> np.ndarray:
+    """Measured values on the scale on which they scatter [point]."""
+    observed = study.law.observed
     try:
-        losses = np.broadcast_to(numbers("measured", measured), count)
+        values = np.broadcast_to(numbers("measured", measured), count)
     except ValueError:
-        raise FitError(f"measured must be {count} loss(es), one a planned run") from None
-    bad = losses[~(np.isfinite(losses) & (losses > 0))]
-    if bad.size:
-        raise FitError(f"measured = {number_text(bad[0], 6)}: a loss is a finite number above 0")
-    return losses
+        raise FitError(f"measured must be {count} value(s) of {observed.column}, one a planned run") from None
+    least, most = {"log": (0.0, np.inf), "linear": (-np.inf, np.inf), "proportion": (-1e-12, 1 + 1e-12)}[observed.scale]
+    if (bad := values[~(np.isfinite(values) & (values > least) & (values < most))]).size:
+        allowed = {"log": "a finite number above 0", "linear": "a finite number", "proportion": "a number from 0 to 1"}
+        raise FitError(
+            f"measured = {number_text(bad[0], 6)}: {'a loss' if observed.column == 'loss' else observed.column} is "
+            f"{allowed[observed.scale]}"
+        )
+    return study.scatter.transform(to_nats(values, study.loss_unit) if has_drift(study.law) else values)
 
 
 def shares_of(parts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -162,12 +174,6 @@ def _shares_without_drift(certain: np.ndarray, shown: np.ndarray) -> dict[str, n
     with np.errstate(all="ignore"):
         params = np.clip(np.where(whole > 0, law_part / whole, 1.0), 0.0, 1.0)
     return {"params": params, "drift": np.zeros_like(params), "noise": 1 - params}
-
-
-def squared_width(drawn: np.ndarray) -> np.ndarray:
-    """Squared width of the 90 % band of draws [draw, point]."""
-    low, high = np.quantile(drawn, [0.05, 0.95], axis=0)
-    return (high - low) ** 2
 
 
 def quantiles(draws: xr.DataArray) -> dict[str, np.ndarray]:
@@ -273,6 +279,8 @@ def _columns(
     columns.append(Column(f"law_{observed}", "law alone", unit, "band"))
     # an average of laws has one share more: how far apart they are; of some laws nothing is known of how far they drift
     parts = {"share_laws": "laws", "share_params": "law", "share_drift": "drift", "share_noise": "noise"}
+    linked = {name: name.removeprefix("share_").replace("_", " ") for name in frame if name.startswith("share_from_")}
+    parts |= {name: text for name, text in linked.items() if "." not in name}  # a link's own parts are for machines
     here = [name for name in parts if name in frame and (name != "share_drift" or (frame[name] > 0).any())]
     columns.append(Column(here[0], "/".join(parts[name] for name in here), "", "shares", also=tuple(here[1:])))
     if side is not None:
@@ -286,6 +294,8 @@ def _warnings(tree: xr.DataTree) -> list[str]:
     warnings = trust_warnings(diagnostics(tree))
     words = {"size": tree.attrs["size"], "inputs": tree.attrs["inputs"], "checked": bool(tree.attrs["drift"])}
     warnings += distance_warnings(points["decades_beyond"].values, points["nearest_run"].values, **words)
+    for name, link in json.loads(tree.attrs.get("links", "{}")).items():
+        warnings += [f"{name}, by law '{link['law']}': {text}" for text in link["warnings"]]
     if np.isnan(points["decades_beyond"].values).all():
         warnings.append(f"{NO_SIZE}: how far a point lies beyond the runs is not told")
     if not tree.attrs["drift"]:

@@ -318,3 +318,59 @@ def test_identical_in_process_by_processes_and_by_a_cluster_that_loses_a_worker(
     xr.testing.assert_identical(there, here)
     assert seen == list(range(1, 1 + here["failed"].size)), "every cut once"
     assert len(list(tmp_path.iterdir())) == here["failed"].size
+
+
+# ---- along a law's own size -----------------------------------------------------------------------------------------
+
+
+def by_truth(monkeypatch, make_fit, parameters):
+    """Fits by hand around the truth, in the place of sampled ones."""
+    rng = np.random.default_rng(3)
+    draws = {name: value * np.exp(0.01 * rng.standard_normal(400)) for name, value in parameters.items()}
+    monkeypatch.setattr(module, "fit", lambda runs, law, seed: make_fit(law, draws, runs))
+
+
+def test_along_the_laws_own_size(make_fit, monkeypatch, rng):
+    tokens = np.geomspace(1e8, 1e11, 30)
+    runs = {"tokens": tokens, "params": np.full(30, 1e9), "loss": 2 + (1e9 / tokens) ** 0.3}
+    by_truth(monkeypatch, make_fit, {"level": 1.3, "slope": 0.1, "floor": 0.6})
+    result = backtest(runs, "floor_tokens", horizon=1.0)
+    assert result.attrs["size"] == "tokens"
+    np.testing.assert_allclose(
+        result["decades_beyond"].isel(law=0, cut=0).dropna("run").values,
+        np.log10(tokens[tokens > float(result["edge"][0])] / float(result["edge"][0])),
+    )
+    assert "decades of tokens" in bayescale.read(result).notes[-1]
+
+
+def test_of_a_coverage_and_of_an_accuracy(make_fit, monkeypatch, rng):
+    samples = np.geomspace(1, 1e4, 24)
+    share = np.exp(-1.5 * samples**-0.3)
+    runs = {"samples": samples, "coverage": rng.binomial(500, share) / 500, "items": np.full(24, 500.0)}
+    by_truth(monkeypatch, make_fit, {"rate": 1.5 * 100**-0.3, "decay": 0.3, "overdispersion": 1e-3})
+    result = backtest(runs, "coverage")
+    far = result.isel(law=0, cut=0).dropna("run", subset=["crps"])
+    assert result.attrs["observed"] == "coverage" and far.sizes["run"] >= 1
+    inside = (far["q05"] <= far["observed"]) & (far["observed"] <= far["q95"])
+    assert float(inside.mean()) > 0.5 and np.isfinite(far["elpd"]).all() and (far["elpd"] <= 0).all()
+    assert "coverage: 1 % is a point" in bayescale.read(result).notes[-1]
+
+    loss = np.linspace(3.5, 2.5, 30)
+    share = 0.25 + 0.6 / (1 + np.exp(4 * (loss - 2.8)))
+    runs = {"loss": loss, "accuracy": rng.binomial(500, share) / 500, "items": np.full(30, 500.0)}
+    truth = {"low": 0.25, "reach": 0.8, "shift": -0.03, "steepness": 4.0, "overdispersion": 1e-3}
+    by_truth(monkeypatch, make_fit, truth)
+    result = backtest(runs, "accuracy_sigmoid", horizon=1.0)
+    edge = float(result["edge"][0])
+    assert (loss[np.isfinite(result["q50"].values[0, 0])] < edge).all(), "better models are forecast from worse ones"
+    assert "tenths of a decade of loss" in bayescale.read(result).says[0]
+
+
+def test_laws_of_different_sizes_or_observables(crossed_runs):
+    runs = crossed_runs()
+    with pytest.raises(FitError, match="explain different things"):
+        backtest(
+            runs.assign(accuracy=0.3 + 0 * runs["loss"], items=0 * runs["loss"] + 100),
+            ["coupled", "exact_match"],
+            columns={"answer_tokens": "params"},
+        )
