@@ -107,20 +107,15 @@ def forecast(
     predictions = xr.Dataset({name: study.labelled(values, "point") for name, values in drawn.items()})
     predictions = in_unit(predictions, tuple(drawn) if drift else (), unit)
     tree = xr.DataTree.from_dict({"predictions": predictions, "predictions_constant_data": points})
-    tree.attrs = (
-        {"kind": "forecast", "law": law.name, "observed": law.observed.column}
-        | {
-            **words_of(law),
-            "goal": goal_sign(law),
-            "loss_unit": unit,
-            "drift": int(drift),
-            "seed": seed,
-            "diagnostics": study.attrs["diagnostics"],
-            "drift_ess": ess,
-        }
-        | about_links(links, _warnings)
-    )
+    tree.attrs = _about(study) | {"drift": int(drift), "seed": seed, "drift_ess": ess} | about_links(links, _warnings)
     return tree
+
+
+def _about(study: Study) -> dict[str, Any]:
+    """Attributes of a forecast that say what made it."""
+    law = study.law
+    about = {"kind": "forecast", "law": law.name, "observed": law.observed.column, **words_of(law)}
+    return about | {"goal": goal_sign(law), "loss_unit": study.loss_unit, "diagnostics": study.attrs["diagnostics"]}
 
 
 def _with_compute(covariates: Any, compute: Any) -> dict[str, Any]:
