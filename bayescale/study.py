@@ -27,7 +27,8 @@ from bayescale.laws.priors import Prior, quantile
 from bayescale.laws.scatter import Scatter
 from bayescale.runs.compute import Definition, definition_of, learn, sizes_of
 from bayescale.runs.loss_unit import LOSS_NATS_MAX, loss_unit
-from bayescale.runs.read import KEPT_ATTRIBUTES, read_runs
+from bayescale.runs.read import KEPT_ATTRIBUTES, read_roles, read_runs
+from bayescale.runs.roles import error_column
 from bayescale.runs.smooth import far_off, seen_by
 
 RUNS_MIN = 4
@@ -202,16 +203,27 @@ class Study:
 
         return at
 
-    def covariate(self, points: Mapping[str, Any] | None = None) -> np.ndarray:
-        """What the scatter of a run depends on (see :class:`bayescale.laws.scatter.Scatter`) [run].
+    def covariates(self, points: Mapping[str, Any] | None = None) -> dict[str, np.ndarray]:
+        """What the scatter of a run depends on, by name (see :class:`bayescale.laws.scatter.Scatter`) [run].
 
-        Held at the edge outside the range of the runs: the trend of the noise is not extrapolated.
+        The size is held at the edge outside the range of the runs: the trend of the noise is not extrapolated. Known
+        errors are those of the runs; none is known of other points.
         """
-        points = self.runs if points is None else points
+        data = self.runs if points is None else points
         if self.scatter.counts:
-            return np.asarray(points[self.law.observed.count])
-        of_runs, here = (np.log(run_sizes(self.law, data) / self.constants["C_ref"]) for data in (self.runs, points))
-        return np.clip(here, of_runs.min(), of_runs.max())
+            return {"count": np.asarray(data[self.law.observed.count])}
+        of_runs, here = (np.log(run_sizes(self.law, one) / self.constants["C_ref"]) for one in (self.runs, data))
+        found = {"log_compute": np.clip(here, of_runs.min(), of_runs.max())}
+        if points is None and self.known_errors:
+            errors = np.asarray(self.runs[error_column(self.law)])
+            seen = np.asarray(self.runs[self.law.observed.column]) if self.law.observed.scale == "log" else 1.0
+            found["known_error"] = errors / seen / self.scatter.unit
+        return found
+
+    @property
+    def known_errors(self) -> bool:
+        """Whether the runs were read with known standard errors of what was observed."""
+        return error_column(self.law) in read_roles(self.runs.attrs)
 
 
 def constants_of(law: Law, runs: Mapping[str, Any]) -> dict[str, float]:

@@ -149,7 +149,7 @@ def split_of(study_name: str, horizon: float, train: pd.DataFrame, test: pd.Data
         parts["sigma"].append(at.sigma * np.exp(at.log_sigma_sd * rng.standard_normal(KEPT_DRAWS)))
         parts["floor"].append(WIDE[0] + WIDE[1] * z[:, place])
     some = {name: value[: 2 * KEPT_DRAWS] if np.ndim(value) else value for name, value in study.draws.items()}
-    scale = study.scatter.scale_at(study.covariate(points), some | {"sigma": np.ones((2 * KEPT_DRAWS, 1))})
+    scale = study.scatter.scale_at(study.covariates(points), some | {"sigma": np.ones((2 * KEPT_DRAWS, 1))})
     slope = slope_of(study, np.log(study.runs["loss"].values))
     return Split(
         study=study_name,

@@ -42,7 +42,7 @@ def exact_draws(study: Study, points, prior: DriftPrior, rng: np.random.Generato
         inflation = pm.InverseGamma("inflation", nu / 2, nu / 2, shape=len(cells.log_loss))
         mu = pt.log(law_loss(law, params | dict(cells.inputs) | constants))
         covariance = pt.exp(2 * log_scale) * near + pt.diag(
-            noise["sigma"] ** 2 * inflation * pt.exp(2 * noise["tilt"] * study.covariate())
+            noise["sigma"] ** 2 * inflation * pt.exp(2 * noise["tilt"] * study.covariates()["log_compute"])
         )
         pm.MvNormal("log_loss", mu=mu, cov=covariance, observed=cells.log_loss)
     settings = {"draws": 1500, "tune": 1500, "chains": 4, "target_accept": 0.95, "adaptation": "low_rank", "seed": 1}
@@ -57,7 +57,7 @@ def exact_draws(study: Study, points, prior: DriftPrior, rng: np.random.Generato
         one = draws.isel(sample=i)
         params = {name: float(one[name]) for name in law.priors}
         variance = np.exp(2 * float(one["log_scale"]))
-        spread = np.exp(2 * float(one["tilt"]) * study.covariate())
+        spread = np.exp(2 * float(one["tilt"]) * study.covariates()["log_compute"])
         noise = float(one["sigma"]) ** 2 * one["inflation"].values * spread
         solved = np.linalg.solve(variance * near + np.diag(noise), variance * across)
         residual = cells.log_loss - np.log(law_loss(law, params | dict(cells.inputs) | constants))

@@ -97,7 +97,9 @@ def scored(name: str, runs: int, seed: int) -> list[dict[str, float]]:
     drawn = bayescale.forecast(fit, test["params"], test["tokens"], seed=seed)["predictions"]
     study = Study.opened(fit)
     curve = np.log(drawn["law_loss"].values.reshape(-1, len(test)))
-    scale = study.scatter.scale_at(study.covariate().max(), study.draws) * np.ones(len(test))
+    scale = study.scatter.scale_at({"log_compute": study.covariates()["log_compute"].max()}, study.draws) * np.ones(
+        len(test)
+    )
     bands = {
         "": np.log(drawn["loss"].values.reshape(-1, len(test))),
         "law_": curve + study.scatter.sample_noise(scale, study.draws, rng),

@@ -198,7 +198,7 @@ def _beliefs(study: Study, points: xr.Dataset, aim: Aim, discrepancy: bool, seed
 
 def _scatter(study: Study, points: xr.Dataset) -> np.ndarray:
     """Scale of the normal noise that would be as informative as the fit's [point]."""
-    scale = study.scatter.scale_at(study.covariate(points), study.draws)
+    scale = study.scatter.scale_at(study.covariates(points), study.draws)
     if study.scatter.robust:  # Fisher information of a Student-t's place: (nu + 1) / (nu + 3) / scale^2
         nu = 2 + study.draws["nu_minus_2"]
         scale = scale * np.sqrt((nu + 3) / (nu + 1))

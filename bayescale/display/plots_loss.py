@@ -198,8 +198,8 @@ def residuals(study: Study, some: np.ndarray | slice = slice(None)) -> tuple[np.
     predicted = np.median(law_loss(study.law, study.draws | part.inputs()), axis=0)
     residual = part.seen.values - scatter.transform(predicted)
     if scatter.counts:
-        return residual, np.sqrt(predicted * (1 - predicted) / part.covariate())
-    return residual, scatter.unit * np.median(scatter.scale_at(part.covariate(), study.draws), axis=0)
+        return residual, np.sqrt(predicted * (1 - predicted) / part.covariates()["count"])
+    return residual, scatter.unit * np.median(scatter.scale_at(part.covariates(), study.draws), axis=0)
 
 
 def plot_residuals(fit: xr.DataTree) -> "Figure":

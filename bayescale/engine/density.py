@@ -12,9 +12,10 @@ from bayescale.laws.formula import Binary, Name, Node, Number, evaluate, names, 
 from bayescale.laws.law import Law, with_where
 from bayescale.laws.limits import PREDICTED
 from bayescale.laws.priors import DISTRIBUTIONS
-from bayescale.laws.scatter import NOISES, SCALE, Scatter
+from bayescale.laws.scatter import NOISES, SCALE, SCALE_WITH_ERRORS, Scatter
 from bayescale.study import Study
 
+COLUMNS = ("seen", "log_compute", "known_error", "count", "successes")  # what noises read of the runs
 RESIDUAL = {"log": parse("seen - log(predicted)"), "linear": parse("seen - predicted/unit")}
 
 
@@ -40,12 +41,12 @@ class Density:
 
 def observed_data(study: Study) -> dict[str, np.ndarray]:
     """What the noise reads of the runs: observed values, and what their scatter depends on [run]."""
-    scatter, seen, covariate = study.scatter, study.seen.values, study.covariate()
+    scatter, seen, covariates = study.scatter, study.seen.values, study.covariates()
     if scatter.counts:
-        count = np.round(covariate)
+        count = np.round(covariates["count"])
         return {"count": count, "successes": np.round(seen * count)}
     unit = {"unit": np.asarray(scatter.unit)} if study.law.observed.scale == "linear" else {}
-    return {"log_compute": covariate, "seen": seen / scatter.unit} | unit
+    return covariates | {"seen": seen / scatter.unit} | unit
 
 
 def posterior_data(study: Study) -> dict[str, np.ndarray]:
@@ -76,7 +77,7 @@ def data_split(law: Law) -> tuple[dict[str, Node], dict[str, Node]]:
 
 
 @functools.lru_cache(maxsize=128)
-def log_posterior(law: Law, noise: str) -> Density:
+def log_posterior(law: Law, noise: str, known_errors: bool = False) -> Density:
     """The log posterior of a law and noise up to a constant, over the real line of each parameter."""
     trees, parts = data_split(law)
     priors = {**law.priors, **Scatter.of(law, noise).priors}
@@ -88,15 +89,15 @@ def log_posterior(law: Law, noise: str) -> Density:
         once = Binary("+", once, substitute(DISTRIBUTIONS[prior.dist].log_density, known))
     definitions |= {name: substitute(tree, {part: Name(_data(part)) for part in parts}) for name, tree in trees.items()}
     once = sum_of_weights(law, once)
-    seen = {name: Name(_data(name)) for name in ("seen", "unit", "log_compute", "count", "successes")}
+    seen = {name: Name(_data(name)) for name in (*COLUMNS, "unit")}
     seen |= {"predicted": Name(PREDICTED), "share": Name(PREDICTED)}
     if law.observed.scale in RESIDUAL:
-        definitions[_data("scale")] = substitute(SCALE, seen)
+        definitions[_data("scale")] = substitute(SCALE_WITH_ERRORS if known_errors else SCALE, seen)
         definitions[_data("residual")] = substitute(RESIDUAL[law.observed.scale], seen)
     seen |= {name: Name(_data(name)) for name in ("scale", "residual")}
     each = substitute(NOISES[noise].log_density, seen)
     known = {"proportion": ("count", "successes"), "log": ("log_compute", "seen"), "linear": ("log_compute", "seen")}
-    scalars, columns = [], list(known[law.observed.scale])
+    scalars, columns = [], [*known[law.observed.scale], *(["known_error"] if known_errors else [])]
     by_run = set(law.inputs)
     for name, tree in law.where.items():  # in order: each may use those before it
         by_run |= {name} if names(tree) & by_run else set()

@@ -49,6 +49,7 @@ def _check_names(study: Study) -> None:
         "weights",
         "seen",
         "log_compute",
+        "known_error",
         "count",
         "successes",
         study.law.observed.variable,
@@ -93,9 +94,9 @@ def _observe(study: Study, values: Mapping[str, Any]) -> None:
         alpha, beta = beta_binomial_parameters(mu, values["overdispersion"])
         pm.BetaBinomial(name, n=count, alpha=alpha, beta=beta, observed=successes, dims="run")
         return
-    log_compute = pm.Data("log_compute", study.covariate(), dims="run")
+    covariates = {key: pm.Data(key, x, dims="run") for key, x in study.covariates().items()}
     mu = pm.Deterministic("mu", pt.log(predicted) if study.law.observed.scale == "log" else predicted, dims="run")
-    sigma = scatter.unit * scatter.scale_at(log_compute, values)
+    sigma = scatter.unit * scatter.scale_at(covariates, values)
     seen = pm.Data("seen", study.seen.values, dims="run")
     if scatter.robust:
         pm.StudentT(name, nu=2 + values["nu_minus_2"], mu=mu, sigma=sigma, observed=seen, dims="run")

@@ -251,7 +251,7 @@ def _new_runs(task: _Simulation, rng: np.random.Generator) -> xr.Dataset:
     values = {**task.truth, **study.inputs(), **study.constants}
     with np.errstate(all="ignore"):
         predicted = np.broadcast_to(law_loss(study.law, values), design.sizes["run"])
-        seen = study.scatter.sample(predicted, study.covariate(), task.truth, rng)
+        seen = study.scatter.sample(predicted, study.covariates(), task.truth, rng)
     runs = design.assign({study.law.observed.column: ("run", seen)})
     names = [name for name in runs.data_vars if runs[name].dims == ("run",) and runs[name].dtype.kind == "f"]
     return read_runs({name: runs[name].values for name in names}, study.law)[names]

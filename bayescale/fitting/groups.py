@@ -90,13 +90,13 @@ def _prior_draws(study: Study, rng: np.random.Generator) -> dict[str, np.ndarray
 def _predicted(study: Study, draws: Mapping[str, np.ndarray], like: xr.Dataset, rng: np.random.Generator) -> Any:
     """What new runs of the same sizes would show, as they are observed: log loss, say [chain, draw, run]."""
     values = {name: x[..., None] for name, x in draws.items()}
-    scatter, covariate = study.scatter, study.covariate()
+    scatter, covariates = study.scatter, study.covariates()
     with np.errstate(all="ignore"):
         predicted = law_loss(study.law, values | study.inputs() | dict(study.constants))
         predicted = np.broadcast_to(predicted, (*values[next(iter(values))].shape[:2], study.seen.size))
         if scatter.counts:
-            return xr.DataTree(_by_run(study, scatter.sample(predicted, covariate, values, rng), like))
-        scale = np.broadcast_to(scatter.scale_at(covariate, values), predicted.shape)
+            return xr.DataTree(_by_run(study, scatter.sample(predicted, covariates, values, rng), like))
+        scale = np.broadcast_to(scatter.scale_at(covariates, values), predicted.shape)
         shown = scatter.transform(predicted) + scatter.unit * scatter.sample_noise(scale, values, rng)
     return xr.DataTree(_by_run(study, shown, like))
 

@@ -17,6 +17,8 @@ from bayescale.laws.priors import to_real
 from bayescale.laws.scatter import NOISES, Scatter
 from bayescale.runs.compute import objection_to as objection_to_definition
 from bayescale.runs.loss_unit import UNITS
+from bayescale.runs.read import read_roles
+from bayescale.runs.roles import error_column
 from bayescale.study import RUNS_MIN, law_of
 
 TEXT_CHARACTERS_MAX = 4000  # of one text of the diagnostics and notes
@@ -182,6 +184,8 @@ def _data_damage(law: Law, tree: xr.DataTree) -> str:
     count = [law.observed.count] if law.observed.count else []
     runs = {*map(column, law.inputs), *count, *filter(None, [size_column(law)])}
     runs |= {"compute"} if {"N", "D"} <= set(law.inputs) else set()
+    errors = {error_column(law)} & read_roles(tree.attrs).keys()
+    runs |= errors
     scalars = {*law.constants, "C_ref"}
     needed = {"constant_data": runs | scalars, "observed_data": {law.observed.variable}}
     for group, names in needed.items():
@@ -193,7 +197,7 @@ def _data_damage(law: Law, tree: xr.DataTree) -> str:
             values = present[name]
             if values.dims != (() if name in scalars else ("run",)) or values.dtype.kind not in "fiu":
                 return f"'{name}' in its {group} is not {'a number' if name in scalars else 'a column of numbers'}"
-            positive = name in {*positive_columns(law), "C_ref", "compute"} and name != law.observed.variable
+            positive = name in {*positive_columns(law), *errors, "C_ref", "compute"} and name != law.observed.variable
             if not (np.isfinite(values.values) & ((values.values > 0) | (not positive))).all():
                 return f"'{name}' in its {group} is not finite{' and above 0' if positive else ''}"
     if tree.attrs.get("clusters", NONE) not in (NONE, *tree["constant_data"].data_vars):

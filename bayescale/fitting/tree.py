@@ -9,7 +9,8 @@ import xarray as xr
 
 from bayescale.jobs.threads import blocks, in_threads
 from bayescale.laws.law import Law, column, law_derived, loss_given
-from bayescale.runs.read import KEPT_ATTRIBUTES
+from bayescale.runs.read import KEPT_ATTRIBUTES, read_roles
+from bayescale.runs.roles import error_column
 from bayescale.study import Study
 
 FORMAT = 1  # of a saved fit; a later bayescale reads earlier ones
@@ -62,10 +63,10 @@ def attributes(study: Study) -> dict[str, Any]:
 def pointwise_log_likelihood(study: Study, draws: Mapping[str, np.ndarray]) -> np.ndarray:
     """Log density of every run [..., run], of the quantity that is observed; ``draws`` are [...], by parameter."""
     loss = loss_given(study.law, study.inputs() | dict(study.constants))
-    observed, covariate = study.seen.values, study.covariate()
+    observed, covariates = study.seen.values, study.covariates()
 
     def density_of(values: dict[str, np.ndarray]) -> np.ndarray:
-        return study.scatter.log_density(observed, loss(values), covariate, values)
+        return study.scatter.log_density(observed, loss(values), covariates, values)
 
     shape = next(iter(draws.values())).shape
     flat = {name: np.reshape(value, (-1, 1)) for name, value in draws.items()}
@@ -102,6 +103,7 @@ def data_hash(runs: xr.Dataset, law: Law) -> str:
     """SHA-256 of the columns that a fit of this law depends on, in the order of the runs."""
     digest = hashlib.sha256()
     seen = {law.observed.column, *filter(None, [law.observed.count]), *map(column, law.inputs)}
+    seen |= {error_column(law)} & read_roles(runs.attrs).keys()
     for name in sorted({"params", "tokens", "compute"} & set(map(str, runs.data_vars)) | seen):
         digest.update(np.ascontiguousarray(runs[name].values, dtype="<f8").tobytes())
     return digest.hexdigest()

@@ -188,4 +188,4 @@ def log_predictive_density(study: Study, points: xr.Dataset, log_loss: np.ndarra
 def _scale(study: Study, points: xr.Dataset, curve: Curve) -> np.ndarray:
     """Scale of the noise of new runs [draw, point]."""
     # sigma is the whole scale here, SCALE_FLOOR included
-    return study.scatter.scale_at(study.covariate(points), study.draws | {"sigma": curve.sigma[:, None]}) - SCALE_FLOOR
+    return study.scatter.scale_at(study.covariates(points), study.draws | {"sigma": curve.sigma[:, None]}) - SCALE_FLOOR

@@ -124,15 +124,22 @@ class Cells:
     where: np.ndarray  # coordinates of the inputs [cell, input]
     log_loss: np.ndarray  # [cell]
     variance: np.ndarray  # of the noise, in units of sigma**2 [cell]
+    known: np.ndarray  # variance of known errors, which is added [cell]
+
+    def noise(self, sigma: float) -> np.ndarray:
+        """Variance of the noise [cell]."""
+        return sigma**2 * self.variance + self.known
 
 
 def cells_of(study: Study) -> Cells:
     """The runs of a fit; beyond MAX_CELLS they are pooled into cells small enough for the law to be linear in them."""
     inputs, where, log_loss = study.inputs(), coordinates(study, study.runs), study.seen.values
     tilt = float(study.posterior["tilt"].median())
-    spread = np.exp(2 * tilt * study.covariate())
+    covariates = study.covariates()
+    spread = np.exp(2 * tilt * covariates["log_compute"])
+    known = np.broadcast_to(covariates.get("known_error", 0.0), spread.shape) ** 2
     if len(log_loss) <= MAX_CELLS:
-        return Cells(inputs, where, log_loss, spread)
+        return Cells(inputs, where, log_loss, spread, known)
     index = _cell_index(where, MAX_CELLS)
     weight = 1 / spread
     total = np.bincount(index, weight)
@@ -146,7 +153,7 @@ def cells_of(study: Study) -> Cells:
         symbol: pooled(values) if np.array_equal(where[:, i], values) else 10 ** centre[:, i]
         for i, (symbol, values) in enumerate(inputs.items())
     }
-    return Cells(pooled_inputs, centre, pooled(log_loss), 1 / total)
+    return Cells(pooled_inputs, centre, pooled(log_loss), 1 / total, np.bincount(index, weight**2 * known) / total**2)
 
 
 def _cell_index(where: np.ndarray, most: int) -> np.ndarray:

@@ -172,7 +172,8 @@ def _mode(model: _Model, basis: np.ndarray, mode: _Mode) -> _Mode:
     residual = (cells.log_loss - model.log_law(z)).T  # [cell, 1]
     still = 0
     for _ in range(EM_STEPS):
-        noise = sigma**2 * cells.variance * inflation
+        expected = cells.noise(sigma)
+        noise, share = expected * inflation, sigma**2 * cells.variance / expected  # that sigma is to explain
         covariance = Covariance.of(basis, noise)
         for _ in range(GAUSS_NEWTON_STEPS):
             solved, hessian, pull = _curvature(model, covariance, z)
@@ -185,10 +186,10 @@ def _mode(model: _Model, basis: np.ndarray, mode: _Mode) -> _Mode:
         leverage = noise[:, None] * solved
         variance = noise - noise**2 * covariance.inverse_diagonal()
         variance = variance + np.einsum("ij,jk,ik->i", leverage, np.linalg.inv(hessian), leverage)
-        square = (mean**2 + np.maximum(variance, 0.0)) / cells.variance
+        square = (mean**2 + np.maximum(variance, 0.0)) / expected
         if np.isfinite(nu):
-            inflation = (nu + square / sigma**2) / (nu + 1)
-        count, log_fit = len(noise), 0.5 * np.log(np.mean(square / inflation))
+            inflation = (nu + square) / (nu + 1)
+        count, log_fit = share.sum(), np.log(sigma) + 0.5 * np.log(share @ (square / inflation) / share.sum())
         new_sigma = np.exp((2 * count * log_fit + centre / width**2) / (2 * count + 1 / width**2))
         new_sigma = float(np.clip(new_sigma, *SIGMA_RANGE))
         still = still + 1 if abs(np.log(new_sigma / sigma)) < 0.005 else 0
@@ -238,10 +239,11 @@ def _peak(model: _Model, basis: np.ndarray, mode: _Mode, log_scale: float) -> _P
     """The mode at one scale of the drift and the curvature there."""
     cells, nu, (centre, width) = model.cells, model.nu, model.sigma_prior
     z, sigma, inflation = mode.z, mode.sigma, mode.inflation
-    covariance = Covariance.of(basis, sigma**2 * cells.variance * inflation)
+    covariance = Covariance.of(basis, cells.noise(sigma) * inflation)
     _, hessian, _ = _curvature(model, covariance, z)
     residual = (cells.log_loss - model.log_law(z))[0]
-    there, curvature = covariance.log_density(residual), covariance.curvature(residual)
+    share = np.mean((sigma**2 * cells.variance / cells.noise(sigma)) ** 2)  # known errors do not move with sigma
+    there, curvature = covariance.log_density(residual), share * covariance.curvature(residual)
     # sd of log sigma, by Laplace at the mode of everything else, never wider than its prior
     sigma_sd = float(1 / np.sqrt(max(curvature, 0.0) + 1 / width**2))
     of_noise = np.log(sigma_sd) - 0.5 * ((np.log(sigma) - centre) / width) ** 2

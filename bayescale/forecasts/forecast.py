@@ -90,7 +90,7 @@ def forecast(
         parts = with_noise(study, points, curve, rng)
         shown, shares = np.exp(sum(parts.values())), shares_of(parts)
     else:
-        shown = study.scatter.sample(certain, study.covariate(points), study.draws, rng)
+        shown = study.scatter.sample(certain, study.covariates(points), study.draws, rng)
         shares = _shares_without_drift(certain, shown)
     if not (np.isfinite(certain).all() and np.isfinite(shown).all()):
         raise FitError(

@@ -1,7 +1,8 @@
 """How a measured loss scatters around the law: a noise is priors and a density, a scatter applies it to runs.
 
 The log of the loss scatters, or of whatever the law file says is observed. Its scale is
-``SCALE_FLOOR + sigma * exp(tilt * x)`` with ``x`` = log(C / C_ref), held at the edge of the runs outside their range. A
+``SCALE_FLOOR + sigma * exp(tilt * x)`` with ``x`` = log(C / C_ref), held at the edge of the runs outside their range.
+The square of a known error of a run (its relative standard error, for a loss) is added to the square of the scale. A
 quantity that may be negative scatters itself, in units of the range of the observed values. A proportion is an
 overdispersed count out of a known number of items.
 """
@@ -30,6 +31,7 @@ _SCALE = {
 # no loss is measured or printed more precisely than this relative error; chains do not converge at a scale of 0
 SCALE_FLOOR = 1e-4
 SCALE = parse(f"{SCALE_FLOOR} + sigma*exp(tilt*log_compute)")  # one expression for model, density and forecast
+SCALE_WITH_ERRORS = parse(f"sqrt(({SCALE_FLOOR} + sigma*exp(tilt*log_compute))**2 + known_error**2)")
 NORMAL_LOG_DENSITY = parse("-0.5*(residual/scale)**2 - log(scale) - 0.9189385332046727")  # log(2 pi)/2
 STUDENT_T_LOG_DENSITY = parse(
     "gammaln((nu_minus_2 + 3)/2) - gammaln((nu_minus_2 + 2)/2) - log(3.141592653589793*(nu_minus_2 + 2))/2 "
@@ -88,8 +90,9 @@ class Scatter:
     """A noise on the scale of what a law observes.
 
     Methods take observed and predicted values, both as the law's formula gives them; the parameters of the noise in
-    ``values``, in a shape that broadcasts with the runs, [..., 1]; and the ``covariate`` of each run:
-    log(size / C_ref), or the number of items of a proportion [run].
+    ``values``, in a shape that broadcasts with the runs, [..., 1]; and the ``covariates`` of each run by name:
+    ``log_compute``, log(size / C_ref), and ``known_error`` where there is one, in units of the scatter; or ``count``,
+    the number of items of a proportion [run].
 
     Attributes
     ----------
@@ -160,29 +163,30 @@ class Scatter:
         """Transformed observed values less predicted ones, in units of the scatter."""
         return (seen - self.transform(predicted)) / self.unit
 
-    def scale_at(self, covariate: Any, values: Mapping[str, Any]) -> Any:
-        """Scale of the residual at log(size / C_ref), SCALE_FLOOR included."""
-        return evaluate(SCALE, {"sigma": values["sigma"], "tilt": values["tilt"], "log_compute": covariate})
+    def scale_at(self, covariates: Mapping, values: Mapping[str, Any]) -> Any:
+        """Scale of the residual, SCALE_FLOOR and known errors included."""
+        scale = SCALE_WITH_ERRORS if "known_error" in covariates else SCALE
+        return evaluate(scale, {"sigma": values["sigma"], "tilt": values["tilt"], **covariates})
 
-    def _known(self, seen: Any, predicted: Any, covariate: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    def _known(self, seen: Any, predicted: Any, covariates: Mapping, values: Mapping[str, Any]) -> dict[str, Any]:
         """Values of the names in the formula of the density."""
         if self.counts:
-            count = np.round(covariate)
+            count = np.round(covariates["count"])
             return {**values, "successes": np.round(seen * count), "count": count, "share": predicted}
-        return {**values, "residual": self.residual(seen, predicted), "scale": self.scale_at(covariate, values)}
+        return {**values, "residual": self.residual(seen, predicted), "scale": self.scale_at(covariates, values)}
 
-    def log_density(self, seen: Any, predicted: Any, covariate: Any, values: Mapping[str, Any]) -> Any:
+    def log_density(self, seen: Any, predicted: Any, covariates: Mapping, values: Mapping[str, Any]) -> Any:
         """Log density of transformed values ``seen``; of a share, log probability of its count."""
-        known = self._known(seen, predicted, covariate, values)
+        known = self._known(seen, predicted, covariates, values)
         return evaluate(NOISES[self.noise].log_density, known) - np.log(self.unit)
 
     def log_density_of(self, residual: Any, scale: Any, values: Mapping[str, Any]) -> Any:
         """Log density of residuals of this scale."""
         return evaluate(NOISES[self.noise].log_density, {**values, "residual": residual, "scale": scale})
 
-    def cdf(self, seen: Any, predicted: Any, covariate: Any, values: Mapping[str, Any]) -> Any:
+    def cdf(self, seen: Any, predicted: Any, covariates: Mapping, values: Mapping[str, Any]) -> Any:
         """Probability of a value of at most ``seen``, transformed; a count includes half of its own mass."""
-        known = self._known(seen, predicted, covariate, values)
+        known = self._known(seen, predicted, covariates, values)
         if self.counts:
             from scipy.stats import betabinom  # takes as long to import as all the rest
 
@@ -192,13 +196,15 @@ class Scatter:
         z = known["residual"] / known["scale"]
         return scipy.special.stdtr(2 + values["nu_minus_2"], z) if self.robust else scipy.special.ndtr(z)
 
-    def sample(self, predicted: Any, covariate: Any, values: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
+    def sample(
+        self, predicted: Any, covariates: Mapping, values: Mapping[str, Any], rng: np.random.Generator
+    ) -> np.ndarray:
         """Draws of observed values of new runs, in the shape of ``predicted``."""
         if self.counts:
             alpha, beta = beta_binomial_parameters(np.asarray(predicted), values["overdispersion"])
-            items = np.broadcast_to(np.asarray(np.round(covariate), dtype=int), alpha.shape)
+            items = np.broadcast_to(np.asarray(np.round(covariates["count"]), dtype=int), alpha.shape)
             return rng.binomial(items, rng.beta(alpha, beta)) / items
-        scale = np.broadcast_to(self.scale_at(covariate, values), np.shape(predicted))
+        scale = np.broadcast_to(self.scale_at(covariates, values), np.shape(predicted))
         noise = self.unit * self.sample_noise(scale, values, rng)
         return predicted * np.exp(noise) if self.observed.scale == "log" else predicted + noise
 

@@ -280,7 +280,7 @@ def _standard_errors(names: Sequence[Any], roles: Mapping[str, Any]) -> list[str
     endings = {about + error for about, error in pairs} | {error + about for about, error in pairs}
     return [
         f"{clipped(name)} looks like the standard error of the loss and is not used: a fit learns from the runs how "
-        "far losses scatter"
+        f"far losses scatter (--column loss_se={clipped(name)} adds it to that)"
         for name in names
         if plainly(name) in endings
     ]

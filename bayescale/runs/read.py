@@ -120,6 +120,10 @@ def _dataset(
 ) -> tuple[xr.Dataset, dict[str, str]]:
     """The runs of a table, with what is said of their units, and role -> what it was read from."""
     factors = multipliers({role: unit for role, unit in units.items() if role in roles}, roles, table.where)
+    if "loss_se" in roles:
+        factors["loss_se"] = factors.get("loss", 1.0)  # it is read in the unit of the loss
+        if units.get("loss") == PERPLEXITY:
+            raise RunsError(f"{table.where}: loss_se goes with a loss in nats or bits, not with a perplexity")
     numbers = {role: checked_numbers(table, name, allowed_numbers(laws, role)) for role, name in roles.items()}
     with np.errstate(over="ignore", under="ignore"):
         values = _all_sizes({role: value * factors[role] for role, (value, _) in numbers.items()})
@@ -149,10 +153,15 @@ def read_columns(path: "str | os.PathLike[str]") -> dict[str, np.ndarray]:
     return {str(name): numbers_or_texts(table, name) for name in table.frame.columns}
 
 
+def read_roles(about: Mapping[str, Any]) -> dict[str, str]:
+    """Role -> what it was read from, from the attributes of runs or of a fit."""
+    return dict(json.loads(about.get("read", "{}")))
+
+
 def read_text(about: Mapping[str, Any]) -> str:
     """What was read, in one line, from the attributes of runs, of a fit or of a result:
     ``loss = val_loss [nats], params = n_params, tokens = n_tokens, compute = 6 N D``, and which rows were left out."""
-    columns = ", ".join(f"{role} = {text}" for role, text in json.loads(about.get("read", "{}")).items())
+    columns = ", ".join(f"{role} = {text}" for role, text in read_roles(about).items())
     return "; ".join(filter(None, (columns, left_out_text(about))))
 
 
@@ -183,7 +192,7 @@ def _read_before(source: Any) -> dict[str, str]:
     """Role -> what it was read from, of runs that :func:`read_runs` returned."""
     if not isinstance(source, xr.Dataset) or "read" not in source.attrs:
         return {}
-    return {role: text for role, text in json.loads(source.attrs["read"]).items() if role in source}
+    return {role: text for role, text in read_roles(source.attrs).items() if role in source}
 
 
 def _given(

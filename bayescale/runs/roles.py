@@ -37,9 +37,18 @@ def needed_roles(laws: Sequence[Law]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(needed))
 
 
+def error_column(law: Law) -> str:
+    """The role of known standard errors of what a law explains: ``loss_se``. A proportion has none, it has a count."""
+    return "" if law.observed.scale == "proportion" else f"{law.observed.column}_se"
+
+
+def _error_columns(laws: Sequence[Law]) -> list[str]:
+    return ["loss_se"] if not laws else [name for law in laws if (name := error_column(law))]
+
+
 def allowed_numbers(laws: Sequence[Law], role: str) -> str:
     """What the numbers of a column must be: positive, finite, or a proportion."""
-    if role in SIZES or any(role in positive_columns(law) for law in laws):
+    if role in (*SIZES, *_error_columns(laws)) or any(role in positive_columns(law) for law in laws):
         return "positive"
     scales = {"log": "positive", "linear": "finite", "proportion": "proportion"}
     explained = [law.observed.scale for law in laws if role == law.observed.column]
@@ -54,7 +63,7 @@ def find_roles(
     Sizes that no column has are guessed where they can be: the table has them as further columns.
     """
     names, needs = list(table.frame.columns), needed_roles(laws)
-    _check_given(table.where, names, given, list(dict.fromkeys((*SPELLINGS, *needs))))
+    _check_given(table.where, names, given, list(dict.fromkeys((*SPELLINGS, *needs, *_error_columns(laws)))))
 
     try:
         found = find_columns(names, given, needs, units, lambda name: numbers_of(table, name))

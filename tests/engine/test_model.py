@@ -34,7 +34,7 @@ def prepared(caller):
 
     def make(law, noise, runs):
         study = Study.bound(law, Scatter.of(law, noise), runs)
-        return study, caller(log_posterior(law, noise), posterior_data(study))
+        return study, caller(log_posterior(law, noise, study.known_errors), posterior_data(study))
 
     return make
 
@@ -118,7 +118,7 @@ def runs_from(law, inputs, made):
 def check_engines(law, noise, runs, rng, prepared, points=3):
     """Compiled formulas against NumPy's value and slopes, also far out, and against PyMC's: up to a constant."""
     study, call = prepared(law, noise, runs)
-    density, data = log_posterior(law, noise), posterior_data(study)
+    density, data = log_posterior(law, noise, study.known_errors), posterior_data(study)
     _, real = positions(law, noise, rng, points)
     for i, position in enumerate(np.concatenate([real, 40 * real])):
         status, value, gradient = call(position)
@@ -153,6 +153,15 @@ def check_engines(law, noise, runs, rng, prepared, points=3):
 def test_density_and_gradient_are_pymcs(law, runs_of_law, rng, prepared):
     law = load_law(law)
     check_engines(law, default_noise(law.observed.scale), runs_of_law(law), rng, prepared)
+
+
+@pytest.mark.parametrize("noise", ["student_t", "normal"])
+def test_known_errors_are_pymcs(noise, runs_of_law, rng, prepared):
+    law = load_law("chinchilla")
+    runs = runs_of_law(law)
+    table = {name: runs[name].values for name in ("params", "tokens", "loss")}
+    table["se"] = table["loss"] * rng.uniform(0.001, 0.03, runs.sizes["run"])
+    check_engines(law, noise, read_runs(table, law, columns={"loss_se": "se"}), rng, prepared)
 
 
 @pytest.mark.slow

@@ -71,7 +71,7 @@ def test_predictions_scatter_around_the_law_as_the_noise_says(whole, pile):
     values = {name: whole["posterior"][name].values[..., None] for name in study.priors}
     predicted = law_loss(study.law, values | study.inputs() | dict(study.constants))
     shown = whole["posterior_predictive"]["log_loss"].values
-    u = study.scatter.cdf(shown, predicted, study.covariate(), values)
+    u = study.scatter.cdf(shown, predicted, study.covariates(), values)
     assert stats.kstest(u.ravel()[::7], "uniform").pvalue > 1e-4
     assert abs(float(np.mean(u < 0.1)) - 0.1) < 0.01
 

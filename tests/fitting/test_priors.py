@@ -48,7 +48,7 @@ def test_posterior_is_the_closed_form(fitted):
     study = Study.opened(fitted)
     x, seen = study.runs["x"].values, study.seen.values
     sigma, tilt = (fitted["posterior"][name].values.ravel()[:, None] for name in ("sigma", "tilt"))
-    sd = study.scatter.unit * (1e-4 + sigma * np.exp(tilt * study.covariate()))  # [draw, run]
+    sd = study.scatter.unit * (1e-4 + sigma * np.exp(tilt * study.covariates()["log_compute"]))  # [draw, run]
     rows = np.array([*np.column_stack([np.ones_like(x), x]), [1, 0], [0, 1], [1, 2], [1, 4]])
     values = np.array([*seen, 0.0, 1.9, 2.4, 4.4])
     sds = np.concatenate([sd, np.broadcast_to([2.0, 0.05, 0.02, 0.05], (len(sd), 4))], axis=1)

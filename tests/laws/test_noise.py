@@ -30,11 +30,11 @@ def test_log_density_is_that_of_the_residual(scale):
     shown, predicted, covariate = np.array([2.0, 2.1, 2.6]), 2.05, np.array([-1.0, 0.0, 2.0])
     seen = np.log(shown) if scale == "log" else shown
     residual = np.log(shown / predicted) if scale == "log" else shown - predicted
-    width = unit * (1e-4 + 0.01 * np.exp(0.1 * covariate))
+    width, given = unit * (1e-4 + 0.01 * np.exp(0.1 * covariate)), {"log_compute": covariate}
     expected = stats.t(df=5, scale=width)
     np.testing.assert_allclose(scatter.residual(seen, predicted) * unit, residual, rtol=1e-12)
-    np.testing.assert_allclose(scatter.log_density(seen, predicted, covariate, VALUES), expected.logpdf(residual))
-    np.testing.assert_allclose(scatter.cdf(seen, predicted, covariate, VALUES), expected.cdf(residual))
+    np.testing.assert_allclose(scatter.log_density(seen, predicted, given, VALUES), expected.logpdf(residual))
+    np.testing.assert_allclose(scatter.cdf(seen, predicted, given, VALUES), expected.cdf(residual))
     np.testing.assert_allclose(scatter.inverse(scatter.transform(shown)), shown, rtol=1e-14)
 
 
@@ -59,15 +59,18 @@ def test_each_draw_has_its_own_degrees_of_freedom(rng):
 
 def test_runs_that_are_drawn_scatter_as_the_density_says(rng):
     predicted, covariate = np.full((20_000, 2), 2.0), np.array([0.0, 3.0])
-    loss = of_loss("normal").sample(predicted, covariate, VALUES, rng)
+    loss = of_loss("normal").sample(predicted, {"log_compute": covariate}, VALUES, rng)
     np.testing.assert_allclose(np.log(loss / 2.0).std(axis=0), 1e-4 + 0.01 * np.exp(0.1 * covariate), rtol=0.03)
-    linear = Scatter("normal", Observed("y", "L", "linear"), unit=4.0).sample(predicted - 2.0, covariate, VALUES, rng)
+    scatter = Scatter("normal", Observed("y", "L", "linear"), unit=4.0)
+    linear = scatter.sample(predicted - 2.0, {"log_compute": covariate}, VALUES, rng)
     np.testing.assert_allclose(linear.std(axis=0) / 4.0, 1e-4 + 0.01 * np.exp(0.1 * covariate), rtol=0.03)
 
 
 def test_scale_changes_with_compute():
-    assert of_loss("normal").scale_at(np.log(10.0), VALUES) == pytest.approx(1e-4 + 0.01 * 10**0.1)
-    assert of_loss("normal").scale_at(0.0, VALUES) == pytest.approx(1e-4 + 0.01)
+    assert of_loss("normal").scale_at({"log_compute": np.log(10.0)}, VALUES) == pytest.approx(1e-4 + 0.01 * 10**0.1)
+    assert of_loss("normal").scale_at({"log_compute": 0.0}, VALUES) == pytest.approx(1e-4 + 0.01)
+    known = {"log_compute": 0.0, "known_error": 0.03}
+    assert of_loss("normal").scale_at(known, VALUES) == pytest.approx(np.hypot(1e-4 + 0.01, 0.03))
 
 
 def test_noise_must_be_for_what_the_law_explains():
@@ -89,15 +92,15 @@ def test_log_mass_is_scipys_beta_binomial():
     successes, count, share, overdispersion = np.array([0, 3, 50, 100]), 100, np.array([0.1, 0.02, 0.5, 0.97]), 0.05
     size = 1 / overdispersion - 1
     expected = stats.betabinom(count, share * size, (1 - share) * size)
-    given = successes / count, share, count, {"overdispersion": overdispersion}
+    given = successes / count, share, {"count": count}, {"overdispersion": overdispersion}
     np.testing.assert_allclose(SHARE.log_density(*given), expected.logpmf(successes), rtol=1e-9)
     middle = expected.cdf(successes) - expected.pmf(successes) / 2
     np.testing.assert_allclose(SHARE.cdf(*given), middle, rtol=1e-9)
 
 
 def test_shares_scatter_more_than_independent_items(rng):
-    share = np.full(20_000, 0.3)
-    independent, alike = (SHARE.sample(share, 200, {"overdispersion": rho}, rng).std() for rho in (1e-9, 0.05))
+    share, items = np.full(20_000, 0.3), {"count": 200}
+    independent, alike = (SHARE.sample(share, items, {"overdispersion": rho}, rng).std() for rho in (1e-9, 0.05))
     binomial = np.sqrt(0.3 * 0.7 / 200)
     assert independent == pytest.approx(binomial, rel=0.03)
     assert alike == pytest.approx(binomial * np.sqrt(1 + 199 * 0.05), rel=0.03)  # variance of the beta-binomial
