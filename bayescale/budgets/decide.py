@@ -23,7 +23,7 @@ from bayescale.budgets.problem import (
     units_said,
 )
 from bayescale.budgets.regret import candidates as candidate_sizes
-from bayescale.budgets.regret import expected_log_loss, flat_region, judge, trained_tokens
+from bayescale.budgets.regret import expected_log_loss, flat_region, judge, median_tokens, trained_tokens
 from bayescale.errors import FitError
 from bayescale.field import number_text, size_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
@@ -76,13 +76,14 @@ def decide(
     Dataset with, for every ``choice`` (the decision, the posterior median of N*, 20 tokens per parameter,
     ``candidates`` and every architecture of a menu): ``N``, ``D`` (the median over draws of the cost), ``allowed``,
     ``expected_loss`` = exp(E[log L]), ``expected_regret`` = E[regret], ``left_over`` (median share of the budget that
-    is not spent), ``p_near`` [budget, choice], ``regret`` and ``compute_regret`` [chain, draw, budget, choice]; all
-    but N are NaN where the budget or the limits do not allow a choice. The curve ``curve_N``, ``curve_loss``
-    (expected) [budget, candidate]; and the flat region ``flat_low``, ``flat_high`` [budget], sizes between which the
-    expected loss is less than ``tolerance`` above the least, with ``flat_open`` [budget] where it ends at a limit of
-    the sizes. ``identified`` and ``why_not`` [budget] as in :func:`bayescale.allocate`: of a budget that is not
-    identified tables and sentences say nothing. ``exchange`` [chain, draw, budget] is x. ``compute`` [budget] is a
-    coordinate.
+    is not spent), ``unaffordable`` (share of the draws of the cost, 5 % at most, in which the budget does not buy the
+    size, and the draw's own best split is trained), ``p_near`` [budget, choice], ``regret`` and ``compute_regret``
+    [chain, draw, budget, choice]; all but N are NaN where the budget or the limits do not allow a choice. The curve
+    ``curve_N``, ``curve_loss`` (expected) [budget, candidate]; and the flat region ``flat_low``, ``flat_high``
+    [budget], sizes between which the expected loss is less than ``tolerance`` above the least, with ``flat_open``
+    [budget] where it ends at a limit of the sizes. ``identified`` and ``why_not`` [budget] as in
+    :func:`bayescale.allocate`: of a budget that is not identified tables and sentences say nothing. ``exchange``
+    [chain, draw, budget] is x. ``compute`` [budget] is a coordinate.
 
     Raises
     ------
@@ -133,7 +134,7 @@ def _dataset(study: Study, rows: list[dict[str, Any]], budgets: np.ndarray, choi
     """What :func:`_decision` found of each budget, as one Dataset."""
     stacked = {name: [row[name] for row in rows] for name in rows[0]}
     result = xr.Dataset(coords={"compute": ("budget", budgets), "choice": choices})
-    for name in ("N", "D", "allowed", "expected_loss", "expected_regret", "left_over", "p_near"):
+    for name in ("N", "D", "allowed", "expected_loss", "expected_regret", "left_over", "unaffordable", "p_near"):
         result[name] = (("budget", "choice"), np.stack(stacked[name]))
     for name in ("regret", "compute_regret"):
         parts = [study.labelled(values, "choice") for values in stacked[name]]
@@ -157,13 +158,13 @@ def _rule_of_thumb(problem: Problem, budget: float) -> float:
     middle = {name: float(np.median(value)) for name, value in problem.cost_values.items()}
     if problem.menu is not None:
         N = problem.menu["params"]
-        D = np.median(trained_tokens(problem, N, budget), axis=0)
+        D = median_tokens(trained_tokens(problem, N, budget))
         apart = np.abs(np.log(D / N / RULE_OF_THUMB))
         return float(N[np.nanargmin(apart)]) if np.isfinite(apart).any() else np.nan
     found = increasing_root(
         lambda N: spend(problem.cost, middle, N, RULE_OF_THUMB * N), np.full((1, 1), budget), (1, 1)
     )
-    D = np.median(trained_tokens(problem, found[0], budget), axis=0)
+    D = median_tokens(trained_tokens(problem, found[0], budget))
     # a limit that holds the tokens leaves another ratio; the median of an uncertain cost is not that of its parts
     return float(found[0, 0]) if abs(np.log(D[0] / found[0, 0] / RULE_OF_THUMB)) < 0.1 else np.nan
 
@@ -177,7 +178,7 @@ def _decision(
     vertex = np.zeros(0) if items else np.exp([lowest(np.log(grid), curve)])
     # all on the same draws, so that what differs between choices is the choice
     sizes = np.concatenate([vertex, grid, others])
-    chosen = sizes[np.nanargmin(expected_log_loss(problem, sizes, budget))]
+    chosen = sizes[np.nanargmin(expected_log_loss(problem, best, sizes, budget))]
     found = judge(problem, best, np.concatenate([[chosen], others]), budget)
     near = np.abs(np.log(best.N / found.N)) <= np.log(factor) * (1 + 1e-12)
     # the chosen size is one of the curve: it may be the only one within the tolerance
@@ -192,6 +193,7 @@ def _decision(
         "expected_loss": found.expected,
         "expected_regret": found.regret.mean(axis=0),
         "left_over": found.left_over,
+        "unaffordable": found.unaffordable,
         "p_near": np.where(found.allowed, near.mean(axis=0), np.nan),
         "regret": found.regret,
         "compute_regret": found.waste,
@@ -207,8 +209,8 @@ def _decision(
 
 _COLUMNS = (
     *("compute", "choice", "params", "tokens", "allowed", "tokens_per_param", "expected_loss", "expected_regret"),
-    *("regret_q50", "regret_q95", "compute_regret_q50", "compute_regret_q95", "left_over", "p_near", "flat_low"),
-    *("flat_high", "flat_open", "held"),
+    *("regret_q50", "regret_q95", "compute_regret_q50", "compute_regret_q95", "left_over", "unaffordable", "p_near"),
+    *("flat_low", "flat_high", "flat_open", "held"),
 )
 
 
@@ -264,7 +266,7 @@ def _choices(result: xr.Dataset) -> pd.DataFrame:
                 continue
             row |= {"tokens": float(result["D"][i, j]), "allowed": bool(result["allowed"][i, j])}
             row["tokens_per_param"] = row["tokens"] / row["params"]
-            for name in ("expected_loss", "expected_regret", "left_over", "p_near"):
+            for name in ("expected_loss", "expected_regret", "left_over", "unaffordable", "p_near"):
                 row[name] = float(result[name][i, j])
             for name, values in bands.items():
                 row |= {f"{name}_q50": float(values[0, i, j]), f"{name}_q95": float(values[1, i, j])}
@@ -293,6 +295,11 @@ def _statement(table: pd.DataFrame, attrs: Mapping[str, Any]) -> list[str]:
         if row.flat_low == row.flat_high:
             region = f"no other size that is allowed costs less than {flat}"
         left = f"It leaves {100 * row.left_over:.0f} % of the budget over. " if row.left_over >= LEFT_OVER_SAID else ""
+        if row.unaffordable > 0:
+            left += (
+                f"In {number_text(100 * row.unaffordable, 2)} % of the draws of the cost it is out of reach; the best "
+            )
+            left += "split of such a draw is then trained. "
         sentences.append(
             f"{number_text(compute)}: train {size_text(row.params)} parameters on {size_text(row.tokens)} tokens; "
             f"{region}. {left}"

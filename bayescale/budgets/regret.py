@@ -21,6 +21,9 @@ from bayescale.errors import FitError
 from bayescale.field import number_text
 
 CANDIDATE_SIZES = 49
+# of the draws of an uncertain cost, in which the budget may not buy a size at all: the ends of a range LOW..HIGH are
+# its 5 and 95 % points, and the largest of all draws depends on their number. Such a draw trains its own best split
+UNAFFORDABLE_SHARE = 0.05
 REACH_TIMES = 8.0  # beyond the band of N*, at first
 WIDENINGS = 3  # each squares the reach, while the flat region is not closed
 # shares of the budget at which the frontier is computed, to express a regret in compute
@@ -33,7 +36,8 @@ class Judged:
 
     ``expected`` is exp(E[log loss]); ``regret`` log loss less that of the draw's own best split; ``waste`` is what was
     spent less what the same loss needs, ``left_over`` what was not spent, both as shares of the budget. All are NaN
-    where a size is not ``allowed``.
+    where a size is not ``allowed``. In the share ``unaffordable`` of the draws the budget does not buy the size, and
+    the draw's own best split is trained.
     """
 
     N: np.ndarray  # [size]
@@ -43,20 +47,28 @@ class Judged:
     regret: np.ndarray  # [draw, size]
     waste: np.ndarray  # of compute [draw, size]
     left_over: np.ndarray  # the median over draws of the cost [size]
+    unaffordable: np.ndarray  # [size]
 
 
 def trained_tokens(problem: Problem, N: np.ndarray, budget: float) -> np.ndarray:
-    """Tokens [draw or 1, size] on which sizes N [size] are trained; NaN in every draw where that is not allowed.
+    """Tokens [draw or 1, size] on which sizes N [size] are trained; NaN where the budget does not buy one.
 
-    What a limit does not let one spend is left over. Not allowed: a size outside the limits, one for which the budget
-    does not buy a token in some draw of its cost, or too often too few for a lower limit.
+    What a limit does not let one spend is left over. NaN in every draw are sizes that are not allowed: outside the
+    limits, or too often unaffordable or short of a lower limit.
     """
     D = tokens_within(problem, N[None, :], np.full((1, 1), budget), menu_columns(problem, N))
     limits, slack = problem.limits, 1 + 1e-9
     least = np.maximum(limits.tokens[0], limits.ratio[0] * N) / slack
-    allowed = (N >= limits.params[0] / slack) & (N <= limits.params[1] * slack) & (D >= 1 / slack).all(axis=0)
-    allowed &= ~too_often_short(D < least)
-    return np.where(allowed, D, np.nan)
+    bought = D >= 1 / slack
+    allowed = (N >= limits.params[0] / slack) & (N <= limits.params[1] * slack)
+    allowed &= ((~bought).mean(axis=0) <= UNAFFORDABLE_SHARE) & ~too_often_short(bought & (D < least))
+    return np.where(allowed & bought, D, np.nan)
+
+
+def median_tokens(tokens: np.ndarray) -> np.ndarray:
+    """The median over the draws that buy a size [size]; NaN where none does."""
+    allowed = np.isfinite(tokens).any(axis=0)
+    return np.where(allowed, np.nanmedian(np.where(allowed, tokens, 1.0), axis=0), np.nan)
 
 
 def log_loss(problem: Problem, N: np.ndarray, D: np.ndarray) -> np.ndarray:
@@ -66,11 +78,20 @@ def log_loss(problem: Problem, N: np.ndarray, D: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(D), np.nan, np.where(np.isfinite(value), value, np.inf))
 
 
-def expected_log_loss(problem: Problem, N: np.ndarray, budget: float) -> np.ndarray:
-    """E[log loss] of sizes N under a budget [size]: what a decision minimises; NaN where a size is not allowed."""
+def replanned(values: np.ndarray, otherwise: np.ndarray | float) -> np.ndarray:
+    """Values [draw, size] with those of draws that cannot afford a size, though it is allowed, replaced."""
+    return np.where(np.isnan(values) & np.isfinite(values).any(axis=0), otherwise, values)
+
+
+def expected_log_loss(problem: Problem, split: Split, N: np.ndarray, budget: float) -> np.ndarray:
+    """E[log loss] of sizes N under a budget [size]: what a decision minimises; NaN where a size is not allowed.
+
+    ``split`` is each draw's own best, trained where the budget does not buy the size.
+    """
     known = np.isfinite(N)
     size = np.where(known, N, 1.0)
-    return np.where(known, log_loss(problem, size, trained_tokens(problem, size, budget)).mean(axis=0), np.nan)
+    loss = replanned(log_loss(problem, size, trained_tokens(problem, size, budget)), np.log(split.loss))
+    return np.where(known, loss.mean(axis=0), np.nan)
 
 
 def candidates(problem: Problem, split: Split, budget: float, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
@@ -78,11 +99,12 @@ def candidates(problem: Problem, split: Split, budget: float, tolerance: float) 
     reach = REACH_TIMES
     for _ in range(WIDENINGS):
         N = _grid(problem, split, budget, reach)
-        curve = expected_log_loss(problem, N, budget)
+        curve = expected_log_loss(problem, split, N, budget)
         if not np.isfinite(curve).any():
             raise FitError(
-                f"compute {number_text(budget)}: no size can be trained in every draw of the cost within the limits; "
-                "relax a limit, give a larger budget or a narrower range of the cost's values"
+                f"compute {number_text(budget)}: no size can be trained in {100 * (1 - UNAFFORDABLE_SHARE):.0f} % "
+                "of the draws of the cost within the limits; relax a limit, give a larger budget or a narrower range "
+                "of the cost's values"
             )
         *_, is_open = flat_region(N, np.exp(curve - np.nanmin(curve)), tolerance)
         if not is_open or problem.menu is not None:
@@ -94,12 +116,12 @@ def candidates(problem: Problem, split: Split, budget: float, tolerance: float) 
 def _grid(problem: Problem, split: Split, budget: float, reach: float) -> np.ndarray:
     if problem.menu is not None:
         N = np.unique(problem.menu["params"])
-        return N[np.isfinite(trained_tokens(problem, N, budget)).all(axis=0)]
+        return N[np.isfinite(trained_tokens(problem, N, budget)).any(axis=0)]
     # below the size at which a limit of the tokens is reached money is left over, which is allowed
     limits = replace(problem.limits, tokens=(problem.limits.tokens[0], np.inf), ratio=(problem.limits.ratio[0], np.inf))
     low, high, _, high_name = log_range(replace(problem, limits=limits), np.full((1, 1), budget))
-    most, edge = np.quantile(high, SHORT_SHARE, method="lower"), high_name == EDGE
-    most = min(most, high[edge].min()) if edge.any() else most
+    share = UNAFFORDABLE_SHARE if (high_name == EDGE).all() else SHORT_SHARE
+    most = np.quantile(high, share, method="lower")
     near, far = np.quantile(np.log(split.N), [0.01, 0.99])
     start, end = max(near - np.log(reach), low.min()), min(far + np.log(reach), most)
     # a hair inside, where rounding cannot break a limit
@@ -111,17 +133,18 @@ def judge(problem: Problem, split: Split, N: np.ndarray, budget: float) -> Judge
     known = np.isfinite(N)
     size = np.where(known, N, 1.0)
     tokens = np.where(known, trained_tokens(problem, size, budget), np.nan)
-    loss = log_loss(problem, size, tokens)
+    loss = replanned(log_loss(problem, size, tokens), np.log(split.loss))
     cost = spend(problem.cost, {**problem.cost_values, **menu_columns(problem, size)}, size[None, :], tokens)
     spent = np.minimum(cost / budget, 1.0)
     return Judged(
         N=N,
-        D=np.median(tokens, axis=0),
-        allowed=np.isfinite(tokens).all(axis=0),
+        D=median_tokens(tokens),
+        allowed=np.isfinite(tokens).any(axis=0),
         expected=np.exp(loss.mean(axis=0)),
         regret=np.maximum(loss - np.log(split.loss), 0.0),
-        waste=np.maximum(spent - _needed(problem, split, budget, size, tokens), 0.0),
-        left_over=1 - np.median(spent, axis=0),
+        waste=replanned(np.maximum(spent - _needed(problem, split, budget, size, tokens), 0.0), 0.0),
+        left_over=1 - median_tokens(spent),
+        unaffordable=np.where(np.isfinite(tokens).any(axis=0), np.isnan(tokens).mean(axis=0), np.nan),
     )
 
 

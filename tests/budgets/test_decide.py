@@ -209,6 +209,17 @@ def test_seeds_change_little(true_fit):
         assert max(regrets) < 1.1 * min(regrets)
 
 
+def test_the_most_expensive_of_all_draws_does_not_choose_the_size(learnt):
+    """Of a cost with a heavy tail the end of its 90 % band must be affordable; more draws or seeds change nothing."""
+    options = {"cost": "6*N*D + 2*N*T", "given": {"T": "1T..50T"}}
+    results = [decide(learnt, 1e23, seed=seed, **options) for seed in range(3)]
+    sizes = [float(result["N"][0, 0]) for result in results]
+    assert max(sizes) < 1.1 * min(sizes) and np.median(sizes) == pytest.approx(1e23 / (2 * 50e12), rel=0.1)
+    assert all(0 < float(result["unaffordable"][0, 0]) <= 0.05 for result in results)
+    assert all(np.isfinite(result["regret"].isel(choice=0)).all() for result in results)
+    assert "% of the draws of the cost it is out of reach" in bayescale.read(results[0]).says[0]
+
+
 def test_every_member_of_a_menu_is_shown(learnt):
     result = decide(learnt, 1e22, menu=[1e9, 1e10, 1e11, 1e13], tokens=(1e10, None))
     table = bayescale.read(result).frame.set_index("choice")

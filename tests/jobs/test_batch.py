@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -377,3 +378,13 @@ def test_a_killed_dask_worker_loses_nothing(cluster):
     assert [squared for _, squared in made] == [x * x for x in range(60)]
     assert sorted(seen) == list(range(60)), "nothing lost, nothing twice"
     assert {pid for pid, _ in made} - set(killed), "others took over"
+
+
+@pytest.mark.parametrize(("status", "cancelled"), [("running", True), ("closed", False)])
+def test_tasks_of_a_closed_client_are_not_cancelled(status, cancelled):
+    """There is nobody to tell, and Dask prints a traceback for every one."""
+    client = SimpleNamespace(status=status, get_executor=lambda pure: SimpleNamespace(submit=None))
+    future = Future()
+    with open_executor(client) as workers:
+        workers.cancel(future)
+    assert future.cancelled() == cancelled
