@@ -85,6 +85,7 @@ def average_forecast(
         "observed": law.observed.column,
         **words_of(law),
         "goal": goal_sign(law),
+        "checked": min(float(part.attrs["checked"]) for part in parts.values()),
         "drift": int(has_drift(law)),
         "drift_ess": min(float(part.attrs["drift_ess"]) for part in parts.values()),
     }

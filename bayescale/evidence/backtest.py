@@ -15,7 +15,7 @@ from bayescale.field import BAND_LEVELS, number_text
 from bayescale.fitting.doors import check_seed, number, opened_result
 from bayescale.fitting.fit import fit
 from bayescale.fitting.tree import data_hash
-from bayescale.forecasts.discrepancy import has_drift, shipped_prior
+from bayescale.forecasts.discrepancy import has_drift, one_size, shipped_prior
 from bayescale.forecasts.forecast import forecast
 from bayescale.jobs.batch import Failure, digest, run_kept
 from bayescale.jobs.files import keep_text, kept_text
@@ -92,8 +92,8 @@ def backtest(
             "from; there is nothing to backtest on, and forecasts of these runs rest on what other studies have shown"
         )
     tasks = [_Cut(runs, law, size, edge, horizon, seed) for law in chosen for edge in cuts]
-    where = {"folder": folder, "name": _file_name, "read": _kept, "write": _write}
-    tables = run_kept(_one_cut, tasks, **where, executor=executor, progress=progress)
+    kept = {"folder": folder, "name": _file_name, "read": _kept, "write": _write}
+    tables = run_kept(_one_cut, tasks, **kept, executor=executor, progress=progress)
     good = [table for table in tables if not isinstance(table, Failure)]
     if not good:
         raise FitError(tables[0].why)
@@ -108,15 +108,15 @@ def backtest(
     dataset["failed"] = (("law", "cut"), failed.reshape(grid))
     below = [int((_scale(runs, size) <= _scale({size: edge}, size)).sum()) for edge in cuts]
     dataset["learnt_from"] = ("cut", below)
-    dataset.attrs = {"kind": "backtest", "size": size, "observed": chosen[0].observed.column}
-    dataset.attrs["scale"] = chosen[0].observed.scale
+    observed = chosen[0].observed
+    dataset.attrs = {"kind": "backtest", "size": size, "observed": observed.column, "scale": observed.scale}
     dataset.attrs |= {name: runs.attrs[name] for name in READ_ATTRIBUTES if name in runs.attrs}
     dataset.attrs |= {"seed": seed, "horizon": horizon}
     return dataset
 
 
 def distinct_laws(laws: Any) -> list[Law]:
-    """One law or several, by name, path or as they are; FitError if two of them have one name."""
+    """One law or several; FitError if two of them have one name."""
     several = isinstance(laws, Iterable) and not isinstance(laws, str)
     chosen = [load_law(law) for law in (laws if several else [laws])]
     names = [law.name for law in chosen]
@@ -173,7 +173,8 @@ class _Cut:
 
 def _file_name(cut: _Cut) -> str:
     about = [data_hash(cut.runs, cut.law), cut.law.text, cut.edge, cut.horizon, cut.seed]
-    return f"{cut.law.name}-{cut.edge:.3e}-{digest([*about, asdict(shipped_prior()), versions()])}.csv"
+    about += [asdict(shipped_prior(one_size(cut.law) is not None)), versions()]
+    return f"{cut.law.name}-{cut.edge:.3e}-{digest(about)}.csv"
 
 
 def _write(table: pd.DataFrame, path: Path) -> None:
@@ -182,8 +183,7 @@ def _write(table: pd.DataFrame, path: Path) -> None:
 
 def _kept(path: Path) -> pd.DataFrame | None:
     """The table of a cut as it was kept, or None: not there yet, or damaged."""
-    text = kept_text(path)
-    if text is None:
+    if (text := kept_text(path)) is None:
         return None
     return pd.read_csv(io.StringIO(text), dtype=str).astype(float)  # as text: bit-equal in every version of pandas
 

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from scipy.special import logsumexp, ndtri, stdtrit
 
-from bayescale.forecasts.discrepancy import SHIFT_DF, DriftPrior, coordinates, correlation
+from bayescale.forecasts.discrepancy import SHIFT_DF, DriftPrior, coordinates, correlation, one_size
 from bayescale.forecasts.discrepancy_posterior import Discrepancy
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.scatter import SCALE_FLOOR
@@ -133,11 +133,13 @@ def open_contrast_sd(found: Discrepancy, first: xr.Dataset, second: xr.Dataset) 
 
 
 def _decades_beyond(study: Study, points: xr.Dataset) -> np.ndarray:
-    """Decades of compute beyond the largest run, 0 inside [point].
+    """Decades of compute, or of the size of a law of one size, beyond the largest run, 0 inside [point].
 
-    What spread, shift and decline say was learnt from larger runs forecast from smaller ones, with laws of N and D.
-    They do not speak of points among the runs, nor of laws of one size, whose curves end on plateaus.
+    What spread, shift and decline say was learnt from larger runs forecast from smaller ones. They do not speak of
+    points among the runs, nor of laws without a size.
     """
+    if (size := one_size(study.law)) is not None:
+        return np.maximum(np.log10(points[size].values / float(study.runs[size].max())), 0.0)
     if not {"N", "D"} <= set(study.law.inputs):
         return np.zeros(points.sizes["point"])
     return np.maximum(np.log10(points["compute"].values / study.largest_compute), 0.0)

@@ -25,7 +25,7 @@ import numpy as np
 import xarray as xr
 from scipy.linalg.lapack import dtrtri
 
-from bayescale.laws.law import Law, column
+from bayescale.laws.law import Law, column, size_column
 from bayescale.study import Study
 
 MAX_CELLS = 5000  # more runs are pooled into small cells of log N x log D
@@ -79,9 +79,16 @@ class DriftPrior:
 
 
 @functools.cache
-def shipped_prior() -> DriftPrior:
-    with open(Path(__file__).parent / "drift.toml", "rb") as file:
+def shipped_prior(one_size: bool = False) -> DriftPrior:
+    """What was learnt of laws of N and D, or of laws of one size."""
+    with open(Path(__file__).parent / ("drift_one_size.toml" if one_size else "drift.toml"), "rb") as file:
         return DriftPrior(**tomllib.load(file))
+
+
+def one_size(law: Law) -> str | None:
+    """The size along which a law that is not of N and D goes beyond its runs; None where it has none, or a loss."""
+    size = None if {"N", "D"} <= set(law.inputs) else size_column(law)
+    return None if size == "loss" else size
 
 
 def has_drift(law: Law) -> bool:
@@ -92,13 +99,16 @@ def has_drift(law: Law) -> bool:
 def slope_of(study: Study, log_loss: np.ndarray) -> float | None:
     """How fast the loss falls over the runs [log a decade of compute]: the range of one over the range of the other.
 
-    ``log_loss`` is the fitted curve at the runs [run], which a diverged run hardly moves. None for a law that is not of
-    N and D: slopes along other sizes have not been studied.
+    ``log_loss`` is the fitted curve at the runs [run], which a diverged run hardly moves. Of a law of one size it is by
+    a decade of that; None for a law without a size.
     """
-    if not {"N", "D"} <= set(study.law.inputs):
+    inputs, size = study.inputs(), one_size(study.law)
+    if {"N", "D"} <= set(inputs):
+        decades = np.ptp(np.log10(inputs["N"]) + np.log10(inputs["D"]))
+    elif size is not None:
+        decades = np.ptp(np.log10(study.runs[size].values))
+    else:
         return None
-    inputs = study.inputs()
-    decades = np.ptp(np.log10(inputs["N"]) + np.log10(inputs["D"]))
     return float(np.clip(np.ptp(log_loss) / max(decades, SPAN_MIN), *SLOPE_RANGE))
 
 

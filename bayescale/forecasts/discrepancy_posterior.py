@@ -11,7 +11,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bayescale.forecasts.discrepancy import Cells, Covariance, DriftPrior, basis_of, cells_of, shipped_prior, slope_of
+from bayescale.forecasts.discrepancy import (
+    Cells,
+    Covariance,
+    DriftPrior,
+    basis_of,
+    cells_of,
+    one_size,
+    shipped_prior,
+    slope_of,
+)
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.law import log_weight as log_weight_of
 from bayescale.laws.law import standard_parameters
@@ -86,7 +95,7 @@ def discrepancy_of(study: Study, prior: DriftPrior | None = None, *, every: bool
     every : all scales of the grid, however improbable, as another prior would need them
     """
     model, start = _model(study), _start(study)
-    prior = prior or shipped_prior()
+    prior = prior or shipped_prior(one_size(study.law) is not None)
     slope = slope_of(study, study.standardised()(start)[0])
     prior = replace(prior, slope=None) if slope is None else prior.at_slope(slope)
     basis = basis_of(model.cells.where, prior.length)

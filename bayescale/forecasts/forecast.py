@@ -15,9 +15,15 @@ from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.fitting.doors import check_seed, goal, mapping, numbers, opened, opened_result
 from bayescale.forecasts.chain import about_links, chained_curve, law_at, links_of, shares_of_links
 from bayescale.forecasts.curve import log_predictive_density, sample_curve, squared_width, with_noise
-from bayescale.forecasts.discrepancy import has_drift
+from bayescale.forecasts.discrepancy import has_drift, one_size
 from bayescale.forecasts.discrepancy_posterior import discrepancy_of
-from bayescale.forecasts.planned import distance_warnings, planned_runs, words_of
+from bayescale.forecasts.planned import (
+    CHECKED_DECADES,
+    ONE_SIZE_CHECKED_DECADES,
+    distance_warnings,
+    planned_runs,
+    words_of,
+)
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.law import NO_SIZE, goal_sign
 from bayescale.reading import Column, Reading, bands
@@ -115,6 +121,8 @@ def _about(study: Study) -> dict[str, Any]:
     """Attributes of a forecast that say what made it."""
     law = study.law
     about = {"kind": "forecast", "law": law.name, "observed": law.observed.column, **words_of(law)}
+    checked = CHECKED_DECADES if one_size(law) is None else ONE_SIZE_CHECKED_DECADES
+    about |= {"checked": checked if has_drift(law) else 0.0}
     return about | {"goal": goal_sign(law), "loss_unit": study.loss_unit, "diagnostics": study.attrs["diagnostics"]}
 
 
@@ -287,7 +295,11 @@ def _warnings(tree: xr.DataTree) -> list[str]:
     """Why a forecast may deserve less trust than its band says; an empty list when nothing is known against it."""
     points = tree["predictions_constant_data"]
     warnings = trust_warnings(diagnostics(tree))
-    words = {"size": tree.attrs["size"], "inputs": tree.attrs["inputs"], "checked": bool(tree.attrs["drift"])}
+    words = {
+        "size": tree.attrs["size"],
+        "inputs": tree.attrs["inputs"],
+        "checked": float(tree.attrs.get("checked", CHECKED_DECADES)),
+    }
     warnings += distance_warnings(points["decades_beyond"].values, points["nearest_run"].values, **words)
     for name, link in json.loads(tree.attrs.get("links", "{}")).items():
         warnings += [f"{name}, by law '{link['law']}': {text}" for text in link["warnings"]]

@@ -13,7 +13,9 @@ from bayescale.forecasts.discrepancy import coordinates
 from bayescale.laws.law import Law, column, positive_columns, size_column
 from bayescale.study import Study
 
-FAR_DECADES = 2.0  # of compute beyond the largest run; bands were checked up to 1.5
+FAR_DECADES = 2.0  # of compute beyond the largest run
+CHECKED_DECADES = 1.5  # of compute, up to which bands were checked
+ONE_SIZE_CHECKED_DECADES = 0.35  # of laws of one size
 FAR_FROM_RUNS_DECADES = 1.5  # to the nearest run, in the plane of log10 N and log10 D
 POINTS_MAX = 2000
 PAIRS_MAX = 1_000_000  # of points and runs: with more of them a tree finds the nearest run faster
@@ -114,12 +116,13 @@ def distance_warnings(
     *,
     size: str = "compute",
     inputs: str = "N and D",
-    checked: bool = True,
+    checked: float = CHECKED_DECADES,
 ) -> list[str]:
-    """What speaks against points far from every run that was fitted; ``checked`` is whether such bands have been."""
+    """What speaks against points far from every run that was fitted; ``checked`` is how far such bands have been."""
     warnings = []
-    known = "; bands were checked on real studies up to 1.5 decades of compute" if checked else ""
-    if (far := float(np.max(decades_beyond))) > FAR_DECADES:
+    known = f"; bands were checked on real studies up to {checked:g} decades of {size}" if checked else ""
+    most = 2 * checked if checked == ONE_SIZE_CHECKED_DECADES else FAR_DECADES
+    if (far := float(np.max(decades_beyond))) > most:
         best = "lowest loss of the runs" if size == "loss" else "largest run"
         warnings.append(f"the farthest point lies {far:.1f} decades of {size} beyond the {best}{known}")
     elif (away := float(np.max(nearest_run))) > FAR_FROM_RUNS_DECADES:
