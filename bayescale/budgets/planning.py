@@ -7,6 +7,7 @@ the tests.
 """
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,11 @@ import pandas as pd
 
 from bayescale.errors import FitError
 from bayescale.field import FLOPS_PER_PARAM_TOKEN, number_text
-from bayescale.fitting.doors import check_seed, number, numbers, opened_result
+from bayescale.fitting.doors import check_seed, mapping, number, numbers, opened_result
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.law import DEFAULT_LAW, law_derived, law_loss, load_law, reference_constants, standard_parameters
-from bayescale.laws.law_file import Law
+from bayescale.laws.law_file import Law, column
+from bayescale.laws.scatter import Scatter
 from bayescale.reading import Column, Reading
 
 RUN_COUNTS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
@@ -36,38 +38,39 @@ def plan_runs(
     tokens: tuple[float, float] = (1e9, 1e11),
     noise: float = 0.005,
     counts: Any = RUN_COUNTS,
+    ranges: Mapping[str, tuple[float, float]] | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
     """How well a quantity of a law would be known after so many runs, before any has been made.
 
-    The runs fill the rectangle of log N and log D evenly (a scrambled Halton sequence).
+    The runs fill the rectangle of log N and log D, or of the law's other inputs, evenly (a scrambled Halton sequence).
 
     Parameters
     ----------
-    law : name, path or Law of N and D; by default the coupled family
+    law : name, path or Law; by default the coupled family
     quantity : a parameter or derived quantity of the law
     sd : its posterior standard deviation that is wanted
     params, tokens : (smallest, largest) size and length of the runs
-    noise : sd of a run's log loss about the law (0.005: half a percent)
+    noise : sd of a run's log loss about the law (0.005: half a percent); of a proportion itself, and of a quantity that
+        may be negative in units of its range
     counts : numbers of runs to look at
+    ranges : (smallest, largest) of the law's other inputs, by column; its published range by default
     seed : of the truths and the design
 
     Returns
     -------
-    DataFrame, a row a number of runs: ``runs``, ``compute`` (of all of them, 6 N D), ``sd_q05``, ``sd_q50``, ``sd_q95``
-    (of the quantity, over truths drawn from the priors) and ``p_enough`` (share of the truths at which the sd is below
+    DataFrame, a row a number of runs: ``runs``, ``compute`` (of all, 6 N D, of laws of N and D), ``sd_q05``,
+    ``sd_q50``, ``sd_q95`` (of the quantity, over truths drawn from the priors) and ``p_enough`` (share of the truths at which the sd is below
     ``sd``). Quantities with the unit of the loss come in units of the smallest loss.
 
     Raises
     ------
     FitError
-        If the law is not one of N and D, it has no such quantity, or a range or number cannot be used.
+        If the law has no such quantity, or a range or number cannot be used.
     """
     from scipy.stats import qmc  # takes longer to import than the rest of the package
 
     law = load_law(DEFAULT_LAW if law is None else law)
-    if not set(law.inputs) <= {"N", "D", "C"}:
-        raise FitError(f"law '{law.name}' uses {list(law.inputs)}; runs are planned for laws of N and D")
     if quantity not in {*law.priors, *law.derived}:
         known = sorted({*law.priors, *law.derived})
         raise FitError(f"law '{law.name}' has no quantity '{quantity}'; it has {', '.join(known)}")
@@ -76,23 +79,45 @@ def plan_runs(
     noise = number("noise", noise, "an sd of log loss above 0")
     if noise > NOISE_MAX:
         raise FitError(f"noise = {noise:g}: an sd of log loss of at most {NOISE_MAX:g} is expected; .005 is usual")
-    ranges = [_range(name, pair) for name, pair in (("params", params), ("tokens", tokens))]
+    free = _free_inputs(law, {"params": params, "tokens": tokens} | mapping("ranges", ranges))
     how_many = numbers("counts", counts)
     if not ((how_many >= 1) & (how_many == np.round(how_many)) & (how_many <= 10_000)).all():
         raise FitError("counts must be whole numbers of runs, 1 to 10000")
     rng = np.random.default_rng(seed)
     truths = rng.standard_normal((PRIOR_TRUTHS, len(law.priors)))
-    places = qmc.Halton(2, rng=rng).random(int(how_many.max()))
+    places = qmc.Halton(len(free), rng=rng).random(int(how_many.max()))
     rows = []
     for count in np.sort(how_many.astype(int)):
-        N, D = (low * (high / low) ** places[:count, i] for i, (low, high) in enumerate(ranges))
-        known = posterior_sd(law, quantity, truths, N, D, noise)
-        row = {"runs": int(count), "compute": float((FLOPS_PER_PARAM_TOKEN * N * D).sum())}
+        sizes = {symbol: _spread(pair, places[:count, i]) for i, (symbol, pair) in enumerate(free.items())}
+        if {"N", "D"} <= set(sizes):
+            sizes["C"] = FLOPS_PER_PARAM_TOKEN * sizes["N"] * sizes["D"]
+        known = posterior_sd(law, quantity, truths, sizes, noise)
+        row = {"runs": int(count)} | ({"compute": float(sizes["C"].sum())} if {"N", "D"} <= set(sizes) else {})
         row |= {f"sd_q{round(100 * q):02d}": float(np.quantile(known, q)) for q in (0.05, 0.5, 0.95)}
         rows.append(row | {"p_enough": float((known < sd).mean())})
     table = pd.DataFrame(rows)
     table.attrs = {"kind": "plan_runs", "law": law.name, "quantity": quantity, "sd": sd, "noise": noise, "seed": seed}
     return table
+
+
+def _free_inputs(law: Law, given: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    """The range of each input that runs differ in, by symbol: compute follows from N and D where the law has both."""
+    free = [symbol for symbol in law.inputs if symbol != "C" or not {"N", "D"} <= set(law.inputs)]
+    if unused := sorted(set(given) - {column(symbol) for symbol in law.inputs} - {"params", "tokens"}):
+        raise FitError(f"a range of '{unused[0]}' is given, which is not an input of law '{law.name}'")
+    found = {}
+    for symbol in free:
+        name = column(symbol)
+        if name not in given and symbol not in law.range:
+            raise FitError(f"law '{law.name}' says no range of {name}; give one, ranges={{'{name}': (LOW, HIGH)}}")
+        found[symbol] = _range(name, given[name]) if name in given else law.range[symbol]
+    return found
+
+
+def _spread(pair: tuple[float, float], places: np.ndarray) -> np.ndarray:
+    """Places from 0 to 1 as sizes: evenly in their logarithm, or as they are where a range starts at 0."""
+    low, high = pair
+    return low * (high / low) ** places if low > 0 else low + (high - low) * places
 
 
 def _range(name: str, pair: Any) -> tuple[float, float]:
@@ -105,18 +130,23 @@ def _range(name: str, pair: Any) -> tuple[float, float]:
     return low, high
 
 
-def posterior_sd(law: Law, quantity: str, truths: np.ndarray, N: np.ndarray, D: np.ndarray, noise: float) -> np.ndarray:
-    """Standard deviation of a quantity after runs of sizes N, D [run], for truths [truth, parameter]: [truth]."""
-    sizes = {"N": N, "D": D, "C": FLOPS_PER_PARAM_TOKEN * N * D}
-    columns = {"params": N, "tokens": D, "compute": sizes["C"], "loss": np.ones(1)}
-    constants = reference_constants(law, columns)
+def posterior_sd(
+    law: Law, quantity: str, truths: np.ndarray, sizes: Mapping[str, np.ndarray], noise: float
+) -> np.ndarray:
+    """Standard deviation of a quantity after runs, for truths [truth, parameter]: [truth].
+
+    ``sizes`` are the inputs of the law by symbol [run].
+    """
+    seen = np.array([1.0, 2.0])  # of which reference constants take the least, or the range
+    constants = reference_constants(law, {column(name): x for name, x in sizes.items()} | {law.observed.column: seen})
+    scattered, count = Scatter.of(law).transform, len(next(iter(sizes.values())))
 
     def values(z: np.ndarray) -> dict[str, Any]:
         drawn = standard_parameters(law, np.clip(z, -7.5, 7.5))
         return {name: value[:, None] for name, value in drawn.items()} | constants
 
-    def log_loss(z: np.ndarray) -> np.ndarray:
-        return np.broadcast_to(np.log(law_loss(law, values(z) | sizes)), (len(z), len(N)))
+    def predicted(z: np.ndarray) -> np.ndarray:
+        return np.broadcast_to(scattered(law_loss(law, values(z) | dict(sizes))), (len(z), count))
 
     def wanted(z: np.ndarray) -> np.ndarray:
         here = values(z)
@@ -124,19 +154,19 @@ def posterior_sd(law: Law, quantity: str, truths: np.ndarray, N: np.ndarray, D: 
             here[quantity] if quantity in law.priors else law_derived(law, here)[quantity], (len(z), 1)
         )
 
-    count = truths.shape[1]
-    slopes, direction = np.empty((len(truths), len(N), count)), np.empty((len(truths), count))
+    width = truths.shape[1]
+    slopes, direction = np.empty((len(truths), count, width)), np.empty((len(truths), width))
     with np.errstate(all="ignore"):
-        for i in range(count):
-            step = np.zeros(count)
+        for i in range(width):
+            step = np.zeros(width)
             step[i] = DERIVATIVE_STEP
-            slopes[:, :, i] = (log_loss(truths + step) - log_loss(truths - step)) / (2 * DERIVATIVE_STEP)
+            slopes[:, :, i] = (predicted(truths + step) - predicted(truths - step)) / (2 * DERIVATIVE_STEP)
             direction[:, i] = ((wanted(truths + step) - wanted(truths - step)) / (2 * DERIVATIVE_STEP))[:, 0]
     usable = np.isfinite(slopes).all(axis=(1, 2)) & np.isfinite(direction).all(axis=1)
     if not usable.any():
         raise FitError(f"law '{law.name}' overflows at these sizes; give ranges nearer to real runs")
     slopes, direction = slopes[usable], direction[usable]
-    precision = np.eye(count) + np.swapaxes(slopes, 1, 2) @ slopes / noise**2
+    precision = np.eye(width) + np.swapaxes(slopes, 1, 2) @ slopes / noise**2
     return np.sqrt(np.einsum("ti,ti->t", direction, np.linalg.solve(precision, direction[:, :, None])[:, :, 0]))
 
 
@@ -146,7 +176,7 @@ def read(table: pd.DataFrame) -> Reading:
     attrs, says = table.attrs, _statement(table)
     columns = (
         Column("runs", "runs", "", "count"),
-        Column("compute", "compute", "FLOP", "number"),
+        *([Column("compute", "compute", "FLOP", "number")] if "compute" in table else []),
         Column("sd", "sd", "", "number band"),
         Column("p_enough", f"P(sd < {number_text(attrs['sd'], 6)})", "", "decimals", 2),
     )
@@ -155,7 +185,7 @@ def read(table: pd.DataFrame) -> Reading:
         table,
         columns,
         says=(says,),
-        notes=("Compute in FLOP, of all runs together.",),
+        notes=("Compute in FLOP, of all runs together.",) if "compute" in table else (),
         about={name: attrs[name] for name in ("law", "quantity", "sd", "noise", "seed")} | {"statement": says},
     )
 
@@ -169,14 +199,13 @@ def _statement(table: pd.DataFrame) -> str:
         enough = table[table.p_enough >= share]
         if len(enough):
             row = enough.iloc[0]
-            parts.append(
-                f"{row.runs:.0f} runs ({number_text(row.compute, 2)} FLOP) reach {goal} in {words} of the truths"
-            )
+            flop = f" ({number_text(row.compute, 2)} FLOP)" if "compute" in table else ""
+            parts.append(f"{row.runs:.0f} runs{flop} reach {goal} in {words} of the truths")
     if not parts:
         last = table.iloc[-1]
         return (
             f"{start}{last.runs:.0f} runs do not reach {goal}: the median sd is then {number_text(last.sd_q50)}; "
-            "widen the ranges of N and D rather than adding runs."
+            "widen the ranges of the sizes rather than adding runs."
         )
     more = "" if len(parts) == 2 else f"; nine in ten are not reached with {table.runs.iloc[-1]} runs"
     return f"{start}{', '.join(parts)}{more}."

@@ -105,7 +105,7 @@ def _goals(study: Study, target: Any) -> tuple[str, np.ndarray]:
     law, observed = study.law, study.law.observed.column
     several = isinstance(target, list | tuple) and all(isinstance(one, str) for one in target) and target
     given = target if several else [target] if isinstance(target, str) else numbers(observed, target)
-    sides = [goal(observed, one, goal_sign(law), observed) for one in given]
+    sides = [goal(observed, one, goal_sign(law), observed, has_drift(law)) for one in given]
     if len({sign for sign, _ in sides}) != 1:
         raise FitError("the targets are not all on one side; ask for each side by itself")
     values = np.array([value for _, value in sides])

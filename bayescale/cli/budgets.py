@@ -173,6 +173,9 @@ def plan(
     sd: Annotated[float, typer.Option(help="The posterior sd of it that is wanted.")] = 0.01,
     params: Annotated[str, typer.Option("--params", "-N", help="Sizes of the runs, LOW..HIGH.")] = "50M..2B",
     tokens: Annotated[str, typer.Option("--tokens", "-D", help="Tokens of the runs, LOW..HIGH.")] = "1B..100B",
+    spans: Annotated[
+        list[str] | None, typer.Option("--range", metavar="NAME=LOW..HIGH", help="Range of another input of the law.")
+    ] = None,
     noise: Annotated[float, typer.Option(help="sd of a run's log loss about the law.")] = 0.005,
     seed: arg.Seed = 0,
     as_json: arg.Json = False,
@@ -182,6 +185,8 @@ def plan(
     from bayescale.budgets.planning import plan_runs, read
 
     ranges = {"params": arg.limit("--params", params), "tokens": arg.limit("--tokens", tokens)}
+    further = arg.pairs("--range", spans, "NAME=LOW..HIGH", "samples=1..1000")
+    further = {name: arg.limit("--range", text) for name, text in further.items()}
     with working("simulating studies", quiet or as_json):
-        table = plan_runs(law, quantity=quantity, sd=sd, noise=noise, seed=seed, **ranges)
+        table = plan_runs(law, quantity=quantity, sd=sd, noise=noise, ranges=further, seed=seed, **ranges)
     print_answer(read(table), as_json, quiet)

@@ -134,7 +134,7 @@ def _asked(study: Study, compute, params, tokens, at, target, seed: int) -> Aske
     """What the page is to answer, checked before anything is computed."""
     check_seed(seed)
     law, at = study.law, {name: number(name, value, above=-np.inf) for name, value in mapping("at", at).items()}
-    target = None if target is None else goal("target", target, goal_sign(law), law.observed.column)
+    target = None if target is None else goal("target", target, goal_sign(law), law.observed.column, has_drift(law))
     joint = can_explore(law)
     known = {column(symbol) for symbol in law.inputs} - ({"params", "tokens", "compute"} if joint else set())
     if wrong := sorted(set(at) - known):

@@ -144,9 +144,8 @@ def number(name: str, given: Any, expected: str = "a finite number above 0", *, 
     return value
 
 
-def goal(name: str, given: Any, sign: str, observed: str) -> tuple[str, float]:
+def goal(name: str, given: Any, sign: str, observed: str, positive: bool) -> tuple[str, float]:
     """A target as its side and value: a number, on the side ``sign``, or a text such as ">= .9" that gives the side."""
-    positive = observed == "loss"
     expected = f"a {observed} above 0" if positive else f"a value of {observed}"
     value = given
     if isinstance(given, str) and given.strip()[:2] in GOAL_SIGNS:

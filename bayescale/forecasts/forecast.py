@@ -218,7 +218,8 @@ def probability_to_reach(tree: xr.DataTree, target: "float | str") -> np.ndarray
 
 
 def _goal(tree: xr.DataTree, target: "float | str") -> tuple[str, float]:
-    return goal("target", target, tree.attrs.get("goal", "<="), tree.attrs["observed"])
+    sign, observed = tree.attrs.get("goal", "<="), tree.attrs["observed"]
+    return goal("target", target, sign, observed, positive=bool(tree.attrs["drift"]))
 
 
 def read(tree: xr.DataTree, *, target: "float | str | None" = None) -> Reading:

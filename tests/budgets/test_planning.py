@@ -7,7 +7,7 @@ import bayescale
 from bayescale.budgets.planning import plan_runs, posterior_sd
 from bayescale.errors import FitError
 from bayescale.fitting.fit import fit
-from bayescale.laws.law import load_law, parse_law
+from bayescale.laws.law import law_names, load_law, parse_law
 from bayescale.runs.read import read_runs
 
 LINE = """
@@ -27,7 +27,7 @@ def test_linear_regression_is_exact(rng):
     design = np.column_stack([np.ones(20), -np.log(N)])
     precision = np.diag([1 / 4.0, 1 / 0.25]) + design.T @ design / 0.1**2
     expected = np.sqrt(np.linalg.inv(precision)[1, 1])
-    found = posterior_sd(law, "alpha", rng.standard_normal((50, 2)), N, D, 0.1)
+    found = posterior_sd(law, "alpha", rng.standard_normal((50, 2)), {"N": N, "D": D}, 0.1)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
@@ -70,6 +70,24 @@ def test_requests_of_no_use(options, message):
         plan_runs(**options)
 
 
+@pytest.mark.parametrize("name", [name for name in law_names() if name != "broken2"])
+def test_every_law_is_planned(name):
+    law = load_law(name)
+    table = plan_runs(name, quantity=next(iter(law.priors)), counts=(8, 64))
+    assert (table.sd_q50 > 0).all() and table.sd_q50[1] <= table.sd_q50[0]
+    assert ("compute" in table) == ({"N", "D"} <= set(law.inputs))
+    assert bayescale.read(table).says
+
+
+def test_ranges_of_other_inputs():
+    narrow, wide = (
+        plan_runs("coverage", quantity="b", ranges={"samples": (1, high)}, counts=(32,)) for high in (10, 1e4)
+    )
+    assert wide.sd_q50[0] < narrow.sd_q50[0]
+    with pytest.raises(FitError, match="a range of 'depth' is given"):
+        plan_runs("coverage", quantity="b", ranges={"depth": (1, 2)})
+
+
 @pytest.mark.slow
 def test_sampled_posteriors_are_as_wide_as_planned():
     """Studies are simulated at truths from the priors and really fitted; their sd of alpha is what the plan said."""
@@ -92,5 +110,7 @@ def test_sampled_posteriors_are_as_wide_as_planned():
         posterior = fit(
             read_runs({"params": N, "tokens": D, "loss": loss}), law, noise="normal", allow_unconverged=True
         )
-        ratios.append(float(posterior["posterior"]["alpha"].std()) / posterior_sd(law, "alpha", z, N, D, 0.005)[0])
+        ratios.append(
+            float(posterior["posterior"]["alpha"].std()) / posterior_sd(law, "alpha", z, {"N": N, "D": D}, 0.005)[0]
+        )
     assert np.median(ratios) == pytest.approx(1.0, abs=0.25), ratios
