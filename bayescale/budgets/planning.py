@@ -60,8 +60,8 @@ def plan_runs(
     Returns
     -------
     DataFrame, a row a number of runs: ``runs``, ``compute`` (of all, 6 N D, of laws of N and D), ``sd_q05``,
-    ``sd_q50``, ``sd_q95`` (of the quantity, over truths drawn from the priors) and ``p_enough`` (share of the truths at which the sd is below
-    ``sd``). Quantities with the unit of the loss come in units of the smallest loss.
+    ``sd_q50``, ``sd_q95`` (of the quantity, over truths drawn from the priors) and ``p_enough`` (share of the truths at
+    which the sd is below ``sd``). Quantities with the unit of the loss come in units of the smallest loss.
 
     Raises
     ------
