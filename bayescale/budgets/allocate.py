@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any, Unpack
 
 import numpy as np
@@ -110,7 +109,14 @@ def allocate(
     by_law = _closed_form(law, problem_values(study, problem.inputs), problem, row) if known else None
     by_law = best_split(problem, row) if by_law is None else by_law
     check_scale(study, budgets, by_law)
-    problem_at = partial(erring, study, problem, covariates, by_law, seed=seed) if discrepancy else lambda _: problem
+
+    def problem_at(some: np.ndarray) -> Problem:
+        if not discrepancy:
+            return problem
+        there = some is budgets or _scale_free(problem)  # there N D does not depend on the size
+        own = by_law if there else best_split(problem, some[None, :], by_law.N, strict=False)
+        return erring(study, problem, covariates, own, some, seed)
+
     wrong, split = problem_at(budgets), by_law
     if discrepancy:
         split = _moved(by_law, wrong) if _scale_free(problem) else best_split(wrong, row)

@@ -322,6 +322,14 @@ def test_an_uncertain_cost_with_a_limit_has_tokens_in_every_draw(learnt, seed):
     np.testing.assert_allclose(held["D"].median(), most, rtol=1e-9)
 
 
+def test_exponents_where_a_part_of_the_cost_leaves_little_for_training(learnt):
+    """At a smaller budget the size of this one may not be affordable: its own split counts."""
+    result = allocate(learnt, 1e24, cost="6*N*D + 2*N*T", given={"T": 5e12})
+    exact = allocate(learnt, 1e24, cost="6*N*D + 2*N*T", given={"T": 5e12}, discrepancy=False)
+    for name in ("a", "b"):
+        assert float(result[name].median()) == pytest.approx(float(exact[name].median()), abs=0.02)
+
+
 def test_limits_that_fix_the_split_do_not_hide_what_the_runs_tell(learnt):
     """Close limits on both sides make the prior's band as narrow as the runs': they are not what is asked about."""
     money = {"cost": "6*N*D/mfu", "given": {"mfu": "0.3..0.5"}}
