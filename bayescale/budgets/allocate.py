@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Unpack
 
 import numpy as np
@@ -109,14 +110,8 @@ def allocate(
     by_law = _closed_form(law, problem_values(study, problem.inputs), problem, row) if known else None
     by_law = best_split(problem, row) if by_law is None else by_law
     check_scale(study, budgets, by_law)
-
-    def problem_at(some: np.ndarray) -> Problem:
-        if not discrepancy:
-            return problem
-        there = some is budgets or _scale_free(problem)  # there N D does not depend on the size
-        own = by_law if there else best_split(problem, some[None, :], by_law.N, strict=False)
-        return erring(study, problem, covariates, own, some, seed)
-
+    erring_at = partial(_erring_at, study, problem, covariates, by_law, budgets, seed)
+    problem_at = erring_at if discrepancy else lambda _: problem
     wrong, split = problem_at(budgets), by_law
     if discrepancy:
         split = _moved(by_law, wrong) if _scale_free(problem) else best_split(wrong, row)
@@ -152,6 +147,13 @@ def _moved(split: Split, wrong: Problem) -> Split:
     """The best split under a law that errs, where a budget buys N D: N* e^x and D* e^-x, of the same loss."""
     rise = np.exp(wrong.surface.exchange)
     return Split(split.N * rise, split.D / rise, split.loss, split.held)
+
+
+def _erring_at(study, problem, covariates, split, budgets, seed, some) -> Problem:
+    """The erring problem at ``some`` budgets, ``split`` being the law's own at ``budgets``."""
+    if some is not budgets and not _scale_free(problem):  # else N D does not depend on the size
+        split = best_split(problem, some[None, :], split.N, strict=False)
+    return erring(study, problem, covariates, split, some, seed)
 
 
 def _closed_form_applies(law: Law, problem: Problem) -> bool:
