@@ -10,7 +10,7 @@ _PUBLIC = {
     "jobs.batch": ["Failure"],
     "jobs.executors": ["open_executor"],
     "laws.law": ["Law", "law_names", "load_law"],
-    "laws.own_priors": ["with_priors"],
+    "laws.own_priors": ["with_groups", "with_priors"],
     "runs.datasets": ["load_dataset"],
     "runs.lint": ["check_runs"],
     "runs.read": ["read_runs"],

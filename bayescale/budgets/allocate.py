@@ -34,6 +34,7 @@ from bayescale.forecasts.forecast import QUANTILES, forecast, quantiles
 from bayescale.forecasts.planned import distance_warnings
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.formula import evaluate
+from bayescale.laws.groups import group_of
 from bayescale.laws.law import Law, sample_priors, with_where
 from bayescale.reading import Column, Reading, bands
 from bayescale.runs.lint_values import plausible_counts
@@ -127,7 +128,9 @@ def allocate(
     result["held"] = ("budget", held_text(split))
     for name in ("decades_beyond", "nearest_run"):
         result[name] = ("budget", at_median["predictions_constant_data"][name].values)
-    result.attrs = result_attrs(study, "allocate", problem.cost.text, seed) | {"discrepancy": int(discrepancy)}
+    result.attrs = result_attrs(study, "allocate", problem.cost.text, seed, **group_of(study.law, covariates)) | {
+        "discrepancy": int(discrepancy)
+    }
     return result
 
 

@@ -30,6 +30,7 @@ from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.fitting.doors import check_seed, flag, number, numbers, opened, opened_result
 from bayescale.forecasts.planned import distance_warnings, planned_runs
 from bayescale.jobs.threads import one_blas_thread
+from bayescale.laws.groups import group_of
 from bayescale.reading import Column, Reading
 from bayescale.runs.loss_unit import UNITS, in_unit, loss_unit
 from bayescale.study import Study
@@ -117,6 +118,7 @@ def decide(
     reasons = not_identified(study, problem, budgets[None, :], split)
     result["why_not"], result["identified"] = ("budget", reasons), ("budget", [not reason for reason in reasons])
     about = {"tolerance": tolerance, "factor": factor, "discrepancy": int(discrepancy)}
+    about |= group_of(study.law, covariates)
     result.attrs = result_attrs(study, "decide", problem.cost.text, seed, **about)
     return result
 

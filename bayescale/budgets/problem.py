@@ -13,6 +13,7 @@ from bayescale.errors import FitError
 from bayescale.field import FLOPS_PER_PARAM_TOKEN, SIZES_SAID, TRAINING, clipped, names_text, number_text
 from bayescale.fitting.doors import mapping, number, numbers, what_is
 from bayescale.forecasts.discrepancy import has_drift
+from bayescale.laws.groups import with_codes
 from bayescale.laws.law import Law, column
 from bayescale.runs.compute import counted
 from bayescale.runs.loss_unit import unit_sentence
@@ -52,7 +53,7 @@ def problem_of(study: Study, *, seed: int = 0, **options: Unpack[SplitOptions]) 
         raise TypeError(f"'{unknown[0]}' is no option of a split; they are {', '.join(SplitOptions.__annotations__)}")
     law = study.law
     _check_splits(law)
-    given = mapping("given", options.get("given"))
+    given = with_codes(law.groups, mapping("given", options.get("given")))
     if clash := sorted({"N", "D", "C"} & set(given)):
         raise FitError(
             f"{clash[0]} cannot be given a value: it is what the split decides; limits are params and tokens"
@@ -285,7 +286,8 @@ def result_attrs(study: Study, kind: str, cost: str, seed: int, **others: Any) -
 
 def units_said(attrs: Mapping[str, Any]) -> str:
     """Units of loss, size and compute of a result, in sentences."""
-    return f"{unit_sentence(attrs)} {SIZES_SAID}. {counted(attrs)}"
+    group = f" Of the group {attrs['group']}." if "group" in attrs else ""
+    return f"{unit_sentence(attrs)} {SIZES_SAID}. {counted(attrs)}{group}"
 
 
 def compute_unit(attrs: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ import typer
 
 from bayescale.errors import InputError, RunsError
 from bayescale.field import clipped, number_in
+from bayescale.laws.groups import GROUP
 from bayescale.laws.scatter import NOISES
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ DropMissing = Annotated[bool, typer.Option("--drop-missing", help="Leave out row
 BestOf = Annotated[
     str | None, typer.Option(metavar="COLUMNS", help="Of rows that agree in these the lowest loss: params,tokens.")
 ]
+Group = Annotated[str | None, typer.Option(help="Column of runs over whose values the law varies: family, corpus ...")]
+By = Annotated[list[str] | None, typer.Option("--by", metavar="NAME", help="What varies; default: level and slope.")]
 PlannedParams = Annotated[
     list[str] | None, typer.Option("--params", "-N", help="Parameters of a planned run; may be repeated.")
 ]
@@ -61,7 +64,8 @@ Target = Annotated[
     typer.Option(help="Also the probability to reach TARGET, in the unit of the runs; '>=0.9' gives the side."),
 ]
 PlannedAt = Annotated[
-    list[str] | None, typer.Option("--at", metavar="NAME=VALUE", help="Another input of the law: unique_tokens=4B.")
+    list[str] | None,
+    typer.Option("--at", metavar="NAME=VALUE", help="Another input: unique_tokens=4B, group=pile."),
 ]
 Compute = Annotated[
     list[str], typer.Option("--compute", "-C", help="Budget: FLOP as the runs count it, or in the unit of --cost.")
@@ -225,9 +229,10 @@ def columns_of(option: str, path: str | None) -> dict[str, Any] | None:
         raise InputError(f"{option} {error}") from None
 
 
-def named_numbers(option: str, given: Sequence[str] | None) -> dict[str, float]:
-    """``NAME=VALUE`` of an option, values as numbers."""
-    return {name: number(option, value, positive=False) for name, value in pairs(option, given).items()}
+def named_numbers(option: str, given: Sequence[str] | None) -> dict[str, Any]:
+    """``NAME=VALUE`` of an option, values as numbers; of a group its name."""
+    named = pairs(option, given)
+    return {name: one if name == GROUP else number(option, one, positive=False) for name, one in named.items()}
 
 
 def numbers(option: str, given: Sequence[str] | None) -> list[float]:

@@ -58,15 +58,16 @@ def fit(
         str | None,
         typer.Option(help="Column of runs whose residuals go together, or none; by default it is looked for."),
     ] = None,
+    group: arg.Group = None,
+    by: arg.By = None,
     seed: arg.Seed = 0,
     as_json: arg.Json = False,
     quiet: arg.Quiet = False,
 ) -> None:
     """Sample the posterior of a law given runs."""
-    from bayescale.laws.law import NO_SIZE, size_column
-    from bayescale.laws.own_priors import with_priors
+    from bayescale.laws.law import NO_SIZE, load_law, size_column
 
-    chosen = with_priors(DEFAULT_LAW if law is None else law, _priors(prior))
+    chosen, priors = load_law(DEFAULT_LAW if law is None else law), _priors(prior)
     rows = arg.rows_given(where, above_step, last_of, drop_missing, best_of)
     data = arg.runs_given(runs, column, unit, chosen, rows)
     most = arg.number("--below", below)
@@ -83,6 +84,7 @@ def fit(
 
         options = {"noise": noise, "draws": draws, "chains": chains, "seed": seed, "quick": quick}
         options |= {"engine": engine, "backend": backend, "clusters": clusters}
+        options |= {"priors": priors, "group": group, "by": by or None}
         tree = fit_law(data, chosen, **options, allow_unconverged=allow_unconverged)
     if most is not None:
         tree.attrs["below"] = most

@@ -32,6 +32,7 @@ from bayescale.forecasts.discrepancy import has_drift
 from bayescale.forecasts.forecast import forecast
 from bayescale.forecasts.pointwise import forecast_each
 from bayescale.jobs.files import write_file
+from bayescale.laws.groups import with_codes
 from bayescale.laws.law import column, goal_sign
 from bayescale.laws.references import METHOD, bibtex, cited
 from bayescale.reading import plain
@@ -133,7 +134,8 @@ def save_report(html: str, path: "str | os.PathLike[str]") -> Path:
 def _asked(study: Study, compute, params, tokens, at, target, seed: int) -> Asked:
     """What the page is to answer, checked before anything is computed."""
     check_seed(seed)
-    law, at = study.law, {name: number(name, value, above=-np.inf) for name, value in mapping("at", at).items()}
+    law = study.law
+    at = {name: number(name, value, above=-np.inf) for name, value in with_codes(law.groups, mapping("at", at)).items()}
     target = None if target is None else goal("target", target, goal_sign(law), law.observed.column, has_drift(law))
     joint = can_explore(law)
     known = {column(symbol) for symbol in law.inputs} - ({"params", "tokens", "compute"} if joint else set())

@@ -139,10 +139,11 @@ def check_identification(
         low, high = np.quantile(posterior[name], [0.05, 0.95])
         shares[name] = float(np.average((prior[name] > low) & (prior[name] < high), weights=weights))
     collinear = {"N", "D"} <= set(law.inputs) and move_together(runs)
+    of_groups = law.groups.parameters if law.groups else frozenset()  # the new group's deviates are their priors
     limit = COLLINEAR_PRIOR_SHARE_MAX if collinear else PRIOR_SHARE_MAX
     return {
         "prior_share": shares,
-        "not_identified": sorted(name for name, share in shares.items() if share > limit),
+        "not_identified": sorted(name for name, share in shares.items() if share > limit and name not in of_groups),
         "collinear": collinear,
         "line": line_of_sizes(runs) if collinear else "",
         "scatter": float(posterior["sigma"].median()) if law.observed.scale == "log" else None,

@@ -24,10 +24,12 @@ from bayescale.fitting.starts import start_positions
 from bayescale.fitting.tree import FORMAT, LOG_LIKELIHOOD_MAX, assemble, attributes, data_hash
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.jobs.versions import versions
-from bayescale.laws.law import DEFAULT_LAW, Law
-from bayescale.laws.own_priors import with_priors
+from bayescale.laws.groups import GROUP
+from bayescale.laws.law import DEFAULT_LAW, Law, load_law
+from bayescale.laws.own_priors import with_groups, with_priors
 from bayescale.laws.shipped import changed_law
 from bayescale.runs.lint import remarks
+from bayescale.runs.read import read_runs
 from bayescale.study import Study
 
 ENGINES = ("compiled", "pymc")
@@ -53,6 +55,8 @@ def fit(
     backend: str | None = None,
     priors: Mapping[str, Any] | None = None,
     clusters: str | None = None,
+    group: str | None = None,
+    by: Sequence[str] | None = None,
     columns: Mapping[str, str] | None = None,
     units: Mapping[str, str] | None = None,
 ) -> xr.DataTree:
@@ -84,6 +88,7 @@ def fit(
         each other the fit says so
     clusters : the column of runs whose residuals go together, by which the bands of a summary are stretched (see
         :mod:`bayescale.fitting.clusters`), or "none". By default such a column is looked for in the residuals
+    group, by : a column over whose values parameters vary, and which of them (see :func:`bayescale.with_groups`)
     columns, units : which column of the runs is which, and in which unit, as :func:`bayescale.read_runs` takes them
 
     Returns
@@ -104,8 +109,10 @@ def fit(
         its backend is unknown, not installed, or does not go with ``quick``.
     """
     chosen = _engine(engine, backend, quick)
-    law = with_priors(DEFAULT_LAW if law is None else law, priors)
-    study = Study.of(runs, law, noise, columns=columns, units=units)
+    law = DEFAULT_LAW if law is None else law
+    if group is not None or by is not None:
+        runs, law, columns = grouped(read_runs(runs, load_law(law), columns=columns, units=units), law, group, by)
+    study = Study.of(runs, with_priors(law, priors), noise, columns=columns, units=None if group else units)
     clusters = check_clusters(clusters, study.runs)
     draws, chains, seed = counts(study, draws, chains, seed)
     convergence, posterior, stats, setting = _drawn(study, draws, chains, seed, quick, progress, chosen)
@@ -113,6 +120,28 @@ def fit(
     tree = finished(study, convergence, posterior, stats, settings, seed=seed, allow_unconverged=allow_unconverged)
     tree.attrs |= {"clusters": clusters} if clusters else {}
     return tree
+
+
+def grouped(
+    runs: xr.Dataset, law: Any, group: str | None, by: Sequence[str] | None
+) -> tuple[xr.Dataset, Law, dict[str, str]]:
+    """Runs that were read, the law whose parameters vary over the values of a column of theirs, and that column's role.
+
+    Raises
+    ------
+    FitError, LawError
+        If there is no such column, or its values name no groups.
+    """
+    if group is None:
+        raise FitError("by (--by) says what varies over groups; say which column names them: group (--group)")
+    if not isinstance(group, str) or group not in runs:
+        raise FitError(f"no column {what_is(group)} for groups; the columns are {', '.join(map(str, runs.data_vars))}")
+    values = np.unique(runs[group].values)
+    if values.dtype.kind == "f":
+        if not (values == np.round(values)).all() or (values < 0).any():
+            raise FitError(f"the column '{group}' has numbers that are not whole: groups are texts or whole numbers")
+        values = values.astype(np.int64)
+    return runs, with_groups(law, [str(value) for value in values], by), {GROUP: group}
 
 
 def posterior_of(study: Study) -> tuple[dict[str, Any], xr.Dataset]:

@@ -25,6 +25,7 @@ import numpy as np
 import xarray as xr
 from scipy.linalg.lapack import dtrtri
 
+from bayescale.laws.groups import GROUP
 from bayescale.laws.law import Law, column, size_column
 from bayescale.study import Study
 
@@ -32,6 +33,7 @@ MAX_CELLS = 5000  # more runs are pooled into small cells of log N x log D
 SHIFT_DF = 4.0  # of the Student-t: shifts of five times its scale happen
 SLOPE_RANGE = (0.01, 2.0)  # log a decade of compute: runs that differ in noise only have no slope
 SPAN_MIN = 0.3  # decades of compute: a shorter range shows no slope
+GROUP_DECADES = 2.0  # from one group of runs to another: their laws err alike, but not as one
 MAX_CENTRES = 300  # of the drift's basis: its cost grows with their cube
 EIGENVALUE_MIN = 1e-6  # of the drift's correlation, relative to the largest; smaller ones changed nothing
 
@@ -120,6 +122,10 @@ def coordinates(study: Study, points: xr.Dataset) -> np.ndarray:
     """
     values = []
     for symbol in study.law.inputs:
+        if symbol == GROUP and study.law.groups:  # every group lies equally far from every other
+            codes = np.array(list(study.law.groups.codes.values()))
+            values += list(GROUP_DECADES / np.sqrt(2) * (points[symbol].values[None, :] == codes[:, None]))
+            continue
         x, seen = points[column(symbol)].values, study.runs[column(symbol)].values
         logarithmic = seen.min() > 0 and study.law.range.get(symbol, (1.0, 1.0))[0] > 0
         values.append(np.log10(np.maximum(x, 1e-3 * seen.min())) if logarithmic else x)

@@ -64,8 +64,8 @@ def forecast(
     params, tokens : N and D of the planned runs, scalars or sequences that broadcast to [point]; a law that does not
         use them does without
     compute : of the planned runs [FLOP], for laws of compute; with N and D in the place of ``tokens``
-    covariates : values of further inputs of the law, by name: ``{"unique_tokens": 4e9}``; or what this function
-        returned for another fit, which is then carried through draw by draw: ``{"loss": forecast(loss_fit, ...)}``
+    covariates : values of further inputs, by name: ``{"unique_tokens": 4e9}``, ``{"group": "pile"}``; or what
+        this function returned for another fit, carried through draw by draw: ``{"loss": forecast(loss_fit, ...)}``
     measured : losses of these runs, where known [point], in the unit of the fit: gives their log predictive density
     seed : of the draws of drift and noise
 
@@ -123,6 +123,7 @@ def _about(study: Study) -> dict[str, Any]:
     about = {"kind": "forecast", "law": law.name, "observed": law.observed.column, **words_of(law)}
     checked = CHECKED_DECADES if one_size(law) is None else ONE_SIZE_CHECKED_DECADES
     about |= {"checked": checked if has_drift(law) else 0.0}
+    about |= {"groups": json.dumps(law.groups.codes)} if law.groups else {}
     return about | {"goal": goal_sign(law), "loss_unit": study.loss_unit, "diagnostics": study.attrs["diagnostics"]}
 
 
@@ -235,6 +236,9 @@ def read(tree: xr.DataTree, *, target: "float | str | None" = None) -> Reading:
     observed, points = tree.attrs["observed"], tree["predictions_constant_data"].to_dataset()
     frame = points.to_dataframe().reset_index(drop=True)
     inputs = list(points.data_vars)[: list(points.data_vars).index("decades_beyond")]
+    if "groups" in tree.attrs:
+        names = {code: name for name, code in json.loads(tree.attrs["groups"]).items()}
+        frame["group"] = frame["group"].map(names)
     shares = {name.removeprefix("share_"): name for name in frame if name.startswith("share_")}
     for name in (f"law_{observed}", observed):
         for label, values in quantiles(tree["predictions"][name]).items():
@@ -276,7 +280,8 @@ def _columns(
 ) -> list[Column]:
     units = {"params": "parameters", "tokens": "tokens", "compute": "FLOP"}
     shown = [name for name in inputs if name != "compute" or not {"params", "tokens"} <= set(inputs)]
-    columns = [Column(name, name, units.get(name, ""), "quantity") for name in shown]
+    texts = {name for name in shown if frame[name].dtype.kind not in "iuf"}  # the name of a group
+    columns = [Column(name, name, units.get(name, ""), "text" if name in texts else "quantity") for name in shown]
     if frame["decades_beyond"].notna().any():  # a law may have no size that a run could be beyond
         columns.append(Column("decades_beyond", "beyond", "decades", "decades"))
     columns.append(Column(observed, f"{observed}, 90 % band", unit, "band"))

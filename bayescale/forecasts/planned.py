@@ -10,6 +10,7 @@ from bayescale.errors import FitError
 from bayescale.field import listed, number_text, symbol
 from bayescale.fitting.doors import mapping, numbers
 from bayescale.forecasts.discrepancy import coordinates
+from bayescale.laws.groups import with_codes
 from bayescale.laws.law import Law, column, positive_columns, size_column
 from bayescale.study import Study
 
@@ -28,7 +29,7 @@ def planned_runs(study: Study, params: Any, tokens: Any, covariates: Mapping[str
     unless it is among the covariates.
     """
     law, inputs = study.law, ", ".join(map(column, study.law.inputs))
-    further = mapping("covariates", covariates)
+    further = with_codes(law.groups, mapping("covariates", covariates))
     given = {name: value for name, value in {"params": params, "tokens": tokens}.items() if value is not None}
     if twice := sorted(given.keys() & further.keys()):
         raise FitError(f"{twice[0]} is given twice, by itself and among the covariates (--at); give it once")

@@ -11,6 +11,7 @@ from bayescale.field import clipped, names_text
 from bayescale.laws.beliefs import NOISE_PARAMETERS, Belief, read_beliefs
 from bayescale.laws.formula import Node, names
 from bayescale.laws.functions import FUNCTIONS
+from bayescale.laws.groups import Groups, grouped_derived, grouped_priors, grouped_trees, read_groups, words_of
 from bayescale.laws.law_tables import (
     Derived,
     Observed,
@@ -58,6 +59,7 @@ class Law:
     formula : the loss, or whatever ``observed`` names, as text; ``tree`` is the same, parsed
     where : named sub-expressions, in order; ``where_texts`` are the same as written, ``where_names`` what each uses
     priors : a prior for every parameter
+    groups : over which of its parameters vary, or None
     beliefs : what else is believed: priors that replace those, and weights on what follows from the parameters
     inputs : columns of the runs that the formula uses, as symbols (N, D, ...)
     constants : reference constants that the formula uses (N_ref: geometric mean of N; L_ref: smallest loss)
@@ -86,6 +88,7 @@ class Law:
     where_texts: Mapping[str, str] = field(init=False, compare=False)
     where_names: Mapping[str, frozenset[str]] = field(init=False, compare=False)
     priors: Mapping[str, Prior] = field(init=False, compare=False)
+    groups: Groups | None = field(init=False, compare=False)
     beliefs: Mapping[str, Belief] = field(init=False, compare=False)
     derived: Mapping[str, Derived] = field(init=False, compare=False)
     inputs: tuple[str, ...] = field(init=False, compare=False)
@@ -138,6 +141,13 @@ def _contents(text: str, place: str) -> dict[str, Any]:
     derived = {key: read_derived(value, f"{place}, derived '{key}'") for key, value in part["derived"].items()}
     check_keys(best := part["optimum"], {"N"}, f"{place}, [optimum]")
     observed = read_observed(part["observed"], f"{place}, [observed]")
+    optimum = read_formula(best["N"], f"{place}, optimum.N") if best else None
+    groups, texts = read_groups(table.get("groups"), priors, {*where, *priors, *derived}, place), dict(part["where"])
+    if groups:
+        derived, texts = grouped_derived(groups, where, derived, priors), texts | words_of(groups)
+        trees = {PREDICTED: tree} | ({"optimum": optimum} if best else {})
+        where, trees = grouped_trees(groups, where, trees, priors)
+        tree, optimum, priors = trees[PREDICTED], trees.get("optimum"), grouped_priors(groups, priors)
 
     _check_reserved((*where, *priors, *derived), place)
     check_size((tree, *where.values(), *(quantity.tree for quantity in derived.values())), place)
@@ -161,7 +171,6 @@ def _contents(text: str, place: str) -> dict[str, Any]:
     if beliefs:
         weights = {key: belief.log_weight(belief.tree) for key, belief in beliefs.items() if belief.weight}
         check_compile_time({**where, **weights}, tree, priors, place)
-    optimum = read_formula(best["N"], f"{place}, optimum.N") if best else None
     if optimum is not None:  # inputs besides N and D (a number of experts) are given with the budget
         given = known | {"C"} | set(inputs) - {"N", "D"}
         check_uses(optimum, _with_where(where, given), f"{place}, optimum.N")
@@ -172,9 +181,10 @@ def _contents(text: str, place: str) -> dict[str, Any]:
         "formula": table["formula"],
         "tree": tree,
         "where": where,
-        "where_texts": dict(part["where"]),
+        "where_texts": texts,
         "where_names": {key: frozenset(names(tree)) for key, tree in where.items()},
         "priors": priors,
+        "groups": groups,
         "beliefs": beliefs,
         "derived": derived,
         "inputs": inputs,

@@ -1,16 +1,20 @@
-"""A law with other priors: the same law file with a table [beliefs] at its end."""
+"""A law with other priors, or with groups: the same law file with a table [beliefs] or [groups] at its end."""
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from bayescale.errors import LawError
-from bayescale.field import shown
+from bayescale.field import names_text, shown
 from bayescale.laws.beliefs import prior_of, table_of
+from bayescale.laws.groups import OTHER_SPREAD, SPREADS, check_names
 from bayescale.laws.law import load_law
 from bayescale.laws.law_file import Law, parse_law
 
-TABLE = re.compile(r"^\[beliefs\][^\n]*\n.*?(?=^\[|\Z)", re.MULTILINE | re.DOTALL)
+TABLES = {
+    name: re.compile(rf"^\[{name}\][^\n]*\n.*?(?=^\[|\Z)", re.MULTILINE | re.DOTALL) for name in ("beliefs", "groups")
+}
 
 
 def with_priors(law: Any, priors: "Mapping[str, Any] | None") -> Law:
@@ -49,4 +53,51 @@ def with_priors(law: Any, priors: "Mapping[str, Any] | None") -> Law:
 
 def without_beliefs(law: Law) -> Law:
     """The law as its file was before priors were given."""
-    return parse_law(TABLE.sub("", law.text).rstrip() + "\n", law.name) if law.beliefs else law
+    return _without(law, "beliefs") if law.beliefs else law
+
+
+def with_groups(law: Any, names: Collection[str], by: Collection[str] | Mapping[str, float] | None = None) -> Law:
+    """A law whose parameters vary over groups of runs, which borrow from each other.
+
+    For the runs of group k of K a parameter is x + sigma spread d_k, on the real line of its prior of sd sigma. x, and
+    derived quantities such as E and a, are those of the mean group, with the law's prior; d_k ~ Normal(0, 1), less
+    their mean. The law has one more input, ``group``: the name of a group in ``covariates`` and ``given``.
+
+    Parameters
+    ----------
+    law : what :func:`bayescale.load_law` takes
+    names : of the groups, 2 to 30; ``"new"``, a group without runs, is added
+    by : names of the parameters that vary, or spread by name; by default ``level`` (spread 1) and ``slope`` (.25),
+        where the law has them; the spread of others is .5
+
+    Returns
+    -------
+    The law, whose text has the table [groups]; every function takes it.
+
+    Raises
+    ------
+    LawError
+        If a name is none, or the law has no such parameter.
+    """
+    law = load_law(law)
+    law = without_groups(law)
+    check_names(names, f"law '{law.name}'")
+    by = [by] if isinstance(by, str) else list(SPREADS.keys() & law.priors.keys()) if by is None else by
+    if not by:
+        raise LawError(
+            f"law '{law.name}' has neither level nor slope; say what varies over groups (by=[...], --by ...): its "
+            f"parameters are {names_text(law.priors)}"
+        )
+    spreads = by if isinstance(by, Mapping) else {name: SPREADS.get(name, OTHER_SPREAD) for name in sorted(by)}
+    inside = ", ".join(f"{json.dumps(str(name))} = {json.dumps(spread)}" for name, spread in spreads.items())
+    table = f"[groups]\nnames = {json.dumps(list(names), ensure_ascii=False)}\nby = {{ {inside} }}\n"
+    return parse_law(f"{law.text.rstrip()}\n\n{table}", law.name)
+
+
+def without_groups(law: Law) -> Law:
+    """The law as its file was before it was told of groups; priors of their spreads go too."""
+    return _without(without_beliefs(law), "groups") if law.groups else law
+
+
+def _without(law: Law, table: str) -> Law:
+    return parse_law(TABLES[table].sub("", law.text).rstrip() + "\n", law.name)

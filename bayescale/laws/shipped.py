@@ -5,9 +5,10 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any
 
+from bayescale.field import listed
 from bayescale.laws.law import law_names, load_law, models_folder
 from bayescale.laws.law_file import Law
-from bayescale.laws.own_priors import without_beliefs
+from bayescale.laws.own_priors import without_beliefs, without_groups
 
 OWN, SHIPPED, CHANGED = "own", "shipped", "changed"
 DIFFERENCES_NAMED_MAX = 6  # a sentence counts the others
@@ -39,7 +40,11 @@ def differences(law: Law) -> list[str]:
     theirs = load_law(name)
     if theirs.text == law.text:
         return []
-    told = _changed("formula", {"": law.formula}, {"": theirs.formula})
+    told = [f"{listed(list(law.groups.by))} vary over {len(law.groups.names)} groups"] if law.groups else []
+    law = without_groups(law)
+    if theirs.text == law.text:
+        return told
+    told += _changed("formula", {"": law.formula}, {"": theirs.formula})
     told += _changed("prior of ", *({name: str(prior) for name, prior in one.priors.items()} for one in (law, theirs)))
     weights = ({key: str(b.prior) for key, b in one.beliefs.items() if key not in one.priors} for one in (law, theirs))
     told += _changed("belief of ", *weights)
@@ -66,7 +71,7 @@ def _short(text: str) -> str:
 
 def changed_law(law: Law) -> list[dict[str, Any]]:
     """A note that a law has the name or title of a shipped law but not its text, or an empty list."""
-    told = differences(without_beliefs(law))  # what was given is told as such
+    told = differences(without_groups(without_beliefs(law)))  # what was given is told as such
     if not told:
         return []
     more = f"; and {len(told) - DIFFERENCES_NAMED_MAX} more" if len(told) > DIFFERENCES_NAMED_MAX else ""

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescale.errors import RunsError
+from bayescale.errors import LawError, RunsError
 from bayescale.field import FLOPS_PER_PARAM_TOKEN, clipped
+from bayescale.laws.groups import GROUP, Groups
 from bayescale.laws.law import Law
 from bayescale.runs.best_setting import Selection
-from bayescale.runs.cells import all_positive, checked_numbers, numbers_or_texts
+from bayescale.runs.cells import all_positive, checked_numbers, numbers_or_texts, texts_of
 from bayescale.runs.choose import Asked, Choice, choose
 from bayescale.runs.compute import ROUNDING_RELATIVE, constant_multiple, rounded
 from bayescale.runs.loss_unit import NATS, PERPLEXITY, to_nats
@@ -124,7 +125,13 @@ def _dataset(
         factors["loss_se"] = factors.get("loss", 1.0)  # it is read in the unit of the loss
         if units.get("loss") == PERPLEXITY:
             raise RunsError(f"{table.where}: loss_se goes with a loss in nats or bits, not with a perplexity")
-    numbers = {role: checked_numbers(table, name, allowed_numbers(laws, role)) for role, name in roles.items()}
+    groups = next((law.groups for law in laws if law.groups), None)
+    numbers = {
+        role: (_codes(table, name, groups), "")
+        if role == GROUP and groups
+        else checked_numbers(table, name, allowed_numbers(laws, role))
+        for role, name in roles.items()
+    }
     with np.errstate(over="ignore", under="ignore"):
         values = _all_sizes({role: value * factors[role] for role, (value, _) in numbers.items()})
     said = {name: about[name] for name in KEPT_ATTRIBUTES if name in about}
@@ -139,6 +146,19 @@ def _dataset(
     cells = {role: f"cells such as {cell}" for role, (_, cell) in numbers.items() if cell}
     runs.attrs = said | {"source": table.where, "rows": table.place}
     return runs, _said(roles, values, units, cells)
+
+
+def _codes(table: Table, name: Any, groups: Groups) -> np.ndarray:
+    """The code of the group of each run."""
+    column = table.frame[name]
+    found = column.to_numpy(dtype=float) if column.dtype.kind in "iuf" else texts_of(column)
+    codes = np.empty(len(found))
+    for row, group in enumerate(found):
+        try:
+            codes[row] = groups.code_of(group)
+        except LawError as error:
+            raise RunsError(f"{table.at(row)}: {heading(name)}: {error}") from None
+    return codes
 
 
 def read_columns(path: "str | os.PathLike[str]") -> dict[str, np.ndarray]:

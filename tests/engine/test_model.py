@@ -19,6 +19,7 @@ from bayescale.fitting.starts import unbounded
 from bayescale.laws.formula import evaluate
 from bayescale.laws.law import column, law_derived, law_loss, law_names, load_law, sample_priors
 from bayescale.laws.law_file import parse_law
+from bayescale.laws.own_priors import with_groups
 from bayescale.laws.priors import DISTRIBUTIONS, Prior, from_real, to_real
 from bayescale.laws.scatter import NOISES, Scatter, default_noise
 from bayescale.runs.read import read_runs
@@ -162,6 +163,15 @@ def test_known_errors_are_pymcs(noise, runs_of_law, rng, prepared):
     table = {name: runs[name].values for name in ("params", "tokens", "loss")}
     table["se"] = table["loss"] * rng.uniform(0.001, 0.03, runs.sizes["run"])
     check_engines(law, noise, read_runs(table, law, columns={"loss_se": "se"}), rng, prepared)
+
+
+def test_a_law_with_groups_is_pymcs(runs_of_law, rng, prepared):
+    plain = load_law("chinchilla")
+    made = runs_of_law(plain)
+    law = with_groups(plain, ["a", "b c", "d"], by=["level", "lean", "floor"])
+    table = {name: made[name].values for name in ("params", "tokens", "loss")}
+    table["recipe"] = np.resize(["a", "b c", "d"], made.sizes["run"])
+    check_engines(law, "student_t", read_runs(table, law, columns={"group": "recipe"}), rng, prepared)
 
 
 @pytest.mark.slow

@@ -1,0 +1,116 @@
+"""Laws that vary over groups: made, fitted, saved, asked for a group that was seen and for a new one."""
+
+import json
+
+import numpy as np
+import pytest
+
+import bayescale as bs
+from bayescale.errors import FitError, LawError, RunsError
+from bayescale.forecasts.forecast import read
+from bayescale.laws.groups import Groups
+from bayescale.laws.law import law_derived, law_loss, load_law
+from bayescale.laws.own_priors import without_groups
+from bayescale.laws.shipped import kind_of
+from bayescale.study import Study
+
+FACTORS = {"pile": 1.0, "c4 en": 1.2, "code": 0.6}
+
+
+@pytest.fixture(scope="module")
+def table():
+    """Runs of one law, whose level differs by corpus; of one corpus there are few, and small."""
+    rng = np.random.default_rng(1)
+    corpus = np.repeat(list(FACTORS), [40, 40, 8])
+    large = np.repeat([1.0, 1.0, 0.0], [40, 40, 8])
+    N, D = 10 ** (7.5 + rng.uniform(0, 0.6 + large)), 10 ** (9.5 + rng.uniform(0, 0.6 + large))
+    loss = np.array([FACTORS[name] for name in corpus]) * law_of(N, D)
+    return {"params": N, "tokens": D, "loss": loss * np.exp(0.003 * rng.standard_normal(88)), "corpus": corpus}
+
+
+def law_of(N, D):
+    return 1.7 + 480 / N**0.35 + 2000 / D**0.36
+
+
+@pytest.fixture(scope="module")
+def fit(table):
+    return bs.fit(table, "chinchilla", group="corpus", seed=1)
+
+
+def loss_of(fit, group, N=2e9, D=4e10):
+    drawn = bs.forecast(fit, N, D, covariates={"group": group})["predictions"]["loss"]
+    return np.quantile(drawn, [0.05, 0.5, 0.95])
+
+
+def test_a_group_of_few_runs_borrows(fit, table):
+    low, middle, high = loss_of(fit, "code")
+    truth = FACTORS["code"] * law_of(2e9, 4e10)
+    assert low < truth < high and abs(middle / truth - 1) < 0.03
+    few = {name: values[-8:] for name, values in table.items() if name != "corpus"}
+    alone = bs.forecast(bs.fit(few, "chinchilla", allow_unconverged=True), 2e9, 4e10)["predictions"]["loss"]
+    assert np.log(high / low) < 0.6 * np.ptp(np.log(np.quantile(alone, [0.05, 0.95])))
+
+
+def test_a_new_group_is_wider_than_any_seen(fit):
+    low, _, high = loss_of(fit, "new")
+    assert np.log(high / low) > 3 * np.log(np.divide(*loss_of(fit, "code")[[2, 0]]))
+    not_identified = json.loads(fit.attrs["diagnostics"])["not_identified"]
+    assert not Study.opened(fit).law.groups.parameters & set(not_identified)
+
+
+def test_it_is_saved_and_said(fit, tmp_path):
+    bs.save_fit(fit, tmp_path / "fit.nc")
+    opened = bs.open_fit(tmp_path / "fit.nc")
+    np.testing.assert_array_equal(loss_of(opened, "pile"), loss_of(fit, "pile"))
+    posterior = opened["posterior"].to_dataset().median()
+    assert float(posterior["level_c4_en"] / posterior["level_pile"]) == pytest.approx(1.2, rel=0.02)
+    forecast = bs.forecast(opened, [1e9, 2e9], 4e10, covariates={"group": ["pile", "code"]})
+    assert list(read(forecast).frame["group"]) == ["pile", "code"]
+    split = bs.allocate(opened, 1e21, given={"group": "pile"})
+    assert split.attrs["group"] == "pile" and (split["N"] > 0).all()
+
+
+def test_groups_that_are_not_there(fit, table):
+    with pytest.raises(LawError, match="no group 'books'; they are"):
+        loss_of(fit, "books")
+    with pytest.raises(FitError, match="also needs group"):
+        bs.forecast(fit, 1e9, 1e11)
+    with pytest.raises(FitError, match="no column 'recipe' for groups"):
+        bs.fit(table, "chinchilla", group="recipe")
+    with pytest.raises(FitError, match="say which column"):
+        bs.fit(table, "chinchilla", by=["level"])
+    with pytest.raises(LawError, match="'height' is no parameter"):
+        bs.fit(table, "chinchilla", group="corpus", by=["height"])
+    with pytest.raises(LawError, match="stands for a group without runs"):
+        bs.with_groups("chinchilla", ["new", "old"])
+    with pytest.raises(RunsError, match="corpus: no group 'code'"):
+        bs.read_runs(table, bs.with_groups("chinchilla", ["pile", "c4 en"]), columns={"group": "corpus"})
+
+
+def test_of_the_text_of_a_law():
+    law = bs.with_groups("coupled", ["a", "b"], by={"slope": 0.1})
+    assert law.inputs == ("N", "D", "group") and kind_of(law) == "changed"
+    assert without_groups(law).text.strip() == load_law("coupled").text.strip()
+    assert bs.with_groups(law, ["c", "d"]).groups == Groups(("c", "d"), {"level": 1.0, "slope": 0.25})
+    both = bs.with_priors(law, {"slope_contrast1": "Normal(0, 0.5)", "E": "Normal(1.7, 0.1)"})
+    assert both.groups == law.groups and without_groups(both).groups is None
+
+
+def test_groups_differ_by_what_is_stated(rng):
+    """In the prior: sd of each group's deviate from their mean, and of a new group's."""
+    law = bs.with_groups("chinchilla", ["a", "b", "c", "d"], by={"level": 0.5})
+    names = law.groups.contrasts("level")
+    values = {name: 0.2 for name in law.priors} | {name: rng.standard_normal(20_000) for name in names}
+    constants = {"N_ref": 1e9, "D_ref": 1e10, "L_ref": 2.0}
+    derived = law_derived(law, values | constants)
+    own = np.log([derived[f"level_{name}"] for name in "abcd"]) - np.log(0.2)
+    np.testing.assert_allclose(own.std(axis=1), 0.3 * 0.5 * np.sqrt(1 - 1 / 4), rtol=0.03)
+    np.testing.assert_allclose(own.sum(axis=0), 0, atol=1e-12)
+    at = {"N": 1e9, "D": 1e10}
+    mean, new = (law_loss(law, values | constants | at | {"group": code}) for code in (0.0, 5.0))
+    np.testing.assert_allclose(np.log(new / mean).std(), 0.3 * 0.5 * np.sqrt(1 + 1 / 4), rtol=0.03)
+
+
+def test_whole_numbers_name_groups_too():
+    groups = Groups(("2048", "4096"), {"level": 1.0})
+    assert groups.code_of("4096") == groups.code_of(4096) == 4096.0 and groups.name_of(4097.0) == "new"
