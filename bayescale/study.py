@@ -10,6 +10,7 @@ import xarray as xr
 
 from bayescale.errors import FitError, RunsError
 from bayescale.field import number_text, quantity_text, row_text
+from bayescale.laws.groups import GROUP
 from bayescale.laws.law import (
     DEFAULT_LAW,
     Law,
@@ -170,6 +171,14 @@ class Study:
         if not found or "C" in self.law.inputs:
             found.append(float(self.runs["compute"].max()))
         return max(found)
+
+    def largest_at(self, points: Mapping[str, Any]) -> Any:
+        """Compute of the largest run; of a law with groups, of the largest of the group of each point [point]."""
+        if not self.law.groups:
+            return self.largest_compute
+        of_runs, wanted = (np.asarray(data[GROUP]) for data in (self.runs, points))
+        seen = {code: self.part(of_runs == code).largest_compute for code in np.unique(of_runs)}
+        return np.array([seen.get(code, self.largest_compute) for code in wanted])
 
     def labelled(self, values: np.ndarray, last: str) -> xr.DataArray:
         """Values of all draws [draw or 1, ``last``] as [chain, draw, ``last``]."""

@@ -142,7 +142,7 @@ def _decades_beyond(study: Study, points: xr.Dataset) -> np.ndarray:
         return np.maximum(np.log10(points[size].values / float(study.runs[size].max())), 0.0)
     if not {"N", "D"} <= set(study.law.inputs):
         return np.zeros(points.sizes["point"])
-    return np.maximum(np.log10(points["compute"].values / study.largest_compute), 0.0)
+    return np.maximum(np.log10(points["compute"].values / study.largest_at(points)), 0.0)
 
 
 def _allot(total: int, weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:

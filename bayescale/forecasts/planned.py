@@ -92,7 +92,7 @@ def _decades_beyond(study: Study, points: xr.Dataset) -> Any:
         return "point", np.full(points.sizes["point"], np.nan)
     if size == "loss":  # a better model than any seen lies beyond, not a worse one
         return np.maximum(0.0, np.log10(float(runs[size].min()) / points[size]))
-    most = study.largest_compute if size == "compute" else float(runs[size].max())
+    most = study.largest_at(points) if size == "compute" else float(runs[size].max())
     return np.maximum(0.0, np.log10(points[size] / most))
 
 

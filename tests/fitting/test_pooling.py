@@ -51,6 +51,12 @@ def test_a_group_of_few_runs_borrows(fit, table):
     assert np.log(high / low) < 0.6 * np.ptp(np.log(np.quantile(alone, [0.05, 0.95])))
 
 
+def test_beyond_is_beyond_the_runs_of_the_group(fit):
+    points = bs.forecast(fit, [1e9] * 3, [2e10] * 3, covariates={"group": ["pile", "code", "new"]})
+    beyond = points["predictions_constant_data"]["decades_beyond"].values
+    assert beyond[0] == beyond[2] == 0 and beyond[1] > 0.8
+
+
 def test_a_new_group_is_wider_than_any_seen(fit):
     low, _, high = loss_of(fit, "new")
     assert np.log(high / low) > 3 * np.log(np.divide(*loss_of(fit, "code")[[2, 0]]))
