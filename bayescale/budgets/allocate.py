@@ -128,9 +128,8 @@ def allocate(
     result["held"] = ("budget", held_text(split))
     for name in ("decades_beyond", "nearest_run"):
         result[name] = ("budget", at_median["predictions_constant_data"][name].values)
-    result.attrs = result_attrs(study, "allocate", problem.cost.text, seed, **group_of(study.law, covariates)) | {
-        "discrepancy": int(discrepancy)
-    }
+    about = group_of(study.law, covariates) | {"discrepancy": int(discrepancy)}
+    result.attrs = result_attrs(study, "allocate", problem.cost.text, seed, **about)
     return result
 
 
