@@ -38,6 +38,9 @@ DESIGN = ("tests/budgets/test_design.py",)
 OPTIMUM = ("tests/budgets/test_optimum.py",)
 DECIDE = ("tests/budgets/test_decide.py",)
 STARTS = ("tests/fitting/test_starts.py",)
+ALLOCATE = ("tests/budgets/test_allocate.py",)
+CLUSTERS = ("tests/fitting/test_clusters.py",)
+FORECAST = ("tests/forecasts/test_forecast.py",)
 
 MUTANTS = [
     # the discrepancy
@@ -81,6 +84,13 @@ MUTANTS = [
     Mutant("budgets", "- law if abs(law)", "+ law if abs(law)", DECIDE),
     Mutant("budgets", "np.hypot(EXCHANGE_SD, np.minimum", "np.hypot(2 * EXCHANGE_SD, np.minimum", DECIDE),
     Mutant("budgets", "contrast / (2 * width * bend)", "contrast / (width * bend)", DECIDE),
+    Mutant("budgets", "default_rng([seed, 201])", "default_rng(seed)", ALLOCATE),
+    # clusters, and what is believed
+    Mutant("fitting", "np.maximum(stretch, 1.0)", "np.minimum(stretch, 1.0)", CLUSTERS),
+    Mutant("fitting", "(by_chance >= seen).sum()", "(by_chance <= seen).sum()", CLUSTERS),
+    Mutant("fitting", "slope.T @ self.score[some]", "slope.T @ np.abs(self.score[some])", CLUSTERS),
+    Mutant("forecasts", "(z**2).sum(axis=1) + model.log_weight(z)", "(z**2).sum(axis=1)", EXACT),
+    Mutant("forecasts", "/ 2 / max(at[4] - at[1]", "/ max(at[4] - at[1]", FORECAST),
     # where chains start
     Mutant("fitting", "len(self.seen) * np.log(sigma)", "np.log(sigma)", STARTS),
     Mutant("fitting", "-value[modes] - 0.5 *", "-value[modes] + 0.5 *", STARTS),

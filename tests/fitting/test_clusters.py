@@ -7,7 +7,7 @@ from scipy import stats
 import bayescale
 from bayescale.errors import FitError
 from bayescale.evidence.compare import compare
-from bayescale.fitting.clusters import FALSE_ALARM_SHARE, NONE, alike, clustered_posterior, clusters_of
+from bayescale.fitting.clusters import FALSE_ALARM_SHARE, NONE, _Looks, alike, clustered_posterior, clusters_of
 from bayescale.fitting.diagnostics import fit_summary
 from bayescale.laws.law import parse_law
 from bayescale.study import Study
@@ -94,6 +94,20 @@ def test_bands_are_those_of_the_families(clustered):
         np.testing.assert_allclose(posterior["both"], posterior["alpha"] + posterior["beta"])
     assert 0.85 < np.mean(ratios) < 1.3
     assert held >= 29  # of 40, where .90 is right: fewer once in 2000 times
+
+
+def test_leaving_out_a_cluster_is_exact_for_a_linear_law(rng):
+    """Ridge regression without each cluster in turn: one Newton step goes all the way."""
+    slope, seen, members = rng.standard_normal((24, 3)), rng.standard_normal(24), np.repeat(np.arange(8), 3)
+
+    def solution(kept):
+        return np.linalg.solve(slope[kept].T @ slope[kept] + np.eye(3), slope[kept].T @ seen[kept])
+
+    mean = solution(np.full(24, True))
+    looks = _Looks(np.zeros((5, 3)), mean, slope, seen - slope @ mean, 1.0)
+    left_out = np.array([solution(members != cluster) for cluster in range(8)])
+    apart, inverse = left_out - left_out.mean(axis=0), np.linalg.inv(slope.T @ slope + np.eye(3))
+    np.testing.assert_allclose(looks.covariance(members), 7 / 8 * apart.T @ apart + inverse @ inverse, rtol=1e-9)
 
 
 def test_no_band_becomes_narrower_and_what_families_do_not_touch_stays(clustered):
