@@ -137,7 +137,7 @@ def _with_compute(covariates: Any, compute: Any) -> dict[str, Any]:
 
 def _elpd(study: Study, points: xr.Dataset, seen: np.ndarray, certain: np.ndarray) -> np.ndarray:
     """Log predictive density of measured values without discrepancy, each point by itself [point]."""
-    density = study.scatter.log_density(seen, certain, study.covariate(points), study.draws)
+    density = study.scatter.log_density(seen, certain, study.covariates(points), study.draws)
     return logsumexp(density, axis=0) - np.log(len(density))
 
 
