@@ -76,6 +76,12 @@ def test_law_by_question(name, asked):
     others = {symbol: value for symbol, value in inputs.items() if column(symbol) != size}
     found = least_compute(fit, middle, given=others)
     assert found.attrs["goal"] == goal_sign(law) and size in found
+    plan = lambda: bayescale.next_run(fit, 3 * point.get(size, 1.0), at=point)  # noqa: E731
+    if name in OF_A_LOSS:
+        refused(plan, law, "its size is a loss, which no budget buys")
+    else:
+        runs = plan()
+        assert (runs["cost"] <= 3 * point[size] * 1.001).all() and bayescale.read(runs).frame.shape[0] == 1
     if name in OF_A_LOSS:
         refused(lambda: compute_gain(fit, fit, point[size], given=others), law, "has a loss as its size")
     else:

@@ -1,5 +1,6 @@
 """What a plan of runs is to tell: the loss of one run, N* of a budget, or the regret of its split."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +11,12 @@ from bayescale.budgets.cost import parse_cost
 from bayescale.budgets.optimum import Problem, best_split
 from bayescale.budgets.problem import default_cost, law_surface
 from bayescale.errors import FitError
-from bayescale.field import number_text, size_text
+from bayescale.field import number_text, quantity_text, size_text, symbol
 from bayescale.forecasts.planned import planned_runs
+from bayescale.laws.law import NO_SIZE, column, size_column
 from bayescale.study import Study
 
+DISTANCES = ("decades_beyond", "nearest_run")
 TARGETS = ("loss", "params", "regret")
 SPLITS = 31  # of the target's budget, for targets about a split
 AIM_REACH_TIMES = 4.0  # beyond the band of N*, on either side
@@ -61,6 +64,25 @@ def aim_of(study: Study, target: str, params: Any, tokens: Any, compute: Any) ->
         text = f"{what} at {number_text(budget[0], 4)} FLOP"
     middle = points.isel(point=[points.sizes["point"] // 2])
     return Aim(target, text, points, float(middle["decades_beyond"][0]), float(middle["nearest_run"][0]))
+
+
+def own_aim(study: Study, target: str, sizes: Mapping[str, Any]) -> tuple[Aim, str]:
+    """The target of a law of one size, what it gives at one run, and that size."""
+    law, size = study.law, size_column(study.law)
+    if target != "loss":
+        raise FitError(f"law '{law.name}' splits no budget: its target is 'loss', what the law explains at one run")
+    if size is None or size == "loss":
+        why = (
+            NO_SIZE if size is None else "its size is a loss, which no budget buys; plan runs with the law of that loss"
+        )
+        raise FitError(f"law '{law.name}': {why}")
+    points = planned_runs(study, None, None, {name: value for name, value in sizes.items() if value is not None})
+    if points.sizes["point"] != 1:
+        raise FitError("the target is that of one run: give one number of each input")
+    named = {column(one): float(points[column(one)][0]) for one in law.inputs}
+    at = ", ".join(f"{symbol(name)} = {quantity_text(name, value)}" for name, value in named.items())
+    observed = law.observed.column if law.observed.scale != "log" else f"log {law.observed.column}"
+    return Aim("loss", f"{observed} at {at}", points, *(float(points[x][0]) for x in DISTANCES)), size
 
 
 def target_draws(aim: Aim, log_loss: np.ndarray) -> np.ndarray:

@@ -7,23 +7,27 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescale.budgets.aim import SPLITS, Aim, aim_of, target_draws
+from bayescale.budgets.aim import SPLITS, Aim, aim_of, own_aim, target_draws
+from bayescale.budgets.axis import OWN_UNITS, is_joint
 from bayescale.budgets.cost import Cost, check_rises, draw_quantities, increasing_root, parse_cost, spend, tokens_at
-from bayescale.budgets.problem import compute_unit, default_cost, law_surface, result_attrs
+from bayescale.budgets.problem import compute_unit, default_cost, result_attrs
 from bayescale.budgets.screening import Beliefs, band_width, covariance, expected_width, greedy_plan, screen
-from bayescale.budgets.surface import loss_at
 from bayescale.errors import FitError
-from bayescale.field import SIZES_SAID, number_text
+from bayescale.field import SIZES_SAID, listed, number_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.fitting.doors import check_seed, check_whole, flag, mapping, number, opened, opened_result
+from bayescale.forecasts.chain import law_at
 from bayescale.forecasts.curve import sample_curve
+from bayescale.forecasts.discrepancy import has_drift
 from bayescale.forecasts.discrepancy_posterior import discrepancy_of
-from bayescale.forecasts.planned import POINTS_MAX, distance_warnings, planned_runs
+from bayescale.forecasts.planned import ONE_SIZE_CHECKED_DECADES, POINTS_MAX, distance_warnings, planned_runs
 from bayescale.jobs.threads import one_blas_thread
+from bayescale.laws.law import column
 from bayescale.reading import Column, Reading
 from bayescale.runs.compute import counted
 from bayescale.study import Study
 
+OWN_CANDIDATES = 60  # sizes of a law of one size, where no candidates are given
 CANDIDATE_GRID_SIDE = 14  # sizes and lengths, where no candidates are given
 CANDIDATE_TOKENS_PER_PARAM = (0.5, 2000.0)
 COST_POWERS = (0.0, 0.25, 0.5, 0.75, 1.0)  # that divide a gain; the best of these plans is taken
@@ -44,6 +48,7 @@ def next_run(
     most: int = 1,
     cost: str | None = None,
     given: Mapping[str, Any] | None = None,
+    at: Mapping[str, float] | None = None,
     discrepancy: bool = True,
     seed: int = 0,
 ) -> xr.Dataset:
@@ -52,20 +57,21 @@ def next_run(
     Parameters
     ----------
     fit : what :func:`bayescale.fit` or :func:`bayescale.open_fit` returns
-    budget : what all new runs together may cost, in the unit of the cost (FLOP by default)
+    budget : what all new runs together may cost, in the unit of the cost (FLOP by default); of a law of one size the
+        sum of their sizes
     target : ``"loss"`` at ``params`` and ``tokens``; ``"params"``: N* of the budget ``compute`` [FLOP]; ``"regret"``:
         what the best split that can be chosen for ``compute`` costs in loss for want of knowledge
-    params, tokens, compute : of the target, as it needs them
+    params, tokens, compute : of the target, as it needs them; ``at``: other inputs of a law of one size, by column
     candidates : a table with the columns ``params`` and ``tokens`` (and further inputs of the law), each row a run that
         could be made once; by default a grid of sizes and lengths from the smallest run up, any of them more than once
     most : how many runs at most; 1 is the next run, more a plan that is chosen greedily
-    cost, given : what a run costs, as in :func:`bayescale.allocate`, with certain values
+    cost, given : what a run of N and D costs, as in :func:`bayescale.allocate`, with certain values
     discrepancy : let the law be wrong as in :func:`bayescale.forecast`; the law alone trusts small runs too much
     seed : of the discrepancy and of the simulated outcomes
 
     Returns
     -------
-    Dataset with the plan: ``params``, ``tokens``, ``cost``, ``spent`` (so far), ``sd_after`` (of the target, so far)
+    Dataset with the plan: ``params``, ``tokens`` (or the law's size), ``cost``, ``spent``, ``sd_after`` (of the target)
     [run]; and what was screened: ``candidate_params``, ``candidate_tokens``, ``candidate_cost``, ``candidate_sd`` (of
     the target after this run alone), ``gain`` (share of the variance removed) and ``gain_per_cost`` [candidate].
     Attributes: ``sd_now``, ``width_now`` and ``width_after`` (of the 90 % band, now and expected after the plan),
@@ -79,27 +85,34 @@ def next_run(
     """
     study = opened(fit)
     check_seed(seed)
-    if without := {"params", "tokens"} - set(study.runs.data_vars):
-        raise FitError(f"the runs of this fit have no {min(without)}: next_run plans runs by their params and tokens")
     check_whole("most", most, 1)
     budget, discrepancy = float(number("budget", budget)), flag("discrepancy", discrepancy)
-    priced, values = _certain_cost(study, cost, given)
-    aim = aim_of(study, target, params, tokens, compute)
-    points, prices, once = _affordable(study, candidates, priced, values, budget)
+    if at and is_joint(study.law):
+        raise FitError(f"at = {[*at]}: law '{study.law.name}' is planned for by params and tokens")
+    if is_joint(study.law):
+        names: tuple[str, ...] = ("params", "tokens")
+        priced, values = _certain_cost(study, cost, given)
+        aim, counted_as = aim_of(study, target, params, tokens, compute), priced.text
+        points, prices, once = _affordable(study, candidates, priced, values, budget)
+    else:
+        if cost is not None or given:
+            raise FitError(f"law '{study.law.name}' has one size: a run costs its size, and no formula of N and D")
+        named = {"params": params, "tokens": tokens, "compute": compute}
+        aim, size = own_aim(study, target, named | mapping("at", at))
+        names, counted_as, discrepancy = (size,), size, discrepancy and has_drift(study.law)
+        points, prices, once = _own_candidates(study, candidates, aim, size, budget)
     beliefs = _beliefs(study, points, aim, discrepancy, seed)
     joint = covariance(beliefs)
     plans = [greedy_plan(joint, beliefs.scatter, prices, budget, int(most), once=once, thrift=t) for t in COST_POWERS]
     chosen, sd_after = min(plans, key=lambda plan: plan[1][-1])
-    result = _plan(points, prices, chosen, sd_after)
+    result = _plan(points, names, prices, chosen, sd_after)
     sd_now, gain = float(np.sqrt(joint[0, 0])), screen(joint, beliefs.scatter)
     result["candidate_sd"] = ("candidate", sd_now * np.sqrt(1 - gain))
-    result["gain"], result["gain_per_cost"] = ("candidate", gain), ("candidate", gain / prices)
-    result.attrs = result_attrs(
-        study, "next_run", priced.text, int(seed), target=aim.text, budget=budget, sd_now=sd_now
-    )
+    result = result.assign(gain=("candidate", gain), gain_per_cost=("candidate", gain / prices))
+    result.attrs = result_attrs(study, "next_run", counted_as, int(seed), target=aim.text, budget=budget, sd_now=sd_now)
     result.attrs |= _widths(beliefs, chosen, sd_after[-1] / sd_now, seed)
-    result.attrs |= {name: getattr(aim, name) for name in ("decades_beyond", "nearest_run")}
-    result.attrs["discrepancy"] = int(discrepancy)
+    about = {"decades_beyond": aim.decades_beyond, "nearest_run": aim.nearest_run}
+    result.attrs |= about | {"discrepancy": int(discrepancy)}
     return result
 
 
@@ -114,21 +127,43 @@ def _certain_cost(study: Study, cost: str | None, given: Any) -> tuple[Cost, dic
     return priced, values
 
 
-def _plan(points: xr.Dataset, prices: np.ndarray, chosen: list[int], sd_after: list[float]) -> xr.Dataset:
-    """The runs of a plan [run], and what it was chosen from [candidate]."""
-    params, tokens = points["params"].values, points["tokens"].values
+def _plan(
+    points: xr.Dataset, names: tuple[str, ...], prices: np.ndarray, chosen: list[int], sd_after: list[float]
+) -> xr.Dataset:
+    """The runs of a plan [run], and what it was chosen from [candidate]; ``names`` are the sizes of a run."""
+    taken = {name: ("run", points[name].values[chosen]) for name in names}
+    taken |= {"cost": ("run", prices[chosen]), "spent": ("run", np.cumsum(prices[chosen]))}
+    offered = {f"candidate_{name}": ("candidate", points[name].values) for name in names}
     return xr.Dataset(
-        {
-            "params": ("run", params[chosen]),
-            "tokens": ("run", tokens[chosen]),
-            "cost": ("run", prices[chosen]),
-            "spent": ("run", np.cumsum(prices[chosen])),
-            "sd_after": ("run", np.array(sd_after)),
-            "candidate_params": ("candidate", params),
-            "candidate_tokens": ("candidate", tokens),
-            "candidate_cost": ("candidate", prices),
-        }
+        taken | {"sd_after": ("run", np.array(sd_after))} | offered | {"candidate_cost": ("candidate", prices)}
     )
+
+
+def _own_candidates(
+    study: Study, given: Any, aim: Aim, size: str, budget: float
+) -> tuple[xr.Dataset, np.ndarray, bool]:
+    """Runs of a law of one size within a budget of it [point], their sizes, and whether each can be made only once."""
+    names = [column(symbol) for symbol in study.law.inputs]
+    if given is None:
+        smallest = float(study.runs[size].min())
+        if smallest > budget:
+            raise FitError(
+                f"no run is within the budget of {number_text(budget, 4)}: the smallest of the fit has "
+                f"{size} = {number_text(smallest, 4)}"
+            )
+        columns: dict[str, Any] = {size: np.geomspace(smallest, budget, OWN_CANDIDATES)}
+        columns |= {name: float(aim.points[name][0]) for name in names if name != size}
+    else:
+        try:
+            columns = {name: np.asarray(given[name]) for name in names}
+        except (TypeError, KeyError):
+            raise FitError(f"candidates are a table with the columns {listed(names)}") from None
+    points = planned_runs(study, None, None, columns)
+    affordable = points[size].values <= budget * (1 + PRICE_SLACK)
+    if not affordable.any():
+        raise FitError(f"none of the candidate runs is within the budget of {number_text(budget, 4)}")
+    points = points.isel(point=affordable)
+    return points, points[size].values, given is not None
 
 
 def _widths(beliefs: Beliefs, chosen: list[int], sd_share: float, seed: int) -> dict[str, float]:
@@ -190,7 +225,7 @@ def _beliefs(study: Study, points: xr.Dataset, aim: Aim, discrepancy: bool, seed
     if discrepancy:
         losses = sample_curve(study.once(discrepancy_of), every, np.random.default_rng(seed)).log_loss
     else:
-        losses = np.log(loss_at(law_surface(study), every["params"].values[None, :], every["tokens"].values[None, :]))
+        losses = study.scatter.transform(law_at(study, every)) / study.scatter.unit
     if not np.isfinite(losses).all():
         raise FitError("the law overflows at one of the candidates; it is too far from the fitted runs")
     return Beliefs(target_draws(aim, losses[:, count:]), losses[:, :count], _scatter(study, points))
@@ -198,6 +233,10 @@ def _beliefs(study: Study, points: xr.Dataset, aim: Aim, discrepancy: bool, seed
 
 def _scatter(study: Study, points: xr.Dataset) -> np.ndarray:
     """Scale of the normal noise that would be as informative as the fit's [point]."""
+    if study.scatter.counts:
+        share = study.scatter.transform(law_at(study, points))
+        count, alike = study.covariates(points)["count"], study.draws["overdispersion"]
+        return np.median(np.sqrt(np.clip(share * (1 - share), 1e-6, None) / count * (1 + (count - 1) * alike)), axis=0)
     scale = study.scatter.scale_at(study.covariates(points), study.draws)
     if study.scatter.robust:  # Fisher information of a Student-t's place: (nu + 1) / (nu + 3) / scale^2
         nu = 2 + study.draws["nu_minus_2"]
@@ -208,24 +247,34 @@ def _scatter(study: Study, points: xr.Dataset) -> np.ndarray:
 def read(result: xr.Dataset) -> Reading:
     """What a plan says, a row a run in the order in which they tell most: sizes, ``cost``, ``spent``, ``sd_after``."""
     result = opened_result(result, "next_run")
-    attrs, names = result.attrs, ("params", "tokens", "cost", "spent", "sd_after")
-    frame = pd.DataFrame({name: result[name].values for name in names})
-    frame.insert(2, "tokens_per_param", frame["tokens"] / frame["params"])
+    attrs = result.attrs
+    joint = {"params", "tokens"} <= set(result.data_vars)
+    sizes = ["params", "tokens"] if joint else [attrs["cost"]]
+    frame = pd.DataFrame({name: result[name].values for name in (*sizes, "cost", "spent", "sd_after")})
+    if joint:
+        frame.insert(2, "tokens_per_param", frame["tokens"] / frame["params"])
     frame.insert(0, "run", range(1, len(frame) + 1))
     frame["sd_share"] = frame["sd_after"] / attrs["sd_now"]
     warnings = trust_warnings(diagnostics(result))
-    warnings += distance_warnings(np.array([attrs["decades_beyond"]]), np.array([attrs["nearest_run"]]))
+    warnings += distance_warnings(
+        np.array([attrs["decades_beyond"]]),
+        np.array([attrs["nearest_run"]]),
+        **({} if joint else {"size": attrs["cost"], "inputs": attrs["cost"], "checked": ONE_SIZE_CHECKED_DECADES}),
+    )
     if attrs["width_after"] > 0.95 * attrs["width_now"]:
         warnings.append("no affordable run tells much about this target: save the compute, or raise the budget")
     if not attrs["discrepancy"]:
         warnings.append("the law is taken to be exactly right: small runs look more telling than they are")
-    unit, says = compute_unit(attrs), _statement(result)
-    columns = (
-        Column("run", "run", "", "count"),
+    unit, says = compute_unit(attrs) if joint else OWN_UNITS.get(attrs["cost"], ""), _statement(result)
+    of_split = (
         Column("params", "N", "parameters", "size"),
         Column("tokens", "D", "tokens", "size"),
         Column("tokens_per_param", "D/N", "", "number"),
         Column("cost", "cost", unit, "number"),
+    )
+    columns = (
+        Column("run", "run", "", "count"),
+        *(of_split if joint else (Column(attrs["cost"], attrs["cost"], unit, "quantity"),)),
         Column("spent", "spent so far", unit, "number"),
         Column("sd_share", "sd left", "", "share", 0),
     )
@@ -236,7 +285,7 @@ def read(result: xr.Dataset) -> Reading:
         columns,
         says=(says,),
         warnings=tuple(warnings),
-        notes=(f"{SIZES_SAID}. {counted(attrs)}",),
+        notes=(f"{SIZES_SAID}. {counted(attrs)}",) if joint else (),
         about={name: attrs[name] for name in told} | {"statement": says, "diagnostics": diagnostics(result)},
         rows="plan",
     )

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescale.budgets.axis import SEARCHED_TIMES, Axis, decades_beyond, is_joint, least_size, values_at
+from bayescale.budgets.axis import OWN_UNITS, SEARCHED_TIMES, Axis, decades_beyond, is_joint, least_size, values_at
 from bayescale.budgets.optimum import best_split
 from bayescale.budgets.problem import SplitOptions, budgets_of, check_scale, compute_unit, result_attrs, units_said
-from bayescale.budgets.target import OWN_UNITS, asked_axis, banded, far_warnings, gap_to
+from bayescale.budgets.target import asked_axis, banded, far_warnings, gap_to
 from bayescale.errors import FitError
 from bayescale.field import number_text
 from bayescale.fitting.diagnostics import trust_warnings

@@ -9,7 +9,16 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.budgets.allocate import HELD_SHARE, without_zero_width
-from bayescale.budgets.axis import SEARCHED_TIMES, Axis, decades_beyond, frontier, is_joint, least_size, own_axis
+from bayescale.budgets.axis import (
+    OWN_UNITS,
+    SEARCHED_TIMES,
+    Axis,
+    decades_beyond,
+    frontier,
+    is_joint,
+    least_size,
+    own_axis,
+)
 from bayescale.budgets.cost import spend
 from bayescale.budgets.optimum import Problem, best_split
 from bayescale.budgets.problem import SplitOptions, compute_unit, problem_of, result_attrs, units_said
@@ -27,7 +36,6 @@ from bayescale.study import Study
 
 REACHED_SHARE_MIN = 0.99  # of the draws; with fewer a target is not called reached
 SPLIT_COLUMNS = {"compute": "compute", "N": "params", "D": "tokens", "tokens_per_param": "tokens_per_param"}
-OWN_UNITS = {"compute": "FLOP", "params": "parameters", "tokens": "tokens"}  # of a law's own size
 
 
 def least_compute(fit: xr.DataTree, target: Any, *, seed: int = 0, **options: Unpack[SplitOptions]) -> xr.Dataset:

@@ -99,6 +99,8 @@ def plot_next_run(plan: xr.Dataset, fit: xr.DataTree | None = None) -> "Figure":
     study = None if fit is None else opened(fit)
     with style():
         figure, axes = plt.subplots(figsize=(WIDE[0], 5.0))
+        if not {"candidate_params", "candidate_tokens"} <= set(plan.data_vars):
+            raise FitError("a plan of runs of N and D is drawn; of a law of one size read() says it all")
         N, D = plan["candidate_params"].values, plan["candidate_tokens"].values
         gain = 100 * plan["gain"].values
         shade = axes.scatter(
