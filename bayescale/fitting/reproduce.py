@@ -292,7 +292,7 @@ def read(result: xr.Dataset) -> Reading:
         Column("apart", "apart", "", "number", 2),
     )
     return Reading(
-        "median and 90 % band",
+        "median and 90 % band of the draws",
         frame,
         columns,
         says=(result.attrs["statement"],),
