@@ -61,7 +61,8 @@ def next_run(
         sum of their sizes
     target : ``"loss"`` at ``params`` and ``tokens``; ``"params"``: N* of the budget ``compute`` [FLOP]; ``"regret"``:
         what the best split that can be chosen for ``compute`` costs in loss for want of knowledge
-    params, tokens, compute : of the target, as it needs them; ``at``: other inputs of a law of one size, by column
+    params, tokens, compute : of the target, as it needs them
+    at : other inputs of a law of one size, by column
     candidates : a table with the columns ``params`` and ``tokens`` (and further inputs of the law), each row a run that
         could be made once; by default a grid of sizes and lengths from the smallest run up, any of them more than once
     most : how many runs at most; 1 is the next run, more a plan that is chosen greedily
