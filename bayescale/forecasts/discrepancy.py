@@ -115,16 +115,23 @@ def slope_of(study: Study, log_loss: np.ndarray) -> float | None:
 
 
 def coordinates(study: Study, points: xr.Dataset) -> np.ndarray:
-    """Where runs or points lie [row, input]: log10 of each input of the law, or itself.
+    """Where runs or points lie [row, coordinate]: by the inputs of the law, and every group as far from any other."""
+    where = sizes_at(study, points)
+    if not study.law.groups:
+        return where
+    codes = np.array(list(study.law.groups.codes.values()))
+    return np.hstack([where, GROUP_DECADES / np.sqrt(2) * (points[GROUP].values[:, None] == codes)])
+
+
+def sizes_at(study: Study, points: xr.Dataset) -> np.ndarray:
+    """Inputs of runs or points but for their group [row, input]: log10 of each, or itself.
 
     Itself where the runs are not all above 0, or the law's published range starts at 0 (a sparsity): the runs and the
     law decide, never the points. A point at 0 or below then counts as a thousandth of the smallest run.
     """
     values = []
     for symbol in study.law.inputs:
-        if symbol == GROUP and study.law.groups:  # every group lies equally far from every other
-            codes = np.array(list(study.law.groups.codes.values()))
-            values += list(GROUP_DECADES / np.sqrt(2) * (points[symbol].values[None, :] == codes[:, None]))
+        if symbol == GROUP and study.law.groups:
             continue
         x, seen = points[column(symbol)].values, study.runs[column(symbol)].values
         logarithmic = seen.min() > 0 and study.law.range.get(symbol, (1.0, 1.0))[0] > 0

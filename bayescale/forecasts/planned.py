@@ -9,8 +9,8 @@ import xarray as xr
 from bayescale.errors import FitError
 from bayescale.field import listed, number_text, symbol
 from bayescale.fitting.doors import mapping, numbers
-from bayescale.forecasts.discrepancy import coordinates
-from bayescale.laws.groups import with_codes
+from bayescale.forecasts.discrepancy import sizes_at
+from bayescale.laws.groups import GROUP, with_codes
 from bayescale.laws.law import Law, column, positive_columns, size_column
 from bayescale.study import Study
 
@@ -98,7 +98,7 @@ def _decades_beyond(study: Study, points: xr.Dataset) -> Any:
 
 def _nearest_run(study: Study, points: xr.Dataset) -> np.ndarray:
     """Distance of each point to the nearest run in the space of the law's inputs [decades]."""
-    here, there = (coordinates(study, data) for data in (points, study.runs))
+    here, there = (sizes_at(study, data) for data in (points, study.runs))
     if len(here) * len(there) > PAIRS_MAX:
         from scipy.spatial import KDTree  # its import takes longer than few runs do
 
@@ -108,7 +108,10 @@ def _nearest_run(study: Study, points: xr.Dataset) -> np.ndarray:
 
 def words_of(law: Law) -> dict[str, str]:
     """What distances are measured along, for a sentence: the size of a law, and its inputs."""
-    return {"size": size_column(law) or "", "inputs": listed([symbol(column(name)) for name in law.inputs])}
+    return {
+        "size": size_column(law) or "",
+        "inputs": listed([symbol(column(name)) for name in law.inputs if not (law.groups and name == GROUP)]),
+    }
 
 
 def distance_warnings(
