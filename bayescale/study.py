@@ -128,9 +128,15 @@ class Study:
         return {**self.law.priors, **self.scatter.priors}
 
     @property
-    def attrs(self) -> dict[str, Any]:
+    def attrs(self) -> dict[Any, Any]:
         """Attributes of the fit that the study was opened from."""
-        return self.fit.attrs
+        return self._tree.attrs
+
+    @property
+    def _tree(self) -> xr.DataTree:
+        if self.fit is None:
+            raise TypeError("this study was not opened from a fit: it has no draws")
+        return self.fit
 
     @property
     def loss_unit(self) -> str:
@@ -148,7 +154,7 @@ class Study:
     @functools.cached_property
     def posterior(self) -> xr.Dataset:
         """Draws of all quantities of the fit that the study was opened from [chain, draw]."""
-        return self.fit["posterior"].to_dataset()
+        return self._tree["posterior"].to_dataset()
 
     @functools.cached_property
     def draws(self) -> dict[str, Any]:
@@ -172,7 +178,7 @@ class Study:
             found.append(float(self.runs["compute"].max()))
         return max(found)
 
-    def largest_at(self, points: Mapping[str, Any]) -> Any:
+    def largest_at(self, points: Mapping[Any, Any]) -> Any:
         """Compute of the largest run; of a law with groups, of the largest of the group of each point [point]."""
         if not self.law.groups:
             return self.largest_compute
@@ -187,7 +193,7 @@ class Study:
         coords = {dim: self.posterior.coords[dim].values for dim in ("chain", "draw") if dim in self.posterior.coords}
         return xr.DataArray(full.copy(), coords, ("chain", "draw", last))
 
-    def inputs(self, points: Mapping[str, Any] | None = None) -> dict[str, np.ndarray]:
+    def inputs(self, points: Mapping[Any, Any] | None = None) -> dict[str, np.ndarray]:
         """Inputs of the law by symbol, of the runs or of other points [run]."""
         points = self.runs if points is None else points
         return {symbol: np.asarray(points[column(symbol)]) for symbol in self.law.inputs}
@@ -212,7 +218,7 @@ class Study:
 
         return at
 
-    def covariates(self, points: Mapping[str, Any] | None = None) -> dict[str, np.ndarray]:
+    def covariates(self, points: Mapping[Any, Any] | None = None) -> dict[str, np.ndarray]:
         """What the scatter of a run depends on, by name (see :class:`bayescale.laws.scatter.Scatter`) [run].
 
         The size is held at the edge outside the range of the runs: the trend of the noise is not extrapolated. Known
@@ -235,7 +241,7 @@ class Study:
         return error_column(self.law) in read_roles(self.runs.attrs)
 
 
-def constants_of(law: Law, runs: Mapping[str, Any]) -> dict[str, float]:
+def constants_of(law: Law, runs: Mapping[Any, Any]) -> dict[str, float]:
     """Reference constants of a law for these runs, and ``C_ref``, the geometric mean of their sizes."""
     sizes = np.log(run_sizes(law, runs))
     return reference_constants(law, runs) | {"C_ref": float(np.exp(sizes.mean()))}

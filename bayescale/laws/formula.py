@@ -198,12 +198,11 @@ def nodes(node: Node) -> Iterator[Node]:
     while waiting:
         part = waiting.pop()
         yield part
-        kind = type(part)
-        if kind is Binary:
+        if type(part) is Binary:
             waiting += (part.left, part.right)
-        elif kind is Call:
+        elif type(part) is Call:
             waiting += part.args
-        elif kind is Negative:
+        elif type(part) is Negative:
             waiting.append(part.of)
 
 
@@ -238,23 +237,22 @@ def evaluate(node: Node, values: Mapping[str, Any]) -> Any:
 
 def _evaluate(node: Node, values: Mapping[str, Any]) -> Any:
     # called millions of times for small arrays: plain tests of the type take a third of the time of a match statement
-    kind = type(node)
-    if kind is Binary:
+    if type(node) is Binary:
         a, b = _evaluate(node.left, values), _evaluate(node.right, values)
         if isinstance(a, NUMBER) and isinstance(b, NUMBER):
             # Python numbers raise where NumPy gives inf or NaN, and a power of two large integers never ends
             a = np.float64(a)
         return ARITHMETIC[node.op](a, b)
-    if kind is Name:
+    if type(node) is Name:
         try:
             return values[node.id]
         except KeyError:
             raise FormulaError(f"no value for '{node.id}'; values were given for {sorted(values)}") from None
-    if kind is Number:
+    if type(node) is Number:
         return node.value
-    if kind is Call:
+    if type(node) is Call:
         return _CALLED[node.function](*(_evaluate(arg, values) for arg in node.args))
-    if kind is Negative:
+    if type(node) is Negative:
         return -_evaluate(node.of, values)
     raise TypeError(f"not a formula tree: {node!r}")
 

@@ -89,7 +89,7 @@ def law_script(law: Law, fixed: Mapping[str, float], compute: str = TRAINING) ->
     """
     known = {*law.priors, *fixed}
     trees, parts = split_law(law, known)
-    before = {}
+    before: dict[str, Node] = {}
     for name, tree in law.where.items():
         if names(tree) <= known | set(before):
             before[name] = tree

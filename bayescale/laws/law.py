@@ -100,7 +100,7 @@ def goal_sign(law: Law) -> str:
     return ">=" if upwards else "<="
 
 
-def run_sizes(law: Law, runs: Mapping[str, Any]) -> np.ndarray:
+def run_sizes(law: Law, runs: Mapping[Any, Any]) -> np.ndarray:
     """How large each run is [run]: all alike, 1, where the law has no size."""
     size = size_column(law)
     if size is None:
@@ -147,7 +147,7 @@ def _remainder(exponent: Node, divisor: int) -> float:
     return value % divisor if value >= 0 else math.nan
 
 
-def reference_constants(law: Law, runs: Mapping[str, Any]) -> dict[str, float]:
+def reference_constants(law: Law, runs: Mapping[Any, Any]) -> dict[str, float]:
     """Reference constants of a law for these runs.
 
     ``N_ref`` and its like are geometric means of the inputs (means where an input is not positive everywhere),

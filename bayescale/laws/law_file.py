@@ -145,9 +145,9 @@ def _contents(text: str, place: str) -> dict[str, Any]:
     groups, texts = read_groups(table.get("groups"), priors, {*where, *priors, *derived}, place), dict(part["where"])
     if groups:
         derived, texts = grouped_derived(groups, where, derived, priors), texts | words_of(groups)
-        trees = {PREDICTED: tree} | ({"optimum": optimum} if best else {})
-        where, trees = grouped_trees(groups, where, trees, priors)
-        tree, optimum, priors = trees[PREDICTED], trees.get("optimum"), grouped_priors(groups, priors)
+        others = {PREDICTED: tree} | ({} if optimum is None else {"optimum": optimum})
+        where, others = grouped_trees(groups, where, others, priors)
+        tree, optimum, priors = others[PREDICTED], others.get("optimum"), grouped_priors(groups, priors)
 
     _check_reserved((*where, *priors, *derived), place)
     check_size((tree, *where.values(), *(quantity.tree for quantity in derived.values())), place)
@@ -227,7 +227,7 @@ def _used(tree: Node, where: Mapping[str, Node], priors: Collection[str], place:
         if late:
             raise LawError(f"{place}: where.{key} uses {names_text(late)}, which must stand above it")
         seen.add(key)
-    for key in reversed(where):
+    for key in reversed(list(where)):
         if key in used:
             used |= names(where[key])
     unused = set(where) - used

@@ -31,7 +31,7 @@ class Distribution:
     log_density: Node
 
 
-def _truncated_normal(u, mu, sigma, lower, upper):
+def _truncated_normal(u: Any, mu: float, sigma: float, lower: float, upper: float) -> Any:
     low, high = scipy.special.ndtr((lower - mu) / sigma), scipy.special.ndtr((upper - mu) / sigma)
     return mu + sigma * scipy.special.ndtri(low + u * (high - low))
 

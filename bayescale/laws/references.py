@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+import bayescale
 from bayescale.laws.law_file import Law
 
 # NUTS, leave-one-out, the discrepancy of a model from reality, sensitivity to the prior
@@ -41,6 +42,15 @@ def bibtex(keys: Iterable[str]) -> str:
         name = f"{author}{_field(entry, 'year')}" if author else f"arxiv{key}"
         found.append(f"{kind}{{{name},\n  {fields}\n}}")
     return "\n\n".join(found)
+
+
+def package_bibtex() -> str:
+    """BibTeX of this version of the package."""
+    version = bayescale.__version__
+    return (
+        f"@software{{bayescale,\n  author = {{{{The bayescale developers}}}},\n"
+        f"  title = {{bayescale: Bayesian scaling laws}},\n  version = {{{version}}}\n}}"
+    )
 
 
 def _field(entry: str, name: str) -> str:

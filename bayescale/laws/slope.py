@@ -4,6 +4,7 @@ Near a flat minimum a difference of two losses is rounding error; the derivative
 out of it.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -62,7 +63,7 @@ def _call(name: str, args: list[tuple[Any, Any]]) -> tuple[Any, Any]:
     values["v"] = value = evaluate(Call(name, tuple(map(Name, values))), values)
     slope = None
     for (_, moves), by in zip(args, derivatives(name), strict=True):
-        slope = _add(slope, _times(moves, lambda by=by: evaluate(by, values | {"d": 1.0})))
+        slope = _add(slope, _times(moves, functools.partial(evaluate, by, values | {"d": 1.0})))
     return value, slope
 
 
