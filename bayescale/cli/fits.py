@@ -1,4 +1,4 @@
-"""Commands about fits: fit, show, reproduce."""
+"""Commands about fits: fit, show, reproduce, cite."""
 
 import re
 import sys
@@ -177,3 +177,23 @@ def reproduce(
     print_answer(read(result), as_json, quiet)
     if result.attrs["verdict"] not in REPRODUCED:
         raise typer.Exit(1)
+
+
+def cite(
+    law: Annotated[str | None, typer.Argument(help="Name or path of a law, whose papers are added.")] = None,
+    as_json: arg.Json = False,
+    quiet: arg.Quiet = False,
+) -> None:
+    """BibTeX of the package, of its method, and of the papers that a law comes from."""
+    from bayescale.laws.law import load_law
+    from bayescale.laws.references import METHOD, bibtex, cited, package_bibtex
+
+    chosen = None if law is None else load_law(law)
+    papers = [] if chosen is None else cited(chosen)
+    found = {"package": package_bibtex(), "method": bibtex(METHOD), "law": bibtex(papers)}
+    if as_json:
+        print_json(found)
+    elif not quiet:
+        say("\n\n".join(text for text in found.values() if text))
+        if chosen is not None and not papers:
+            say(f"note: law '{chosen.name}' names no arXiv number: {chosen.cite}", file=sys.stderr)

@@ -14,7 +14,7 @@ from typer.core import TyperCommand
 
 from bayescale.cli.budgets import allocate, approaches, gain, next_, plan, reach
 from bayescale.cli.evidence import backtest, calibrate, compare
-from bayescale.cli.fits import fit, reproduce, show
+from bayescale.cli.fits import cite, fit, reproduce, show
 from bayescale.cli.forecasts import forecast
 from bayescale.cli.laws import laws
 from bayescale.cli.report import demo, report
@@ -25,7 +25,7 @@ from bayescale.errors import BayescaleError, InputError
 # in the order of the help
 COMMANDS = (
     *(check, laws, fit, forecast, allocate, reach, gain, approaches, next_, plan, backtest, calibrate, compare),
-    *(reproduce, report, show, demo, datasets),
+    *(reproduce, report, show, cite, demo, datasets),
 )
 STREAM_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # of the output
 MESSAGE_CHARACTERS_MAX = 2000

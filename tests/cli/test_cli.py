@@ -16,6 +16,7 @@ from bayescale.cli.arguments import number
 from bayescale.display import terminal
 from bayescale.fitting import sampling
 from bayescale.fitting.store import open_fit, save_fit
+from bayescale.laws.law import load_law
 
 QUANTILES = {"q05", "q25", "q50", "q75", "q95"}
 SIZES = [(n, d) for n in (1e7, 1e8, 1e9, 1e10) for d in (1e9, 1e10, 1e11)]
@@ -515,6 +516,21 @@ def test_laws(command, parsed):
     assert "As published   L = E + A*N**(-alpha) + B*D**(-beta)" in out and "Trap: " in out
 
 
+def test_cite(command, parsed, tmp_path):
+    _, out, err = command("cite")
+    assert "@software{bayescale," in out and "The No-U-Turn Sampler" in out and "2203.15556" not in out and not err
+    status, out, _ = command("cite", "chinchilla")
+    assert status == 0 and "eprint = {2203.15556}" in out and out.count("@software{") == 1
+    assert out.count("{") == out.count("}")
+    found = parsed("cite", "chinchilla")
+    assert out.strip() == "\n\n".join(found[part] for part in ("package", "method", "law"))
+    own = tmp_path / "mine.toml"
+    own.write_text(load_law("chinchilla").text.replace("arXiv:", "paper "))
+    status, out, err = command("cite", own)
+    assert status == 0 and "2203.15556" not in out and "names no arXiv number" in err and err.count("\n") == 1
+    complains(command, "nosuch", "cite", "nosuch")
+
+
 def test_fit(parsed, runs, tmp_path, sampled):
     summary = parsed("fit", runs, "--law", "chinchilla", "--seed", "3", "-o", tmp_path / "fit.nc")
     assert {"law", "runs", "parameters", "diagnostics"} <= set(summary)
@@ -696,6 +712,7 @@ def test_datasets(command, parsed):
         ["check", "pile"],
         ["laws"],
         ["laws", "coupled"],
+        ["cite", "coupled"],
         ["datasets"],
         ["datasets", "pile"],
         ["fit", "pile", "--law", "chinchilla", "--below", "1e22"],
