@@ -13,6 +13,8 @@ import xarray as xr
 from bayescale.fitting import netcdf
 from bayescale.fitting.netcdf import NetcdfError, read_tree, tree_bytes
 from bayescale.fitting.store import open_fit, save_fit
+from bayescale.laws.law import law_loss
+from bayescale.study import Study
 
 SAVED = Path(__file__).parent.parent / "saved" / "format_1.nc"
 TEXT = h5py.string_dtype()
@@ -44,6 +46,17 @@ def test_a_fit_of_the_first_version_opens_as_ever(tmp_path):
     same(read_tree(SAVED), by_xarray(SAVED))
     assert opened.attrs["law"] == "small" and opened.sizes == {} and opened["posterior"].sizes["draw"] == 15
     same(open_fit(save_fit(opened, tmp_path / "again.nc")), opened)
+
+
+@pytest.mark.parametrize("path", sorted(SAVED.parent.glob("*.nc")), ids=lambda path: path.stem)
+def test_kept_fits_open_and_their_law_gives_their_likelihood(path):
+    """Kept fits of every released format: a later version reads the same law, noise and draws from them."""
+    study = Study.opened(open_fit(path))
+    values = {name: value.values[..., None] for name, value in study.posterior.items()} | dict(study.constants)
+    predicted = law_loss(study.law, values | study.inputs())
+    found = study.scatter.log_density(study.seen.values, predicted, study.covariates(), values)
+    kept = study.fit["log_likelihood"][study.law.observed.variable].transpose("chain", "draw", "run")
+    np.testing.assert_allclose(found, kept.values, rtol=1e-9, atol=1e-9)
 
 
 def test_numbers_texts_and_attributes_as_xarray_reads_them(tmp_path):
