@@ -14,7 +14,8 @@ import xarray as xr
 from bayescale.errors import FitError
 from bayescale.field import names_text
 from bayescale.jobs.threads import one_blas_thread
-from bayescale.laws.law import law_derived, standard_parameters
+from bayescale.laws.law import column, law_derived, standard_parameters
+from bayescale.laws.law_file import COLUMNS
 from bayescale.laws.priors import to_normal
 from bayescale.study import Study
 
@@ -62,7 +63,7 @@ def alike(values: np.ndarray) -> np.ndarray:
     return members
 
 
-def check_clusters(column: Any, runs: xr.Dataset) -> str:
+def check_clusters(named: Any, runs: xr.Dataset) -> str:
     """The column that a user names as that of the clusters, "none", or an empty text where none is named.
 
     Raises
@@ -70,45 +71,46 @@ def check_clusters(column: Any, runs: xr.Dataset) -> str:
     FitError
         If it is no column of the runs, or makes too few clusters.
     """
-    if column is None or column == NONE:
-        return column or ""
+    if named is None or named == NONE:
+        return named or ""
     known = [str(name) for name in runs.data_vars]
-    if column not in known:
-        raise FitError(f"clusters = {column!r}: no such column of the runs; there are {names_text(known)}, or '{NONE}'")
-    if (count := alike(runs[column].values).max() + 1) < CLUSTERS_MIN:
+    if named not in known:
+        raise FitError(f"clusters = {named!r}: no such column of the runs; there are {names_text(known)}, or '{NONE}'")
+    if (count := alike(runs[named].values).max() + 1) < CLUSTERS_MIN:
         raise FitError(
-            f"clusters = '{column}': {count} cluster(s); at least {CLUSTERS_MIN} are needed to see how far they spread"
+            f"clusters = '{named}': {count} cluster(s); at least {CLUSTERS_MIN} are needed to see how far they spread"
         )
-    return str(column)
+    return str(named)
 
 
 @one_blas_thread()
 def clusters_of(study: Study) -> Clusters | None:
     """Clusters of the runs of a fit: those that its user named, or those by which its residuals go together, if any.
 
-    Looked at are the sizes and the columns of texts. The statistic is sum over clusters of |F^-1/2 sum of the runs'
-    scores|^2, F their information; it must be above what all but FALSE_ALARM_SHARE of permuted residuals give.
+    Looked at are the sizes, other inputs of the law and the columns of texts; any more columns of numbers, such as
+    settings and measurements, would go with the residuals by chance. The statistic is sum over clusters of |F^-1/2 sum
+    of the runs' scores|^2, F their information; it must be above what all but FALSE_ALARM_SHARE of permuted residuals
+    give.
     """
     named, runs = str(study.attrs.get("clusters", "")), study.runs
     if named == NONE or study.scatter.counts or runs.sizes["run"] > RUNS_MAX:
         return None
-    looks = _Looks.of(study)
+    looks = study.once(_Looks.of)
     if not looks.usable:
         return None
     if named:
         members = alike(runs[named].values)
         return Clusters(named, members, looks.ratio(members)[0])
-    found = []
-    for column in map(str, runs.data_vars):
-        members = alike(runs[column].values)
-        if (
-            column == study.law.observed.column
-            or not CLUSTERS_MIN <= members.max() + 1 <= len(members) / RUNS_A_CLUSTER_MIN
-        ):
+    sizes, found = {*COLUMNS.values(), *map(column, study.law.inputs)} - {study.law.observed.column}, []
+    for name, values in runs.data_vars.items():
+        if name not in sizes and values.dtype.kind not in "OUT":
+            continue
+        members = alike(values.values)
+        if not CLUSTERS_MIN <= members.max() + 1 <= len(members) / RUNS_A_CLUSTER_MIN:
             continue
         ratio, share = looks.ratio(members)
         if share <= FALSE_ALARM_SHARE and ratio > 1:
-            found.append(Clusters(column, members, ratio))
+            found.append(Clusters(str(name), members, ratio))
     return max(found, key=lambda one: one.ratio, default=None)
 
 
@@ -128,7 +130,7 @@ def clustered_posterior(study: Study) -> xr.Dataset:
     clusters, posterior = study.once(clusters_of), study.posterior
     if clusters is None:
         return posterior
-    looks, law = _Looks.of(study), study.law
+    looks, law = study.once(_Looks.of), study.law
     values, vectors = np.linalg.eigh(np.cov(looks.draws.T))
     root, inverse = (vectors * values**power @ vectors.T for power in (0.5, -0.5))
     stretch, axes = np.linalg.eigh(inverse @ looks.covariance(clusters.members) @ inverse)

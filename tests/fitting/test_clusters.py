@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from conftest import LOG_LINEAR
 from scipy import stats
 
 import bayescale
@@ -12,17 +13,6 @@ from bayescale.fitting.diagnostics import fit_summary
 from bayescale.laws.law import parse_law
 from bayescale.study import Study
 
-POWER = """
-title = "A power of N times a power of D"
-cite = "test"
-formula = "L_ref * level * (N/N_ref)**(-alpha) * (D/D_ref)**(-beta)"
-[priors]
-level = { dist = "LogNormal", mu = 0.1, sigma = 0.3, about = "loss at the reference point" }
-alpha = { dist = "Normal", mu = 0.08, sigma = 0.05, about = "exponent of N" }
-beta = { dist = "Normal", mu = 0.06, sigma = 0.05, about = "exponent of D" }
-[derived]
-both = { formula = "alpha + beta", about = "exponent of N and D together" }
-"""
 NOISE, FAMILIES, SIZES = 0.002, 12, 5
 TRUE = {"alpha": 0.07, "beta": 0.05}
 
@@ -61,7 +51,8 @@ def clustered(make_fit):
         rng = np.random.default_rng(seed)
         data = runs(rng, shared)
         values, sigma, design = least_squares(data, rng)
-        fit = make_fit(parse_law(POWER, "power"), values, data, noise="normal", scatter={"sigma": sigma, "tilt": 0.0})
+        scatter = {"sigma": sigma, "tilt": 0.0}
+        fit = make_fit(parse_law(LOG_LINEAR, "linear"), values, data, noise="normal", scatter=scatter)
         return (said(fit, clusters) if clusters else fit), sigma, design
 
     return make
@@ -73,6 +64,19 @@ def test_independent_runs_have_no_clusters(clustered):
     assert stats.binom.sf(sum(one is not None for one in found) - 1, 60, 2 * FALSE_ALARM_SHARE) > 1e-4
     stretched = [one.ratio for one in found if one is not None]
     assert not stretched or max(stretched) < 3
+
+
+def test_settings_and_measurements_are_no_clusters(clustered):
+    """A number that goes with the residuals, as a measured one may, says nothing of which runs err together."""
+    fit, *_ = clustered(3, 0.0)
+    residual = _Looks.of(Study.opened(fit)).score
+    more = {"grad_norm": 1.0 + np.argsort(np.argsort(residual)) // 5, "batch": residual + 10}
+    columns = fit["constant_data"].to_dataset().assign({name: ("run", values) for name, values in more.items()})
+    fit["constant_data"] = columns
+    found = clusters_of(Study.opened(fit))
+    assert found is None or found.column in ("params", "tokens", "family")
+    by_hand = clusters_of(Study.opened(said(fit, "grad_norm")))
+    assert by_hand.column == "grad_norm" and by_hand.count == FAMILIES
 
 
 def test_families_are_found_and_named(clustered):
