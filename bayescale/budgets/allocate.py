@@ -1,8 +1,6 @@
 """fit + budget -> the compute-optimal split into N and D, with its uncertainty."""
 
-import json
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any, Unpack
 
@@ -10,9 +8,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescale.budgets.cost import parse_cost, spend, tokens_at
+from bayescale.budgets.closed_form import closed_form_applies, closed_form_split, scale_free
 from bayescale.budgets.exchange import erring
-from bayescale.budgets.optimum import EDGE, Limits, Problem, Split, best_split, frontier_slopes
+from bayescale.budgets.identified import held_text, not_identified
+from bayescale.budgets.optimum import Problem, Split, best_split, frontier_slopes
 from bayescale.budgets.problem import (
     SplitOptions,
     budgets_of,
@@ -25,28 +24,17 @@ from bayescale.budgets.problem import (
     result_attrs,
     units_said,
 )
-from bayescale.budgets.surface import loss_at, loss_slope, loss_surface
-from bayescale.errors import FitError
 from bayescale.field import number_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.fitting.doors import check_seed, flag, opened, opened_result
 from bayescale.forecasts.forecast import QUANTILES, forecast, quantiles
 from bayescale.forecasts.planned import distance_warnings
 from bayescale.jobs.threads import one_blas_thread
-from bayescale.laws.formula import evaluate
 from bayescale.laws.groups import group_of
-from bayescale.laws.law import Law, sample_priors, with_where
 from bayescale.reading import Column, Reading, bands
-from bayescale.runs.lint_values import plausible_counts
 from bayescale.runs.loss_unit import UNITS, in_unit, loss_unit
 from bayescale.study import Study
 
-CLOSED_FORM_TOLERANCE = 1e-3  # of log N*, between a law file's [optimum] and the numeric one
-PRIOR_WIDTH_SHARE_MAX = 0.6  # of the prior's band of log N*: a wider band is not learnt from the runs
-HELD_SHARE = 0.01  # of the draws: above it the split counts as held by a limit
-SET_SHARE = 0.9  # of the draws: above it limits set the split, and nothing in it rests on the runs
-FEW_SIZES = ("few_sizes", "few_token_counts")  # notes of the lint: the runs do not separate N, or D
-PRIOR_DRAWS = 1000
 RELATIVE_WIDTH_MIN = 1e-9  # a narrower band is no band: a limit sets the number
 
 
@@ -57,6 +45,7 @@ def allocate(
     *,
     closed_form: bool = True,
     discrepancy: bool = True,
+    exponents: bool = True,
     seed: int = 0,
     **options: Unpack[SplitOptions],
 ) -> xr.Dataset:
@@ -73,6 +62,7 @@ def allocate(
     compute : budgets in the unit of the cost (FLOP by default), a number or a sequence
     closed_form : use the law's closed form where it applies, else (or with False) solve numerically
     discrepancy : let the law be wrong about the splits of one budget; with False it is exactly right, and x is 0
+    exponents : also ``a``, ``b`` and ``loss_exponent``, which take two more splits a budget
     seed : of the draws of uncertain costs, of x, and of discrepancy and noise in ``loss``
     cost : what a run costs, a formula over N, D and the names in ``given``; by default its compute as the fit's runs
         count it (:mod:`bayescale.runs.compute`), mostly ``"6*N*D"``. ``"6*N*D + 2*N*T"`` adds the inference of
@@ -89,10 +79,10 @@ def allocate(
     -------
     Dataset [chain, draw, budget] of ``N``, ``D``, ``tokens_per_param``, ``law_N``, ``law_D`` (the law taken to be
     exactly right), ``law_loss`` (at each draw's own optimum), ``a``, ``b`` and ``loss_exponent`` (local exponents of
-    N*, D* and 1/L* with the budget) and ``loss`` (what a run would show at the posterior-median split: law, discrepancy
-    and noise), with the coordinate ``compute`` [budget], ``held`` [budget] (limits of yours that hold the split, and in
-    what share of the draws), ``identified`` and ``why_not`` [budget]: an optimum that is not inside the searched range,
-    or whose band comes from the prior and not from the runs, is marked, never shown as certain.
+    N*, D* and 1/L* with the budget; none for a menu) and ``loss`` (what a run would show at the posterior-median split:
+    law, discrepancy and noise), with the coordinate ``compute`` [budget], ``held`` [budget] (limits of yours that hold
+    the split, and in what share of the draws), ``identified`` and ``why_not`` [budget]: an optimum that is not inside
+    the searched range, or whose band comes from the prior and not from the runs, is marked, never shown as certain.
 
     Raises
     ------
@@ -103,20 +93,22 @@ def allocate(
     study = opened(fit)
     check_seed(seed)
     closed_form, discrepancy = flag("closed_form", closed_form), flag("discrepancy", discrepancy)
+    exponents = flag("exponents", exponents)
     budgets = budgets_of(compute, options.get("cost"))
     problem, covariates = problem_of(study, seed=seed, **options)
     row = budgets[None, :]
     law = study.law
-    known = closed_form and _closed_form_applies(law, problem)
-    by_law = _closed_form(law, problem_values(study, problem.inputs), problem, row) if known else None
+    known = closed_form and closed_form_applies(law, problem)
+    by_law = closed_form_split(law, problem_values(study, problem.inputs), problem, row) if known else None
     by_law = best_split(problem, row) if by_law is None else by_law
     check_scale(study, budgets, by_law)
     erring_at = partial(_erring_at, study, problem, covariates, by_law, budgets, seed)
     problem_at = erring_at if discrepancy else lambda _: problem
     wrong, split = problem_at(budgets), by_law
     if discrepancy:
-        split = _moved(by_law, wrong) if _scale_free(problem) else best_split(wrong, row)
-    result = _dataset(study, split, by_law, {} if problem.menu else frontier_slopes(problem_at, budgets, split))
+        split = _moved(by_law, wrong) if scale_free(problem) else best_split(wrong, row)
+    slopes = frontier_slopes(problem_at, budgets, split) if exponents and problem.menu is None else {}
+    result = _dataset(study, split, by_law, slopes)
     N, D = median_split(problem, split, budgets)
     at_median = forecast(study, N, D, covariates=forecast_inputs(problem, covariates, D), seed=seed)
     result = in_unit(result, ("law_loss",), study.loss_unit)
@@ -139,12 +131,6 @@ def _dataset(study: Study, split: Split, by_law: Split, slopes: Mapping[str, np.
     return xr.Dataset({name: study.labelled(values, "budget") for name, values in names.items()})
 
 
-def _scale_free(problem: Problem) -> bool:
-    """Whether a budget buys N D alone, whatever N is."""
-    plain = problem.cost.is_training_compute and not problem.limits.any and problem.menu is None
-    return plain and problem.surface.unique_tokens is None
-
-
 def _moved(split: Split, wrong: Problem) -> Split:
     """The best split under a law that errs, where a budget buys N D: N* e^x and D* e^-x, of the same loss."""
     rise = np.exp(wrong.surface.exchange)
@@ -153,116 +139,9 @@ def _moved(split: Split, wrong: Problem) -> Split:
 
 def _erring_at(study, problem, covariates, split, budgets, seed, some) -> Problem:
     """The erring problem at ``some`` budgets, ``split`` being the law's own at ``budgets``."""
-    if some is not budgets and not _scale_free(problem):  # else N D does not depend on the size
+    if some is not budgets and not scale_free(problem):  # else N D does not depend on the size
         split = best_split(problem, some[None, :], split.N, strict=False)
     return erring(study, problem, covariates, split, some, seed)
-
-
-def _closed_form_applies(law: Law, problem: Problem) -> bool:
-    return law.optimum is not None and _scale_free(problem)
-
-
-def _closed_form(law: Law, values: Mapping[str, Any], problem: Problem, budget: np.ndarray) -> Split | None:
-    """The split by the law's [optimum]; None where draws have no such optimum (exponents below 0, say).
-
-    Raises
-    ------
-    FitError
-        If the [optimum] is not that of the formula; a few draws are solved numerically.
-    """
-    N = np.asarray(evaluate(law.optimum, with_where(law, values | {"C": budget})))
-    few = {name: value[:5] if np.ndim(value) else value for name, value in values.items()}
-    solved = best_split(replace(problem, surface=loss_surface(law, few)), budget)
-    with np.errstate(all="ignore"):
-        apart = np.where((solved.held == "") & np.isfinite(N[:5]), np.abs(np.log(solved.N / N[:5])), 0.0)
-    if not float(apart.max()) <= CLOSED_FORM_TOLERANCE:
-        raise FitError(
-            f"law '{law.name}': its [optimum] is not where its formula is least (N* is off by a factor of "
-            f"{number_text(np.exp(float(apart.max())))}); correct it, or delete it for a numerical optimum"
-        )
-    if not (np.isfinite(N) & (N > 0)).all():
-        return None
-    D = tokens_at(problem.cost, {}, N, budget)
-    near = [(size, tokens_at(problem.cost, {}, size, budget)) for size in (N * 0.9, N * 1.1)]
-    slopes = [loss_slope(problem.surface, size, tokens, -tokens) for size, tokens in near]
-    if not ((slopes[0] < 0) & (slopes[1] > 0)).all():
-        return None
-    return Split(N, D, loss_at(problem.surface, N, D), np.full(N.shape, "", dtype=object))
-
-
-def held_text(split: Split) -> list[str]:
-    """For each budget, the limits that hold the split in more than HELD_SHARE of the draws; or an empty text."""
-    texts = []
-    for names in split.held.T:
-        shares = {name: float((names == name).mean()) for name in dict.fromkeys(names) if name not in ("", EDGE)}
-        texts.append(
-            "; ".join(f"{name} in {100 * s:.0f} % of the draws" for name, s in shares.items() if s > HELD_SHARE)
-        )
-    return texts
-
-
-def not_identified(study: Study, problem: Problem, budget: np.ndarray, split: Split) -> list[str]:
-    """For each budget, why its optimum must not be believed; or an empty text."""
-    law, report = study.law, diagnostics(study)
-    edge = (split.held == EDGE).mean(axis=0)
-    free = ((split.held == "") | (split.held == EDGE)).mean(axis=0) > 1 - SET_SHARE
-    free |= problem.menu is not None  # which of its sizes is best is learnt, be it the first or the last
-    share_of_prior = np.zeros(budget.shape[1])
-    if free.any():
-        share_of_prior[free] = _share_of_prior(study, problem, budget, split, np.flatnonzero(free))
-    runs, parameters = study.runs.sizes["run"], len(law.priors)
-    notes, data = json.loads(study.attrs["notes"]), study.runs
-    few = [note["text"] for note in notes if note["code"] in FEW_SIZES]
-    units = [note["text"] for note in notes if note["code"] == "units"]
-    reasons = []
-    for outside, learnt, share in zip(edge, free, share_of_prior, strict=True):
-        if units and not plausible_counts(data["params"].values, data["tokens"].values):
-            reasons.append(units[0])
-        elif outside > HELD_SHARE:
-            reasons.append(f"no optimum inside the searched range in {100 * outside:.0f} % of the draws")
-        elif not learnt:
-            reasons.append("")
-        elif report["collinear"]:
-            reasons.append("N and D move together in the runs: the split comes from the prior")
-        elif runs <= parameters:
-            reasons.append(f"{runs} runs do not tell the {parameters} parameters of the law: the prior sets the split")
-        elif few:
-            reasons.append(few[0])
-        elif not share < PRIOR_WIDTH_SHARE_MAX:
-            reasons.append(f"the band is {100 * share:.0f} % as wide as the prior's: the runs do not fix the split")
-        else:
-            reasons.append("")
-    return reasons
-
-
-def _share_of_prior(study: Study, problem: Problem, budget: np.ndarray, split: Split, which: np.ndarray) -> np.ndarray:
-    """Width of the band of log N* relative to the band that the law's priors alone give, of some budgets."""
-    law = study.law
-    prior = {name: draws[:, None] for name, draws in sample_priors(law, PRIOR_DRAWS, np.random.default_rng(0)).items()}
-    values = problem_values(study, problem.inputs) | prior
-    surface = loss_surface(law, values, problem.surface.unique_tokens, problem.surface.compute)
-    budget, ours = budget[:, which], split.N[:, which]
-    if problem.menu is not None:  # sizes of a menu have no width: the free splits of the same training compute do
-        sizes, tokens = (np.median(part[:, which], axis=0) for part in (split.N, split.D))
-        plain = parse_cost(study.definition.formula, {})
-        budget = spend(plain, {}, sizes, tokens)[None, :]
-        problem = replace(problem, cost=plain, cost_values={}, menu=None, limits=Limits())
-        ours = best_split(problem, budget, strict=False).N
-    elif problem.cost.uncertain or problem.limits.any:  # these widen both bands, or cut both, alike
-        middle = {name: float(np.median(value)) for name, value in problem.cost_values.items()}
-        problem = replace(problem, cost_values=middle, limits=Limits())
-        ours = best_split(problem, budget, strict=False).N
-    if _closed_form_applies(law, problem):
-        theirs = evaluate(law.optimum, with_where(law, values | {"C": budget}))
-    else:
-        theirs = best_split(replace(problem, surface=surface), budget, strict=False).N
-    with np.errstate(divide="ignore", invalid="ignore"):  # a law without an optimum has no width either
-        return _width(ours) / _width(theirs)
-
-
-def _width(sizes: np.ndarray) -> np.ndarray:
-    low, high = np.nanquantile(np.log(sizes), [0.05, 0.95], axis=0)
-    return high - low
 
 
 _COLUMNS = {

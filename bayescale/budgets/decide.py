@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescale.budgets.allocate import held_text, not_identified, split_warnings
+from bayescale.budgets.allocate import split_warnings
 from bayescale.budgets.cost import increasing_root, spend
 from bayescale.budgets.exchange import erring, lowest, of_budget
+from bayescale.budgets.identified import held_text, not_identified
 from bayescale.budgets.optimum import Problem, Split, best_split
 from bayescale.budgets.problem import (
     SplitOptions,

@@ -48,7 +48,7 @@ def landmarks(fit: xr.DataTree, *, seed: int = 0) -> pd.DataFrame:
     for name in ("params", "tokens"):
         table[name] = [float(row[name]) for row in rows]
     table["compute"] = study.definition.compute(table["params"], table["tokens"])
-    split = allocate(study, table["compute"].to_numpy(), seed=seed)
+    split = allocate(study, table["compute"].to_numpy(), exponents=False, seed=seed)
     times = table["params"].to_numpy() / split["N"].stack(sample=("chain", "draw")).transpose("sample", "budget").values
     for name, share in (("times_q05", 0.05), ("times_q50", 0.5), ("times_q95", 0.95)):
         table[name] = np.quantile(times, share, axis=0)

@@ -8,18 +8,18 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescale.budgets.allocate import HELD_SHARE, without_zero_width
+from bayescale.budgets.allocate import without_zero_width
 from bayescale.budgets.axis import (
     OWN_UNITS,
     SEARCHED_TIMES,
     Axis,
     decades_beyond,
     frontier,
-    is_joint,
     least_size,
     own_axis,
 )
 from bayescale.budgets.cost import spend
+from bayescale.budgets.identified import HELD_SHARE
 from bayescale.budgets.optimum import Problem, best_split
 from bayescale.budgets.problem import SplitOptions, compute_unit, problem_of, result_attrs, units_said
 from bayescale.errors import FitError
@@ -29,7 +29,7 @@ from bayescale.fitting.doors import check_seed, goal, numbers, opened, opened_re
 from bayescale.forecasts.discrepancy import has_drift
 from bayescale.forecasts.forecast import QUANTILES
 from bayescale.forecasts.planned import FAR_DECADES
-from bayescale.laws.law import goal_sign
+from bayescale.laws.law import goal_sign, is_joint
 from bayescale.reading import Column, Reading, bands
 from bayescale.runs.loss_unit import PERPLEXITY, UNITS, loss_unit, to_nats
 from bayescale.study import Study
@@ -172,8 +172,9 @@ def far_warnings(result: xr.Dataset) -> list[str]:
     far = beyond[np.isfinite(beyond) & (beyond > FAR_DECADES)]
     if not far.size:
         return []
+    size = result.attrs.get("size", "compute")
     return [
-        f"the farthest lies {far.max():.1f} decades of compute beyond the runs, and these bands take the law to be "
+        f"the farthest lies {far.max():.1f} decades of {size} beyond the runs, and these bands take the law to be "
         "exactly right"
     ]
 

@@ -29,7 +29,7 @@ from bayescale.forecasts.planned import FAR_DECADES, FAR_FROM_RUNS_DECADES
 from bayescale.forecasts.pointwise import draw_each
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.javascript import HELPERS, law_script
-from bayescale.laws.law import law_loss
+from bayescale.laws.law import is_joint, law_loss
 from bayescale.laws.law_file import Law, column
 from bayescale.study import Study
 
@@ -49,7 +49,7 @@ EXCHANGE_NODES = 600  # of the page's table of the error of exchange
 
 def can_explore(law: Law) -> bool:
     """Whether the page can answer for other sizes: a loss of N and D that splits a budget."""
-    return {"N", "D"} <= set(law.inputs) and has_drift(law) and not law.no_split
+    return is_joint(law) and has_drift(law) and not law.no_split
 
 
 @one_blas_thread()
@@ -72,7 +72,7 @@ def explorer(fit: "xr.DataTree | Study", *, at: Mapping[str, float] | None = Non
     compute = np.log10(study.runs["compute"].values)
     first, last = float(compute.min()), float(np.log10(study.largest_compute))
     budgets = np.unique(np.concatenate([np.linspace(first, last + BEYOND, BUDGETS), last + EDGE_BUDGETS]))
-    split = allocate(study, 10**budgets, given=at or None, seed=seed)
+    split = allocate(study, 10**budgets, given=at or None, exponents=False, seed=seed)
     ratio = np.log10((study.runs["tokens"] / study.runs["params"]).values)
     best = np.log10(split["tokens_per_param"].median(("chain", "draw")).values)[split["identified"].values]
     best = np.clip(best, ratio.min() - AROUND_MOST, ratio.max() + AROUND_MOST)

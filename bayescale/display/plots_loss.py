@@ -113,7 +113,7 @@ def _frontier(axes: "Axes", study: Study, low: float, high: float) -> None:
     largest = float(study.runs["compute"].max())
     budgets = np.sort(np.append(budgets, largest))
     try:
-        band = quantiles(allocate(study, budgets)["loss"])
+        band = quantiles(allocate(study, budgets, exponents=False)["loss"])
     except FitError:
         return
     fading_band(axes, budgets, band["q05"], band["q95"], largest, "loss at the best split: 90 % band")

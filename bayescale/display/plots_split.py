@@ -58,7 +58,7 @@ def plot_frontier(fit: xr.DataTree, compute: float | None = None) -> "Figure":
     low, largest = float(data["compute"].min()), float(data["compute"].max())
     end = max(FRONTIER_REACH * largest, 2 * (compute or 0.0))
     budgets = np.sort(np.append(np.geomspace(low, end, 50), largest))
-    split = allocate(study, budgets)
+    split = allocate(study, budgets, exponents=False)
     thumb = study.definition.params(RULE_OF_THUMB, budgets)
     with style():
         figure, panels = plt.subplots(1, 2, figsize=(WIDE[0] * 1.1, 3.9), sharex=True)
@@ -103,7 +103,7 @@ def plot_surface(fit: xr.DataTree, compute: float | None = None) -> "Figure":
     data, (dots, count) = study.runs, drawn_runs(study)
     definition = study.definition
     budget = compute or 10 * float(data["compute"].max())
-    split = allocate(study, budget)
+    split = allocate(study, budget, exponents=False)
     clouds = [split[name].values.ravel() for name in ("N", "D")]
     step = max(1, len(clouds[0]) // 400)
     known = bool(split["identified"].all())
@@ -183,7 +183,7 @@ def plot_landmarks(fit: xr.DataTree) -> "Figure":
     largest = float(data["compute"].max())
     low = min(float(data["compute"].min()), table["compute"].min()) / 2
     budgets = np.sort(np.append(np.geomspace(low, 3 * table["compute"].max(), 60), largest))
-    split = allocate(study, budgets)
+    split = allocate(study, budgets, exponents=False)
     with style():
         figure, axes = plt.subplots(figsize=(WIDE[0], 5.2))
         # along a line of equal compute a band of N is a band of D: drawn as the polygon between both edges
