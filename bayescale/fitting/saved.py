@@ -12,7 +12,7 @@ import xarray as xr
 from bayescale.errors import FormulaError, LawError
 from bayescale.fitting.clusters import NONE
 from bayescale.fitting.tree import FORMAT
-from bayescale.laws.law import Law, column, positive_columns, size_column
+from bayescale.laws.law import Law, column, is_joint, positive_columns, size_column
 from bayescale.laws.priors import to_real
 from bayescale.laws.scatter import NOISES, Scatter
 from bayescale.runs.compute import objection_to as objection_to_definition
@@ -167,8 +167,8 @@ def _posterior_damage(law: Law, tree: xr.DataTree) -> str:
     if wrong or posterior.sizes["chain"] < 2 or posterior.sizes["draw"] < 4:
         return "its posterior is not [chain, draw]"
     for name, draws in posterior.data_vars.items():
-        if draws.dtype.kind != "f":
-            return f"'{str(name)[:40]}' in its posterior is not a number"
+        if draws.dtype.kind != "f" or draws.dtype.itemsize > 8:
+            return f"'{str(name)[:40]}' in its posterior is not a number of 64 bits or fewer"
     for name, prior in priors.items():
         if not np.isfinite(posterior[name].values).all() or np.isnan(to_real(prior, posterior[name].values)).any():
             return f"draws of '{name}' in its posterior are not finite, or outside its prior {prior}"
@@ -183,7 +183,7 @@ def _data_damage(law: Law, tree: xr.DataTree) -> str:
     """Runs and reference constants: of one length, numbers, and positive where a law takes logarithms."""
     count = [law.observed.count] if law.observed.count else []
     runs = {*map(column, law.inputs), *count, *filter(None, [size_column(law)])}
-    runs |= {"compute"} if {"N", "D"} <= set(law.inputs) else set()
+    runs |= {"compute"} if is_joint(law) else set()
     errors = {error_column(law)} & read_roles(tree.attrs).keys()
     runs |= errors
     scalars = {*law.constants, "C_ref"}
