@@ -33,7 +33,6 @@ from bayescale.runs.roles import error_column
 from bayescale.runs.smooth import far_off, seen_by
 
 RUNS_MIN = 4
-Z_MAX = 7.5  # of a standardised parameter: beyond, a probability is 0 or 1 to all digits
 OUTSIDE = 50.0  # log loss where a law has none: far from all runs, and finite
 
 
@@ -114,7 +113,8 @@ class Study:
             scatter = replace(scatter, unit=float(fit.attrs.get("span", np.ptp(seen.values))))
         runs = data[[name for name in data.data_vars if data[name].dims == ("run",)]]
         about = {name: fit.attrs[name] for name in ("source", "rows", "read", *KEPT_ATTRIBUTES) if name in fit.attrs}
-        runs = runs.assign({law.observed.column: scatter.inverse(seen)}).assign_attrs({"rows": "row"} | about)
+        observed = {law.observed.column: ("run", np.asarray(scatter.inverse(seen.values)))}
+        runs = runs.assign(observed).assign_attrs({"rows": "row"} | about)
         constants = {name: float(data[name]) for name in (*law.constants, "C_ref")}
         return cls(law, scatter, runs, seen, constants, fit)
 
@@ -210,7 +210,7 @@ class Study:
 
         def at(z: np.ndarray) -> np.ndarray:
             z = np.atleast_2d(z)
-            params = standard_parameters(self.law, np.clip(z, -Z_MAX, Z_MAX))
+            params = standard_parameters(self.law, z)
             loss = np.broadcast_to(loss_of({name: value[:, None] for name, value in params.items()}), (len(z), count))
             with np.errstate(all="ignore"):
                 found = self.scatter.transform(loss) / self.scatter.unit

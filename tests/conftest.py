@@ -36,6 +36,18 @@ SEED = 20260101
 SEED_SHIFT = int(os.environ.get("BAYESCALE_SEED_SHIFT", "0"))
 _UNSHIFTED = {(np.random, "default_rng"): np.random.default_rng, (sampling, "sample"): sampling.sample}
 BESIROGLU = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3659}
+# its logarithm is linear in the parameters: posteriors with normal noise have closed forms
+LOG_LINEAR = """
+title = "A power of N times a power of D: its logarithm is linear in the parameters"
+cite = "test"
+formula = "L_ref * level * (N/N_ref)**(-alpha) * (D/D_ref)**(-beta)"
+[priors]
+level = { dist = "LogNormal", mu = 0.1, sigma = 0.3, about = "loss at the reference point" }
+alpha = { dist = "Normal", mu = 0.08, sigma = 0.05, about = "exponent of N" }
+beta = { dist = "Normal", mu = 0.06, sigma = 0.05, about = "exponent of D" }
+[derived]
+both = { formula = "alpha + beta", about = "exponent of N and D together" }
+"""
 
 
 def shift_seeds(shift):

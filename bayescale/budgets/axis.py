@@ -12,7 +12,7 @@ from bayescale.budgets.problem import SplitOptions, inputs_given
 from bayescale.errors import FitError
 from bayescale.field import listed
 from bayescale.fitting.doors import mapping
-from bayescale.laws.law import NO_SIZE, Law, column, law_loss, size_column
+from bayescale.laws.law import NO_SIZE, column, law_loss, size_column
 from bayescale.study import Study
 
 SEARCHED_TIMES = (1e-8, 1e12)  # the largest run's size: where a target is sought
@@ -39,11 +39,6 @@ class Axis:
     first: float
     last: float
     others: Mapping[str, float]
-
-
-def is_joint(law: Law) -> bool:
-    """Whether a run has two sizes, N and D, so that a budget must be split."""
-    return {"N", "D"} <= set(law.inputs)
 
 
 def frontier(problem: Problem, low: float, high: float) -> Axis:

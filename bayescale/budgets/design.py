@@ -8,7 +8,7 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.budgets.aim import SPLITS, Aim, aim_of, own_aim, target_draws
-from bayescale.budgets.axis import OWN_UNITS, is_joint
+from bayescale.budgets.axis import OWN_UNITS
 from bayescale.budgets.cost import Cost, check_rises, draw_quantities, increasing_root, parse_cost, spend, tokens_at
 from bayescale.budgets.problem import compute_unit, default_cost, result_attrs
 from bayescale.budgets.screening import Beliefs, band_width, covariance, expected_width, greedy_plan, screen
@@ -22,7 +22,7 @@ from bayescale.forecasts.discrepancy import has_drift
 from bayescale.forecasts.discrepancy_posterior import discrepancy_of
 from bayescale.forecasts.planned import ONE_SIZE_CHECKED_DECADES, POINTS_MAX, distance_warnings, planned_runs
 from bayescale.jobs.threads import one_blas_thread
-from bayescale.laws.law import column
+from bayescale.laws.law import column, is_joint
 from bayescale.reading import Column, Reading
 from bayescale.runs.compute import counted
 from bayescale.study import Study

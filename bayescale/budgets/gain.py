@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescale.budgets.axis import OWN_UNITS, SEARCHED_TIMES, Axis, decades_beyond, is_joint, least_size, values_at
+from bayescale.budgets.axis import OWN_UNITS, SEARCHED_TIMES, Axis, decades_beyond, least_size, values_at
 from bayescale.budgets.optimum import best_split
 from bayescale.budgets.problem import SplitOptions, budgets_of, check_scale, compute_unit, result_attrs, units_said
 from bayescale.budgets.target import asked_axis, banded, far_warnings, gap_to
@@ -16,7 +16,7 @@ from bayescale.errors import FitError
 from bayescale.field import number_text
 from bayescale.fitting.diagnostics import trust_warnings
 from bayescale.fitting.doors import check_seed, numbers, opened, opened_result
-from bayescale.laws.law import goal_sign
+from bayescale.laws.law import goal_sign, is_joint
 from bayescale.reading import Column, Reading
 from bayescale.runs.loss_unit import UNITS, from_nats, loss_unit
 from bayescale.study import Study

@@ -17,7 +17,15 @@ from bayescale.errors import FitError
 from bayescale.field import FLOPS_PER_PARAM_TOKEN, number_text
 from bayescale.fitting.doors import check_seed, mapping, number, numbers, opened_result
 from bayescale.jobs.threads import one_blas_thread
-from bayescale.laws.law import DEFAULT_LAW, law_derived, law_loss, load_law, reference_constants, standard_parameters
+from bayescale.laws.law import (
+    DEFAULT_LAW,
+    is_joint,
+    law_derived,
+    law_loss,
+    load_law,
+    reference_constants,
+    standard_parameters,
+)
 from bayescale.laws.law_file import Law, column
 from bayescale.laws.scatter import Scatter
 from bayescale.reading import Column, Reading
@@ -102,7 +110,7 @@ def plan_runs(
 
 def _free_inputs(law: Law, given: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
     """The range of each input that runs differ in, by symbol: compute follows from N and D where the law has both."""
-    free = [symbol for symbol in law.inputs if symbol != "C" or not {"N", "D"} <= set(law.inputs)]
+    free = [symbol for symbol in law.inputs if symbol != "C" or not is_joint(law)]
     if unused := sorted(set(given) - {column(symbol) for symbol in law.inputs} - {"params", "tokens"}):
         raise FitError(f"a range of '{unused[0]}' is given, which is not an input of law '{law.name}'")
     found = {}
@@ -142,7 +150,7 @@ def posterior_sd(
     scattered, count = Scatter.of(law).transform, len(next(iter(sizes.values())))
 
     def values(z: np.ndarray) -> dict[str, Any]:
-        drawn = standard_parameters(law, np.clip(z, -7.5, 7.5))
+        drawn = standard_parameters(law, z)
         return {name: value[:, None] for name, value in drawn.items()} | constants
 
     def predicted(z: np.ndarray) -> np.ndarray:

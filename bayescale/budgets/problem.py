@@ -14,7 +14,7 @@ from bayescale.field import FLOPS_PER_PARAM_TOKEN, SIZES_SAID, TRAINING, clipped
 from bayescale.fitting.doors import mapping, number, numbers, what_is
 from bayescale.forecasts.discrepancy import has_drift
 from bayescale.laws.groups import with_codes
-from bayescale.laws.law import Law, column
+from bayescale.laws.law import Law, column, is_joint
 from bayescale.runs.compute import counted
 from bayescale.runs.loss_unit import unit_sentence
 from bayescale.study import Study
@@ -89,7 +89,7 @@ def problem_of(study: Study, *, seed: int = 0, **options: Unpack[SplitOptions]) 
 
 def _check_splits(law: Law) -> None:
     """Raise FitError if a law says nothing of how to split a budget."""
-    if not {"N", "D"} <= set(law.inputs):
+    if not is_joint(law):
         raise FitError(f"law '{law.name}' uses {list(law.inputs)}; a split of compute needs a law of N and D")
     if not has_drift(law):
         raise FitError(

@@ -32,7 +32,7 @@ def fit_contents(fit: xr.DataTree) -> dict[str, Any]:
         If it is no fit.
     """
     study = opened(fit)
-    law, summary, data = study.law, fit_summary(study.fit), data_part(study)
+    law, summary, data = study.law, fit_summary(study), data_part(study)
     kept = {name: study.attrs[name] for name in ("seed", "machine", "data_hash", "below") if name in study.attrs}
     read = {name: json.loads(study.attrs[name]) for name in ("settings", "versions") if name in study.attrs}
     return {
@@ -68,7 +68,7 @@ def fit_contents(fit: xr.DataTree) -> dict[str, Any]:
 def contents_tables(fit: xr.DataTree) -> list[Table]:
     """What is in a fit as tables: runs, priors, parameters, record; the last has sentences and warnings."""
     study = opened(fit)
-    held, law, summary = fit_contents(study), study.law, fit_summary(study.fit)
+    held, law, summary = fit_contents(study), study.law, fit_summary(study)
     whose = {
         "shipped": "as bayescale ships it",
         "own": "a law of the user's own",

@@ -14,7 +14,7 @@ from bayescale.evidence.nested import nested_questions
 from bayescale.evidence.verdict import read as read_comparison
 from bayescale.field import number_text, quantity_text
 from bayescale.fitting.diagnostics import ESS_MIN, PARETO_K_MAX, R_HAT_MAX, diagnostics, fit_summary
-from bayescale.laws.law import column
+from bayescale.laws.law import column, is_joint
 from bayescale.laws.priors import quantile
 from bayescale.reading import Reading
 from bayescale.runs.loss_unit import from_nats
@@ -37,7 +37,7 @@ def law_part(study: Study, compared: xr.Dataset | None) -> Part:
     if not law.published_formula and law.where_texts:
         shown += ", where " + ", ".join(f"{name} = {text}" for name, text in law.where_texts.items())
     says = [answer.says for answer in nested_questions(study, compared)]
-    for resource, odds in fit_summary(study.fit)["regimes"].items():
+    for resource, odds in fit_summary(study)["regimes"].items():
         share, likely = max((odds[f"{kind}_limited"], kind) for kind in ("variance", "resolution"))
         says.append(
             f"Exponent of the {resource} term {odds['exponent']:.2f}: {likely}-limited with probability {share:.2f} (a "
@@ -52,7 +52,7 @@ def parameters_part(study: Study) -> Part:
     about = {name: prior.about for name, prior in law.priors.items()}
     about |= {name: item.about for name, item in law.derived.items()}
     about |= {name: prior.about for name, prior in study.scatter.priors.items()}
-    for name, row in fit_summary(study.fit)["parameters"].items():
+    for name, row in fit_summary(study)["parameters"].items():
         seen = "" if row["identified"] else "; the prior decides"
         rows.append([name, *(number_text(row[key], 4) for key in ("median", "q05", "q95")), about.get(name, "") + seen])
     return {
@@ -86,7 +86,7 @@ def trust_part(study: Study) -> Part:
         [f"fewest effective draws (above {report.get('ess_limit', ESS_MIN):.0f})", f"{report['ess_min']:.0f}"],
         ["not told by the runs", ", ".join(report["not_identified"]) or "nothing"],
     ]
-    if {"N", "D"} <= set(study.law.inputs):
+    if is_joint(study.law):
         rows.append(["N and D move together", "yes" if report["collinear"] else "no"])
     notes = []
     if "log_likelihood" in study.fit.children:

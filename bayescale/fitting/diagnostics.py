@@ -12,8 +12,7 @@ from scipy.special import fdtri
 from bayescale.field import TRAINING, number_text
 from bayescale.fitting.clusters import clustered_posterior, clusters_of
 from bayescale.fitting.draws import e_bfmi, ess_bulk, ess_tail, r_hat
-from bayescale.laws.law import Law, law_derived, log_weight, sample_priors, size_column
-from bayescale.laws.law_file import parse_law
+from bayescale.laws.law import Law, is_joint, law_derived, log_weight, sample_priors, size_column
 from bayescale.runs.lint_values import SCATTER_LOG_MAX
 from bayescale.runs.loss_unit import UNITS, loss_unit
 from bayescale.runs.read import read_text
@@ -138,7 +137,7 @@ def check_identification(
     for name in (*law.priors, *law.derived):
         low, high = np.quantile(posterior[name], [0.05, 0.95])
         shares[name] = float(np.average((prior[name] > low) & (prior[name] < high), weights=weights))
-    collinear = {"N", "D"} <= set(law.inputs) and move_together(runs)
+    collinear = is_joint(law) and move_together(runs)
     of_groups = law.groups.parameters if law.groups else frozenset()  # the new group's deviates are their priors
     limit = COLLINEAR_PRIOR_SHARE_MAX if collinear else PRIOR_SHARE_MAX
     return {
@@ -263,17 +262,18 @@ def trust_warnings(report: Mapping[str, Any]) -> list[str]:
     return warnings + [note["text"] for note in report.get("noted", ()) if note["code"] not in said]
 
 
-def fit_summary(tree: xr.DataTree) -> dict[str, Any]:
-    """A fit for machines: ``law``, ``source``, ``runs``, what was ``read`` of them, ``size`` (the column that says how
-    large a run is, or None), ``parameters`` (median, q05, q95, r_hat, ess_bulk of each parameter and derived quantity),
-    ``clusters``, ``regimes``, ``diagnostics`` and ``notes`` of the lint.
+def fit_summary(fit: xr.DataTree | Study) -> dict[str, Any]:
+    """A fit, or the study opened from it, for machines.
+
+    ``law``, ``source``, ``runs``, what was ``read`` of them, ``size`` (the column that says how large a run is, or
+    None), ``parameters`` (median, q05, q95, r_hat, ess_bulk of each parameter and derived quantity), ``clusters``,
+    ``regimes``, ``diagnostics`` and ``notes`` of the lint.
 
     Where residuals go together, ``clusters`` has the ``column`` by which they do, the ``count`` of clusters and the
     ``ratio`` of their variance to that of independent runs; bands are those of
     :func:`bayescale.fitting.clusters.clustered_posterior`, and ``q05_runs``, ``q95_runs`` those of independent runs."""
-    posterior, study = tree["posterior"].to_dataset(), Study.opened(tree)
-    report, law = diagnostics(tree), parse_law(tree.attrs["law_text"], tree.attrs["law"])
-    constants = {name: float(tree["constant_data"][name]) for name in law.constants}
+    study = Study.opened(fit)
+    posterior, law, attrs, report = study.posterior, study.law, study.attrs, diagnostics(study)
     names, values = draws_by_name(posterior)
     columns = {key: np.quantile(values, level, axis=(1, 2)) for key, level in BAND.items()}
     columns |= {"r_hat": r_hat(values), "ess_bulk": ess_bulk(values)}
@@ -286,10 +286,10 @@ def fit_summary(tree: xr.DataTree) -> dict[str, Any]:
         columns["r_hat"][:] = math.nan
         columns["ess_bulk"] = np.minimum(columns["ess_bulk"], report["ess_min"])
     return {
-        "law": tree.attrs["law"],
-        "source": tree.attrs["source"],
-        "runs": tree["observed_data"].sizes["run"],
-        "read": read_text(tree.attrs),
+        "law": law.name,
+        "source": attrs["source"],
+        "runs": study.runs.sizes["run"],
+        "read": read_text(attrs),
         "size": size_column(law),
         "parameters": {
             name: {key: float(column[i]) for key, column in columns.items()}
@@ -298,10 +298,10 @@ def fit_summary(tree: xr.DataTree) -> dict[str, Any]:
             if name != "tilt" or size_column(law) is not None  # without sizes nothing is learnt of it
         },
         "clusters": clusters and {"column": clusters.column, "count": clusters.count, "ratio": clusters.ratio},
-        "regimes": regimes(law, posterior, constants, report["not_identified"]),
-        "compute": str(tree.attrs.get("compute", TRAINING)),
-        "loss_unit": UNITS[loss_unit(tree.attrs)],
+        "regimes": regimes(law, posterior, study.constants, report["not_identified"]),
+        "compute": str(attrs.get("compute", TRAINING)),
+        "loss_unit": UNITS[loss_unit(attrs)],
         "diagnostics": report,
         "warnings": trust_warnings(report),
-        "notes": json.loads(tree.attrs["notes"]),
+        "notes": json.loads(attrs["notes"]),
     }

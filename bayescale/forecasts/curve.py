@@ -10,6 +10,7 @@ from scipy.special import logsumexp, ndtri, stdtrit
 from bayescale.forecasts.discrepancy import SHIFT_DF, DriftPrior, coordinates, correlation, one_size
 from bayescale.forecasts.discrepancy_posterior import Discrepancy
 from bayescale.jobs.threads import one_blas_thread
+from bayescale.laws.law import is_joint
 from bayescale.laws.scatter import SCALE_FLOOR
 from bayescale.study import Study
 
@@ -140,7 +141,7 @@ def _decades_beyond(study: Study, points: xr.Dataset) -> np.ndarray:
     """
     if (size := one_size(study.law)) is not None:
         return np.maximum(np.log10(points[size].values / float(study.runs[size].max())), 0.0)
-    if not {"N", "D"} <= set(study.law.inputs):
+    if not is_joint(study.law):
         return np.zeros(points.sizes["point"])
     return np.maximum(np.log10(points["compute"].values / study.largest_at(points)), 0.0)
 

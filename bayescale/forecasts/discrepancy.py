@@ -26,7 +26,7 @@ import xarray as xr
 from scipy.linalg.lapack import dtrtri
 
 from bayescale.laws.groups import GROUP
-from bayescale.laws.law import Law, column, size_column
+from bayescale.laws.law import Law, column, is_joint, size_column
 from bayescale.study import Study
 
 MAX_CELLS = 5000  # more runs are pooled into small cells of log N x log D
@@ -89,7 +89,7 @@ def shipped_prior(one_size: bool = False) -> DriftPrior:
 
 def one_size(law: Law) -> str | None:
     """The size along which a law that is not of N and D goes beyond its runs; None where it has none, or a loss."""
-    size = None if {"N", "D"} <= set(law.inputs) else size_column(law)
+    size = None if is_joint(law) else size_column(law)
     return None if size == "loss" else size
 
 
@@ -105,7 +105,7 @@ def slope_of(study: Study, log_loss: np.ndarray) -> float | None:
     a decade of that; None for a law without a size.
     """
     inputs, size = study.inputs(), one_size(study.law)
-    if {"N", "D"} <= set(inputs):
+    if is_joint(study.law):
         decades = np.ptp(np.log10(inputs["N"]) + np.log10(inputs["D"]))
     elif size is not None:
         decades = np.ptp(np.log10(study.runs[size].values))

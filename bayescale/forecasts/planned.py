@@ -11,7 +11,7 @@ from bayescale.field import listed, number_text, symbol
 from bayescale.fitting.doors import mapping, numbers
 from bayescale.forecasts.discrepancy import sizes_at
 from bayescale.laws.groups import GROUP, with_codes
-from bayescale.laws.law import Law, column, positive_columns, size_column
+from bayescale.laws.law import Law, column, is_joint, positive_columns, size_column
 from bayescale.study import Study
 
 FAR_DECADES = 2.0  # of compute beyond the largest run
@@ -75,7 +75,7 @@ def planned_runs(study: Study, params: Any, tokens: Any, covariates: Mapping[str
 def _tokens_for_compute(study: Study, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Columns of planned runs; for a law of N and D the tokens that compute buys at the given params."""
     law = study.law
-    joint = {"N", "D"} <= set(law.inputs) and "C" not in law.inputs
+    joint = is_joint(law) and "C" not in law.inputs
     if "compute" not in columns or "tokens" in columns or not joint:
         return columns
     if "params" not in columns or study.definition.doubt:

@@ -20,6 +20,7 @@ from bayescale.laws.limits import PREDICTED
 from bayescale.laws.priors import from_normal, quantile
 
 DEFAULT_LAW = "coupled"
+Z_MAX = 7.5  # of a standardised parameter: beyond, a probability is 0 or 1 to all digits and a quantile infinite
 NO_SIZE = 'the law does not say what the size of a run is (size = "..." in its file)'
 
 
@@ -73,12 +74,17 @@ def load_law(law: "str | os.PathLike[str] | Law") -> Law:
     return parse_law(text, name=path.stem)
 
 
+def is_joint(law: Law) -> bool:
+    """Whether a run has two sizes, N and D, so that a budget must be split."""
+    return {"N", "D"} <= set(law.inputs)
+
+
 def size_column(law: Law) -> str | None:
     """The column that says how large a run is, or None: as the law file says, else compute where the law has N and D or
     C, else the only one of params, tokens and loss that it uses (params before tokens before loss)."""
     if law.size:
         return column(law.size)
-    if "C" in law.inputs or {"N", "D"} <= set(law.inputs):
+    if "C" in law.inputs or is_joint(law):
         return "compute"
     return next((COLUMNS[symbol] for symbol in COLUMNS if symbol in law.inputs), None)
 
@@ -261,7 +267,11 @@ def _range_text(law: Law) -> str:
 
 
 def standard_parameters(law: Law, z: np.ndarray) -> dict[str, np.ndarray]:
-    """Parameters [draw] from z [draw, parameter], on the scale where each prior is a standard normal."""
+    """Parameters [draw] from z [draw, parameter], on the scale where each prior is a standard normal.
+
+    Beyond Z_MAX a parameter stays where it is there.
+    """
+    z = np.clip(z, -Z_MAX, Z_MAX)
     return {name: from_normal(prior, z[:, i]) for i, (name, prior) in enumerate(law.priors.items())}
 
 

@@ -3,6 +3,7 @@ posterior and an exact forecast. Everything here is compared to six digits or be
 
 import numpy as np
 import pytest
+from conftest import LOG_LINEAR
 from scipy import optimize, stats
 
 from bayescale.forecasts.curve import open_contrast_sd, sample_curve
@@ -13,19 +14,6 @@ from bayescale.laws.law import parse_law
 from bayescale.laws.own_priors import with_priors
 from bayescale.study import Study
 
-LINEAR = """
-title = "A power of N times a power of D: its logarithm is linear in the parameters"
-cite = "test"
-formula = "L_ref * level * (N/N_ref)**(-alpha) * (D/D_ref)**(-beta)"
-[priors]
-level = { dist = "LogNormal", mu = 0.1, sigma = 0.3, about = "loss at the reference point" }
-alpha = { dist = "Normal", mu = 0.08, sigma = 0.05, about = "exponent of N" }
-beta = { dist = "Normal", mu = 0.06, sigma = 0.05, about = "exponent of D" }
-"""
-SUM = """
-[derived]
-both = { formula = "alpha + beta", about = "exponent of N and D together" }
-"""
 CENTRE, SD = np.array([0.1, 0.08, 0.06]), np.array([0.3, 0.05, 0.05])  # of log level, alpha and beta
 LENGTH, TILT = 3.0, 0.04
 SIGMA_PRIOR = (-5.0, 1.0)  # of log sigma: the noise's own
@@ -46,7 +34,7 @@ def linear_fit(make_fit):
         values = {name: np.full(draws, value) for name, value in zip(("level", "alpha", "beta"), CENTRE, strict=True)}
         values["level"] = np.exp(values["level"])
         scatter = {"sigma": 0.004, "tilt": TILT} | scatter
-        return make_fit(parse_law(LINEAR, "linear"), values, data or bent, noise=noise, scatter=scatter)
+        return make_fit(parse_law(LOG_LINEAR, "linear"), values, data or bent, noise=noise, scatter=scatter)
 
     return make
 
@@ -133,7 +121,7 @@ def test_weighted_draws_have_the_exact_mean_and_sd(scales):
 def test_what_is_believed_of_a_quantity_counts_as_one_more_observation(linear_fit):
     """alpha + beta ~ Normal(.2, .002), where priors and runs say .14: the posterior stays normal."""
     plain, believed = linear_fit(), 0.2
-    law = with_priors(parse_law(LINEAR + SUM, "linear"), {"both": f"Normal({believed}, 0.002)"})
+    law = with_priors(parse_law(LOG_LINEAR, "linear"), {"both": f"Normal({believed}, 0.002)"})
     fit = plain.copy()
     fit.attrs = fit.attrs | {"law_text": law.text}
     exact = Exact(plain)

@@ -22,6 +22,7 @@ from bayescale.laws.law import (
     reference_constants,
     sample_priors,
     size_column,
+    standard_parameters,
     with_where,
 )
 from bayescale.laws.law_file import Law, parse_law
@@ -563,3 +564,12 @@ def test_what_stands_twice_is_compiled_once():
     assert compile_seconds([parse("exp(a) + exp(a)"), parse("exp(a)")]) == pytest.approx(
         compile_seconds([parse("exp(a) + b")])
     )
+
+
+@pytest.mark.parametrize("name", law_names())
+def test_parameters_far_out_are_finite(name):
+    """Stretched or proposed draws lie anywhere: a quantile of a probability of 1 would be infinite."""
+    law = load_law(name)
+    for sign in (-1, 1):
+        values = standard_parameters(law, np.full((1, len(law.priors)), 40.0 * sign))
+        assert all(np.isfinite(value).all() for value in values.values())
