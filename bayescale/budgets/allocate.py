@@ -109,20 +109,26 @@ def allocate(
         split = _moved(by_law, wrong) if scale_free(problem) else best_split(wrong, row)
     slopes = frontier_slopes(problem_at, budgets, split) if exponents and problem.menu is None else {}
     result = _dataset(study, split, by_law, slopes)
-    N, D = median_split(problem, split, budgets)
-    at_median = forecast(study, N, D, covariates=forecast_inputs(problem, covariates, D), seed=seed)
     result = in_unit(result, ("law_loss",), study.loss_unit)
-    result["loss"] = at_median["predictions"]["loss"].rename(point="budget")
+    result = result.assign(_at_median(study, problem, covariates, median_split(problem, split, budgets), seed))
     result = result.assign_coords(compute=("budget", budgets))
     reasons = not_identified(study, problem, row, by_law)
     result["identified"] = ("budget", [not reason for reason in reasons])
     result["why_not"] = ("budget", reasons)
     result["held"] = ("budget", held_text(split))
-    for name in ("decades_beyond", "nearest_run"):
-        result[name] = ("budget", at_median["predictions_constant_data"][name].values)
     about = group_of(study.law, covariates) | {"discrepancy": int(discrepancy)}
     result.attrs = result_attrs(study, "allocate", problem.cost.text, seed, **about)
     return result
+
+
+def _at_median(study, problem, covariates, sizes, seed) -> dict[str, Any]:
+    """What a run of the median split of each budget would show, and how far it lies beyond the runs."""
+    N, D = sizes
+    tree = forecast(study, N, D, covariates=forecast_inputs(problem, covariates, D), seed=seed)
+    far = {
+        name: ("budget", tree["predictions_constant_data"][name].values) for name in ("decades_beyond", "nearest_run")
+    }
+    return {"loss": tree["predictions"]["loss"].rename(point="budget")} | far
 
 
 def _dataset(study: Study, split: Split, by_law: Split, slopes: Mapping[str, np.ndarray]) -> xr.Dataset:
