@@ -1,7 +1,6 @@
 """fit + budget -> the compute-optimal split into N and D, with its uncertainty."""
 
 from collections.abc import Iterator, Mapping
-from functools import partial
 from typing import Any, Unpack
 
 import numpy as np
@@ -9,9 +8,9 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.budgets.closed_form import closed_form_applies, closed_form_split, scale_free
-from bayescale.budgets.exchange import erring
+from bayescale.budgets.exchange import erring, erring_aside
 from bayescale.budgets.identified import held_text, not_identified
-from bayescale.budgets.optimum import Problem, Split, best_split, frontier_slopes
+from bayescale.budgets.optimum import Problem, Split, best_split, frontier_slopes, sides
 from bayescale.budgets.problem import (
     SplitOptions,
     budgets_of,
@@ -102,12 +101,14 @@ def allocate(
     by_law = closed_form_split(law, problem_values(study, problem.inputs), problem, row) if known else None
     by_law = best_split(problem, row) if by_law is None else by_law
     check_scale(study, budgets, by_law)
-    erring_at = partial(_erring_at, study, problem, covariates, by_law, budgets, seed)
-    problem_at = erring_at if discrepancy else lambda _: problem
-    wrong, split = problem_at(budgets), by_law
+    split = by_law
     if discrepancy:
+        wrong = erring(study, problem, covariates, by_law, budgets, seed)
         split = _moved(by_law, wrong) if scale_free(problem) else best_split(wrong, row)
-    slopes = frontier_slopes(problem_at, budgets, split) if exponents and problem.menu is None else {}
+    slopes = {}
+    if exponents and problem.menu is None:
+        aside = _aside(study, problem, covariates, by_law, budgets, seed) if discrepancy else (problem, problem)
+        slopes = frontier_slopes(aside, budgets, split)
     result = _dataset(study, split, by_law, slopes)
     result = in_unit(result, ("law_loss",), study.loss_unit)
     result = result.assign(_at_median(study, problem, covariates, median_split(problem, split, budgets), seed))
@@ -143,11 +144,13 @@ def _moved(split: Split, wrong: Problem) -> Split:
     return Split(split.N * rise, split.D / rise, split.loss, split.held)
 
 
-def _erring_at(study, problem, covariates, split, budgets, seed, some) -> Problem:
-    """The erring problem at ``some`` budgets, ``split`` being the law's own at ``budgets``."""
-    if some is not budgets and not scale_free(problem):  # else N D does not depend on the size
-        split = best_split(problem, some[None, :], split.N, strict=False)
-    return erring(study, problem, covariates, split, some, seed)
+def _aside(study, problem, covariates, split, budgets, seed) -> tuple[Problem, Problem]:
+    """The erring problems below and above ``budgets``, ``split`` being the law's own there."""
+    moved = sides(budgets)
+    splits = (split, split)
+    if not scale_free(problem):  # else N D does not depend on the size
+        splits = tuple(best_split(problem, some[None, :], split.N, strict=False) for some in moved)
+    return erring_aside(study, problem, covariates, splits, moved, seed)
 
 
 _COLUMNS = {

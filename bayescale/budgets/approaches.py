@@ -6,14 +6,13 @@ D* and more (arXiv:2603.22339), which more runs do not mend.
 """
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from bayescale.budgets.exchange import erring
-from bayescale.budgets.optimum import best_split, frontier_slopes
+from bayescale.budgets.exchange import erring, erring_aside
+from bayescale.budgets.optimum import best_split, frontier_slopes, sides
 from bayescale.budgets.problem import budgets_of, check_scale, problem_of, result_attrs
 from bayescale.errors import FitError
 from bayescale.field import SIZES_SAID, number_text
@@ -86,9 +85,9 @@ def approaches(fit: xr.DataTree, compute: float, *, seed: int = 0) -> xr.Dataset
     split = best_split(problem, budget[None, :])
     check_scale(study, budget, split)
     drawn = [(line.a, line.intercept + line.a * np.log(budget[0])) for line in lines]
-    problem_at = partial(erring, study, problem, covariates, split, seed=seed)
-    own = best_split(problem_at(budget), budget[None, :])
-    drawn.append((frontier_slopes(problem_at, budget, own)["a"][:, 0], np.log(own.N[:, 0])))
+    own = best_split(erring(study, problem, covariates, split, budget, seed), budget[None, :])
+    aside = erring_aside(study, problem, covariates, (split, split), sides(budget), seed)
+    drawn.append((frontier_slopes(aside, budget, own)["a"][:, 0], np.log(own.N[:, 0])))
     result = xr.Dataset(coords={"approach": list(APPROACH_NAMES)})
     bands = {"a": [a for a, _ in drawn], "params": [np.exp(n) for _, n in drawn]}
     bands["tokens"] = [study.definition.tokens(N, budget[0]) for N in bands["params"]]

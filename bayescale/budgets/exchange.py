@@ -24,7 +24,7 @@ from bayescale.budgets.cost import parse_cost
 from bayescale.budgets.optimum import Problem, Split, best_split
 from bayescale.budgets.problem import forecast_inputs, median_split
 from bayescale.budgets.surface import Surface, loss_at
-from bayescale.forecasts.curve import expected_log_loss, open_contrast_sd
+from bayescale.forecasts.curve import expected_log_loss, open_contrasts
 from bayescale.forecasts.discrepancy_posterior import Discrepancy, discrepancy_of
 from bayescale.forecasts.planned import planned_runs
 from bayescale.study import Study
@@ -45,11 +45,16 @@ class Exchange:
     Attributes
     ----------
     centre : [budget]
-    sd : [budget]
+    open_sd : of where the drift that the runs leave open puts the minimum [budget]
     """
 
     centre: np.ndarray
-    sd: np.ndarray
+    open_sd: np.ndarray
+
+    @property
+    def sd(self) -> np.ndarray:
+        """Of x [budget]."""
+        return np.hypot(EXCHANGE_SD, self.open_sd)
 
 
 def erring(
@@ -60,10 +65,41 @@ def erring(
     Its draws x [draw, budget] are those at the products N D of the law's own ``split``. A draw has one place in the
     normal distributions of all budgets.
     """
-    count = study.posterior.sizes["chain"] * study.posterior.sizes["draw"]
     N, D = median_split(problem, split, budgets)
     at = exchange_at(study.once(discrepancy_of), problem, covariates, N * D)
-    errors = at.centre + at.sd * normal_places(count, seed)[:, None]
+    return _with_errors(problem, at.centre + at.sd * normal_places(_draws(study), seed)[:, None])
+
+
+def erring_aside(
+    study: Study,
+    problem: Problem,
+    covariates: Mapping[str, float],
+    splits: tuple[Split, Split],
+    budgets: tuple[np.ndarray, np.ndarray],
+    seed: int,
+) -> tuple[Problem, Problem]:
+    """The problems at budgets below some and above them, under a law that errs at each: for slopes between the two.
+
+    Where the open drift puts the minimum at one and at the other is correlated as the drift is. The rest, of
+    EXCHANGE_SD, is drawn anew at each: on real sweeps it was no more alike a decade apart than in two studies
+    (docs/allocation.md). ``splits`` are the law's own.
+    """
+    pairs = [np.prod(median_split(problem, *some), axis=0) for some in zip(splits, budgets, strict=True)]
+    below, above, alike = _exchange_aside(study.once(discrepancy_of), problem, covariates, *pairs)
+    first, second, *own = (normal_places(_draws(study), seed, use)[:, None] for use in range(4))
+    second = alike * first + np.sqrt(1 - alike**2) * second
+    errors = [
+        at.centre + at.open_sd * place + EXCHANGE_SD * rest
+        for at, place, rest in zip((below, above), (first, second), own, strict=True)
+    ]
+    return _with_errors(problem, errors[0]), _with_errors(problem, errors[1])
+
+
+def _draws(study: Study) -> int:
+    return study.posterior.sizes["chain"] * study.posterior.sizes["draw"]
+
+
+def _with_errors(problem: Problem, errors: np.ndarray) -> Problem:
     return replace(problem, surface=replace(problem.surface, exchange=errors))
 
 
@@ -73,12 +109,12 @@ def of_budget(problem: Problem, i: int) -> Problem:
     return problem if errors is None else replace(problem, surface=replace(problem.surface, exchange=errors[:, [i]]))
 
 
-def normal_places(count: int, seed: int) -> np.ndarray:
+def normal_places(count: int, seed: int, use: int = 0) -> np.ndarray:
     """Quantiles of the standard normal distribution, shuffled [draw]: mean and spread are the same at any seed.
 
-    The shuffle is none of those by which uncertain costs are drawn at the same seed.
+    The shuffle is another for each ``use``, and none of those by which uncertain costs are drawn at the same seed.
     """
-    rng = np.random.default_rng([seed, 201])
+    rng = np.random.default_rng([seed, 201 + use])
     return ndtri((rng.permutation(count) + 0.5) / count)
 
 
@@ -87,10 +123,28 @@ def exchange_at(found: Discrepancy, problem: Problem, covariates: Mapping[str, f
 
     The centre is 0 where the law's own mean has no least.
     """
-    if len(pairs) > BUDGETS_AT_ONCE:
-        parts = np.array_split(pairs, -(-len(pairs) // BUDGETS_AT_ONCE))
-        each = [exchange_at(found, problem, covariates, part) for part in parts]
-        return Exchange(np.concatenate([one.centre for one in each]), np.concatenate([one.sd for one in each]))
+    parts = np.array_split(pairs, -(-len(pairs) // BUDGETS_AT_ONCE))
+    each = [_exchange_together(found, problem, covariates, part)[0] for part in parts]
+    return Exchange(np.concatenate([one.centre for one in each]), np.concatenate([one.open_sd for one in each]))
+
+
+def _exchange_aside(
+    found: Discrepancy, problem: Problem, covariates: Mapping[str, float], below: np.ndarray, above: np.ndarray
+) -> tuple[Exchange, Exchange, np.ndarray]:
+    """The law's errors at two products N D of each budget, and the correlation of their open parts [budget]."""
+    each, alike = [], []
+    for pairs in np.array_split(np.stack([below, above]), -(-2 * len(below) // BUDGETS_AT_ONCE), axis=1):
+        at, correlation = _exchange_together(found, problem, covariates, pairs.ravel())
+        each.append((at.centre.reshape(pairs.shape), at.open_sd.reshape(pairs.shape)))
+        alike.append(np.diag(correlation, pairs.shape[1]))
+    centre, open_sd = (np.concatenate(parts, axis=1) for parts in zip(*each, strict=True))
+    return Exchange(centre[0], open_sd[0]), Exchange(centre[1], open_sd[1]), np.concatenate(alike)
+
+
+def _exchange_together(
+    found: Discrepancy, problem: Problem, covariates: Mapping[str, float], pairs: np.ndarray
+) -> tuple[Exchange, np.ndarray]:
+    """The law's errors at some products N D, and the correlation of their open parts [budget, budget]."""
     surface = _thinned(problem.surface)
     free = Problem(surface, parse_cost("N*D", {}), {})
     middle = np.median(np.log(best_split(free, pairs[None, :], strict=False).N), axis=0)
@@ -108,12 +162,14 @@ def exchange_at(found: Discrepancy, problem: Problem, covariates: Mapping[str, f
     half = SPLIT_POINTS // 2
     low, high = half - SLOPE_POINTS, half + SLOPE_POINTS
     place = np.arange(len(pairs)) * SPLIT_POINTS
-    contrast = open_contrast_sd(found, points.isel(point=place + low), points.isel(point=place + high))
+    contrasts = open_contrasts(found, points.isel(point=place + low), points.isel(point=place + high))
+    contrast = np.sqrt(np.maximum(np.diag(contrasts), 0.0))
     width = steps[high]
     bend = (mean[:, low] - 2 * mean[:, half] + mean[:, high]) / width**2
     with np.errstate(divide="ignore", invalid="ignore"):  # the slope of the drift over the curvature of the mean
         open_sd = np.where(bend > 0, contrast / (2 * width * bend), np.inf)
-    return Exchange(centres, np.hypot(EXCHANGE_SD, np.minimum(open_sd, OPEN_EFOLDS_MAX)))
+        correlation = np.nan_to_num(contrasts / np.outer(contrast, contrast))
+    return Exchange(centres, np.minimum(open_sd, OPEN_EFOLDS_MAX)), np.clip(correlation, -1.0, 1.0)
 
 
 def _thinned(surface: Surface) -> Surface:

@@ -105,19 +105,21 @@ def best_split(problem: Problem, budget: np.ndarray, near: np.ndarray | None = N
     return Split(N, D, value, held)
 
 
-def frontier_slopes(
-    problem_at: Callable[[np.ndarray], Problem], budgets: np.ndarray, split: Split
-) -> dict[str, np.ndarray]:
+def sides(budgets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Budgets below and above some, between which slopes are taken."""
+    return budgets * np.exp(-SLOPE_EFOLDS), budgets * np.exp(SLOPE_EFOLDS)
+
+
+def frontier_slopes(problems: tuple[Problem, Problem], budgets: np.ndarray, split: Split) -> dict[str, np.ndarray]:
     """Local exponents [draw, budget] of the frontier: of N*, of D* and of the loss, by central differences.
 
     d log N* / d log C, d log D* / d log C and - d log L* / d log C, over SLOPE_EFOLDS to each side of ``budgets``
-    [budget], of whose problem ``split`` is the solution.
+    [budget], of whose problem ``split`` is the solution; ``problems`` are those below and above them.
     """
     step = SLOPE_EFOLDS
-    moved = [budgets * np.exp(sign * step) for sign in (-1, 1)]
-    sides = [best_split(problem_at(some), some[None, :], split.N) for some in moved]
+    ends = [best_split(one, some[None, :], split.N) for one, some in zip(problems, sides(budgets), strict=True)]
     with np.errstate(all="ignore"):
-        rise = {name: np.log(getattr(sides[1], name) / getattr(sides[0], name)) for name in ("N", "D", "loss")}
+        rise = {name: np.log(getattr(ends[1], name) / getattr(ends[0], name)) for name in ("N", "D", "loss")}
     return {"a": rise["N"] / (2 * step), "b": rise["D"] / (2 * step), "loss_exponent": -rise["loss"] / (2 * step)}
 
 

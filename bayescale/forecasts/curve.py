@@ -117,20 +117,26 @@ def expected_log_loss(found: Discrepancy, points: xr.Dataset) -> np.ndarray:
 
 
 @one_blas_thread()
-def open_contrast_sd(found: Discrepancy, first: xr.Dataset, second: xr.Dataset) -> np.ndarray:
-    """sd of what the runs leave open of the drift at points less that at others of the same compute [point]."""
+def open_contrasts(found: Discrepancy, first: xr.Dataset, second: xr.Dataset) -> np.ndarray:
+    """Covariance of what the runs leave open of the drift at points less that at others of the same compute.
+
+    [point, point], each pair of ``first`` and ``second`` being one of them.
+    """
     study, prior, cells = found.study, found.prior, found.cells
     a, b = coordinates(study, first), coordinates(study, second)
     near = correlation(cells.where, a, prior.length) - correlation(cells.where, b, prior.length)  # [cell, point]
-    apart = 1 - np.diag(correlation(a, b, prior.length))
-    variance = np.zeros(len(a))
+    crossed = correlation(a, b, prior.length)
+    apart = correlation(a, a, prior.length) - crossed - crossed.T + correlation(b, b, prior.length)
+    covariance = np.zeros(apart.shape)
     for at, probability in zip(found.by_scale, found.probabilities, strict=True):
         across = np.exp(2 * at.log_scale) * near
-        left = 2 * np.exp(2 * at.log_scale) * apart - (across * at.covariance.solve(across)).sum(axis=0)
-        variance += probability * np.maximum(left, 0.0)
+        covariance += probability * (np.exp(2 * at.log_scale) * apart - across.T @ at.covariance.solve(across))
     share = np.clip(_decades_beyond(study, first) / BEYOND_DECADES, 0.0, 1.0)
     mean, square = (prior.spread**k * np.exp(0.5 * (k * prior.spread_log_sd) ** 2) for k in (1, 2))
-    return np.sqrt(variance * ((1 - share) ** 2 + 2 * share * (1 - share) * mean + share**2 * square))
+    one, other = share[:, None], share[None, :]
+    return covariance * (
+        (1 - one) * (1 - other) + (one * (1 - other) + (1 - one) * other) * mean + one * other * square
+    )
 
 
 def _decades_beyond(study: Study, points: xr.Dataset) -> np.ndarray:

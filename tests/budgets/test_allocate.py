@@ -7,9 +7,11 @@ from conftest import BESIROGLU, chinchilla_loss, chinchilla_parameters
 from scipy.optimize import minimize_scalar
 
 import bayescale
+from bayescale.budgets import exchange
 from bayescale.budgets.allocate import allocate
 from bayescale.budgets.approaches import approaches
 from bayescale.budgets.decide import decide
+from bayescale.budgets.exchange import EXCHANGE_SD, Exchange
 from bayescale.budgets.gain import compute_gain
 from bayescale.errors import FitError
 from bayescale.fitting.tree import draws_of
@@ -392,14 +394,23 @@ def test_exponents_are_those_of_the_posterior(learnt):
     assert (result["loss_exponent"] > 0).all()
 
 
-def test_exponents_follow_the_error_of_the_law_from_budget_to_budget(learnt):
-    """a is the slope of log N* between a tenth and ten times the budget, draw by draw; far out it is less certain."""
-    budgets = np.array([1e23, 1e24, 1e25])
-    result = allocate(learnt, budgets)
-    N, middle = result["N"].values, result["a"].isel(budget=1)
-    np.testing.assert_allclose(middle, np.log(N[..., 2] / N[..., 0]) / np.log(100), atol=1e-3)
+def test_exponents_follow_the_error_of_the_law_from_budget_to_budget(learnt, monkeypatch):
+    """a is the law's and (x(10 C) - x(C / 10)) / ln 100: what is open goes together as the drift does, the rest not."""
+    open_sd, alike, rise = (0.1, 0.3), 0.8, 0.25
+    below, above = (Exchange(np.array([c]), np.array([sd])) for c, sd in zip((0.0, rise), open_sd, strict=True))
+    monkeypatch.setattr(exchange, "_exchange_aside", lambda *_: (below, above, np.array([alike])))
+    result, exact = (allocate(learnt, 1e24, discrepancy=wrong) for wrong in (True, False))
+    moved = (result["a"] - exact["a"]).values * np.log(100)
+    assert moved.mean() == pytest.approx(rise, abs=1e-3)
+    variance = open_sd[0] ** 2 + open_sd[1] ** 2 - 2 * alike * np.prod(open_sd) + 2 * EXCHANGE_SD**2
+    assert moved.var() == pytest.approx(variance, rel=0.1)
     np.testing.assert_allclose(result["a"] + result["b"], 1.0, atol=1e-9)
-    assert float(middle.std()) > 1.5 * float(learnt["posterior"]["a"].std())
+
+
+def test_exponents_are_less_certain_far_out(learnt):
+    """Where nothing is known of N* little is known of its slope, also where the error of N* has reached its limit."""
+    near, far, beyond = (allocate(learnt, budget)["a"].std() for budget in (1e22, 1e26, 1e29))
+    assert float(far) > 1.5 * float(near) and float(beyond) > 0.9 * float(far)
 
 
 @pytest.fixture(scope="module")

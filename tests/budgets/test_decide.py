@@ -151,7 +151,7 @@ def test_the_centre_of_the_exchange_is_how_far_the_drift_moves_the_least(error, 
         return np.log(loss_at(problem.surface, N * np.exp(-error), D * np.exp(error))).mean(axis=0)
 
     monkeypatch.setattr(exchange, "expected_log_loss", moved)
-    monkeypatch.setattr(exchange, "open_contrast_sd", lambda *_: np.array([0.0, 0.01]))
+    monkeypatch.setattr(exchange, "open_contrasts", lambda *_: np.diag([0.0, 0.01**2]))
     nothing, pairs = Discrepancy(study, shipped_prior(), cells_of(study), ()), np.array([1e21, 1e22])
     found = exchange.exchange_at(nothing, problem, {}, pairs)
     np.testing.assert_allclose(found.centre, error, atol=1e-6)  # by whole steps of its grid: the parabola is the same

@@ -414,7 +414,7 @@ def test_exponents_of_the_frontier(rng):
     values = drawn(law, 200, rng)
     which = problem(law, values)
     split = best_split(which, BUDGETS[:, 1:2])
-    slopes = frontier_slopes(lambda _: which, BUDGETS[0, 1:2], split)
+    slopes = frontier_slopes((which, which), BUDGETS[0, 1:2], split)
     v = with_where(law, values)
     free = split.held == ""  # the closed form knows of no least size
     assert free.mean() > 0.9

@@ -6,7 +6,7 @@ import pytest
 from conftest import LOG_LINEAR
 from scipy import optimize, stats
 
-from bayescale.forecasts.curve import open_contrast_sd, sample_curve
+from bayescale.forecasts.curve import open_contrasts, sample_curve
 from bayescale.forecasts.discrepancy import Covariance, DriftPrior, cells_of, slope_of
 from bayescale.forecasts.discrepancy_posterior import AtScale, Discrepancy, discrepancy_of
 from bayescale.forecasts.planned import planned_runs
@@ -337,22 +337,27 @@ def test_the_spread_of_a_study_is_lognormal(linear_fit):
     np.testing.assert_allclose(wide.parts["drift"], expected, rtol=1e-9, atol=1e-12)
 
 
-def test_what_is_left_open_between_two_points_is_the_exact_conditional_sd(linear_fit):
-    """One scale and no spread: sqrt(c.T V c), V the covariance of the drift given the runs' residuals, c = (1, -1)."""
+def test_what_is_left_open_between_points_is_the_exact_conditional_covariance(linear_fit):
+    """One scale and no spread: c.T V c, V the covariance of the drift given the runs' residuals, c = (1, -1)."""
     exact, points, _ = forecast(linear_fit, prior())
     values, vectors = np.linalg.eigh(matern(exact.where, exact.where))
     whole = Covariance.of(np.exp(LOG_SCALE) * vectors * np.sqrt(values), SIGMA**2 * exact.variance)
     at = AtScale(LOG_SCALE, 0.0, SIGMA, 0.1, whole, np.zeros((1, 3)), np.ones(1))
-    first, second = points.isel(point=[0, 2]), points.isel(point=[0, 3])
+    pairs = np.array([[0, 0], [2, 3], [1, 1], [3, 2], [0, 1]])
+    first, second = points.isel(point=pairs[:, 0]), points.isel(point=pairs[:, 1])
     new = np.log10(np.stack([points["params"].values, points["tokens"].values], axis=1))
     variance = np.exp(2 * LOG_SCALE)
     across = variance * matern(new, exact.where)
     left = variance * matern(new, new) - across @ np.linalg.solve(exact.covariance(LOG_SCALE, SIGMA), across.T)
-    expected = np.sqrt(left[2, 2] + left[3, 3] - 2 * left[2, 3])
-    found = open_contrast_sd(given_scale(exact.fit, prior(), at), first, second)
-    np.testing.assert_allclose(found, [0.0, expected], rtol=1e-6, atol=1e-9)
-    wide = open_contrast_sd(given_scale(exact.fit, prior(spread=0.8, spread_log_sd=0.5), at), first, second)
-    np.testing.assert_allclose(wide, found * 0.8 * np.exp(0.5**2), rtol=1e-9, atol=1e-9)
+    contrast = np.eye(len(new))[pairs[:, 0]] - np.eye(len(new))[pairs[:, 1]]
+    found = open_contrasts(given_scale(exact.fit, prior(), at), first, second)
+    np.testing.assert_allclose(found, contrast @ left @ contrast.T, rtol=1e-6, atol=1e-12)
+    assert found[1, 3] == pytest.approx(-found[1, 1]) and abs(found[1, 4]) > 0
+    wide = open_contrasts(given_scale(exact.fit, prior(spread=0.8, spread_log_sd=0.5), at), first, second)
+    mean, square = 0.8 * np.exp(0.5**2 / 2), 0.8**2 * np.exp(2 * 0.5**2)
+    beyond = np.clip(np.log10(first["compute"].values / 6e20) / 0.2, 0.0, 1.0)  # the share of the spread
+    factor = [[(1 - a) * (1 - b) + (a + b - 2 * a * b) * mean + a * b * square for b in beyond] for a in beyond]
+    np.testing.assert_allclose(wide, found * np.array(factor), rtol=1e-9, atol=1e-12)
 
 
 def test_drifts_are_in_units_of_the_runs_slope(linear_fit):
