@@ -96,10 +96,7 @@ def allocate(
     budgets = budgets_of(compute, options.get("cost"))
     problem, covariates = problem_of(study, seed=seed, **options)
     row = budgets[None, :]
-    law = study.law
-    known = closed_form and closed_form_applies(law, problem)
-    by_law = closed_form_split(law, problem_values(study, problem.inputs), problem, row) if known else None
-    by_law = best_split(problem, row) if by_law is None else by_law
+    by_law = _by_law(study, problem, row, closed_form)
     check_scale(study, budgets, by_law)
     split = by_law
     if discrepancy:
@@ -120,6 +117,13 @@ def allocate(
     about = group_of(study.law, covariates) | {"discrepancy": int(discrepancy)}
     result.attrs = result_attrs(study, "allocate", problem.cost.text, seed, **about)
     return result
+
+
+def _by_law(study: Study, problem: Problem, budget: np.ndarray, closed_form: bool) -> Split:
+    """The split of a law taken to be exactly right."""
+    known = closed_form and closed_form_applies(study.law, problem)
+    found = closed_form_split(study.law, problem_values(study, problem.inputs), problem, budget) if known else None
+    return best_split(problem, budget) if found is None else found
 
 
 def _at_median(study, problem, covariates, sizes, seed) -> dict[str, Any]:
