@@ -27,6 +27,7 @@ _PUBLIC = {
     "budgets.design": ["next_run"],
     "budgets.landmarks": ["landmarks"],
     "budgets.planning": ["plan_runs"],
+    "budgets.published": ["published_split"],
     "budgets.gain": ["compute_gain"],
     "budgets.target": ["least_compute"],
     "evidence.average": ["average_allocation", "average_forecast"],

@@ -21,6 +21,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "compute_gain": ("chain", "draw", "budget"),
     "approaches": ("approach",),
     "landmarks": (),
+    "published_split": (),
     "next_run": ("run", "candidate"),
     "plan_runs": (),
     "backtest": ("law", "cut", "run"),

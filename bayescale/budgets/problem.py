@@ -52,7 +52,7 @@ def problem_of(study: Study, *, seed: int = 0, **options: Unpack[SplitOptions]) 
     if unknown := sorted(set(options) - set(SplitOptions.__annotations__)):
         raise TypeError(f"'{unknown[0]}' is no option of a split; they are {', '.join(SplitOptions.__annotations__)}")
     law = study.law
-    _check_splits(law)
+    check_splits(law)
     given = with_codes(law.groups, mapping("given", options.get("given")))
     if clash := sorted({"N", "D", "C"} & set(given)):
         raise FitError(
@@ -87,7 +87,7 @@ def problem_of(study: Study, *, seed: int = 0, **options: Unpack[SplitOptions]) 
     return problem, {column(name): value for name, value in symbols.items()}
 
 
-def _check_splits(law: Law) -> None:
+def check_splits(law: Law) -> None:
     """Raise FitError if a law says nothing of how to split a budget."""
     if not is_joint(law):
         raise FitError(f"law '{law.name}' uses {list(law.inputs)}; a split of compute needs a law of N and D")

@@ -1,4 +1,4 @@
-"""Commands about budgets: allocate, reach, gain, approaches, next, plan."""
+"""Commands about budgets: allocate, reach, gain, approaches, landmarks, next, plan."""
 
 from pathlib import Path
 from typing import Annotated
@@ -125,6 +125,24 @@ def approaches(
     with working("resampling the runs", quiet or as_json):
         result = compare(open_fit(fit), arg.number("--compute", compute), seed=seed)
     print_answer(read(result), as_json, quiet)
+
+
+def landmarks(
+    fit: arg.FitFile,
+    output: arg.TableFile = None,
+    seed: arg.Seed = 0,
+    as_json: arg.Json = False,
+    quiet: arg.Quiet = False,
+) -> None:
+    """Well-known models: how many times larger each is than the best size for its compute, by a fit."""
+    from bayescale.budgets.landmarks import landmarks as against_best  # 'landmarks' is this command
+    from bayescale.budgets.landmarks import read
+    from bayescale.fitting.store import open_fit
+
+    arg.check_output(output, "landmarks.csv", fit)
+    with working("splitting their budgets", quiet or as_json):
+        table = against_best(open_fit(fit), seed=seed)
+    print_answer(read(table), as_json, quiet, output)
 
 
 def next_(

@@ -12,7 +12,7 @@ from typing import NoReturn
 import typer
 from typer.core import TyperCommand
 
-from bayescale.cli.budgets import allocate, approaches, gain, next_, plan, reach
+from bayescale.cli.budgets import allocate, approaches, gain, landmarks, next_, plan, reach
 from bayescale.cli.evidence import backtest, calibrate, compare
 from bayescale.cli.fits import cite, fit, reproduce, show
 from bayescale.cli.forecasts import forecast
@@ -24,7 +24,22 @@ from bayescale.errors import BayescaleError, InputError
 
 # in the order of the help
 COMMANDS = (
-    *(check, laws, fit, forecast, allocate, reach, gain, approaches, next_, plan, backtest, calibrate, compare),
+    *(
+        check,
+        laws,
+        fit,
+        forecast,
+        allocate,
+        reach,
+        gain,
+        approaches,
+        landmarks,
+        next_,
+        plan,
+        backtest,
+        calibrate,
+        compare,
+    ),
     *(reproduce, report, show, cite, demo, datasets),
 )
 STREAM_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # of the output

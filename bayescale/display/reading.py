@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bayescale.budgets import allocate, approaches, decide, design, gain, landmarks, planning, target
+from bayescale.budgets import allocate, approaches, decide, design, gain, landmarks, planning, published, target
 from bayescale.errors import FitError
 from bayescale.evidence import backtest, calibration, sensitivity, verdict
 from bayescale.fitting import reproduce
@@ -19,6 +19,7 @@ READERS = {
     "compute_gain": gain.read,
     "approaches": approaches.read,
     "landmarks": landmarks.read,
+    "published_split": published.read,
     "next_run": design.read,
     "plan_runs": planning.read,
     "backtest": backtest.read,

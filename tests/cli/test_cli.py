@@ -783,6 +783,14 @@ def test_published_constants_at_a_size(command, parsed):
     assert status == 0 and out.startswith("transfer: transferred_data by published constants, at params = 1B")
 
 
+def test_published_constants_split_a_budget(command, parsed):
+    found = parsed("laws", "chinchilla", "--at", "compute=5.76e23")
+    assert found["compute"] == 5.76e23
+    assert [round(row["ratio"], 1) for row in found["constants"]] == [58.9, 18.3]
+    status, out, _ = command("laws", "chinchilla", "--at", "compute=5.76e23")
+    assert status == 0 and "tokens per parameter" in out and "hoffmann2022" in out
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [

@@ -65,6 +65,7 @@ def results(learnt, make_fit, true_fit, crossed_runs):
         "approaches": bayescale.approaches(learnt, 1e21),
         "next_run": bayescale.next_run(learnt, 1e21, params=70e9, tokens=1.4e12),
         "landmarks": bayescale.landmarks(learnt),
+        "published_split": bayescale.published_split("chinchilla", 5.76e23),
         "prior_sensitivity": bayescale.prior_sensitivity(fits["chinchilla"]),
         "plan_runs": bayescale.plan_runs(quantity="alpha", sd=0.05),
         "backtest": _backtest(),
@@ -126,7 +127,7 @@ def _calibration():
 
 
 KINDS = """runs law fit forecast allocate decide least_compute compute_gain approaches landmarks next_run plan_runs
-backtest calibrate compare prior_sensitivity reproduce""".split()
+published_split backtest calibrate compare prior_sensitivity reproduce""".split()
 HOLDS = {  # in the header or the text of each
     "runs": "nats per token",
     "law": "90 % of it",
@@ -139,6 +140,7 @@ HOLDS = {  # in the header or the text of each
     "approaches": "exponent of N*",
     "next_run": "sd left",
     "landmarks": "source of N and D",
+    "published_split": "tokens per parameter",
     "prior_sensitivity": "decided by",
     "plan_runs": "P(sd < 0.05)",
     "backtest": "IS 90 %",

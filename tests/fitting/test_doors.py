@@ -69,6 +69,7 @@ CALLS = {
     "load_law": ("law", bayescale.load_law),
     "with_priors": ("law", lambda x: bayescale.with_priors(x, {"level": "LogNormal(0, 1)"})),
     "with_groups": ("law", lambda x: bayescale.with_groups(x, ["a", "b"])),
+    "published_split": ("law", lambda x: bayescale.published_split(x, 5.76e23)),
     "plan_runs": ("law", lambda x: bayescale.plan_runs(x, counts=[8])),
     "plot_calibration": ("backtest", bayescale.plot_calibration),
     "plot_ranks": ("calibrate", bayescale.plot_ranks),
