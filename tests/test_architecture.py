@@ -20,7 +20,7 @@ PACKAGE = ROOT / "bayescale"
 # a room may import from those before it; those on the ground floor and the study are single modules
 ROOMS = "field errors reading jobs laws runs study engine fitting forecasts budgets evidence display cli".split()
 MODULES = sorted(path.relative_to(PACKAGE).with_suffix("") for path in PACKAGE.rglob("*.py"))
-MODULES = [".".join(path.parts) for path in MODULES if path.name != "__init__"]
+MODULES = [".".join(path.parts) for path in MODULES if path.name not in ("__init__", "__main__")]
 
 
 def source(module):
