@@ -15,7 +15,8 @@ from seeded import Watch
 from bayescale.engine.numba_density import block, compiled
 from bayescale.fitting import sampling
 from bayescale.laws.law import column, load_law, reference_constants
-from bayescale.laws.scatter import NOISES, Scatter, default_noise
+from bayescale.laws.noises import NOISES, default_noise
+from bayescale.laws.scatter import Scatter
 from bayescale.runs.datasets import load_dataset
 from bayescale.runs.read import read_runs
 

@@ -239,10 +239,8 @@ def _scatter(study: Study, points: xr.Dataset) -> np.ndarray:
         count, alike = study.covariates(points)["count"], study.draws["overdispersion"]
         return np.median(np.sqrt(np.clip(share * (1 - share), 1e-6, None) / count * (1 + (count - 1) * alike)), axis=0)
     scale = study.scatter.scale_at(study.covariates(points), study.draws)
-    if study.scatter.robust:  # Fisher information of a Student-t's place: (nu + 1) / (nu + 3) / scale^2
-        nu = 2 + study.draws["nu_minus_2"]
-        scale = scale * np.sqrt((nu + 3) / (nu + 1))
-    return np.median(scale, axis=0)
+    # Fisher information of a Student-t's place is (nu + 1) / (nu + 3) / scale^2
+    return np.median(scale / np.sqrt(1 - 2 / (study.scatter.tail_df(study.draws) + 3)), axis=0)
 
 
 def read(result: xr.Dataset) -> Reading:

@@ -12,7 +12,7 @@ import typer
 from bayescale.errors import InputError, RunsError
 from bayescale.field import clipped, number_in
 from bayescale.laws.groups import GROUP
-from bayescale.laws.scatter import NOISES
+from bayescale.laws.noises import NOISES
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -65,7 +65,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in COMMANDS:
-    app.command(name=command.__name__.strip("_"), cls=Command)(command)
+    app.command(name=command.__name__.strip("_").replace("_", "-"), cls=Command)(command)
 
 
 def main() -> None:

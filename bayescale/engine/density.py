@@ -11,8 +11,9 @@ from bayescale.laws.data_split import split_data
 from bayescale.laws.formula import Binary, Name, Node, Number, evaluate, names, parse, substitute
 from bayescale.laws.law import Law, with_where
 from bayescale.laws.limits import PREDICTED
+from bayescale.laws.noises import NOISES
 from bayescale.laws.priors import DISTRIBUTIONS
-from bayescale.laws.scatter import NOISES, SCALE, SCALE_WITH_ERRORS, Scatter
+from bayescale.laws.scatter import SCALE, SCALE_WITH_ERRORS, Scatter
 from bayescale.study import Study
 
 COLUMNS = ("seen", "log_compute", "known_error", "count", "successes")  # what noises read of the runs

@@ -1,10 +1,12 @@
 """What compiled densities call: exp, log and their like without branches, digamma, the saturation of data; memory.
 
 Loaded by the source that :mod:`bayescale.engine.numba_density` generates, by nothing else: importing it loads Numba.
-The loop over runs is vectorised because these are inlined and neither branch nor call the C library.
+``sqrt`` and ``gammaln`` are here for them alone. The loop over runs is vectorised because these are inlined and
+neither branch nor call the C library.
 """
 
-from math import floor, inf, nan, pi, tan
+from math import floor, inf, nan, pi, sqrt, tan  # noqa: F401
+from math import lgamma as gammaln  # noqa: F401
 
 import numba
 from llvmlite import ir

@@ -11,7 +11,7 @@ from bayescale.laws.data_split import has_level
 from bayescale.laws.formula import Number, evaluate
 from bayescale.laws.law import column, with_where
 from bayescale.laws.limits import PREDICTED
-from bayescale.laws.scatter import beta_binomial_parameters
+from bayescale.laws.noises import NOISES
 from bayescale.study import Study
 
 
@@ -87,21 +87,19 @@ def _observe(study: Study, values: Mapping[str, Any]) -> None:
     import pymc as pm
     import pytensor.tensor as pt
 
-    scatter, name, predicted = study.scatter, study.law.observed.variable, values[PREDICTED]
+    scatter, predicted = study.scatter, values[PREDICTED]
     if scatter.counts:
-        count, successes = (pm.Data(key, x, dims="run") for key, x in observed_data(study).items())
-        mu = pm.Deterministic("mu", predicted, dims="run")
-        alpha, beta = beta_binomial_parameters(mu, values["overdispersion"])
-        pm.BetaBinomial(name, n=count, alpha=alpha, beta=beta, observed=successes, dims="run")
-        return
-    covariates = {key: pm.Data(key, x, dims="run") for key, x in study.covariates().items()}
-    mu = pm.Deterministic("mu", pt.log(predicted) if study.law.observed.scale == "log" else predicted, dims="run")
-    sigma = scatter.unit * scatter.scale_at(covariates, values)
-    seen = pm.Data("seen", study.seen.values, dims="run")
-    if scatter.robust:
-        pm.StudentT(name, nu=2 + values["nu_minus_2"], mu=mu, sigma=sigma, observed=seen, dims="run")
+        count, seen = (pm.Data(key, x, dims="run") for key, x in observed_data(study).items())
+        known = {"count": count, "mu": pm.Deterministic("mu", predicted, dims="run")}
     else:
-        pm.Normal(name, mu=mu, sigma=sigma, observed=seen, dims="run")
+        covariates = {key: pm.Data(key, x, dims="run") for key, x in study.covariates().items()}
+        mu = pt.log(predicted) if study.law.observed.scale == "log" else predicted
+        known = {"mu": pm.Deterministic("mu", mu, dims="run")}
+        known["scale"] = scatter.unit * scatter.scale_at(covariates, values)
+        seen = pm.Data("seen", study.seen.values, dims="run")
+    distribution, formulas = NOISES[scatter.noise].pymc
+    arguments = {key: evaluate(formula, values | known) for key, formula in formulas.items()}
+    getattr(pm, distribution)(study.law.observed.variable, **arguments, observed=seen, dims="run")
 
 
 def _prior(name: str, prior: Any) -> Any:

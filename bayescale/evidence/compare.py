@@ -20,7 +20,7 @@ from bayescale.jobs.batch import Failure
 from bayescale.jobs.executors import open_executor
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.law_file import COLUMNS
-from bayescale.laws.scatter import default_noise
+from bayescale.laws.noises import default_noise
 from bayescale.runs.read import READ_ATTRIBUTES, read_runs
 from bayescale.study import Study
 
@@ -108,12 +108,12 @@ def compare(
     Returns
     -------
     Dataset [law], best in range first: ``elpd_loo``, ``se``, ``p_loo``, ``d_elpd``, ``d_se`` (where clusters were found
-    also ``d_elpd_runs`` and ``d_se_runs``), ``pareto_k_max`` (after mending), ``k_bad`` (left above the limit),
+    also ``d_elpd_runs`` and ``d_se_runs``), ``pareto_k_max`` (after mending), ``k_bad`` (left above ``good_k``),
     ``k_mended``, ``cover90_loo`` (share of runs inside the 90 % band that the others predict), ``weight_loo``
-    (stacking; a description), ``converged``; [law, run] or [law, group]:
-    ``elpd_i``, ``pareto_k``; ``pit`` [law, run]. With ``forward`` also ``elpd_forward`` (mean log predictive density
-    of a forecast run), ``crps_forward``, ``weight_forward`` (for forecasts) [law] and ``elpd_cut``, ``crps_cut``
-    [law, cut], ``edge`` and ``forecasts`` [cut]. A law that did not converge comes last and weighs nothing.
+    (stacking; a description), ``converged``; [law, run] or [law, group]: ``elpd_i``, ``pareto_k``; ``pit`` [law, run].
+    With ``forward`` also ``elpd_forward`` (mean log predictive density of a forecast run), ``crps_forward``,
+    ``weight_forward`` (for forecasts) [law] and ``elpd_cut``, ``crps_cut`` [law, cut], ``edge`` and ``forecasts``
+    [cut]. A law that did not converge comes last and weighs nothing.
     :mod:`bayescale.evidence.verdict` sums it up.
 
     Raises
@@ -237,7 +237,8 @@ def _side_by_side(parts: Mapping[str, xr.Dataset], converged: Mapping[str, bool]
     result["d_elpd"] = difference.sum(unit)
     result["d_se"] = np.sqrt(count * difference.var(unit, ddof=1))
     result["pareto_k_max"] = result["pareto_k"].max(unit)
-    result["k_bad"] = (~(result["pareto_k"] <= result.attrs["good_k"])).sum(unit)
+    result["good_k"] = ("law", [parts[name].attrs["good_k"] for name in order])  # of fits of fewer draws it is lower
+    result["k_bad"] = (~(result["pareto_k"] <= result["good_k"])).sum(unit)
     result["k_mended"] = result["mended"].sum(unit)
     result["cover90_loo"] = ((result["pit"] > 0.05) & (result["pit"] < 0.95)).mean("run")
     result["converged"] = ("law", [converged[name] for name in order])

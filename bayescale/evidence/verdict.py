@@ -225,11 +225,11 @@ def _warnings(result: xr.Dataset) -> list[str]:
     for name in result["law"].values[~result["converged"].values]:
         warnings.append(f"law '{name}' did not converge: it is left out of ranks and weights")
     for name in result["law"].values[(result["k_bad"] > 0).values]:
-        bad, worst = int(result["k_bad"].sel(law=name)), float(result["pareto_k_max"].sel(law=name))
+        bad, worst, limit = (result[key].sel(law=name).item() for key in ("k_bad", "pareto_k_max", "good_k"))
         what = "group" if "group" in result.dims else "run"
         warnings.append(
             f"law '{name}': Pareto k of {bad} {what}(s) is up to {worst:.2f} "
-            f"(above {result.attrs['good_k']:.2f}) and not mended: its elpd_loo is too optimistic"
+            f"(above {limit:.2f}) and not mended: its elpd_loo is too optimistic"
         )
     for name in result["law"].values[result["converged"].values]:
         held = result["cover90_loo"].sel(law=name).item()

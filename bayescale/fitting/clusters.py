@@ -166,10 +166,8 @@ class _Looks:
         scale = np.asarray(study.scatter.scale_at(study.covariates(), noise))
         residual = (study.seen.values / study.scatter.unit - here[0]) / scale
         slope = ((above - below) / (2 * step * scale)).T
-        if not study.scatter.robust:
-            return cls(draws, mean, slope, residual, 1.0)
-        nu = 2 + noise["nu_minus_2"]
-        return cls(draws, mean, slope, (nu + 1) * residual / (nu + residual**2), (nu + 1) / (nu + 3))
+        nu = float(study.scatter.tail_df(noise))
+        return cls(draws, mean, slope, (1 + 1 / nu) * residual / (1 + residual**2 / nu), 1 - 2 / (nu + 3))
 
     @property
     def usable(self) -> bool:

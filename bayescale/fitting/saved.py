@@ -13,8 +13,9 @@ from bayescale.errors import FormulaError, LawError
 from bayescale.fitting.clusters import NONE
 from bayescale.fitting.tree import FORMAT
 from bayescale.laws.law import Law, column, is_joint, positive_columns, size_column
+from bayescale.laws.noises import NOISES
 from bayescale.laws.priors import to_real
-from bayescale.laws.scatter import NOISES, Scatter
+from bayescale.laws.scatter import Scatter
 from bayescale.runs.compute import objection_to as objection_to_definition
 from bayescale.runs.loss_unit import UNITS
 from bayescale.runs.read import read_roles

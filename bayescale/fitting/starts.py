@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from bayescale.laws.formula import evaluate, names
 from bayescale.laws.law import Law, loss_given, run_sizes, sample_priors, standard_parameters
+from bayescale.laws.noises import NOISES
 from bayescale.laws.priors import Prior, to_real
 from bayescale.study import Study
 
@@ -166,10 +168,8 @@ def start_positions(study: Study, seed: int) -> np.ndarray:
     if found is None:  # no draw from the prior has a finite density at every run
         found = sample_priors(law, STARTS, rng), np.full(STARTS, 0.05)
     values, sigma = found
-    scatter = {
-        "sigma": sigma,
-        "tilt": 0.05 * rng.standard_normal(len(sigma)),
-        "nu_minus_2": 10 * np.exp(0.5 * rng.standard_normal(len(sigma))),
-        "overdispersion": np.clip(sigma**2, 1e-4, 0.2),
-    }
+    scatter = {}
+    for name, formula in NOISES[study.scatter.noise].starts.items():
+        of = {"sigma": sigma} | ({"normal": rng.standard_normal(len(sigma))} if "normal" in names(formula) else {})
+        scatter[name] = evaluate(formula, of)
     return unbounded(values | scatter, study.priors)

@@ -154,7 +154,7 @@ class _Peak:
 
 def _model(study: Study) -> _Model:
     cells, prior = cells_of(study), study.scatter.priors["sigma"].params
-    nu = 2.0 + float(study.posterior["nu_minus_2"].median()) if study.scatter.robust else np.inf
+    nu = float(study.scatter.tail_df({name: float(study.posterior[name].median()) for name in study.scatter.priors}))
     weighted = any(belief.weight for belief in study.law.beliefs.values())
 
     def log_weight(z: np.ndarray) -> np.ndarray:

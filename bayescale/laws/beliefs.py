@@ -15,6 +15,7 @@ from bayescale.errors import LawError
 from bayescale.field import clipped, names_text, number_in, symbol
 from bayescale.laws.formula import Name, Node, Number, names, parse, substitute
 from bayescale.laws.law_tables import TABLE_ENTRIES_MAX, Derived, Observed, read_prior
+from bayescale.laws.noises import NOISE_PARAMETERS
 from bayescale.laws.priors import DISTRIBUTIONS, Prior
 
 # log densities of a quantity x, up to a constant; a weight on one that is bounded would have a wall there
@@ -23,7 +24,6 @@ WEIGHTS = {
     "LogNormal": parse("-0.5*((log(x) - mu)/sigma)**2 - log(x)"),
 }
 # of the noises: scale of the scatter, its change with size, tails, likeness of the items of a proportion
-NOISE_PARAMETERS = ("sigma", "tilt", "nu_minus_2", "overdispersion")
 TEXT_MAX = 200  # characters of one belief
 POINT = re.compile(r"(\w+)\((.*)\)")  # loss(70B, 1.4T)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from bayescale.errors import LawError
 from bayescale.field import clipped, names_text
-from bayescale.laws.beliefs import NOISE_PARAMETERS, Belief, read_beliefs
+from bayescale.laws.beliefs import Belief, read_beliefs
 from bayescale.laws.formula import Node, names
 from bayescale.laws.functions import FUNCTIONS
 from bayescale.laws.groups import Groups, grouped_derived, grouped_priors, grouped_trees, read_groups, words_of
@@ -33,6 +33,7 @@ from bayescale.laws.law_tables import (
     read_traps,
 )
 from bayescale.laws.limits import PREDICTED, check_compile_time, check_constants, check_size
+from bayescale.laws.noises import NOISE_PARAMETERS
 from bayescale.laws.priors import Prior
 
 # symbol of the field -> column of the runs

@@ -101,7 +101,7 @@ def use_law_source(law: Any) -> str:
     """What would be compiled for a law: Python, and no word of it a stranger's."""
     from bayescale.engine.density import log_posterior
     from bayescale.engine.numba_density import source
-    from bayescale.laws.scatter import default_noise
+    from bayescale.laws.noises import default_noise
 
     text = source(log_posterior(law, default_noise(law.observed.scale)))
     compile(text, "<source of a kernel>", "exec")

@@ -19,9 +19,10 @@ from bayescale.fitting.starts import unbounded
 from bayescale.laws.formula import evaluate
 from bayescale.laws.law import column, law_derived, law_loss, law_names, load_law, sample_priors
 from bayescale.laws.law_file import parse_law
+from bayescale.laws.noises import NOISES, default_noise
 from bayescale.laws.own_priors import with_groups
 from bayescale.laws.priors import DISTRIBUTIONS, Prior, from_real, to_real
-from bayescale.laws.scatter import NOISES, Scatter, default_noise
+from bayescale.laws.scatter import Scatter
 from bayescale.runs.read import read_runs
 from bayescale.study import Study
 

@@ -12,7 +12,8 @@ import bayescale
 from bayescale.errors import FitError
 from bayescale.evidence import calibrate as module
 from bayescale.laws.law import load_law
-from bayescale.laws.scatter import NOISES, Scatter
+from bayescale.laws.noises import NOISES
+from bayescale.laws.scatter import Scatter
 from bayescale.study import Study
 
 # ---- a conjugate model: normal mean, known noise --------------------------------------------------------------------

@@ -50,6 +50,15 @@ def test_it_is_arvizs(fits, result):
     np.testing.assert_allclose(ours["weight_loo"], theirs["weight"].astype(float), atol=0.01)
 
 
+def test_fits_of_different_numbers_of_draws_each_have_their_limit_of_pareto_k(fits, true_fit):
+    few = true_fit(draws=100, spread=0.0003)
+    found = compare({"many": fits["chinchilla"], "few": few}, mend=False)
+    for name, tree in (("many", fits["chinchilla"]), ("few", few)):
+        draws = tree["posterior"].sizes["chain"] * tree["posterior"].sizes["draw"]
+        assert float(found["good_k"].sel(law=name)) == pytest.approx(min(0.7, 1 - 1 / np.log10(draws)))
+    assert found["good_k"].values.min() < found["good_k"].values.max()
+
+
 def test_arviz_draws_the_table(result):
     import arviz_plots
     import matplotlib.pyplot as plt

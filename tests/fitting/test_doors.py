@@ -15,8 +15,8 @@ from bayescale.errors import FitError
 from bayescale.fitting import doors
 from bayescale.jobs.batch import Failure
 from bayescale.laws.law import column, load_law
+from bayescale.laws.noises import NOISES, default_noise
 from bayescale.laws.priors import quantile
-from bayescale.laws.scatter import NOISES, default_noise
 from bayescale.reading import KINDS
 from bayescale.study import law_of
 

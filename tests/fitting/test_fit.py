@@ -17,7 +17,7 @@ from bayescale.fitting.tree import draws_of
 from bayescale.laws import law_file
 from bayescale.laws.law import law_derived, law_loss, load_law
 from bayescale.laws.law_file import parse_law
-from bayescale.laws.scatter import NOISES
+from bayescale.laws.noises import NOISES
 from bayescale.study import Study, law_of
 
 CHINCHILLA_RUNS = {"N": [1e7, 1e8, 1e9, 1e7, 1e9], "D": [1e9, 1e10, 1e11, 1e11, 1e9], "loss": [4.0, 3.0, 2.3, 3.6, 3.4]}

@@ -6,8 +6,9 @@ import pytest
 from bayescale.engine.pymc import build_model
 from bayescale.fitting.starts import STARTS, _modes, start_points, unbounded
 from bayescale.laws.law import law_loss, load_law
+from bayescale.laws.noises import NOISES
 from bayescale.laws.priors import Prior
-from bayescale.laws.scatter import NOISES, Scatter
+from bayescale.laws.scatter import Scatter
 from bayescale.study import Study
 
 

@@ -10,9 +10,10 @@ from bayescale.errors import FitError, LawError
 from bayescale.laws.beliefs import NOISE_PARAMETERS
 from bayescale.laws.law import law_derived, law_loss, load_law, log_weight
 from bayescale.laws.law_file import parse_law
+from bayescale.laws.noises import NOISES
 from bayescale.laws.own_priors import with_priors, without_beliefs
 from bayescale.laws.priors import Prior
-from bayescale.laws.scatter import NOISES, Scatter
+from bayescale.laws.scatter import Scatter
 from bayescale.laws.shipped import changed_law, differences
 
 VALUES = {

@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import integrate, stats
 
 from bayescale.errors import FitError
 from bayescale.laws.law import load_law
 from bayescale.laws.law_file import RESERVED, Observed
-from bayescale.laws.scatter import NOISES, Scatter
+from bayescale.laws.noises import NOISES
+from bayescale.laws.priors import quantile
+from bayescale.laws.scatter import Scatter
 
 VALUES = {"sigma": 0.01, "tilt": 0.1, "nu_minus_2": 3.0}
 REFERENCE = {"student_t": stats.t(df=5), "normal": stats.norm()}
@@ -21,6 +23,41 @@ def test_log_density_is_scipys(name):
     residual, scale = np.array([-0.3, 0.0, 0.01, 5.0]), np.array([0.01, 0.02, 0.1, 1.0])
     expected = REFERENCE[name].logpdf(residual / scale) - np.log(scale)
     np.testing.assert_allclose(of_loss(name).log_density_of(residual, scale, VALUES), expected, rtol=1e-12)
+
+
+OF_RESIDUALS = [name for name, noise in NOISES.items() if "log" in noise.observed]
+
+
+def values_of(name):
+    """The medians of the priors of a noise."""
+    return {key: float(quantile(prior, 0.5)) for key, prior in NOISES[name].priors.items()}
+
+
+@pytest.mark.parametrize("name", OF_RESIDUALS)
+def test_cdf_of_every_noise_is_the_integral_of_its_density(name):
+    noise, values, z = NOISES[name], values_of(name), np.linspace(-60, 60, 240_001)
+    density = np.exp(of_loss(name).log_density_of(z, 1.0, values))
+    integral = integrate.cumulative_trapezoid(density, z, initial=0.0)
+    cdf = noise.cdf({**values, "residual": z, "scale": 1.0})
+    np.testing.assert_allclose(cdf - cdf[0], integral, atol=1e-6)
+    assert cdf[0] < 1e-3 and cdf[-1] > 1 - 1e-3
+
+
+@pytest.mark.parametrize("name", OF_RESIDUALS)
+def test_draws_of_every_noise_follow_its_cdf(name, rng):
+    draws = np.sort(of_loss(name).sample_noise(np.full(20_000, 0.1), values_of(name), rng))
+    cdf = NOISES[name].cdf({**values_of(name), "residual": draws, "scale": 0.1})
+    # Kolmogorov's distance: below 1.95 / sqrt(n) in all but 1 of 1000
+    assert np.abs(cdf - (np.arange(20_000) + 0.5) / 20_000).max() < 1.95 / np.sqrt(20_000)
+
+
+@pytest.mark.parametrize("name", ["student_t", "normal"])
+def test_the_student_t_that_stands_for_these_noises_is_themselves(name):
+    nu = float(of_loss(name).tail_df(VALUES))
+    assert nu == (5.0 if name == "student_t" else np.inf)
+    z = np.linspace(-8, 8, 33)
+    density = stats.norm if name == "normal" else stats.t(nu)
+    np.testing.assert_allclose(of_loss(name).log_density_of(z, 1.0, VALUES), density.logpdf(z), rtol=1e-12)
 
 
 @pytest.mark.parametrize("scale", ["log", "linear"])

@@ -1,0 +1,156 @@
+"""The noises: how what is observed of a run scatters around the law, all that anything needs of one in its row."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy
+
+from bayescale.laws.formula import Node, evaluate, parse, substitute
+from bayescale.laws.priors import Prior
+
+SHARE_EDGE = 1e-9  # a law's proportion is kept this far inside (0, 1)
+
+Values = Mapping[str, Any]  # numbers or arrays by name
+
+
+@dataclass(frozen=True)
+class Noise:
+    """One noise. Formulas and functions read its own parameters and, of a run, the names that ``log_density`` reads.
+
+    These are the ``residual`` and its ``scale``; of a proportion ``count``, ``successes`` and the law's ``share``.
+
+    Attributes
+    ----------
+    about : for people
+    priors : of its parameters
+    observed : the scales of observed quantities that it is for
+    log_density : of a run
+    cdf : probability of at most this residual, or of fewer successes and half of as many
+    draw : residuals, or numbers of successes, in the shape of ``scale`` or ``share``
+    starts : where chains start, from ``sigma``, the scatter around an optimum, and ``normal``, a standard normal number
+    pymc : its distribution in PyMC, and the formulas of its arguments, from ``mu`` [run] and ``scale`` or ``count``
+    tail_df : degrees of freedom of the Student-t that it is most like, for what treats it as one; None for a normal
+    """
+
+    about: str
+    priors: Mapping[str, Prior]
+    observed: tuple[str, ...]
+    log_density: Node
+    cdf: Callable[[Values], Any]
+    draw: Callable[[Values, np.random.Generator], np.ndarray]
+    starts: Mapping[str, Node]
+    pymc: tuple[str, Mapping[str, Node]]
+    tail_df: Node | None = None
+
+
+def _formulas(**texts: str) -> dict[str, Node]:
+    return {name: parse(text) for name, text in texts.items()}
+
+
+# ---- noises of a residual, whose scale is SCALE of scatter.py -------------------------------------------------------
+
+_SCALE = {
+    "sigma": Prior(
+        "LogNormal", {"mu": -5.0, "sigma": 1.0}, "scatter of log loss at the runs' mean log size (compute, for N and D)"
+    ),
+    "tilt": Prior("Normal", {"mu": 0.0, "sigma": 0.2}, "change of log(sigma) with log size"),
+}
+_SCALE_STARTS = _formulas(sigma="sigma", tilt="0.05*normal")
+_NORMAL_LOG_DENSITY = parse("-0.5*(residual/scale)**2 - log(scale) - 0.9189385332046727")  # log(2 pi)/2
+_STUDENT_T_LOG_DENSITY = parse(
+    "gammaln((nu_minus_2 + 3)/2) - gammaln((nu_minus_2 + 2)/2) - log(3.141592653589793*(nu_minus_2 + 2))/2 "
+    "- log(scale) - (nu_minus_2 + 3)/2*log1p((residual/scale)**2/(nu_minus_2 + 2))"
+)
+
+
+def _normal_draw(values: Values, rng: np.random.Generator) -> np.ndarray:
+    return values["scale"] * rng.standard_normal(np.shape(values["scale"]))
+
+
+def _student_t_draw(values: Values, rng: np.random.Generator) -> np.ndarray:
+    scale = values["scale"]
+    return scale * rng.standard_t(np.broadcast_to(2 + np.asarray(values["nu_minus_2"]), np.shape(scale)))
+
+
+# ---- of a share of items --------------------------------------------------------------------------------------------
+
+_INSIDE = parse(f"minimum(maximum(share, {SHARE_EDGE}), 1 - {SHARE_EDGE})")
+_SIZE = parse("1/overdispersion - 1")  # alpha + beta of the beta-binomial with this correlation of two items
+_BETA = {
+    name: substitute(parse(text), {"inside": _INSIDE, "size": _SIZE})
+    for name, text in {"alpha": "inside*size", "beta": "(1 - inside)*size"}.items()
+}
+_BETA_BINOMIAL_LOG_DENSITY = substitute(
+    parse(
+        "gammaln(count + 1) - gammaln(successes + 1) - gammaln(count - successes + 1) "
+        "+ gammaln(successes + inside*size) + gammaln(count - successes + (1 - inside)*size) - gammaln(count + size) "
+        "- gammaln(inside*size) - gammaln((1 - inside)*size) + gammaln(size)"
+    ),
+    {"inside": _INSIDE, "size": _SIZE},
+)
+
+
+def _beta_binomial_cdf(values: Values) -> Any:
+    from scipy.stats import betabinom  # takes as long to import as all the rest
+
+    above = betabinom(values["count"], *(evaluate(one, values) for one in _BETA.values()))
+    return above.cdf(values["successes"]) - above.pmf(values["successes"]) / 2
+
+
+def _beta_binomial_draw(values: Values, rng: np.random.Generator) -> np.ndarray:
+    alpha, beta = (evaluate(one, values) for one in _BETA.values())
+    items = np.broadcast_to(np.asarray(values["count"], dtype=int), np.shape(alpha))
+    return rng.binomial(items, rng.beta(alpha, beta))
+
+
+# ---- the table; the first that is for a scale is its default --------------------------------------------------------
+
+NOISES = {
+    "student_t": Noise(
+        "Student-t with nu = 2 + nu_minus_2: a few bad runs do not move the law",
+        _SCALE | {"nu_minus_2": Prior("Gamma", {"alpha": 2.0, "beta": 0.1}, "degrees of freedom above 2")},
+        ("log", "linear"),
+        _STUDENT_T_LOG_DENSITY,
+        lambda values: scipy.special.stdtr(2 + values["nu_minus_2"], values["residual"] / values["scale"]),
+        _student_t_draw,
+        _SCALE_STARTS | _formulas(nu_minus_2="10*exp(0.5*normal)"),
+        ("StudentT", _formulas(nu="2 + nu_minus_2", mu="mu", sigma="scale")),
+        tail_df=parse("2 + nu_minus_2"),
+    ),
+    "normal": Noise(
+        "normal: every run counts alike, outliers included",
+        _SCALE,
+        ("log", "linear"),
+        _NORMAL_LOG_DENSITY,
+        lambda values: scipy.special.ndtr(values["residual"] / values["scale"]),
+        _normal_draw,
+        _SCALE_STARTS,
+        ("Normal", _formulas(mu="mu", sigma="scale")),
+    ),
+    "beta_binomial": Noise(
+        "beta-binomial: a share of items that are more alike than independent ones",
+        {
+            "overdispersion": Prior(
+                "LogitNormal", {"mu": -5.0, "sigma": 1.5}, "correlation of two items of one run; 0 is binomial"
+            )
+        },
+        ("proportion",),
+        _BETA_BINOMIAL_LOG_DENSITY,
+        _beta_binomial_cdf,
+        _beta_binomial_draw,
+        _formulas(overdispersion="minimum(maximum(sigma**2, 0.0001), 0.2)"),
+        (
+            "BetaBinomial",
+            {"n": parse("count"), **{name: substitute(one, {"share": parse("mu")}) for name, one in _BETA.items()}},
+        ),
+    ),
+}
+# parameters of any noise, which a law's table [beliefs] may name
+NOISE_PARAMETERS = tuple(dict.fromkeys(name for noise in NOISES.values() for name in noise.priors))
+
+
+def default_noise(scale: str) -> str:
+    """The noise of a law whose observed quantity is on this scale (see ``OBSERVED_SCALES``)."""
+    return next(name for name, noise in NOISES.items() if scale in noise.observed)
