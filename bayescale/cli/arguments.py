@@ -24,7 +24,10 @@ Runs = Annotated[
     typer.Argument(metavar="RUNS", help="Files or folders of runs in any format, or the name of a data set."),
 ]
 FitFile = Annotated[Path, typer.Argument(metavar="FIT.nc", help="A fit saved by 'bayescale fit'.")]
-LawName = Annotated[str | None, typer.Option("--law", "-l", help="Name or path of a law; default: coupled.")]
+LawName = Annotated[
+    str | None,
+    typer.Option("--law", "-l", help="Name or path of a law; default: coupled, or one chosen for runs of one size."),
+]
 Noise = Annotated[str | None, typer.Option(help=f"How runs scatter: {', '.join(NOISES)}; default: what suits the law.")]
 TableFile = Annotated[Path | None, typer.Option("--output", "-o", help="Save the table here (CSV).")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of tables.")]
@@ -133,6 +136,17 @@ def laws_given(text: str) -> "list[Law]":
     from bayescale.laws.law import load_law
 
     return [load_law(name.strip()) for name in text.split(",") if name.strip()]
+
+
+def laws_or_default(name: str | None, given: Sequence[str], column: Sequence[str] | None) -> "list[Law]":
+    """The law of that name or path; without one those to choose from for these runs."""
+    from bayescale.laws.law import load_law
+
+    if name is not None:
+        return [load_law(name)]
+    from bayescale.fitting.default_law import default_laws
+
+    return default_laws(source_given(given), pairs("--column", column))
 
 
 def check_output(path: Path | None, example: str, *inputs: "str | Path | None") -> None:

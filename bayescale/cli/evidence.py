@@ -45,7 +45,7 @@ def backtest(
     arg.check_output(output, "backtest.csv", *runs)
     arg.check_output(figure, "backtest.png", *runs)
     rows = arg.rows_given(where, above_step, last_of, drop_missing, best_of)
-    laws = [load_law(name) for name in law or [DEFAULT_LAW]]
+    laws = [load_law(name) for name in law] if law else arg.laws_or_default(None, runs, column)
     data = arg.runs_given(runs, column, unit, laws, rows)
     from bayescale.evidence.backtest import backtest as run_backtest
     from bayescale.evidence.backtest import read

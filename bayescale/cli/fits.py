@@ -11,7 +11,6 @@ from bayescale.cli import arguments as arg
 from bayescale.display.terminal import print_answer, print_fit, print_json, print_table, print_warnings, say, working
 from bayescale.errors import InputError
 from bayescale.field import clipped, number_text
-from bayescale.laws.law import DEFAULT_LAW
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -65,14 +64,14 @@ def fit(
     quiet: arg.Quiet = False,
 ) -> None:
     """Sample the posterior of a law given runs."""
-    from bayescale.laws.law import NO_SIZE, load_law, size_column
+    from bayescale.laws.law import NO_SIZE, size_column
 
-    chosen, priors = load_law(DEFAULT_LAW if law is None else law), _priors(prior)
+    laws, priors = arg.laws_or_default(law, runs, column), _priors(prior)
     rows = arg.rows_given(where, above_step, last_of, drop_missing, best_of)
-    data = arg.runs_given(runs, column, unit, chosen, rows)
+    data = arg.runs_given(runs, column, unit, laws, rows)
     most = arg.number("--below", below)
     if most is not None:
-        if (size := size_column(chosen)) is None:
+        if (size := size_column(laws[0])) is None:
             raise InputError(f"--below {most:g}: {NO_SIZE}")
         data = _below(data, size, most)
     arg.check_output(output, "fit.nc", *runs, law)
@@ -85,7 +84,7 @@ def fit(
         options = {"noise": noise, "draws": draws, "chains": chains, "seed": seed, "quick": quick}
         options |= {"engine": engine, "backend": backend, "clusters": clusters}
         options |= {"priors": priors, "group": group, "by": by or None}
-        tree = fit_law(data, chosen, **options, allow_unconverged=allow_unconverged)
+        tree = fit_law(data, laws[0] if len(laws) == 1 else None, **options, allow_unconverged=allow_unconverged)
     if most is not None:
         tree.attrs["below"] = most
     if output is not None:

@@ -31,15 +31,14 @@ def check(
 ) -> None:
     """Start here: read runs, say what was read, what a careful reader would leave out, and the next command."""
     from bayescale.jobs.files import write_table
-    from bayescale.laws.law import load_law
     from bayescale.runs.proposal import command, look, option_texts, tidy
     from bayescale.runs.read import read_text
 
     arg.check_output(output, "tidy.csv", *runs)
     options = arg.rows_given(where, above_step, last_of, drop_missing, best_of)
     named = {"columns": arg.pairs("--column", column), "units": arg.pairs("--unit", unit)}
-    source = arg.source_given(runs)
-    found = look(source, load_law(law) if law else None, named | options)
+    source, laws = arg.source_given(runs), arg.laws_or_default(law, runs, column)
+    found = look(source, laws[0] if law or len(laws) > 1 else None, named | options)
     data = found.runs
     about = [*(["--law", law] if law else []), *(word for one in column or () for word in ("--column", one))]
     about += [word for one in unit or () for word in ("--unit", one)]

@@ -6,6 +6,8 @@ from bayescale.display.table import Table, table
 from bayescale.field import number_text
 from bayescale.laws.law import NO_SIZE
 
+TOLD = ("law_chosen", "columns", "priors_given")  # codes of the notes that a fit tells at once
+
 
 def fit_cells(summary: Any) -> Table:
     """Parameters of a fit, from :func:`bayescale.fitting.diagnostics.fit_summary`."""
@@ -27,7 +29,7 @@ def fit_sentences(summary: Any) -> list[str]:
     from bayescale.fitting.diagnostics import PARETO_K_MAX
 
     report, sentences = summary["diagnostics"], [f"read: {summary['read']}"] if summary["read"] else []
-    sentences += [f"note: {note['text']}" for note in summary["notes"] if note["code"] in ("columns", "priors_given")]
+    sentences += [f"note: {note['text']}" for note in summary["notes"] if note["code"] in TOLD]
     if summary["size"] is None:
         sentences.append(
             f"{NO_SIZE}: the noise is taken to be the same at all runs, and no forecast tells how far beyond them it is"

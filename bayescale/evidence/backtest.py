@@ -12,6 +12,7 @@ import xarray as xr
 
 from bayescale.errors import FitError
 from bayescale.field import BAND_LEVELS, number_text
+from bayescale.fitting.default_law import default_laws
 from bayescale.fitting.doors import check_seed, number, opened_result
 from bayescale.fitting.fit import fit
 from bayescale.fitting.tree import data_hash
@@ -20,7 +21,7 @@ from bayescale.forecasts.forecast import forecast
 from bayescale.jobs.batch import Failure, digest, run_kept
 from bayescale.jobs.files import keep_text, kept_text
 from bayescale.jobs.versions import versions
-from bayescale.laws.law import DEFAULT_LAW, NO_SIZE, Law, column, load_law, size_column
+from bayescale.laws.law import NO_SIZE, Law, column, load_law, size_column
 from bayescale.reading import Column, Reading
 from bayescale.runs.loss_unit import from_nats, loss_unit, to_nats
 from bayescale.runs.read import READ_ATTRIBUTES, read_runs, read_said, read_text
@@ -56,7 +57,7 @@ def backtest(
     Parameters
     ----------
     runs : what :func:`bayescale.read_runs` returns or takes
-    laws : one law or a sequence of them (names, paths, Law); the default law by default
+    laws : one law or a sequence of them (names, paths, Law); by default those that :func:`bayescale.fit` chooses from
     horizon : longest distance to score [decades of compute, or of the laws' own size]
     seed : of every fit and forecast
     folder : where the result of each cut is kept, so that a killed backtest goes on where it was
@@ -80,7 +81,7 @@ def backtest(
     """
     horizon = number("horizon", horizon, "a number of decades above 0")
     check_seed(seed)
-    chosen = distinct_laws(DEFAULT_LAW if laws is None else laws)
+    chosen = distinct_laws(default_laws(runs, columns) if laws is None else laws)
     runs = read_runs(runs, chosen, columns=columns, units=units)
     if unlike := [law.name for law in chosen if law.observed != chosen[0].observed]:
         raise FitError(f"laws '{chosen[0].name}' and '{unlike[0]}' explain different things; backtest them apart")
@@ -111,8 +112,7 @@ def backtest(
     observed = chosen[0].observed
     dataset.attrs = {"kind": "backtest", "size": size, "observed": observed.column, "scale": observed.scale}
     dataset.attrs |= {name: runs.attrs[name] for name in READ_ATTRIBUTES if name in runs.attrs}
-    dataset.attrs |= {"seed": seed, "horizon": horizon}
-    return dataset
+    return dataset.assign_attrs(seed=seed, horizon=horizon)
 
 
 def distinct_laws(laws: Any) -> list[Law]:

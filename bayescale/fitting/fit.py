@@ -15,6 +15,7 @@ from bayescale.engine.pymc_engine import BACKENDS, pymc_engine
 from bayescale.errors import FitError
 from bayescale.field import clipped
 from bayescale.fitting.clusters import check_clusters
+from bayescale.fitting.default_law import best_fit, default_laws
 from bayescale.fitting.diagnostics import ESS_MIN, check_identification, noted
 from bayescale.fitting.doors import check_seed, check_whole, one_of, what_is
 from bayescale.fitting.prior_notes import prior_notes
@@ -69,18 +70,17 @@ def fit(
     Parameters
     ----------
     runs : what :func:`bayescale.read_runs` returns or takes
-    law : name, path of a law file, or Law; by default the coupled family
+    law : name, path of a law file, or Law; by default the coupled family, or for runs of one size the law of that size
+        that predicts left-out runs best (see :mod:`bayescale.fitting.default_law`)
     noise : "student_t" (default) or "normal"; a proportion is "beta_binomial"
     draws, chains : draws of each chain, and chains; where so few are not enough chains go on, up to 8 times as many
     seed : same seed, same machine and versions: same draws
     quick : importance sampling around the optimum instead of chains, where its Pareto k vouches for it (see
-        :mod:`bayescale.fitting.quick`); where it does not, chains are sampled and the diagnostics say why
-        (``not_quick``). None: for more than 50 000 runs, of which chains take minutes; the diagnostics say so
-        (``quick_because``)
+        :mod:`bayescale.fitting.quick`); where it does not, the diagnostics say why (``not_quick``). None: for more than
+        50 000 runs, of which chains take minutes; the diagnostics say so (``quick_because``)
     progress : show the sampler's progress bar
     allow_unconverged : return a fit that failed its convergence limits, marked as such, instead of raising
-    engine : "compiled" (default), a log density made of the law's formulas, or "pymc", that of :func:`pymc_model`: the
-        same posterior, by another program
+    engine : "compiled" (default), made of the law's formulas, or "pymc", by :func:`pymc_model`: the same posterior
     backend : of the engine "pymc": "numba" (default) or "jax" (on its device; an extra) with nutpie's NUTS, or "pymc",
         PyMC's own NUTS
     priors : of single parameters, or weights on what papers print, as :func:`bayescale.with_priors` takes them:
@@ -105,21 +105,29 @@ def fit(
     RunsError, LawError
         The runs or the law cannot be used.
     FitError
-        The runs do not fit the law (a column is missing, too few runs), or the chains did not converge; the engine or
-        its backend is unknown, not installed, or does not go with ``quick``.
+        The runs do not fit the law, the chains did not converge, or engine and backend cannot be used.
     """
     chosen = _engine(engine, backend, quick)
-    law = DEFAULT_LAW if law is None else law
-    if group is not None or by is not None:
-        runs, law, columns = grouped(read_runs(runs, load_law(law), columns=columns, units=units), law, group, by)
-    study = Study.of(runs, with_priors(law, priors), noise, columns=columns, units=None if group else units)
-    clusters = check_clusters(clusters, study.runs)
-    draws, chains, seed = counts(study, draws, chains, seed)
-    convergence, posterior, stats, setting = _drawn(study, draws, chains, seed, quick, progress, chosen)
-    settings = {"draws": draws, "chains": chains} | chosen | setting
-    tree = finished(study, convergence, posterior, stats, settings, seed=seed, allow_unconverged=allow_unconverged)
-    tree.attrs |= {"clusters": clusters} if clusters else {}
-    return tree
+    laws = default_laws(runs, columns) if law is None else [law]
+
+    def fit_of(law: Any) -> xr.DataTree:
+        study = _study(runs, law, noise, priors, group, by, columns, units)
+        counted, named = counts(study, draws, chains, seed), check_clusters(clusters, study.runs)
+        convergence, posterior, stats, setting = _drawn(study, *counted, quick, progress, chosen)
+        settings = {"draws": counted[0], "chains": counted[1]} | chosen | setting
+        options = {"seed": counted[2], "allow_unconverged": allow_unconverged}
+        tree = finished(study, convergence, posterior, stats, settings, **options)
+        tree.attrs |= {"clusters": named} if named else {}
+        return tree
+
+    return fit_of(laws[0]) if len(laws) == 1 else best_fit(laws, fit_of)
+
+
+def _study(runs: Any, law: Any, noise: Any, priors: Any, group: Any, by: Any, columns: Any, units: Any) -> Study:
+    if group is None and by is None:
+        return Study.of(runs, with_priors(law, priors), noise, columns=columns, units=units)
+    read, varying, roles = grouped(read_runs(runs, load_law(law), columns=columns, units=units), law, group, by)
+    return Study.of(read, with_priors(varying, priors), noise, columns=roles)
 
 
 def grouped(

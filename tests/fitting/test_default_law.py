@@ -1,0 +1,58 @@
+"""The law where none is named."""
+
+import json
+
+import numpy as np
+import pytest
+
+import bayescale
+from bayescale.errors import FitError
+from bayescale.fitting.default_law import ONE_SIZE_LAWS, best_fit, default_laws
+from bayescale.laws.law import load_law, size_column
+
+TOKENS = np.geomspace(1e8, 1e11, 24)
+
+
+def curve(law_of, seed=0):
+    noise = 1 + 2e-3 * np.random.default_rng(seed).standard_normal(len(TOKENS))
+    return {"tokens": TOKENS, "loss": law_of(TOKENS / 1e9) * noise}
+
+
+def names(laws):
+    return [law.name for law in laws]
+
+
+def test_which_laws_there_are_to_choose_from():
+    assert names(default_laws({"params": TOKENS, "tokens": TOKENS[::-1], "loss": TOKENS})) == ["coupled"]
+    for size, laws in ONE_SIZE_LAWS.items():
+        assert tuple(names(default_laws({size: TOKENS, "loss": TOKENS}))) == laws
+        assert {size_column(load_law(name)) for name in laws} == {size}
+
+
+@pytest.mark.parametrize(
+    ("law_of", "law"),
+    [
+        (lambda x: 3.0 * x**-0.08, "power_tokens"),
+        (lambda x: 1.8 + 1.0 * x**-0.5, "floor_tokens"),
+        (lambda x: 3.0 * (1 / x + 0.1) ** 0.3, "m3_tokens"),
+    ],
+)
+def test_the_law_that_made_the_runs_is_chosen(law_of, law):
+    """Or one that cannot be told from it."""
+    fit = bayescale.fit(curve(law_of), draws=300, chains=2)
+    text = json.loads(fit.attrs["notes"])[0]["text"]
+    assert fit.attrs["law"] == law or float(text.partition(f"'{law}' (behind by ")[2].split()[0]) < 2
+    assert text.startswith("no law was named and the runs differ in one size: ") and text.count("behind by") == 2
+
+
+def test_a_law_that_cannot_be_fitted_is_out():
+    runs = curve(lambda x: 3.0 * x**-0.08)
+
+    def fit_one(law):
+        if law.name != "power_tokens":
+            raise FitError(f"law '{law.name}' did not converge")
+        return bayescale.fit(runs, law, draws=300, chains=2)
+
+    assert best_fit(default_laws(runs), fit_one).attrs["law"] == "power_tokens"
+    with pytest.raises(FitError, match="law 'm3_tokens' did not converge"):
+        best_fit(default_laws(runs)[:2], fit_one)
