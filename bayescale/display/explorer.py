@@ -71,8 +71,8 @@ def explorer(fit: "xr.DataTree | Study", *, at: Mapping[str, float] | None = Non
     fixed |= {symbol: float(at[column(symbol)]) for symbol in law.inputs if symbol not in ("N", "D", "C")}
     compute = np.log10(study.runs["compute"].values)
     first, last = float(compute.min()), float(np.log10(study.largest_compute))
-    budgets = np.unique(np.concatenate([np.linspace(first, last + BEYOND, BUDGETS), last + EDGE_BUDGETS]))
-    split = allocate(study, 10**budgets, given=at or None, exponents=False, seed=seed)
+    split = Question(study, options={"given": dict(at)}).frontier if at else study.once(frontier_of)
+    budgets = np.log10(split["compute"].values)
     ratio = np.log10((study.runs["tokens"] / study.runs["params"]).values)
     best = np.log10(split["tokens_per_param"].median(("chain", "draw")).values)[split["identified"].values]
     best = np.clip(best, ratio.min() - AROUND_MOST, ratio.max() + AROUND_MOST)

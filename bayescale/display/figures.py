@@ -3,6 +3,7 @@
 import base64
 import io
 import itertools
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from bayescale.errors import FitError
 from bayescale.field import number_text, size_text
 from bayescale.jobs.files import write_file
 from bayescale.study import Study
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 # Okabe-Ito, safe for the colour-blind and distinct in grey
 BAND, POINT, TRUTH, LAW, OTHER = "#0072B2", "#666666", "#D55E00", "#009E73", "#CC79A7"
 HORIZONS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+NARROW_INCHES = 6.0
+CHARACTERS_PER_INCH = 13.0  # of a title
 WIDE = (7.6, 4.6)  # inches; at 10 pt legible in print, on a slide, and across a page
 RUNS_SHOWN = 500  # dots for runs in one picture: more hide each other, and make a page as large as they are many
 LOSS_STEPS = (1, 2, 5, 10)  # times a power of ten: between two ticks of an axis of losses
@@ -48,6 +52,46 @@ def style() -> Iterator[None]:
     }
     with plt.rc_context(settings):
         yield
+
+
+@contextmanager
+def canvas(ax: Any = None, *, rows: int = 1, columns: int = 1, size: Any = WIDE, **options: Any) -> Iterator[Any]:
+    """Axes to draw on, flat, in the package's style: new ones, or those that a user gave.
+
+    Raises
+    ------
+    FitError
+        If the user gave another number of axes.
+    """
+    import matplotlib.pyplot as plt
+
+    with style():
+        if ax is None:
+            _, grid = plt.subplots(rows, columns, figsize=size, squeeze=False, **options)
+            yield list(grid.ravel())
+            return
+        given = list(np.ravel(np.array(ax, dtype=object)))
+        if len(given) != rows * columns or not all(hasattr(one, "get_figure") for one in given):
+            raise FitError(f"ax: {rows * columns} axes of matplotlib are expected")
+        yield given
+
+
+def is_narrow(axes: "Axes") -> bool:
+    """Whether a figure is for a page or a phone: little fits beside each other."""
+    return axes.get_figure(root=True).get_size_inches()[0] < NARROW_INCHES
+
+
+def titled(axes: "Axes", text: str) -> None:
+    """A title on as many lines as the width of the axes asks for."""
+    inches = axes.get_position().width * axes.get_figure(root=True).get_size_inches()[0]
+    axes.set_title("\n".join(textwrap.fill(line, round(CHARACTERS_PER_INCH * inches)) for line in text.split("\n")))
+
+
+def legend_below(axes: "Axes", columns: int = 3) -> None:
+    """A legend under the axes, where it covers nothing."""
+    narrow = is_narrow(axes)
+    place = (0.5, -0.2 if narrow else -0.12)
+    axes.legend(loc="upper center", bbox_to_anchor=place, ncols=min(columns, 2) if narrow else columns)
 
 
 def log_ticks(low: float, high: float, most: int = 6) -> np.ndarray:

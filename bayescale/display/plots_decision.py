@@ -1,21 +1,24 @@
 """Figures of decisions: what another size costs, the next run."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
+from bayescale.budgets.problem import compute_unit
 from bayescale.display.figures import (
     BAND,
     HORIZONS,
     LAW,
     TRUTH,
     WIDE,
+    canvas,
     drawn_runs,
+    legend_below,
     mark_doubt,
     runs_label,
     size_axis,
-    style,
+    titled,
     widened,
 )
 from bayescale.errors import FitError
@@ -28,21 +31,20 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def plot_regret(decision: xr.Dataset, budget: int = 0) -> "Figure":
+def plot_regret(decision: xr.Dataset, budget: int = 0, *, ax: Any = None) -> "Figure":
     """What another size costs: expected loss above the least along one budget, the flat region, and the choices.
 
     Parameters
     ----------
     decision : what :func:`bayescale.decide` returns
     budget : which of its budgets, by position
+    ax : axes of matplotlib to draw on; a new figure by default
 
     Raises
     ------
     FitError
         If the best split of that budget is not identified.
     """
-    import matplotlib.pyplot as plt
-
     decision = opened_result(decision, "decide")
     check_whole("budget", budget, 0, decision.sizes["budget"] - 1)
     if why := str(decision["why_not"].values[budget]):
@@ -56,8 +58,7 @@ def plot_regret(decision: xr.Dataset, budget: int = 0) -> "Figure":
     N = N[known]
     tolerance = 100 * decision.attrs["tolerance"]
     low, high = float(one["flat_low"]), float(one["flat_high"])
-    with style():
-        figure, axes = plt.subplots(figsize=WIDE)
+    with canvas(ax) as (axes,):
         top = float(np.clip(np.max(excess, initial=0.0), 5 * tolerance, 30 * tolerance))
         axes.axvspan(low, high, color=LAW, alpha=0.18, lw=0, label=f"less than {tolerance:g} % above the least")
         axes.plot(N, np.maximum(excess, 0.0), color=BAND, lw=1.8, marker="o" if len(N) < 12 else None)
@@ -79,26 +80,27 @@ def plot_regret(decision: xr.Dataset, budget: int = 0) -> "Figure":
         axes.set(xscale="log", ylim=(-0.03 * top, 1.05 * top), xlim=ends)
         size_axis(axes.xaxis, "parameters N, on the tokens that the budget buys")
         axes.set_ylabel("expected loss above the least [%]")
-        axes.set_title(f"What another size costs at {number_text(float(one['compute']))} FLOP")
+        budget_text = f"{number_text(float(one['compute']))} {compute_unit(decision.attrs)}".strip()
+        titled(axes, f"What another size costs at {budget_text}")
         axes.legend(loc="upper center")
+        figure = axes.get_figure(root=True)
         mark_doubt(figure, diagnostics(decision))
     return figure
 
 
-def plot_next_run(plan: xr.Dataset, fit: xr.DataTree | None = None) -> "Figure":
+def plot_next_run(plan: xr.Dataset, fit: xr.DataTree | None = None, *, ax: Any = None) -> "Figure":
     """Which affordable runs tell most: the share of the target's variance that each alone would remove, and the plan.
 
     Parameters
     ----------
     plan : what :func:`bayescale.next_run` returns
     fit : the fit it was made from, whose runs are then shown too
+    ax : axes of matplotlib to draw on; a new figure by default
     """
-    import matplotlib.pyplot as plt
-
     plan = opened_result(plan, "next_run")
     study = None if fit is None else opened(fit)
-    with style():
-        figure, axes = plt.subplots(figsize=(WIDE[0], 5.0))
+    with canvas(ax, size=(WIDE[0], 5.0)) as (axes,):
+        figure = axes.get_figure(root=True)
         if not {"candidate_params", "candidate_tokens"} <= set(plan.data_vars):
             raise FitError("a plan of runs of N and D is drawn; of a law of one size read() says it all")
         N, D = plan["candidate_params"].values, plan["candidate_tokens"].values
@@ -131,10 +133,11 @@ def plot_next_run(plan: xr.Dataset, fit: xr.DataTree | None = None) -> "Figure":
         size_axis(axes.xaxis, "parameters N")
         size_axis(axes.yaxis, "tokens D")
         now, after = plan.attrs["width_now"], plan.attrs["width_after"]
-        axes.set_title(
+        titled(
+            axes,
             f"What to run next for {plan.attrs['target']}\n90 % band {number_text(now)} wide now, "
-            f"{number_text(after)} after"
+            f"{number_text(after)} after",
         )
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3)
+        legend_below(axes)
         mark_doubt(figure, diagnostics(plan))
     return figure

@@ -1,24 +1,28 @@
 """Figures of the loss: against compute, along budgets, what the law leaves over, and between laws and runs."""
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from bayescale.budgets.allocate import allocate
 from bayescale.budgets.approaches import PARABOLA_SIZES_MIN, budgets_in
 from bayescale.budgets.optimum import best_split
 from bayescale.budgets.problem import problem_of
 from bayescale.budgets.surface import loss_at
 from bayescale.display.figures import (
     BAND,
+    CHARACTERS_PER_INCH,
     LAW,
     POINT,
     TRUTH,
     WIDE,
     apart,
+    canvas,
     compute_axis,
     fading_band,
+    is_narrow,
+    legend_below,
     loss_axis,
     mark_doubt,
     mark_edge,
@@ -26,9 +30,10 @@ from bayescale.display.figures import (
     runs_label,
     shown_runs,
     size_axis,
-    style,
+    titled,
     widened,
 )
+from bayescale.display.question import frontier_of
 from bayescale.errors import FitError
 from bayescale.fitting.diagnostics import diagnostics
 from bayescale.fitting.doors import numbers, opened, opened_result
@@ -49,7 +54,7 @@ def _label(study: Study) -> str:
     return f"loss [{UNITS[study.loss_unit]}]"
 
 
-def plot_forecast(fit: xr.DataTree, forecast: xr.DataTree, measured: Any = None) -> "Figure":
+def plot_forecast(fit: xr.DataTree, forecast: xr.DataTree, measured: Any = None, *, ax: Any = None) -> "Figure":
     """Loss against compute: the runs, forecasts with their 90 % and 50 % bands, and what was measured.
 
     The blue band is the loss at the compute-optimal split of each budget; it opens, and pales, beyond the largest run.
@@ -60,9 +65,8 @@ def plot_forecast(fit: xr.DataTree, forecast: xr.DataTree, measured: Any = None)
     fit : the fit that the forecast was made from
     forecast : what :func:`bayescale.forecast` returns
     measured : measured loss of the forecast runs [point], when it is known
+    ax : axes of matplotlib to draw on; a new figure by default
     """
-    import matplotlib.pyplot as plt
-
     study = opened(fit)
     forecast = opened_result(forecast, "forecast")
     law = study.law
@@ -75,8 +79,7 @@ def plot_forecast(fit: xr.DataTree, forecast: xr.DataTree, measured: Any = None)
     seen = from_nats(seen, study.loss_unit) if shown == "loss" else seen
     points, runs = forecast["predictions_constant_data"], study.runs
     sizes = runs[size].values
-    with style():
-        figure, axes = plt.subplots(figsize=WIDE)
+    with canvas(ax) as (axes,):
         largest, farthest = float(sizes.max()), float(points[size].max())
         if size == "compute" and shown == "loss":
             _frontier(axes, study, float(sizes.min()), 1.5 * max(largest, farthest))
@@ -101,26 +104,27 @@ def plot_forecast(fit: xr.DataTree, forecast: xr.DataTree, measured: Any = None)
         loss_axis(axes.yaxis, _label(study) if shown == "loss" else shown, logarithmic=logarithmic)
         if farthest > largest:
             mark_edge(axes, largest)
-        axes.set_title(f"Forecast with the law '{law.name}' ({study.attrs['source']})")
+        titled(axes, f"Forecast with the law '{law.name}' ({study.attrs['source']})")
         axes.legend(loc="lower left" if logarithmic else "best")
+        figure = axes.get_figure(root=True)
         mark_doubt(figure, diagnostics(study))
     return figure
 
 
 def _frontier(axes: "Axes", study: Study, low: float, high: float) -> None:
     """Band of the loss at the best split, fading beyond the data; nothing for a law without a split."""
-    budgets = np.geomspace(low, high, 60)
-    largest = float(study.runs["compute"].max())
-    budgets = np.sort(np.append(budgets, largest))
     try:
-        band = quantiles(allocate(study, budgets, exponents=False)["loss"])
+        split = study.once(frontier_of)
     except FitError:
         return
+    budgets, largest = split["compute"].values, study.largest_compute
+    shown = (budgets >= low * (1 - 1e-9)) & (budgets <= max(high, 1.05 * budgets[0]))
+    band, budgets = quantiles(split["loss"].isel(budget=shown)), budgets[shown]
     fading_band(axes, budgets, band["q05"], band["q95"], largest, "loss at the best split: 90 % band")
     axes.plot(budgets, band["q50"], color=BAND, lw=1, alpha=0.7)
 
 
-def plot_isoflops(fit: xr.DataTree) -> "Figure":
+def plot_isoflops(fit: xr.DataTree, *, ax: Any = None) -> "Figure":
     """Loss against N along budgets: the law's 90 % band on each, the runs near it, and the posterior of its minimum.
 
     The budgets are those of the runs' own isoFLOP sweeps where there are some, else six over their compute.
@@ -128,6 +132,7 @@ def plot_isoflops(fit: xr.DataTree) -> "Figure":
     Parameters
     ----------
     fit : what :func:`bayescale.fit` returns, of a law of N and D
+    ax : axes of matplotlib to draw on; a new figure by default
     """
     import matplotlib.pyplot as plt
 
@@ -140,8 +145,7 @@ def plot_isoflops(fit: xr.DataTree) -> "Figure":
     budgets, members, own = _profiles(log_c, data["params"].values)
     loss = from_nats(study.runs["loss"].values, unit)
     N = data["params"].values
-    with style():
-        figure, axes = plt.subplots(figsize=WIDE)
+    with canvas(ax) as (axes,):
         colours = plt.colormaps["viridis"](np.linspace(0.0, 0.88, len(budgets)))
         split = best_split(problem, budgets[None, :])
         highest, shown = loss.max(), np.zeros(len(loss), dtype=bool)
@@ -169,8 +173,12 @@ def plot_isoflops(fit: xr.DataTree) -> "Figure":
         loss_axis(axes.yaxis, _label(study))
         what = "the runs' own sweeps" if own else "budgets over the runs; runs within a fifth of a decade"
         doubt = "\nN and D move together in the runs: where the minimum lies is the prior's" if collinear else ""
-        axes.set_title(f"Loss along budgets: {runs_label(len(loss), what)}{doubt}")
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        titled(axes, f"Loss along budgets: {runs_label(len(loss), what)}{doubt}")
+        if is_narrow(axes):
+            legend_below(axes)
+        else:
+            axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        figure = axes.get_figure(root=True)
         mark_doubt(figure, diagnostics(study))
     return figure
 
@@ -202,7 +210,17 @@ def residuals(study: Study, some: np.ndarray | slice = slice(None)) -> tuple[np.
     return residual, scatter.unit * np.median(scatter.scale_at(part.covariates(), study.draws), axis=0)
 
 
-def plot_residuals(fit: xr.DataTree) -> "Figure":
+def residual_panels(study: Study, data: xr.Dataset) -> dict[str, np.ndarray]:
+    """What residuals are drawn against, by name [run]: inputs of the law, and tokens per parameter."""
+    panels = {column(symbol): data[column(symbol)].values for symbol in study.law.inputs}
+    panels = dict(list(panels.items())[:3])
+    if {"params", "tokens"} <= panels.keys():
+        panels = {name: panels[name] for name in ("params", "tokens")}
+        panels["tokens per parameter"] = panels["tokens"] / panels["params"]
+    return panels
+
+
+def plot_residuals(fit: xr.DataTree, *, ax: Any = None) -> "Figure":
     """What the law leaves over, against log N, log D and log D/N (or the law's other inputs), in % of the loss.
 
     The shade is where 90 % of runs lie by the noise of the fit; the line is the mean of neighbouring runs: where it
@@ -211,9 +229,8 @@ def plot_residuals(fit: xr.DataTree) -> "Figure":
     Parameters
     ----------
     fit : what :func:`bayescale.fit` returns
+    ax : axes of matplotlib to draw on, one for each panel; a new figure by default
     """
-    import matplotlib.pyplot as plt
-
     study = opened(fit)
     law = study.law
     count, some = study.runs.sizes["run"], shown_runs(study.runs[size_column(law)].values)
@@ -221,17 +238,11 @@ def plot_residuals(fit: xr.DataTree) -> "Figure":
     data = study.runs.isel(run=some)
     percent = law.observed.scale == "log"
     unit = 100.0 if percent else 1.0
-    panels = {column(symbol): data[column(symbol)].values for symbol in law.inputs}
-    panels = dict(list(panels.items())[:3])
-    if {"params", "tokens"} <= panels.keys():
-        panels = {name: panels[name] for name in ("params", "tokens")}
-        panels["tokens per parameter"] = panels["tokens"] / panels["params"]
+    panels = residual_panels(study, data)
     width = max(5, len(left) // 8) if len(left) >= 10 else 0
-    with style():
-        figure, rows = plt.subplots(
-            1, len(panels), figsize=(max(WIDE[0], 2.9 * len(panels)), 3.2), sharey=True, squeeze=False
-        )
-        for axes, (name, x) in zip(rows[0], panels.items(), strict=True):
+    size = (max(WIDE[0], 2.9 * len(panels)), 3.2)
+    with canvas(ax, columns=len(panels), size=size, sharey=True) as rows:
+        for axes, (name, x) in zip(rows, panels.items(), strict=True):
             order = np.argsort(x)
             axes.axhspan(*(unit * 1.645 * np.median(scale) * np.array([-1, 1])), color=BAND, alpha=0.15, lw=0)
             axes.axhline(0, color="0.4", lw=0.8)
@@ -251,9 +262,11 @@ def plot_residuals(fit: xr.DataTree) -> "Figure":
                 )
             else:
                 axes.set_xlabel(name)
-        rows[0][0].set_ylabel(f"measured minus law [{'% of loss' if percent else law.observed.column}]")
+        rows[0].set_ylabel(f"measured minus law [{'% of loss' if percent else law.observed.column}]")
+        figure = rows[0].get_figure(root=True)
         means = f"; line: mean of {width} neighbours" if width else ""
         title = f"{runs_label(count, 'Residuals')} of the law '{law.name}'; shade: 90 % of the noise{means}"
-        figure.suptitle(title, x=0.01, ha="left", size=10.5)
+        width = round(CHARACTERS_PER_INCH * figure.get_size_inches()[0])
+        figure.suptitle(textwrap.fill(title, width), x=0.01, ha="left", size=10.5)
         mark_doubt(figure, diagnostics(study))
     return figure

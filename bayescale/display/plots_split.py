@@ -7,29 +7,32 @@ import xarray as xr
 
 from bayescale.budgets.allocate import allocate
 from bayescale.budgets.landmarks import landmarks
-from bayescale.budgets.problem import problem_of
 from bayescale.budgets.surface import loss_at
 from bayescale.display.figures import (
     BAND,
     POINT,
     TRUTH,
     WIDE,
+    canvas,
     compute_axis,
     drawn_runs,
     fading_band,
+    legend_below,
     log_ticks,
     mark_doubt,
     mark_edge,
     runs_label,
     size_axis,
-    style,
+    titled,
     widened,
 )
+from bayescale.display.question import Question, frontier_of, spend_of
 from bayescale.field import number_text
 from bayescale.fitting.diagnostics import diagnostics
 from bayescale.fitting.doors import number, opened
 from bayescale.forecasts.forecast import quantiles
 from bayescale.runs.loss_unit import UNITS, from_nats
+from bayescale.study import Study
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,7 +42,7 @@ FRONTIER_REACH = 100.0  # times the largest run's compute, to which frontiers ar
 RULE_OF_THUMB = 20.0  # tokens per parameter
 
 
-def plot_frontier(fit: xr.DataTree, compute: float | None = None) -> "Figure":
+def plot_frontier(fit: xr.DataTree, compute: float | None = None, *, ax: Any = None) -> "Figure":
     """N*(C) and D*(C) with their 90 % and 50 % bands, the runs, and 20 tokens per parameter for comparison.
 
     The bands let the law be wrong about the splits of one budget; beyond the largest run they fade.
@@ -48,62 +51,68 @@ def plot_frontier(fit: xr.DataTree, compute: float | None = None) -> "Figure":
     ----------
     fit : what :func:`bayescale.fit` returns, of a law of N and D
     compute : budget to which it is drawn [FLOP]; a hundred times the largest run's by default
+    ax : two axes of matplotlib to draw on, for N* and for D*; a new figure by default
     """
-    import matplotlib.pyplot as plt
-
     compute = None if compute is None else number("compute", compute)
     study = opened(fit)
-    problem_of(study)  # a law that splits no budget is refused here: its runs need no compute
-    data, (dots, count) = study.runs, drawn_runs(study)
-    low, largest = float(data["compute"].min()), float(data["compute"].max())
-    end = max(FRONTIER_REACH * largest, 2 * (compute or 0.0))
-    budgets = np.sort(np.append(np.geomspace(low, end, 50), largest))
-    split = allocate(study, budgets, exponents=False)
-    thumb = study.definition.params(RULE_OF_THUMB, budgets)
-    with style():
-        figure, panels = plt.subplots(1, 2, figsize=(WIDE[0] * 1.1, 3.9), sharex=True)
-        for axes, name, column, rule, label in zip(
-            panels, "ND", ("params", "tokens"), (thumb, RULE_OF_THUMB * thumb), ("N*", "D*"), strict=True
-        ):
+    return draw_frontier(Question(study), study.once(frontier_of), compute, ax)
+
+
+def draw_frontier(question: Question, split: xr.Dataset, budget: float | None, ax: Any = None) -> "Figure":
+    """The frontier of a question, whose allocation is ``split``, to twice a budget."""
+    study, unit = question.study, question.unit
+    some, count = drawn_runs(study)
+    low, largest = question.cost_of_runs
+    end = max(FRONTIER_REACH * largest, 2 * (budget or 0.0))
+    split = split.isel(budget=(split["compute"].values <= end * (1 + 1e-9)))
+    budgets = split["compute"].values
+    spent = spend_of(question, some["params"].values, some["tokens"].values)
+    with canvas(ax, columns=2, size=(WIDE[0] * 1.1, 3.9), sharex=True) as panels:
+        for axes, name, column, label in zip(panels, "ND", ("params", "tokens"), ("N*", "D*"), strict=True):
             band = quantiles(split[name])
             fading_band(axes, budgets, band["q05"], band["q95"], largest, f"{label}: 90 % band")
             fading_band(axes, budgets, band["q25"], band["q75"], largest, None, 0.35)
             axes.plot(budgets, band["q50"], color=BAND, lw=1.4, label="median")
-            axes.plot(budgets, rule, color=TRUTH, lw=1.2, ls="--", label="20 tokens per parameter")
-            axes.scatter(dots["compute"], dots[column], s=9, c=POINT, lw=0, alpha=0.6, label=runs_label(count))
+            if unit == "FLOP":
+                thumb = study.definition.params(RULE_OF_THUMB, budgets) * (1.0 if name == "N" else RULE_OF_THUMB)
+                axes.plot(budgets, thumb, color=TRUTH, lw=1.2, ls="--", label="20 tokens per parameter")
+            axes.scatter(spent, some[column], s=9, c=POINT, lw=0, alpha=0.6, label=runs_label(count))
             axes.set_xscale("log")
             axes.set_yscale("log")
-            axes.set_xlim(*widened(budgets, 0.02))
-            compute_axis(axes.xaxis, most=5)
-            size_axis(axes.yaxis, {"N": "parameters", "D": "tokens"}[name])
+            axes.set_xlim(*widened([low, *budgets], 0.02))
+            compute_axis(axes.xaxis, f"{'compute' if unit == 'FLOP' else 'budget'} [{unit or 'of the cost'}]", most=5)
+            size_axis(axes.yaxis, {"N": "parameters N*", "D": "tokens D*"}[name])
             mark_edge(axes, largest)
-            if compute:
-                axes.axvline(compute, color=TRUTH, lw=0.9)
+            if budget:
+                axes.axvline(budget, color=TRUTH, lw=0.9)
         panels[0].legend(loc="upper left", bbox_to_anchor=(0.0, 0.94))
+        figure = panels[0].get_figure(root=True)
         if not bool(split["identified"].all()):
             figure.suptitle("NOT IDENTIFIED by these runs: the bands come from the prior", color=TRUTH, fontsize=10.5)
         mark_doubt(figure, diagnostics(study))
     return figure
 
 
-def plot_surface(fit: xr.DataTree, compute: float | None = None) -> "Figure":
+def plot_surface(fit: xr.DataTree, compute: float | None = None, *, ax: Any = None) -> "Figure":
     """The median loss of the law over N and D, the runs, lines of equal compute, and the posterior of the optimum.
 
     Parameters
     ----------
     fit : what :func:`bayescale.fit` returns, of a law of N and D
     compute : budget whose optimum is shown [FLOP]; ten times the largest run's by default
+    ax : axes of matplotlib to draw on; a new figure by default
     """
-    import matplotlib.pyplot as plt
-    from matplotlib import patheffects
-
     compute = None if compute is None else number("compute", compute)
     study = opened(fit)
-    problem, _ = problem_of(study)
+    question = Question(study)
+    budget = compute or 10 * question.cost_of_runs[1]
+    return draw_surface(question, allocate(study, budget, exponents=False), ax)
+
+
+def draw_surface(question: Question, split: xr.Dataset, ax: Any = None) -> "Figure":
+    """The surface of a question with the posterior of the best split of one budget, ``split``."""
+    study, problem = question.study, question.problem
     data, (dots, count) = study.runs, drawn_runs(study)
-    definition = study.definition
-    budget = compute or 10 * float(data["compute"].max())
-    split = allocate(study, budget, exponents=False)
     clouds = [split[name].values.ravel() for name in ("N", "D")]
     step = max(1, len(clouds[0]) // 400)
     known = bool(split["identified"].all())
@@ -112,60 +121,59 @@ def plot_surface(fit: xr.DataTree, compute: float | None = None) -> "Figure":
         np.quantile(cloud, [0.02, 0.98]) if known else [centre] for cloud, centre in zip(clouds, centres, strict=True)
     ]
     ends = [widened([*data[name].values, *span], 0.08) for name, span in zip(("params", "tokens"), spans, strict=True)]
-    N, D = (np.geomspace(*end, 70) for end in ends)
-    thin = problem.surface
-    loss = np.stack([np.median(loss_at(thin, N[None, :], tokens), axis=0) for tokens in D])
+    N, D = (np.geomspace(*end, 50) for end in ends)
+    loss = np.stack([np.median(loss_at(problem.surface, N[None, :], tokens), axis=0) for tokens in D])
     loss = from_nats(loss, study.loss_unit)
-    with style():
-        figure, axes = plt.subplots(figsize=(WIDE[0], 5.2))
-        # levels equally apart in logarithm above the floor, where the surface is steep and where it is flat alike
-        floor = loss.min() - 0.08 * (np.median(loss) - loss.min())
-        steps = np.geomspace(loss.min() - floor, loss.max() - floor, 15)
-        digits = int(np.clip(2 - np.floor(np.log10(np.ptp(loss))), 2, 4))
-        levels = np.unique(np.round(floor + steps, digits))
-        shade = axes.contourf(N, D, loss, levels=levels, cmap="cividis_r", extend="both", alpha=0.9)
-        shade.set_rasterized(True)
-        lines = axes.contour(N, D, loss, levels=levels[1:-1:2], colors="white", linewidths=0.7)
-        axes.clabel(lines, fontsize=8, fmt=lambda value: f"{value:.{digits}f}".rstrip("0"), colors="black")
-        budgets = log_ticks(definition.compute(N[0], D[0]), definition.compute(N[-1], D[-1]), 6)
-        for amount in budgets:
-            tokens = definition.tokens(N, amount)
-            inside = (tokens > D[0]) & (tokens < D[-1])
-            if inside.sum() < 12:
-                continue
-            axes.plot(N[inside], tokens[inside], color="black", lw=0.7, ls=(0, (4, 3)), alpha=0.7)
-            at = np.flatnonzero(inside)[4]
-            axes.annotate(
-                f"{amount:.0e}".replace("e+", "e"),
-                (N[at], tokens[at]),
-                fontsize=8,
-                path_effects=[patheffects.withStroke(linewidth=2.2, foreground="white")],
-            )
+    budget = f"{number_text(float(split['compute'].values[0]), 2)} {question.unit}".strip()
+    with canvas(ax, size=(WIDE[0], 5.2)) as (axes,):
+        _contours(axes, N, D, loss)
+        _equal_compute(axes, study, N, D)
         label = runs_label(count)
         axes.scatter(dots["params"], dots["tokens"], s=15, c="white", edgecolors="black", lw=0.6, label=label, zorder=4)
-        text = number_text(budget, 2)
         if known:
-            axes.scatter(
-                *(cloud[::step] for cloud in clouds),
-                s=5,
-                color=TRUTH,
-                alpha=0.45,
-                lw=0,
-                zorder=5,
-                label=f"best split of {text} FLOP, draws",
-            )
+            label = f"best split of {budget}, draws"
+            sizes = (cloud[::step] for cloud in clouds)
+            axes.scatter(*sizes, s=5, color=TRUTH, alpha=0.45, lw=0, zorder=5, label=label)
             axes.plot(*centres, "D", ms=6, color=TRUTH, mec="white", zorder=6, label="its median")
         axes.set(xscale="log", yscale="log", xlim=ends[0], ylim=ends[1])
         size_axis(axes.xaxis, "parameters N")
         size_axis(axes.yaxis, "tokens D")
         title = f"Loss of the law (median, {UNITS[study.loss_unit]}); dashed: equal compute [FLOP]"
-        axes.set_title(title if known else f"{title}\nThe best split of {text} FLOP is not identified by these runs")
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3)
+        titled(axes, title if known else f"{title}\nThe best split of {budget} is not identified by these runs")
+        legend_below(axes)
+        figure = axes.get_figure(root=True)
         mark_doubt(figure, diagnostics(study))
     return figure
 
 
-def plot_landmarks(fit: xr.DataTree) -> "Figure":
+def _contours(axes: "Axes", N: np.ndarray, D: np.ndarray, loss: np.ndarray) -> None:
+    """Levels equally apart in logarithm above the floor, where the surface is steep and where it is flat alike."""
+    floor = loss.min() - 0.08 * (np.median(loss) - loss.min())
+    steps = np.geomspace(loss.min() - floor, loss.max() - floor, 15)
+    digits = int(np.clip(2 - np.floor(np.log10(np.ptp(loss))), 2, 4))
+    levels = np.unique(np.round(floor + steps, digits))
+    shade = axes.contourf(N, D, loss, levels=levels, cmap="cividis_r", extend="both", alpha=0.9)
+    shade.set_rasterized(True)
+    lines = axes.contour(N, D, loss, levels=levels[1:-1:2], colors="white", linewidths=0.7)
+    axes.clabel(lines, fontsize=8, fmt=lambda value: f"{value:.{digits}f}".rstrip("0"), colors="black")
+
+
+def _equal_compute(axes: "Axes", study: Study, N: np.ndarray, D: np.ndarray) -> None:
+    from matplotlib import patheffects
+
+    definition = study.definition
+    for amount in log_ticks(definition.compute(N[0], D[0]), definition.compute(N[-1], D[-1]), 6):
+        tokens = definition.tokens(N, amount)
+        inside = (tokens > D[0]) & (tokens < D[-1])
+        if inside.sum() < 9:
+            continue
+        axes.plot(N[inside], tokens[inside], color="black", lw=0.7, ls=(0, (4, 3)), alpha=0.7)
+        at = np.flatnonzero(inside)[3]
+        halo = [patheffects.withStroke(linewidth=2.2, foreground="white")]
+        axes.annotate(f"{amount:.0e}".replace("e+", "e"), (N[at], tokens[at]), fontsize=8, path_effects=halo)
+
+
+def plot_landmarks(fit: xr.DataTree, *, ax: Any = None) -> "Figure":
     """Well-known models on the plane of N and D, with the best splits by this fit: median and 90 % band.
 
     A landmark above the band was trained on more tokens than its compute asks for by this law, below it on fewer. The
@@ -174,21 +182,22 @@ def plot_landmarks(fit: xr.DataTree) -> "Figure":
     Parameters
     ----------
     fit : what :func:`bayescale.fit` returns, of a law of N and D
+    ax : axes of matplotlib to draw on; a new figure by default
     """
-    import matplotlib.pyplot as plt
-
     study = opened(fit)
-    table, definition = landmarks(study), study.definition
+    return draw_landmarks(study, landmarks(study), ax)
+
+
+def draw_landmarks(study: Study, table: Any, ax: Any = None) -> "Figure":
+    """The landmarks of ``table`` with the frontier of a study, as far as it goes."""
+    definition = study.definition
     data, (dots, count) = study.runs, drawn_runs(study)
-    largest = float(data["compute"].max())
-    low = min(float(data["compute"].min()), table["compute"].min()) / 2
-    budgets = np.sort(np.append(np.geomspace(low, 3 * table["compute"].max(), 60), largest))
-    split = allocate(study, budgets, exponents=False)
-    with style():
-        figure, axes = plt.subplots(figsize=(WIDE[0], 5.2))
+    split = study.once(frontier_of)
+    budgets, largest = split["compute"].values, study.largest_compute
+    with canvas(ax, size=(WIDE[0], 5.2)) as (axes,):
         # along a line of equal compute a band of N is a band of D: drawn as the polygon between both edges
         band = quantiles(split["N"])
-        for edge, alpha in ((budgets <= largest, 0.32), (budgets >= largest, 0.14)):
+        for edge, alpha in ((budgets <= largest * (1 + 1e-9), 0.32), (budgets >= largest * (1 - 1e-9), 0.14)):
             sizes = np.concatenate([band["q05"][edge], band["q95"][edge][::-1]])
             spent = np.concatenate([budgets[edge], budgets[edge][::-1]])
             axes.fill(sizes, definition.tokens(sizes, spent), color=BAND, alpha=alpha, lw=0)
@@ -205,7 +214,8 @@ def plot_landmarks(fit: xr.DataTree) -> "Figure":
         _name_landmarks(axes, table)
         axes.legend(loc="upper left")
         warn = "" if bool(table["identified"].all()) else "; NOT IDENTIFIED by these runs"
-        axes.set_title(f"Well-known models and the best splits by this fit{warn}")
+        titled(axes, f"Well-known models and the best splits by this fit{warn}")
+        figure = axes.get_figure(root=True)
         mark_doubt(figure, diagnostics(study))
     return figure
 

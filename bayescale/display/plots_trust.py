@@ -1,6 +1,6 @@
 """Figures of trust: priors against posteriors, backtests, calibrations, comparisons of laws."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PRIOR_DRAWS = 20_000
+PANEL_INCHES = 1.6  # on which four ticks have room
 PANELS = 12  # parameters and derived quantities in one figure
 
 
-def plot_priors(fit: xr.DataTree) -> "Figure":
+def plot_priors(fit: xr.DataTree, *, columns: int = 4, size: "tuple[float, float] | None" = None) -> "Figure":
     """Prior against posterior of every parameter, and of derived quantities while there is room.
 
     Where the two are alike the runs say nothing, and the prior decides; those are named so.
@@ -29,6 +30,8 @@ def plot_priors(fit: xr.DataTree) -> "Figure":
     Parameters
     ----------
     fit : what :func:`bayescale.fit` returns
+    columns : panels beside each other
+    size : of a panel [inches]
     """
     import matplotlib.pyplot as plt
     from arviz_stats.base import array_stats
@@ -41,10 +44,11 @@ def plot_priors(fit: xr.DataTree) -> "Figure":
     names = [*law.priors, *(name for name in law.derived if name not in law.priors)]
     names = [name for name in names if np.isfinite(prior[name]).all()][:PANELS]
     unseen = set(diagnostics(study)["not_identified"])
-    columns = min(4, len(names))
+    columns = min(columns, len(names))
     count = -(-len(names) // columns)
+    wide, high = size or (WIDE[0] * 1.1 / columns, 1.75)
     with style():
-        figure, grid = plt.subplots(count, columns, figsize=(WIDE[0] * 1.1, 1.75 * count + 0.5), squeeze=False)
+        figure, grid = plt.subplots(count, columns, figsize=(wide * columns, high * count + 0.5), squeeze=False)
         for axes, name in zip(grid.ravel(), names, strict=False):
             before, after = np.ravel(prior[name]), posterior[name].values.ravel()
             wide = before.min() > 0 and np.quantile(before, 0.99) / max(np.quantile(before, 0.01), 1e-300) > 200
@@ -66,7 +70,7 @@ def plot_priors(fit: xr.DataTree) -> "Figure":
             axes.set(yticks=[], ylim=(0, 1.08), xlim=ends)
             axes.spines["left"].set_visible(False)
             axes.tick_params(axis="x", labelsize=8.5)
-            axes.locator_params(axis="x", nbins=4)
+            axes.locator_params(axis="x", nbins=4 if wide > PANEL_INCHES else 3)
         for axes in grid.ravel()[len(names) :]:
             axes.set_visible(False)
         handles, labels = grid[0, 0].get_legend_handles_labels()
@@ -75,7 +79,7 @@ def plot_priors(fit: xr.DataTree) -> "Figure":
     return figure
 
 
-def plot_calibration(result: xr.Dataset, law: str | None = None) -> "Figure":
+def plot_calibration(result: xr.Dataset, law: str | None = None, *, ax: Any = None) -> "Figure":
     """Backtest: every forecast's error against its distance, and how often bands held against how often they say.
 
     On the right a line on the diagonal is calibrated, below it bands are too narrow. The lines are by distance; the
@@ -85,16 +89,14 @@ def plot_calibration(result: xr.Dataset, law: str | None = None) -> "Figure":
     ----------
     result : what :func:`bayescale.backtest` returns
     law : one of its laws; the first by default
+    ax : two axes of matplotlib to draw on; a new figure by default
     """
-    import matplotlib.pyplot as plt
-
     result = opened_result(result, "backtest")
     name = one_of("law", result["law"].values[0] if law is None else law, result["law"].values)
     one = result.sel(law=name)
     far, observed, pit = (one[part].values for part in ("decades_beyond", "observed", "pit"))
     seen = np.isfinite(far)
-    with style():
-        figure, (left, right) = plt.subplots(1, 2, figsize=(WIDE[0] * 1.15, 4.2), width_ratios=(1.5, 1))
+    with canvas(ax, columns=2, size=(WIDE[0] * 1.15, 4.2), width_ratios=(1.5, 1)) as (left, right):
         for low, high, width in (("q05", "q95", 1.2), ("q25", "q75", 3.4)):
             edges = [100 * (one[edge].values - observed)[seen] for edge in (low, high)]
             left.vlines(far[seen], *edges, color=BAND, lw=width, alpha=0.45)
@@ -103,7 +105,7 @@ def plot_calibration(result: xr.Dataset, law: str | None = None) -> "Figure":
             xlabel=f"decades of {result.attrs.get('size', 'compute')} beyond the runs learnt from",
             ylabel="forecast minus measured [% of loss]",
         )
-        left.set_title(f"'{name}' on {result.attrs['source']}: each held-out run")
+        titled(left, f"'{name}' on {result.attrs['source']}: each held-out run")
         levels = np.linspace(0, 1, 41)
         lower = 0.0
         for upper, colour in zip(HORIZON_BIN_DECADES, HORIZONS, strict=True):
@@ -117,7 +119,7 @@ def plot_calibration(result: xr.Dataset, law: str | None = None) -> "Figure":
         right.set(xlim=(0, 100), ylim=(0, 102), xlabel="band says [%]", ylabel="band held [%]")
         right.set_title("Coverage, by distance and forecasts")
         right.legend(loc="lower right", fontsize=8.5)
-    return figure
+    return left.get_figure(root=True)
 
 
 def plot_ranks(result: xr.Dataset, *, level: float = FALSE_ALARM_SHARE) -> "Figure":
@@ -167,7 +169,7 @@ def plot_ranks(result: xr.Dataset, *, level: float = FALSE_ALARM_SHARE) -> "Figu
     return figure
 
 
-def plot_comparison(result: xr.Dataset) -> "Figure":
+def plot_comparison(result: xr.Dataset, *, ax: Any = None) -> "Figure":
     """Laws side by side: how far each is behind the best in range, with two standard errors, and forward where known.
 
     In range: difference of elpd, each run left out in turn; laws whose bar reaches 0 predict alike. Forward: mean log
@@ -176,19 +178,15 @@ def plot_comparison(result: xr.Dataset) -> "Figure":
     Parameters
     ----------
     result : what :func:`bayescale.compare` returns
+    ax : axes of matplotlib to draw on, two with a forward comparison; a new figure by default
     """
-    import matplotlib.pyplot as plt
-
     result = opened_result(result, "compare")
     names = [str(name) for name in result["law"].values]
     usable = result["converged"].values
     forward = "elpd_cut" in result
     places = np.arange(len(names))[::-1]
-    with style():
-        figure, panels = plt.subplots(
-            1, 1 + forward, figsize=(WIDE[0], 1.1 + 0.42 * len(names) + 0.6), sharey=True, squeeze=False
-        )
-        axes = panels[0][0]
+    with canvas(ax, columns=1 + forward, size=(WIDE[0], 1.7 + 0.42 * len(names)), sharey=True) as panels:
+        axes = panels[0]
         behind, se = -result["d_elpd"].values, result["d_se"].values
         axes.errorbar(behind[usable], places[usable], xerr=2 * se[usable], fmt="o", color=BAND, capsize=3)
         axes.axvline(0, color=TRUTH, lw=1)
@@ -197,11 +195,12 @@ def plot_comparison(result: xr.Dataset) -> "Figure":
         axes.set_xlabel("elpd behind the best, 2 s.e.")
         axes.set_title("In range: runs left out in turn")
         if forward:
-            other = panels[0][1]
+            other = panels[1]
+            other.set_yticks(places, names)
             cuts = result["elpd_cut"].values
             for row, place in zip(cuts[usable], places[usable], strict=True):
                 other.plot(row, np.full(len(row), place), "o", ms=4, color=POINT, alpha=0.7)
             other.plot(result["elpd_forward"].values[usable], places[usable], "D", ms=7, color=LAW, mec="white")
             other.set_xlabel("log predictive density of a larger run")
             other.set_title("Forward: mean, and single cuts")
-    return figure
+    return axes.get_figure(root=True)

@@ -106,12 +106,11 @@ def expected_log_loss(found: Discrepancy, points: xr.Dataset) -> np.ndarray:
     runs, not from other splits of one budget. Parameters are those of :func:`sample_curve`.
     """
     study, cells = found.study, found.cells
-    seen_law, new_law = study.standardised(cells.inputs), study.standardised(study.inputs(points))
+    new_law = study.standardised(study.inputs(points))
     apart = correlation(cells.where, coordinates(study, points), found.prior.length)
     mean = np.zeros(points.sizes["point"])
-    for at, probability in zip(found.by_scale, found.probabilities, strict=True):
-        residual = cells.log_loss - at.weights @ seen_law(at.draws)
-        bend = at.covariance.solve(residual[:, None])[:, 0] @ (np.exp(2 * at.log_scale) * apart)
+    for at, pull, probability in zip(found.by_scale, found.mean_pulls, found.probabilities, strict=True):
+        bend = pull @ (np.exp(2 * at.log_scale) * apart)
         mean += probability * (at.weights @ new_law(at.draws) + bend)
     return mean
 

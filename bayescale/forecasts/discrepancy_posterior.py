@@ -6,6 +6,7 @@ importance-weighted. No compilation, about 0.3 s for 200 runs. The law's own par
 without drift, which is what the literature's constants mean.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -76,6 +77,13 @@ class Discrepancy:
         log_weights = log_evidence + self.prior.log_density(log_scales)
         weights = np.exp(log_weights - log_weights.max())
         return weights / weights.sum()
+
+    @functools.cached_property
+    def mean_pulls(self) -> tuple[np.ndarray, ...]:
+        """Of every scale, by how much each cell pulls the mean of the drift [cell]: its residual over the covariance."""
+        law = self.study.standardised(self.cells.inputs)
+        residuals = (self.cells.log_loss - at.weights @ law(at.draws) for at in self.by_scale)
+        return tuple(at.covariance.solve(left[:, None])[:, 0] for at, left in zip(self.by_scale, residuals, strict=True))
 
     @property
     def effective_draws(self) -> float:
