@@ -1,6 +1,6 @@
 """How fast, against what else: everything on the same runs, in one go, as ratios.
 
-    python -m benchmarks.speed [RUNS.csv] [--json] [--only fits,boot,process,rows,jax]
+    python -m benchmarks.speed [RUNS.csv] [--json] [--only fits,boot,process,rows,jax,report]
 
 Without a file 240 runs are simulated from published constants. Whoever is not installed (emcee, simple-scaling-laws,
 chinchilla: `pip install -e ".[bench]"`) is left out, and that is said. Run it on a machine that does nothing else.
@@ -11,6 +11,7 @@ chinchilla: `pip install -e ".[bench]"`) is left out, and that is said. Run it o
 - boot: seconds to a 90 % band of the parameters: a warm fit, a quick one, 4000 bootstraps of the Huber fit, the peers.
 - process: whole processes, imports and all: the first fit, later ones, --quick, `laws`; peak memory.
 - rows: time of a gradient by number of runs, against the same likelihood written by hand in NumPy and in Numba.
+- report: seconds and size of a page, of these runs and of 200 000, the second in a process.
 - jax: `bayescale.pymc_model`, the same posterior, under nutpie's JAX backend (`pip install jax`), and its gradient.
 """
 
@@ -48,7 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="?", type=Path)
     parser.add_argument("--json", action="store_true")
-    parts = {"fits": fits, "boot": boot, "process": process, "rows": rows, "jax": jax}
+    parts = {"fits": fits, "boot": boot, "process": process, "rows": rows, "jax": jax, "report": report}
     parser.add_argument("--only", default=",".join(parts), help="parts, with commas between them")
     args = parser.parse_args()
     chosen = args.only.split(",")
@@ -349,6 +350,22 @@ def whole(arguments: list[str], environment: dict[str, str]) -> tuple[float, flo
     if status:
         raise SystemExit(f"{' '.join(arguments)} ended with status {status}\n{done.stderr}")
     return seconds, memory
+
+
+# ---- the report ------------------------------------------------------------------------------------------------------
+
+
+def report(runs: xr.Dataset, path: Path) -> list[dict]:
+    """A page with its figures, where everything is loaded: wall and processor seconds, and its size."""
+    found = []
+    for some in (runs, simulated(200_000)):
+        fit = bayescale.fit(some, "chinchilla", quick=True)
+        page = bayescale.report(fit)
+        start = time.process_time()
+        seconds, _ = timed(lambda fit=fit: bayescale.report(fit))
+        row = {"runs": some.sizes["run"], "seconds": seconds, "cpu_s": time.process_time() - start}
+        found.append(row | {"megabytes": len(page.encode()) / 1e6})
+    return found
 
 
 # ---- the cost of a gradient -----------------------------------------------------------------------------------------

@@ -232,7 +232,7 @@ def unfigured(monkeypatch):
 @pytest.fixture
 def undrawn(unfigured, monkeypatch):
     """Reports without figures and interactive part: for tests of what a page says."""
-    monkeypatch.setattr(report_module, "_explorer", lambda *given: None)
+    monkeypatch.setattr(report_module, "live_part", lambda *given: None)
 
 
 @pytest.fixture(scope="session")

@@ -90,6 +90,10 @@ UniqueTokens = Annotated[
 Menu = Annotated[
     str | None, typer.Option("--menu", help="Architectures to choose from: 1B,3B,7B, or a CSV with a column params.")
 ]
+Through = Annotated[
+    list[str] | None,
+    typer.Option("--from", metavar="NAME=FIT.nc", help="An input of the law that another fit forecasts: loss=loss.nc."),
+]
 Horizon = Annotated[float, typer.Option(help="Longest forecast to score, in decades of compute.")]
 Workers = Annotated[int | None, typer.Option("--workers", help="Refit in this many worker processes.")]
 Scheduler = Annotated[
@@ -202,7 +206,7 @@ def split_options(
         "tokens": limit("--tokens", tokens),
         "ratio": limit("--ratio", ratio),
         "unique_tokens": number("--unique-tokens", unique_tokens),
-        "menu": _menu(menu),
+        "menu": menu_given(menu),
     }
 
 
@@ -225,10 +229,20 @@ def limit(option: str, text: str | None) -> Any:
     return tuple(number(option, end or None) for end in (low, high))
 
 
-def _menu(text: str | None) -> Any:
+def menu_given(text: str | None) -> Any:
+    """Sizes separated by commas, or the columns of a CSV file."""
     if text is None or os.path.exists(text) or text.endswith(".csv"):
         return columns_of("--menu", text)
     return [number("--menu", size) for size in text.split(",") if size]
+
+
+def fits_given(through: Sequence[str] | None) -> dict[str, Any]:
+    """Fits by the input that each forecasts, of --from."""
+    from bayescale.fitting.store import open_fit
+
+    return {
+        name: open_fit(Path(path)) for name, path in pairs("--from", through, "NAME=FIT.nc", "loss=loss.nc").items()
+    }
 
 
 def columns_of(option: str, path: str | None) -> dict[str, Any] | None:

@@ -1,9 +1,6 @@
 """The command forecast."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from bayescale.cli import arguments as arg
 from bayescale.display.terminal import print_answer
@@ -18,12 +15,7 @@ def forecast(
     tokens: arg.PlannedTokens = None,
     compute: arg.PlannedCompute = None,
     at: arg.PlannedAt = None,
-    through: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--from", metavar="NAME=FIT.nc", help="An input of the law that another fit forecasts: loss=loss.nc."
-        ),
-    ] = None,
+    through: arg.Through = None,
     target: arg.Target = None,
     output: arg.TableFile = None,
     seed: arg.Seed = 0,
@@ -44,8 +36,7 @@ def forecast(
         "compute": arg.numbers("--compute", compute),
     }
     given = {name: values for name, values in given.items() if values} | arg.named_numbers("--at", at)
-    links = arg.pairs("--from", through, "NAME=FIT.nc", "loss=loss.nc")
-    links = {name: open_fit(Path(path)) for name, path in links.items()}
+    links = arg.fits_given(through)
 
     def forecast_of(one: "xr.DataTree", inputs: dict[str, Any]) -> "xr.DataTree":
         return forecast_runs(one, covariates=inputs, seed=seed)

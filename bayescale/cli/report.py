@@ -1,25 +1,43 @@
 """The report of a fit, and the demonstration."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from bayescale.cli import arguments as arg
 from bayescale.display.table import table_of
 from bayescale.display.terminal import print_json, print_table, print_warnings, progress_bar, say, working
+from bayescale.errors import InputError
+from bayescale.field import clipped
 
 
 def report(
     fit: arg.FitFile,
     output: Annotated[Path, typer.Option("--output", "-o", help="The page, one HTML file.")] = Path("report.html"),
     compute: Annotated[
-        list[str] | None, typer.Option("--compute", "-C", help="Budget to answer for, in FLOP; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--compute", "-C", help="Budget to answer for: 1e24, with --cost '2e6 dollars' and '1e24 FLOP'; repeat."
+        ),
     ] = None,
-    params: arg.PlannedParams = None,
-    tokens: arg.PlannedTokens = None,
+    params: Annotated[
+        list[str] | None, typer.Option("--params", "-N", help="Planned run: 70B; or limits of N: 7B..70B; repeat.")
+    ] = None,
+    tokens: Annotated[
+        list[str] | None, typer.Option("--tokens", "-D", help="Planned run: 1.4T; or limits of D: ..2T; repeat.")
+    ] = None,
     at: arg.PlannedAt = None,
     target: arg.Target = None,
+    cost: arg.CostFormula = None,
+    given: arg.Given = None,
+    ratio: arg.RatioLimit = None,
+    unique_tokens: arg.UniqueTokens = None,
+    menu: arg.Menu = None,
+    other: Annotated[
+        Path | None, typer.Option("--other", metavar="OTHER.nc", help="A fit of another recipe, to compare with.")
+    ] = None,
+    through: arg.Through = None,
     backtest: Annotated[
         bool, typer.Option("--backtest", help="Forecast the fit's own larger runs from its smaller ones (refits).")
     ] = False,
@@ -28,52 +46,87 @@ def report(
     ] = None,
     horizon: Annotated[float, typer.Option(help="Longest forecast of the backtest, in decades of compute.")] = 1.5,
     resume: Annotated[Path | None, typer.Option(help="Folder of finished parts of the backtest.")] = None,
+    title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
+    author: Annotated[str | None, typer.Option(help="Who made the page.")] = None,
+    note: Annotated[str | None, typer.Option(help="What readers should know, under the heading.")] = None,
     seed: arg.Seed = 0,
     as_json: arg.Json = False,
     quiet: arg.Quiet = False,
 ) -> None:
-    """One HTML page of a fit, for whoever decides: no network, one file, with a part that answers for other sizes."""
+    """One HTML page that answers your question, for whoever decides: no network, one file, sizes and budgets to try."""
     from bayescale.display.report import report as make_report  # 'report' is this command
     from bayescale.display.report import save_report
     from bayescale.fitting.store import open_fit
-    from bayescale.study import Study
 
     arg.check_output(output, "report.html", fit)
+    planned_params, params_limit = _planned_or_limit("--params", params)
+    planned_tokens, tokens_limit = _planned_or_limit("--tokens", tokens)
+    limits = {"params": params_limit, "tokens": tokens_limit, "ratio": arg.limit("--ratio", ratio)}
+    limits = {name: pair for name, pair in limits.items() if pair is not None}
+    options = {
+        "compute": [_budget(text) for text in compute or ()] or None,
+        "params": planned_params,
+        "tokens": planned_tokens,
+        "at": arg.named_numbers("--at", at),
+        "target": arg.target(target),
+        "cost": cost,
+        "given": arg.values_given(given) or None,
+        "limits": limits or None,
+        "unique_tokens": arg.number("--unique-tokens", unique_tokens),
+        "menu": arg.menu_given(menu),
+        "other": None if other is None else open_fit(other),
+        "through": arg.fits_given(through),
+    }
+    words = {"title": title, "author": author, "note": note}
     opened = open_fit(fit)
-    study = Study.opened(opened)
+    tested, compared = _refits(opened, backtest, compare, horizon, resume, seed, quiet or as_json)
+    with working("drawing the page", quiet or as_json):
+        page = make_report(opened, **options, tested=tested, compared=compared, **words, seed=seed)
+        path = save_report(page, output)
+    if as_json:
+        print_json({"file": str(path), "bytes": len(page.encode())})
+    elif not quiet:
+        say(f"Written: {path}")
+
+
+def _planned_or_limit(option: str, given: list[str] | None) -> tuple[list[float] | None, Any]:
+    """Sizes of planned runs, and the limits of a split: the text that has two dots."""
+    limits = [text for text in given or () if ".." in text]
+    if len(limits) > 1:
+        raise InputError(f"{option} {clipped(limits[1])}: limits are given twice; give them once, {option} LOW..HIGH")
+    planned = arg.numbers(option, [text for text in given or () if ".." not in text])
+    return planned or None, arg.limit(option, limits[0]) if limits else None
+
+
+def _budget(text: str) -> Any:
+    """A budget: a number, or a text with its unit, which the library reads."""
+    return text if " " in text.strip() else arg.number("--compute", text)
+
+
+def _refits(
+    fit: Any, backtest: bool, compare: str | None, horizon: float, resume: Path | None, seed: int, quiet: bool
+) -> tuple[Any, Any]:
+    """A backtest of the runs of a fit and a comparison of laws on them, where they are asked for."""
+    from bayescale.study import Study
+
+    study = Study.opened(fit)
     runs, law = study.runs, study.law
     tested = compared = None
     if backtest:
         from bayescale.evidence.backtest import backtest as run_backtest
 
-        with progress_bar("forecasting the larger runs from the smaller", quiet or as_json) as step:
+        with progress_bar("forecasting the larger runs from the smaller", quiet) as step:
             tested = run_backtest(runs, law, horizon=horizon, seed=seed, folder=resume, progress=step)
     if compare is not None:
         from bayescale.evidence.compare import compare as compare_fits
         from bayescale.evidence.compare import fit_laws
 
         others = [other for other in arg.laws_given(compare) if other.name != law.name]
-        with progress_bar("fitting the laws", quiet or as_json) as step:
+        with progress_bar("fitting the laws", quiet) as step:
             fits = fit_laws(runs, [law, *others], seed=seed, progress=step)
-        with working("comparing them", quiet or as_json):
+        with working("comparing them", quiet):
             compared = compare_fits(fits, forward=backtest, horizon=horizon, seed=seed, folder=resume)
-    sizes = {"params": params, "tokens": tokens, "compute": compute}
-    given = {name: arg.numbers(f"--{name}", some) for name, some in sizes.items() if some}
-    with working("drawing the page", quiet or as_json):
-        page = make_report(
-            opened,
-            at=arg.named_numbers("--at", at),
-            target=arg.target(target),
-            tested=tested,
-            compared=compared,
-            seed=seed,
-            **given,
-        )
-        path = save_report(page, output)
-    if as_json:
-        print_json({"file": str(path), "bytes": len(page.encode())})
-    elif not quiet:
-        say(f"Written: {path}")
+    return tested, compared
 
 
 def demo(

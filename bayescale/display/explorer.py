@@ -6,21 +6,20 @@ given on a grid of log C and log D/N, with nodes where compute passes the larges
 draw with as many shapes; the page puts the draws together again and takes its quantiles from them.
 """
 
-import base64
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from scipy.interpolate import PchipInterpolator
 
-from bayescale.budgets.allocate import allocate
-from bayescale.budgets.exchange import Exchange, exchange_at, normal_places
-from bayescale.budgets.problem import problem_of
+from bayescale.budgets.closed_form import scale_free
+from bayescale.budgets.exchange import exchange_at, normal_places
+from bayescale.budgets.surface import UNIQUE
+from bayescale.display.live_cost import encode, live_question
+from bayescale.display.question import BEYOND, Question
 from bayescale.fitting.diagnostics import diagnostics
-from bayescale.fitting.doors import opened
 from bayescale.forecasts.curve import BEYOND_DECADES
 from bayescale.forecasts.discrepancy import has_drift
 from bayescale.forecasts.discrepancy_posterior import discrepancy_of
@@ -35,15 +34,12 @@ from bayescale.study import Study
 
 STEP = 0.15  # decades between nodes of the grid, at most
 STEP_AT_EDGE = 0.04  # where compute passes the largest run and the discrepancy's spread comes in, bent
-BEYOND = 4.0  # decades of compute past the largest run at which the page ends
 AROUND = 1.0  # decades of tokens per parameter past those of the runs and of the best splits
 AROUND_MOST = 2.0  # decades past those of the runs at which best splits are left out
 NODES_MAX = 3500  # of the grid: it is made coarser rather than larger
 PAGE_NUMBERS_MAX = 200_000  # of draws and their weights in the page; beyond them draws are left out
 RANK_MAX = 32  # of that product
 ERROR = 1e-4  # root mean square, of a log loss
-BUDGETS = 41  # at which it is said why a split is not identified, and where the discrepancy says that the best one lies
-EDGE_BUDGETS = np.arange(-0.1, 0.45, 0.025)  # decades past the largest run: besides, where that bends
 EXCHANGE_NODES = 600  # of the page's table of the error of exchange
 
 
@@ -53,44 +49,38 @@ def can_explore(law: Law) -> bool:
 
 
 @one_blas_thread()
-def explorer(fit: "xr.DataTree | Study", *, at: Mapping[str, float] | None = None, seed: int = 0) -> dict[str, Any]:
+def explorer(plain: Question, asked: Sequence[Question] = ()) -> dict[str, Any]:
     """Everything that the page's own computations read, as plain JSON; arrays are base64 of little-endian float32.
 
     Parameters
     ----------
-    fit : of a law of N and D, see :func:`can_explore`
-    at : further inputs of the law, by column
-    seed : of the forecasts, as in :func:`bayescale.forecast`
+    plain : a question of compute as the runs count it, of a law that :func:`can_explore`; its covariates are those of
+        all points, its seed that of the forecasts
+    asked : questions that the page can be asked, by their units; ``plain`` by default
     """
-    at = dict(at or {})
-    study = opened(fit)
+    study, seed = plain.study, plain.seed
     law = study.law
     draws = np.stack([study.draws[name].ravel() for name in law.priors])
     every = int(np.ceil(draws.shape[1] * (len(draws) + RANK_MAX + 1) / PAGE_NUMBERS_MAX))
     fixed = {name: study.constants[name] for name in law.constants}
-    fixed |= {symbol: float(at[column(symbol)]) for symbol in law.inputs if symbol not in ("N", "D", "C")}
-    compute = np.log10(study.runs["compute"].values)
-    first, last = float(compute.min()), float(np.log10(study.largest_compute))
-    split = Question(study, options={"given": dict(at)}).frontier if at else study.once(frontier_of)
-    budgets = np.log10(split["compute"].values)
+    inputs = inputs_of(plain)
+    fixed |= {symbol: float(inputs[column(symbol)]) for symbol in law.inputs if symbol not in ("N", "D", "C")}
+    split = plain.frontier
+    first, last = (float(np.log10(end)) for end in plain.cost_of_runs)
     ratio = np.log10((study.runs["tokens"] / study.runs["params"]).values)
     best = np.log10(split["tokens_per_param"].median(("chain", "draw")).values)[split["identified"].values]
     best = np.clip(best, ratio.min() - AROUND_MOST, ratio.max() + AROUND_MOST)
     low, high = (float(pick([*ratio, *best, np.log10(20.0)])) for pick in (min, max))
-    exchange = _exchange(study, split, at)
-    dense = np.linspace(budgets[0], budgets[-1], EXCHANGE_NODES)
     places = normal_places(draws.shape[1], seed)
     box = _Box(first, last, low - AROUND, high + AROUND)
-    grid = _grid(study, box, at, seed, every)
+    grid = _grid(study, box, inputs, seed, every)
     return {
         "script": law_script(law, fixed, study.definition.formula),
         "helpers": HELPERS,
         "draws": encode(draws[:, ::every]),
         "count": len(draws[0, ::every]),
         "exchange": encode(places[::every]),
-        "exchangeBudgets": [float(dense[0]), float(dense[-1])],
-        "exchangeCentres": encode(PchipInterpolator(budgets, exchange.centre)(dense)),
-        "exchangeSds": encode(PchipInterpolator(budgets, exchange.sd)(dense)),
+        **_exchange(plain, places),
         "every": every,
         "grid": grid,
         "first": first,
@@ -98,18 +88,37 @@ def explorer(fit: "xr.DataTree | Study", *, at: Mapping[str, float] | None = Non
         "counted": study.definition.formula,
         "farDecades": FAR_DECADES,
         "farFromRuns": FAR_FROM_RUNS_DECADES,
-        "budgets": budgets.tolist(),
+        "questions": [live_question(one, every) for one in asked or (plain,)],
+        "budgets": np.log10(split["compute"].values).tolist(),
         "params": np.median(split["N"].values, axis=(0, 1)).tolist(),
-        "whyNot": [str(reason) for reason in split["why_not"].values],
         "converged": bool(diagnostics(study)["converged"]),
     }
 
 
-def _exchange(study: Study, split: xr.Dataset, at: Mapping[str, float]) -> Exchange:
-    """The law's error in the exchange of parameters and tokens, at the budgets of an allocation."""
-    problem, covariates = problem_of(study, given=dict(at) or None)
-    pairs = np.median(split["law_N"].values, axis=(0, 1)) * np.median(split["law_D"].values, axis=(0, 1))
-    return exchange_at(study.once(discrepancy_of), problem, covariates, pairs)
+def inputs_of(question: Question) -> dict[str, float]:
+    """Inputs of the law besides N and D, distinct tokens among them, by column."""
+    unique = question.problem.surface.unique_tokens
+    return question.covariates | ({} if unique is None else {UNIQUE: unique})
+
+
+def _exchange(plain: Question, places: np.ndarray) -> dict[str, Any]:
+    """The law's error in the exchange of parameters and tokens: a table by log10 of N D."""
+    study, problem, split = plain.study, plain.problem, plain.frontier
+    law_N, law_D = (split[name].values for name in ("law_N", "law_D"))
+    pairs = np.median(law_N, axis=(0, 1)) * np.median(law_D, axis=(0, 1))
+    if scale_free(problem):  # N* is then the law's own times e^x
+        errors = np.log(split["N"].values / law_N).reshape(places.size, -1)
+        centre, sd = errors.mean(axis=0), errors.std(axis=0) / places.std()
+    else:
+        found = exchange_at(study.once(discrepancy_of), problem, plain.covariates, pairs)
+        centre, sd = found.centre, found.sd
+    logs = np.log10(pairs)
+    dense = np.linspace(logs[0], logs[-1], EXCHANGE_NODES)
+    return {
+        "exchangePairs": [float(dense[0]), float(dense[-1])],
+        "exchangeCentres": encode(PchipInterpolator(logs, centre)(dense)),
+        "exchangeSds": encode(PchipInterpolator(logs, sd)(dense)),
+    }
 
 
 @dataclass(frozen=True)
@@ -161,18 +170,14 @@ def compressed(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     apart = matrix - around
     sketch = apart @ rng.standard_normal((apart.shape[1], RANK_MAX + 8)).astype("f4")
     basis, _ = np.linalg.qr(apart @ (apart.T @ np.linalg.qr(sketch)[0]))
-    left, sizes, right = np.linalg.svd(basis.T @ apart, full_matrices=False)
-    for rank in range(2, RANK_MAX + 1, 2):
-        weights, shapes = (basis @ left[:, :rank]) * sizes[:rank], right[:rank]
-        if np.sqrt(np.mean((apart - weights @ shapes) ** 2)) < ERROR:
-            break
+    left, sizes, right = np.linalg.svd((basis.T @ apart).astype("f8"), full_matrices=False)
+    # the parts are orthogonal: what a sum of some leaves over has the squares of the others
+    over = np.einsum("ij,ij->", apart, apart, dtype="f8") - np.cumsum(sizes**2)
+    ranks = range(2, RANK_MAX + 1, 2)
+    rank = next((rank for rank in ranks if over[rank - 1] < ERROR**2 * apart.size), ranks[-1])
+    weights, shapes = (basis @ left[:, :rank]) * sizes[:rank], right[:rank]
     return np.column_stack([np.ones(len(weights)), weights]), np.concatenate([around, shapes])
 
 
 def _nodes(low: float, high: float, step: float) -> np.ndarray:
     return np.linspace(low, high, max(2, int(np.ceil((high - low) / step - 1e-9)) + 1))
-
-
-def encode(values: np.ndarray) -> str:
-    """Little-endian float32, base64."""
-    return base64.b64encode(np.ascontiguousarray(values, dtype="<f4").tobytes()).decode("ascii")

@@ -37,8 +37,9 @@ from bayescale.display.question import frontier_of
 from bayescale.errors import FitError
 from bayescale.fitting.diagnostics import diagnostics
 from bayescale.fitting.doors import numbers, opened, opened_result
+from bayescale.forecasts.forecast import forecast as forecast_at
 from bayescale.forecasts.forecast import quantiles
-from bayescale.laws.law import NO_SIZE, column, law_loss, size_column
+from bayescale.laws.law import NO_SIZE, column, is_joint, law_loss, size_column
 from bayescale.runs.loss_unit import UNITS, from_nats
 from bayescale.study import Study
 
@@ -67,56 +68,93 @@ def plot_forecast(fit: xr.DataTree, forecast: xr.DataTree, measured: Any = None,
     measured : measured loss of the forecast runs [point], when it is known
     ax : axes of matplotlib to draw on; a new figure by default
     """
-    study = opened(fit)
     forecast = opened_result(forecast, "forecast")
-    law = study.law
-    size, shown = size_column(law), law.observed.column
-    if size is None and len(law.inputs) > 1:
-        raise FitError(f"{NO_SIZE}: there is no axis to draw its forecasts along")
-    size = size or column(law.inputs[0])
+    study = opened(fit)
+    try:
+        frontier = study.once(frontier_of) if is_joint(study.law) else None
+    except FitError:  # a law that splits no budget, or that has further inputs
+        frontier = None
+    return draw_forecast(study, forecast, measured, frontier, ax)
+
+
+def draw_forecast(
+    study: Study, forecast: xr.DataTree | None, measured: Any, frontier: xr.Dataset | None, ax: Any = None
+) -> "Figure":
+    """The runs, the band of ``frontier`` if there is one, and a forecast if there is one."""
+    law, size, shown = study.law, _axis_of(study), study.law.observed.column
     logarithmic = law.observed.scale == "log"
-    seen = study.runs[law.observed.column].values
+    seen = study.runs[shown].values
     seen = from_nats(seen, study.loss_unit) if shown == "loss" else seen
-    points, runs = forecast["predictions_constant_data"], study.runs
-    sizes = runs[size].values
+    sizes = study.runs[size].values
+    planned = forecast["predictions_constant_data"][size].values if forecast is not None else np.zeros(0)
+    ends = [float(sizes.min()), float(sizes.max()), *planned]
     with canvas(ax) as (axes,):
-        largest, farthest = float(sizes.max()), float(points[size].max())
-        if size == "compute" and shown == "loss":
-            _frontier(axes, study, float(sizes.min()), 1.5 * max(largest, farthest))
+        if size == "compute" and shown == "loss" and frontier is not None:
+            _frontier(axes, study, frontier, ends[0], 1.5 * max(ends))
+        elif not is_joint(law):
+            _own_curve(axes, study, size, ends)
         some, label = shown_runs(sizes), runs_label(len(sizes), f"{len(sizes)} runs fitted")
         axes.scatter(sizes[some], seen[some], s=18, c=POINT, lw=0, alpha=0.8, label=label, zorder=3)
-        x = apart(points[size].values)
-        whole, alone = (quantiles(forecast["predictions"][name]) for name in (shown, f"law_{shown}"))
-        axes.vlines(x, whole["q05"], whole["q95"], color=BAND, lw=1.6, label="forecast: 90 and 50 % band", zorder=4)
-        axes.vlines(x, whole["q25"], whole["q75"], color=BAND, lw=5, alpha=0.75, zorder=4)
-        for edge, label in (("q05", "law alone: 90 % band"), ("q95", None)):
-            axes.hlines(alone[edge], x / 1.05, x * 1.05, color=LAW, lw=1.6, label=label, zorder=5)
-        if measured is not None:
-            measured = numbers("measured", measured)
-            if len(measured) not in (1, len(x)):
-                raise FitError(f"measured: {len(measured)} losses for {len(x)} forecasts; one each is expected")
-            measured = np.broadcast_to(measured, len(x))
-            axes.scatter(x, measured, marker="D", s=24, c=TRUTH, edgecolors="white", lw=0.6, label="measured", zorder=6)
-        if min(sizes.min(), x.min()) > 0:
+        if forecast is not None:
+            _forecast_bars(axes, forecast, size, shown, measured)
+        if min(ends) > 0:
             axes.set_xscale("log")
-            axes.set_xlim(*widened([sizes.min(), largest, x.max()], 0.04))
+            axes.set_xlim(*widened(ends, 0.04))
         (compute_axis if size == "compute" else number_axis)(axes.xaxis, SIZES.get(size, size))
         loss_axis(axes.yaxis, _label(study) if shown == "loss" else shown, logarithmic=logarithmic)
-        if farthest > largest:
-            mark_edge(axes, largest)
-        titled(axes, f"Forecast with the law '{law.name}' ({study.attrs['source']})")
+        if max(ends) > ends[1]:
+            mark_edge(axes, ends[1])
+        titled(axes, f"{'Forecast with the' if planned.size else 'The'} law '{law.name}' ({study.attrs['source']})")
         axes.legend(loc="lower left" if logarithmic else "best")
         figure = axes.get_figure(root=True)
         mark_doubt(figure, diagnostics(study))
     return figure
 
 
-def _frontier(axes: "Axes", study: Study, low: float, high: float) -> None:
-    """Band of the loss at the best split, fading beyond the data; nothing for a law without a split."""
-    try:
-        split = study.once(frontier_of)
-    except FitError:
+def _axis_of(study: Study) -> str:
+    """The column along which a law is drawn."""
+    size = size_column(study.law)
+    if size is None and len(study.law.inputs) > 1:
+        raise FitError(f"{NO_SIZE}: there is no axis to draw its forecasts along")
+    return size or column(study.law.inputs[0])
+
+
+def _forecast_bars(axes: "Axes", forecast: xr.DataTree, size: str, shown: str, measured: Any) -> None:
+    """Forecasts with their bands, the band of the law alone, and what was measured."""
+    x = apart(forecast["predictions_constant_data"][size].values)
+    whole, alone = (quantiles(forecast["predictions"][name]) for name in (shown, f"law_{shown}"))
+    axes.vlines(x, whole["q05"], whole["q95"], color=BAND, lw=1.6, label="forecast: 90 and 50 % band", zorder=4)
+    axes.vlines(x, whole["q25"], whole["q75"], color=BAND, lw=5, alpha=0.75, zorder=4)
+    for edge, label in (("q05", "law alone: 90 % band"), ("q95", None)):
+        axes.hlines(alone[edge], x / 1.05, x * 1.05, color=LAW, lw=1.6, label=label, zorder=5)
+    if measured is None:
         return
+    measured = numbers("measured", measured)
+    if len(measured) not in (1, len(x)):
+        raise FitError(f"measured: {len(measured)} losses for {len(x)} forecasts; one each is expected")
+    measured = np.broadcast_to(measured, len(x))
+    axes.scatter(x, measured, marker="D", s=24, c=TRUTH, edgecolors="white", lw=0.6, label="measured", zorder=6)
+
+
+def _own_curve(axes: "Axes", study: Study, size: str, ends: list[float]) -> None:
+    """The curve of a law of one input with its band, as far as the forecasts."""
+    law = study.law
+    if len(law.inputs) != 1 or law.groups:
+        return
+    low, high = min(ends), max(ends)
+    x = np.geomspace(low, 1.5 * high, 40) if low > 0 else np.linspace(low, high, 40)
+    largest = float(study.runs[size].max())
+    x = np.unique(np.append(x, largest))
+    band = quantiles(forecast_at(study, covariates={size: x})["predictions"][law.observed.column])
+    if low > 0:
+        fading_band(axes, x, band["q05"], band["q95"], largest, "a new run: 90 % band")
+    else:
+        axes.fill_between(x, band["q05"], band["q95"], color=BAND, alpha=0.3, lw=0, label="a new run: 90 % band")
+    axes.plot(x, band["q50"], color=BAND, lw=1, alpha=0.7)
+
+
+def _frontier(axes: "Axes", study: Study, split: xr.Dataset, low: float, high: float) -> None:
+    """Band of the loss at the best split, fading beyond the data."""
     budgets, largest = split["compute"].values, study.largest_compute
     shown = (budgets >= low * (1 - 1e-9)) & (budgets <= max(high, 1.05 * budgets[0]))
     band, budgets = quantiles(split["loss"].isel(budget=shown)), budgets[shown]
@@ -262,7 +300,10 @@ def plot_residuals(fit: xr.DataTree, *, ax: Any = None) -> "Figure":
                 )
             else:
                 axes.set_xlabel(name)
-        rows[0].set_ylabel(f"measured minus law [{'% of loss' if percent else law.observed.column}]")
+        beside = rows[0].get_subplotspec().get_gridspec().ncols > 1
+        rows[0 if beside else len(rows) // 2].set_ylabel(
+            f"measured minus law [{'% of loss' if percent else law.observed.column}]"
+        )
         figure = rows[0].get_figure(root=True)
         means = f"; line: mean of {width} neighbours" if width else ""
         title = f"{runs_label(count, 'Residuals')} of the law '{law.name}'; shade: 90 % of the noise{means}"

@@ -185,14 +185,13 @@ def plot_landmarks(fit: xr.DataTree, *, ax: Any = None) -> "Figure":
     ax : axes of matplotlib to draw on; a new figure by default
     """
     study = opened(fit)
-    return draw_landmarks(study, landmarks(study), ax)
+    return draw_landmarks(study, landmarks(study), study.once(frontier_of), ax)
 
 
-def draw_landmarks(study: Study, table: Any, ax: Any = None) -> "Figure":
+def draw_landmarks(study: Study, table: Any, split: xr.Dataset, ax: Any = None) -> "Figure":
     """The landmarks of ``table`` with the frontier of a study, as far as it goes."""
     definition = study.definition
     data, (dots, count) = study.runs, drawn_runs(study)
-    split = study.once(frontier_of)
     budgets, largest = split["compute"].values, study.largest_compute
     with canvas(ax, size=(WIDE[0], 5.2)) as (axes,):
         # along a line of equal compute a band of N is a band of D: drawn as the polygon between both edges
@@ -213,7 +212,7 @@ def draw_landmarks(study: Study, table: Any, ax: Any = None) -> "Figure":
         size_axis(axes.yaxis, "tokens D")
         _name_landmarks(axes, table)
         axes.legend(loc="upper left")
-        warn = "" if bool(table["identified"].all()) else "; NOT IDENTIFIED by these runs"
+        warn = "" if bool(table["identified"].all()) else "\nNOT IDENTIFIED by these runs"
         titled(axes, f"Well-known models and the best splits by this fit{warn}")
         figure = axes.get_figure(root=True)
         mark_doubt(figure, diagnostics(study))

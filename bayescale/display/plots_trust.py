@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from bayescale.display.figures import BAND, HORIZONS, LAW, POINT, TRUTH, WIDE, mark_doubt, style
+from bayescale.display.figures import BAND, HORIZONS, LAW, POINT, TRUTH, WIDE, canvas, mark_doubt, style, titled
 from bayescale.evidence.backtest import HORIZON_BIN_DECADES
 from bayescale.evidence.calibration import FALSE_ALARM_SHARE, read
 from bayescale.evidence.ranks import rank_counts, simultaneous_band

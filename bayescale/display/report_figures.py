@@ -6,42 +6,62 @@ from typing import Any
 import xarray as xr
 
 from bayescale.display.explorer import can_explore
-from bayescale.display.figures import figure_source
-from bayescale.display.report_parts import Asked, or_none
+from bayescale.display.figures import figure_source, style
+from bayescale.display.report_asked import Asked
+from bayescale.display.report_parts import or_none
 from bayescale.evidence.sensitivity import has_split
 from bayescale.laws.law import Law, size_column
-from bayescale.study import Study
+
+PAGE_INCHES = 4.9  # width of a figure: legible on a phone, where it is shown at three quarters
+PRIOR_COLUMNS = 3
 
 
-def figures_part(study: Study, asked: Asked, decision, forecasts, tested, compared) -> dict[str, Any]:
-    """The figures of a page by name, each with title, caption and text for who cannot see it; None if not drawn."""
+def figures_part(asked: Asked, forecasts, table, tested, compared) -> dict[str, Any]:
+    """The figures of a page by name, each with title, caption and text for who cannot see it; None if not drawn.
+
+    ``table`` holds the landmarks, or None.
+    """
     from bayescale.display import plots_decision, plots_loss, plots_split, plots_trust
 
-    law = study.law
-    budget = float(asked.budgets[0]) if asked.budgets.size else None
+    study, law, plain = asked.study, asked.study.law, asked.plain
+    panels = len(plots_loss.residual_panels(study, study.runs))
+    wide = PAGE_INCHES / PRIOR_COLUMNS
     makers: dict[str, Callable[[], Any]] = {
-        "residuals": lambda: plots_loss.plot_residuals(study),
-        "priors": lambda: plots_trust.plot_priors(study),
+        "residuals": lambda: plots_loss.plot_residuals(study, ax=page_axes(panels, 1.9, sharey=True)),
+        "priors": lambda: plots_trust.plot_priors(study, columns=PRIOR_COLUMNS, size=(wide, 1.35)),
+        "forecast": lambda: plots_loss.draw_forecast(
+            study, joined([tree for _, tree in forecasts]), None, None if plain is None else plain.frontier, page_axes()
+        ),
     }
-    if forecasts:
-        makers["forecast"] = lambda: plots_loss.plot_forecast(study, joined([tree for _, tree in forecasts]))
-    if has_split(law) and not law.no_split and budget:
-        makers["frontier"] = lambda: plots_split.plot_frontier(study, budget)
-        makers["surface"] = lambda: plots_split.plot_surface(study, budget)
-        makers["isoflops"] = lambda: plots_loss.plot_isoflops(study)
-        makers["landmarks"] = lambda: plots_split.plot_landmarks(study)
-    if decision is not None:
-        makers["regret"] = lambda: plots_decision.plot_regret(decision)
+    if asked.asked and not law.no_split:
+        first = asked.asked[0]
+        budget = float(first.budgets[0])
+        makers["frontier"] = lambda: plots_split.draw_frontier(first, first.frontier, budget, page_axes(2, 2.7))
+        makers["surface"] = lambda: plots_split.draw_surface(first, first.splits[0], page_axes(1, 4.6))
+        makers["regret"] = lambda: plots_decision.plot_regret(first.decision, ax=page_axes())
+    if has_split(law) and plain is not None:
+        makers["isoflops"] = lambda: plots_loss.plot_isoflops(study, ax=page_axes(1, 4.4))
+    if table is not None:
+        makers["landmarks"] = lambda: plots_split.draw_landmarks(study, table, plain.frontier, page_axes(1, 4.4))
     if compared is not None:
-        makers["comparison"] = lambda: plots_trust.plot_comparison(compared)
+        forward = 1 + ("elpd_cut" in compared)
+        makers["comparison"] = lambda: plots_trust.plot_comparison(compared, ax=page_axes(forward, 2.4))
     if tested is not None:
-        makers["calibration"] = lambda: plots_trust.plot_calibration(tested)
+        makers["calibration"] = lambda: plots_trust.plot_calibration(tested, ax=page_axes(2, 3.2))
     drawn = {name: or_none(make) for name, make in makers.items()}
     captions = CAPTIONS if can_explore(law) else CAPTIONS | {"forecast": _forecast_caption(law)}
     return {
         name: None if drawn.get(name) is None else figure_source(drawn[name]) | caption
         for name, caption in captions.items()
     }
+
+
+def page_axes(rows: int = 1, inches: float = 3.7, **options: Any) -> Any:
+    """Axes one above the other, for a figure that is as legible on a phone as on a screen."""
+    import matplotlib.pyplot as plt
+
+    with style():
+        return plt.subplots(rows, 1, figsize=(PAGE_INCHES, inches * rows), squeeze=False, **options)[1].ravel()
 
 
 def _forecast_caption(law: Law) -> dict[str, str]:
@@ -97,8 +117,10 @@ CAPTIONS = {
 }
 
 
-def joined(trees: Sequence[xr.DataTree]) -> xr.DataTree:
-    """Forecasts of single runs as one of several, to draw them together."""
+def joined(trees: Sequence[xr.DataTree]) -> xr.DataTree | None:
+    """Forecasts of single runs as one of several, to draw them together; None of none."""
+    if not trees:
+        return None
     groups = {
         name: xr.concat([tree[name].to_dataset() for tree in trees], dim="point")
         for name in ("predictions", "predictions_constant_data")

@@ -1,28 +1,31 @@
-"""The parts of a report as plain sentences and tables: what the page says, before it is a page."""
+"""The parts of a report that follow from the question: forecasts, splits, targets, a second recipe, and the verdict."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
-
-import numpy as np
 
 from bayescale.budgets.allocate import read as read_allocation
 from bayescale.budgets.approaches import approaches
 from bayescale.budgets.decide import read as read_decision
+from bayescale.budgets.gain import compute_gain
+from bayescale.budgets.gain import read as read_gain
 from bayescale.budgets.landmarks import landmarks
 from bayescale.budgets.landmarks import read as read_landmarks
+from bayescale.budgets.target import least_compute
+from bayescale.budgets.target import read as read_target
+from bayescale.display.question import Question
+from bayescale.display.report_asked import Asked
 from bayescale.display.report_evidence import Part, part
-from bayescale.display.table import band_text, size_band_text
+from bayescale.display.table import band_text
 from bayescale.errors import FitError
 from bayescale.evidence.sensitivity import has_split, prior_sensitivity
 from bayescale.evidence.sensitivity import read as read_sensitivity
-from bayescale.field import number_text, quantity_text, size_text, symbol
+from bayescale.field import number_text, quantity_text, symbol
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.forecasts.forecast import read as read_forecast
 from bayescale.forecasts.planned import FAR_DECADES
-from bayescale.study import Study
 
-SPOKEN = {"params": "parameters"}
+SPOKEN = {"params": "parameters", "drift": "discrepancy"}
 SIGNS = {"stop": "✕", "care": "!", "fine": "✓"}
 WORTHLESS = {"too_few_runs", "units", "perplexity"}  # notes on the runs after which nothing on the page is worth much
 TITLES = {
@@ -30,37 +33,6 @@ TITLES = {
     "care": "Read this first",
     "fine": "Nothing is known against these numbers",
 }
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a report is to answer.
-
-    Attributes
-    ----------
-    budgets : to be split [FLOP]; empty for a law that does not split
-    chosen : whether the user named them
-    planned : sizes of planned runs, by column, or None
-    at : further inputs of a law of N and D, by column
-    target : side and value of what is to be reached, or None
-    """
-
-    budgets: np.ndarray
-    chosen: bool
-    planned: Mapping[str, np.ndarray] | None
-    at: Mapping[str, float]
-    target: tuple[str, float] | None
-    seed: int
-
-    @property
-    def target_text(self) -> str | None:
-        """The target as a forecast's reading takes it."""
-        return None if self.target is None else f"{self.target[0]} {self.target[1]!r}"
-
-    @property
-    def reached(self) -> str:
-        """The target as what a run comes to."""
-        return f"it reaches {number_text(self.target[1], 6)} or {'less' if self.target[0] == '<=' else 'more'}"
 
 
 def or_none(make: Callable[[], Any]) -> Any:
@@ -71,18 +43,26 @@ def or_none(make: Callable[[], Any]) -> Any:
         return None
 
 
-def sensitivity(study: Study, asked: Asked) -> Any:
+def sensitivity(asked: Asked) -> Any:
     """How much the prior moves what is decided, :func:`prior_sensitivity`; None where there is no split to decide."""
-    law = study.law
-    known = has_split(law) and asked.budgets.size and "log_likelihood" in study.fit.children
-    return prior_sensitivity(study, compute=float(asked.budgets[0])) if known else None
+    study, plain = asked.study, asked.plain
+    if not has_split(study.law) or plain is None or "log_likelihood" not in study.fit.children:
+        return None
+    budgets = plain.budgets if plain.budgets.size else plain.cost_of_runs[1:]
+    return or_none(lambda: prior_sensitivity(study, compute=float(budgets[0])))
 
 
-def verdict(study: Study, splits, decision, forecasts, sensitive: Any) -> Part:
+def too_few_runs(asked: Asked) -> bool:
+    """Whether the runs are so few that the prior decides nearly everything."""
+    return any(note["code"] == "too_few_runs" for note in diagnostics(asked.study).get("noted", ()))
+
+
+def verdict(asked: Asked, forecasts, sensitive: Any) -> Part:
     """How far to trust the page, for its head: stop, care or fine, and why."""
-    report = diagnostics(study)
+    report = diagnostics(asked.study)
     trees = [tree for _, tree in forecasts]
     beyond = [float(tree["predictions_constant_data"]["decades_beyond"].max()) for tree in trees]
+    splits = [split for question in asked.asked for split in question.splits]
     unknown = [reason for split in splits for reason in split["why_not"].values if reason]
     stop = not report["converged"] or report["collinear"] or max(beyond, default=0.0) > FAR_DECADES or bool(unknown)
     stop = stop or any(note["code"] in WORTHLESS for note in report.get("noted", ()))
@@ -91,8 +71,8 @@ def verdict(study: Study, splits, decision, forecasts, sensitive: Any) -> Part:
         sentences += read_forecast(tree).warnings
     for split in splits:
         sentences += read_allocation(split).warnings
-    if decision is not None:
-        sentences += read_decision(decision).warnings
+    for question in asked.asked:
+        sentences += read_decision(question.decision).warnings
     if sensitive is not None and not report["collinear"]:
         sentences += read_sensitivity(sensitive).warnings
     said = list(dict.fromkeys(sentence[:1].upper() + sentence[1:].rstrip(".") + "." for sentence in sentences))
@@ -105,60 +85,10 @@ def verdict(study: Study, splits, decision, forecasts, sensitive: Any) -> Part:
     return {"level": level, "sign": SIGNS[level], "title": TITLES[level], "sentences": said}
 
 
-def answer(study: Study, asked: Asked, splits, decision, forecasts) -> list[str]:
-    """The answer in plain words: what to train, and the loss it will show."""
-    observed = study.law.observed.column
-    sentences = []
-    for name, tree in forecasts:
-        row = read_forecast(tree, target=asked.target_text).frame.iloc[0]
-        band = f"{row[f'{observed}_q50']:.3f}, with 90 % probability between {row[f'{observed}_q05']:.3f} and "
-        band += f"{row[f'{observed}_q95']:.3f}"
-        if asked.target is not None:
-            band += f"; {asked.reached} with probability {row['p_reach']:.2f}"
-        if name == "planned":
-            sizes = [key for key in (asked.planned or {})]
-            what = " and ".join(
-                quantity_text(key, row[key]) + ("" if key == "compute" else f" {SPOKEN.get(key, key)}") for key in sizes
-            )
-            sentences.append(f"A run of {what} is forecast to end at a {observed} of {band}.")
-    lead = len(sentences)
-    for i, split in enumerate(splits):
-        row = read_forecast(forecasts[lead + i][1], target=asked.target_text).frame.iloc[0]
-        budget = f"{number_text(float(split['compute'].values[0]))} FLOP"
-        loss = f"{row['loss_q50']:.3f}, with 90 % probability between {row['loss_q05']:.3f} and {row['loss_q95']:.3f}"
-        if asked.target is not None:
-            loss += f"; {asked.reached} with probability {row['p_reach']:.2f}"
-        why = str(split["why_not"].values[0])
-        if why:
-            sentences.append(
-                f"For {budget} the best split is not known from these runs: {why}. A run shaped as they are, "
-                f"{size_text(row['params'])} parameters on {size_text(row['tokens'])} tokens, is forecast to end at a "
-                f"loss of {loss}."
-            )
-            continue
-        if any(note["code"] == "too_few_runs" for note in diagnostics(study).get("noted", ())):
-            count = study.runs.sizes["run"]
-            sentences.append(
-                f"{count} runs do not tell what to train for {budget}. By the priors, mostly, it would be "
-                f"{size_text(row['params'])} parameters on {size_text(row['tokens'])} tokens, with a loss of {loss}."
-            )
-            continue
-        low, high = (float(decision[f"flat_{end}"].values[i]) for end in ("low", "high"))
-        alone = read_allocation(split).frame.iloc[0]
-        sentences.append(
-            f"For {budget}, train {size_text(row['params'])} parameters on {size_text(row['tokens'])} tokens: the loss "
-            f"is forecast to end at {loss}. Any size between {size_text(low)} and {size_text(high)} costs less than "
-            f"{number_text(100 * decision.attrs['tolerance'], 6)} % of the loss. The best size is "
-            f"{size_band_text(alone, 'params')}. (This lets the law be wrong, as laws have been; if it were exactly "
-            f"right, the best size would be {size_band_text(alone, 'law_params')}.)"
-        )
-    return sentences or ["No planned run was given: this page says what the runs tell of the law."]
-
-
 def forecast_part(forecasts, asked: Asked) -> Part:
-    rows, notes = [], []
+    rows = []
     parts = ("params", "drift", "noise") if any(tree.attrs["drift"] for _, tree in forecasts) else ("params", "noise")
-    observed = forecasts[0][1].attrs["observed"] if forecasts else "loss"
+    observed = asked.study.law.observed.column
     for name, tree in forecasts:
         row = read_forecast(tree, target=asked.target_text).frame.iloc[0]
         inputs = [key for key in tree["predictions_constant_data"].data_vars if key in row and key not in
@@ -174,35 +104,86 @@ def forecast_part(forecasts, asked: Asked) -> Part:
         rows.append([*cells, *([f"{row['p_reach']:.2f}"] if asked.target is not None else [])])
     header = ["run", "chosen as", "decades beyond", f"{observed}, 90 % band", "50 % band", "law alone, 90 %"]
     header += [" / ".join(SPOKEN.get(part, part) for part in parts) + " [%]"]
-    header += (
-        [f"P({'≤' if asked.target[0] == '<=' else '≥'} {number_text(asked.target[1], 6)})"]
-        if asked.target is not None
-        else []
-    )
-    return {
-        "caption": f"Forecasts: median and bands; last, what the variance of the {observed} comes from",
-        "header": header,
-        "rows": rows,
-        "notes": notes,
-    }
+    if asked.target is not None:
+        header.append(f"P({'≤' if asked.target[0] == '<=' else '≥'} {number_text(asked.target[1], 6)})")
+    caption = f"Forecasts: median and bands; last, what the variance of the {observed} comes from"
+    return {"caption": caption, "header": header, "rows": rows, "notes": []}
 
 
-def split_part(study: Study, asked: Asked, splits, decision) -> Part:
-    tables = []
-    for split in splits:
+def split_part(question: Question, asked: Asked) -> Part:
+    """A question's table of splits, of choices, what other estimators say, and well-known models."""
+    study, tables = question.study, []
+    for split in question.splits:
         reading = read_allocation(split)
         tables.append(part(replace(reading, columns=tuple(one for one in reading.columns if one.key != "held"))))
-    choices = part(read_decision(decision))
+    choices = part(read_decision(question.decision))
+    unit = question.unit or "the unit of the cost"
+    cost = question.problem.cost
+    given = question.options.get("given") or {}
+    values = ", ".join(f"{name} = {given[name]}" for name in cost.given)
     whole = {
         **tables[0],
         "rows": [row for one in tables for row in one["rows"]],
+        "title": f"Budgets in {unit}",
+        "cost": ""
+        if question is asked.plain
+        else f"A run costs {cost.text}" + (f", with {values}." if values else "."),
         "notes": choices["notes"],
         "choices": choices,
         "approaches": "",
         "landmarks": {"caption": "", "header": [], "rows": []},
     }
-    if has_split(study.law):
-        ways = or_none(lambda: approaches(study, float(asked.budgets[0]), seed=asked.seed))
+    if has_split(study.law) and question is asked.plain:
+        ways = or_none(lambda: approaches(study, float(question.budgets[0]), seed=question.seed))
         whole["approaches"] = "" if ways is None else ways.attrs["statement"]
-        whole["landmarks"] = or_none(lambda: part(read_landmarks(landmarks(study)))) or whole["landmarks"]
     return whole
+
+
+def landmarks_part(table: Any) -> Part | None:
+    """Well-known models against the best splits."""
+    return None if table is None else part(read_landmarks(table))
+
+
+def landmarks_of(asked: Asked) -> Any:
+    """The table of :func:`bayescale.landmarks`; None where the law has no such splits."""
+    plain = asked.plain
+    if plain is None or not has_split(asked.study.law):
+        return None
+    return or_none(lambda: landmarks(asked.study))
+
+
+def targets_part(asked: Asked) -> list[Part]:
+    """The least budget, or size, that reaches the target, in the unit of each question."""
+    if asked.target is None:
+        return []
+    study, goal = asked.study, asked.target_text
+    if not asked.questions:
+        made = [or_none(lambda: least_compute(study, goal, given=asked.at or None, seed=asked.seed))]
+    else:
+        made = [
+            or_none(lambda one=one: least_compute(study, goal, seed=one.seed, **one.options)) for one in asked.questions
+        ]
+    readings = [read_target(one) for one in made if one is not None]
+    return [part(one) | {"warnings": list(one.warnings)} for one in readings]
+
+
+def gain_part(asked: Asked) -> list[Part]:
+    """What the second recipe would need for the same loss, at the budgets of each question.
+
+    Raises
+    ------
+    FitError
+        If the two fits cannot be compared.
+    """
+    if asked.other is None:
+        return []
+    found = []
+    for question in asked.asked:
+        options = {name: one for name, one in question.options.items() if name not in ("unique_tokens", "menu")}
+        gain = compute_gain(question.study, asked.other, question.budgets, seed=question.seed, **options)
+        found.append(part(read_gain(gain)) | {"result": read_gain(gain)})
+    if not asked.questions and asked.planned:
+        size = next(iter(asked.planned))
+        gain = compute_gain(asked.study, asked.other, asked.planned[size], given=asked.at or None, seed=asked.seed)
+        found.append(part(read_gain(gain)) | {"result": read_gain(gain)})
+    return found

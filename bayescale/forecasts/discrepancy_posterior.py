@@ -80,10 +80,12 @@ class Discrepancy:
 
     @functools.cached_property
     def mean_pulls(self) -> tuple[np.ndarray, ...]:
-        """Of every scale, by how much each cell pulls the mean of the drift [cell]: its residual over the covariance."""
+        """Of every scale, the mean residual of the law over the covariance [cell]."""
         law = self.study.standardised(self.cells.inputs)
         residuals = (self.cells.log_loss - at.weights @ law(at.draws) for at in self.by_scale)
-        return tuple(at.covariance.solve(left[:, None])[:, 0] for at, left in zip(self.by_scale, residuals, strict=True))
+        return tuple(
+            at.covariance.solve(left[:, None])[:, 0] for at, left in zip(self.by_scale, residuals, strict=True)
+        )
 
     @property
     def effective_draws(self) -> float:

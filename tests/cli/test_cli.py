@@ -763,9 +763,7 @@ def test_demo(parsed, tmp_path):
     made = {path.name for path in (tmp_path / "demo").iterdir()}
     tables = {"fit.nc", "forecasts.csv", "allocation.csv", "backtest.csv"}
     assert made == {*tables, "forecast.png", "backtest.png", "report.html"}
-    assert "A run of 20.6B parameters and 472B tokens" in (tmp_path / "demo" / "report.html").read_text(
-        encoding="utf-8"
-    )
+    assert "A run of 20.6B parameters on 472B tokens" in (tmp_path / "demo" / "report.html").read_text(encoding="utf-8")
     assert (tmp_path / "demo" / "forecast.png").read_bytes().startswith(b"\x89PNG")
     assert open_fit(tmp_path / "demo" / "fit.nc").attrs["source"] == "pile"
     pairs = zip(summary["forecast"]["points"], summary["measured"], strict=True)

@@ -19,6 +19,7 @@ from bayescale.display.figures import (
     style,
 )
 from bayescale.display.plots_loss import residuals
+from bayescale.errors import FitError
 from bayescale.study import Study
 
 pytestmark = pytest.mark.usefixtures("drift_once")
@@ -100,6 +101,15 @@ def test_figures_of_a_fit(fit, name):
         if axes.get_visible():
             assert axes.has_data(), "an empty panel"
     assert not any("nan" in text.lower().split() or "inf" in text.lower().split() for text in texts(figure))
+
+
+@pytest.mark.parametrize(("name", "count"), [("isoflops", 1), ("frontier", 2), ("residuals", 3)])
+def test_figures_on_axes_of_ones_own(fit, name, count):
+    own, grid = plt.subplots(count, 1, figsize=(4.9, 3 * count))
+    assert getattr(bayescale, f"plot_{name}")(fit, ax=grid) is own
+    assert all(axes.has_data() for axes in np.ravel(grid)) and not overlapping(drawn(own))
+    with pytest.raises(FitError, match=f"ax: {count} axes of matplotlib are expected"):
+        getattr(bayescale, f"plot_{name}")(fit, ax=[*np.ravel(grid), grid])
 
 
 def test_what_is_not_identified_is_said_on_the_figure(true_fit):

@@ -13,6 +13,7 @@ import bayescale
 from bayescale.budgets.allocate import allocate
 from bayescale.display import explorer as explorer_module
 from bayescale.display.explorer import explorer
+from bayescale.display.question import Question
 from bayescale.display.report import report, save_report
 from bayescale.errors import FileError, FitError
 from bayescale.fitting.diagnostics import noted
@@ -20,6 +21,7 @@ from bayescale.forecasts.forecast import forecast
 from bayescale.laws.law import law_names, load_law
 from bayescale.laws.law_file import parse_law
 from bayescale.laws.references import METHOD, bibtex, cited, entries
+from bayescale.study import Study
 
 pytestmark = pytest.mark.usefixtures("drift_once")
 
@@ -93,12 +95,12 @@ def test_one_file_that_loads_nothing(html, tmp_path):
 def test_the_answer_comes_first_and_is_that_of_the_functions(fit, html):
     text = Page(html).text
     row = bayescale.read(forecast(fit, 7e9, 140e9), target=2.2).frame.iloc[0]
-    said = f"A run of 7B parameters and 140B tokens is forecast to end at a loss of {row.loss_q50:.3f}, with 90 % "
+    said = f"A run of 7B parameters on 140B tokens is forecast to end at a loss of {row.loss_q50:.3f}, with 90 % "
     said += f"probability between {row.loss_q05:.3f} and {row.loss_q95:.3f}; it reaches 2.2 or less with probability "
     assert f"{said}{row.p_reach:.2f}." in text
     split = bayescale.read(allocate(fit, 1e22)).frame.iloc[0]
     assert f"{split.loss_q50:.3f} [{split.loss_q05:.3f}, {split.loss_q95:.3f}]" in text
-    order = ["The answer", "Bands of the loss", "Allocation", "Which law", "How far to trust it", "The runs", "Priors"]
+    order = ["Bands of the loss", "Allocation", "Which law", "How far to trust it", "The runs", "Priors"]
     places = [html.index(f"<h2>{title}</h2>") for title in [*order, "Method and citations"]]
     assert places == sorted(places)
     assert "author = {Hoffmann, Jordan and others}" in text and "hoffmann2022" in text
@@ -119,15 +121,15 @@ def test_an_unconverged_fit_is_said_to_be_one(varied_fit, undrawn):
     level, text = head(report(bad, compute=1e22))
     assert level == "stop"
     assert "chains did not converge (r-hat of 'floor' is 1.300" in text and "must not be trusted" in text
-    assert explorer(bad)["converged"] is False
+    assert explorer(Question(Study.opened(bad)))["converged"] is False
 
 
 def test_collinear_runs_are_said_to_be_so(varied_fit, undrawn):
     html = report(varied_fit(collinear=True, not_identified=["lean", "share"]), compute=1e22)
     level, text = head(html)
     assert level == "stop" and "N and D move together" in text and "next to nothing of lean, share" in text
-    answer = Page(html).text.partition("The answer")[2]
-    assert "the best split is not known from these runs" in answer and "train " not in answer.partition("Bands")[0]
+    text = Page(html).text.partition("Read this first")[0]
+    assert "the best split is not known from these runs" in text and "train " not in text.partition("For ")[2]
 
 
 def test_what_the_check_of_the_runs_saw_is_said_once(varied_fit, undrawn):
@@ -206,7 +208,7 @@ def test_what_is_no_fit_is_refused(tmp_path, html):
 
 def test_large_fits_are_thinned_and_it_is_said(fit, unfigured, monkeypatch):
     monkeypatch.setattr(explorer_module, "PAGE_NUMBERS_MAX", 200 * (5 + explorer_module.RANK_MAX + 1))
-    data = explorer(fit)
+    data = explorer(Question(Study.opened(fit)))
     assert (data["count"], data["every"]) == (200, 2)
     assert "from 200 posterior draws (one in 2 of the fit's" in re.sub(r"\s+", " ", Page(report(fit)).text)
 

@@ -10,6 +10,7 @@
     const view = new DataView(bytes.buffer);
     return Float64Array.from({ length: bytes.length / 4 }, (_, i) => view.getFloat32(4 * i, true));
   };
+  const places = floats(page.exchange); // of the draws in standard normal distributions
   const draws = floats(page.draws), count = page.count, width = law.width;
   const known = new Float64Array(count * width);
   for (let i = 0; i < count; i += 1) {
@@ -20,44 +21,95 @@
   const shown = (value) => (page.perplexity ? Math.exp(value) : value / page.natsIn);
   const inside = (value) => (page.perplexity ? Math.log(value) : value * page.natsIn);
   const inUnit = (values) => values && Object.fromEntries(Object.entries(values).map(([name, value]) => [name, shown(value)]));
-  // x: error of the law in its exchange of parameters and tokens; the loss is the law's at N e^-x and D e^x
-  const loss = (i, logN, logC, x = 0) =>
-    law.loss(known, i * width, Math.exp(logN - x), tokens(Math.exp(logN), Math.exp(logC)) * Math.exp(x));
+  // x: error of the law in its exchange of parameters and tokens; the loss is the law's at N e^-x and D e^x.
+  // A path is what a budget buys: tokens(i, N) of draw i, and between which sizes [log N] it buys any.
+  const loss = (i, logN, path, x = 0) => {
+    const N = Math.exp(logN);
+    return law.loss(known, i * width, N * Math.exp(-x), path.tokens(i, N) * Math.exp(x));
+  };
 
   // The size of least loss of draw i along a budget: a coarse search, then golden sections.
   const GOLDEN = (Math.sqrt(5) - 1) / 2;
-  const section = (i, low, high, logC, x = 0) => {
+  const section = (i, low, high, path, x = 0) => {
     let a = low, b = high, c = b - GOLDEN * (b - a), d = a + GOLDEN * (b - a);
-    let atC = loss(i, c, logC, x), atD = loss(i, d, logC, x);
+    let atC = loss(i, c, path, x), atD = loss(i, d, path, x);
     while (b - a > 2e-6) {
-      if (atC < atD) { b = d; d = c; atD = atC; c = b - GOLDEN * (b - a); atC = loss(i, c, logC, x); }
-      else { a = c; c = d; atC = atD; d = a + GOLDEN * (b - a); atD = loss(i, d, logC, x); }
+      if (atC < atD) { b = d; d = c; atD = atC; c = b - GOLDEN * (b - a); atC = loss(i, c, path, x); }
+      else { a = c; c = d; atC = atD; d = a + GOLDEN * (b - a); atD = loss(i, d, path, x); }
     }
     return (a + b) / 2;
   };
-  const STEPS = 24;
-  // log N at which a budget buys one token: compute rises with N
-  const largest = (logC) => {
-    let low = 0, high = 92;
+  const STEPS = 24, MOST = 92; // e-folds of N that are searched
+  // the largest log N that passes a test which all smaller ones pass
+  const largest = (passes) => {
+    let low = 0, high = MOST;
     for (let i = 0; i < 50; i += 1) {
       const middle = (low + high) / 2;
-      if (Math.log(law.compute(Math.exp(middle), 1)) > logC) high = middle; else low = middle;
+      if (passes(Math.exp(middle))) low = middle; else high = middle;
     }
     return low;
   };
-  const optimum = (logC) => {
-    const high = largest(logC), step = high / STEPS;
-    const best = new Float64Array(count);
-    for (let i = 0; i < count; i += 1) {
-      let at = 0, least = Infinity;
-      for (let j = 0; j <= STEPS; j += 1) {
-        const value = loss(i, j * step, logC);
-        if (value < least) { least = value; at = j; }
-      }
-      best[i] = section(i, Math.max(at - 1, 0) * step, Math.min(at + 1, STEPS) * step, logC);
-    }
-    return best;
+  const compute = (logC) => {
+    const C = Math.exp(logC), ends = [0, largest((N) => law.compute(N, 1) <= C)];
+    return { tokens: (i, N) => tokens(N, C), ends: () => ends };
   };
+  const optimum = (path) => Float64Array.from({ length: count }, (_, i) => {
+    if (path.menu) return path.menu(i, 0);
+    const [first, last] = path.ends(i), step = (last - first) / STEPS;
+    let at = 0, least = Infinity;
+    for (let j = 0; j <= STEPS; j += 1) {
+      const value = loss(i, first + j * step, path);
+      if (value < least) { least = value; at = j; }
+    }
+    return section(i, first + Math.max(at - 1, 0) * step, first + Math.min(at + 1, STEPS) * step, path);
+  });
+
+  // Questions: budgets in the unit of a cost, whose names may be uncertain.
+  const BAND_SD = 1.6448536269514722; // a range low..high is the central 90 % of a log-normal
+  const scripts = COST_SCRIPTS;
+  const questions = page.questions.map((one, k) => ({ ...one, ...scripts[k] }));
+  const samples = (value, k) => {
+    if (value.draws) return floats(value.draws);
+    if (value.value !== undefined) return value.value;
+    value.own = value.own || (value.places ? floats(value.places)
+      : Float64Array.from({ length: count }, (_, i) => places[(i * 7919 + 13 * (k + 1)) % count]));
+    return value.own.map((z) => Math.exp(value.mu + value.sigma * z));
+  };
+  const draw = (question) => {
+    const found = question.values.map((value, k) => [`$${value.name}`, samples(value, k)]);
+    const at = (i) => Object.fromEntries(found.map(([name, drawn]) => [name, typeof drawn === "number" ? drawn : drawn[i]]));
+    question.sure = found.every(([, drawn]) => typeof drawn === "number");
+    question.drawn = question.sure ? [at(0)] : Array.from({ length: count }, (_, i) => at(i));
+  };
+  const buys = (question, known, N, B) => {
+    let D = NaN;
+    if (question.perToken) D = (B - question.fixed(known, N, 1)) / question.perToken(known, N, 1);
+    else if (question.spend(known, N, 1) <= B) D = Math.exp(largest((size) => question.spend(known, N, size) <= B));
+    return D > 0 ? D : NaN;
+  };
+  const asked = (question, B) => {
+    const of = (i) => question.drawn[question.sure ? 0 : i];
+    const [, mostTokens] = question.tokens, [, mostRatio] = question.ratio;
+    const tokensOf = (known, N) => Math.min(buys(question, known, N, B), mostTokens ?? Infinity, (mostRatio ?? Infinity) * N);
+    const endsOf = (known) => {
+      const low = Math.log(Math.max(question.params[0], 1)), most = question.params[1] === null ? MOST : Math.log(question.params[1]);
+      const high = largest((N) => buys(question, known, N, B) >= Math.max(1, question.tokens[0], question.ratio[0] * N));
+      return [low, Math.max(low, Math.min(high, most))];
+    };
+    const shared = question.sure && !question.menu ? endsOf(question.drawn[0]) : null;
+    const path = { tokens: (i, N) => tokensOf(of(i), N), ends: (i) => shared || endsOf(of(i)) };
+    if (question.menu) {
+      const items = question.menu.params.map((N, k) => [N,
+        Object.fromEntries(Object.entries(question.menu).map(([name, values]) => [`$${name}`, values[k]]))]);
+      path.tokens = (i, N) => tokensOf({ ...of(i), ...items.reduce((a, b) => (Math.abs(Math.log(b[0] / N)) < Math.abs(Math.log(a[0] / N)) ? b : a))[1] }, N);
+      path.menu = (i, x) => {
+        const losses = items.map(([N]) => loss(i, Math.log(N), path, x)).map((value) => (Number.isNaN(value) ? Infinity : value));
+        return Math.log(items[losses.indexOf(Math.min(...losses))][0]);
+      };
+    }
+    return path;
+  };
+  const median = (values) => quantile(Float64Array.from(values).filter((value) => !Number.isNaN(value)).sort(), 0.5);
 
   const quantile = (sorted, share) => {
     const place = share * (sorted.length - 1), below = Math.floor(place);
@@ -96,40 +148,51 @@
     return { logs, ...Object.fromEntries(names.map((name, k) => [name, between(table, k)])) };
   };
   const forecast = (N, D) => {
-    const C = law.compute(N, D), logN = Math.log(N), logC = Math.log(C);
-    const lawLoss = band(Array.from({ length: count }, (_, i) => loss(i, logN, logC)));
+    const C = law.compute(N, D), logN = Math.log(N);
+    const path = { tokens: () => D }, lawLoss = band(Array.from({ length: count }, (_, i) => loss(i, logN, path)));
     const more = beyondLaw(Math.log10(C), Math.log10(D / N));
     const draws = more && more.logs.map((value) => lawLoss.q50 * Math.exp(value));
     return { C, lawLoss, draws, loss: draws && band(draws), more, beyond: Math.max(0, Math.log10(C) - page.last) };
   };
 
   // The cost of a split relative to each draw's own best, as shares of the loss and of the budget.
-  const places = floats(page.exchange), centres = floats(page.exchangeCentres), sds = floats(page.exchangeSds);
-  const atBudget = (values, log10C) => {
-    const [low, high] = page.exchangeBudgets, steps = values.length - 1;
-    const at = steps * Math.max(0, Math.min(1, (log10C - low) / (high - low))), j = Math.min(Math.floor(at), steps - 1);
+  const centres = floats(page.exchangeCentres), sds = floats(page.exchangeSds);
+  const atPair = (values, log10Pair) => {
+    const [low, high] = page.exchangePairs, steps = values.length - 1;
+    const at = steps * Math.max(0, Math.min(1, (log10Pair - low) / (high - low))), j = Math.min(Math.floor(at), steps - 1);
     return values[j] + (at - j) * (values[j + 1] - values[j]);
   };
-  const exchangeErrors = (logC) => {
-    const middle = atBudget(centres, logC / Math.LN10), sd = atBudget(sds, logC / Math.LN10);
+  // errors at the product of N and D of the law's own splits: the median N, and the tokens that the budget buys at it
+  const exchangeErrors = (own, path) => {
+    const logN = median(own), D = path.bought ? path.bought(Math.exp(logN)) : path.tokens(0, Math.exp(logN));
+    const pair = (logN + Math.log(D)) / Math.LN10, middle = atPair(centres, pair), sd = atPair(sds, pair);
     return Float64Array.from({ length: count }, (_, i) => middle + sd * places[i]);
   };
-  const erringOptimum = (logC, errors) =>
-    optimum(logC).map((n, i) => section(i, n + errors[i] - 0.7, n + errors[i] + 0.7, logC, errors[i]));
+  const erringOptimum = (path) => {
+    const own = optimum(path), errors = exchangeErrors(own, path);
+    const best = own.map((n, i) => {
+      if (path.menu) return path.menu(i, errors[i]);
+      const [first, last] = path.ends(i), e = errors[i];
+      const low = Math.max(first, n + Math.min(e, 0) - 0.7), high = Math.min(last, n + Math.max(e, 0) + 0.7);
+      return high > low ? section(i, low, high, path, e) : n;
+    });
+    return { best, errors };
+  };
   const regret = (N, D) => {
-    const logN = Math.log(N), logC = Math.log(law.compute(N, D)), errors = exchangeErrors(logC);
-    const best = erringOptimum(logC, errors);
+    const logN = Math.log(N), logC = Math.log(law.compute(N, D)), path = compute(logC);
+    const { best, errors } = erringOptimum(path);
+    const along = (c) => ({ tokens: (i, size) => tokens(size, Math.exp(c)) });
     const lost = new Float64Array(count), wasted = new Float64Array(count);
     for (let i = 0; i < count; i += 1) {
-      const x = errors[i], here = loss(i, logN, logC, x);
+      const x = errors[i], here = loss(i, logN, path, x);
       let c = logC, n = best[i];
-      lost[i] = Math.max(Math.log(here / loss(i, n, logC, x)), 0);
+      lost[i] = Math.max(Math.log(here / loss(i, n, path, x)), 0);
       for (let round = 0; round < 8; round += 1) {
-        const value = loss(i, n, c, x), h = 1e-4;
-        const slope = (Math.log(loss(i, n, c + h, x)) - Math.log(loss(i, n, c - h, x))) / (2 * h);
+        const value = loss(i, n, along(c), x), h = 1e-4;
+        const slope = (Math.log(loss(i, n, along(c + h), x)) - Math.log(loss(i, n, along(c - h), x))) / (2 * h);
         const step = Math.max(-2, Math.min(2, -(Math.log(value) - Math.log(here)) / slope));
         if (!Number.isFinite(step) || Math.abs(step) < 1e-7) break;
-        n = section(i, n + Math.min(step, 0) - 0.1, n + Math.max(step, 0) + 0.1, c + step, x);
+        n = section(i, n + Math.min(step, 0) - 0.1, n + Math.max(step, 0) + 0.1, along(c + step), x);
         c = Math.min(c + step, logC);
       }
       wasted[i] = 1 - Math.exp(c - logC);
@@ -145,6 +208,10 @@
   };
   const command = (value) => Number(value.toPrecision(6)).toExponential().replace("e+", "e");
   const flop = (value) => `${value.toExponential(2).replace("e+", "e")} FLOP`;
+  const inUnits = (value) => {
+    const unit = current.unit || "in the unit of the cost";
+    return unit === "FLOP" ? flop(value) : `${Number(value.toPrecision(3)).toLocaleString("en")} ${unit}`;
+  };
   const percent = (value) => `${Number((100 * value).toPrecision(3))} %`;
   const decimals = (value) => value.toFixed(4);
   const show = (id, value, text) => {
@@ -185,25 +252,30 @@
     return fine ? value : NaN;
   };
 
-  let chosen = { N: NaN, D: NaN };
-  const showBudget = (C) => {
-    const logC = Math.log(C), log10C = Math.log10(C), best = erringOptimum(logC, exchangeErrors(logC)).map(Math.exp);
-    const bought = best.map((N) => tokens(N, C)), ratio = best.map((N, i) => bought[i] / N);
-    const sorted = Float64Array.from(best, Math.log).sort(), N = Math.exp(quantile(sorted, 0.5));
-    chosen = { N, D: tokens(N, C) };
+  let chosen = { N: NaN, D: NaN }, current = questions[0], budget = page.start;
+  const showBudget = (B) => {
+    budget = B;
+    const path = asked(current, B), log10B = Math.log10(B);
+    path.bought = (N) => (current.sure ? path.tokens(0, N) : median(Float64Array.from({ length: count }, (_, i) => path.tokens(i, N))));
+    const best = erringOptimum(path).best.map(Math.exp);
+    const got = best.map((N, i) => path.tokens(i, N)), ratio = best.map((N, i) => got[i] / N);
+    const N = Math.exp(median(best.map(Math.log)));
+    chosen = { N, D: path.bought(N) };
     const result = forecast(chosen.N, chosen.D);
-    const nearest = page.budgets.reduce((a, b, i) => (Math.abs(b - log10C) < Math.abs(page.budgets[a] - log10C) ? i : a), 0);
-    const why = page.whyNot[nearest];
+    const nearest = current.budgets.reduce((a, b, i) => (Math.abs(b - log10B) < Math.abs(current.budgets[a] - log10B) ? i : a), 0);
+    const possible = chosen.D > 0, why = possible ? current.whyNot[nearest] : "this budget buys nothing within the limits";
     showBand("best-n", why ? null : band(best), size);
-    showBand("best-d", why ? null : band(bought), size);
+    showBand("best-d", why ? null : band(got), size);
     showBand("best-ratio", why ? null : band(ratio), (value) => String(Number(value.toPrecision(4))));
     showBand("best-loss", inUnit(result.loss), decimals);
-    show("budget", C, flop);
-    say("budget-doubts", [...(why ? [`The best split is not known: ${why}.`] : []), ...doubts(result)]);
-    $("budget-said").textContent = `${flop(C)}: ${why ? "best split not known" : `${size(chosen.N)} parameters on ${size(chosen.D)} tokens`}`
+    show("best-compute", result.C, flop);
+    show("budget", B, inUnits);
+    say("budget-doubts", [...(why ? [`The best split is not known: ${why}.`] : []), ...(possible ? doubts(result) : [])]);
+    $("budget-said").textContent = `${inUnits(B)}: ${why ? "best split not known" : `${size(chosen.N)} parameters on ${size(chosen.D)} tokens`}`
       + (result.loss ? `, loss ${decimals(shown(result.loss.q50))}, 90 % band ${decimals(shown(result.loss.q05))} to ${decimals(shown(result.loss.q95))}` : "");
-    $("budget-command").textContent = `bayescale allocate FIT.nc -C ${command(C)}`;
-    mark(log10C, result.loss);
+    const given = current.values.map((value) => `--given ${value.name}=${/[^\w.+-]/.test(value.text) ? `"${value.text}"` : value.text}`);
+    $("budget-command").textContent = ["bayescale allocate FIT.nc", `-C ${command(B)}`, current.options, ...given].filter(Boolean).join(" ");
+    mark(Math.log10(result.C), result.loss);
   };
   const showRun = () => {
     const N = accept($("run-n"), 1e3, 1e18), D = accept($("run-d"), 1e3, 1e20);
@@ -243,26 +315,68 @@
     dot.setAttribute("cy", clamp(values.q50));
   };
 
-  const slider = $("budget-slider"), typed = $("budget-typed");
+  const slider = $("budget-slider"), typed = $("budget-typed"), units = $("budget-unit");
   let waiting = 0;
   const later = (work) => { cancelAnimationFrame(waiting); waiting = requestAnimationFrame(work); };
   const slide = () => {
-    const C = 10 ** Number(slider.value);
-    slider.setAttribute("aria-valuetext", flop(C));
-    typed.value = C.toExponential(2).replace("e+", "e");
+    const B = 10 ** Number(slider.value);
+    slider.setAttribute("aria-valuetext", inUnits(B));
+    typed.value = B.toExponential(2).replace("e+", "e");
     typed.setAttribute("aria-invalid", "false");
     $("budget-typed-error").textContent = "";
-    later(() => showBudget(C));
+    later(() => showBudget(B));
+  };
+  const move = (B) => {
+    slider.value = String(Math.log10(B));
+    slider.setAttribute("aria-valuetext", inUnits(B));
+    showBudget(B);
   };
   slider.addEventListener("input", slide);
   typed.addEventListener("change", () => {
-    const C = accept(typed, 10 ** Number(slider.min), 10 ** Number(slider.max));
-    if (C > 0) {
-      slider.value = String(Math.log10(C));
-      slider.setAttribute("aria-valuetext", flop(C));
-      showBudget(C);
-    }
+    const B = accept(typed, 10 ** Number(slider.min), 10 ** Number(slider.max));
+    if (B > 0) move(B);
   });
+
+  // A value of a name in the cost: a number, or a range that is the central 90 % of a log-normal.
+  const change = (value, input) => {
+    const [first, last] = input.value.split("..").map(parse);
+    const fine = first > 0 && (last === undefined || last > first);
+    input.setAttribute("aria-invalid", String(!fine));
+    $(`${input.id}-error`).textContent = fine ? "" : "A number above 0, or a range such as 0.35..0.5.";
+    if (!fine) return;
+    for (const key of ["value", "mu", "sigma", "draws"]) delete value[key];
+    if (last === undefined) value.value = first;
+    else Object.assign(value, { mu: Math.log(first * last) / 2, sigma: Math.log(last / first) / (2 * BAND_SD) });
+    value.text = input.value.trim();
+    draw(current);
+    showBudget(budget);
+  };
+  const field = (value, k) => {
+    const box = document.createElement("div"), label = document.createElement("label");
+    const input = document.createElement("input"), mistake = document.createElement("p");
+    input.id = `given-${k}`;
+    label.htmlFor = input.id;
+    label.textContent = value.name;
+    Object.assign(input, { type: "text", autocomplete: "off", value: value.text });
+    Object.assign(mistake, { id: `${input.id}-error`, className: "mistake" });
+    mistake.setAttribute("role", "alert");
+    input.setAttribute("aria-describedby", mistake.id);
+    input.addEventListener("change", () => change(value, input));
+    box.append(label, input, mistake);
+    return box;
+  };
+  const ask = (k, B) => {
+    current = questions[k];
+    if (!current.drawn) draw(current);
+    slider.min = current.first.toFixed(6);
+    slider.max = current.end.toFixed(6);
+    const start = Math.min(Math.max(B ?? 10 ** (current.last + 1), 10 ** current.first), 10 ** current.end);
+    $("budget-cost").textContent = current.unit === "FLOP" ? `Training compute, counted as ${current.cost}` : `What a run costs: ${current.cost}`;
+    $("given").replaceChildren(...current.values.map(field));
+    typed.value = command(Number(start.toPrecision(3)));
+    move(start);
+  };
+  units.addEventListener("change", () => ask(Number(units.value), page.starts[units.value]));
   for (const id of ["run-n", "run-d", "run-target"]) $(id).addEventListener("change", showRun);
   $("run-best").addEventListener("click", () => {
     $("run-n").value = size(chosen.N);
@@ -270,8 +384,6 @@
     showRun();
   });
   document.getElementById("explorer").hidden = false;
-  const start = 10 ** Number(slider.dataset.start);
-  slider.setAttribute("aria-valuetext", flop(start));
-  showBudget(start);
+  ask(0, page.starts[0]);
   showRun();
 })();

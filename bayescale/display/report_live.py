@@ -1,0 +1,71 @@
+"""The interactive part of a report: what its script reads, and a small chart."""
+
+import json
+from typing import Any
+
+import numpy as np
+
+from bayescale.display.explorer import explorer, inputs_of
+from bayescale.display.question import BEYOND
+from bayescale.display.report_asked import Asked
+from bayescale.field import number_text, size_text
+from bayescale.forecasts.pointwise import forecast_each
+from bayescale.reading import plain as as_json
+from bayescale.runs.loss_unit import NATS_IN, PERPLEXITY, UNITS, from_nats, to_nats
+
+
+def live_part(asked: Asked, forecasts) -> dict[str, Any]:
+    """What the template needs of the interactive part: its data, and a small chart drawn here."""
+    study, plain = asked.study, asked.plain
+    data = explorer(plain, asked.questions)
+    low, high = data["first"], data["last"] + BEYOND
+    starts = [float(one.budgets[0]) if one.budgets.size else None for one in asked.questions]
+    data["starts"] = starts
+    data["start"] = starts[0] or 10 * asked.questions[0].cost_of_runs[1]
+    scripts = [one.pop("script") for one in data["questions"]]
+    budgets, N = np.array(data["budgets"]), np.array(data.pop("params"))
+    tokens = np.median(plain.frontier["D"].values, axis=(0, 1))
+    band = forecast_each(study, N, tokens, covariates=inputs_of(plain), seed=asked.seed)
+    least, most = float(band["q05"].min()), float(band["q95"].max())
+    data |= {"perplexity": study.loss_unit == PERPLEXITY, "natsIn": NATS_IN.get(study.loss_unit, 1.0)}
+    data["chart"] = {"low": low, "high": high, "least": least, "most": most}
+    x = 46 + (372 - 46) * (budgets - low) / (high - low)
+    edges = {name: 150 - (150 - 12) * (band[name].values - least) / (most - least) for name in ("q05", "q50", "q95")}
+
+    def path(xs: np.ndarray, ys: np.ndarray) -> str:
+        return "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in zip(xs, ys, strict=True))
+
+    unit = study.loss_unit
+    ends = [float(from_nats(end, unit)) for end in (least, most)]
+    steps = (a * 10.0**power for power in range(-2, 12) for a in (1, 2, 5))
+    step = next(s for s in steps if s >= 0.02 and (ends[1] - ends[0]) / s <= 5)
+    losses = np.arange(np.ceil(ends[0] / step), np.floor(ends[1] / step) + 1) * step
+    decades = [d for d in range(int(np.ceil(low)), int(np.floor(high)) + 1)]
+    decades = decades[:: 1 + len(decades) // 6]
+    points = forecasts[0][1]["predictions_constant_data"] if forecasts else None
+    sizes = [7e9, 140e9] if points is None else [float(points[name].values[0]) for name in ("params", "tokens")]
+    text = json.dumps(as_json({k: v for k, v in data.items() if k not in ("helpers", "script")})).replace(
+        "<", "\\u003c"
+    )
+    return {
+        "helpers": data["helpers"],
+        "law_script": data["script"],
+        "cost_scripts": scripts,
+        "json": text,
+        "count": data["count"],
+        "every": data["every"],
+        "counted": data["counted"],
+        "units": [one["unit"] or "the unit of the cost" for one in data["questions"]],
+        "start_text": number_text(data["start"]),
+        "run_n": size_text(sizes[0]),
+        "target": "" if asked.target is None else number_text(asked.target[1], 6),
+        "run_d": size_text(sizes[1]),
+        "path": path(np.concatenate([x, x[::-1]]), np.concatenate([edges["q95"], edges["q05"][::-1]])) + "Z",
+        "middle": path(x, edges["q50"]),
+        "edge": f"{46 + (372 - 46) * (data['last'] - low) / (high - low):.1f}",
+        "ticks_x": [(f"{46 + (372 - 46) * (d - low) / (high - low):.1f}", f"1e{d}") for d in decades],
+        "ticks_y": [
+            (f"{150 - (150 - 12) * (to_nats(v, unit) - least) / (most - least):.1f}", number_text(v, 4)) for v in losses
+        ],
+        "loss_unit": UNITS[unit],
+    }
