@@ -16,7 +16,7 @@ from bayescale.fitting.default_law import default_laws
 from bayescale.fitting.doors import check_seed, number, opened_result
 from bayescale.fitting.fit import fit
 from bayescale.fitting.tree import data_hash
-from bayescale.forecasts.discrepancy import has_drift, one_size, shipped_prior
+from bayescale.forecasts.discrepancy import has_drift, prior_of
 from bayescale.forecasts.forecast import forecast
 from bayescale.jobs.batch import Failure, digest, run_kept
 from bayescale.jobs.files import keep_text, kept_text
@@ -173,7 +173,7 @@ class _Cut:
 
 def _file_name(cut: _Cut) -> str:
     about = [data_hash(cut.runs, cut.law), cut.law.text, cut.edge, cut.horizon, cut.seed]
-    about += [asdict(shipped_prior(one_size(cut.law) is not None)), versions()]
+    about += [asdict(prior_of(cut.law, cut.runs)), versions()]
     return f"{cut.law.name}-{cut.edge:.3e}-{digest(about)}.csv"
 
 

@@ -27,6 +27,7 @@ from scipy.linalg.lapack import dtrtri
 
 from bayescale.laws.groups import GROUP
 from bayescale.laws.law import Law, column, is_joint, size_column
+from bayescale.runs.loss_unit import is_text
 from bayescale.study import Study
 
 MAX_CELLS = 5000  # more runs are pooled into small cells of log N x log D
@@ -81,10 +82,21 @@ class DriftPrior:
 
 
 @functools.cache
-def shipped_prior(one_size: bool = False) -> DriftPrior:
-    """What was learnt of laws of N and D, or of laws of one size."""
-    with open(Path(__file__).parent / ("drift_one_size.toml" if one_size else "drift.toml"), "rb") as file:
-        return DriftPrior(**tomllib.load(file))
+def shipped_prior(name: str = "drift") -> DriftPrior:
+    """What was learnt: "drift" of laws of N and D, "drift_one_size", "drift_other_losses" where no text is modelled."""
+    folder = Path(__file__).parent
+    learnt = tomllib.loads((folder / f"{name}.toml").read_text(encoding="utf-8"))
+    if name == "drift_other_losses":  # it has only what differs
+        learnt = tomllib.loads((folder / "drift.toml").read_text(encoding="utf-8")) | learnt
+    return DriftPrior(**learnt)
+
+
+def prior_of(law: Law, runs: xr.Dataset) -> DriftPrior:
+    """The shipped prior for a law and the kind of loss that the runs have."""
+    if one_size(law) is not None:
+        return shipped_prior("drift_one_size")
+    known = not has_drift(law) or is_text(np.asarray(runs[law.observed.column]), runs.attrs)
+    return shipped_prior("drift" if known else "drift_other_losses")
 
 
 def one_size(law: Law) -> str | None:

@@ -18,8 +18,7 @@ from bayescale.forecasts.discrepancy import (
     DriftPrior,
     basis_of,
     cells_of,
-    one_size,
-    shipped_prior,
+    prior_of,
     slope_of,
 )
 from bayescale.jobs.threads import one_blas_thread
@@ -105,7 +104,7 @@ def discrepancy_of(study: Study, prior: DriftPrior | None = None, *, every: bool
     every : all scales of the grid, however improbable, as another prior would need them
     """
     model, start = _model(study), _start(study)
-    prior = prior or shipped_prior(one_size(study.law) is not None)
+    prior = prior or prior_of(study.law, study.runs)
     slope = slope_of(study, study.standardised()(start)[0])
     prior = replace(prior, slope=None) if slope is None else prior.at_slope(slope)
     basis = basis_of(model.cells.where, prior.length)

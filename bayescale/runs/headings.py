@@ -19,6 +19,7 @@ LOSS_UNITS = {
     "bits": "bit bits bits/token",
     "bits_per_byte": "bits/byte bits_per_byte bpb",
     "perplexity": "ppl perplexity",
+    "mse": "mse",
 }
 COUNT_MEDIAN_MIN = {"params": 1e4, "tokens": 1e6}  # counts are larger
 CHARACTERS_MAX = 200  # of a heading with a unit

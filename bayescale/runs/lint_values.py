@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bayescale.field import number_text, rows_text, size_text, symbol
-from bayescale.runs.loss_unit import LOSS_NATS_MAX
+from bayescale.runs.loss_unit import LOSS_NATS_MAX, TEXT_NATS_MIN, is_text
 from bayescale.runs.smooth import SURPRISING_SD, Seen, Surface, line_of_sizes, log_slope, move_together
 from bayescale.runs.spellings import DERIVED_SIZES
 
@@ -160,6 +160,18 @@ def perplexity(seen: Seen) -> Iterator[Note]:
             "its natural logarithm"
         )
         yield note(seen, "perplexity", "warning", text)
+
+
+def other_losses(seen: Seen) -> Iterator[Note]:
+    """Losses too low for text, whose bands are then those of other losses."""
+    if seen.observed == "loss" and seen.scale == "log" and "loss_unit" not in seen.runs.attrs:
+        if not is_text(seen.values, seen.runs.attrs):
+            text = (
+                f"losses as low as {number_text(float(seen.values.min()))} are taken for no cross-entropy of text "
+                f"(nats per token, {TEXT_NATS_MIN:g} or more): bands of larger runs are wider; say what they are "
+                "(--unit loss=error, mse, nats)"
+            )
+            yield note(seen, "other_losses", "info", text)
 
 
 def surprising(seen: Seen, surface: Surface) -> Iterator[Note]:

@@ -1,4 +1,4 @@
-"""The unit of a loss: nats inside, the user's unit outside.
+"""The unit of a loss: nats inside, the user's unit outside; and whether a loss is a cross-entropy of text at all.
 
 All conversions are monotone, so quantiles can be converted like draws.
 """
@@ -11,13 +11,24 @@ import numpy as np
 NATS = "nats"
 NATS_IN = {NATS: 1.0, "bits": float(np.log(2.0)), "bits_per_byte": float(np.log(2.0))}  # nats in one of the unit
 PERPLEXITY = "perplexity"
+OTHER_LOSSES = {"error": "error rate", "mse": "mean squared error"}  # no cross-entropies; they stay as they are
+NATS_IN |= dict.fromkeys(OTHER_LOSSES, 1.0)
 UNITS = {NATS: "nats per token", "bits": "bits per token", "bits_per_byte": "bits per byte", PERPLEXITY: "perplexity"}
+UNITS |= OTHER_LOSSES
+TEXT_NATS_MIN = 0.4  # per token or byte: below it lies no published cross-entropy of text
 LOSS_NATS_MAX = 12.0  # log of a vocabulary of 160 000 tokens, the loss of a uniform guess
 
 
 def loss_unit(about: Mapping[str, Any]) -> str:
     """Unit of the losses of runs, a fit or a result, from its attributes; nats where nothing was said."""
     return str(about.get("loss_unit", NATS))
+
+
+def is_text(losses: np.ndarray, about: Mapping[str, Any]) -> bool:
+    """Whether losses are cross-entropies of text: by their unit if one was stated, else by their size."""
+    if "loss_unit" in about:
+        return loss_unit(about) not in OTHER_LOSSES
+    return bool(np.min(losses) >= TEXT_NATS_MIN)
 
 
 def to_nats(values: Any, unit: str) -> Any:
@@ -46,4 +57,5 @@ def in_unit(result: Any, names: tuple[str, ...], unit: str) -> Any:
 
 
 def unit_sentence(about: Mapping[str, Any]) -> str:
-    return f"Losses are in {UNITS[loss_unit(about)]}."
+    unit = loss_unit(about)
+    return f"Losses are {UNITS[unit]}s." if unit in OTHER_LOSSES else f"Losses are in {UNITS[unit]}."

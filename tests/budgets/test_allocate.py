@@ -329,7 +329,10 @@ def test_exponents_where_a_part_of_the_cost_leaves_little_for_training(learnt):
     result = allocate(learnt, 1e24, cost="6*N*D + 2*N*T", given={"T": 5e12})
     exact = allocate(learnt, 1e24, cost="6*N*D + 2*N*T", given={"T": 5e12}, discrepancy=False)
     for name in ("a", "b"):
-        assert float(result[name].median()) == pytest.approx(float(exact[name].median()), abs=0.02)
+        # five standard errors of a median of draws in which the law may err at either end
+        apart = 5 * 1.25 * float(result[name].std()) / np.sqrt(result[name].size)
+        assert float(result[name].median()) == pytest.approx(float(exact[name].median()), abs=max(0.02, apart))
+        assert apart < 0.1
 
 
 def test_limits_that_fix_the_split_do_not_hide_what_the_runs_tell(learnt):

@@ -11,11 +11,12 @@ from bayescale.forecasts import curve as curve_module
 from bayescale.forecasts import discrepancy as discrepancy_module
 from bayescale.forecasts import discrepancy_posterior as posterior_module
 from bayescale.forecasts.curve import log_predictive_density, sample_curve, with_noise
-from bayescale.forecasts.discrepancy import Covariance, DriftPrior, cells_of, coordinates, shipped_prior
+from bayescale.forecasts.discrepancy import Covariance, DriftPrior, cells_of, coordinates, prior_of, shipped_prior
 from bayescale.forecasts.discrepancy_posterior import LOG_SCALES, discrepancy_of
 from bayescale.forecasts.forecast import forecast
 from bayescale.forecasts.planned import planned_runs
 from bayescale.forecasts.pointwise import forecast_each
+from bayescale.laws.law import load_law
 from bayescale.laws.priors import DISTRIBUTIONS
 from bayescale.study import Study
 
@@ -103,6 +104,17 @@ def test_shares_of_the_draws(rng):
 
 
 # ---- the shipped prior ----------------------------------------------------------------------------------------------
+
+
+def test_losses_that_are_no_text_have_a_wider_shift_and_nothing_else(crossed_runs):
+    law, runs = load_law("coupled"), crossed_runs()
+    text = prior_of(law, runs)
+    assert text == shipped_prior()
+    low = runs.assign(loss=runs["loss"] * 0.3 / runs["loss"].min())
+    other = prior_of(law, low)
+    assert other.shift == pytest.approx(3 * text.shift) and dataclasses.replace(other, shift=text.shift) == text
+    assert prior_of(law, low.assign_attrs(loss_unit="nats")) == text
+    assert prior_of(law, runs.assign_attrs(loss_unit="error")) == other
 
 
 def test_shipped_prior_is_plausible():

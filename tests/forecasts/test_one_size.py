@@ -34,7 +34,7 @@ def width(fit, tokens):
 
 def test_the_band_opens_along_the_laws_own_size(curve):
     inside, near, far = width(curve(), [1e9, 3e10, 3e11])
-    prior = shipped_prior(one_size=True)
+    prior = shipped_prior("drift_one_size")
     shift = prior.shift  # a decade
     for found, decades in ((near, np.log10(3)), (far, np.log10(30))):
         assert found > 0.95 * 2 * 2.13 * shift * decades, "5 % points of a Student-t of 4 degrees of freedom"

@@ -95,6 +95,15 @@ def test_a_typing_error_in_a_loss_is_found(rng):
     assert note.rows == (7,) and "a smooth surface, row 7 (N" in note.text and "check for divergence" in note.text
 
 
+def test_losses_too_low_for_text_are_said_unless_their_unit_was(rng):
+    table = chinchilla_runs(rng)
+    low = table | {"loss": table["loss"] / table["loss"].min() * 0.3}
+    assert "as low as 0.3 are taken for no cross-entropy of text" in codes(low)["other_losses"].text
+    assert "other_losses" not in codes(table)
+    for unit in ("nats", "error", "mse"):
+        assert "other_losses" not in {note.code for note in check_runs(low, units={"loss": unit})}
+
+
 def test_what_a_column_may_really_be(rng):
     table = chinchilla_runs(rng)
     assert "looks like a perplexity" in codes(table | {"loss": np.exp(table["loss"])})["perplexity"].text
