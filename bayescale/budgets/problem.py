@@ -13,7 +13,7 @@ from bayescale.errors import FitError
 from bayescale.field import FLOPS_PER_PARAM_TOKEN, SIZES_SAID, TRAINING, clipped, names_text, number_text
 from bayescale.fitting.doors import mapping, number, numbers, what_is
 from bayescale.forecasts.discrepancy import has_drift
-from bayescale.laws.groups import with_codes
+from bayescale.laws.groups import GROUP, with_codes
 from bayescale.laws.law import Law, column, is_joint
 from bayescale.runs.compute import counted
 from bayescale.runs.loss_unit import unit_sentence
@@ -102,7 +102,10 @@ def check_splits(law: Law) -> None:
 
 def inputs_given(law: Law, names: set[str], given: Mapping[str, Any], besides: str) -> dict[str, float]:
     """Values of some inputs of a law, by symbol."""
-    if missing := sorted(names - set(given)):
+    missing = sorted(names - set(given))
+    if law.groups and GROUP in missing:
+        raise FitError(f"the fit's law varies over groups; {law.groups.question}")
+    if missing:
         raise FitError(f"law '{law.name}' needs {missing} {besides}; give them by name (given={{...}})")
     symbols = {}
     for name in sorted(names):

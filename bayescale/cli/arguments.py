@@ -259,8 +259,15 @@ def columns_of(option: str, path: str | None) -> dict[str, Any] | None:
 
 def named_numbers(option: str, given: Sequence[str] | None) -> dict[str, Any]:
     """``NAME=VALUE`` of an option, values as numbers; of a group its name."""
-    named = pairs(option, given)
-    return {name: one if name == GROUP else number(option, one, positive=False) for name, one in named.items()}
+    found: dict[str, Any] = {}
+    for name, text in pairs(option, given).items():
+        if name != GROUP and number_in(text) is None:
+            raise InputError(
+                f"{option} {clipped(name)}={clipped(text)}: not a number (write 70e9 or 70B); a group of the fit is "
+                f"given as {GROUP}=NAME"
+            )
+        found[name] = text if name == GROUP else number(option, text, positive=False)
+    return found
 
 
 def numbers(option: str, given: Sequence[str] | None) -> list[float]:

@@ -13,7 +13,7 @@ from bayescale.engine.model import Model
 from bayescale.engine.numba_density import machine, numba_model
 from bayescale.engine.pymc_engine import BACKENDS, pymc_engine
 from bayescale.errors import FitError
-from bayescale.field import clipped
+from bayescale.field import clipped, row_text
 from bayescale.fitting.clusters import check_clusters
 from bayescale.fitting.default_law import best_fit, default_laws
 from bayescale.fitting.diagnostics import ESS_MIN, check_identification, noted
@@ -144,7 +144,11 @@ def grouped(
         raise FitError("by (--by) says what varies over groups; say which column names them: group (--group)")
     if not isinstance(group, str) or group not in runs:
         raise FitError(f"no column {what_is(group)} for groups; the columns are {', '.join(map(str, runs.data_vars))}")
-    values = np.unique(runs[group].values)
+    column = runs[group].values
+    if column.dtype.kind in "OUT" and (empty := np.flatnonzero([not str(value).strip() for value in column])).size:
+        where = row_text(runs.attrs["rows"], runs["run"].values[empty[0]])
+        raise FitError(f"the column '{group}' names no group for {where}; name it, or leave the row out (--where)")
+    values = np.unique(column)
     if values.dtype.kind == "f":
         if not (values == np.round(values)).all() or (values < 0).any():
             raise FitError(f"the column '{group}' has numbers that are not whole: groups are texts or whole numbers")

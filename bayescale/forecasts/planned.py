@@ -41,6 +41,8 @@ def planned_runs(study: Study, params: Any, tokens: Any, covariates: Mapping[str
     columns = _tokens_for_compute(study, columns)
     sizes = {"params", "tokens"} <= columns.keys()
     missing = [s for s in law.inputs if column(s) not in columns and not (s == "C" and sizes)]
+    if law.groups and GROUP in missing:
+        raise FitError(f"the fit's law varies over groups; {law.groups.question}")
     if missing:
         raise FitError(
             f"law '{law.name}' also needs {', '.join(map(column, missing))}; its inputs are {inputs} "

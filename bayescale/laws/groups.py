@@ -84,6 +84,14 @@ class Groups:
             return float(group)
         raise LawError(f"no group {clipped(group)!r}; they are {listed(list(codes))} ('{NEW}' is one without runs)")
 
+    @property
+    def question(self) -> str:
+        """What to ask of whoever names no group."""
+        return (
+            f"say for which group: {listed(list(self.codes))} ('{NEW}' is one without runs), as group=NAME (--at or "
+            "--given; in Python in covariates or given)"
+        )
+
     def name_of(self, code: float) -> str:
         return next(name for name, one in self.codes.items() if one == code)
 

@@ -231,7 +231,7 @@ def groups(seen: Seen, surface: Surface) -> Iterator[tuple[str, Note]]:
                 "warning",
                 f"runs do not share one curve: by the column {name}, '{labels[high][:40]}' lies {by}{unit} above "
                 f"'{labels[low][:40]}' at the same sizes, and the scatter of all is {100 * left:.0f} % of what it was "
-                "once each group has its own offset: fit them apart, or with a law that knows the column",
+                f"once each group has its own offset: let the law vary over them (--group {name}), or fit them apart",
             ),
         )
 

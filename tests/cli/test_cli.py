@@ -87,7 +87,7 @@ def rows(*lines, header="N,D,loss"):
 
 BAD_RUNS = {
     "missing column": (rows("1e7,1e9", header="N,D"), "no column for loss among N, D"),
-    "one size only": (rows("1e7,3", header="N,loss"), "two of params, tokens and compute are needed, found ['params']"),
+    "one size only": (rows("1e7,3", header="N,loss"), "1 run(s); a fit needs at least 4"),
     "text in a number": (rows("1e7,1e9,3", "70X,1e9,3"), "line 3: N = '70X' is not a number (write 70e6"),
     "empty cell": (
         rows("1e7,,3"),
@@ -206,7 +206,10 @@ def test_hostile_formula_runs_nothing(command, runs, tmp_path, hostile):
         (["fit", "{runs}", "--below", "1e10"], "--below 1e10 leaves no run: the smallest compute is 6e16 FLOP"),
         (["fit", "{runs}", "--below", "17e"], "--below 17e: not a number (write 70e9 or 70B)"),
         (["fit", "{runs}", "--below", "7e16"], "1 run(s); a fit needs at least 4, and 12 or more to say much"),
-        (["fit", "{one_size}"], "all 4 runs have params = 10M; law 'coupled' needs at least two different values"),
+        (
+            ["fit", "{one_size}", "--law", "coupled"],
+            "all 4 runs have params = 10M; law 'coupled' needs at least two different values",
+        ),
         (["fit", "{constant}"], "all 4 losses are 3; there is nothing to learn from"),
         (["fit", "{runs}", "-o", "{folder}/absent/fit.nc"], "absent does not exist; make it"),
         (
@@ -795,7 +798,7 @@ def test_published_constants_split_a_budget(command, parsed):
         (["laws", "--at", "params=1"], "--at goes with a law"),
         (["laws", "chinchilla", "--at", "params=1"], "law 'chinchilla' takes params, tokens: tokens is missing"),
         (["laws", "chinchilla", "--at", "params"], "--at params: ROLE=NAME is expected"),
-        (["laws", "chinchilla", "--at", "params=many"], "--at many: not a number"),
+        (["laws", "chinchilla", "--at", "params=many"], "--at params=many: not a number"),
         (["laws", "broken2", "--at", "x=1"], "law 'broken2' comes without published constants"),
         (
             ["fit", "{runs}", "--law", "m4"],

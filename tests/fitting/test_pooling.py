@@ -79,8 +79,6 @@ def test_it_is_saved_and_said(fit, tmp_path):
 def test_groups_that_are_not_there(fit, table):
     with pytest.raises(LawError, match="no group 'books'; they are"):
         loss_of(fit, "books")
-    with pytest.raises(FitError, match="also needs group"):
-        bs.forecast(fit, 1e9, 1e11)
     with pytest.raises(FitError, match="no column 'recipe' for groups"):
         bs.fit(table, "chinchilla", group="recipe")
     with pytest.raises(FitError, match="say which column"):
@@ -120,3 +118,12 @@ def test_groups_differ_by_what_is_stated(rng):
 def test_whole_numbers_name_groups_too():
     groups = Groups(("2048", "4096"), {"level": 1.0})
     assert groups.code_of("4096") == groups.code_of(4096) == 4096.0 and groups.name_of(4097.0) == "new"
+
+
+def test_whoever_names_no_group_is_told_how(fit, table):
+    for ask in (lambda: bs.forecast(fit, 1e10, 1e12), lambda: bs.allocate(fit, 1e22)):
+        with pytest.raises(FitError, match=r"varies over groups; say for which group: .* and new .* as group=NAME"):
+            ask()
+    unnamed = table | {"corpus": [*table["corpus"][:-1], " "]}
+    with pytest.raises(FitError, match="the column 'corpus' names no group for row 87"):
+        bs.fit(unnamed, "chinchilla", group="corpus")
