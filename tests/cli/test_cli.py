@@ -87,7 +87,6 @@ def rows(*lines, header="N,D,loss"):
 
 BAD_RUNS = {
     "missing column": (rows("1e7,1e9", header="N,D"), "no column for loss among N, D"),
-    "one size only": (rows("1e7,3", header="N,loss"), "1 run(s); a fit needs at least 4"),
     "text in a number": (rows("1e7,1e9,3", "70X,1e9,3"), "line 3: N = '70X' is not a number (write 70e6"),
     "empty cell": (
         rows("1e7,,3"),
