@@ -158,7 +158,13 @@ def read(result: xr.Dataset) -> Reading:
         Column(
             size, size, compute_unit(attrs) if budget else OWN_UNITS.get(size, ""), "number" if budget else "quantity"
         ),
-        Column("gain", "times the other needs", "", "number band"),
+        Column(
+            "gain",
+            "times the other needs",
+            "",
+            "number band",
+            instead=tuple("never gets there" if low == np.inf else None for low in frame["gain_q05"]),
+        ),
         Column("difference", f"difference of {observed}", unit, "band", 4),
         Column("p_better", "P(better)", "", "decimals", 2),
     )

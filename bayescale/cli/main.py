@@ -7,11 +7,12 @@ import os
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from typer.core import TyperCommand
 
+from bayescale import __version__
 from bayescale.cli.budgets import allocate, approaches, gain, landmarks, next_, plan, reach
 from bayescale.cli.evidence import backtest, calibrate, compare
 from bayescale.cli.fits import cite, fit, reproduce, show
@@ -58,12 +59,28 @@ class Command(TyperCommand):
 
 
 app = typer.Typer(
-    help="Bayesian scaling laws: credible bands for the loss of training runs not yet made.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        say(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def bayescale(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_tell_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Bayesian scaling laws: credible bands for the loss of training runs not yet made."""
+
+
 for command in COMMANDS:
     app.command(name=command.__name__.strip("_").replace("_", "-"), cls=Command)(command)
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import typer
 
+import bayescale
 from bayescale.cli import main as cli
 from bayescale.cli.arguments import number
 from bayescale.display import terminal
@@ -116,6 +117,10 @@ def test_bad_runs(command, tmp_path, name, kind):
     content, message = BAD_RUNS[kind]
     (tmp_path / "runs.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
     complains(command, message, name, tmp_path / "runs.csv")
+
+
+def test_version(command):
+    assert command("--version") == (0, f"{bayescale.__version__}\n", "")
 
 
 def test_integers_whose_product_leaves_int64_are_read(command, tmp_path):
