@@ -6,13 +6,13 @@ import gc
 import os
 import sys
 from collections import Counter
+from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 from typer.core import TyperCommand
 
-from bayescale import __version__
 from bayescale.cli.budgets import allocate, approaches, gain, landmarks, next_, plan, reach
 from bayescale.cli.evidence import backtest, calibrate, compare
 from bayescale.cli.fits import cite, fit, reproduce, show
@@ -68,7 +68,7 @@ app = typer.Typer(
 
 def _tell_version(asked: bool) -> None:
     if asked:
-        say(__version__)
+        say(version_of("bayescale"))
         raise typer.Exit
 
 
