@@ -91,8 +91,9 @@ def forecast_part(forecasts, asked: Asked) -> Part:
     observed = asked.study.law.observed.column
     for name, tree in forecasts:
         row = read_forecast(tree, target=asked.target_text).frame.iloc[0]
-        inputs = [key for key in tree["predictions_constant_data"].data_vars if key in row and key not in
-                  ("decades_beyond", "nearest_run", "elpd") and not str(key).startswith("share_")]  # fmt: skip
+        told = ("decades_beyond", "nearest_run", "elpd", "p_break")
+        inputs = [key for key in tree["predictions_constant_data"].data_vars
+                  if key in row and key not in told and not str(key).startswith("share_")]  # fmt: skip
         if {"params", "tokens"} <= set(inputs):
             inputs = [key for key in inputs if key != "compute"]
         what = ", ".join(f"{symbol(key)} {quantity_text(key, row[key])}" for key in inputs)

@@ -69,6 +69,7 @@ def average_forecast(
     mixed = _mix({name: part["predictions"].to_dataset() for name, part in parts.items()}, weights, seed)
     told = [part["predictions_constant_data"].to_dataset() for part in parts.values()]
     points = max(told, key=lambda one: len(one.data_vars))  # not all laws may use all that is given
+    points = points.drop_vars("p_break", errors="ignore")  # of one law
     law = Study.opened(next(iter(fits.values()))).law
     shown = [part["predictions"][law.observed.column] for part in parts.values()]
     shown = [np.log(one) for one in shown] if law.observed.scale == "log" else shown

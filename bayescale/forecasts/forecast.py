@@ -73,7 +73,8 @@ def forecast(
     -------
     DataTree with the ArviZ groups ``predictions`` (``law_loss`` and ``loss`` [chain, draw, point], in the unit of the
     runs' losses) and ``predictions_constant_data`` (``params``, ``tokens``, ``compute`` as the runs count it [FLOP],
-    ``decades_beyond`` the largest run's compute (or other size of the law; NaN where it has none), and
+    ``decades_beyond`` the largest run's compute (or other size of the law; NaN where it has none), ``p_break``, the
+    probability that a run ends outside the 90 % band of law and noise (.1 if the law is right), and
     ``share_params``, ``share_drift``, ``share_noise`` of the variance of log loss [point], which sum to 1; with
     ``measured`` also ``elpd``, the log predictive density of each measured log loss). Medians and quantiles are what
     to report: the mean of exp(Student-t) does not exist.
@@ -103,6 +104,8 @@ def forecast(
             "the law has no finite value at one of the points: they are too far from any run it was fitted to, or an "
             "input is not what the law takes"
         )
+    if drift:
+        points["p_break"] = ("point", _share_outside(np.log(shown), np.log(certain) + parts["noise"]))
     if measured is not None:
         seen = _measured(measured, points.sizes["point"], study)
         known = log_predictive_density(study, points, seen, curve) if drift else _elpd(study, points, seen, certain)
@@ -115,6 +118,12 @@ def forecast(
     tree = xr.DataTree.from_dict({"predictions": predictions, "predictions_constant_data": points})
     tree.attrs = _about(study) | {"drift": int(drift), "seed": seed, "drift_ess": ess} | about_links(links, _warnings)
     return tree
+
+
+def _share_outside(shown: np.ndarray, by_law: np.ndarray) -> np.ndarray:
+    """Share of draws outside the 90 % band of others [point]."""
+    low, high = np.quantile(by_law, [0.05, 0.95], axis=0)
+    return ((shown < low) | (shown > high)).mean(axis=0)
 
 
 def _about(study: Study) -> dict[str, Any]:
@@ -229,8 +238,9 @@ def read(tree: xr.DataTree, *, target: "float | str | None" = None) -> Reading:
     Columns: ``params``, ``tokens``, ``compute`` and other inputs, ``decades_beyond``, quantiles of both parts
     (``loss_q05`` ...), ``share_params``, ``share_drift``, ``share_noise``, and with ``target`` also ``p_reach`` =
     P(loss <= target), see :func:`probability_to_reach`. ``loss_q95`` is the loss exceeded with 5 % probability,
-    ``loss_q99`` that with 1 %, ``edge_error`` the Monte Carlo error of the band's edges as a share of its width. A law
-    of an accuracy has ``accuracy_q05`` ... in their place, and ``accuracy_q01``.
+    ``loss_q99`` that with 1 %, ``p_break`` the probability that law and noise alone mislead (see :func:`forecast`),
+    ``edge_error`` the Monte Carlo error of the band's edges as a share of its width. A law of an accuracy has
+    ``accuracy_q05`` ... in their place, and ``accuracy_q01``.
     """
     tree = opened_result(tree, "forecast")
     observed, points = tree.attrs["observed"], tree["predictions_constant_data"].to_dataset()
@@ -257,6 +267,9 @@ def read(tree: xr.DataTree, *, target: "float | str | None" = None) -> Reading:
         notes += (f"{SIZES_SAID}; beyond: decades of compute (FLOP) past the largest run.",)
     if len(frame) <= FEW_POINTS:
         notes += (f"One run in 100 is worse than {listed([number_text(x, 4) for x in frame[worst]])} ({observed}).",)
+        if "p_break" in frame:
+            chances = listed([f"{p:.2f}" for p in frame["p_break"]])
+            notes += (f"P(a run ends outside the 90 % band of law and noise alone) = {chances}; .10 if the law holds.",)
     if (error := frame["edge_error"].max()) > EDGE_ERROR_MAX:
         notes += (f"Monte Carlo error of the band's edges: up to {100 * error:.0f} % of its width.",)
     return Reading(

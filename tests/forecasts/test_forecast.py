@@ -8,9 +8,11 @@ from scipy.special import ndtri
 
 import bayescale
 from bayescale.errors import FitError
+from bayescale.forecasts import discrepancy_posterior as posterior_module
 from bayescale.forecasts.curve import sample_curve, with_noise
+from bayescale.forecasts.discrepancy import DriftPrior
 from bayescale.forecasts.discrepancy_posterior import discrepancy_of
-from bayescale.forecasts.forecast import QUANTILES, edge_error, forecast, probability_to_reach
+from bayescale.forecasts.forecast import QUANTILES, edge_error, forecast, probability_to_reach, read
 from bayescale.forecasts.planned import planned_runs
 from bayescale.study import Study
 
@@ -281,7 +283,7 @@ def test_table(learnt):
     table = bayescale.read(forecast(learnt, [1e10, 1e11], 1e12), target=2.0).frame
     quantiles = [f"{name}_{label}" for name in ("law_loss", "loss") for label in QUANTILES]
     sizes = ["params", "tokens", "compute", "decades_beyond", "nearest_run"]
-    more = {"loss_q99", "edge_error", "target", "p_reach"}
+    more = {"loss_q99", "p_break", "edge_error", "target", "p_reach"}
     assert set(table.columns) == {*sizes, *quantiles, "share_params", "share_drift", "share_noise", *more}
     assert len(table) == 2 and (np.diff(table[quantiles[:5]]) > 0).all() and (np.diff(table[quantiles[5:]]) > 0).all()
 
@@ -292,7 +294,7 @@ def test_summary_for_machines(learnt):
     assert set(summary) == {"law", "loss_unit", "points", "diagnostics", "warnings"} and len(summary["points"]) == 2
     for point in summary["points"]:
         sizes = {"params", "tokens", "compute", "decades_beyond", "nearest_run"}
-        assert set(point) == {*sizes, "law_loss", "loss", "share_of_variance", "edge_error"}
+        assert set(point) == {*sizes, "law_loss", "loss", "share_of_variance", "p_break", "edge_error"}
         assert set(point["law_loss"]) == set(point["loss"]) - {"q99"} == {"q05", "q25", "q50", "q75", "q95"}
         assert set(point["share_of_variance"]) == {"params", "drift", "noise"}
     assert summary["diagnostics"]["converged"] is True
@@ -396,3 +398,14 @@ def test_what_one_run_in_a_hundred_exceeds_is_told(near):
     tree.attrs = tree.attrs | {"drift_ess": 60.0}
     tree["predictions_constant_data"]["share_params"] = xr.DataArray([1.0], dims="point")
     assert any("Monte Carlo error of the band's edges" in text for text in bayescale.read(tree).notes)
+
+
+def test_the_probability_of_a_break_is_the_share_of_draws_outside_law_and_noise(sampled, monkeypatch):
+    """With a drift of nothing it is about .1; with one that dwarfs law and noise nearly 1."""
+    learnt = sampled
+    place = {"params": [1e10], "tokens": [1e12]}
+    for log_scale, low, high in ((-6.5, 0.05, 0.2), (1.0, 0.8, 1.0)):
+        prior = DriftPrior(length=3.0, log_scale=log_scale, log_scale_sd=0.01, spread=1.0)
+        monkeypatch.setattr(posterior_module, "prior_of", lambda *_, prior=prior: prior)
+        found = forecast(learnt.copy(), **place)["predictions_constant_data"]["p_break"].item()
+        assert low <= found <= high, log_scale
