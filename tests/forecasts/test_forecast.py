@@ -12,7 +12,7 @@ from bayescale.forecasts import discrepancy_posterior as posterior_module
 from bayescale.forecasts.curve import sample_curve, with_noise
 from bayescale.forecasts.discrepancy import DriftPrior
 from bayescale.forecasts.discrepancy_posterior import discrepancy_of
-from bayescale.forecasts.forecast import QUANTILES, edge_error, forecast, probability_to_reach, read
+from bayescale.forecasts.forecast import QUANTILES, edge_error, forecast, probability_to_reach
 from bayescale.forecasts.planned import planned_runs
 from bayescale.study import Study
 
