@@ -23,7 +23,7 @@ from scipy.special import ndtri
 from bayescale.budgets.cost import parse_cost
 from bayescale.budgets.optimum import Problem, Split, best_split
 from bayescale.budgets.problem import forecast_inputs, median_split
-from bayescale.budgets.surface import Surface, loss_at
+from bayescale.budgets.surface import loss_at, thinned
 from bayescale.forecasts.curve import expected_log_loss, open_contrasts
 from bayescale.forecasts.discrepancy_posterior import Discrepancy, discrepancy_of
 from bayescale.forecasts.planned import planned_runs
@@ -145,7 +145,7 @@ def _exchange_together(
     found: Discrepancy, problem: Problem, covariates: Mapping[str, float], pairs: np.ndarray
 ) -> tuple[Exchange, np.ndarray]:
     """The law's errors at some products N D, and the correlation of their open parts [budget, budget]."""
-    surface = _thinned(problem.surface)
+    surface = thinned(problem.surface, MEAN_DRAWS)
     free = Problem(surface, parse_cost("N*D", {}), {})
     middle = np.median(np.log(best_split(free, pairs[None, :], strict=False).N), axis=0)
     steps = np.linspace(-AROUND_EFOLDS, AROUND_EFOLDS, SPLIT_POINTS)
@@ -170,13 +170,6 @@ def _exchange_together(
         open_sd = np.where(bend > 0, contrast / (2 * width * bend), np.inf)
         correlation = np.nan_to_num(contrasts / np.outer(contrast, contrast))
     return Exchange(centres, np.minimum(open_sd, OPEN_EFOLDS_MAX)), np.clip(correlation, -1.0, 1.0)
-
-
-def _thinned(surface: Surface) -> Surface:
-    """About MEAN_DRAWS of the draws of a law: enough for the least of their mean curve."""
-    count = max((np.shape(value)[0] for value in surface.known.values() if np.ndim(value)), default=1)
-    step = max(1, count // MEAN_DRAWS)
-    return replace(surface, known={name: v[::step] if np.ndim(v) else v for name, v in surface.known.items()})
 
 
 def lowest(x: np.ndarray, curve: np.ndarray) -> float:

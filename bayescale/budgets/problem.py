@@ -294,5 +294,5 @@ def units_said(attrs: Mapping[str, Any]) -> str:
 
 
 def compute_unit(attrs: Mapping[str, Any]) -> str:
-    """FLOP where a result's budgets are compute as the runs count it, else nothing: the unit is that of the cost."""
-    return "FLOP" if attrs["cost"] == attrs.get("compute_counted", TRAINING) else ""
+    """FLOP where a result's budgets are compute as the runs count it, else the unit of the cost, where it was named."""
+    return "FLOP" if attrs["cost"] == attrs.get("compute_counted", TRAINING) else attrs.get("unit", "")

@@ -1,7 +1,7 @@
 """A law as a function of N and D alone, over all draws at once: plain NumPy arrays [draw, budget]."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,13 @@ class Surface:
     unique_tokens: float | None = None
     exchange: np.ndarray | None = None
     compute: Node = _TRAINING
+
+
+def thinned(surface: Surface, draws: int) -> Surface:
+    """About so many of the draws of a law: enough for the median or the mean of a curve."""
+    count = max((np.shape(value)[0] for value in surface.known.values() if np.ndim(value)), default=1)
+    step = max(1, count // draws)
+    return replace(surface, known={name: v[::step] if np.ndim(v) else v for name, v in surface.known.items()})
 
 
 def loss_surface(

@@ -9,7 +9,7 @@ import xarray as xr
 from bayescale.budgets.approaches import PARABOLA_SIZES_MIN, budgets_in
 from bayescale.budgets.optimum import best_split
 from bayescale.budgets.problem import problem_of
-from bayescale.budgets.surface import loss_at
+from bayescale.budgets.surface import loss_at, thinned
 from bayescale.display.figures import (
     BAND,
     CHARACTERS_PER_INCH,
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+CURVE_DRAWS = 1000  # behind the bands of isoFLOP profiles
 BUDGETS_SHOWN = 6  # isoFLOP profiles in one figure: more cannot be told apart
 SIZES = {"params": "parameters N", "tokens": "tokens D", "compute": "compute [FLOP]"}
 
@@ -185,7 +186,7 @@ def plot_isoflops(fit: xr.DataTree, *, ax: Any = None) -> "Figure":
     N = data["params"].values
     with canvas(ax) as (axes,):
         colours = plt.colormaps["viridis"](np.linspace(0.0, 0.88, len(budgets)))
-        split = best_split(problem, budgets[None, :])
+        split, surface = best_split(problem, budgets[None, :]), thinned(problem.surface, CURVE_DRAWS)
         highest, shown = loss.max(), np.zeros(len(loss), dtype=bool)
         shown[shown_runs(log_c)] = True
         for i, (budget, near, colour) in enumerate(zip(budgets, members, colours, strict=True)):
@@ -193,7 +194,7 @@ def plot_isoflops(fit: xr.DataTree, *, ax: Any = None) -> "Figure":
             low, middle, high = np.quantile(split.N[:, i], [0.05, 0.5, 0.95])
             ends = widened([*sizes, middle / 3, middle * 3])
             grid = np.geomspace(*ends, 60)
-            curve = from_nats(loss_at(problem.surface, grid[None, :], definition.tokens(grid, budget)[None, :]), unit)
+            curve = from_nats(loss_at(surface, grid[None, :], definition.tokens(grid, budget)[None, :]), unit)
             q05, q50, q95 = np.quantile(curve, [0.05, 0.5, 0.95], axis=0)
             inside = q50 <= 1.05 * highest
             axes.fill_between(grid[inside], q05[inside], q95[inside], color=colour, alpha=0.25, lw=0)

@@ -7,7 +7,7 @@ import xarray as xr
 
 from bayescale.budgets.allocate import allocate
 from bayescale.budgets.landmarks import landmarks
-from bayescale.budgets.surface import loss_at
+from bayescale.budgets.surface import loss_at, thinned
 from bayescale.display.figures import (
     BAND,
     POINT,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FRONTIER_REACH = 100.0  # times the largest run's compute, to which frontiers are drawn unless a budget is given
+SURFACE_DRAWS = 500  # behind the median loss at every size of the picture
 RULE_OF_THUMB = 20.0  # tokens per parameter
 
 
@@ -80,7 +81,10 @@ def draw_frontier(question: Question, split: xr.Dataset, budget: float | None, a
             axes.set_xscale("log")
             axes.set_yscale("log")
             axes.set_xlim(*widened([low, *budgets], 0.02))
-            compute_axis(axes.xaxis, f"{'compute' if unit == 'FLOP' else 'budget'} [{unit or 'of the cost'}]", most=5)
+            if unit == "FLOP":
+                compute_axis(axes.xaxis, most=5)
+            else:
+                size_axis(axes.xaxis, f"budget [{unit or 'of the cost'}]", most=5)
             size_axis(axes.yaxis, {"N": "parameters N*", "D": "tokens D*"}[name])
             mark_edge(axes, largest)
             if budget:
@@ -122,7 +126,8 @@ def draw_surface(question: Question, split: xr.Dataset, ax: Any = None) -> "Figu
     ]
     ends = [widened([*data[name].values, *span], 0.08) for name, span in zip(("params", "tokens"), spans, strict=True)]
     N, D = (np.geomspace(*end, 50) for end in ends)
-    loss = np.stack([np.median(loss_at(problem.surface, N[None, :], tokens), axis=0) for tokens in D])
+    surface = thinned(problem.surface, SURFACE_DRAWS)
+    loss = np.stack([np.median(loss_at(surface, N[None, :], tokens), axis=0) for tokens in D])
     loss = from_nats(loss, study.loss_unit)
     budget = f"{number_text(float(split['compute'].values[0]), 2)} {question.unit}".strip()
     with canvas(ax, size=(WIDE[0], 5.2)) as (axes,):
@@ -211,7 +216,7 @@ def draw_landmarks(study: Study, table: Any, split: xr.Dataset, ax: Any = None) 
         size_axis(axes.xaxis, "parameters N")
         size_axis(axes.yaxis, "tokens D")
         _name_landmarks(axes, table)
-        axes.legend(loc="upper left")
+        legend_below(axes, 2)
         warn = "" if bool(table["identified"].all()) else "\nNOT IDENTIFIED by these runs"
         titled(axes, f"Well-known models and the best splits by this fit{warn}")
         figure = axes.get_figure(root=True)
@@ -219,34 +224,29 @@ def draw_landmarks(study: Study, table: Any, split: xr.Dataset, ax: Any = None) 
     return figure
 
 
-# where the name stands, so that none covers another: (side, up) in points
-PLACES = {
-    "GPT-2": (0, 7, "center"),
-    "GPT-3": (0, -13, "center"),
-    "Gopher": (6, 4, "left"),
-    "Chinchilla": (6, 6, "left"),
-    "LLaMA 7B": (-6, 4, "right"),
-    "LLaMA 13B": (-3, -13, "center"),
-    "LLaMA 33B": (-6, 5, "right"),
-    "LLaMA 65B": (4, -13, "center"),
-    "Llama 3 8B": (0, -13, "center"),
-    "Llama 3 70B": (0, 7, "center"),
-    "Llama 3 405B": (0, 7, "center"),
-}
+NAME_POINTS = 8.0  # size of the names of models
+LETTER_WIDTH = 0.58  # of that size
+SIDES = ((7, -3, "left"), (-7, -3, "right"), (0, 7, "center"), (0, -14, "center"))  # right, up [points], aligned
 
 
 def _name_landmarks(axes: "Axes", table: Any) -> None:
+    """Names beside the models, where they cover no other name and no model; the table has all of them."""
     from matplotlib import patheffects
+    from matplotlib.transforms import Bbox
 
-    for row in table.itertuples():
-        side, up, align = PLACES.get(row.model, (6, 0, "left"))
-        axes.annotate(
-            row.model,
-            (row.params, row.tokens),
-            xytext=(side, up),
-            textcoords="offset points",
-            ha=align,
-            fontsize=8,
-            zorder=6,
-            path_effects=[patheffects.withStroke(linewidth=2.2, foreground="white")],
-        )
+    pixels = axes.get_figure(root=True).dpi / 72
+    places = axes.transData.transform(table[["params", "tokens"]].to_numpy())
+    taken = [Bbox.from_bounds(x - 4 * pixels, y - 4 * pixels, 8 * pixels, 8 * pixels) for x, y in places]
+    halo = [patheffects.withStroke(linewidth=2.2, foreground="white")]
+    for row, (x, y) in zip(table.itertuples(), places, strict=True):
+        width, height = LETTER_WIDTH * NAME_POINTS * len(row.model) * pixels, NAME_POINTS * pixels
+        for right, up, side in SIDES:
+            left = x + right * pixels - {"left": 0.0, "right": width, "center": width / 2}[side]
+            box = Bbox.from_bounds(left, y + up * pixels, width, height)
+            if box.count_overlaps(taken) == 0 and axes.bbox.x0 < box.x0 and box.x1 < axes.bbox.x1:
+                taken.append(box)
+                axes.annotate(
+                    row.model, (row.params, row.tokens), xytext=(right, up), textcoords="offset points",
+                    ha=side, fontsize=NAME_POINTS, zorder=6, path_effects=halo,
+                )  # fmt: skip
+                break

@@ -55,12 +55,13 @@ class Question:
     @functools.cached_property
     def splits(self) -> list[xr.Dataset]:
         """The allocation of every budget by itself: what ``bayescale allocate`` says of that one."""
-        return [allocate(self.study, budget, seed=self.seed, **self.options) for budget in self.budgets]
+        splits = [allocate(self.study, budget, seed=self.seed, **self.options) for budget in self.budgets]
+        return [split.assign_attrs(unit=self.called) for split in splits]
 
     @functools.cached_property
     def decision(self) -> xr.Dataset:
         """What to train on each budget."""
-        return decide(self.study, self.budgets, seed=self.seed, **self.options)
+        return decide(self.study, self.budgets, seed=self.seed, **self.options).assign_attrs(unit=self.called)
 
     @functools.cached_property
     def cost_of_runs(self) -> tuple[float, float]:

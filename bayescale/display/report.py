@@ -15,6 +15,7 @@ from bayescale.display.report_evidence import (
     backtest_part,
     comparison_part,
     data_part,
+    glance_part,
     law_part,
     parameters_part,
     priors_part,
@@ -179,6 +180,7 @@ def _page(asked: Asked, tested: xr.Dataset | None, compared: xr.Dataset | None) 
             "summary": f"Law '{law.name}', {law.title[:1].lower()}{law.title[1:]}, on "
             f"{study.runs.sizes['run']} runs.{_of_unit(study)}",
             "verdict": verdict(asked, forecasts, sensitive),
+            "glance": glance_part(study, _farthest(forecasts), sensitive, tested),
             "head": head_part(asked, forecasts, sensitive, gains),
             "forecasts": forecast_part(forecasts, asked),
             "splits": [split_part(question, asked) for question in asked.asked],
@@ -201,6 +203,12 @@ def _page(asked: Asked, tested: xr.Dataset | None, compared: xr.Dataset | None) 
             "explorer": live.result(),
         }
     return page
+
+
+def _farthest(forecasts: list[tuple[str, xr.DataTree]]) -> float | None:
+    """How far the farthest forecast lies beyond the runs [decades]."""
+    found = [float(tree["predictions_constant_data"]["decades_beyond"].max()) for _, tree in forecasts]
+    return max(found, default=None)
 
 
 def _of_unit(study: Study) -> str:

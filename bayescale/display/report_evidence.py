@@ -14,7 +14,9 @@ from bayescale.evidence.nested import nested_questions
 from bayescale.evidence.verdict import read as read_comparison
 from bayescale.field import number_text, quantity_text
 from bayescale.fitting.diagnostics import ESS_MIN, PARETO_K_MAX, R_HAT_MAX, diagnostics, fit_summary
-from bayescale.laws.law import column, is_joint
+from bayescale.forecasts.discrepancy import has_drift
+from bayescale.forecasts.planned import CHECKED_DECADES, FAR_DECADES, ONE_SIZE_CHECKED_DECADES
+from bayescale.laws.law import column, is_joint, size_column
 from bayescale.laws.priors import quantile
 from bayescale.reading import Reading
 from bayescale.runs.loss_unit import from_nats
@@ -22,12 +24,22 @@ from bayescale.runs.read import read_text
 from bayescale.study import Study
 
 Part = dict[str, Any]
+SIGNS = {"stop": "✕", "care": "!", "fine": "✓"}
 
 
 def part(reading: Reading) -> Part:
-    """The table of a reading, for the page."""
+    """The table of a reading, for the page: without empty columns, and with the unit of budgets."""
     shown = table_of(reading)
-    return {"caption": shown.title, "header": shown.header, "rows": shown.rows, "notes": list(reading.says)}
+    kept = [i for i in range(len(shown.header)) if not shown.rows or any(row[i] for row in shown.rows)]
+    header = [shown.header[i] for i in kept]
+    for place, i in enumerate(kept):
+        column = reading.columns[i]
+        if column.key == "compute":
+            own = column.heading == "compute" and column.unit != "FLOP"
+            name = "budget" if own else column.heading
+            header[place] = f"{name} [{column.unit}]" if column.unit else name
+    rows = [[row[i] for i in kept] for row in shown.rows]
+    return {"caption": shown.title, "header": header, "rows": rows, "notes": list(reading.says)}
 
 
 def law_part(study: Study, compared: xr.Dataset | None) -> Part:
@@ -57,7 +69,7 @@ def parameters_part(study: Study) -> Part:
         rows.append([name, *(number_text(row[key], 4) for key in ("median", "q05", "q95")), about.get(name, "") + seen])
     return {
         "caption": "Parameters and what follows from them: posterior median and 90 % band",
-        "header": ["", "median", "5 %", "95 %", "meaning"],
+        "header": ["parameter", "median", "5 %", "95 %", "meaning"],
         "rows": rows,
     }
 
@@ -112,6 +124,49 @@ def trust_part(study: Study) -> Part:
     }
 
 
+def glance_part(study: Study, beyond: float | None, sensitive: Any, tested: xr.Dataset | None) -> list[Part]:
+    """How far to trust the page, at a glance: a level, a name and a sentence for each kind of evidence.
+
+    ``beyond`` is how far the farthest of what was asked lies beyond the runs [decades], None where nothing was.
+    """
+    report, law = diagnostics(study), study.law
+    codes = {note["code"] for note in report.get("noted", ())}
+    runs, unseen = study.runs.sizes["run"], report["not_identified"]
+    rows = [("stop" if "too_few_runs" in codes else "fine", "Runs", f"{runs} of {study.attrs['source']}")]
+    rows.append(
+        ("fine", "Sampler", "converged")
+        if report["converged"]
+        else ("stop", "Sampler", f"NOT CONVERGED: {report['why']}")
+    )
+    if report["collinear"]:
+        rows.append(("stop", "Identification", "N and D move together in the runs: their effects cannot be told apart"))
+    else:
+        told = f"next to nothing is told of {', '.join(unseen)}" if unseen else "the runs tell every parameter"
+        rows.append(("care" if unseen else "fine", "Identification", told))
+    if beyond is not None and np.isfinite(beyond):
+        checked = CHECKED_DECADES if is_joint(law) else ONE_SIZE_CHECKED_DECADES
+        level = "stop" if beyond > FAR_DECADES else "care" if beyond > checked else "fine"
+        size = size_column(law) or "size"
+        record = f"; bands were checked on other studies up to {checked:g} decades" if has_drift(law) else ""
+        rows.append((level, "Distance", f"{beyond:.1f} decades of {size} beyond the largest run{record}"))
+    if sensitive is not None:
+        moved = [row.quantity for row in sensitive.itertuples() if row.decided_by != "runs"]
+        text = f"the prior moves {', '.join(moved)}" if moved else "the runs decide; the prior hardly moves the answer"
+        rows.append(("care" if moved else "fine", "Priors", text))
+    if tested is None:
+        rows.append(("care", "Own backtest", "not run: --backtest forecasts these larger runs from the smaller ones"))
+    else:
+        inside = (tested["pit"].values >= 0.05) & (tested["pit"].values <= 0.95)
+        known = np.isfinite(tested["pit"].values)
+        held = (
+            f"{100 * inside[known].mean():.0f} % of {known.sum()} forecasts of larger runs"
+            if known.any()
+            else "nothing"
+        )
+        rows.append(("fine" if known.any() else "care", "Own backtest", f"90 % bands held {held}"))
+    return [{"level": level, "sign": SIGNS[level], "name": name, "text": text} for level, name, text in rows]
+
+
 def backtest_part(tested: xr.Dataset) -> Part:
     reading = read_backtest(tested)
     return part(reading) | {"statement": " ".join(reading.says)}
@@ -131,7 +186,7 @@ def data_part(study: Study) -> Part:
     notes += [f"{note['text']} [{note['code']}]" for note in json.loads(study.attrs["notes"])]
     return {
         "caption": f"{runs.sizes['run']} runs of {study.attrs['source']}",
-        "header": ["", "least", "median", "most", "different values"],
+        "header": ["column", "least", "median", "most", "different values"],
         "rows": rows,
         "notes": notes,
     }
@@ -150,7 +205,7 @@ def priors_part(study: Study, sensitive: Any) -> Part:
         notes = [row.says[:1].upper() + row.says[1:].rstrip(".") + "." for row in sensitive.itertuples()]
     return {
         "caption": "Priors and what became of them",
-        "header": ["", "prior", "90 % of it", "90 % of the posterior", "prior inside it [%]"],
+        "header": ["parameter", "prior", "90 % of it", "90 % of the posterior", "prior inside it [%]"],
         "rows": rows,
         "notes": notes,
     }

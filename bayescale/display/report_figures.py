@@ -7,6 +7,7 @@ import xarray as xr
 
 from bayescale.display.explorer import can_explore
 from bayescale.display.figures import figure_source, style
+from bayescale.display.question import frontier_of
 from bayescale.display.report_asked import Asked
 from bayescale.display.report_parts import or_none
 from bayescale.evidence.sensitivity import has_split
@@ -42,7 +43,9 @@ def figures_part(asked: Asked, forecasts, table, tested, compared) -> dict[str, 
     if has_split(law) and plain is not None:
         makers["isoflops"] = lambda: plots_loss.plot_isoflops(study, ax=page_axes(1, 4.4))
     if table is not None:
-        makers["landmarks"] = lambda: plots_split.draw_landmarks(study, table, plain.frontier, page_axes(1, 4.4))
+        free = not (plain.problem.limits.any or plain.problem.menu)
+        split = plain.frontier if free else study.once(frontier_of)
+        makers["landmarks"] = lambda: plots_split.draw_landmarks(study, table, split, page_axes(1, 4.6))
     if compared is not None:
         forward = 1 + ("elpd_cut" in compared)
         makers["comparison"] = lambda: plots_trust.plot_comparison(compared, ax=page_axes(forward, 2.4))

@@ -15,7 +15,7 @@ from bayescale.budgets.target import least_compute
 from bayescale.budgets.target import read as read_target
 from bayescale.display.question import Question
 from bayescale.display.report_asked import Asked
-from bayescale.display.report_evidence import Part, part
+from bayescale.display.report_evidence import SIGNS, Part, part
 from bayescale.display.table import band_text
 from bayescale.errors import FitError
 from bayescale.evidence.sensitivity import has_split, prior_sensitivity
@@ -26,7 +26,6 @@ from bayescale.forecasts.forecast import read as read_forecast
 from bayescale.forecasts.planned import FAR_DECADES
 
 SPOKEN = {"params": "parameters", "drift": "discrepancy"}
-SIGNS = {"stop": "✕", "care": "!", "fine": "✓"}
 WORTHLESS = {"too_few_runs", "units", "perplexity"}  # notes on the runs after which nothing on the page is worth much
 TITLES = {
     "stop": "Read this first: these numbers, or some of them, must not be acted on",
@@ -76,6 +75,8 @@ def verdict(asked: Asked, forecasts, sensitive: Any) -> Part:
     if sensitive is not None and not report["collinear"]:
         sentences += read_sensitivity(sensitive).warnings
     said = list(dict.fromkeys(sentence[:1].upper() + sentence[1:].rstrip(".") + "." for sentence in sentences))
+    far = [sentence for sentence in said if sentence.startswith("The farthest point lies")]
+    said = [sentence for sentence in said if sentence not in far or sentence == max(far)]  # they differ in a number
     level = "stop" if stop else "care" if said else "fine"
     if level == "fine":
         said = [
@@ -121,7 +122,8 @@ def split_part(question: Question, asked: Asked) -> Part:
     unit = question.unit or "the unit of the cost"
     cost = question.problem.cost
     given = question.options.get("given") or {}
-    values = ", ".join(f"{name} = {given[name]}" for name in cost.given)
+    texts = {name: one if isinstance(one, str) else number_text(one, 6) for name, one in given.items()}
+    values = ", ".join(f"{name} = {texts[name]}" for name in cost.given)
     whole = {
         **tables[0],
         "rows": [row for one in tables for row in one["rows"]],
@@ -162,7 +164,10 @@ def targets_part(asked: Asked) -> list[Part]:
         made = [or_none(lambda: least_compute(study, goal, given=asked.at or None, seed=asked.seed))]
     else:
         made = [
-            or_none(lambda one=one: least_compute(study, goal, seed=one.seed, **one.options)) for one in asked.questions
+            or_none(
+                lambda one=one: least_compute(study, goal, seed=one.seed, **one.options).assign_attrs(unit=one.called)
+            )
+            for one in asked.questions
         ]
     readings = [read_target(one) for one in made if one is not None]
     return [part(one) | {"warnings": list(one.warnings)} for one in readings]
