@@ -98,14 +98,21 @@ def datasets(
 
     if name is None:
         rows = [
-            {"name": key, "embedded": source.url is None, "about": source.about, "cite": source.cite}
+            {
+                "name": key,
+                "embedded": source.url is None,
+                "about": source.about,
+                "cite": source.cite,
+                "licence": source.licence,
+            }
             for key, source in module.DATASETS.items()
         ]
         if as_json:
             print_json({"datasets": rows})
         elif not quiet:
             for row in rows:
-                say(f"{row['name']} ({'embedded' if row['embedded'] else 'download'}): {row['about']}. {row['cite']}")
+                kept = "embedded" if row["embedded"] else "download"
+                say(f"{row['name']} ({kept}): {row['about']}. {row['cite']}. Licence: {row['licence']}")
         return
     runs = module.load_dataset(name, folder)
     path = module.fetch_file(name, folder)

@@ -216,6 +216,9 @@ def lowest_of(asked: Asked, names: Sequence[str]) -> tuple[Selection | None, str
     log_loss = _log_loss(asked)
     known = np.isfinite(log_loss)
     log_loss, cell = log_loss[known], np.unique(code[known], return_inverse=True)[1]
+    spread = pd.Series(log_loss).groupby(cell).agg(np.ptp)
+    if (spread == 0).all():
+        return None, "the rows that agree have equal losses: one of each is kept"
     settings = _settings(asked, np.flatnonzero(known), cell, columns)
     found = None if settings is None or not known.all() else selection(log_loss, cell, list(settings.values()))
     if found is None:

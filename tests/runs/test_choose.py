@@ -10,7 +10,7 @@ from bayescale.errors import RunsError
 from bayescale.laws.law import load_law
 from bayescale.runs.choose import Asked, Choice, choose
 from bayescale.runs.condition import Condition
-from bayescale.runs.read import read_runs, read_text
+from bayescale.runs.read import read_notes, read_runs, read_text
 from bayescale.runs.tables.formats import Table
 
 TABLE = {
@@ -162,6 +162,13 @@ def test_the_best_of_each_size():
     assert runs.loss.values.tolist() == [3.2, 3.0, 3.15] and runs.lr.values.tolist() == [2, 2, 1]
     reason = "not the lowest loss of their (params, tokens), chosen from 1 to 3 in each of 3"
     assert json.loads(runs.attrs["left_out"]) == {reason: 3}
+
+
+def test_the_best_of_copies_is_one_of_them():
+    runs = pd.DataFrame({"params": [1e8, 1e8, 1e9, 1e9], "tokens": 4 * [1e10], "loss": [3.1, 3.1, 2.8, 2.8]})
+    found = read_runs(runs, best_of=("params", "tokens"))
+    assert list(found["loss"].values) == [3.1, 2.8] and "lowest_loss" not in found
+    assert "the rows that agree have equal losses: one of each is kept" in read_notes(found.attrs)
 
 
 def test_a_bad_loss_is_not_passed_over_by_the_best():

@@ -4,6 +4,7 @@ import gc
 import gzip
 import hashlib
 import http.server
+import re
 import threading
 
 import numpy as np
@@ -14,17 +15,52 @@ from bayescale.runs import datasets
 from bayescale.runs.datasets import DATASETS, fetch_file, load_dataset
 
 PACKED = gzip.compress(bytes(50_000_000), 9)
+# of each file the headings and some rows of its kind, with invented numbers; and the losses that are read from them
+SHAPES = {
+    "chinchilla": (b"C,N,D,loss\n6e18,100000000,10000000000,3.1\n6e19,1000000000,10000000000,2.8\n", [3.1, 2.8]),
+    "datablations": (
+        b"index,data,epochs,token_num,openLM_loss,num_params,model_args,tokens_per_epoch,flops,checkpoint\n"
+        b"0,c4,1.0,1000000000.0,4.5,100000000.0,{'name': '100m1b1b'},1500000000.0,6e+17,missing? but should exist\n"
+        b"1,c4,2.0,2000000000.0,4.2,100000000.0,{'name': '100m2b1b'},1500000000.0,1.2e+18,missing? but should exist\n"
+        b"2,c4,1.0,2000000000.0,4.1,200000000.0,{'name': '200m2b2b'},1500000000.0,2.4e+18,missing? but should exist\n",
+        [4.5, 4.1],
+    ),
+    "greek": (
+        b"n_params,n_tokens,flops,val_loss\r\n1000000,5000000,30000000000000,8.2\r\n"
+        b"2000000,5000000,60000000000000,7.9\r\n",
+        [8.2, 7.9],
+    ),
+    "insurance": (
+        b"config_name,model_type,threshold,rep,seed,n_train,exposure_train,claims_train,base_rate,params,"
+        b"train_poisson_deviance,test_poisson_deviance,epochs_trained\n"
+        b"glm,glm,0.05,1,1,30000,16000.5,1200.0,0.07,110,0.243,0.245,30\n"
+        b"ffn_small,ffn,0.05,1,1,30000,16000.5,1200.0,0.07,1300,0.239,0.244,28\n",
+        [0.245, 0.244],
+    ),
+    "translation": (
+        b'Domain,Task,Model,Seen Examples,Loss,Training\nNMT,log_perplexity,"6 Enc, 6 Dec",500000.0,0.93,1\n'
+        b'NMT,log_perplexity,"Dec-only",1000000.0,0.74,0\nLM,val_loss,1.68e+07,2600000000.0,0.99,1\n',
+        [0.93, 0.74],
+    ),
+    "lamda": (
+        b'Domain,Task,Model,Seen Examples,Loss,Training\nNMT,log_perplexity,"6 Enc, 6 Dec",500000.0,0.93,1\n'
+        b"LM,val_loss,1.68e+07,2600000000.0,0.99,1\nLM,val_loss,1.34e+08,2600000000.0,0.95,1\n"
+        b"LM,val_loss,1.68e+07,2600000000.0,0.99,1\nLM,val_loss,1.34e+08,2600000000.0,0.95,1\n",
+        [0.99, 0.95],
+    ),
+}
 CONTENT = b"C,N,D,loss\n6e18,1e8,1e10,3.1\n6e19,1e9,1e10,2.8\n"
 
 
 @pytest.fixture
 def server():
-    """A server on this machine that sends CONTENT as /runs.csv and counts what it was asked for."""
+    """A server on this machine that sends CONTENT as /runs.csv and SHAPES, and counts what it was asked for."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             asked.append(self.path)
             found = self.path in ("/runs.csv", "/half.csv")
+            shape = SHAPES.get(self.path.removeprefix("/shapes/"), [b""])[0]
             if self.path in ("/endless.csv", "/packed.csv"):
                 self.send_response(200)
                 if self.path == "/packed.csv":
@@ -34,10 +70,10 @@ def server():
                     for _ in range(1 if self.path == "/packed.csv" else 1000):
                         self.wfile.write(PACKED if self.path == "/packed.csv" else b"x" * 1_000_000)
                 return
-            self.send_response(200 if found else 404)
-            self.send_header("Content-Length", str(len(CONTENT) if found else 0))
+            self.send_response(200 if found or shape else 404)
+            self.send_header("Content-Length", str(len(shape or CONTENT) if found or shape else 0))
             self.end_headers()
-            self.wfile.write(CONTENT[: 20 if self.path == "/half.csv" else None] if found else b"")
+            self.wfile.write(CONTENT[: 20 if self.path == "/half.csv" else None] if found else shape)
 
         def log_message(self, *args):
             pass
@@ -61,11 +97,11 @@ def server():
 
 @pytest.fixture
 def source(monkeypatch):
-    """The data set 'chinchilla', at another address and with another checksum."""
+    """A data set, at another address and with another checksum."""
 
-    def change(url, content=CONTENT):
-        changed = dataclasses.replace(DATASETS["chinchilla"], url=url, sha256=hashlib.sha256(content).hexdigest())
-        monkeypatch.setitem(DATASETS, "chinchilla", changed)
+    def change(url, content=CONTENT, name="chinchilla"):
+        changed = dataclasses.replace(DATASETS[name], url=url, sha256=hashlib.sha256(content).hexdigest())
+        monkeypatch.setitem(DATASETS, name, changed)
 
     return change
 
@@ -92,15 +128,31 @@ def test_pile_is_the_default_and_needs_no_network(monkeypatch):
 
 def test_every_data_set_says_where_it_is_from():
     for name, source in DATASETS.items():
-        assert "arXiv:" in source.cite and source.about, name
+        assert re.search(r"arXiv:\d{4}\.\d{5}|repository [\w-]+/[\w-]+", source.cite) and source.about, name
+        assert source.licence, name
         assert (source.url is None) == (source.sha256 is None)
         if source.url:
-            assert source.url.startswith("https://") and len(source.sha256) == 64
+            assert re.search(r"^https://[^?]*/[0-9a-f]{40}/", source.url), "the address is that of one commit"
+            assert re.fullmatch("[0-9a-f]{64}", source.sha256)
+    files = {source.file: source.sha256 for source in DATASETS.values()}
+    assert all(files[source.file] == source.sha256 for source in DATASETS.values()), "a file is one download"
+
+
+@pytest.mark.parametrize("name", [name for name, source in DATASETS.items() if source.url])
+def test_each_is_read_to_the_end(server, source, tmp_path, name):
+    content, losses = SHAPES[name]
+    source(f"{server.url}/shapes/{name}", content, name)
+    runs = load_dataset(name, tmp_path)
+    np.testing.assert_allclose(runs["loss"], losses)
+    assert runs.attrs["source"] == name and runs.attrs["cite"] == DATASETS[name].cite
+    law = DATASETS[name].law
+    assert {"params", "tokens", "compute"} <= set(runs) or (law and law.removeprefix("floor_") in runs)
+    assert load_dataset(name, tmp_path).identical(runs) and server.asked == [f"/shapes/{name}"]
 
 
 @pytest.mark.parametrize("get", [load_dataset, fetch_file])
 def test_no_such_data_set(get):
-    with pytest.raises(RunsError, match=r"no data set 'pyle'; there are pile, chinchilla; did you mean 'pile'\?"):
+    with pytest.raises(RunsError, match=r"no data set 'pyle'; there are pile, chinchilla, .*; did you mean 'pile'\?"):
         get("pyle")
 
 
