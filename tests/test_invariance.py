@@ -174,4 +174,4 @@ def test_huge_outliers_hardly_move_the_answer():
 )
 def test_what_cannot_be_fitted_is_refused(table, error, said):
     with pytest.raises(error, match=said):
-        fit(table_of(12) | table)
+        fit(table_of(12) | table, "coupled")

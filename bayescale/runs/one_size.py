@@ -43,6 +43,8 @@ def only_size(source: Any, columns: Mapping[str, str] | None = None) -> str | No
             values["params"] = values["compute"] / values["tokens"]
         if "tokens" not in values:
             values["tokens"] = values["compute"] / values["params"]
+    if any(np.isinf(one).any() for one in values.values()):  # reading refuses them
+        return None
     differ = [role for role in ("params", "tokens") if _differ(values[role])]
     return differ[0] if len(differ) == 1 else None
 

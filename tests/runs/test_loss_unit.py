@@ -17,7 +17,7 @@ from bayescale.fitting.diagnostics import fit_summary
 from bayescale.fitting.fit import fit
 from bayescale.fitting.store import open_fit, save_fit
 from bayescale.forecasts.forecast import forecast, probability_to_reach
-from bayescale.runs.loss_unit import UNITS, from_nats, to_nats
+from bayescale.runs.loss_unit import UNITS, from_nats, to_nats, unit_sentence
 from bayescale.runs.read import read_runs
 from bayescale.study import Study
 
@@ -30,6 +30,8 @@ GIVEN = {
     "bits": LOSS / np.log(2),
     "bits_per_byte": LOSS / np.log(2),
     "perplexity": np.exp(LOSS),
+    "error": LOSS,
+    "mse": LOSS,
 }
 
 
@@ -89,7 +91,7 @@ def test_all_that_is_shown_is_in_the_unit(unit, fits):
     summaries = [bayescale.read(forecast(other, 1e10, 2e11)).to_dict(), bayescale.read(splits[1]).to_dict()]
     summaries += [bayescale.read(choices[1]).to_dict(), fit_summary(other)]
     assert all(summary["loss_unit"] == UNITS[unit] for summary in summaries)
-    assert f"Losses are in {UNITS[unit]}." in str(show(splits[1]))
+    assert unit_sentence({"loss_unit": unit}) in str(show(splits[1]))
 
 
 @pytest.mark.parametrize("unit", UNITS)
@@ -155,3 +157,8 @@ def test_a_backtest_scores_alike(fits, monkeypatch):
         tables.append(backtest(read(unit), "chinchilla", horizon=0.5))
     np.testing.assert_allclose(tables[0]["q50"], tables[1]["q50"], rtol=1e-6)
     np.testing.assert_allclose(tables[0]["elpd"], tables[1]["elpd"], rtol=1e-6)
+
+
+def test_sentences_of_units():
+    said = {unit: unit_sentence({"loss_unit": unit}) for unit in UNITS}
+    assert said["nats"] == "Losses are in nats per token." and said["error"] == "Losses are error rates."

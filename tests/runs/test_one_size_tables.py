@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import bayescale
+from bayescale.errors import RunsError
 from bayescale.runs.one_size import only_size
 
 LOSS = [3.0, 2.8, 2.6, 2.5]
@@ -49,3 +50,9 @@ def test_runs_that_were_read_are_as_their_table():
 
 def test_sizes_that_are_missing_in_some_rows():
     assert only_size({"params": [7e7, np.nan, 7e7, 7e7], "tokens": UP, "loss": LOSS}) == "tokens"
+
+
+def test_an_infinite_size_is_no_size_of_one_value():
+    table = {"params": [np.inf] * 5, "tokens": [1e9, 2e9, 4e9, 8e9, 1e10], "loss": [3.0, 2.9, 2.8, 2.7, 2.6]}
+    with pytest.raises(RunsError, match="must be finite"):
+        bayescale.fit(table)
