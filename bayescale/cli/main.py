@@ -16,7 +16,7 @@ from typer.core import TyperCommand
 from bayescale.cli.budgets import allocate, approaches, gain, landmarks, next_, plan, reach
 from bayescale.cli.evidence import backtest, calibrate, compare
 from bayescale.cli.fits import cite, fit, reproduce, show
-from bayescale.cli.forecasts import forecast
+from bayescale.cli.forecasts import forecast, running
 from bayescale.cli.laws import laws
 from bayescale.cli.report import demo, report
 from bayescale.cli.runs import check, datasets
@@ -30,6 +30,7 @@ COMMANDS = (
         laws,
         fit,
         forecast,
+        running,
         allocate,
         reach,
         gain,

@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescale.evidence.weights import FAR_BEHIND_ELPD, FAR_BEHIND_SE, far_behind
+from bayescale.evidence.weights import laws_far_behind
 from bayescale.field import listed
+from bayescale.fitting.default_law import FAR_BEHIND_ELPD, FAR_BEHIND_SE
 from bayescale.fitting.doors import check_whole, one_of, opened_result
 from bayescale.reading import Column, Reading
 from bayescale.runs.read import read_said, read_text
@@ -132,7 +133,7 @@ def _side_by_side(result: xr.Dataset) -> pd.DataFrame:
     called |= {name: name for name in ("elpd_forward", "crps_forward", "weight_forward") if name in result}
     index = pd.Index(list(map(str, result["law"].values)), name="law")
     table = pd.DataFrame({name: result[of].values for name, of in called.items()}, index=index)
-    table["far_behind"] = far_behind(result) & result["converged"].values & ("weight_forward" in table)
+    table["far_behind"] = laws_far_behind(result) & result["converged"].values & ("weight_forward" in table)
     table.insert(0, "rank", range(len(table)))
     if "elpd_forward" in table:
         usable = table["elpd_forward"].where(result["converged"].values)
@@ -199,7 +200,7 @@ def _forward_verdict(result: xr.Dataset, in_range: list[str]) -> list[str]:
 
 def left_out(result: xr.Dataset) -> list[str]:
     """Laws without a weight for forecasts because they predict left-out runs far worse than the best."""
-    return [str(name) for name in result["law"].values[far_behind(result) & result["converged"].values]]
+    return [str(name) for name in result["law"].values[laws_far_behind(result) & result["converged"].values]]
 
 
 def _left_out(result: xr.Dataset) -> list[str]:

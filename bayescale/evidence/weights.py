@@ -3,13 +3,11 @@
 import numpy as np
 import xarray as xr
 
+from bayescale.fitting.default_law import far_behind
+
 # Forward stacking starts from half equal weights, half those of LOO, worth this many cuts: cuts share runs, so that
 # even six are few looks. Chosen on the studies of docs/compare.md, where anything from .5 to 4 did nearly the same.
 START_LOOKS = 2.0
-# A law behind the best by more than both, in runs left out, has no weight in forecasts: few looks forward cannot tell
-# against so much evidence, and shrinking to equal weights would give it a say.
-FAR_BEHIND_SE = 4.0  # standard errors of the difference
-FAR_BEHIND_ELPD = 10.0
 
 
 def stacking(density: np.ndarray, share: np.ndarray | None = None, start: np.ndarray | None = None) -> np.ndarray:
@@ -45,10 +43,11 @@ def stacking(density: np.ndarray, share: np.ndarray | None = None, start: np.nda
 def forward_weights(result: xr.Dataset, looks: float = START_LOOKS) -> np.ndarray:
     """Weights for forecasts [law]: stacking on forecasts, every cut one look, shrunk to what is known without them.
 
-    A law that did not converge, could not be fitted at a cut, or is :func:`far_behind` has none. ``looks``: how many
+    A law that did not converge, could not be fitted at a cut, or is far behind has none: shrinking to equal weights
+    would give it a say against much evidence. ``looks``: how many
     cuts the start is worth.
     """
-    near = result["converged"].values & ~far_behind(result)
+    near = result["converged"].values & ~laws_far_behind(result)
     usable = near & result["elpd_forward"].notnull().values if "elpd_run" in result else near
     if not usable.any():
         usable = near
@@ -63,10 +62,9 @@ def forward_weights(result: xr.Dataset, looks: float = START_LOOKS) -> np.ndarra
     return weights
 
 
-def far_behind(result: xr.Dataset) -> np.ndarray:
-    """Which laws predict left-out runs far worse than the best [law]: by both FAR_BEHIND_SE and FAR_BEHIND_ELPD."""
-    behind = -result["d_elpd"].values
-    return behind > np.maximum(FAR_BEHIND_SE * result["d_se"].values, FAR_BEHIND_ELPD)
+def laws_far_behind(result: xr.Dataset) -> np.ndarray:
+    """Which laws predict left-out runs far worse than the best [law]."""
+    return far_behind(-result["d_elpd"].values, result["d_se"].values)
 
 
 def _only(weights: np.ndarray, usable: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The law where none is named: the coupled family, or of runs of one size the law that predicts left-out runs best."""
+"""The law where none is named: the coupled family, or for runs of one size one that predicts left-out runs well."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -14,6 +14,11 @@ from bayescale.fitting.draws import smoothed_weights
 from bayescale.laws.law import DEFAULT_LAW, Law, load_law
 from bayescale.runs.one_size import only_size
 
+# few looks forward cannot tell against so much evidence
+FAR_BEHIND_SE = 4.0  # standard errors of the difference
+FAR_BEHIND_ELPD = 10.0
+# the first unless it is far behind another: it forecast farthest best of the curves of docs/calibration.md, where the
+# best in range did worse
 ONE_SIZE_LAWS = {
     "params": ("m3_params", "floor_params", "power_params"),
     "tokens": ("m3_tokens", "floor_tokens", "power_tokens"),
@@ -33,10 +38,11 @@ def default_laws(source: Any, columns: Mapping[str, str] | None = None) -> list[
     return [load_law(name) for name in ([DEFAULT_LAW] if size is None else ONE_SIZE_LAWS[size])]
 
 
-def best_fit(laws: list[Law], fit_one: Callable[[Law], xr.DataTree]) -> xr.DataTree:
-    """The fit whose law predicts left-out runs best, with a note that says so and by how much.
+def chosen_fit(laws: list[Law], fit_one: Callable[[Law], xr.DataTree]) -> xr.DataTree:
+    """The fit of the first law, or of the one that predicts left-out runs best if the first is far behind it.
 
-    elpd = sum_i log p(y_i | y without i), by Pareto-smoothed importance sampling. A law that cannot be fitted is out.
+    elpd = sum_i log p(y_i | y without i), by Pareto-smoothed importance sampling; far behind is :func:`far_behind`. A
+    note says how far others are. A law that cannot be fitted is out.
 
     Raises
     ------
@@ -52,17 +58,30 @@ def best_fit(laws: list[Law], fit_one: Callable[[Law], xr.DataTree]) -> xr.DataT
     if not fits:
         raise errors[0]
     elpd = {name: _elpd(tree) for name, tree in fits.items()}
-    best, *others = sorted(fits, key=lambda name: -elpd[name].sum())
-    tree, behind = fits[best], []
-    for name in others:
-        apart = elpd[best] - elpd[name]
-        error = np.sqrt(len(apart) * apart.var(ddof=1))
-        behind.append(f"'{name}' (behind by {apart.sum():.1f} +- {error:.1f})")
-    than = f" than {listed(behind)} in elpd" if behind else ""
-    text = f"no law was named and the runs differ in one size: '{best}' predicts left-out runs better{than}; --law NAME"
+    first, best = next(iter(fits)), max(fits, key=lambda name: elpd[name].sum())
+    chosen = best if far_behind(*_apart(elpd[best], elpd[first])) else first
+    told = []
+    for name in fits.keys() - {chosen}:
+        apart, error = _apart(elpd[chosen], elpd[name])
+        told.append(f"'{name}' is {'behind' if apart > 0 else 'ahead'} by {abs(apart):.1f} +- {error:.1f}")
+    why = "it predicts left-out runs far better" if chosen != first else "no other predicts left-out runs far better"
+    text = f"no law was named and the runs differ in one size: '{chosen}' is taken, {why}"
+    text += f" (elpd: {listed(sorted(told))}); --law NAME takes another" if told else ""
     note = {"code": "law_chosen", "severity": "info", "text": text, "rows": []}
+    tree = fits[chosen]
     tree.attrs["notes"] = json.dumps([note, *json.loads(tree.attrs["notes"])])
     return tree
+
+
+def far_behind(behind: Any, error: Any) -> Any:
+    """Whether a law predicts left-out runs far worse: by both FAR_BEHIND_SE standard errors and FAR_BEHIND_ELPD."""
+    return behind > np.maximum(FAR_BEHIND_SE * error, FAR_BEHIND_ELPD)
+
+
+def _apart(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
+    """Difference of two elpd and its standard error."""
+    each = one - other
+    return float(each.sum()), float(np.sqrt(len(each) * each.var(ddof=1)))
 
 
 def _elpd(tree: xr.DataTree) -> np.ndarray:

@@ -15,7 +15,7 @@ from bayescale.engine.pymc_engine import BACKENDS, pymc_engine
 from bayescale.errors import FitError
 from bayescale.field import clipped, row_text
 from bayescale.fitting.clusters import check_clusters
-from bayescale.fitting.default_law import best_fit, default_laws
+from bayescale.fitting.default_law import chosen_fit, default_laws
 from bayescale.fitting.diagnostics import ESS_MIN, check_identification, noted
 from bayescale.fitting.doors import check_seed, check_whole, one_of, what_is
 from bayescale.fitting.prior_notes import prior_notes
@@ -70,8 +70,8 @@ def fit(
     Parameters
     ----------
     runs : what :func:`bayescale.read_runs` returns or takes
-    law : name, path of a law file, or Law; by default the coupled family, or for runs of one size the law of that size
-        that predicts left-out runs best (see :mod:`bayescale.fitting.default_law`)
+    law : name, path of a law file, or Law; by default the coupled family, or for runs of one size a law of that size
+        (see :mod:`bayescale.fitting.default_law`)
     noise : "student_t" (default) or "normal"; a proportion is "beta_binomial"
     draws, chains : draws of each chain, and chains; where so few are not enough chains go on, up to 8 times as many
     seed : same seed, same machine and versions: same draws
@@ -120,7 +120,7 @@ def fit(
         tree.attrs |= {"clusters": named} if named else {}
         return tree
 
-    return fit_of(laws[0]) if len(laws) == 1 else best_fit(laws, fit_of)
+    return fit_of(laws[0]) if len(laws) == 1 else chosen_fit(laws, fit_of)
 
 
 def _study(runs: Any, law: Any, noise: Any, priors: Any, group: Any, by: Any, columns: Any, units: Any) -> Study:

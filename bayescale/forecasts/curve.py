@@ -52,7 +52,7 @@ def sample_curve(found: Discrepancy, points: xr.Dataset, rng: np.random.Generato
     counts = _allot(draws, found.probabilities, rng)
     new = coordinates(study, points)
     seen_law, new_law = study.standardised(cells.inputs), study.standardised(study.inputs(points))
-    parts: dict[str, list[np.ndarray]] = {"law": [], "bend": [], "open": [], "sigma": []}
+    parts: dict[str, list[np.ndarray]] = {"law": [], "bend": [], "open": [], "sigma": [], "scale": []}
     for at, count in zip(found.by_scale, counts, strict=True):
         if not count:
             continue
@@ -73,28 +73,30 @@ def sample_curve(found: Discrepancy, points: xr.Dataset, rng: np.random.Generato
         parts["law"].append(new_law(z)[times])
         parts["bend"].append((residual @ solved)[times])
         parts["open"].append(open_drift)
+        parts["scale"].append(np.full(count, np.exp(at.log_scale)))
         parts["sigma"].append(at.sigma * np.exp(at.log_sigma_sd * rng.standard_normal(count)))
     order = rng.permutation(draws)  # the grid's order must not show in chains and draws
     joined = {name: np.concatenate(part)[order] for name, part in parts.items()}
     law, bend, sigma = (joined[name] for name in ("law", "bend", "sigma"))
     decades = _decades_beyond(study, points)
-    drift = _beyond_the_runs(prior, joined["open"], decades, rng)
+    drift = _beyond_the_runs(prior, joined["open"], joined["scale"], decades, rng)
     return Curve({"law": law, "bend": bend, "drift": drift}, sigma, apart)
 
 
 def _beyond_the_runs(
-    prior: DriftPrior, open_drift: np.ndarray, decades: np.ndarray, rng: np.random.Generator
+    prior: DriftPrior, open_drift: np.ndarray, scale: np.ndarray, decades: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
     """The drift with what studies have shown of it beyond their runs: spread, shift and decline [draw, point].
 
-    The spread and the shift of a draw are the same at all points. Both are quantiles of their distributions, shuffled,
-    so that tails do not depend on the seed.
+    ``scale`` is that of the drift [draw]. The spread and the shift of a draw are the same at all points. Both are
+    quantiles of their distributions, shuffled, so that tails do not depend on the seed.
     """
     draws = len(open_drift)
     share = np.clip(decades / BEYOND_DECADES, 0.0, 1.0)  # of the spread
     order = (rng.permutation(draws) + 0.5) / draws, (rng.permutation(draws) + 0.5) / draws
     spread = prior.spread * np.exp(prior.spread_log_sd * ndtri(order[0]))[:, None]
-    shift = prior.shift * stdtrit(SHIFT_DF, order[1])[:, None] - prior.decline
+    shift_scale = prior.shift + prior.shift_of_scale * scale
+    shift = (shift_scale * stdtrit(SHIFT_DF, order[1]))[:, None] - prior.decline
     return (1 + share * (spread - 1)) * open_drift + decades * shift
 
 

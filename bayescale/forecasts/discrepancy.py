@@ -50,6 +50,7 @@ class DriftPrior:
     spread : how far drifts go beyond the data, relative to what their wiggles inside the data promise: the median of a
         LogNormal over studies, ``spread_log_sd`` its width
     shift : scale of the shift, Student-t with SHIFT_DF degrees of freedom [log loss a decade beyond the runs]
+    shift_of_scale : the same in units of the drift's scale, in which the runs have a say [a decade]; added to ``shift``
     decline : by which real losses end below the forecast on average [log loss a decade beyond the runs]
     slope : fall of the loss [log a decade of compute] at which ``log_scale``, ``shift`` and ``decline`` hold; None
         where they hold whatever the slope
@@ -61,6 +62,7 @@ class DriftPrior:
     spread: float
     spread_log_sd: float = 0.0
     shift: float = 0.0
+    shift_of_scale: float = 0.0
     decline: float = 0.0
     slope: float | None = None
 

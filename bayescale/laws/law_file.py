@@ -69,6 +69,7 @@ class Law:
     size : the input that says how large a run is, where that is not compute
     no_split : why this law cannot split a budget C = 6 N D, or an empty text
     falls_with, rises_with : inputs in which the formula is monotone
+    may_stay_same : inputs in which runs need not differ: where they do not, their effect is its prior
     exponents : derived quantity that is the exponent of N or of D, where the law has a floor
     optimum : closed-form N*(C) under C = 6 N D, or None
 
@@ -100,6 +101,7 @@ class Law:
     no_split: str = field(init=False, compare=False)
     falls_with: tuple[str, ...] = field(init=False, compare=False)
     rises_with: tuple[str, ...] = field(init=False, compare=False)
+    may_stay_same: tuple[str, ...] = field(init=False, compare=False)
     exponents: Mapping[str, str] = field(init=False, compare=False)
     optimum: Node | None = field(init=False, compare=False)
     published_formula: str = field(init=False, compare=False)
@@ -197,6 +199,7 @@ def _contents(text: str, place: str) -> dict[str, Any]:
         "traps": read_traps(table, place),
         "falls_with": read_inputs(table, "falls_with", inputs, place),
         "rises_with": read_inputs(table, "rises_with", inputs, place),
+        "may_stay_same": read_inputs(table, "may_stay_same", inputs, place),
         "size": read_size(table, inputs, place),
         "exponents": read_exponents(table, inputs, derived, place),
         "about": read_text(table, "about", place),

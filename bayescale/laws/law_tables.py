@@ -19,8 +19,20 @@ LAW_BYTES_MAX = 64_000
 LINE_DOTS_MAX = 200  # in one line: parsing a dotted key takes time that grows with the square of its parts
 TABLE_ENTRIES_MAX = 100  # of one table: sub-expressions, priors, derived quantities, presets
 KEYS = {
-    *("title", "cite", "about", "formula", "traps", "falls_with", "rises_with", "size", "no_split"),
-    *("observed", "where", "priors", "derived", "range", "exponents", "optimum", "published", "beliefs", "groups"),
+    *("title", "cite", "about", "formula", "traps", "falls_with", "rises_with", "may_stay_same", "size"),
+    *(
+        "no_split",
+        "observed",
+        "where",
+        "priors",
+        "derived",
+        "range",
+        "exponents",
+        "optimum",
+        "published",
+        "beliefs",
+        "groups",
+    ),
 }
 OBSERVED_SCALES = {
     "log": "the logarithm of a positive quantity, such as the loss",
@@ -236,7 +248,7 @@ def read_traps(table: Mapping[str, Any], place: str) -> tuple[str, ...]:
 
 
 def read_inputs(table: Mapping[str, Any], key: str, inputs: tuple[str, ...], place: str) -> tuple[str, ...]:
-    """``falls_with`` and ``rises_with``: inputs."""
+    """``falls_with``, ``rises_with`` and ``may_stay_same``: inputs."""
     value = table.get(key, [])
     if not isinstance(value, list) or not all(isinstance(name, str) and name in inputs for name in value):
         raise LawError(f"{place}: '{key}' must be a list of inputs out of {names_text(inputs)}, not {shown(value)}")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from bayescale.evidence.weights import START_LOOKS, far_behind, forward_weights, stacking
+from bayescale.evidence.weights import START_LOOKS, forward_weights, laws_far_behind, stacking
 
 
 def test_one_law_ahead_everywhere_takes_all():
@@ -97,7 +97,7 @@ def test_runs_of_a_cut_are_one_look(runs):
 def test_a_law_far_behind_weighs_nothing(d_elpd, d_se, left_out):
     """However well a few cuts went: behind by more than 4 standard errors and by more than 10."""
     result = evidence([[-9.0], [0.0]], [1.0, 0.0], [True, True], [0.0, d_elpd], [0.0, d_se])
-    assert list(far_behind(result)) == [False, left_out]
+    assert list(laws_far_behind(result)) == [False, left_out]
     assert (forward_weights(result)[1] == 0) == left_out
     without = forward_weights(result.drop_vars(["elpd_run", "elpd_forward"]))
     np.testing.assert_allclose(without, [1.0, 0.0] if left_out else [0.75, 0.25])

@@ -7,7 +7,7 @@ import pytest
 
 import bayescale
 from bayescale.errors import FitError
-from bayescale.fitting.default_law import ONE_SIZE_LAWS, best_fit, default_laws
+from bayescale.fitting.default_law import ONE_SIZE_LAWS, chosen_fit, default_laws, far_behind
 from bayescale.laws.law import load_law, size_column
 
 TOKENS = np.geomspace(1e8, 1e11, 24)
@@ -32,17 +32,21 @@ def test_which_laws_there_are_to_choose_from():
 @pytest.mark.parametrize(
     ("law_of", "law"),
     [
-        (lambda x: 3.0 * x**-0.08, "power_tokens"),
-        (lambda x: 1.8 + 1.0 * x**-0.5, "floor_tokens"),
+        (lambda x: 3.0 * x**-0.08, "m3_tokens"),  # a power law cannot be told from it
+        (lambda x: 1.8 + 0.1 * x**-1.5, "floor_tokens"),  # it can: m3 has no such floor
         (lambda x: 3.0 * (1 / x + 0.1) ** 0.3, "m3_tokens"),
     ],
 )
-def test_the_law_that_made_the_runs_is_chosen(law_of, law):
-    """Or one that cannot be told from it."""
+def test_the_first_law_is_left_only_for_one_far_better(law_of, law):
     fit = bayescale.fit(curve(law_of), draws=300, chains=2)
-    text = json.loads(fit.attrs["notes"])[0]["text"]
-    assert fit.attrs["law"] == law or float(text.partition(f"'{law}' (behind by ")[2].split()[0]) < 2
-    assert text.startswith("no law was named and the runs differ in one size: ") and text.count("behind by") == 2
+    note = json.loads(fit.attrs["notes"])[0]
+    assert fit.attrs["law"] == law and note["code"] == "law_chosen"
+    assert note["text"].startswith(f"no law was named and the runs differ in one size: '{law}' is taken, ")
+    assert note["text"].count(" by ") == 2
+
+
+def test_far_behind_is_by_standard_errors_and_by_elpd():
+    assert list(far_behind(np.array([9.0, 11.0, 11.0, 50.0]), np.array([1.0, 1.0, 3.0, 20.0]))) == [0, 1, 0, 0]
 
 
 def test_a_law_that_cannot_be_fitted_is_out():
@@ -53,6 +57,6 @@ def test_a_law_that_cannot_be_fitted_is_out():
             raise FitError(f"law '{law.name}' did not converge")
         return bayescale.fit(runs, law, draws=300, chains=2)
 
-    assert best_fit(default_laws(runs), fit_one).attrs["law"] == "power_tokens"
+    assert chosen_fit(default_laws(runs), fit_one).attrs["law"] == "power_tokens"
     with pytest.raises(FitError, match="law 'm3_tokens' did not converge"):
-        best_fit(default_laws(runs)[:2], fit_one)
+        chosen_fit(default_laws(runs)[:2], fit_one)

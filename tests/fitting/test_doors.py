@@ -59,6 +59,8 @@ CALLS = {
     "average_forecast": ("fits", lambda x: bayescale.average_forecast(x, _even(x), 7e9, 1.4e11)),
     "compare": ("fits", lambda x: bayescale.compare(x, mend=False)),
     "backtest": ("runs", bayescale.backtest),
+    "final_loss": ("runs", lambda x: bayescale.final_loss(x, np.full(9, 3e-4))),
+    "on_schedule": ("runs", lambda x: bayescale.on_schedule(x, np.full(9, 3e-4))),
     "check_runs": ("runs", bayescale.check_runs),
     "fit": ("runs", bayescale.fit),
     "fit_from_draws": ("draws", lambda x: bayescale.fit_from_draws(x, bayescale.load_dataset("pile"))),
@@ -84,8 +86,17 @@ CALLS = {
     "fit_many": ("studies", bayescale.fit_many),
     "open_executor": ("executor", lambda x: bayescale.open_executor(x).__enter__()),
 }
-# show takes anything that a person may want to see; laws takes nothing; the others are kinds of things, not functions
-OTHERS = {"show", "law_names", "Failure", "Law", *(name for name in bayescale.__all__ if name.endswith("Error"))}
+# show takes anything that a person may want to see; laws takes nothing; a schedule is numbers; the others are kinds of
+# things, not functions
+OTHERS = {
+    "show",
+    "law_names",
+    "learning_rates",
+    "schedule_areas",
+    "Failure",
+    "Law",
+    *(name for name in bayescale.__all__ if name.endswith("Error")),
+}
 
 
 def _sizes(fit):

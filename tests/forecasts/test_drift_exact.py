@@ -327,6 +327,16 @@ def test_the_shift_grows_with_decades_beyond_the_runs(linear_fit):
         np.testing.assert_array_equal(moved.parts[name], plain.parts[name])
 
 
+def test_a_shift_in_units_of_the_drifts_scale(linear_fit):
+    """Twice the scale in every draw, twice the shift."""
+    _, points, plain = forecast(linear_fit, prior())
+    decades = np.maximum(np.log10(points["compute"].values / 6e20), 0.0)
+    _, _, moved = forecast(linear_fit, prior(shift_of_scale=0.3))
+    added = moved.parts["drift"] - plain.parts["drift"]
+    shift = 0.3 * np.exp(LOG_SCALE) * quantiles(stats.t(4), len(added))
+    np.testing.assert_allclose(added, decades * shift, rtol=1e-9, atol=1e-12)
+
+
 def test_the_spread_of_a_study_is_lognormal(linear_fit):
     _, _, plain = forecast(linear_fit, prior(spread=0.8))
     _, _, wide = forecast(linear_fit, prior(spread=0.8, spread_log_sd=0.5))

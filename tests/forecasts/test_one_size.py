@@ -5,6 +5,7 @@ import pytest
 
 import bayescale
 from bayescale.forecasts.discrepancy import one_size, shipped_prior, slope_of
+from bayescale.forecasts.discrepancy_posterior import discrepancy_of
 from bayescale.forecasts.forecast import forecast
 from bayescale.laws.law import law_names, load_law
 from bayescale.study import Study
@@ -33,12 +34,15 @@ def width(fit, tokens):
 
 
 def test_the_band_opens_along_the_laws_own_size(curve):
-    inside, near, far = width(curve(), [1e9, 3e10, 3e11])
-    prior = shipped_prior("drift_one_size")
-    shift = prior.shift  # a decade
-    for found, decades in ((near, np.log10(3)), (far, np.log10(30))):
-        assert found > 0.95 * 2 * 2.13 * shift * decades, "5 % points of a Student-t of 4 degrees of freedom"
-    assert inside < 0.2 * near
+    """The shift is in units of the drift's scale: of draws whose shift is 0 the band is narrower by it."""
+    fit = curve()
+    inside, near, far = width(fit, [1e9, 3e10, 3e11])
+    found = discrepancy_of(Study.opened(fit))
+    scale = np.exp(found.probabilities @ [at.log_scale for at in found.by_scale])
+    shift = shipped_prior("drift_one_size").shift_of_scale * scale  # a decade
+    for band, decades in ((near, np.log10(3)), (far, np.log10(30))):
+        assert band > 0.8 * 2 * 2.13 * shift * decades, "5 % points of a Student-t of 4 degrees of freedom"
+    assert inside < 0.5 * near < 0.5 * far
 
 
 def test_flat_and_steep_curves_open_alike(curve):

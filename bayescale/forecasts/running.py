@@ -1,0 +1,39 @@
+"""The final loss of a job that is still running, from its curve and its learning-rate schedule."""
+
+from typing import Any
+
+import xarray as xr
+
+from bayescale.fitting.fit import fit
+from bayescale.forecasts.forecast import forecast
+from bayescale.runs.schedule import ANNEALING_MEMORY, on_schedule, scaled_areas
+
+
+def final_loss(
+    curve: Any, rates: Any, *, step: str = "step", memory: float = ANNEALING_MEMORY, seed: int = 0, **options: Any
+) -> xr.DataTree:
+    """Forecast the loss at the end of a schedule from the losses so far.
+
+    L = L0 + A S1**-alpha - C S2, the law ``annealing``, is fitted to the curve after its warm-up, and forecast at the
+    areas of the whole schedule. Where no rate has fallen yet, C is its prior.
+
+    Parameters
+    ----------
+    curve : a table with columns of steps and losses, up to now
+    rates : the learning rate of every step of the whole schedule [step]: :func:`learning_rates`, or the user's own
+    step, memory, options : as in :func:`bayescale.on_schedule`
+    seed : of fit and forecast
+
+    Returns
+    -------
+    DataTree like that of :func:`bayescale.forecast`, of one point, the last step.
+
+    Raises
+    ------
+    RunsError, FitError
+        If the curve or the schedule cannot be used, or the chains did not converge.
+    """
+    runs = on_schedule(curve, rates, step=step, memory=memory, **options)
+    S1, S2 = scaled_areas(rates, memory)
+    fitted = fit(runs, "annealing", seed=seed)
+    return forecast(fitted, covariates={"lr_area": S1[-1], "anneal_area": S2[-1]}, seed=seed)
