@@ -30,6 +30,7 @@ _PUBLIC = {
     "budgets.landmarks": ["landmarks"],
     "budgets.planning": ["plan_runs"],
     "budgets.published": ["published_split"],
+    "budgets.sampling": ["train_or_sample"],
     "budgets.gain": ["compute_gain"],
     "budgets.target": ["least_compute"],
     "evidence.average": ["average_allocation", "average_forecast"],

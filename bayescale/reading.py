@@ -17,6 +17,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "forecast": (),
     "allocate": ("chain", "draw", "budget"),
     "decide": ("budget", "choice"),
+    "train_or_sample": ("chain", "draw", "budget"),
     "least_compute": ("chain", "draw", "target"),
     "compute_gain": ("chain", "draw", "budget"),
     "approaches": ("approach",),

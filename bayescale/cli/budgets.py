@@ -1,4 +1,4 @@
-"""Commands about budgets: allocate, reach, gain, approaches, landmarks, next, plan."""
+"""Commands about budgets: allocate, sample, reach, gain, approaches, landmarks, next, plan."""
 
 from pathlib import Path
 from typing import Annotated
@@ -52,6 +52,34 @@ def allocate(
         print_json(splits.to_dict() | {"decision": choices.to_dict()})
     elif not quiet:
         print_readings(splits, choices)
+
+
+def sample(
+    loss_fit: Annotated[Path, typer.Argument(metavar="LOSS.nc", help="A fit of a law of N and D.")],
+    fit: Annotated[
+        Path, typer.Argument(metavar="SAMPLES.nc", help="A fit of what samples bring at a loss: coverage_of_loss.")
+    ],
+    compute: arg.Compute,
+    samples: Annotated[str, typer.Option(help="Least and most samples of a problem.")] = "1..10000",
+    cost: Annotated[
+        str | None, typer.Option(help="Of training and sampling; default: 6*N*D + 2*N*T*samples, T from --given.")
+    ] = None,
+    given: arg.Given = None,
+    output: arg.TableFile = None,
+    seed: arg.Seed = 0,
+    as_json: arg.Json = False,
+    quiet: arg.Quiet = False,
+) -> None:
+    """Train longer or sample more: one budget for training and for the samples of every problem."""
+    from bayescale.budgets.sampling import COST, read, train_or_sample
+    from bayescale.fitting.store import open_fit
+
+    arg.check_output(output, "samples.csv", loss_fit, fit)
+    budgets, limits = arg.numbers("--compute", compute), arg.limit("--samples", samples)
+    options = {"samples": limits, "cost": cost or COST, "given": arg.values_given(given)}
+    with working("splitting the budget", quiet or as_json):
+        result = train_or_sample(open_fit(loss_fit), open_fit(fit), budgets, seed=seed, **options)
+    print_answer(read(result), as_json, quiet, output)
 
 
 def reach(

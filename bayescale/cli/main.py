@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 from typer.core import TyperCommand
 
-from bayescale.cli.budgets import allocate, approaches, gain, landmarks, next_, plan, reach
+from bayescale.cli.budgets import allocate, approaches, gain, landmarks, next_, plan, reach, sample
 from bayescale.cli.evidence import backtest, calibrate, compare
 from bayescale.cli.fits import cite, fit, reproduce, show
 from bayescale.cli.forecasts import forecast, running
@@ -32,6 +32,7 @@ COMMANDS = (
         forecast,
         running,
         allocate,
+        sample,
         reach,
         gain,
         approaches,

@@ -2,7 +2,18 @@
 
 from typing import Any
 
-from bayescale.budgets import allocate, approaches, decide, design, gain, landmarks, planning, published, target
+from bayescale.budgets import (
+    allocate,
+    approaches,
+    decide,
+    design,
+    gain,
+    landmarks,
+    planning,
+    published,
+    sampling,
+    target,
+)
 from bayescale.errors import FitError
 from bayescale.evidence import backtest, calibration, sensitivity, verdict
 from bayescale.fitting import reproduce
@@ -15,6 +26,7 @@ READERS = {
     "forecast": forecast.read,
     "allocate": allocate.read,
     "decide": decide.read,
+    "train_or_sample": sampling.read,
     "least_compute": target.read,
     "compute_gain": gain.read,
     "approaches": approaches.read,

@@ -60,6 +60,7 @@ def results(learnt, make_fit, true_fit, crossed_runs):
         "forecast": bayescale.forecast(learnt, [7e9, 70e9], [1.4e11, 1.4e12]),
         "allocate": bayescale.allocate(learnt, [1e21, 1e23]),
         "decide": bayescale.decide(learnt, 1e22),
+        "train_or_sample": _train_or_sample(learnt),
         "least_compute": bayescale.least_compute(learnt, [2.0, 1.5]),
         "compute_gain": bayescale.compute_gain(learnt, learnt, 1e22),
         "approaches": bayescale.approaches(learnt, 1e21),
@@ -96,6 +97,16 @@ def _reproduction(fit, runs):
         return bayescale.reproduce(fit, runs)
 
 
+def _train_or_sample(fit):
+    """Draws put together by hand."""
+    drawn = {name: fit["posterior"]["alpha"].expand_dims(budget=1, axis=2) for name in ("samples", "N", "D")}
+    result = xr.Dataset(drawn | {name: drawn["N"] for name in ("best", "at_first")}).assign_coords(
+        compute=("budget", [1e24])
+    )
+    about = {"size": "samples", "observed": "coverage", "law": "a, b", "cost": "N", "least": 1.0, "told": "[]"}
+    return result.assign(held=("budget", [0.0])).assign_attrs(kind="train_or_sample", **about)
+
+
 def _backtest():
     """Two cuts, two runs, put together by hand."""
     shape = (1, 2, 2)
@@ -127,7 +138,7 @@ def _calibration():
 
 
 KINDS = """runs law fit forecast allocate decide least_compute compute_gain approaches landmarks next_run plan_runs
-published_split backtest calibrate compare prior_sensitivity reproduce""".split()
+published_split train_or_sample backtest calibrate compare prior_sensitivity reproduce""".split()
 HOLDS = {  # in the header or the text of each
     "runs": "nats per token",
     "law": "90 % of it",
@@ -141,6 +152,7 @@ HOLDS = {  # in the header or the text of each
     "next_run": "sd left",
     "landmarks": "source of N and D",
     "published_split": "tokens per parameter",
+    "train_or_sample": "samples*",
     "prior_sensitivity": "decided by",
     "plan_runs": "P(sd < 0.05)",
     "backtest": "IS 90 %",

@@ -55,6 +55,7 @@ CALLS = {
     "report": ("fit", bayescale.report),
     "reproduce": ("fit", lambda x: bayescale.reproduce(x, {"params": [1e8], "tokens": [1e10], "loss": [3.0]})),
     "save_fit": ("fit", lambda x: bayescale.save_fit(x, "never.nc")),
+    "train_or_sample": ("fit", lambda x: bayescale.train_or_sample(x, x, 1e22, given={"T": 1e10})),
     "average_allocation": ("fits", lambda x: bayescale.average_allocation(x, _even(x), 1e21)),
     "average_forecast": ("fits", lambda x: bayescale.average_forecast(x, _even(x), 7e9, 1.4e11)),
     "compare": ("fits", lambda x: bayescale.compare(x, mend=False)),
