@@ -18,6 +18,7 @@ from bayescale.cli.evidence import backtest, calibrate, compare
 from bayescale.cli.fits import cite, fit, reproduce, show
 from bayescale.cli.forecasts import forecast, running
 from bayescale.cli.laws import laws
+from bayescale.cli.plots import plot
 from bayescale.cli.report import demo, report
 from bayescale.cli.runs import check, datasets
 from bayescale.display.terminal import say
@@ -43,7 +44,7 @@ COMMANDS = (
         calibrate,
         compare,
     ),
-    *(reproduce, report, show, cite, demo, datasets),
+    *(reproduce, report, plot, show, cite, demo, datasets),
 )
 STREAM_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # of the output
 MESSAGE_CHARACTERS_MAX = 2000

@@ -5,6 +5,7 @@ itself: a script that draws them would have to be fetched, or carried along with
 blocks marked ``run``, are executed, so that what pages show is what the package does; DOCS_RUN=0 leaves that out.
 """
 
+import base64
 import hashlib
 import html
 import json
@@ -77,10 +78,71 @@ def generated() -> dict[str, "str | bytes"]:
     pages |= {f"reference/laws/{name}.md": law_page(load_law(name)) for name in law_names()}
     pages["reference/commands.md"] = command_page()
     pages["reference/python.md"] = python_page()
+    pages |= gallery_pages()
     pages["reference/architecture.md"] = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         pages |= notebook_pages(path)
     return pages
+
+
+# ---- gallery --------------------------------------------------------------------------------------------------------
+
+# kinds of `bayescale plot`, their options, and what to look for
+GALLERY = (
+    (
+        "forecast",
+        "-N 20.6B -D 472B",
+        "Planned runs with their 90 and 50 % bands. The band opens, and pales, beyond the largest run.",
+    ),
+    ("frontier", "-C 1e23", "Best N and D for every budget. Where a band is wide, the split is not known."),
+    ("surface", "-C 1e23", "The law over N and D, with the draws of the best split of one budget."),
+    ("regret", "-C 1e23", "What another size costs. In the shade it costs next to nothing."),
+    ("isoflops", "", "Loss along budgets. Runs should lie on the curves; the diamond is the best size."),
+    ("residuals", "", "What the law leaves over. A line that bends at the large end is a law that is wrong there."),
+    ("priors", "", "Priors and posteriors. Where both are alike, the runs say nothing."),
+    ("landmarks", "", "Well-known models against the best splits by this fit."),
+)
+
+
+def gallery_pages() -> dict[str, "str | bytes"]:
+    """Every figure of a fit to the public models below 1e22 FLOP, with the command that draws it."""
+    lines = [
+        "# Figures",
+        "",
+        "All figures are of one fit to 30 public models trained on the Pile: `bayescale fit pile --law chinchilla -o"
+        " fit.nc`. In Python `bayescale.plot_forecast(fit, forecast)` and its like return a matplotlib figure, and most"
+        " take `ax`.",
+        "",
+    ]
+    pictures = json.loads(kept(repr(GALLERY), "json", drawn_gallery)) if RUN else {}
+    pages: dict[str, str | bytes] = {}
+    for kind, options, about in GALLERY:
+        command = " ".join(f"bayescale plot fit.nc {kind} {options} -o {kind}.png".split())
+        lines += [f"## {kind}", "", about, "", "```", command, "```", ""]
+        if kind in pictures:
+            lines += [f"![{about}](gallery/{kind}.png)", ""]
+            pages[f"gallery/{kind}.png"] = base64.b64decode(pictures[kind])
+    return pages | {"gallery.md": "\n".join(lines)}
+
+
+def drawn_gallery() -> str:
+    """The pictures as JSON, by kind, in base64: what the commands of the page draw."""
+    with tempfile.TemporaryDirectory() as folder:
+        start = [sys.executable, "-c", "from bayescale.cli.main import main; main()"]
+
+        def run(words: str) -> None:
+            subprocess.run(
+                [*start, *words.split()], cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True,
+                timeout=SECONDS, capture_output=True,
+            )  # fmt: skip
+
+        run("fit pile --law chinchilla -o fit.nc --quiet")
+        for kind, options, _ in GALLERY:
+            run(f"plot fit.nc {kind} {options} -o {kind}.png --quiet")
+        names = [kind for kind, _, _ in GALLERY]
+        return json.dumps(
+            {name: base64.b64encode((Path(folder) / f"{name}.png").read_bytes()).decode() for name in names}
+        )
 
 
 # ---- formulas -------------------------------------------------------------------------------------------------------

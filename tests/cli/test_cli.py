@@ -293,6 +293,10 @@ def test_hostile_formula_runs_nothing(command, runs, tmp_path, hostile):
         (["calibrate", "coupled", "-o", "{folder}/no/x.csv"], "/no does not exist"),
         (["calibrate", "coupled", "--workers", "0"], "a number of worker processes of at least 1 is expected"),
         (["report", "{fit}", "-o", "{folder}/no/report.html"], "/no does not exist"),
+        (["report", "{fit}", "-o", "{folder}/r.html", "-D", "..1T", "-D", "..2T"], "limits are given twice"),
+        (["plot", "{fit}", "pie", "-o", "{folder}/pie.png"], "'pie' is no figure; they are forecast, isoflops"),
+        (["plot", "{fit}", "priors", "-C", "1e23", "-o", "{folder}/p.png"], "--compute does not go with the figure"),
+        (["plot", "{fit}", "forecast", "-o", "{folder}/p.png"], "needs a planned run: -N 70B -D 1.4T"),
         (["report", "{fit}", "-o", "{folder}"], "is a folder; the name of a file in it is expected"),
         (["reproduce", "{truncated}", "{runs}"], "not a readable NetCDF file"),
         (["reproduce", "{fit}", "{folder}/absent.csv"], "absent.csv: no such file"),
@@ -456,6 +460,14 @@ def test_show(command, parsed, saved):
     status, out, _ = command("show", saved)
     assert status == 0 and "What is in this fit" in out and "Priors and what became of them" in out
     assert {"law", "priors", "runs", "versions", "warnings", "notes"} <= set(parsed("show", saved))
+
+
+@pytest.mark.parametrize("words", [["residuals"], ["forecast", "-N", "7B", "-D", "140B", "--measured", "2.1"]])
+def test_plot(command, parsed, saved, tmp_path, words):
+    path = tmp_path / "figure.svg"
+    status, out, err = command("plot", saved, *words, "-o", path)
+    assert status == 0 and not err and out == f"Written: {path}\n" and path.read_bytes().startswith(b"<?xml")
+    assert parsed("plot", saved, *words, "-o", path) == {"file": str(path)}
 
 
 def test_check(command, parsed, runs):

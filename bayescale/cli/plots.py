@@ -1,0 +1,86 @@
+"""The command plot."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bayescale.cli import arguments as arg
+from bayescale.display.terminal import print_json, say, working
+from bayescale.errors import InputError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+# figures of a fit, and which of the options each takes
+KINDS = {
+    "forecast": {"params", "tokens", "at", "measured"},
+    "isoflops": set(),
+    "residuals": set(),
+    "frontier": {"compute"},
+    "surface": {"compute"},
+    "landmarks": set(),
+    "regret": {"compute"},
+    "priors": set(),
+}
+BUDGET_TIMES = 10.0  # the largest run's compute: the budget of a regret unless one is given
+
+
+def plot(
+    fit: arg.FitFile,
+    kind: Annotated[str, typer.Argument(help=f"Which figure: {', '.join(KINDS)}.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The figure: .png, .svg or .pdf.")],
+    params: arg.PlannedParams = None,
+    tokens: arg.PlannedTokens = None,
+    compute: Annotated[str | None, typer.Option("--compute", "-C", help="Budget in FLOP to draw or to mark.")] = None,
+    at: arg.PlannedAt = None,
+    measured: Annotated[
+        list[str] | None, typer.Option("--measured", help="What a planned run showed, once known; may be repeated.")
+    ] = None,
+    seed: arg.Seed = 0,
+    as_json: arg.Json = False,
+    quiet: arg.Quiet = False,
+) -> None:
+    """One figure of a fit as a file: the forecast, the frontier, isoFLOP profiles, priors and others."""
+    import bayescale
+    from bayescale.display.figures import save_figure
+    from bayescale.fitting.store import open_fit
+
+    arg.check_output(output, "figure.png", fit)
+    if kind not in KINDS:
+        raise InputError(f"'{kind}' is no figure; they are {', '.join(KINDS)}")
+    given = {
+        "params": arg.numbers("--params", params),
+        "tokens": arg.numbers("--tokens", tokens),
+        "compute": arg.number("--compute", compute),
+        "at": arg.named_numbers("--at", at),
+        "measured": [arg.number("--measured", text, positive=False) for text in measured or ()],
+    }
+    given = {name: value for name, value in given.items() if value not in (None, [], {})}
+    if unused := sorted(given.keys() - KINDS[kind]):
+        raise InputError(f"--{unused[0]} does not go with the figure '{kind}'")
+    with working("drawing", quiet or as_json):
+        opened = open_fit(fit)
+        if kind == "forecast":
+            figure = _forecast(opened, given, seed)
+        elif kind == "regret":
+            budget = given.get("compute", BUDGET_TIMES * float(opened["constant_data"]["compute"].max()))
+            figure = bayescale.plot_regret(bayescale.decide(opened, budget, seed=seed))
+        else:
+            figure = getattr(bayescale, f"plot_{kind}")(opened, **given)
+        path = save_figure(figure, output)
+    if as_json:
+        print_json({"file": str(path)})
+    elif not quiet:
+        say(f"Written: {path}")
+
+
+def _forecast(fit: "xr.DataTree", given: dict[str, Any], seed: int) -> Any:
+    """The forecast of the planned runs, with what they showed."""
+    import bayescale
+
+    sizes = {name: given[name] for name in ("params", "tokens") if name in given} | given.get("at", {})
+    if not sizes:
+        raise InputError("a figure of a forecast needs a planned run: -N 70B -D 1.4T, or --at NAME=VALUE")
+    tree = bayescale.forecast(fit, covariates=sizes, seed=seed)
+    return bayescale.plot_forecast(fit, tree, given.get("measured"))
