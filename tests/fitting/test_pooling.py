@@ -45,7 +45,8 @@ def loss_of(fit, group, N=2e9, D=4e10):
 def test_a_group_of_few_runs_borrows(fit, table):
     low, middle, high = loss_of(fit, "code")
     truth = FACTORS["code"] * law_of(2e9, 4e10)
-    assert low < truth < high and abs(middle / truth - 1) < 0.03
+    sd = np.log(high / low) / (2 * 1.645)
+    assert abs(np.log(middle / truth)) < 3 * sd and sd < 0.04
     few = {name: values[-8:] for name, values in table.items() if name != "corpus"}
     alone = bs.forecast(bs.fit(few, "chinchilla", allow_unconverged=True), 2e9, 4e10)["predictions"]["loss"]
     assert np.log(high / low) < 0.6 * np.ptp(np.log(np.quantile(alone, [0.05, 0.95])))
