@@ -20,6 +20,8 @@ STEPS = "steps maxsteps trainsteps totalsteps numsteps step globalstep trainstep
 BATCHES = "globalbatchsize batchsize trainbatchsize totalbatchsize"
 LENGTHS = "seqlen sequencelength seqlength contextlength blocksize nctx maxseqlen maxseqlength contextsize"
 TOKENS_A_STEP = "tokensperstep tokensperbatch batchtokens batchsizetokens tokensperiteration"
+UNIQUE_TOKENS = "uniquetokens nuniquetokens numuniquetokens uniquetokencount datasettokens datasetsizetokens"
+EPOCHS = "epochs nepochs numepochs trainepochs passes"
 LABELS = "run name runname experiment model modelname file displayname"
 NUMBER = r"(?P<number>[0-9]+(?:\.[0-9]+)?)"
 START, END = r"(?<![A-Za-z0-9.])", r"(?![A-Za-z0-9])"
@@ -81,7 +83,17 @@ def _by_steps(frame: pd.DataFrame) -> Guess | None:
     steps, whole = _numbers(frame, STEPS), _numbers(frame, TOKENS_A_STEP)
     if steps is None:
         return None
-    parts = [steps, whole] if whole is not None else [steps, _numbers(frame, BATCHES), _numbers(frame, LENGTHS)]
+    return _product(
+        [steps, whole] if whole is not None else [steps, _numbers(frame, BATCHES), _numbers(frame, LENGTHS)]
+    )
+
+
+def _by_epochs(frame: pd.DataFrame) -> Guess | None:
+    return _product([_numbers(frame, UNIQUE_TOKENS), _numbers(frame, EPOCHS)])
+
+
+def _product(parts: Sequence[tuple[Any, np.ndarray] | None]) -> Guess | None:
+    """Tokens as the product of columns, if all are there."""
     if any(part is None for part in parts):
         return None
     made_of = " x ".join(clipped(name) for name, _ in parts)
@@ -138,5 +150,5 @@ def _said(text: str, what: str) -> float | None:
 
 WAYS: dict[str, tuple[Callable[[pd.DataFrame], Guess | None], ...]] = {
     "params": (_by_layers, _params_in_names),
-    "tokens": (_by_steps, _tokens_in_names),
+    "tokens": (_by_steps, _by_epochs, _tokens_in_names),
 }

@@ -23,7 +23,7 @@ SPELLINGS = {
         n_total_tokens num_total_tokens training_tokens train_tokens n_train_tokens num_train_tokens n_training_tokens
         num_training_tokens tokens_trained trained_tokens tokens_seen seen_tokens n_tokens_seen num_tokens_seen
         total_tokens_seen train_tokens_seen training_tokens_seen tokens_processed consumed_tokens tokens_consumed
-        consumed_train_tokens d_tokens
+        consumed_train_tokens d_tokens total_train_tokens total_training_tokens total_trained_tokens
         num_input_tokens_seen input_tokens_seen n_input_tokens total_input_tokens""",
     "compute": """
         compute flops flop n_flops num_flops total_flops total_flop flops_total flop_total training_flop training_flops

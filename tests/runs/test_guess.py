@@ -69,3 +69,10 @@ def test_nothing_is_guessed_where_columns_say_it_or_not_all_names_do():
     assert not read_notes(runs.attrs) and runs.params.values.tolist() == [1e7] * 3
     with pytest.raises(RunsError, match="two of params, tokens and compute are needed, found"):
         read_runs({"name": ["44M", "70M", "large"], "tokens": [1e9] * 3, "loss": LOSS})
+
+
+def test_tokens_of_several_passes():
+    table = {"params": [1e8, 2e8, 4e8], "unique_tokens": [1e9, 1e9, 2e9], "epochs": [1, 4, 2], "loss": [3.2, 3.0, 2.9]}
+    runs = read_runs(table)
+    np.testing.assert_allclose(runs["tokens"], [1e9, 4e9, 4e9])
+    assert "tokens = unique_tokens x epochs (guess)" in read_text(runs.attrs)
