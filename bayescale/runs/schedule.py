@@ -40,6 +40,10 @@ def learning_rates(
     steps, warmup, cooldown : how many steps in all, in the warm-up, and in the cool-down of "wsd"
     peak, final : the largest rate, and that of the last step
 
+    Returns
+    -------
+    Rates, of steps 1 to ``steps`` [step]
+
     Raises
     ------
     RunsError
@@ -68,6 +72,15 @@ def schedule_areas(rates: Any, *, memory: float = ANNEALING_MEMORY) -> tuple[np.
     S1(t) = sum_{i <= t} rate_i;  S2(t) = sum_{i <= t} m_i,  m_i = memory m_{i-1} + rate_{i-1} - rate_i: falls of the
     rate, forgotten by ``memory`` a step (arXiv:2408.11029, eq. 1). The warm-up counts at the peak rate: no fall before
     the peak.
+
+    Parameters
+    ----------
+    rates : learning rate of every step [step]
+    memory : share of a fall that is left a step later, above 0 and at most 1
+
+    Returns
+    -------
+    S1 and S2, each [step]
 
     Raises
     ------
