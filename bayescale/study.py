@@ -231,8 +231,9 @@ class Study:
         found = {"log_compute": np.clip(here, of_runs.min(), of_runs.max())}
         if points is None and self.known_errors:
             errors = np.asarray(self.runs[error_column(self.law)])
-            seen = np.asarray(self.runs[self.law.observed.column]) if self.law.observed.scale == "log" else 1.0
-            found["known_error"] = errors / seen / self.scatter.unit
+            seen = np.asarray(self.runs[self.law.observed.column])
+            per = {"log": seen, "share": seen * (1 - seen)}.get(self.law.observed.scale, 1.0)  # of what scatters
+            found["known_error"] = errors / per / self.scatter.unit
         return found
 
     @property

@@ -143,14 +143,10 @@ def laws_given(text: str) -> "list[Law]":
 
 
 def laws_or_default(name: str | None, given: Sequence[str], column: Sequence[str] | None) -> "list[Law]":
-    """The law of that name or path; without one those to choose from for these runs."""
-    from bayescale.laws.law import load_law
+    """The law of that name or path, as these runs show what it explains; without one those to choose from for them."""
+    from bayescale.fitting.default_law import laws_for
 
-    if name is not None:
-        return [load_law(name)]
-    from bayescale.fitting.default_law import default_laws
-
-    return default_laws(source_given(given), pairs("--column", column))
+    return laws_for(source_given(given), name, pairs("--column", column))
 
 
 def check_output(path: Path | None, example: str, *inputs: "str | Path | None") -> None:

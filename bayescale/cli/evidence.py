@@ -40,12 +40,11 @@ def backtest(
     quiet: arg.Quiet = False,
 ) -> None:
     """Forecast your larger runs from your smaller ones, and see how often the bands hold."""
-    from bayescale.laws.law import load_law
 
     arg.check_output(output, "backtest.csv", *runs)
     arg.check_output(figure, "backtest.png", *runs)
     rows = arg.rows_given(where, above_step, last_of, drop_missing, best_of)
-    laws = [load_law(name) for name in law] if law else arg.laws_or_default(None, runs, column)
+    laws = [one for name in law or [None] for one in arg.laws_or_default(name, runs, column)]
     data = arg.runs_given(runs, column, unit, laws, rows)
     from bayescale.evidence.backtest import backtest as run_backtest
     from bayescale.evidence.backtest import read

@@ -11,13 +11,18 @@ from bayescale.laws.data_split import split_data
 from bayescale.laws.formula import Binary, Name, Node, Number, evaluate, names, parse, substitute
 from bayescale.laws.law import Law, with_where
 from bayescale.laws.limits import PREDICTED
-from bayescale.laws.noises import NOISES
+from bayescale.laws.noises import NOISES, SHARE_EDGE
 from bayescale.laws.priors import DISTRIBUTIONS
 from bayescale.laws.scatter import SCALE, SCALE_WITH_ERRORS, Scatter
 from bayescale.study import Study
 
 COLUMNS = ("seen", "log_compute", "known_error", "count", "successes")  # what noises read of the runs
-RESIDUAL = {"log": parse("seen - log(predicted)"), "linear": parse("seen - predicted/unit")}
+_INSIDE = f"minimum(maximum(predicted, {SHARE_EDGE}), 1 - {SHARE_EDGE})"
+RESIDUAL = {
+    "log": parse("seen - log(predicted)"),
+    "linear": parse("seen - predicted/unit"),
+    "share": parse(f"seen - log({_INSIDE}) + log(1 - {_INSIDE})"),
+}
 
 
 @dataclass(frozen=True, eq=False)  # hashed by identity, so that its compiled code can be cached
@@ -97,8 +102,8 @@ def log_posterior(law: Law, noise: str, known_errors: bool = False) -> Density:
         definitions[_data("residual")] = substitute(RESIDUAL[law.observed.scale], seen)
     seen |= {name: Name(_data(name)) for name in ("scale", "residual")}
     each = substitute(NOISES[noise].log_density, seen)
-    known = {"proportion": ("count", "successes"), "log": ("log_compute", "seen"), "linear": ("log_compute", "seen")}
-    scalars, columns = [], [*known[law.observed.scale], *(["known_error"] if known_errors else [])]
+    known = ("log_compute", "seen") if law.observed.scale in RESIDUAL else ("count", "successes")
+    scalars, columns = [], [*known, *(["known_error"] if known_errors else [])]
     by_run = set(law.inputs)
     for name, tree in law.where.items():  # in order: each may use those before it
         by_run |= {name} if names(tree) & by_run else set()

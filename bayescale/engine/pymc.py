@@ -93,7 +93,12 @@ def _observe(study: Study, values: Mapping[str, Any]) -> None:
         known = {"count": count, "mu": pm.Deterministic("mu", predicted, dims="run")}
     else:
         covariates = {key: pm.Data(key, x, dims="run") for key, x in study.covariates().items()}
-        mu = pt.log(predicted) if study.law.observed.scale == "log" else predicted
+        scattering = {
+            "log": pt.log,
+            "share": lambda share: pt.log(share) - pt.log1p(-share),
+            "linear": lambda value: value,
+        }
+        mu = scattering[study.law.observed.scale](predicted)
         known = {"mu": pm.Deterministic("mu", mu, dims="run")}
         known["scale"] = scatter.unit * scatter.scale_at(covariates, values)
         seen = pm.Data("seen", study.seen.values, dims="run")

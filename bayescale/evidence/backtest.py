@@ -12,7 +12,7 @@ import xarray as xr
 
 from bayescale.errors import FitError
 from bayescale.field import BAND_LEVELS, number_text
-from bayescale.fitting.default_law import default_laws
+from bayescale.fitting.default_law import laws_for
 from bayescale.fitting.doors import check_seed, number, opened_result
 from bayescale.fitting.fit import fit
 from bayescale.fitting.tree import data_hash
@@ -81,7 +81,8 @@ def backtest(
     """
     horizon = number("horizon", horizon, "a number of decades above 0")
     check_seed(seed)
-    chosen = distinct_laws(default_laws(runs, columns) if laws is None else laws)
+    named = [None] if laws is None else distinct_laws(laws)
+    chosen = [one for law in named for one in laws_for(runs, law, columns)]
     runs = read_runs(runs, chosen, columns=columns, units=units)
     if unlike := [law.name for law in chosen if law.observed != chosen[0].observed]:
         raise FitError(f"laws '{chosen[0].name}' and '{unlike[0]}' explain different things; backtest them apart")
@@ -99,14 +100,13 @@ def backtest(
     if not good:
         raise FitError(tables[0].why)
     dims, grid = ("law", "cut", "run"), (len(chosen), len(cuts))
-    nothing = good[0] * np.nan
-    whole = [nothing if isinstance(table, Failure) else table for table in tables]
+    whole = [good[0] * np.nan if isinstance(table, Failure) else table for table in tables]
     dataset = xr.Dataset(
-        {name: (dims, np.stack([table[name] for table in whole]).reshape(*grid, -1)) for name in nothing.columns},
+        {name: (dims, np.stack([table[name] for table in whole]).reshape(*grid, -1)) for name in good[0].columns},
         coords={"law": [law.name for law in chosen], "edge": ("cut", cuts)},
     )
-    failed = np.array([table.why if isinstance(table, Failure) else "" for table in tables], dtype=object)
-    dataset["failed"] = (("law", "cut"), failed.reshape(grid))
+    failed = [table.why if isinstance(table, Failure) else "" for table in tables]
+    dataset["failed"] = (("law", "cut"), np.array(failed, dtype=object).reshape(grid))
     below = [int((_scale(runs, size) <= _scale({size: edge}, size)).sum()) for edge in cuts]
     dataset["learnt_from"] = ("cut", below)
     observed = chosen[0].observed
@@ -269,8 +269,8 @@ def read(result: xr.Dataset) -> Reading:
     )
     distance, observed = _words(result)
     of = {"proportion": f"{observed}: 1 % is a point", "linear": f"{observed}: 1 % is a hundredth of its range"}
-    of_what = of.get(result.attrs.get("scale"), f"log {observed}: 1 % is 1 % of the {observed}")
-    units = f"Bias, error, width and scores are of {of_what}; distances are in {distance}."
+    of |= {"share": f"log odds of {observed}: 1 % is .01", "log": f"log {observed}: 1 % is 1 % of the {observed}"}
+    units = f"Bias, error, width and scores are of {of[result.attrs.get('scale', 'log')]}; distances are in {distance}."
     failed = {name: backtest_failures(result, name) for name in map(str, result["law"].values)}
     return Reading(
         "Backtest: how often the bands held, by distance beyond the runs learnt from",

@@ -32,6 +32,7 @@ from bayescale.jobs.threads import one_blas_thread
 from bayescale.jobs.versions import versions
 from bayescale.laws.law import (
     DEFAULT_LAW,
+    SHARES,
     Law,
     column,
     law_derived,
@@ -261,7 +262,7 @@ def _beyond(law: Law, design: xr.Dataset) -> dict[str, float] | None:
     """Inputs of a run ten times as large as the largest of the design, or None where the law has no such size."""
     grown = [symbol for symbol in ("N", "D") if symbol in law.inputs]
     grown = grown or [symbol for symbol in law.inputs if column(symbol) == size_column(law)]
-    if not grown or law.observed.scale == "proportion":
+    if not grown or law.observed.scale in SHARES:
         return None
     largest = int(design[size_column(law)].values.argmax())
     inputs = {symbol: float(design[column(symbol)].values[largest]) for symbol in law.inputs}

@@ -12,7 +12,8 @@ from bayescale.errors import FitError
 from bayescale.field import listed
 from bayescale.fitting.draws import smoothed_weights
 from bayescale.laws.law import DEFAULT_LAW, Law, load_law
-from bayescale.runs.one_size import only_size
+from bayescale.laws.own_priors import without_count
+from bayescale.runs.one_size import has_column, only_size
 
 # few looks forward cannot tell against so much evidence
 FAR_BEHIND_SE = 4.0  # standard errors of the difference
@@ -36,6 +37,20 @@ def default_laws(source: Any, columns: Mapping[str, str] | None = None) -> list[
     """
     size = only_size(source, columns)
     return [load_law(name) for name in ([DEFAULT_LAW] if size is None else ONE_SIZE_LAWS[size])]
+
+
+def laws_for(source: Any, law: Any, columns: Mapping[str, str] | None = None) -> list[Law]:
+    """The law that is named, or those to choose from; of a proportion whose items no column counts, that of a share.
+
+    Parameters
+    ----------
+    law : its name, the path of its file, the Law, or None
+    source, columns : as in :func:`bayescale.read_runs`
+    """
+    if law is None:
+        return default_laws(source, columns)
+    law = load_law(law)
+    return [without_count(law) if law.observed.count and not has_column(source, law.observed.count, columns) else law]
 
 
 def chosen_fit(laws: list[Law], fit_one: Callable[[Law], xr.DataTree]) -> xr.DataTree:

@@ -15,7 +15,7 @@ from bayescale.engine.pymc_engine import BACKENDS, pymc_engine
 from bayescale.errors import FitError
 from bayescale.field import clipped, row_text
 from bayescale.fitting.clusters import check_clusters
-from bayescale.fitting.default_law import chosen_fit, default_laws
+from bayescale.fitting.default_law import chosen_fit, laws_for
 from bayescale.fitting.diagnostics import ESS_MIN, check_identification, noted
 from bayescale.fitting.doors import check_seed, check_whole, one_of, what_is
 from bayescale.fitting.prior_notes import prior_notes
@@ -108,7 +108,7 @@ def fit(
         The runs do not fit the law, the chains did not converge, or engine and backend cannot be used.
     """
     chosen = _engine(engine, backend, quick)
-    laws = default_laws(runs, columns) if law is None else [law]
+    laws = laws_for(runs, law, columns)
 
     def fit_of(law: Any) -> xr.DataTree:
         study = _study(runs, law, noise, priors, group, by, columns, units)

@@ -17,6 +17,7 @@ from bayescale.laws.formula import evaluate, names
 from bayescale.laws.law import Law, loss_given, run_sizes, sample_priors, standard_parameters
 from bayescale.laws.noises import NOISES
 from bayescale.laws.priors import Prior, to_real
+from bayescale.laws.scatter import transformed
 from bayescale.study import Study
 
 START_RUNS = 120  # a search over more would cost more and start no better
@@ -83,7 +84,7 @@ class _Climb:
     def residual(self, z: np.ndarray) -> np.ndarray:
         values = {name: value[:, None] for name, value in self.parameters(z).items()}
         predicted = np.broadcast_to(self.loss(values), (len(z), len(self.seen)))
-        return self.seen - (predicted / self.unit if self.unit else np.log(predicted))
+        return self.seen - (predicted / self.unit if self.unit else transformed(predicted, self.law.observed.scale))
 
     def objective(self, z: np.ndarray, residual: np.ndarray, sigma: np.ndarray) -> np.ndarray:
         """Negative log posterior [start]; infinite where the law is not finite."""
@@ -161,7 +162,7 @@ def start_positions(study: Study, seed: int) -> np.ndarray:
     order = np.argsort(run_sizes(law, study.runs), kind="stable")
     some = study.part(order[np.linspace(0, len(order) - 1, min(len(order), START_RUNS)).astype(int)])
     worth = len(order) / some.runs.sizes["run"]
-    start_unit = 0.0 if law.observed.scale == "log" else unit
+    start_unit = 0.0 if law.observed.scale in ("log", "share") else unit
     inputs = some.inputs() | dict(study.constants)
     found = start_points(law, inputs, some.seen.values / unit, start_unit, seed, worth=worth)
     rng = np.random.default_rng([seed, 102])

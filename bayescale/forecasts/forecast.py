@@ -157,9 +157,12 @@ def _measured(measured: Any, count: int, study: Study) -> np.ndarray:
         values = np.broadcast_to(numbers("measured", measured), count)
     except ValueError:
         raise FitError(f"measured must be {count} value(s) of {observed.column}, one a planned run") from None
-    least, most = {"log": (0.0, np.inf), "linear": (-np.inf, np.inf), "proportion": (-1e-12, 1 + 1e-12)}[observed.scale]
+    least, most = {"log": (0.0, np.inf), "linear": (-np.inf, np.inf), "proportion": (-1e-12, 1 + 1e-12)}.get(
+        observed.scale, (0.0, 1.0)
+    )
     if (bad := values[~(np.isfinite(values) & (values > least) & (values < most))]).size:
         allowed = {"log": "a finite number above 0", "linear": "a finite number", "proportion": "a number from 0 to 1"}
+        allowed |= {"share": "a number above 0 and below 1"}
         raise FitError(
             f"measured = {number_text(bad[0], 6)}: {'a loss' if observed.column == 'loss' else observed.column} is "
             f"{allowed[observed.scale]}"

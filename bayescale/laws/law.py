@@ -21,6 +21,7 @@ from bayescale.laws.priors import from_normal, quantile
 
 DEFAULT_LAW = "coupled"
 Z_MAX = 7.5  # of a standardised parameter: beyond, a probability is 0 or 1 to all digits and a quantile infinite
+SHARES = ("proportion", "share")  # scales of what lies between 0 and 1
 NO_SIZE = 'the law does not say what the size of a run is (size = "..." in its file)'
 
 
@@ -93,7 +94,7 @@ def goal_sign(law: Law) -> str:
     """On which side of a target a better run lies, "<=" or ">=".
 
     A loss is to be small. Anything else is to go where it goes as runs grow, by the law's ``rises_with`` and
-    ``falls_with`` (a lower loss is a better model); where the law does not say, a proportion is to be large.
+    ``falls_with`` (a lower loss is a better model); where the law does not say, a share is to be large.
     """
     size = size_column(law)
     rises, falls = ([column(symbol) for symbol in some] for some in (law.rises_with, law.falls_with))
@@ -102,7 +103,7 @@ def goal_sign(law: Law) -> str:
     elif size in (*rises, *falls):
         upwards = (size in rises) != (size == "loss")
     else:
-        upwards = law.observed.scale == "proportion"
+        upwards = law.observed.scale in SHARES
     return ">=" if upwards else "<="
 
 
@@ -250,7 +251,8 @@ def published_values(law: Law, at: Mapping[str, float]) -> dict[str, float]:
     formula = parse(law.published_formula)
     found = {name: float(evaluate(formula, dict(preset.values) | values)) for name, preset in law.presets.items()}
     for name, value in found.items():
-        possible = {"log": value > 0, "linear": True, "proportion": 0 <= value <= 1}[law.observed.scale]
+        share = 0 <= value <= 1
+        possible = {"log": value > 0, "linear": True, "proportion": share, "share": share}[law.observed.scale]
         if not (np.isfinite(value) and possible):
             raise LawError(
                 f"law '{law.name}', constants '{name}': {law.observed.column} comes out as "

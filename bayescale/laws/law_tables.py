@@ -38,6 +38,7 @@ OBSERVED_SCALES = {
     "log": "the logarithm of a positive quantity, such as the loss",
     "linear": "a quantity that may be negative",
     "proportion": "a share of a known number of items, such as an accuracy",
+    "share": "a share whose number of items is not known, such as a mean over tasks: its log odds scatter",
 }
 EXPONENT_SYMBOLS = ("N", "D")  # whose exponents say what limits the loss
 

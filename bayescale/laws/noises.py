@@ -111,7 +111,7 @@ NOISES = {
     "student_t": Noise(
         "Student-t with nu = 2 + nu_minus_2: a few bad runs do not move the law",
         _SCALE | {"nu_minus_2": Prior("Gamma", {"alpha": 2.0, "beta": 0.1}, "degrees of freedom above 2")},
-        ("log", "linear"),
+        ("log", "linear", "share"),
         _STUDENT_T_LOG_DENSITY,
         lambda values: scipy.special.stdtr(2 + values["nu_minus_2"], values["residual"] / values["scale"]),
         _student_t_draw,
@@ -122,7 +122,7 @@ NOISES = {
     "normal": Noise(
         "normal: every run counts alike, outliers included",
         _SCALE,
-        ("log", "linear"),
+        ("log", "linear", "share"),
         _NORMAL_LOG_DENSITY,
         lambda values: scipy.special.ndtr(values["residual"] / values["scale"]),
         _normal_draw,

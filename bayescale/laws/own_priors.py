@@ -13,7 +13,8 @@ from bayescale.laws.law import load_law
 from bayescale.laws.law_file import Law, parse_law
 
 TABLES = {
-    name: re.compile(rf"^\[{name}\][^\n]*\n.*?(?=^\[|\Z)", re.MULTILINE | re.DOTALL) for name in ("beliefs", "groups")
+    name: re.compile(rf"^\[{name}\][^\n]*\n.*?(?=^\[|\Z)", re.MULTILINE | re.DOTALL)
+    for name in ("beliefs", "groups", "observed")
 }
 
 
@@ -54,6 +55,22 @@ def with_priors(law: Any, priors: "Mapping[str, Any] | None") -> Law:
 def without_beliefs(law: Law) -> Law:
     """The law as its file was before priors were given."""
     return _without(law, "beliefs") if law.beliefs else law
+
+
+def without_count(law: Law) -> Law:
+    """A law of a proportion as one of a share whose number of items is not known.
+
+    Raises
+    ------
+    LawError
+        If its file does not have [observed] as a table of its own.
+    """
+    symbol = "" if law.observed.symbol == "Y" else f'symbol = "{law.observed.symbol}"\n'
+    table = f'[observed]\ncolumn = "{law.observed.column}"\nscale = "share"\n{symbol}\n'
+    text, count = TABLES["observed"].subn(lambda match: table, law.text)
+    if not count:
+        raise LawError(f"law '{law.name}': [observed] is not a table of its own; write scale = \"share\" into it")
+    return parse_law(text, law.name)
 
 
 def with_groups(law: Any, names: Collection[str], by: Collection[str] | Mapping[str, float] | None = None) -> Law:

@@ -4,7 +4,7 @@ The log of the loss scatters, or of whatever the law file says is observed. Its 
 ``SCALE_FLOOR + sigma * exp(tilt * x)`` with ``x`` = log(C / C_ref), held at the edge of the runs outside their range.
 The square of a known error of a run (its relative standard error, for a loss) is added to the square of the scale. A
 quantity that may be negative scatters itself, in units of the range of the observed values. A proportion is an
-overdispersed count out of a known number of items.
+overdispersed count out of a known number of items; of a share without such a number the log odds scatter.
 """
 
 from collections.abc import Mapping
@@ -17,13 +17,21 @@ from bayescale.errors import FitError
 from bayescale.field import listed
 from bayescale.laws.formula import evaluate, parse
 from bayescale.laws.law_file import Law, Observed
-from bayescale.laws.noises import NOISE_PARAMETERS, NOISES, default_noise
+from bayescale.laws.noises import NOISE_PARAMETERS, NOISES, SHARE_EDGE, default_noise
 from bayescale.laws.priors import Prior
 
 # no loss is measured or printed more precisely than this relative error; chains do not converge at a scale of 0
 SCALE_FLOOR = 1e-4
 SCALE = parse(f"{SCALE_FLOOR} + sigma*exp(tilt*log_compute)")  # one expression for model, density and forecast
 SCALE_WITH_ERRORS = parse(f"sqrt(({SCALE_FLOOR} + sigma*exp(tilt*log_compute))**2 + known_error**2)")
+
+
+def transformed(seen: Any, scale: str) -> Any:
+    """Values on the scale on which they scatter: of a share log odds, at most some 20."""
+    if scale == "share":
+        inside = np.clip(seen, SHARE_EDGE, 1 - SHARE_EDGE)
+        return np.log(inside / (1 - inside))
+    return np.log(seen) if scale == "log" else seen
 
 
 @dataclass(frozen=True)
@@ -93,11 +101,13 @@ class Scatter:
         return self.observed.scale == "proportion"
 
     def transform(self, seen: Any) -> Any:
-        """Observed values on the scale on which they scatter: their log, or themselves."""
-        return np.log(seen) if self.observed.scale == "log" else seen
+        """Observed values on the scale on which they scatter: their log, their log odds, or themselves."""
+        return transformed(seen, self.observed.scale)
 
     def inverse(self, scattered: Any) -> Any:
         """Observed values from transformed ones."""
+        if self.observed.scale == "share":
+            return 1 / (1 + np.exp(-scattered))
         return np.exp(scattered) if self.observed.scale == "log" else scattered
 
     def residual(self, seen: Any, predicted: Any) -> Any:
@@ -138,6 +148,8 @@ class Scatter:
             return NOISES[self.noise].draw({**values, "share": np.asarray(predicted), "count": count}, rng) / count
         scale = np.broadcast_to(self.scale_at(covariates, values), np.shape(predicted))
         noise = self.unit * self.sample_noise(scale, values, rng)
+        if self.observed.scale == "share":
+            return self.inverse(self.transform(predicted) + noise)
         return predicted * np.exp(noise) if self.observed.scale == "log" else predicted + noise
 
     def sample_noise(self, scale: Any, values: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:

@@ -13,7 +13,12 @@ from bayescale.runs.tables.formats import Table
 from bayescale.runs.tables.limits import CONTROL, heading
 
 # what the numbers of a column must be, and how a message says it
-ALLOWED_TEXTS = {"positive": "must be > 0", "finite": "must be finite", "proportion": "must be between 0 and 1"}
+ALLOWED_TEXTS = {
+    "positive": "must be > 0",
+    "finite": "must be finite",
+    "proportion": "must be between 0 and 1",
+    "share": "must be above 0 and below 1: the number of items is not known",
+}
 # 4.6M, 1.3 billion, 1,300,000,000
 WRITTEN = re.compile(
     r"\s*(?P<number>[+-]?(?:[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?|[0-9]+\.?[0-9]*|\.[0-9]+))(?P<exponent>[eE][+-]?[0-9]+)?"
@@ -105,7 +110,8 @@ def checked_numbers(table: Table, name: Any, allowed: str) -> tuple[np.ndarray, 
     if column.dtype.kind not in "iuf":  # text; and booleans, dates and complex numbers, which are not to pass for sizes
         column = pd.Series(texts_of(column), index=column.index, dtype=object)
     numbers, written_so = _read_numbers(column)
-    within = {"positive": numbers > 0, "finite": np.isfinite(numbers), "proportion": (numbers >= 0) & (numbers <= 1)}
+    within = {"positive": numbers > 0, "finite": np.isfinite(numbers), "share": (numbers > 0) & (numbers < 1)}
+    within["proportion"] = (numbers >= 0) & (numbers <= 1)
     bad = np.flatnonzero(~np.isfinite(numbers) | ~within[allowed])
     if not bad.size:
         return numbers, written_so

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bayescale.field import listed, number_text, size_text, symbol
+from bayescale.laws.law import SHARES
 from bayescale.runs.lint_values import Note, note, where
 from bayescale.runs.smooth import Seen, Surface, design_of
 
@@ -222,7 +223,7 @@ def groups(seen: Seen, surface: Surface) -> Iterator[tuple[str, Note]]:
         low, high = int(np.argmin(offsets)), int(np.argmax(offsets))
         apart = offsets[high] - offsets[low]
         by = f"{100 * np.expm1(apart):.1f} %" if seen.scale == "log" else number_text(apart)
-        unit = " (log odds)" if seen.scale == "proportion" else ""
+        unit = " (log odds)" if seen.scale in SHARES else ""
         yield (
             name,
             note(

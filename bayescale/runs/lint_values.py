@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from bayescale.field import number_text, rows_text, size_text, symbol
+from bayescale.laws.law import SHARES
 from bayescale.runs.loss_unit import LOSS_NATS_MAX, TEXT_NATS_MIN, is_text
 from bayescale.runs.smooth import SURPRISING_SD, Seen, Surface, line_of_sizes, log_slope, move_together
 from bayescale.runs.spellings import DERIVED_SIZES
@@ -176,7 +177,7 @@ def other_losses(seen: Seen) -> Iterator[Note]:
 
 def surprising(seen: Seen, surface: Surface) -> Iterator[Note]:
     """Runs far from a smooth surface through all runs, and whether a size wrong by a power of ten explains it."""
-    least = {"log": 0.02, "proportion": 0.5, "linear": 0.1 * float(np.ptp(seen.target))}[seen.scale]
+    least = {"log": 0.02, "proportion": 0.5, "share": 0.5, "linear": 0.1 * float(np.ptp(seen.target))}[seen.scale]
     least = max(least, np.log(2)) if surface.degree < 2 else least  # a line says little where there is a bend
     away = np.abs(surface.residual)
     rows = np.flatnonzero((away > SURPRISING_SD * surface.sd) & (away > least)) if surface.degree else np.array([])
@@ -206,7 +207,7 @@ def surprising(seen: Seen, surface: Surface) -> Iterator[Note]:
 def _measured(seen: Seen, target: float) -> float:
     if seen.scale == "log":
         return float(np.exp(min(target, 700.0)))
-    return float(1 / (1 + np.exp(-target))) if seen.scale == "proportion" else float(target)
+    return float(1 / (1 + np.exp(-target))) if seen.scale in SHARES else float(target)
 
 
 def _short(name: str, value: float) -> str:

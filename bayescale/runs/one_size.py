@@ -1,4 +1,4 @@
-"""Is a table one of runs that differ in one size only, and in which."""
+"""What a table has, before a law is chosen: the only size in which runs differ, a column for a role."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -47,6 +47,14 @@ def only_size(source: Any, columns: Mapping[str, str] | None = None) -> str | No
         return None
     differ = [role for role in ("params", "tokens") if _differ(values[role])]
     return differ[0] if len(differ) == 1 else None
+
+
+def has_column(source: Any, role: str, columns: Mapping[str, str] | None = None) -> bool:
+    """Whether a table has a column for a role."""
+    try:
+        return _column(table_of(source), role, dict(columns or {})) is not None
+    except Question:
+        return True
 
 
 def _column(table: Table, role: str, given: Mapping[str, str]) -> Any:

@@ -50,7 +50,7 @@ def allowed_numbers(laws: Sequence[Law], role: str) -> str:
     """What the numbers of a column must be: positive, finite, or a proportion."""
     if role in (*SIZES, *_error_columns(laws)) or any(role in positive_columns(law) for law in laws):
         return "positive"
-    scales = {"log": "positive", "linear": "finite", "proportion": "proportion"}
+    scales = {"log": "positive", "linear": "finite", "proportion": "proportion", "share": "share"}
     explained = [law.observed.scale for law in laws if role == law.observed.column]
     return scales[explained[0]] if explained else "positive" if role == "loss" and not laws else "finite"
 

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from bayescale.field import number_text, size_text
-from bayescale.laws.law import Law, column
+from bayescale.laws.law import SHARES, Law, column
 
 SURFACE_RUNS_MAX = 10_000  # enough for the few coefficients of a surface
 SURPRISING_SD = 6
@@ -71,7 +71,7 @@ def _target(runs: xr.Dataset, observed: str, scale: str) -> np.ndarray:
     values = runs[observed].values
     if scale == "log":
         return np.log(values)
-    if scale == "proportion":
+    if scale in SHARES:
         inside = np.clip(values, 1e-3, 1 - 1e-3)
         return np.log(inside / (1 - inside))
     return values

@@ -20,7 +20,7 @@ from bayescale.laws.formula import evaluate
 from bayescale.laws.law import column, law_derived, law_loss, law_names, load_law, sample_priors
 from bayescale.laws.law_file import parse_law
 from bayescale.laws.noises import NOISES, default_noise
-from bayescale.laws.own_priors import with_groups
+from bayescale.laws.own_priors import with_groups, without_count
 from bayescale.laws.priors import DISTRIBUTIONS, Prior, from_real, to_real
 from bayescale.laws.scatter import Scatter
 from bayescale.runs.read import read_runs
@@ -164,6 +164,12 @@ def test_known_errors_are_pymcs(noise, runs_of_law, rng, prepared):
     table = {name: runs[name].values for name in ("params", "tokens", "loss")}
     table["se"] = table["loss"] * rng.uniform(0.001, 0.03, runs.sizes["run"])
     check_engines(law, noise, read_runs(table, law, columns={"loss_se": "se"}), rng, prepared)
+
+
+@pytest.mark.parametrize("noise", ["student_t", "normal"])
+def test_a_share_without_a_count_is_pymcs(noise, runs_of_law, rng, prepared):
+    law = without_count(load_law("accuracy_sigmoid"))
+    check_engines(law, noise, runs_of_law(law), rng, prepared)
 
 
 def test_a_law_with_groups_is_pymcs(runs_of_law, rng, prepared):
