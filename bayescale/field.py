@@ -9,6 +9,7 @@ FLOPS_PER_PARAM_TOKEN = 6.0  # C = 6 N D: forward and backward pass, no attentio
 TRAINING = "6*N*D"  # the same as a formula: compute of a training run [FLOP]
 # of columns that are sizes, as formulas and people write them
 SYMBOLS = {"params": "N", "tokens": "D", "compute": "C"}
+BAND = 0.9  # what the wider band of an interval holds, unless another level is asked for
 BAND_LEVELS = (0.5, 0.8, 0.9)  # of bands whose coverage is counted
 SUFFIXES = (("T", 12), ("B", 9), ("M", 6), ("K", 3))
 SIZE_MAX = 1e15  # larger sizes are written as powers of ten, not as 3640T
@@ -91,6 +92,21 @@ def quantity_text(name: str, value: float) -> str:
     if name == "compute":
         return f"{number_text(value, 4)} FLOP"
     return size_text(value) if abs(value) >= 1000 else number_text(value, 4)
+
+
+def band_ends(level: float = BAND) -> dict[str, float]:
+    """The quantiles at the ends of an equal-tailed band, by their labels.
+
+    >>> band_ends(), band_ends(0.95)
+    ({'q05': 0.05, 'q95': 0.95}, {'q025': 0.025, 'q975': 0.975})
+    """
+    ends = [round((1 + sign * level) / 2, 9) for sign in (-1, 1)]
+    return {f"q{f'{end:.9f}'.rstrip('0')[2:].ljust(2, '0')}": end for end in ends}
+
+
+def band_percent(level: float) -> str:
+    """90 %, 99.9 %."""
+    return f"{100 * level:.6g} %"
 
 
 def symbol(name: str) -> str:

@@ -45,6 +45,7 @@ class Column:
     how : how it is written, a name in ``bayescale.display.table.WRITERS``
     digits : as many as ``how`` takes: significant digits, or decimals
     also : further columns of the frame that are written in the same cell
+    ends : labels of the quantiles at the ends of a band
     instead : for each row the text that is written instead of the number, or None; empty if all are written
     """
 
@@ -55,6 +56,7 @@ class Column:
     digits: int = 3
     also: tuple[str, ...] = ()
     instead: tuple[str | None, ...] = ()
+    ends: tuple[str, ...] = ("q05", "q95")
 
 
 @dataclass(frozen=True)

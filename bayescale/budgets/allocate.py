@@ -1,6 +1,7 @@
 """fit + budget -> the compute-optimal split into N and D, with its uncertainty."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Unpack
 
 import numpy as np
@@ -23,9 +24,9 @@ from bayescale.budgets.problem import (
     result_attrs,
     units_said,
 )
-from bayescale.field import number_text
+from bayescale.field import BAND, band_ends, band_percent, number_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
-from bayescale.fitting.doors import check_seed, flag, opened, opened_result
+from bayescale.fitting.doors import check_seed, flag, level_of, opened, opened_result
 from bayescale.forecasts.forecast import QUANTILES, forecast, quantiles
 from bayescale.forecasts.planned import distance_warnings
 from bayescale.jobs.threads import one_blas_thread
@@ -190,39 +191,41 @@ def split_warnings(result: xr.Dataset) -> list[str]:
     return warnings
 
 
-def read(result: xr.Dataset) -> Reading:
+def read(result: xr.Dataset, *, level: float = BAND) -> Reading:
     """What an allocation says, a row a budget: quantiles of N*, D*, tokens per parameter and loss, ``identified``.
 
     Of a budget that is not identified the split is NaN. A number that a limit sets has no band: its quantiles are NaN
     but for the median. The last columns are local exponents of N* with the budget (``a_q05`` ...); a menu has none.
+    With ``level`` bands hold another share than .9: of .95 there are also ``params_q025`` and ``params_q975``.
     """
-    result = opened_result(result, "allocate")
+    result, level = opened_result(result, "allocate"), level_of(level)
+    labels = QUANTILES | band_ends(level)
     frame = pd.DataFrame({"compute": result["compute"].values})
     for name, called in _COLUMNS.items():
-        for label, values in without_zero_width(quantiles(result[name])).items():
+        for label, values in without_zero_width(quantiles(result[name], level)).items():
             frame[f"{called}_{label}"] = values
     for name in ("identified", "why_not", "held", "decades_beyond"):
         frame[name] = result[name].values
     if "a" in result:
-        for label, values in without_zero_width(quantiles(result["a"])).items():
+        for label, values in without_zero_width(quantiles(result["a"], level)).items():
             frame[f"a_{label}"] = values
     named = [*_COLUMNS.values(), *(["a"] if "a" in result else [])]
-    hidden = [f"{name}_{label}" for name in named if name in (*_SPLIT, "a") for label in QUANTILES]
+    hidden = [f"{name}_{label}" for name in named if name in (*_SPLIT, "a") for label in labels]
     frame.loc[~frame["identified"], hidden] = np.nan
     warnings = trust_warnings(diagnostics(result))
     warnings += distance_warnings(result["decades_beyond"].values, result["nearest_run"].values)
     if not result.attrs["discrepancy"]:
         warnings.append("the law is taken to be exactly right: bands of N* and D* are those of its parameters alone")
     return Reading(
-        "Optimal split: median and 90 % band",
+        f"Optimal split: median and {band_percent(level)} band",
         frame,
-        tuple(_columns(frame, result.attrs)),
+        tuple(replace(one, ends=tuple(band_ends(level))) for one in _columns(frame, result.attrs)),
         warnings=(*warnings, *split_warnings(result)),
         notes=(units_said(result.attrs),),
         about={name: result.attrs[name] for name in ("law", "cost")}
         | {"loss_unit": UNITS[loss_unit(result.attrs)], "diagnostics": diagnostics(result)},
         rows="budgets",
-        groups=bands(named, QUANTILES),
+        groups=bands(named, labels),
     )
 
 

@@ -13,9 +13,9 @@ from bayescale.budgets.optimum import best_split
 from bayescale.budgets.problem import SplitOptions, budgets_of, check_scale, compute_unit, result_attrs, units_said
 from bayescale.budgets.target import asked_axis, banded, far_warnings, gap_to
 from bayescale.errors import FitError
-from bayescale.field import number_text
+from bayescale.field import BAND, band_ends, band_percent, number_text
 from bayescale.fitting.diagnostics import trust_warnings
-from bayescale.fitting.doors import check_seed, numbers, opened, opened_result
+from bayescale.fitting.doors import check_seed, level_of, numbers, opened, opened_result
 from bayescale.laws.law import goal_sign, is_joint
 from bayescale.reading import Column, Reading
 from bayescale.runs.loss_unit import UNITS, from_nats, loss_unit
@@ -139,14 +139,17 @@ def _counted_alike(study: Study, other: Study) -> bool:
     return bool(abs(np.log(study.definition.compute(N, 1.0) / other.definition.compute(N, 1.0))) < ONE_UNIT_LOG_COMPUTE)
 
 
-def read(result: xr.Dataset) -> Reading:
-    """What gains say, a row a size: quantiles of ``gain`` and ``difference``, ``p_better``."""
-    result = opened_result(result, "compute_gain")
+def read(result: xr.Dataset, *, level: float = BAND) -> Reading:
+    """What gains say, a row a size: quantiles of ``gain`` and ``difference``, ``p_better``.
+
+    With ``level`` bands hold another share than .9, and the frame has their ends too.
+    """
+    result, level = opened_result(result, "compute_gain"), level_of(level)
     attrs = result.attrs
     size, observed = attrs.get("size", "compute"), attrs.get("observed", "loss")
     frame = pd.DataFrame({size: result[size].values})
     for name in ("gain", "difference"):
-        for label, values in banded(result[name]).items():
+        for label, values in banded(result[name], level).items():
             frame[f"{name}_{label}"] = values
     for name in ("p_better", "decades_beyond"):
         frame[name] = result[name].values
@@ -171,9 +174,9 @@ def read(result: xr.Dataset) -> Reading:
     names = ("law", "other_law", "source", "other_source", "cost", "other_cost")
     return Reading(
         f"{'Compute' if budget else size.capitalize()}-equivalent gain: how much more {size} the other recipe needs "
-        f"for the same {observed}",
+        f"for the same {observed}: median and {band_percent(level)} band",
         frame,
-        columns,
+        tuple(replace(one, ends=tuple(band_ends(level))) for one in columns),
         warnings=(*warnings, *far_warnings(result)),
         notes=(units_said(attrs),) if budget else (),
         about={name: attrs[name] for name in names} | {"loss_unit": unit},

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Unpack
 
 import numpy as np
@@ -23,9 +24,9 @@ from bayescale.budgets.identified import HELD_SHARE
 from bayescale.budgets.optimum import Problem, best_split
 from bayescale.budgets.problem import SplitOptions, compute_unit, problem_of, result_attrs, units_said
 from bayescale.errors import FitError
-from bayescale.field import number_text, quantity_text
+from bayescale.field import BAND, band_ends, band_percent, number_text, quantity_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
-from bayescale.fitting.doors import check_seed, goal, numbers, opened, opened_result
+from bayescale.fitting.doors import check_seed, goal, level_of, numbers, opened, opened_result
 from bayescale.forecasts.discrepancy import has_drift
 from bayescale.forecasts.forecast import QUANTILES
 from bayescale.forecasts.planned import FAR_DECADES
@@ -158,10 +159,10 @@ def _searched(study: Study, problem: Problem) -> tuple[float, float]:
     return largest * SEARCHED_TIMES[0], largest * SEARCHED_TIMES[1]
 
 
-def banded(values: xr.DataArray) -> dict[str, np.ndarray]:
+def banded(values: xr.DataArray, level: float = BAND) -> dict[str, np.ndarray]:
     """Quantiles over draws of which some may be infinite."""
     flat = np.sort(values.stack(sample=("chain", "draw")).transpose("sample", ...).values, axis=0)
-    at = {name: flat[round(q * (len(flat) - 1))] for name, q in QUANTILES.items()}
+    at = {name: flat[round(q * (len(flat) - 1))] for name, q in (QUANTILES | band_ends(level)).items()}
     with np.errstate(invalid="ignore"):
         return without_zero_width(at)
 
@@ -179,16 +180,16 @@ def far_warnings(result: xr.Dataset) -> list[str]:
     ]
 
 
-def read(result: xr.Dataset) -> Reading:
+def read(result: xr.Dataset, *, level: float = BAND) -> Reading:
     """What least sizes say, a row a target: quantiles of ``compute``, ``params``, ``tokens``, or of the law's own size;
-    ``p_reached``."""
-    result = opened_result(result, "least_compute")
+    ``p_reached``. With ``level`` bands hold another share than .9, and the frame has their ends too."""
+    result, level = opened_result(result, "least_compute"), level_of(level)
     attrs = result.attrs
     size, observed = attrs.get("size", "compute"), attrs.get("observed", "loss")
     columns = SPLIT_COLUMNS if "tokens_per_param" in result else {size: size}
     frame = pd.DataFrame({observed: result[observed].values})
     for name, called in columns.items():
-        for label, values in banded(result[name]).items():
+        for label, values in banded(result[name], level).items():
             frame[f"{called}_{label}"] = values
     for name in ("p_reached", "identified", "why_not", "decades_beyond"):
         frame[name] = result[name].values
@@ -207,15 +208,15 @@ def read(result: xr.Dataset) -> Reading:
         Column("p_reached", "P(reachable)", "", "decimals", 2),
     )
     return Reading(
-        f"{'Least budget' if split else what} for a target{f' at {others}' if others else ''}: median and 90 % band; "
-        "the law is taken to be exactly right",
+        f"{'Least budget' if split else what} for a target{f' at {others}' if others else ''}: median and "
+        f"{band_percent(level)} band; the law is taken to be exactly right",
         frame,
-        shown,
+        tuple(replace(one, ends=tuple(band_ends(level))) for one in shown),
         warnings=tuple(warnings),
         notes=(units_said(attrs),) if split else (),
         about={name: attrs[name] for name in ("law", "cost")} | {"loss_unit": unit, "diagnostics": diagnostics(result)},
         rows="targets",
-        groups=bands(columns.values(), QUANTILES),
+        groups=bands(columns.values(), QUANTILES | band_ends(level)),
     )
 
 

@@ -32,6 +32,7 @@ Noise = Annotated[str | None, typer.Option(help=f"How runs scatter: {', '.join(N
 TableFile = Annotated[Path | None, typer.Option("--output", "-o", help="Save the table here (CSV).")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of tables.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors (and the JSON, if asked for).")]
+Level = Annotated[float, typer.Option("--level", metavar="PERCENT", help="What the bands are to hold: 95.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Same seed, same draws, on one machine.")]
 Columns = Annotated[
     list[str] | None, typer.Option("--column", metavar="ROLE=NAME", help="Which column is which: loss=pile_loss ...")
@@ -269,6 +270,13 @@ def named_numbers(option: str, given: Sequence[str] | None) -> dict[str, Any]:
 def numbers(option: str, given: Sequence[str] | None) -> list[float]:
     """Numbers of an option that may be repeated."""
     return [number(option, text) for text in given or ()]
+
+
+def level(percent: float) -> float:
+    """The level of bands as a share."""
+    if not 0 < percent < 100:
+        raise InputError(f"--level {percent:g}: percent between 0 and 100 are expected, such as 95")
+    return percent / 100
 
 
 def target(text: str | None, option: str = "--target") -> "float | str | None":

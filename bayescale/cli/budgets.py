@@ -22,6 +22,7 @@ def allocate(
     candidate: Annotated[list[str] | None, typer.Option(help="A size N to judge besides; may be repeated.")] = None,
     factor: Annotated[float, typer.Option(help="Print P(N within this factor of N*).")] = 2.0,
     law_only: Annotated[bool, typer.Option("--law-only", help="Decide as if the law were exactly right.")] = False,
+    level: arg.Level = 90.0,
     output: arg.TableFile = None,
     seed: arg.Seed = 0,
     as_json: arg.Json = False,
@@ -36,6 +37,7 @@ def allocate(
     from bayescale.jobs.files import write_table
 
     arg.check_output(output, "split.csv", fit)
+    share = arg.level(level)
     options = arg.split_options(cost, given, params, tokens, ratio, unique_tokens, menu)
     budgets = arg.numbers("--compute", compute)
     sizes = arg.numbers("--candidate", candidate) or None
@@ -45,7 +47,7 @@ def allocate(
         result = split_compute(opened, budgets, seed=seed, **options)
         options |= {"candidates": sizes, "factor": factor}
         decision = decide(opened, budgets, seed=seed, **options)
-    splits, choices = read_allocation(result), read_decision(decision)
+    splits, choices = read_allocation(result, level=share), read_decision(decision)
     if output is not None:
         write_table(splits.frame, output)
     if as_json:
@@ -97,6 +99,7 @@ def reach(
     ratio: arg.RatioLimit = None,
     unique_tokens: arg.UniqueTokens = None,
     menu: arg.Menu = None,
+    level: arg.Level = 90.0,
     seed: arg.Seed = 0,
     as_json: arg.Json = False,
     quiet: arg.Quiet = False,
@@ -105,10 +108,11 @@ def reach(
     from bayescale.budgets.target import least_compute, read
     from bayescale.fitting.store import open_fit
 
+    share = arg.level(level)
     options = arg.split_options(cost, given, params, tokens, ratio, unique_tokens, menu)
     with working("looking for the least budget", quiet or as_json):
         result = least_compute(open_fit(fit), [arg.target(text) for text in target], seed=seed, **options)
-    print_answer(read(result), as_json, quiet)
+    print_answer(read(result, level=share), as_json, quiet)
 
 
 def gain(
@@ -123,6 +127,7 @@ def gain(
     params: arg.ParamsLimit = None,
     tokens: arg.TokensLimit = None,
     ratio: arg.RatioLimit = None,
+    level: arg.Level = 90.0,
     seed: arg.Seed = 0,
     as_json: arg.Json = False,
     quiet: arg.Quiet = False,
@@ -131,11 +136,12 @@ def gain(
     from bayescale.budgets.gain import compute_gain, read
     from bayescale.fitting.store import open_fit
 
+    share = arg.level(level)
     options = arg.split_options(cost, given, params, tokens, ratio)
     with working("comparing the frontiers", quiet or as_json):
         budgets = arg.numbers("--compute", compute)
         result = compute_gain(open_fit(fit), open_fit(other), budgets, seed=seed, **options)
-    print_answer(read(result), as_json, quiet)
+    print_answer(read(result, level=share), as_json, quiet)
 
 
 def approaches(

@@ -20,6 +20,7 @@ def forecast(
     at: arg.PlannedAt = None,
     through: arg.Through = None,
     target: arg.Target = None,
+    level: arg.Level = 90.0,
     output: arg.TableFile = None,
     seed: arg.Seed = 0,
     as_json: arg.Json = False,
@@ -32,7 +33,7 @@ def forecast(
     from bayescale.forecasts.forecast import read
 
     arg.check_output(output, "forecast.csv", fit)
-    goal = arg.target(target)
+    goal, share = arg.target(target), arg.level(level)
     given = {
         "params": arg.numbers("--params", params),
         "tokens": arg.numbers("--tokens", tokens),
@@ -46,7 +47,7 @@ def forecast(
 
     opened = open_fit(fit)
     tree = chained(opened, links, given, forecast_of) if links else forecast_of(opened, given)
-    print_answer(read(tree, target=goal), as_json, quiet, output)
+    print_answer(read(tree, target=goal, level=share), as_json, quiet, output)
 
 
 def running(

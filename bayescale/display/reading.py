@@ -41,7 +41,13 @@ READERS = {
     "reproduce": reproduce.read,
 }
 # what else a reading may be told, by kind
-OPTIONS = {"forecast": {"target"}, "calibrate": {"level"}}
+OPTIONS = {
+    "forecast": {"target", "level"},
+    "allocate": {"level"},
+    "least_compute": {"level"},
+    "compute_gain": {"level"},
+    "calibrate": {"level"},
+}
 
 
 def read(result: Any, **options: Any) -> Reading:
@@ -51,8 +57,9 @@ def read(result: Any, **options: Any) -> Reading:
     ----------
     result : what ``forecast``, ``allocate``, ``decide``, ``compare`` and their like return: whatever has the attribute
         ``kind``
-    options : of a forecast ``target``: also the probability to reach this loss; of a calibration ``level``: how often
-        any quantity of a right machine may leave its band
+    options : of a forecast ``target``: also the probability to reach this loss; of a forecast, an allocation, a least
+        budget or a gain ``level``: what its bands are to hold, .9 by default; of a calibration ``level``: how often any
+        quantity of a right machine may leave its band
 
     Returns
     -------

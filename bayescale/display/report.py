@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from bayescale.budgets.surface import UNIQUE
+from bayescale.display.explorer import can_explore
 from bayescale.display.report_asked import Asked, asked_of
 from bayescale.display.report_evidence import (
     backtest_part,
@@ -20,6 +21,7 @@ from bayescale.display.report_evidence import (
     parameters_part,
     priors_part,
     record_part,
+    record_text,
     trust_part,
 )
 from bayescale.display.report_figures import figures_part
@@ -44,6 +46,7 @@ from bayescale.forecasts.discrepancy import has_drift
 from bayescale.forecasts.discrepancy_posterior import discrepancy_of
 from bayescale.forecasts.forecast import forecast
 from bayescale.jobs.files import write_file
+from bayescale.laws.law_file import Law
 from bayescale.laws.references import METHOD, bibtex, cited
 from bayescale.runs.loss_unit import unit_sentence
 from bayescale.study import Study
@@ -52,8 +55,7 @@ METHOD_TEXT = (
     "The posterior is sampled on parameters that the runs see well; what papers print is computed from them. "
     "Losses scatter about it; where the noise is a Student-t, outliers count less.",
     "A law is never exactly right. Its error beyond the runs, the discrepancy, is a Gaussian process over the decades "
-    "of the law's inputs; its scale is learnt from the user's own runs, starting from what real studies have shown. "
-    "The band of the loss holds it; parameters and the split of a budget are those of the law without it.",
+    "of the law's inputs; its scale is learnt from the user's own runs, starting from what real studies have shown.",
     "All bands are equal-tailed and hold 90 % unless said otherwise; the middle is the median.",
 )
 
@@ -194,10 +196,11 @@ def _page(asked: Asked, tested: xr.Dataset | None, compared: xr.Dataset | None) 
             "backtest": backtest_part(tested) if tested is not None else None,
             "data": data_part(study),
             "priors": priors_part(study, sensitive),
-            "method": [text for text in METHOD_TEXT if has_drift(law) or "discrepancy" not in text],
+            "method": _method(law),
             "drift": has_drift(law),
             "observed": law.observed.column,
             "bibtex": bibtex([*cited(law), *METHOD]),
+            "elsewhere": record_text(law),
             "record": record_part(study, asked.seed),
             "figures": figures_part(asked, forecasts, table, tested, compared),
             "explorer": live.result(),
@@ -209,6 +212,13 @@ def _farthest(forecasts: list[tuple[str, xr.DataTree]]) -> float | None:
     """How far the farthest forecast lies beyond the runs [decades]."""
     found = [float(tree["predictions_constant_data"]["decades_beyond"].max()) for _, tree in forecasts]
     return max(found, default=None)
+
+
+def _method(law: Law) -> list[str]:
+    """How the numbers were made, of this law."""
+    split = " The band of a best split allows for an error of the law in its exchange of parameters and tokens."
+    texts = [text for text in METHOD_TEXT if has_drift(law) or "discrepancy" not in text]
+    return [text + (split if can_explore(law) and "discrepancy" in text else "") for text in texts]
 
 
 def _of_unit(study: Study) -> str:

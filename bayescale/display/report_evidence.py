@@ -14,9 +14,9 @@ from bayescale.evidence.nested import nested_questions
 from bayescale.evidence.verdict import read as read_comparison
 from bayescale.field import number_text, quantity_text
 from bayescale.fitting.diagnostics import ESS_MIN, PARETO_K_MAX, R_HAT_MAX, diagnostics, fit_summary
-from bayescale.forecasts.discrepancy import has_drift
+from bayescale.forecasts.discrepancy import has_drift, one_size
 from bayescale.forecasts.planned import CHECKED_DECADES, FAR_DECADES, ONE_SIZE_CHECKED_DECADES
-from bayescale.laws.law import column, is_joint, size_column
+from bayescale.laws.law import Law, column, is_joint, size_column
 from bayescale.laws.priors import quantile
 from bayescale.reading import Reading
 from bayescale.runs.loss_unit import from_nats
@@ -24,6 +24,14 @@ from bayescale.runs.read import read_text
 from bayescale.study import Study
 
 Part = dict[str, Any]
+ELSEWHERE = {  # how often bands held on other studies, by the kind of law
+    "joint": "In studies of 17 sources the larger runs were forecast from the smaller ones, 0.5 to 1.5 decades of "
+    "compute ahead, with each source left out of what its forecast was learnt from. The 50, 80 and 90 % bands of the "
+    "loss held 46, 80 and 90 % of the time.",
+    "one size": "The larger sizes of 36 curves of images and of 20 of language models, a third of a decade beyond the "
+    "others, were forecast from the smaller ones. The 90 % bands held 87 and 91 % of the time.",
+    "other": "How often bands of such laws hold has not been measured on other studies.",
+}
 SIGNS = {"stop": "✕", "care": "!", "fine": "✓"}
 
 
@@ -165,6 +173,14 @@ def glance_part(study: Study, beyond: float | None, sensitive: Any, tested: xr.D
         )
         rows.append(("fine" if known.any() else "care", "Own backtest", f"90 % bands held {held}"))
     return [{"level": level, "sign": SIGNS[level], "name": name, "text": text} for level, name, text in rows]
+
+
+def record_text(law: Law) -> str:
+    """How often bands of such laws held on other studies, and what no band can know."""
+    known = ELSEWHERE["joint" if is_joint(law) else "one size" if one_size(law) is not None else "other"]
+    if not has_drift(law):
+        known = f"How far such laws go wrong beyond their runs has not been learnt for {law.observed.column}."
+    return f"{known} No band can cover curvature that the runs have not reached, a changed recipe, or other data."
 
 
 def backtest_part(tested: xr.Dataset) -> Part:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from bayescale.budgets.allocate import read as read_allocation
 from bayescale.budgets.decide import read as read_decision
 from bayescale.display.question import Question
@@ -218,6 +220,8 @@ def _cost_changes(question: Question) -> list[str]:
 def _gain_text(asked: Asked, row: Any) -> str:
     size = row.index[0]
     value = quantity_text(size, row.iloc[0]) if size != "compute" else number_text(row.iloc[0])
+    if np.isinf(row["gain_q05"]):
+        return f"At {value} the recipe of {asked.other.attrs['source']} never gets as far as this one."
     times, low, high = (number_text(row[f"gain_{q}"]) for q in ("q50", "q05", "q95"))
     return (
         f"At {value} the recipe of {asked.other.attrs['source']} would need {times} times as much (90 % band {low} to "

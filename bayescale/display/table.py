@@ -102,25 +102,29 @@ def range_text(name: str, values: Any) -> str:
     return f"{least.removesuffix(' FLOP')} to {most}"
 
 
-def band_text(row: Any, name: str, digits: int = 3) -> str:
+ENDS = ("q05", "q95")
+
+
+def band_text(row: Any, name: str, digits: int = 3, ends: Sequence[str] = ENDS) -> str:
     """Median and band with as many decimals as the width of the band calls for, ``digits`` at least; without a band the
     median alone."""
-    middle, low, high = (row[f"{name}_{label}"] for label in ("q50", "q05", "q95"))
+    middle, low, high = (row[f"{name}_{label}"] for label in ("q50", *ends))
     width = high - low
     if math.isfinite(width) and width > 0:
         digits = min(12, max(digits, 1 - math.floor(math.log10(width))))
     return f"{middle:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]" if low == low else f"{middle:.{digits}f}"
 
 
-def size_band_text(row: Any, name: str) -> str:
-    if row[f"{name}_q05"] != row[f"{name}_q05"]:  # NaN: set by a limit, and has no band
-        return size_text(row[f"{name}_q50"])
-    return f"{size_text(row[f'{name}_q50'])} [{size_text(row[f'{name}_q05'])}, {size_text(row[f'{name}_q95'])}]"
+def size_band_text(row: Any, name: str, ends: Sequence[str] = ENDS) -> str:
+    middle, low, high = (row[f"{name}_{label}"] for label in ("q50", *ends))
+    if low != low:  # NaN: set by a limit, and has no band
+        return size_text(middle)
+    return f"{size_text(middle)} [{size_text(low)}, {size_text(high)}]"
 
 
-def number_band_text(row: Any, name: str, digits: int = 3) -> str:
+def number_band_text(row: Any, name: str, digits: int = 3, ends: Sequence[str] = ENDS) -> str:
     """Median and band, or the median alone where a limit leaves none."""
-    middle, low, high = (row[f"{name}_{label}"] for label in ("q50", "q05", "q95"))
+    middle, low, high = (row[f"{name}_{label}"] for label in ("q50", *ends))
     text = number_text(middle, digits)
     return f"{text} [{number_text(low, digits)}, {number_text(high, digits)}]" if low == low else text
 
@@ -152,8 +156,8 @@ WRITERS: dict[str, Callable[[Any, Column], str]] = {
     "size": lambda row, one: size_text(row[one.key], one.digits),
     "quantity": lambda row, one: quantity_text(one.key, row[one.key]),
     "decades": lambda row, one: f"{row[one.key]:.2f} dec",
-    "band": lambda row, one: band_text(row, one.key, one.digits),
-    "number band": lambda row, one: number_band_text(row, one.key, one.digits),
-    "size band": lambda row, one: size_band_text(row, one.key),
+    "band": lambda row, one: band_text(row, one.key, one.digits, one.ends),
+    "number band": lambda row, one: number_band_text(row, one.key, one.digits, one.ends),
+    "size band": lambda row, one: size_band_text(row, one.key, one.ends),
     "shares": lambda row, one: "/".join(f"{100 * row[name]:.0f}" for name in (one.key, *one.also)) + " %",
 }

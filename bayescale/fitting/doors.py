@@ -157,6 +157,20 @@ def goal(name: str, given: Any, sign: str, observed: str, positive: bool) -> tup
     return sign, number(name, value, expected, above=0.0 if positive else -math.inf)
 
 
+def level_of(given: Any) -> float:
+    """What a band is to hold, as a share: 0.95.
+
+    Raises
+    ------
+    FitError
+        If it is no number between 0 and 1.
+    """
+    level = real(given)
+    if level is None or not 0 < level < 1:
+        raise FitError(f"level = {what_is(given)}: a share between 0 and 1 is expected, such as 0.95")
+    return level
+
+
 def check_whole(name: str, number: Any, least: int, most: int | None = None) -> None:
     """Raise FitError unless ``number`` is a whole number of at least ``least`` and, where given, at most ``most``."""
     whole = isinstance(number, kinds.Integral) and not isinstance(number, bool)

@@ -10,9 +10,9 @@ import xarray as xr
 from scipy.special import logsumexp
 
 from bayescale.errors import FitError
-from bayescale.field import SIZES_SAID, listed, number_text
+from bayescale.field import BAND, SIZES_SAID, band_ends, band_percent, listed, number_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
-from bayescale.fitting.doors import check_seed, goal, mapping, numbers, opened, opened_result
+from bayescale.fitting.doors import check_seed, goal, level_of, mapping, numbers, opened, opened_result
 from bayescale.forecasts.chain import about_links, chained_curve, law_at, links_of, shares_of_links
 from bayescale.forecasts.curve import log_predictive_density, sample_curve, squared_width, with_noise
 from bayescale.forecasts.discrepancy import has_drift, one_size
@@ -192,10 +192,11 @@ def _shares_without_drift(certain: np.ndarray, shown: np.ndarray) -> dict[str, n
     return {"params": params, "drift": np.zeros_like(params), "noise": 1 - params}
 
 
-def quantiles(draws: xr.DataArray) -> dict[str, np.ndarray]:
-    """The quantiles of QUANTILES over chains and draws, each of the remaining shape."""
-    values = draws.quantile(list(QUANTILES.values()), dim=("chain", "draw")).transpose("quantile", ...)
-    return {name: values.values[i] for i, name in enumerate(QUANTILES)}
+def quantiles(draws: xr.DataArray, level: float = BAND) -> dict[str, np.ndarray]:
+    """The quantiles of QUANTILES and the ends of a band over chains and draws, each of the remaining shape."""
+    wanted = QUANTILES | band_ends(level)
+    values = draws.quantile(list(wanted.values()), dim=("chain", "draw")).transpose("quantile", ...)
+    return {name: values.values[i] for i, name in enumerate(wanted)}
 
 
 def edge_error(tree: xr.DataTree) -> np.ndarray:
@@ -235,7 +236,7 @@ def _goal(tree: xr.DataTree, target: "float | str") -> tuple[str, float]:
     return goal("target", target, sign, observed, positive=bool(tree.attrs["drift"]))
 
 
-def read(tree: xr.DataTree, *, target: "float | str | None" = None) -> Reading:
+def read(tree: xr.DataTree, *, target: "float | str | None" = None, level: float = BAND) -> Reading:
     """What a forecast says, a row a point.
 
     Columns: ``params``, ``tokens``, ``compute`` and other inputs, ``decades_beyond``, quantiles of both parts
@@ -243,9 +244,10 @@ def read(tree: xr.DataTree, *, target: "float | str | None" = None) -> Reading:
     P(loss <= target), see :func:`probability_to_reach`. ``loss_q95`` is the loss exceeded with 5 % probability,
     ``loss_q99`` that with 1 %, ``p_break`` the probability that law and noise alone mislead (see :func:`forecast`),
     ``edge_error`` the Monte Carlo error of the band's edges as a share of its width. A law of an accuracy has
-    ``accuracy_q05`` ... in their place, and ``accuracy_q01``.
+    ``accuracy_q05`` ... in their place, and ``accuracy_q01``. With ``level`` the band holds another share than .9: of
+    .95 there are also ``loss_q025`` and ``loss_q975``.
     """
-    tree = opened_result(tree, "forecast")
+    tree, band_level = opened_result(tree, "forecast"), level_of(level)
     observed, points = tree.attrs["observed"], tree["predictions_constant_data"].to_dataset()
     frame = points.to_dataframe().reset_index(drop=True)
     inputs = list(points.data_vars)[: list(points.data_vars).index("decades_beyond")]
@@ -254,11 +256,11 @@ def read(tree: xr.DataTree, *, target: "float | str | None" = None) -> Reading:
         frame["group"] = frame["group"].map(names)
     shares = {name.removeprefix("share_"): name for name in frame if name.startswith("share_")}
     for name in (f"law_{observed}", observed):
-        for label, values in quantiles(tree["predictions"][name]).items():
+        for label, values in quantiles(tree["predictions"][name], band_level).items():
             frame[f"{name}_{label}"] = values
-    label, level = WORST[tree.attrs.get("goal", "<=")]
+    label, share = WORST[tree.attrs.get("goal", "<=")]
     worst = f"{observed}_{label}"
-    frame[worst] = tree["predictions"][observed].quantile(level, ("chain", "draw")).values
+    frame[worst] = tree["predictions"][observed].quantile(share, ("chain", "draw")).values
     frame["edge_error"] = edge_error(tree)
     side = None if target is None else _goal(tree, target)
     if side is not None:
@@ -276,23 +278,23 @@ def read(tree: xr.DataTree, *, target: "float | str | None" = None) -> Reading:
     if (error := frame["edge_error"].max()) > EDGE_ERROR_MAX:
         notes += (f"Monte Carlo error of the band's edges: up to {100 * error:.0f} % of its width.",)
     return Reading(
-        "Forecast: median and 90 % band; decades beyond the data; shares of the variance",
+        f"Forecast: median and {band_percent(band_level)} band; decades beyond the data; shares of the variance",
         frame,
-        tuple(_columns(frame, inputs, observed, unit, side)),
+        tuple(_columns(frame, inputs, observed, unit, side, band_level)),
         warnings=tuple(_warnings(tree)),
         notes=notes,
         about={"law": tree.attrs["law"]}
         | ({"loss_unit": unit} if is_loss else {})
         | {"diagnostics": diagnostics(tree)},
         rows="points",
-        groups=bands((f"law_{observed}",), QUANTILES)
-        | bands((observed,), (*QUANTILES, label))
+        groups=bands((f"law_{observed}",), QUANTILES | band_ends(band_level))
+        | bands((observed,), (*(QUANTILES | band_ends(band_level)), label))
         | {"share_of_variance": shares},
     )
 
 
 def _columns(
-    frame: pd.DataFrame, inputs: list[str], observed: str, unit: str, side: tuple[str, float] | None
+    frame: pd.DataFrame, inputs: list[str], observed: str, unit: str, side: tuple[str, float] | None, level: float
 ) -> list[Column]:
     units = {"params": "parameters", "tokens": "tokens", "compute": "FLOP"}
     shown = [name for name in inputs if name != "compute" or not {"params", "tokens"} <= set(inputs)]
@@ -300,8 +302,9 @@ def _columns(
     columns = [Column(name, name, units.get(name, ""), "text" if name in texts else "quantity") for name in shown]
     if frame["decades_beyond"].notna().any():  # a law may have no size that a run could be beyond
         columns.append(Column("decades_beyond", "beyond", "decades", "decades"))
-    columns.append(Column(observed, f"{observed}, 90 % band", unit, "band"))
-    columns.append(Column(f"law_{observed}", "law alone", unit, "band"))
+    ends = tuple(band_ends(level))
+    columns.append(Column(observed, f"{observed}, {band_percent(level)} band", unit, "band", ends=ends))
+    columns.append(Column(f"law_{observed}", "law alone", unit, "band", ends=ends))
     # an average of laws has one share more: how far apart they are; of some laws nothing is known of how far they drift
     parts = {"share_laws": "laws", "share_params": "law", "share_drift": "drift", "share_noise": "noise"}
     linked = {name: name.removeprefix("share_").replace("_", " ") for name in frame if name.startswith("share_from_")}

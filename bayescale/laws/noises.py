@@ -52,9 +52,7 @@ def _formulas(**texts: str) -> dict[str, Node]:
 # ---- noises of a residual, whose scale is SCALE of scatter.py -------------------------------------------------------
 
 _SCALE = {
-    "sigma": Prior(
-        "LogNormal", {"mu": -5.0, "sigma": 1.0}, "scatter of log loss at the runs' mean log size (compute, for N and D)"
-    ),
+    "sigma": Prior("LogNormal", {"mu": -5.0, "sigma": 1.0}, "scatter of log loss at the runs' mean log size"),
     "tilt": Prior("Normal", {"mu": 0.0, "sigma": 0.2}, "change of log(sigma) with log size"),
 }
 _SCALE_STARTS = _formulas(sigma="sigma", tilt="0.05*normal")

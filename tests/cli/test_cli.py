@@ -294,6 +294,7 @@ def test_hostile_formula_runs_nothing(command, runs, tmp_path, hostile):
         (["calibrate", "coupled", "--workers", "0"], "a number of worker processes of at least 1 is expected"),
         (["report", "{fit}", "-o", "{folder}/no/report.html"], "/no does not exist"),
         (["report", "{fit}", "-o", "{folder}/r.html", "-D", "..1T", "-D", "..2T"], "limits are given twice"),
+        (["forecast", "{fit}", "-N", "7B", "-D", "1T", "--level", "0.5e3"], "percent between 0 and 100 are expected"),
         (["plot", "{fit}", "pie", "-o", "{folder}/pie.png"], "'pie' is no figure; they are forecast, isoflops"),
         (["plot", "{fit}", "priors", "-C", "1e23", "-o", "{folder}/p.png"], "--compute does not go with the figure"),
         (["plot", "{fit}", "forecast", "-o", "{folder}/p.png"], "needs a planned run: -N 70B -D 1.4T"),

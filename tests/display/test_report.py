@@ -171,6 +171,10 @@ def test_a_law_of_one_size_has_a_page_without_a_split(make_fit, rng, undrawn):
     html = report(fit, params=70e9)
     assert "A run of 70B parameters is forecast" in Page(html).text and "<h2>Allocation</h2>" not in html
     assert "explorer-data" not in html
+    text = re.sub(r"\s+", " ", Page(report(fit, params=70e9, target=2.0)).text).partition("[priors]")[0]
+    for word in ("N and D", "split", "tokens", "compute a"):  # of laws that this one is not
+        assert word not in text.replace("another tokenizer", "").replace("nats per token", ""), word
+    assert "36 curves of images" in text and "least params" in text
     assert "No planned run was given" in report(fit)
 
 
