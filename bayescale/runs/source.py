@@ -14,12 +14,13 @@ from bayescale.errors import RunsError
 from bayescale.field import clipped
 from bayescale.runs.spellings import SIZES
 from bayescale.runs.tables import limits
+from bayescale.runs.tables.events import NAME_PART
 from bayescale.runs.tables.formats import Table, is_table_name, read_table
 from bayescale.runs.tables.limits import check_headings, check_size, heading
 from bayescale.runs.tables.records import frame_of
 
 FILES_MAX = 1000
-EXPECTED = "a CSV, JSON, parquet, Excel or Markdown file"
+EXPECTED = "a CSV, JSON, parquet, Excel, Markdown or event file"
 
 
 def table_of(source: Any) -> Table:
@@ -95,11 +96,18 @@ def _of_files(paths: Sequence[Path]) -> Table:
 
 
 def _labels(paths: Sequence[Path]) -> list[str]:
-    """What tells the files apart: their names without endings, or the last folders above them that differ."""
-    pieces = [[part for part in (*path.resolve().parts[:-1], path.name.partition(".")[0])] for path in paths]
+    """What tells the files apart: their names without endings, or the last folders above them that differ.
+
+    Event files of one folder are one run, which was resumed: they have one label.
+    """
+    pieces = [(*path.resolve().parts[:-1], path.name.partition(".")[0]) for path in paths]
+    resumed = all(NAME_PART in path.name for path in paths)
+    apart = len(set(pieces)) if resumed else len(pieces)
+    if apart == 1:
+        return [pieces[0][-2]] * len(paths)
     for first in range(1, min(map(len, pieces)) + 1):
         labels = ["/".join(piece[-first:]) for piece in pieces]
-        if len(set(labels)) == len(labels):
+        if len(set(labels)) == apart:
             while len({label.rpartition("/")[2] for label in labels}) == 1:
                 labels = [label.rpartition("/")[0] for label in labels]
             return labels

@@ -9,7 +9,7 @@ import pandas as pd
 
 from bayescale.errors import RunsError
 from bayescale.field import clipped
-from bayescale.runs.tables import excel, limits, parquet
+from bayescale.runs.tables import events, excel, limits, parquet
 from bayescale.runs.tables.charts import by_run
 from bayescale.runs.tables.csv import read_csv
 from bayescale.runs.tables.json import is_json, read_json
@@ -27,17 +27,20 @@ class Format:
     known : whether these bytes can be nothing else
     endings : of files of this format, in lower case
     place : what the index of the frame counts: "line" of the file or "row"
+    name_part : what the names of such files have in them, where it is no ending
     """
 
     read: Callable[[bytes, str], pd.DataFrame]
     known: Callable[[bytes], bool]
     endings: tuple[str, ...]
     place: str
+    name_part: str = ""
 
 
 FORMATS = (
     Format(parquet.read_parquet, lambda content: content.startswith(parquet.MAGIC), (".parquet", ".pq"), "row"),
     Format(excel.read_excel, lambda content: content.startswith(excel.MAGIC), (".xlsx", ".xlsm"), "row"),
+    Format(events.read_events, events.is_events, (), "row", events.NAME_PART),
     Format(read_json, is_json, (".json", ".jsonl", ".ndjson"), "row"),
     Format(read_markdown, is_markdown, (".md", ".markdown"), "line"),
     Format(read_csv, lambda content: False, (".csv", ".tsv", ".txt"), "line"),
@@ -97,6 +100,8 @@ def read_table(path: "str | os.PathLike[str]") -> Table:
 
 
 def is_table_name(name: str) -> bool:
-    """Whether the name of a file ends like that of a table, packed or not."""
+    """Whether the name of a file is like that of a table, packed or not."""
     endings = [ending for one in FORMATS for ending in one.endings]
+    if any(one.name_part and one.name_part in name for one in FORMATS):
+        return True
     return any(name.lower().endswith(ending + packed) for ending in endings for packed in ("", *PACKED_ENDINGS))
