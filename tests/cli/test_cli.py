@@ -187,9 +187,9 @@ def test_hostile_formula_runs_nothing(command, runs, tmp_path, hostile):
     [
         (
             ["check", "{folder}/absent.csv"],
-            "absent.csv: no such file; a CSV, JSON, parquet, Excel or Markdown file of runs",
+            "absent.csv: no such file; a CSV, JSON, parquet, Excel, Markdown or event file of runs",
         ),
-        (["check", "{empty}"], "is a folder without tables; a CSV, JSON, parquet, Excel or Markdown file"),
+        (["check", "{empty}"], "is a folder without tables; a CSV, JSON, parquet, Excel, Markdown or event file"),
         (
             ["check", "{runs}", "--column", "loss"],
             "--column loss: ROLE=NAME is expected, such as --column loss=val_loss",

@@ -265,7 +265,9 @@ def test_limits_are_those_of_the_file_and_not_of_what_reading_adds(csv, monkeypa
 
 
 def test_bad_paths(tmp_path):
-    refused("is a folder without tables; a CSV, JSON, parquet, Excel or Markdown file is expected in it", tmp_path)
+    refused(
+        "is a folder without tables; a CSV, JSON, parquet, Excel, Markdown or event file is expected in it", tmp_path
+    )
     refused("absent.csv: no such file; a CSV, JSON, parquet, .* file of runs is expected", tmp_path / "absent.csv")
     refused("absent.parquet: no such file", tmp_path / "absent.parquet")
     refused("no such file", "a" * 5000)
