@@ -24,7 +24,7 @@ ONE_SIZE_LAWS = {
     "params": ("m3_params", "floor_params", "power_params"),
     "tokens": ("m3_tokens", "floor_tokens", "power_tokens"),
     "compute": ("m3_compute", "floor_compute", "power_compute"),
-    "x": ("m3", "broken"),
+    "x": ("m3", "floor_x", "power_x"),
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from bayescale.field import listed
 from bayescale.laws.law import law_names, load_law, models_folder
 from bayescale.laws.law_file import Law
-from bayescale.laws.own_priors import without_beliefs, without_groups
+from bayescale.laws.own_priors import without_beliefs, without_count, without_groups
 
 OWN, SHIPPED, CHANGED = "own", "shipped", "changed"
 DIFFERENCES_NAMED_MAX = 6  # a sentence counts the others
@@ -38,6 +38,8 @@ def differences(law: Law) -> list[str]:
     if name is None:
         return []
     theirs = load_law(name)
+    if law.observed.scale == "share" and theirs.observed.count:  # its items were not counted; that is told as such
+        theirs = without_count(theirs)
     if theirs.text == law.text:
         return []
     told = [f"{listed(list(law.groups.by))} vary over {len(law.groups.names)} groups"] if law.groups else []

@@ -62,6 +62,7 @@ def remarks(runs: xr.Dataset, law: Law | None = None, definition: Definition | N
         *lint_compute.compute_unit(seen),
         *lint_compute.compute_differs(seen, definition),
         *lint_values.perplexity(seen),
+        *lint_values.uncounted(seen),
         *lint_values.other_losses(seen),
         *lint_values.units(seen),
         *lint_values.isolated(seen),

@@ -154,6 +154,13 @@ def isolated(seen: Seen) -> Iterator[Note]:
                 return
 
 
+def uncounted(seen: Seen) -> Iterator[Note]:
+    """Shares whose number of items is not known."""
+    if seen.scale == "share":
+        text = f"no column counts the items of {seen.observed}: its log odds scatter, all shares alike"
+        yield note(seen, "uncounted", "info", text)
+
+
 def perplexity(seen: Seen) -> Iterator[Note]:
     if seen.observed == "loss" and seen.scale == "log" and np.median(seen.values) > LOSS_NATS_MAX:
         text = (

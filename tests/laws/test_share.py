@@ -1,5 +1,7 @@
 """Shares whose number of items is not known: their log odds scatter."""
 
+import json
+
 import numpy as np
 import pytest
 from scipy import special, stats
@@ -11,6 +13,8 @@ from bayescale.laws.law import load_law
 from bayescale.laws.law_file import parse_law
 from bayescale.laws.own_priors import without_count
 from bayescale.laws.scatter import Scatter
+from bayescale.laws.shipped import kind_of
+from bayescale.study import law_of
 
 LOSS = np.linspace(2.0, 3.5, 24)
 
@@ -56,6 +60,8 @@ def test_the_density_is_normal_in_log_odds():
 def test_fit_and_forecast_without_items():
     fit = bayescale.fit({"loss": LOSS, "accuracy": accuracies()}, "accuracy_sigmoid", draws=300, chains=2)
     assert float(fit["posterior"]["sigma"].median()) == pytest.approx(0.05, rel=0.5)
+    codes = {note["code"] for note in json.loads(fit.attrs["notes"])}
+    assert "uncounted" in codes and "changed_law" not in codes and kind_of(law_of(fit)) == "shipped"
     tree = bayescale.forecast(fit, covariates={"loss": [1.9, 2.7]})
     low, high = np.quantile(tree["predictions"]["accuracy"], [0.05, 0.95], axis=(0, 1))
     truth = 0.2 + 0.7 * special.expit(-4 * (np.array([1.9, 2.7]) - 2.7))
