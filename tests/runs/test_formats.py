@@ -66,6 +66,8 @@ GOOD = {
     "pandas split": pd.DataFrame(TABLE).to_json(orient="split"),
     "pandas table": pd.DataFrame(TABLE).to_json(orient="table", index=False),
     "under a name": json.dumps({"runs": ROWS, "count": 3}),
+    "by name": json.dumps({f"r{i}": row | {"curve": [[1, 2.0]]} for i, row in enumerate(ROWS)}),
+    "by name, deep": json.dumps({"seed": 1, "results": {"sweep": {f"r{i}": row for i, row in enumerate(ROWS)}}}),
     "markdown": MARKDOWN,
     "markdown without outer bars": "params|tokens|loss|note\n-|-|-|-\n" + PLAIN.partition("\n")[2].replace(",", "|"),
     "excel": excel(SHEET),
@@ -99,7 +101,17 @@ def test_every_format_gives_the_same_runs(kind, name, file):
     runs, expected = read_runs(file(GOOD[kind], name)), read_runs(TABLE)
     note = [text.replace("b,c", "b") for text in map(str, runs.note.values)]
     assert note == ["a", "b", ""] and runs.attrs["source"] == name
-    xr.testing.assert_equal(runs.drop_vars(["run", "note"]), expected.drop_vars(["run", "note"]))
+    runs = runs.drop_vars(["run", "note", "name"], errors="ignore")
+    xr.testing.assert_equal(runs, expected.drop_vars(["run", "note"]))
+
+
+def test_runs_by_name_in_two_parts(file):
+    """As sweeps write their summary; what has no size and loss of its own is no run."""
+    runs = {name: {"n_params": 10.0**i, "tokens": 1e9, "val_loss": 4 - i / 10} for i, name in enumerate("abc", start=6)}
+    found = read_runs(file(json.dumps({"lr": 1e-3, "sp": runs, "mup": runs, "fit": {"alpha": {"loss": 1.0}}})))
+    assert list(found["name"].values) == [*"abcabc"] and list(found["part"].values) == 3 * ["sp"] + 3 * ["mup"]
+    one = {"train": {"loss": 3.1}, "val": {"loss": 3.2}, "params": 1e8}
+    assert list(read_table(file(json.dumps(one))).frame.columns) == ["train.loss", "val.loss", "params"]
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,16 @@
 """JSON: lists of records, JSON lines, tables by column, and the files that trainers and evaluations write."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
 
 from bayescale.errors import RunsError
+from bayescale.runs.spellings import NAMES, SIZES, plainly
 from bayescale.runs.tables.evaluations import is_evaluation, records_of_evaluation
 from bayescale.runs.tables.limits import check_headings, check_size
-from bayescale.runs.tables.records import frame_of
+from bayescale.runs.tables.records import NESTED_MAX, frame_of
 from bayescale.runs.tables.text import MARKS, text_of
 from bayescale.runs.tables.trainer_state import is_trainer_state, records_of_trainer
 
@@ -73,6 +74,11 @@ def _of_object(value: Mapping[str, Any], where: str) -> pd.DataFrame:
     """A table by column as pandas writes it, a list of records under one name, or one run."""
     if {"columns", "data"} <= value.keys() and all(isinstance(value[name], list) for name in ("columns", "data")):
         return _by_row(value["columns"], value["data"], where)
+    if named := list(_by_name(value)):
+        several = len({part for part, _, _ in named}) > 1
+        return frame_of(
+            ({"name": name} | ({"part": part} if several else {}) | run for part, name, run in named), where
+        )
     lists = {name: one for name, one in value.items() if isinstance(one, list)}
     of_records = [one for one in lists.values() if one and all(isinstance(item, Mapping) for item in one)]
     if len(of_records) == 1:
@@ -85,6 +91,22 @@ def _of_object(value: Mapping[str, Any], where: str) -> pd.DataFrame:
         if first and all(list(one) == list(first) and next(iter(first)).isdigit() for one in columns.values()):
             return _by_row(list(columns), list(zip(*(one.values() for one in columns.values()), strict=True)), where)
     return frame_of([value], where)
+
+
+def _by_name(value: Mapping[str, Any], part: str = "", depth: int = 0) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Runs by name, at any depth: where they are, the name, the run."""
+    inside = {name: one for name, one in value.items() if isinstance(one, Mapping)}
+    if len(inside) == len(value) > 1 and all(map(_is_run, inside.values())):
+        yield from ((part, name, dict(run)) for name, run in inside.items())
+    elif depth < NESTED_MAX:
+        for name, one in inside.items():
+            yield from _by_name(one, f"{part}.{name}" if part else name, depth + 1)
+
+
+def _is_run(record: Mapping[str, Any]) -> bool:
+    """Whether a record has a size and a loss of its own."""
+    names = {plainly(name) for name, one in record.items() if isinstance(one, int | float)}
+    return bool(names & NAMES["loss"]) and any(names & NAMES[role] for role in SIZES)
 
 
 def _by_row(columns: list[Any], rows: list[Any], where: str) -> pd.DataFrame:
