@@ -169,7 +169,7 @@ def read(result: xr.Dataset) -> Reading:
         for label, values in zip(QUANTILES, quantiles, strict=True):
             frame[f"{names[name]}_{label}"] = values
     frame["held"] = result["held"].values
-    first = f"{observed} with {number_text(result.attrs['least'])} {size}"
+    first = f"{observed} at {size} = {number_text(result.attrs['least'])}"
     columns = (
         Column("compute", "budget", "", "number"),
         Column(size, f"{size}*", "", "number band", 2),

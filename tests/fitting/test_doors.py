@@ -1,5 +1,6 @@
 """The doors of the package: whatever a function is given, it answers, marks its answer, or says what is wrong."""
 
+import functools
 import json
 from collections import OrderedDict
 
@@ -55,7 +56,7 @@ CALLS = {
     "report": ("fit", bayescale.report),
     "reproduce": ("fit", lambda x: bayescale.reproduce(x, {"params": [1e8], "tokens": [1e10], "loss": [3.0]})),
     "save_fit": ("fit", lambda x: bayescale.save_fit(x, "never.nc")),
-    "train_or_sample": ("fit", lambda x: bayescale.train_or_sample(x, x, 1e22, given={"T": 1e10})),
+    "train_or_sample": ("fit", lambda x: bayescale.train_or_sample(x, _sampled(), 1e22, given={"T": 1e10})),
     "average_allocation": ("fits", lambda x: bayescale.average_allocation(x, _even(x), 1e21)),
     "average_forecast": ("fits", lambda x: bayescale.average_forecast(x, _even(x), 7e9, 1.4e11)),
     "compare": ("fits", lambda x: bayescale.compare(x, mend=False)),
@@ -113,6 +114,19 @@ def with_attrs(fit, **attrs):
     changed = fit.copy()
     changed.attrs = fit.attrs | attrs
     return changed
+
+
+@functools.cache
+def _sampled():
+    """A fit of what samples bring at a loss, of draws put together."""
+    rng = np.random.default_rng(0)
+    middle = {"rate": 1.0, "steepness": 2.0, "decay": 0.3, "overdispersion": 0.01}
+    draws = {
+        name: (("chain", "draw"), value * np.exp(0.1 * rng.standard_normal((4, 300)))) for name, value in middle.items()
+    }
+    runs = {"loss": [2.0, 2.2, 2.4, 2.6, 2.8, 3.0], "samples": [1.0, 4.0, 16.0, 1.0, 4.0, 16.0]}
+    runs |= {"coverage": [0.7, 0.8, 0.8, 0.3, 0.4, 0.5], "items": [100.0] * 6}
+    return bayescale.fit_from_draws(xr.Dataset(draws), runs, "coverage_of_loss")
 
 
 def _even(fits):
