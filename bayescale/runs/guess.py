@@ -23,6 +23,7 @@ TOKENS_A_STEP = "tokensperstep tokensperbatch batchtokens batchsizetokens tokens
 UNIQUE_TOKENS = "uniquetokens nuniquetokens numuniquetokens uniquetokencount datasettokens datasetsizetokens"
 EPOCHS = "epochs nepochs numepochs trainepochs passes"
 LABELS = "run name runname experiment model modelname file displayname"
+STEP_TOKENS_MAX = 1e8  # where batch x length is more, the batch is counted in tokens: the largest batches have 6e7
 NUMBER = r"(?P<number>[0-9]+(?:\.[0-9]+)?)"
 START, END = r"(?<![A-Za-z0-9.])", r"(?![A-Za-z0-9])"
 IN_NAMES = {
@@ -83,9 +84,12 @@ def _by_steps(frame: pd.DataFrame) -> Guess | None:
     steps, whole = _numbers(frame, STEPS), _numbers(frame, TOKENS_A_STEP)
     if steps is None:
         return None
-    return _product(
-        [steps, whole] if whole is not None else [steps, _numbers(frame, BATCHES), _numbers(frame, LENGTHS)]
-    )
+    if whole is not None:
+        return _product([steps, whole])
+    batch, length = _numbers(frame, BATCHES), _numbers(frame, LENGTHS)
+    if batch is not None and length is not None and np.nanmedian(batch[1] * length[1]) > STEP_TOKENS_MAX:
+        return _product([steps, batch])
+    return _product([steps, batch, length])
 
 
 def _by_epochs(frame: pd.DataFrame) -> Guess | None:

@@ -30,6 +30,14 @@ def test_steps_batch_and_length():
     np.testing.assert_allclose(runs.tokens, np.array([1000, 2000, 3000]) * 5e5)
 
 
+def test_a_batch_that_is_counted_in_tokens():
+    """As nanoGPT and nanochat do: 524288 sequences of 8192 tokens would be four thousand million tokens a step."""
+    table = {"params": [1e8, 2e8, 3e8], "loss": [3.1, 3.0, 2.9], "step": [1000, 2000, 3000]}
+    runs = read_runs(table | {"total_batch_size": [524288] * 3, "max_seq_len": [8192] * 3})
+    np.testing.assert_allclose(runs["tokens"], [524288e3, 524288 * 2e3, 524288 * 3e3])
+    assert "tokens = step x total_batch_size (guess)" in read_text(runs.attrs)
+
+
 def test_names_of_runs_and_the_way_of_each():
     names = ["gpt-44M-20tpp", "gpt-44M-20tpp", "gpt-1.3B-5tpp"]
     runs = read_runs({"run": names, "Step": [50, 100, 400], "eval/loss": LOSS})
