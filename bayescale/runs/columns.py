@@ -131,6 +131,7 @@ def _guess(role: str, names: Sequence[Any], asked: bool, unit: str | None, numbe
     found, passed_over = full or last or by_unit or vague, []
     if role == "loss":
         found, passed_over = _without_training(found)
+        passed_over += _held_out(found, others)
     name = _one(role, found, numbers)
     notes = passed_over + [
         f"{clipped(other)} is not read as {role}, {clipped(name)} is (--column {role}={clipped(other)} if it should be)"
@@ -193,6 +194,15 @@ def _without_training(losses: list[Any]) -> tuple[list[Any], list[str]]:
         f"{clipped(name)} is not read as loss (--column loss={clipped(name)} if it should be)" for name in training
     ]
     return [name for name in losses if name not in training], notes
+
+
+def _held_out(losses: list[Any], others: list[Any]) -> list[str]:
+    """A note on a held-out loss in another unit, where all losses in nats are those of training."""
+    held_out = [name for name in others if "train" not in plainly(name)]
+    if not held_out or not all("train" in plainly(name) for name in losses):
+        return []
+    name, unit = clipped(held_out[0]), OTHER_LOSSES[other_loss(held_out[0])][1]
+    return [f"{name}, which is not of training, is not read as loss (--column loss={name} --unit loss={unit})"]
 
 
 def _one(role: str, found: list[Any], numbers: Numbers) -> Any:

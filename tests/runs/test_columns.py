@@ -137,6 +137,15 @@ def test_a_loss_beside_a_training_loss_is_read_at_the_end_of_a_path():
     assert text.startswith("loss = summary/val/loss") and note.startswith("summary/train/loss is not read as loss")
 
 
+def test_a_held_out_loss_in_another_unit_is_named_beside_a_training_loss():
+    runs = {"params": [1e8, 2e8], "tokens": [1e9, 2e9], "train/loss": [3.1, 2.9]}
+    (note,) = read_notes(read_runs(runs | {"val/bpb": [0.9, 0.8]}).attrs)
+    assert note == (
+        "val/bpb, which is not of training, is not read as loss (--column loss=val/bpb --unit loss=bits_per_byte)"
+    )
+    assert not read_notes(read_runs(runs | {"train/ppl": [22.0, 18.0]}).attrs)
+
+
 FULL_ROLES = {"params": "n_params", "tokens": "n_tokens", "loss": "val_loss", "compute": "flops"}
 
 
