@@ -50,10 +50,10 @@ class DriftPrior:
     spread : how far drifts go beyond the data, relative to what their wiggles inside the data promise: the median of a
         LogNormal over studies, ``spread_log_sd`` its width
     shift : scale of the shift, Student-t with SHIFT_DF degrees of freedom [log loss a decade beyond the runs]
-    shift_of_scale : the same in units of the drift's scale, in which the runs have a say [a decade]; added to ``shift``
     decline : by which real losses end below the forecast on average [log loss a decade beyond the runs]
     slope : fall of the loss [log a decade of compute] at which ``log_scale``, ``shift`` and ``decline`` hold; None
         where they hold whatever the slope
+    shift_of_scale : the same in units of the drift's scale, in which the runs have a say [a decade]; added to ``shift``
     """
 
     length: float
@@ -62,9 +62,9 @@ class DriftPrior:
     spread: float
     spread_log_sd: float = 0.0
     shift: float = 0.0
-    shift_of_scale: float = 0.0
     decline: float = 0.0
     slope: float | None = None
+    shift_of_scale: float = 0.0
 
     def log_density(self, log_scales: np.ndarray) -> np.ndarray:
         return -0.5 * ((log_scales - self.log_scale) / self.log_scale_sd) ** 2

@@ -152,4 +152,4 @@ def test_sides_of_targets(curve):
         with pytest.raises(FitError, match="target"):
             probability_to_reach(tree, wrong)
     up = {name for name in law_names() if goal_sign(load_law(name)) == ">="}
-    assert up == {"accuracy_sigmoid", "coverage", "critical_batch", "exact_match", "transfer"}
+    assert up == {"accuracy_sigmoid", "coverage", "coverage_of_loss", "critical_batch", "exact_match", "transfer"}
