@@ -105,6 +105,13 @@ def test_every_format_gives_the_same_runs(kind, name, file):
     xr.testing.assert_equal(runs, expected.drop_vars(["run", "note"]))
 
 
+def test_of_several_tables_in_markdown_the_one_with_losses(file):
+    sizes = "## Models\n\n| Model | Params | Layers |\n|---|---|---|\n| tiny | 1e8 | 4 |\n\n"
+    results = "## Results\n\n| Params | Tokens | Val Loss |\n|---|---|---|\n| 1e8 | 2e9 | 3.1 |\n| 2e8 | 4e9 | 2.9 |\n"
+    assert list(read_runs(file(sizes + results))["loss"].values) == [3.1, 2.9]
+    assert list(read_table(file(sizes)).frame.columns) == ["Model", "Params", "Layers"]
+
+
 def test_runs_by_name_in_two_parts(file):
     """As sweeps write their summary; what has no size and loss of its own is no run."""
     runs = {name: {"n_params": 10.0**i, "tokens": 1e9, "val_loss": 4 - i / 10} for i, name in enumerate("abc", start=6)}

@@ -1,10 +1,12 @@
 """Tables in Markdown, as they stand in issues and papers: bars between cells, dashes below the header."""
 
 import re
+from collections.abc import Iterator
 
 import pandas as pd
 
 from bayescale.errors import RunsError
+from bayescale.runs.spellings import NAMES, plainly
 from bayescale.runs.tables.limits import check_headings, check_size
 from bayescale.runs.tables.text import text_of
 
@@ -12,17 +14,17 @@ RULE = re.compile(r"\|?(?:\s*:?-+:?\s*\|)+(?:\s*:?-+:?\s*)?")
 BETWEEN = re.compile(r"(?<!\\)\|")
 LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 EMPHASIS = re.compile(r"(\*\*\*|\*\*|\*|___|__|~~|`)(.+)\1")
-HEAD_LINES = 200  # of text before the table
+HEAD_LINES = 200  # of text in which tables begin
 
 
 def is_markdown(content: bytes) -> bool:
     """Whether a line of bars is followed by one of dashes, near the beginning."""
     lines = content[:20_000].decode("utf-8", "ignore").splitlines()[:HEAD_LINES]
-    return _header_of(lines) is not None
+    return any(True for _ in _headers(lines))
 
 
 def read_markdown(content: bytes, where: str) -> pd.DataFrame:
-    """The first table of a text in Markdown; bold, code and links of cells are their text.
+    """The first table with a loss of a text in Markdown, else the first; bold, code and links of cells are their text.
 
     Raises
     ------
@@ -30,9 +32,11 @@ def read_markdown(content: bytes, where: str) -> pd.DataFrame:
         Naming the line.
     """
     lines = text_of(content, where).splitlines()
-    start = _header_of(lines[:HEAD_LINES])
-    if start is None:
+    found = list(_headers(lines[:HEAD_LINES]))
+    if not found:
         raise RunsError(f"{where}: no table in Markdown was found in its first {HEAD_LINES} lines")
+    with_loss = (start for start in found if {plainly(name) for name in _cells(lines[start])} & NAMES["loss"])
+    start = next(with_loss, found[0])
     header = [name or f"column_{position}" for position, name in enumerate(_cells(lines[start]), start=1)]
     check_headings(header, f"{where}, line {start + 1}")
     records, at = [], []
@@ -50,12 +54,11 @@ def read_markdown(content: bytes, where: str) -> pd.DataFrame:
     return pd.DataFrame(dict(zip(header, columns, strict=True)), index=at, dtype=object)
 
 
-def _header_of(lines: list[str]) -> int | None:
-    """Position of the header: the line before the first rule of as many fields."""
+def _headers(lines: list[str]) -> Iterator[int]:
+    """Positions of headers: lines before a rule of as many fields."""
     for position, line in enumerate(lines[1:]):
         if "-" in line and RULE.fullmatch(line.strip()) and len(_cells(line)) == len(_cells(lines[position])):
-            return position
-    return None
+            yield position
 
 
 def _cells(line: str) -> list[str]:
