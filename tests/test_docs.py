@@ -13,6 +13,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 import bayescale
@@ -294,6 +295,13 @@ def test_readme_commands_run(folder):
     start = [sys.executable, "-c", "from bayescale.cli.main import main; main()"]
     commands = commands_in((ROOT / "README.md").read_text(encoding="utf-8"))
     assert len(commands) >= 13
+    steps = range(500, 10_001, 500)  # of a job that still runs
+    curve = "".join(f"{step},{3e-4},{2.4 + 12 * step**-0.5:.4f}\n" for step in steps)
+    (folder / "curve.csv").write_text(f"step,lr,loss\n{curve}")
+    solved = [(loss, k) for loss in (1.6, 1.9, 2.2) for k in (1, 10, 100, 1000)]
+    rows = "".join(f"{loss},{k},{np.exp(-np.exp(1.5 * (loss - 1.6)) * k**-0.25):.3f},500\n" for loss, k in solved)
+    (folder / "coverage.csv").write_text(f"loss,samples,coverage,items\n{rows}")
+    bayescale.save_fit(bayescale.fit(folder / "coverage.csv", "coverage_of_loss"), folder / "coverage.nc")
     for command in commands:
         words = shlex.split(command)[1:]
         if words[0] in ("calibrate", "demo", "report"):

@@ -84,7 +84,7 @@ def test_hopeless_runs_are_never_shown_as_sure(name, tmp_path):
     path = tmp_path / "runs.csv"
     rows = zip(*(np.asarray(table[column]).tolist() for column in ("params", "tokens", "loss")), strict=True)
     path.write_text("params,tokens,loss\n" + "\n".join(",".join(map(repr, row)) for row in rows).replace("nan", ""))
-    done = CliRunner().invoke(app, ["fit", str(path), "--json"], standalone_mode=False)
+    done = CliRunner().invoke(app, ["fit", str(path), "--law", "coupled", "--json"], standalone_mode=False)
     if refused:
         assert said in str(done.exception) and "\n" not in str(done.exception)
         return

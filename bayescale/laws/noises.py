@@ -12,6 +12,8 @@ from bayescale.laws.priors import Prior
 
 SHARE_EDGE = 1e-9  # a law's proportion is kept this far inside (0, 1)
 
+OVERDISPERSION_MIN = 1e-7  # a million items then scatter by 5 % more than independent ones
+
 Values = Mapping[str, Any]  # numbers or arrays by name
 
 
@@ -75,7 +77,9 @@ def _student_t_draw(values: Values, rng: np.random.Generator) -> np.ndarray:
 # ---- of a share of items --------------------------------------------------------------------------------------------
 
 _INSIDE = parse(f"minimum(maximum(share, {SHARE_EDGE}), 1 - {SHARE_EDGE})")
-_SIZE = parse("1/overdispersion - 1")  # alpha + beta of the beta-binomial with this correlation of two items
+# alpha + beta of the beta-binomial with this correlation of two items; of a lower one than OVERDISPERSION_MIN nothing
+# is left but rounding errors: its log density is a difference of logarithms of gamma functions of 1/overdispersion
+_SIZE = parse(f"1/maximum(overdispersion, {OVERDISPERSION_MIN}) - 1")
 _BETA = {
     name: substitute(parse(text), {"inside": _INSIDE, "size": _SIZE})
     for name, text in {"alpha": "inside*size", "beta": "(1 - inside)*size"}.items()
