@@ -104,7 +104,7 @@ def inputs_given(law: Law, names: set[str], given: Mapping[str, Any], besides: s
     """Values of some inputs of a law, by symbol."""
     missing = sorted(names - set(given))
     if law.groups and GROUP in missing:
-        raise FitError(f"the fit's law varies over groups; {law.groups.question}")
+        raise FitError(law.groups.question)
     if missing:
         raise FitError(f"law '{law.name}' needs {missing} {besides}; give them by name (given={{...}})")
     symbols = {}

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from bayescale.laws.law import Law
+    from bayescale.runs.tables.formats import Table
 
 Runs = Annotated[
     list[str],
@@ -110,20 +111,33 @@ def runs_given(
     rows: Mapping[str, Any] | None = None,
 ) -> "xr.Dataset":
     """Runs of files or folders, or of the data set of that name."""
+    return runs_of(source_given(given), column, unit, law, rows)
+
+
+def runs_of(
+    source: "Table | xr.Dataset",
+    column: Sequence[str] | None,
+    unit: Sequence[str] | None,
+    law: "Law | Sequence[Law] | None" = None,
+    rows: Mapping[str, Any] | None = None,
+) -> "xr.Dataset":
+    """Runs of what :func:`source_given` gave."""
     from bayescale.runs.read import read_runs
 
     options = {"columns": pairs("--column", column), "units": pairs("--unit", unit)} | dict(rows or {})
-    return read_runs(source_given(given), law, **options)
+    return read_runs(source, law, **options)
 
 
-def source_given(given: Sequence[str]) -> "xr.Dataset | list[str]":
-    """The data set of that name, else the paths."""
+def source_given(given: Sequence[str]) -> "Table | xr.Dataset":
+    """The data set of that name, else the table in files or folders."""
     from bayescale.runs.datasets import DATASETS, load_dataset
+    from bayescale.runs.source import read_once
 
     # a name without folder or extension may be that of a data set
     first = given[0]
     plain = len(given) == 1 and first.replace("-", "_").isidentifier() and not os.path.exists(first)
-    return load_dataset(first) if plain and difflib.get_close_matches(first, DATASETS, n=1) else list(given)
+    named = plain and difflib.get_close_matches(first, DATASETS, n=1)
+    return load_dataset(first) if named else read_once(list(given))
 
 
 def rows_given(
@@ -143,11 +157,11 @@ def laws_given(text: str) -> "list[Law]":
     return [load_law(name.strip()) for name in text.split(",") if name.strip()]
 
 
-def laws_or_default(name: str | None, given: Sequence[str], column: Sequence[str] | None) -> "list[Law]":
+def laws_or_default(name: str | None, source: "Table | xr.Dataset", column: Sequence[str] | None) -> "list[Law]":
     """The law of that name or path, as these runs show what it explains; without one those to choose from for them."""
     from bayescale.fitting.default_law import laws_for
 
-    return laws_for(source_given(given), name, pairs("--column", column))
+    return laws_for(source, name, pairs("--column", column))
 
 
 def check_output(path: Path | None, example: str, *inputs: "str | Path | None") -> None:

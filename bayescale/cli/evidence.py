@@ -40,12 +40,12 @@ def backtest(
     quiet: arg.Quiet = False,
 ) -> None:
     """Forecast your larger runs from your smaller ones, and see how often the bands hold."""
-
     arg.check_output(output, "backtest.csv", *runs)
     arg.check_output(figure, "backtest.png", *runs)
     rows = arg.rows_given(where, above_step, last_of, drop_missing, best_of)
-    laws = [one for name in law or [None] for one in arg.laws_or_default(name, runs, column)]
-    data = arg.runs_given(runs, column, unit, laws, rows)
+    source = arg.source_given(runs)
+    laws = [one for name in law or [None] for one in arg.laws_or_default(name, source, column)]
+    data = arg.runs_of(source, column, unit, laws, rows)
     from bayescale.evidence.backtest import backtest as run_backtest
     from bayescale.evidence.backtest import read
     from bayescale.jobs.executors import open_executor

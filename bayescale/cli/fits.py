@@ -66,9 +66,10 @@ def fit(
     """Sample the posterior of a law given runs."""
     from bayescale.laws.law import NO_SIZE, size_column
 
-    laws, priors = arg.laws_or_default(law, runs, column), _priors(prior)
-    rows = arg.rows_given(where, above_step, last_of, drop_missing, best_of)
-    data = arg.runs_given(runs, column, unit, laws, rows)
+    priors, rows = _priors(prior), arg.rows_given(where, above_step, last_of, drop_missing, best_of)
+    source = arg.source_given(runs)
+    laws = arg.laws_or_default(law, source, column)
+    data = arg.runs_of(source, column, unit, laws, rows)
     most = arg.number("--below", below)
     if most is not None:
         if (size := size_column(laws[0])) is None:

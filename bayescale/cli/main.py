@@ -26,24 +26,8 @@ from bayescale.errors import BayescaleError, InputError
 
 # in the order of the help
 COMMANDS = (
-    *(
-        check,
-        laws,
-        fit,
-        forecast,
-        running,
-        allocate,
-        sample,
-        reach,
-        gain,
-        approaches,
-        landmarks,
-        next_,
-        plan,
-        backtest,
-        calibrate,
-        compare,
-    ),
+    *(check, laws, fit, forecast, running, allocate, sample, reach, gain, approaches, landmarks),
+    *(next_, plan, backtest, calibrate, compare),
     *(reproduce, report, plot, show, cite, demo, datasets),
 )
 STREAM_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # of the output

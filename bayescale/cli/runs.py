@@ -37,7 +37,8 @@ def check(
     arg.check_output(output, "tidy.csv", *runs)
     options = arg.rows_given(where, above_step, last_of, drop_missing, best_of)
     named = {"columns": arg.pairs("--column", column), "units": arg.pairs("--unit", unit)}
-    source, laws = arg.source_given(runs), arg.laws_or_default(law, runs, column)
+    source = arg.source_given(runs)
+    laws = arg.laws_or_default(law, source, column)
     found = look(source, laws[0] if law or len(laws) > 1 else None, named | options)
     data = found.runs
     about = [*(["--law", law] if law else []), *(word for one in column or () for word in ("--column", one))]

@@ -25,6 +25,7 @@ from bayescale.laws.law import NO_SIZE, Law, column, load_law, size_column
 from bayescale.reading import Column, Reading
 from bayescale.runs.loss_unit import from_nats, loss_unit, to_nats
 from bayescale.runs.read import READ_ATTRIBUTES, read_runs, read_said, read_text
+from bayescale.runs.source import read_once
 from bayescale.study import Study
 
 # upper edges of the rows of the table, in decades of compute beyond the runs learnt from
@@ -81,7 +82,7 @@ def backtest(
     """
     horizon = number("horizon", horizon, "a number of decades above 0")
     check_seed(seed)
-    named = [None] if laws is None else distinct_laws(laws)
+    named, runs = [None] if laws is None else distinct_laws(laws), read_once(runs)
     chosen = [one for law in named for one in laws_for(runs, law, columns)]
     runs = read_runs(runs, chosen, columns=columns, units=units)
     if unlike := [law.name for law in chosen if law.observed != chosen[0].observed]:
@@ -107,8 +108,7 @@ def backtest(
     )
     failed = [table.why if isinstance(table, Failure) else "" for table in tables]
     dataset["failed"] = (("law", "cut"), np.array(failed, dtype=object).reshape(grid))
-    below = [int((_scale(runs, size) <= _scale({size: edge}, size)).sum()) for edge in cuts]
-    dataset["learnt_from"] = ("cut", below)
+    dataset["learnt_from"] = ("cut", [int((_scale(runs, size) <= _scale({size: edge}, size)).sum()) for edge in cuts])
     observed = chosen[0].observed
     dataset.attrs = {"kind": "backtest", "size": size, "observed": observed.column, "scale": observed.scale}
     dataset.attrs |= {name: runs.attrs[name] for name in READ_ATTRIBUTES if name in runs.attrs}

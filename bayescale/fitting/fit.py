@@ -31,6 +31,7 @@ from bayescale.laws.own_priors import with_groups, with_priors
 from bayescale.laws.shipped import changed_law
 from bayescale.runs.lint import remarks
 from bayescale.runs.read import read_runs
+from bayescale.runs.source import read_once
 from bayescale.study import Study
 
 ENGINES = ("compiled", "pymc")
@@ -108,7 +109,7 @@ def fit(
         The runs do not fit the law, the chains did not converge, or engine and backend cannot be used.
     """
     chosen = _engine(engine, backend, quick)
-    laws = laws_for(runs, law, columns)
+    laws = laws_for(runs := read_once(runs), law, columns)
 
     def fit_of(law: Any) -> xr.DataTree:
         study = _study(runs, law, noise, priors, group, by, columns, units)

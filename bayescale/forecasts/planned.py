@@ -42,7 +42,7 @@ def planned_runs(study: Study, params: Any, tokens: Any, covariates: Mapping[str
     sizes = {"params", "tokens"} <= columns.keys()
     missing = [s for s in law.inputs if column(s) not in columns and not (s == "C" and sizes)]
     if law.groups and GROUP in missing:
-        raise FitError(f"the fit's law varies over groups; {law.groups.question}")
+        raise FitError(law.groups.question)
     if missing:
         raise FitError(
             f"law '{law.name}' also needs {', '.join(map(column, missing))}; its inputs are {inputs} "

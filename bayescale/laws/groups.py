@@ -88,8 +88,8 @@ class Groups:
     def question(self) -> str:
         """What to ask of whoever names no group."""
         return (
-            f"say for which group: {listed(list(self.codes))} ('{NEW}' is one without runs), as group=NAME (--at or "
-            "--given; in Python in covariates or given)"
+            f"the fit's law varies over groups; say for which group: {listed(list(self.codes))} ('{NEW}' is one "
+            "without runs), as group=NAME (--at or --given; in Python in covariates or given)"
         )
 
     def name_of(self, code: float) -> str:

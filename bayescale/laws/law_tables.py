@@ -20,19 +20,8 @@ LINE_DOTS_MAX = 200  # in one line: parsing a dotted key takes time that grows w
 TABLE_ENTRIES_MAX = 100  # of one table: sub-expressions, priors, derived quantities, presets
 KEYS = {
     *("title", "cite", "about", "formula", "traps", "falls_with", "rises_with", "may_stay_same", "size"),
-    *(
-        "no_split",
-        "observed",
-        "where",
-        "priors",
-        "derived",
-        "range",
-        "exponents",
-        "optimum",
-        "published",
-        "beliefs",
-        "groups",
-    ),
+    *("no_split", "observed", "where", "priors", "derived", "range", "exponents", "optimum", "published"),
+    *("beliefs", "groups"),
 }
 OBSERVED_SCALES = {
     "log": "the logarithm of a positive quantity, such as the loss",

@@ -52,17 +52,8 @@ def differences(law: Law) -> list[str]:
     told += _changed("belief of ", *weights)
     told += _changed("where ", law.where_texts, theirs.where_texts)
     told += _changed("derived ", *({name: item.formula for name, item in one.derived.items()} for one in (law, theirs)))
-    for field in (
-        "observed",
-        "size",
-        "no_split",
-        "exponents",
-        "range",
-        "falls_with",
-        "rises_with",
-        "may_stay_same",
-        "optimum",
-    ):
+    inputs = ("range", "falls_with", "rises_with", "may_stay_same")
+    for field in ("observed", "size", "no_split", "exponents", *inputs, "optimum"):
         if getattr(law, field) != getattr(theirs, field):
             told.append(f"another {field}")
     return told or ["words only (title, source, remarks); formula and priors are the same"]

@@ -15,7 +15,7 @@ from bayescale.runs.lint import remarks
 from bayescale.runs.lint_values import Note
 from bayescale.runs.loss_unit import NATS, UNITS, from_nats, loss_unit
 from bayescale.runs.read import left_out, left_out_text, read_runs
-from bayescale.runs.source import table_of
+from bayescale.runs.source import read_once
 from bayescale.runs.spellings import SIZES
 
 LOOKS_MAX = 4  # what is left of a table may ask for another option
@@ -50,7 +50,7 @@ def look(source: Any, law: Law | None, given: Mapping[str, Any]) -> Look:
     RunsError
         If it cannot be read.
     """
-    table = source if isinstance(source, xr.Dataset) else table_of(source)
+    table = read_once(source)
     options = dict(given)
     try:
         runs, missing = read_runs(table, law, **options), ()

@@ -51,6 +51,17 @@ def table_of(source: Any) -> Table:
     return table
 
 
+def read_once(source: Any) -> "Table | xr.Dataset":
+    """The table of the runs given, for who reads it several times; a Dataset as it is, with what it says of itself.
+
+    Raises
+    ------
+    RunsError
+        As :func:`table_of`.
+    """
+    return source if isinstance(source, xr.Dataset) else table_of(source)
+
+
 def _are_paths(source: Any) -> bool:
     return isinstance(source, list | tuple) and bool(source) and all(isinstance(x, str | os.PathLike) for x in source)
 
