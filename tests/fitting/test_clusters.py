@@ -179,3 +179,24 @@ def test_the_choice_is_kept(clustered, tmp_path):
     assert fit_summary(opened)["clusters"]["column"] == "family"
     with pytest.raises(FitError, match="its clusters are no column of its runs"):
         bayescale.save_fit(said(fit, "elsewhere"), tmp_path / "no.nc")
+
+
+@pytest.mark.parametrize(("noise", "nu_minus_2"), [("normal", None), ("student_t", 1.0)])
+def test_scores_are_the_slopes_of_the_noises_density(true_fit, noise, nu_minus_2):
+    """score = -d log p / d residual, in units of the scale; its mean square under the noise is the information."""
+    heavy = {} if nu_minus_2 is None else {"nu_minus_2": nu_minus_2}
+    study = Study.opened(true_fit(draws=400, noise=noise, scatter={"sigma": 0.004, "tilt": 0.0} | heavy))
+    looks = _Looks.of(study)
+    values = {name: float(study.posterior[name].median()) for name in study.scatter.priors}
+    scale = study.scatter.scale_at(study.covariates(), values)
+    residual = (study.seen.values - study.standardised()(looks.mean)[0]) / scale
+
+    def log_density(z):
+        return study.scatter.log_density_of(z, 1.0, values)
+
+    np.testing.assert_allclose(
+        looks.score, (log_density(residual - 1e-5) - log_density(residual + 1e-5)) / 2e-5, atol=1e-6
+    )
+    z = np.linspace(-300, 300, 600_001)
+    slope = np.gradient(log_density(z), z)
+    assert looks.information == pytest.approx(np.trapezoid(slope**2 * np.exp(log_density(z)), z), rel=1e-3)
