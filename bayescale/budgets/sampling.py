@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayescale.budgets.axis import decades_beyond
 from bayescale.budgets.optimum import best_split
 from bayescale.budgets.problem import budgets_of, check_scale, problem_of, result_attrs
+from bayescale.budgets.target import far_warnings
 from bayescale.errors import FitError
 from bayescale.field import SIZES_SAID, number_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
@@ -56,7 +58,8 @@ def train_or_sample(
     Dataset [chain, draw, budget] of ``samples``, ``N`` and ``D`` (the best of each draw), ``best`` (what the second law
     gives there) and ``at_first`` (the same at the least number of samples, trained as long as the budget allows), with
     the coordinate ``compute`` [budget] and ``held`` [budget]: in what share of draws the best number of samples is at
-    an end of ``samples``.
+    an end of ``samples``; ``decades_beyond`` and ``samples_beyond`` [budget]: of the median split, how far its training
+    compute lies beyond the runs of ``loss_fit``, and its samples beyond those of ``fit``.
 
     Raises
     ------
@@ -146,6 +149,9 @@ def _result(study, link, size, budgets, log_k, along, cost, seed) -> xr.Dataset:
     result = xr.Dataset({name: study.labelled(values, "budget") for name, values in drawn.items()})
     ends = (at == 0) | (at == len(log_k) - 1)
     result["held"] = ("budget", ends.mean(axis=0))
+    trained = study.definition.compute(*(np.median(drawn[name], axis=0) for name in ("N", "D")))
+    result["decades_beyond"] = ("budget", np.maximum(0.0, np.log10(trained / study.largest_compute)))
+    result["samples_beyond"] = ("budget", decades_beyond(link, size, np.median(drawn["samples"], axis=0)))
     result = result.assign_coords(compute=("budget", budgets))
     told = [text for one in (study, link) for text in trust_warnings(diagnostics(one.fit))]
     result.attrs = result_attrs(study, "train_or_sample", cost, seed)
@@ -168,7 +174,8 @@ def read(result: xr.Dataset) -> Reading:
         quantiles = result[name].quantile(list(QUANTILES.values()), ("chain", "draw")).values
         for label, values in zip(QUANTILES, quantiles, strict=True):
             frame[f"{names[name]}_{label}"] = values
-    frame["held"] = result["held"].values
+    for name in ("held", "decades_beyond", "samples_beyond"):
+        frame[name] = result[name].values
     first = f"{observed} at {size} = {number_text(result.attrs['least'])}"
     columns = (
         Column("compute", "budget", "", "number"),
@@ -177,8 +184,11 @@ def read(result: xr.Dataset) -> Reading:
         Column("tokens", "D*", "tokens", "size band"),
         Column(observed, observed, "", "band"),
         Column(f"{observed}_at_first", first, "", "band"),
+        Column("decades_beyond", "beyond", "decades", "decades"),
     )
     warnings = [*dict.fromkeys(json.loads(result.attrs["told"]))]
+    further = result.assign(decades_beyond=result["samples_beyond"])
+    warnings += far_warnings(result.assign_attrs(size="compute")) + far_warnings(further)
     for compute, held in zip(frame["compute"], frame["held"], strict=True):
         if held > HELD_SHARE_MAX:
             warnings.append(

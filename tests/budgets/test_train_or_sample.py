@@ -74,3 +74,13 @@ def test_refusals(fits, options, message):
         bayescale.train_or_sample(*fits, 1e22, **options)
     with pytest.raises(FitError, match="a law of the loss and of one size is expected"):
         bayescale.train_or_sample(fits[0], fits[0], 1e22, given={"T": 1e10})
+
+
+def test_how_far_it_lies_beyond_the_runs_of_either_fit_is_told(fits):
+    near, far = (bayescale.train_or_sample(*fits, budget, given={"T": ASKED}) for budget in (1e22, 1e27))
+    largest = float(fits[0]["constant_data"]["compute"].max())
+    N, D = (float(far[name].median()) for name in "ND")
+    assert float(far["decades_beyond"][0]) == pytest.approx(np.log10(6 * N * D / largest), abs=0.01)
+    assert not [text for text in bayescale.read(near).warnings if "decades of compute beyond" in text]
+    assert [text for text in bayescale.read(far).warnings if "decades of compute beyond the runs" in text]
+    assert bayescale.read(far).frame["decades_beyond"][0] == float(far["decades_beyond"][0])
