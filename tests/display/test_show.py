@@ -104,7 +104,8 @@ def _train_or_sample(fit):
         compute=("budget", [1e24])
     )
     about = {"size": "samples", "observed": "coverage", "law": "a, b", "cost": "N", "least": 1.0, "told": "[]"}
-    return result.assign(held=("budget", [0.0])).assign_attrs(kind="train_or_sample", **about)
+    told = {name: ("budget", [0.0]) for name in ("held", "decades_beyond", "samples_beyond")}
+    return result.assign(told).assign_attrs(kind="train_or_sample", **about)
 
 
 def _backtest():
