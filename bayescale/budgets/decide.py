@@ -30,6 +30,7 @@ from bayescale.field import number_text, size_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.fitting.doors import check_seed, flag, number, numbers, opened, opened_result
 from bayescale.forecasts.planned import distance_warnings, planned_runs
+from bayescale.forecasts.unknown import Unknown, unknown_of
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.groups import group_of
 from bayescale.reading import Column, Reading
@@ -84,7 +85,7 @@ def decide(
     ``curve_N``, ``curve_loss`` (expected) [budget, candidate]; and the flat region ``flat_low``, ``flat_high``
     [budget], sizes between which the expected loss is less than ``tolerance`` above the least, with ``flat_open``
     [budget] where it ends at a limit of the sizes. ``identified`` and ``why_not`` [budget] as in
-    :func:`bayescale.allocate`: of a budget that is not identified tables and sentences say nothing. ``exchange``
+    :func:`bayescale.allocate`: of a budget that is not identified tables say nothing, sentences why. ``exchange``
     [chain, draw, budget] is x. ``compute`` [budget] is a coordinate.
 
     Raises
@@ -226,7 +227,7 @@ def read(result: xr.Dataset) -> Reading:
     """
     result = opened_result(result, "decide")
     attrs, frame = result.attrs, _choices(result)
-    says = _statement(frame, attrs)
+    says = _statement(frame, attrs, result["compute"].values, unknown_splits(result))
     warnings = trust_warnings(diagnostics(result))
     warnings += distance_warnings(result["decades_beyond"].values, result["nearest_run"].values)
     warnings += split_warnings(result)
@@ -287,11 +288,27 @@ def _middle_and_high(draws: xr.DataArray) -> np.ndarray:
     return table
 
 
-def _statement(table: pd.DataFrame, attrs: Mapping[str, Any]) -> list[str]:
-    """A decision in plain sentences, one a budget that is identified."""
+def unknown_splits(result: xr.Dataset) -> dict[float, Unknown]:
+    """Of an allocation or a decision the budgets whose split must not be acted on, and why."""
+    report, found = diagnostics(result), {}
+    told = (result[name].values for name in ("compute", "decades_beyond", "why_not"))
+    for compute, beyond, why_not in zip(*told, strict=True):
+        if unknown := unknown_of(report, float(beyond), why_not=str(why_not)):
+            found[float(compute)] = unknown
+    return found
+
+
+def _statement(
+    table: pd.DataFrame, attrs: Mapping[str, Any], budgets: np.ndarray, unknown: Mapping[float, Unknown]
+) -> list[str]:
+    """A decision in plain sentences, one a budget; where the split is not known, why, and what would tell."""
     sentences: list[str] = []
-    for compute, rows in table.groupby("compute", sort=False):
-        row = rows.iloc[0]
+    chosen = {compute: rows.iloc[0] for compute, rows in table.groupby("compute", sort=False)}
+    for compute in map(float, budgets):
+        if compute in unknown:
+            sentences.append(unknown[compute].said(f"{number_text(compute)}: the best split"))
+            continue
+        row = chosen[compute]
         flat = f"{number_text(100 * attrs['tolerance'])} % of the loss"
         region = f"{'any allowed N' if row.flat_open else 'any N'} between {size_text(row.flat_low)} and "
         region += f"{size_text(row.flat_high)} costs less than {flat}"

@@ -26,6 +26,7 @@ from bayescale.forecasts.discrepancy_posterior import discrepancy_of
 from bayescale.forecasts.forecast import shares_of
 from bayescale.forecasts.planned import FAR_DECADES, FAR_FROM_RUNS_DECADES
 from bayescale.forecasts.pointwise import draw_each
+from bayescale.forecasts.unknown import Unknown, unknown_of
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.javascript import HELPERS, law_script
 from bayescale.laws.law import is_joint, law_loss
@@ -91,8 +92,12 @@ def explorer(plain: Question, asked: Sequence[Question] = ()) -> dict[str, Any]:
         "questions": [live_question(one, every) for one in asked or (plain,)],
         "budgets": np.log10(split["compute"].values).tolist(),
         "params": np.median(split["N"].values, axis=(0, 1)).tolist(),
-        "converged": bool(diagnostics(study)["converged"]),
+        "doubt": _sentence_of(unknown_of(diagnostics(study), 0.0)),
     }
+
+
+def _sentence_of(unknown: Unknown | None) -> str:
+    return "" if unknown is None else f"{unknown.why[:1].upper()}{unknown.why[1:]}"
 
 
 def inputs_of(question: Question) -> dict[str, float]:

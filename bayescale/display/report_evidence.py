@@ -15,7 +15,7 @@ from bayescale.evidence.verdict import read as read_comparison
 from bayescale.field import number_text, quantity_text
 from bayescale.fitting.diagnostics import ESS_MIN, PARETO_K_MAX, R_HAT_MAX, diagnostics, fit_summary
 from bayescale.forecasts.discrepancy import has_drift, one_size
-from bayescale.forecasts.planned import CHECKED_DECADES, FAR_DECADES, ONE_SIZE_CHECKED_DECADES
+from bayescale.forecasts.planned import CHECKED_DECADES, ONE_SIZE_CHECKED_DECADES, far_limit
 from bayescale.laws.law import Law, column, is_joint, size_column
 from bayescale.laws.priors import quantile
 from bayescale.reading import Reading
@@ -153,7 +153,7 @@ def glance_part(study: Study, beyond: float | None, sensitive: Any, tested: xr.D
         rows.append(("care" if unseen else "fine", "Identification", told))
     if beyond is not None and np.isfinite(beyond):
         checked = CHECKED_DECADES if is_joint(law) else ONE_SIZE_CHECKED_DECADES
-        level = "stop" if beyond > FAR_DECADES else "care" if beyond > checked else "fine"
+        level = "stop" if beyond > far_limit(checked) else "care" if beyond > checked else "fine"
         size = size_column(law) or "size"
         record = f"; bands were checked on other studies up to {checked:g} decades" if has_drift(law) else ""
         rows.append((level, "Distance", f"{beyond:.1f} decades of {size} beyond the largest run{record}"))

@@ -6,9 +6,10 @@ import numpy as np
 
 from bayescale.budgets.allocate import read as read_allocation
 from bayescale.budgets.decide import read as read_decision
+from bayescale.budgets.decide import unknown_splits
 from bayescale.display.question import Question
 from bayescale.display.report_asked import Asked
-from bayescale.display.report_parts import SPOKEN, too_few_runs
+from bayescale.display.report_parts import SPOKEN, unknown_forecast
 from bayescale.display.table import size_band_text
 from bayescale.field import listed, number_text, quantity_text, size_text
 from bayescale.fitting.diagnostics import diagnostics
@@ -17,6 +18,7 @@ from bayescale.laws.law import goal_sign
 
 RULE_WASTES_MORE = 0.005  # of the budget, than the chosen size: a rule of thumb is mentioned
 THOUSANDS = (1e3, 1e12)  # amounts of money or hours that are written out
+TAKEN_AT_ITS_WORD = "Taken at its word, the fit says"
 ANSWERS = 3  # sentences; further forecasts and budgets are in the tables
 
 
@@ -105,9 +107,11 @@ def answer(asked: Asked, forecasts) -> list[str]:
     observed, sentences = asked.study.law.observed.column, []
     planned = [tree for name, tree in forecasts if name == "planned"]
     for i, tree in enumerate(planned):
-        sentences.append(
-            f"A run of {_planned_text(asked, i)} is forecast to end at a {observed} of {_loss_text(asked, tree)}."
-        )
+        run, loss = f"a run of {_planned_text(asked, i)}", f"a {observed} of {_loss_text(asked, tree)}"
+        if unknown := unknown_forecast(tree):
+            sentences.append(f"{unknown.said(f'What {observed} {run} will end at')} {TAKEN_AT_ITS_WORD} {loss}.")
+        else:
+            sentences.append(f"{run[:1].upper()}{run[1:]} is forecast to end at {loss}.")
     chosen = iter([tree for name, tree in forecasts if name != "planned"])
     for question in asked.asked:
         for split in question.splits:
@@ -119,25 +123,21 @@ def _split_answer(asked: Asked, question: Question, split: Any, tree: Any) -> st
     budget = budget_text(question, float(split["compute"].values[0]))
     row = read_forecast(tree).frame.iloc[0]
     size = f"{size_text(row['params'])} parameters on {size_text(row['tokens'])} tokens"
-    if why := str(split["why_not"].values[0]):
-        return (
-            f"For {budget} the best split is not known from these runs: {why}. A run shaped as they are, {size}, is "
-            f"forecast to end at a loss of {_loss_text(asked, tree)}."
-        )
-    if too_few_runs(asked):
-        return (
-            f"{asked.study.runs.sizes['run']} runs do not tell what to train for {budget}. By the priors, mostly, it "
-            f"would be {size}, with a loss of {_loss_text(asked, tree)}."
-        )
-    return f"For {budget}, train {size}: the loss is forecast to end at {_loss_text(asked, tree)}."
+    unknown = unknown_splits(question.decision).get(float(split["compute"].values[0]))
+    if unknown is None:
+        return f"For {budget}, train {size}: the loss is forecast to end at {_loss_text(asked, tree)}."
+    said, loss = unknown.said(f"For {budget} the best split"), f"a loss of {_loss_text(asked, tree)}"
+    if not bool(split["identified"].values[0]):
+        return f"{said} A run shaped as these runs are, {size}, is forecast to end at {loss}."
+    return f"{said} {TAKEN_AT_ITS_WORD} {size}, and {loss}."
 
 
 def price(asked: Asked, forecasts) -> list[str]:
     """What it costs to be wrong: about the size, and about the loss."""
     sentences = []
     for question in asked.asked:
-        frame = read_decision(question.decision).frame
-        for value in [] if too_few_runs(asked) else question.budgets:
+        frame, unknown = read_decision(question.decision).frame, unknown_splits(question.decision)
+        for value in (one for one in question.budgets if float(one) not in unknown):
             rows = frame[frame["compute"] == value]
             if len(rows):
                 tolerance = question.decision.attrs["tolerance"]
@@ -181,7 +181,7 @@ def changes(asked: Asked, forecasts, sensitive: Any, gains) -> list[str]:
     for question in asked.asked:
         for split in question.splits:
             row = read_allocation(split).frame.iloc[0]
-            if str(row["why_not"]) or too_few_runs(asked):
+            if float(row["compute"]) in unknown_splits(question.decision):
                 continue
             budget = budget_text(question, row["compute"])
             sentences.append(

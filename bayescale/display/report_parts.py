@@ -4,9 +4,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import xarray as xr
+
 from bayescale.budgets.allocate import read as read_allocation
 from bayescale.budgets.approaches import approaches
 from bayescale.budgets.decide import read as read_decision
+from bayescale.budgets.decide import unknown_splits
 from bayescale.budgets.gain import compute_gain
 from bayescale.budgets.gain import read as read_gain
 from bayescale.budgets.landmarks import landmarks
@@ -23,10 +26,10 @@ from bayescale.evidence.sensitivity import read as read_sensitivity
 from bayescale.field import number_text, quantity_text, symbol
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.forecasts.forecast import read as read_forecast
-from bayescale.forecasts.planned import FAR_DECADES
+from bayescale.forecasts.planned import CHECKED_DECADES
+from bayescale.forecasts.unknown import Unknown, unknown_of
 
 SPOKEN = {"params": "parameters", "drift": "discrepancy"}
-WORTHLESS = {"too_few_runs", "units", "perplexity"}  # notes on the runs after which nothing on the page is worth much
 TITLES = {
     "stop": "Read this first: these numbers, or some of them, must not be acted on",
     "care": "Read this first",
@@ -51,20 +54,20 @@ def sensitivity(asked: Asked) -> Any:
     return or_none(lambda: prior_sensitivity(study, compute=float(budgets[0])))
 
 
-def too_few_runs(asked: Asked) -> bool:
-    """Whether the runs are so few that the prior decides nearly everything."""
-    return any(note["code"] == "too_few_runs" for note in diagnostics(asked.study).get("noted", ()))
+def unknown_forecast(tree: xr.DataTree) -> Unknown | None:
+    """Why a forecast must not be acted on."""
+    beyond, checked = tree["predictions_constant_data"]["decades_beyond"].max(), tree.attrs.get("checked")
+    checked = CHECKED_DECADES if checked is None else float(checked)
+    return unknown_of(diagnostics(tree), float(beyond), size=tree.attrs["size"], checked=checked)
 
 
 def verdict(asked: Asked, forecasts, sensitive: Any) -> Part:
     """How far to trust the page, for its head: stop, care or fine, and why."""
     report = diagnostics(asked.study)
     trees = [tree for _, tree in forecasts]
-    beyond = [float(tree["predictions_constant_data"]["decades_beyond"].max()) for tree in trees]
     splits = [split for question in asked.asked for split in question.splits]
-    unknown = [reason for split in splits for reason in split["why_not"].values if reason]
-    stop = not report["converged"] or report["collinear"] or max(beyond, default=0.0) > FAR_DECADES or bool(unknown)
-    stop = stop or any(note["code"] in WORTHLESS for note in report.get("noted", ()))
+    stop = report["collinear"] or unknown_of(report, 0.0) or any(map(unknown_forecast, trees))
+    stop = stop or any(unknown_splits(question.decision) for question in asked.asked)
     sentences = list(trust_warnings(report))
     for tree in trees:
         sentences += read_forecast(tree).warnings

@@ -116,6 +116,16 @@ def words_of(law: Law) -> dict[str, str]:
     }
 
 
+def far_limit(checked: float) -> float:
+    """Beyond how many decades of its size an answer is far, by how far bands of such laws have been checked."""
+    return 2 * checked if checked == ONE_SIZE_CHECKED_DECADES else FAR_DECADES
+
+
+def best_run(size: str) -> str:
+    """The run from which a distance is counted."""
+    return "lowest loss of the runs" if size == "loss" else "largest run"
+
+
 def distance_warnings(
     decades_beyond: np.ndarray,
     nearest_run: np.ndarray,
@@ -127,10 +137,8 @@ def distance_warnings(
     """What speaks against points far from every run that was fitted; ``checked`` is how far such bands have been."""
     warnings = []
     known = f"; bands were checked on real studies up to {checked:g} decades of {size}" if checked else ""
-    most = 2 * checked if checked == ONE_SIZE_CHECKED_DECADES else FAR_DECADES
-    if (far := float(np.max(decades_beyond))) > most:
-        best = "lowest loss of the runs" if size == "loss" else "largest run"
-        warnings.append(f"the farthest point lies {far:.1f} decades of {size} beyond the {best}{known}")
+    if (far := float(np.max(decades_beyond))) > far_limit(checked):
+        warnings.append(f"the farthest point lies {far:.1f} decades of {size} beyond the {best_run(size)}{known}")
     elif (away := float(np.max(nearest_run))) > FAR_FROM_RUNS_DECADES:
         warnings.append(
             f"a point lies {away:.1f} decades of {inputs} away from the nearest run: such shapes of run, "

@@ -16,6 +16,7 @@ from bayescale.display.explorer import explorer
 from bayescale.display.question import Question
 from bayescale.display.report import report, save_report
 from bayescale.errors import FileError, FitError
+from bayescale.field import number_text
 from bayescale.fitting.diagnostics import noted
 from bayescale.forecasts.forecast import forecast
 from bayescale.laws.law import law_names, load_law
@@ -58,6 +59,11 @@ def head(html):
     """Level and text of the box at the head of the page."""
     level, text = re.search(r'<section class="verdict (\w+)".*?>(.*?)</section>', html, re.DOTALL).groups()
     return level, re.sub(r"\s+", " ", entities.unescape(re.sub("<.*?>", " ", text))).strip()
+
+
+def answer(html):
+    """The sentences under the question."""
+    return " ".join(entities.unescape(text) for text in re.findall(r'<p class="answer">(.*?)</p>', html, re.DOTALL))
 
 
 @pytest.fixture(scope="module")
@@ -121,15 +127,19 @@ def test_an_unconverged_fit_is_said_to_be_one(varied_fit, undrawn):
     level, text = head(report(bad, compute=1e22))
     assert level == "stop"
     assert "chains did not converge (r-hat of 'floor' is 1.300" in text and "must not be trusted" in text
-    assert explorer(Question(Study.opened(bad)))["converged"] is False
+    first = answer(report(bad, compute=1e22))
+    assert first.startswith("For 1e22 FLOP the best split is not known: the chains of the fit did not converge")
+    assert "train " not in first
+    assert explorer(Question(Study.opened(bad)))["doubt"].startswith("The chains of the fit did not converge")
 
 
 def test_collinear_runs_are_said_to_be_so(varied_fit, undrawn):
     html = report(varied_fit(collinear=True, not_identified=["lean", "share"]), compute=1e22)
     level, text = head(html)
     assert level == "stop" and "N and D move together" in text and "next to nothing of lean, share" in text
-    text = Page(html).text.partition("Read this first")[0]
-    assert "the best split is not known from these runs" in text and "train " not in text.partition("For ")[2]
+    text = answer(html)
+    assert text.startswith("For 1e22 FLOP the best split is not known: N and D move together") and "train " not in text
+    assert "Runs of 4 sizes or more at each of two budgets would tell" in text
 
 
 def test_what_the_check_of_the_runs_saw_is_said_once(varied_fit, undrawn):
@@ -156,8 +166,27 @@ def test_four_decades_out_is_said_to_be_far(fit, undrawn):
     largest = float(fit["constant_data"]["compute"].max())
     level, text = head(report(fit, compute=1e4 * largest))
     assert level == "stop" and "4.0 decades of compute beyond the largest run" in text
-    level, text = head(report(fit, compute=largest, params=1e12, tokens=1e14))
+    said = bayescale.read(bayescale.decide(fit, 1e4 * largest)).says[0]
+    page = report(fit, compute=1e4 * largest)
+    why = "the best split is not known: it lies 4.0 decades of compute beyond the largest run, and bands were checked "
+    why += "up to 1.5. Runs of 320 times that run's compute or more would bring it near enough."
+    assert why in said and why in answer(page) and "train " not in said + answer(page)
+    assert "costs less than" not in Page(page).text.partition("The price of being wrong")[2].partition("What would")[0]
+    page = report(fit, compute=largest, params=1e12, tokens=1e14)
+    level, text = head(page)
     assert level == "stop" and "decades of compute beyond the largest run" in text
+    assert answer(page).startswith("What loss a run of 1T parameters on 100T tokens will end at is not known: it lies")
+    assert f"For {number_text(largest)} FLOP, train " in answer(page)
+
+
+def test_too_few_runs_advise_nothing(varied_fit, undrawn):
+    note = {"severity": "warning", "rows": [], "code": "too_few_runs", "text": "5 runs do not tell it; 12 are wanted"}
+    fit = varied_fit(noted=noted([note]))
+    page, said = report(fit, compute=1e22), bayescale.read(bayescale.decide(fit, 1e22)).says[0]
+    assert head(page)[0] == "stop"
+    for text in (answer(page), said):
+        assert "the best split is not known: 5 runs do not tell it. 12 runs or more, of at least 4 sizes, would" in text
+        assert "train " not in text
 
 
 def test_a_law_of_one_size_has_a_page_without_a_split(make_fit, rng, undrawn):
@@ -168,8 +197,10 @@ def test_a_law_of_one_size_has_a_page_without_a_split(make_fit, rng, undrawn):
     noise = {"sigma": 0.003, "tilt": 0.01, "nu_minus_2": 30.0}
     scatter = {name: value * np.exp(0.1 * rng.standard_normal(200)) for name, value in noise.items()}
     fit = make_fit("floor_params", draws, runs, scatter=scatter)
-    html = report(fit, params=70e9)
-    assert "A run of 70B parameters is forecast" in Page(html).text and "<h2>Allocation</h2>" not in html
+    html = report(fit, params=30e9)
+    assert "A run of 30B parameters is forecast" in Page(html).text and "<h2>Allocation</h2>" not in html
+    far = answer(report(fit, params=70e9))
+    assert far.startswith("What loss a run of 70B parameters will end at is not known: it lies 0.8 decades of params")
     assert "explorer-data" not in html
     text = re.sub(r"\s+", " ", Page(report(fit, params=70e9, target=2.0)).text).partition("[priors]")[0]
     for word in ("N and D", "split", "tokens", "compute a"):  # of laws that this one is not

@@ -230,7 +230,7 @@
   }));
   const doubts = (result) => {
     const found = [];
-    if (!page.converged) found.push("The chains did not converge: these numbers must not be trusted.");
+    if (page.doubt) found.push(`${page.doubt}: these numbers must not be acted on.`);
     if (result.beyond > page.farDecades) {
       found.push(`${result.beyond.toFixed(1)} decades of compute beyond the largest run; bands were checked up to 1.5.`);
     } else if (result.more && result.more.nearest_run > page.farFromRuns) {
@@ -271,7 +271,8 @@
     show("best-compute", result.C, flop);
     show("budget", B, inUnits);
     say("budget-doubts", [...(why ? [`The best split is not known: ${why}.`] : []), ...(possible ? doubts(result) : [])]);
-    $("budget-said").textContent = `${inUnits(B)}: ${why ? "best split not known" : `${size(chosen.N)} parameters on ${size(chosen.D)} tokens`}`
+    const unknown = why || page.doubt || result.beyond > page.farDecades;
+    $("budget-said").textContent = `${inUnits(B)}: ${unknown ? "best split not known" : `${size(chosen.N)} parameters on ${size(chosen.D)} tokens`}`
       + (result.loss ? `, loss ${decimals(shown(result.loss.q50))}, 90 % band ${decimals(shown(result.loss.q05))} to ${decimals(shown(result.loss.q95))}` : "");
     const given = current.values.map((value) => `--given ${value.name}=${/[^\w.+-]/.test(value.text) ? `"${value.text}"` : value.text}`);
     $("budget-command").textContent = ["bayescale allocate FIT.nc", `-C ${command(B)}`, current.options, ...given].filter(Boolean).join(" ");
