@@ -28,11 +28,12 @@ from bayescale.laws.priors import Prior, quantile
 from bayescale.laws.scatter import Scatter
 from bayescale.runs.compute import Definition, definition_of, learn, sizes_of
 from bayescale.runs.loss_unit import LOSS_NATS_MAX, loss_unit
-from bayescale.runs.read import KEPT_ATTRIBUTES, read_roles, read_runs
-from bayescale.runs.roles import error_column
+from bayescale.runs.read import KEPT_ATTRIBUTES, censored_runs, read_roles, read_runs, without_censored
+from bayescale.runs.roles import CENSORED, error_column
 from bayescale.runs.smooth import far_off, seen_by
 
 RUNS_MIN = 4
+KNOWN = ("known_error", "censored")  # of single runs, by the names that noises read
 OUTSIDE = 50.0  # log loss where a law has none: far from all runs, and finite
 
 
@@ -83,7 +84,8 @@ class Study:
         _check_columns(runs, law)
         _check_variety(runs, law)
         # priors are centred on the smallest loss: a wrong loss must not move them
-        right = runs.isel(run=~far_off(seen_by(runs, law))) if law.observed.column == "loss" else runs
+        whole = without_censored(runs)
+        right = whole.isel(run=~far_off(seen_by(whole, law))) if law.observed.column == "loss" else whole
         study = cls.bound(law, scatter, runs, constants_of(law, right))
         _check_finite(study)
         return study
@@ -222,24 +224,34 @@ class Study:
         """What the scatter of a run depends on, by name (see :class:`bayescale.laws.scatter.Scatter`) [run].
 
         The size is held at the edge outside the range of the runs: the trend of the noise is not extrapolated. Known
-        errors are those of the runs; none is known of other points.
+        errors, and which are censored, are those of the runs; nothing of the kind is known of other points.
         """
         data = self.runs if points is None else points
         if self.scatter.counts:
             return {"count": np.asarray(data[self.law.observed.count])}
         of_runs, here = (np.log(run_sizes(self.law, one) / self.constants["C_ref"]) for one in (self.runs, data))
         found = {"log_compute": np.clip(here, of_runs.min(), of_runs.max())}
-        if points is None and self.known_errors:
+        if points is not None:
+            return found
+        if "known_error" in self.known:
             errors = np.asarray(self.runs[error_column(self.law)])
             seen = np.asarray(self.runs[self.law.observed.column])
             per = {"log": seen, "share": seen * (1 - seen)}.get(self.law.observed.scale, 1.0)  # of what scatters
             found["known_error"] = errors / per / self.scatter.unit
+        if "censored" in self.known:
+            found["censored"] = self.censored.astype(float)
         return found
 
-    @property
-    def known_errors(self) -> bool:
-        """Whether the runs were read with known standard errors of what was observed."""
-        return error_column(self.law) in read_roles(self.runs.attrs)
+    @functools.cached_property
+    def known(self) -> tuple[str, ...]:
+        """What is known of single runs: ``known_error`` of what was observed, which are ``censored``."""
+        read = read_roles(self.runs.attrs)
+        return tuple(name for name, role in zip(KNOWN, (error_column(self.law), CENSORED), strict=True) if role in read)
+
+    @functools.cached_property
+    def censored(self) -> np.ndarray:
+        """Runs of which no more is known than that what they would show is at least what was observed [run]."""
+        return censored_runs(self.runs)
 
 
 def constants_of(law: Law, runs: Mapping[Any, Any]) -> dict[str, float]:
@@ -285,9 +297,11 @@ def _check_columns(runs: xr.Dataset, law: Law) -> None:
 
 def _check_variety(runs: xr.Dataset, law: Law) -> None:
     """Refuse too few runs, and runs that do not differ in an input or in what was observed."""
-    where, count = runs.attrs.get("source", "runs"), runs.sizes["run"]
+    where, runs = runs.attrs.get("source", "runs"), without_censored(runs)
+    count = runs.sizes["run"]
     if count < RUNS_MIN:
-        raise FitError(f"{where}: {count} run(s); a fit needs at least {RUNS_MIN}, and 12 or more to say much")
+        what = "run(s) that are not censored" if CENSORED in read_roles(runs.attrs) else "run(s)"
+        raise FitError(f"{where}: {count} {what}; a fit needs at least {RUNS_MIN}, and 12 or more to say much")
     for symbol in sorted(set(law.inputs) - set(law.may_stay_same), key=law.inputs.index):
         values = runs[column(symbol)].values
         if np.ptp(values) <= 1e-6 * np.abs(values).max():

@@ -77,6 +77,7 @@ def approaches(fit: xr.DataTree, compute: float, *, seed: int = 0) -> xr.Dataset
         raise FitError(
             f"law '{study.attrs['law']}' needs more than N and D; the approaches are compared for laws of N and D"
         )
+    study = study.part(~study.censored) if study.censored.any() else study
     data = study.runs
     log_n, log_c = np.log(data["params"].values), np.log(data["compute"].values)
     log_loss = study.seen.values

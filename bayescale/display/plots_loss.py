@@ -41,6 +41,7 @@ from bayescale.forecasts.forecast import forecast as forecast_at
 from bayescale.forecasts.forecast import quantiles
 from bayescale.laws.law import NO_SIZE, column, is_joint, law_loss, size_column
 from bayescale.runs.loss_unit import UNITS, from_nats
+from bayescale.runs.read import without_censored
 from bayescale.study import Study
 
 if TYPE_CHECKING:
@@ -95,7 +96,12 @@ def draw_forecast(
         elif not is_joint(law):
             _own_curve(axes, study, size, ends)
         some, label = shown_runs(sizes), runs_label(len(sizes), f"{len(sizes)} runs fitted")
-        axes.scatter(sizes[some], seen[some], s=18, c=POINT, lw=0, alpha=0.8, label=label, zorder=3)
+        hidden = study.censored[some]
+        for runs, marker, name in ((some[~hidden], "o", label), (some[hidden], "^", f"{shown} at least this")):
+            if len(runs):
+                axes.scatter(
+                    sizes[runs], seen[runs], s=18, c=POINT, marker=marker, lw=0, alpha=0.8, label=name, zorder=3
+                )
         if forecast is not None:
             _forecast_bars(axes, forecast, size, shown, measured)
         if min(ends) > 0:
@@ -179,10 +185,10 @@ def plot_isoflops(fit: xr.DataTree, *, ax: Any = None) -> "Figure":
     problem, _ = problem_of(study)
     definition, unit = study.definition, study.loss_unit
     collinear = diagnostics(study)["collinear"]
-    data = study.runs
+    data = without_censored(study.runs)
     log_c = np.log10(data["compute"].values)
     budgets, members, own = _profiles(log_c, data["params"].values)
-    loss = from_nats(study.runs["loss"].values, unit)
+    loss = from_nats(data["loss"].values, unit)
     N = data["params"].values
     with canvas(ax) as (axes,):
         colours = plt.colormaps["viridis"](np.linspace(0.0, 0.88, len(budgets)))
@@ -272,7 +278,8 @@ def plot_residuals(fit: xr.DataTree, *, ax: Any = None) -> "Figure":
     """
     study = opened(fit)
     law = study.law
-    count, some = study.runs.sizes["run"], shown_runs(study.runs[size_column(law)].values)
+    measured = np.flatnonzero(~study.censored)
+    count, some = len(measured), measured[shown_runs(study.runs[size_column(law)].values[measured])]
     left, scale = residuals(study, some)
     data = study.runs.isel(run=some)
     percent = law.observed.scale == "log"

@@ -6,7 +6,7 @@ from bayescale.display.table import Table, table
 from bayescale.field import number_text
 from bayescale.laws.law import NO_SIZE
 
-TOLD = ("law_chosen", "uncounted", "columns", "priors_given")  # codes of the notes that a fit tells at once
+TOLD = ("law_chosen", "uncounted", "columns", "priors_given", "censored")  # codes of the notes that a fit tells at once
 
 
 def fit_cells(summary: Any) -> Table:

@@ -11,12 +11,12 @@ from bayescale.laws.data_split import split_data
 from bayescale.laws.formula import Binary, Name, Node, Number, evaluate, names, parse, substitute
 from bayescale.laws.law import Law, with_where
 from bayescale.laws.limits import PREDICTED
-from bayescale.laws.noises import NOISES, SHARE_EDGE
+from bayescale.laws.noises import SHARE_EDGE
 from bayescale.laws.priors import DISTRIBUTIONS
-from bayescale.laws.scatter import SCALE, SCALE_WITH_ERRORS, Scatter
-from bayescale.study import Study
+from bayescale.laws.scatter import SCALE, SCALE_WITH_ERRORS, Scatter, log_density_of_run
+from bayescale.study import KNOWN, Study
 
-COLUMNS = ("seen", "log_compute", "known_error", "count", "successes")  # what noises read of the runs
+COLUMNS = ("seen", "log_compute", *KNOWN, "count", "successes")  # what noises read of the runs
 _INSIDE = f"minimum(maximum(predicted, {SHARE_EDGE}), 1 - {SHARE_EDGE})"
 RESIDUAL = {
     "log": parse("seen - log(predicted)"),
@@ -83,27 +83,30 @@ def data_split(law: Law) -> tuple[dict[str, Node], dict[str, Node]]:
 
 
 @functools.lru_cache(maxsize=128)
-def log_posterior(law: Law, noise: str, known_errors: bool = False) -> Density:
-    """The log posterior of a law and noise up to a constant, over the real line of each parameter."""
+def log_posterior(law: Law, noise: str, known: tuple[str, ...] = ()) -> Density:
+    """The log posterior of a law and noise up to a constant, over the real line of each parameter.
+
+    ``known`` names what is known of single runs besides (:attr:`bayescale.study.Study.known`).
+    """
     trees, parts = data_split(law)
     priors = {**law.priors, **Scatter.of(law, noise).priors}
     definitions: dict[str, Node] = {}
     once: Node = Number(0.0)
     for name, prior in priors.items():
-        known = {key: Number(value) for key, value in prior.params.items()} | {"u": Name(_real(name)), "x": Name(name)}
-        definitions[name] = substitute(DISTRIBUTIONS[prior.dist].value, known)
-        once = Binary("+", once, substitute(DISTRIBUTIONS[prior.dist].log_density, known))
+        of = {key: Number(value) for key, value in prior.params.items()} | {"u": Name(_real(name)), "x": Name(name)}
+        definitions[name] = substitute(DISTRIBUTIONS[prior.dist].value, of)
+        once = Binary("+", once, substitute(DISTRIBUTIONS[prior.dist].log_density, of))
     definitions |= {name: substitute(tree, {part: Name(_data(part)) for part in parts}) for name, tree in trees.items()}
     once = sum_of_weights(law, once)
     seen = {name: Name(_data(name)) for name in (*COLUMNS, "unit")}
     seen |= {"predicted": Name(PREDICTED), "share": Name(PREDICTED)}
     if law.observed.scale in RESIDUAL:
-        definitions[_data("scale")] = substitute(SCALE_WITH_ERRORS if known_errors else SCALE, seen)
+        definitions[_data("scale")] = substitute(SCALE_WITH_ERRORS if "known_error" in known else SCALE, seen)
         definitions[_data("residual")] = substitute(RESIDUAL[law.observed.scale], seen)
     seen |= {name: Name(_data(name)) for name in ("scale", "residual")}
-    each = substitute(NOISES[noise].log_density, seen)
-    known = ("log_compute", "seen") if law.observed.scale in RESIDUAL else ("count", "successes")
-    scalars, columns = [], [*known, *(["known_error"] if known_errors else [])]
+    each = substitute(log_density_of_run(noise, known), seen)
+    always = ("log_compute", "seen") if law.observed.scale in RESIDUAL else ("count", "successes")
+    scalars, columns = [], [*always, *known]
     by_run = set(law.inputs)
     for name, tree in law.where.items():  # in order: each may use those before it
         by_run |= {name} if names(tree) & by_run else set()

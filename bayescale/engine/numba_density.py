@@ -90,7 +90,7 @@ def numba_model(study: Study, start: np.ndarray) -> Model:
     FitError
         If a part of the law's formula that depends on the runs alone is not finite.
     """
-    density, data = log_posterior(study.law, study.scatter.noise, study.known_errors), posterior_data(study)
+    density, data = log_posterior(study.law, study.scatter.noise, study.known), posterior_data(study)
     return Model(tuple(study.priors), study.runs.sizes["run"], start, functools.cache(lambda: code_of(density, data)))
 
 

@@ -1,12 +1,12 @@
-"""What compiled densities call: exp, log and their like without branches, digamma, the saturation of data; memory.
+"""What compiled densities call: exp, log and their like without branches, digamma, tails of noises, memory.
 
 Loaded by the source that :mod:`bayescale.engine.numba_density` generates, by nothing else: importing it loads Numba.
 ``sqrt`` and ``gammaln`` are here for them alone. The loop over runs is vectorised because these are inlined and
 neither branch nor call the C library.
 """
 
-from math import floor, inf, nan, pi, sqrt, tan  # noqa: F401
-from math import lgamma as gammaln  # noqa: F401
+from math import erfc, floor, inf, nan, pi, sqrt, tan  # noqa: F401
+from math import lgamma as gammaln
 
 import numba
 from llvmlite import ir
@@ -191,3 +191,82 @@ def saturation(log_z, alpha):
         value = a * logaddexp(0.0, s) - logaddexp(0.0, -s) - z
         s -= value / (sigmoid(-s) + a * sigmoid(s))
     return min(sigmoid(s), BELOW_ONE)
+
+
+@numba.njit(error_model="numpy")
+def log_above_normal(z):
+    """The logarithm of the probability that a standard normal number is above z."""
+    if z < 0.0:
+        return log1p(-0.5 * erfc(z * -0.7071067811865476)) if z > -40.0 else 0.0 * z
+    if z < 30.0:
+        return log(0.5 * erfc(z * 0.7071067811865476))
+    y = 1.0 / (z * z)
+    return -0.5 * z * z - 0.9189385332046727 - log(z) + log1p(-y * (1.0 - y * (3.0 - y * (15.0 - 105.0 * y))))
+
+
+@numba.njit(error_model="numpy")
+def _fraction(p, q, x, p_slope, q_slope, x_slope):
+    """The continued fraction of the incomplete beta function I_x(p, q) (NIST 8.17.22), and its derivative.
+
+    By Lentz's method; quick where x < (p + 1)/(p + q + 2). Slopes are the derivatives of the arguments.
+    """
+    c, c_slope = 1.0, 0.0
+    d, d_slope = 1.0, 0.0
+    value, slope = 1.0, 0.0
+    for k in range(1, 2000):
+        m = k // 2
+        if k % 2:
+            term = -(p + m) * (p + q + m) * x / ((p + 2 * m) * (p + 2 * m + 1))
+            relative = p_slope / (p + m) + (p_slope + q_slope) / (p + q + m) + x_slope / x
+            relative -= p_slope / (p + 2 * m) + p_slope / (p + 2 * m + 1)
+            term_slope = term * relative
+        else:
+            over = m * x / ((p + 2 * m - 1) * (p + 2 * m))
+            term = (q - m) * over
+            term_slope = q_slope * over + term * (x_slope / x - p_slope / (p + 2 * m - 1) - p_slope / (p + 2 * m))
+        c_slope = term_slope / c - term * c_slope / (c * c) if k > 1 else 0.0
+        c = 1.0 + term / c if k > 1 else 1.0
+        below, below_slope = 1.0 + term * d, term_slope * d + term * d_slope
+        d, d_slope = 1.0 / below, -below_slope / (below * below)
+        step, step_slope = c * d, c_slope * d + c * d_slope
+        value, slope = value * step, slope * step + value * step_slope
+        if abs(step - 1.0) < 1e-15 and abs(step_slope * value) <= 1e-15 * abs(slope) + 1e-300:
+            break
+    return value, slope
+
+
+@numba.njit(error_model="numpy")
+def _above_t(z, df):
+    """log P(T > z) of Student's T, and its derivative by the degrees of freedom; z >= 0."""
+    if z == 0.0:
+        return -0.6931471805599453, 0.0
+    z = min(z, 1e150)
+    a, w = 0.5 * df, df + z * z
+    x, y = df / w, z * z / w
+    log_x = log1p(-y) if y < 0.5 else log(x)
+    # P = I_x(a, 1/2)/2 = (1 - I_y(1/2, a))/2; front is x**a y**.5 / B(a, 1/2)
+    front = a * log_x + 0.5 * log(y) - gammaln(a) - 0.5723649429247001 + gammaln(a + 0.5)
+    front_slope = 0.5 * log_x + a * y / df - 0.5 / w - 0.5 * (digamma(a) - digamma(a + 0.5))
+    if x < (a + 1.0) / (a + 2.5):
+        value, slope = _fraction(a, 0.5, x, 0.5, 0.0, x * y / df)
+        return front - log(df) + log(value), front_slope - 1.0 / df + slope / value
+    value, slope = _fraction(0.5, a, y, 0.0, 0.5, -y / w)
+    inside = 2.0 * value * exp(front)
+    return -0.6931471805599453 + log1p(-inside), -inside / (1.0 - inside) * (front_slope + slope / value)
+
+
+@numba.njit(error_model="numpy")
+def log_above_t(z, df):
+    """The logarithm of the probability that Student's T is above z."""
+    if z >= 0.0:
+        return _above_t(z, df)[0]
+    return log1p(-exp(_above_t(-z, df)[0])) if z > -1e8 else 0.0 * z  # there for runs that are not censored
+
+
+@numba.njit(error_model="numpy")
+def log_above_t_by_df(z, df):
+    """The derivative of :func:`log_above_t` by the degrees of freedom."""
+    if not z > -1e8:
+        return 0.0
+    value, slope = _above_t(abs(z), df)
+    return slope if z >= 0.0 else -slope * exp(value) / (1.0 - exp(value))

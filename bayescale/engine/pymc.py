@@ -12,7 +12,7 @@ from bayescale.laws.formula import Number, evaluate
 from bayescale.laws.law import column, with_where
 from bayescale.laws.limits import PREDICTED
 from bayescale.laws.noises import NOISES
-from bayescale.study import Study
+from bayescale.study import KNOWN, Study
 
 
 def build_model(study: Study) -> Any:
@@ -49,7 +49,7 @@ def _check_names(study: Study) -> None:
         "weights",
         "seen",
         "log_compute",
-        "known_error",
+        *KNOWN,
         "count",
         "successes",
         study.law.observed.variable,
@@ -87,7 +87,7 @@ def _observe(study: Study, values: Mapping[str, Any]) -> None:
     import pymc as pm
     import pytensor.tensor as pt
 
-    scatter, predicted = study.scatter, values[PREDICTED]
+    scatter, predicted, hidden = study.scatter, values[PREDICTED], None
     if scatter.counts:
         count, seen = (pm.Data(key, x, dims="run") for key, x in observed_data(study).items())
         known = {"count": count, "mu": pm.Deterministic("mu", predicted, dims="run")}
@@ -100,11 +100,45 @@ def _observe(study: Study, values: Mapping[str, Any]) -> None:
         }
         mu = scattering[study.law.observed.scale](predicted)
         known = {"mu": pm.Deterministic("mu", mu, dims="run")}
+        hidden = covariates.pop("censored", None)
         known["scale"] = scatter.unit * scatter.scale_at(covariates, values)
         seen = pm.Data("seen", study.seen.values, dims="run")
     distribution, formulas = NOISES[scatter.noise].pymc
     arguments = {key: evaluate(formula, values | known) for key, formula in formulas.items()}
-    getattr(pm, distribution)(study.law.observed.variable, **arguments, observed=seen, dims="run")
+    if hidden is None:
+        getattr(pm, distribution)(study.law.observed.variable, **arguments, observed=seen, dims="run")
+        return
+    _observe_censored(study, distribution, arguments, hidden, seen)
+
+
+def _observe_censored(study: Study, distribution: str, arguments: Mapping[str, Any], hidden: Any, seen: Any) -> None:
+    """Runs of which some show at least what was seen.
+
+    Not ``pm.Censored``: PyMC has the log probability above by one minus the one below, which is 0 in the tail.
+    """
+    import pymc as pm
+    import pytensor.tensor as pt
+
+    def run(*given: Any) -> Any:
+        return getattr(pm, distribution).dist(**dict(zip(arguments, given, strict=True)))
+
+    def log_density(value: Any, *given: Any) -> Any:
+        *given, hidden = given
+        known = dict(zip(arguments, given, strict=True))
+        known |= {"excess": pt.switch(hidden > 0, (value - known["mu"]) / known["sigma"], 0.0)}
+        known |= {"nu_minus_2": known["nu"] - 2} if "nu" in known else {}
+        above = evaluate(NOISES[study.scatter.noise].log_above, known)
+        return pt.switch(hidden > 0, above, pm.logp(run(*given), value))
+
+    pm.CustomDist(
+        study.law.observed.variable,
+        *arguments.values(),
+        hidden,
+        dist=lambda *given: run(*given[: len(arguments)]),
+        logp=log_density,
+        observed=seen,
+        dims="run",
+    )
 
 
 def _prior(name: str, prior: Any) -> Any:

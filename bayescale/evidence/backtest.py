@@ -24,7 +24,7 @@ from bayescale.jobs.versions import versions
 from bayescale.laws.law import NO_SIZE, Law, column, load_law, size_column
 from bayescale.reading import Column, Reading
 from bayescale.runs.loss_unit import from_nats, loss_unit, to_nats
-from bayescale.runs.read import READ_ATTRIBUTES, read_runs, read_said, read_text
+from bayescale.runs.read import READ_ATTRIBUTES, censored_runs, read_runs, read_said, read_text
 from bayescale.runs.source import read_once
 from bayescale.study import Study
 
@@ -193,7 +193,7 @@ def _one_cut(cut: _Cut) -> pd.DataFrame:
     runs, law, edge, seed = cut.runs, cut.law, cut.edge, cut.seed
     beyond = _scale(runs, cut.size) - _scale({cut.size: edge}, cut.size)
     train = runs.isel(run=beyond <= 0)
-    test = (beyond > 0) & (beyond <= cut.horizon)
+    test = (beyond > 0) & (beyond <= cut.horizon) & ~censored_runs(runs)  # no forecast of these can be scored
     try:
         learnt = fit(train, law, seed=seed)
     except FitError as error:

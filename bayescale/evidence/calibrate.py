@@ -44,6 +44,7 @@ from bayescale.laws.law import (
 from bayescale.laws.priors import quantile
 from bayescale.laws.scatter import Scatter
 from bayescale.runs.read import read_runs
+from bayescale.runs.roles import CENSORED
 from bayescale.study import Study
 
 SIMULATIONS_MAX = 100_000  # the error of a share of so many is .3 % of them at most
@@ -254,6 +255,8 @@ def _new_runs(task: _Simulation, rng: np.random.Generator) -> xr.Dataset:
         predicted = np.broadcast_to(law_loss(study.law, values), design.sizes["run"])
         seen = study.scatter.sample(predicted, study.covariates(), task.truth, rng)
     runs = design.assign({study.law.observed.column: ("run", seen)})
+    if CENSORED in study.known:  # what is simulated is seen
+        runs = runs.assign({CENSORED: ("run", np.zeros(runs.sizes["run"]))})
     names = [name for name in runs.data_vars if runs[name].dims == ("run",) and runs[name].dtype.kind == "f"]
     return read_runs({name: runs[name].values for name in names}, study.law)[names]
 

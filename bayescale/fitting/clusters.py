@@ -167,6 +167,8 @@ class _Looks:
         residual = (study.seen.values / study.scatter.unit - here[0]) / scale
         slope = ((above - below) / (2 * step * scale)).T
         nu = float(study.scatter.tail_df(noise))
+        hidden = study.censored  # which cluster they belong to says nothing
+        residual[hidden], slope[hidden] = 0.0, 0.0
         return cls(draws, mean, slope, (1 + 1 / nu) * residual / (1 + residual**2 / nu), 1 - 2 / (nu + 3))
 
     @property

@@ -19,7 +19,8 @@ from bayescale.jobs.versions import versions
 from bayescale.laws.law import NO_SIZE, Law, column, size_column
 from bayescale.laws.shipped import changed_law
 from bayescale.reading import Column, Reading
-from bayescale.runs.read import read_runs, read_said, read_text
+from bayescale.runs.read import read_roles, read_runs, read_said, read_text
+from bayescale.runs.roles import scatter_roles
 from bayescale.study import Study, law_of
 
 # Monte Carlo errors by which a mean, a median or an end of a 90 % band may move: of 50 such numbers that differ by
@@ -133,6 +134,7 @@ def _runs_differ(tree: xr.DataTree, law: Law, runs: xr.Dataset) -> list[str]:
     study = Study.opened(tree)
     then, scatter = study.runs, study.scatter
     needed = {"params", "tokens", "compute", law.observed.count, *map(column, law.inputs)}
+    needed |= {*scatter_roles([law])} & read_roles(tree.attrs).keys()
     names = [str(name) for name in then.data_vars if name in needed]
     if missing := [name for name in (*names, law.observed.column) if name not in runs]:
         return [f"there is no column '{name}'" for name in missing]

@@ -19,7 +19,7 @@ from bayescale.laws.scatter import Scatter
 from bayescale.runs.compute import objection_to as objection_to_definition
 from bayescale.runs.loss_unit import UNITS
 from bayescale.runs.read import read_roles
-from bayescale.runs.roles import error_column
+from bayescale.runs.roles import CENSORED, scatter_roles
 from bayescale.study import RUNS_MIN, law_of
 
 TEXT_CHARACTERS_MAX = 4000  # of one text of the diagnostics and notes
@@ -185,8 +185,9 @@ def _data_damage(law: Law, tree: xr.DataTree) -> str:
     count = [law.observed.count] if law.observed.count else []
     runs = {*map(column, law.inputs), *count, *filter(None, [size_column(law)])}
     runs |= {"compute"} if is_joint(law) else set()
-    errors = {error_column(law)} & read_roles(tree.attrs).keys()
+    errors = {*scatter_roles([law])} & read_roles(tree.attrs).keys()
     runs |= errors
+    errors -= {CENSORED}
     scalars = {*law.constants, "C_ref"}
     needed = {"constant_data": runs | scalars, "observed_data": {law.observed.variable}}
     for group, names in needed.items():
@@ -201,6 +202,8 @@ def _data_damage(law: Law, tree: xr.DataTree) -> str:
             positive = name in {*positive_columns(law), *errors, "C_ref", "compute"} and name != law.observed.variable
             if not (np.isfinite(values.values) & ((values.values > 0) | (not positive))).all():
                 return f"'{name}' in its {group} is not finite{' and above 0' if positive else ''}"
+    if CENSORED in runs and not np.isin(tree["constant_data"][CENSORED].values, (0, 1)).all():
+        return f"'{CENSORED}' in its constant_data is something else than 0 and 1"
     if tree.attrs.get("clusters", NONE) not in (NONE, *tree["constant_data"].data_vars):
         return "its clusters are no column of its runs"
     seen = tree["observed_data"][law.observed.variable]

@@ -33,7 +33,14 @@ Z_MAX = 6.0
 
 
 def start_points(
-    law: Law, inputs: Mapping[str, np.ndarray], seen: np.ndarray, unit: float, seed: int, *, worth: float = 1.0
+    law: Law,
+    inputs: Mapping[str, np.ndarray],
+    seen: np.ndarray,
+    unit: float,
+    seed: int,
+    *,
+    worth: float = 1.0,
+    censored: np.ndarray | None = None,
 ) -> tuple[dict[str, np.ndarray], np.ndarray] | None:
     """Parameters [start] and scale of the scatter [start] to start chains at, or None if no prior draw is finite.
 
@@ -43,9 +50,10 @@ def start_points(
     seen : what the noise scatters [run]: log loss, a value in units of ``unit``, or a share
     unit : of the observed values; 0 if they are logarithms
     worth : how many runs each of these stands for, where they are some of many
+    censored : runs that show at least what is ``seen`` [run]; a law above that leaves nothing over
     """
     rng = np.random.default_rng([seed, 101])
-    climb = _Climb(law, loss_given(law, inputs), seen, unit, worth)
+    climb = _Climb(law, loss_given(law, inputs), seen, unit, worth, censored)
     z = rng.standard_normal((PRIOR_DRAWS, len(law.priors)))
     with np.errstate(all="ignore"):
         residual = climb.residual(z)
@@ -77,6 +85,7 @@ class _Climb:
     seen: np.ndarray
     unit: float
     worth: float
+    censored: np.ndarray | None
 
     def parameters(self, z: np.ndarray) -> dict[str, np.ndarray]:
         return standard_parameters(self.law, np.clip(z, -Z_MAX, Z_MAX))
@@ -84,7 +93,8 @@ class _Climb:
     def residual(self, z: np.ndarray) -> np.ndarray:
         values = {name: value[:, None] for name, value in self.parameters(z).items()}
         predicted = np.broadcast_to(self.loss(values), (len(z), len(self.seen)))
-        return self.seen - (predicted / self.unit if self.unit else transformed(predicted, self.law.observed.scale))
+        left = self.seen - (predicted / self.unit if self.unit else transformed(predicted, self.law.observed.scale))
+        return left if self.censored is None else np.where(self.censored, np.maximum(left, 0.0), left)
 
     def objective(self, z: np.ndarray, residual: np.ndarray, sigma: np.ndarray) -> np.ndarray:
         """Negative log posterior [start]; infinite where the law is not finite."""
@@ -163,8 +173,8 @@ def start_positions(study: Study, seed: int) -> np.ndarray:
     some = study.part(order[np.linspace(0, len(order) - 1, min(len(order), START_RUNS)).astype(int)])
     worth = len(order) / some.runs.sizes["run"]
     start_unit = 0.0 if law.observed.scale in ("log", "share") else unit
-    inputs = some.inputs() | dict(study.constants)
-    found = start_points(law, inputs, some.seen.values / unit, start_unit, seed, worth=worth)
+    inputs, hidden = some.inputs() | dict(study.constants), some.censored if some.censored.any() else None
+    found = start_points(law, inputs, some.seen.values / unit, start_unit, seed, worth=worth, censored=hidden)
     rng = np.random.default_rng([seed, 102])
     if found is None:  # no draw from the prior has a finite density at every run
         found = sample_priors(law, STARTS, rng), np.full(STARTS, 0.05)

@@ -10,7 +10,7 @@ import xarray as xr
 from bayescale.jobs.threads import blocks, in_threads
 from bayescale.laws.law import Law, column, law_derived, loss_given
 from bayescale.runs.read import KEPT_ATTRIBUTES, read_roles
-from bayescale.runs.roles import error_column
+from bayescale.runs.roles import scatter_roles
 from bayescale.study import Study
 
 FORMAT = 1  # of a saved fit; a later bayescale reads earlier ones
@@ -103,7 +103,7 @@ def data_hash(runs: xr.Dataset, law: Law) -> str:
     """SHA-256 of the columns that a fit of this law depends on, in the order of the runs."""
     digest = hashlib.sha256()
     seen = {law.observed.column, *filter(None, [law.observed.count]), *map(column, law.inputs)}
-    seen |= {error_column(law)} & read_roles(runs.attrs).keys()
+    seen |= {*scatter_roles([law])} & read_roles(runs.attrs).keys()
     for name in sorted({"params", "tokens", "compute"} & set(map(str, runs.data_vars)) | seen):
         digest.update(np.ascontiguousarray(runs[name].values, dtype="<f8").tobytes())
     return digest.hexdigest()

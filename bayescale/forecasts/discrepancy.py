@@ -26,7 +26,7 @@ import xarray as xr
 from scipy.linalg.lapack import dtrtri
 
 from bayescale.laws.groups import GROUP
-from bayescale.laws.law import Law, column, is_joint, size_column
+from bayescale.laws.law import Law, column, is_joint, law_loss, size_column
 from bayescale.runs.loss_unit import is_text
 from bayescale.study import Study
 
@@ -169,12 +169,19 @@ class Cells:
 
 
 def cells_of(study: Study) -> Cells:
-    """The runs of a fit; beyond MAX_CELLS they are pooled into cells small enough for the law to be linear in them."""
+    """The runs of a fit; beyond MAX_CELLS they are pooled into cells small enough for the law to be linear in them.
+
+    Those that are censored count as :func:`_as_if_seen` says; where runs are pooled they are left out.
+    """
+    if study.censored.any() and study.seen.size > MAX_CELLS:
+        study = study.part(~study.censored)
     inputs, where, log_loss = study.inputs(), coordinates(study, study.runs), study.seen.values
     tilt = float(study.posterior["tilt"].median())
     covariates = study.covariates()
     spread = np.exp(2 * tilt * covariates["log_compute"])
     known = np.broadcast_to(covariates.get("known_error", 0.0), spread.shape) ** 2
+    if study.censored.any():
+        log_loss, spread, known = _as_if_seen(study, log_loss, spread, known)
     if len(log_loss) <= MAX_CELLS:
         return Cells(inputs, where, log_loss, spread, known)
     index = _cell_index(where, MAX_CELLS)
@@ -191,6 +198,28 @@ def cells_of(study: Study) -> Cells:
         for i, (symbol, values) in enumerate(inputs.items())
     }
     return Cells(pooled_inputs, centre, pooled(log_loss), 1 / total, np.bincount(index, weight**2 * known) / total**2)
+
+
+def _as_if_seen(study: Study, log_loss: np.ndarray, spread: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Log loss and variances [run] in which each censored run is a measurement that says the same of the law.
+
+    At the law's median loss m, the log probability of at least what was observed has the slope g and the curvature -w;
+    so has the log density of a normal measurement m + g/w of variance 1/w. Where w is not above 0, in the tail of a
+    Student-t, g**2 takes its place.
+    """
+    noise = {name: float(study.posterior[name].median()) for name in study.scatter.priors}
+    scale = np.asarray(study.scatter.scale_at(study.covariates(), noise))
+    middle = np.median(study.scatter.transform(law_loss(study.law, study.draws | study.inputs())), axis=0)
+    excess = (log_loss - middle) / scale
+    below, here, above = (study.scatter.log_above(excess + step, noise) for step in (-1e-3, 0.0, 1e-3))
+    slope, curvature = (below - above) / 2e-3, (2 * here - below - above) / 1e-6
+    weight = np.maximum(np.where(curvature > 0, curvature, slope**2), 1e-12)
+    hidden = study.censored
+    return (
+        np.where(hidden, middle + scale * slope / weight, log_loss),
+        np.where(hidden, 0.0, spread),
+        np.where(hidden, scale**2 / weight, known),
+    )
 
 
 def _cell_index(where: np.ndarray, most: int) -> np.ndarray:

@@ -23,5 +23,6 @@ def derivatives(operation: str) -> tuple[Node, ...]:
 
     d is the derivative by the value, and a factor of each.
     """
-    texts = OPERATOR_DERIVATIVES[operation] if operation in OPERATOR_DERIVATIVES else FUNCTIONS[operation].derivatives
-    return tuple(parse(text, FUNCTIONS | INNER) for text in texts)
+    known = FUNCTIONS | INNER
+    texts = OPERATOR_DERIVATIVES[operation] if operation in OPERATOR_DERIVATIVES else known[operation].derivatives
+    return tuple(parse(text, known) for text in texts)

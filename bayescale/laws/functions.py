@@ -25,7 +25,7 @@ class Function:
     name : in formulas and in compiled code
     numpy : its value
     derivatives : by each argument, formulas of the arguments a and b, the value v and the factor d; they may use the
-        functions of ``INNER`` too
+        functions of ``INNER`` too. Those of INNER that are derivatives themselves have none
     traits : for compilers and samplers, some of:
         "level", constant over a range of its arguments, so that an exponent made of it may be a whole number
         "clips", level, and its value may be exactly 0
@@ -169,6 +169,47 @@ _ROWS = (
         pytensor=_saturation_pytensor,
     ),
 )
+_LOG_NORMAL_DENSITY = "-0.5*a*a - 0.9189385332046727"  # log(2 pi)/2
+_LOG_T_DENSITY = f"gammaln((b + 1)/2) - gammaln(b/2) - log({np.pi!r}*b)/2 - (b + 1)/2*log1p(a*a/b)"
+
+
+def _log_above_t(z: Any, df: Any) -> Any:
+    """The logarithm of P(T > z) by NumPy; where that is too small for a number, by the first term of its series."""
+    with np.errstate(all="ignore"):
+        above = scipy.special.stdtr(df, -z)
+        log_density = (
+            scipy.special.gammaln((df + 1) / 2)
+            - scipy.special.gammaln(df / 2)
+            - np.log(np.pi * df) / 2
+            - (df + 1) / 2 * np.log1p(z * z / df)
+        )
+        far = log_density + np.log((df + z * z) / ((df + 1) * z))
+        return np.where(above > 1e-300, np.log(np.maximum(above, 1e-300)), far)
+
+
+def _log_above_t_pytensor(pt: ModuleType, z: Any, df: Any) -> Any:
+    """By the trapezoidal rule over log u, P(T > z) = int density(z + u) du: exact to 1e-8, with slopes in any backend.
+
+    PyTensor's incomplete beta function has no slope in JAX; one minus it is 0 in the tail.
+    """
+    z, df = pt.broadcast_arrays(pt.as_tensor_variable(z), pt.as_tensor_variable(df))
+    step, beyond = 0.25, pt.abs(z)
+    slope = (df + 1) * (beyond + 1) / (df + beyond**2)  # of the log density, about
+    u = pt.exp(np.arange(-28.0, 14.0 + step, step)) / slope[..., None]
+    square = (beyond[..., None] + u) ** 2 / df[..., None]
+    density = pt.exp(-(df[..., None] + 1) / 2 * (pt.log1p(square) - pt.log1p(beyond**2 / df)[..., None]))
+    log_density = pt.gammaln((df + 1) / 2) - pt.gammaln(df / 2) - pt.log(np.pi * df) / 2
+    log_density -= (df + 1) / 2 * pt.log1p(beyond**2 / df)
+    above = log_density + pt.log(step * (u * density).sum(axis=-1))
+    return pt.switch(z >= 0, above, pt.log1p(-pt.exp(above)))
+
+
+def _log_above_normal_pytensor(pt: ModuleType, z: Any) -> Any:
+    scaled = pt.abs(z) / np.sqrt(2.0)
+    above = pt.log(pt.erfcx(scaled) / 2) - scaled**2
+    return pt.switch(z >= 0, above, pt.log1p(-pt.exp(above)))
+
+
 _INNER_ROWS = (
     Function(  # x where a <= b, else y
         "at_most",
@@ -177,6 +218,23 @@ _INNER_ROWS = (
         pytensor=lambda pt, a, b, x, y: pt.switch(pt.le(a, b), x, y),
     ),
     Function("digamma", lambda x: scipy.special.digamma(x), ("",)),
+    Function(
+        "log_above_normal",
+        lambda z: scipy.special.log_ndtr(-z),
+        (f"-d*exp({_LOG_NORMAL_DENSITY} - v)",),
+        pytensor=_log_above_normal_pytensor,
+    ),
+    Function(
+        "log_above_t",
+        _log_above_t,
+        (f"-d*exp({_LOG_T_DENSITY} - v)", "d*log_above_t_by_df(a, b)"),
+        pytensor=_log_above_t_pytensor,
+    ),
+    Function(  # by central differences; compiled code has it exactly
+        "log_above_t_by_df",
+        lambda z, df: (_log_above_t(z, df * (1 + 1e-5)) - _log_above_t(z, df * (1 - 1e-5))) / (2e-5 * df),
+        ("",) * 2,
+    ),
 )
 FUNCTIONS = {row.name: row for row in _ROWS}
-INNER = {row.name: row for row in _INNER_ROWS}  # of derivatives alone
+INNER = {row.name: row for row in _INNER_ROWS}  # of derivatives and noises, not of laws

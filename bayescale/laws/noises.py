@@ -8,6 +8,7 @@ import numpy as np
 import scipy
 
 from bayescale.laws.formula import Node, evaluate, parse, substitute
+from bayescale.laws.functions import FUNCTIONS, INNER
 from bayescale.laws.priors import Prior
 
 SHARE_EDGE = 1e-9  # a law's proportion is kept this far inside (0, 1)
@@ -34,6 +35,7 @@ class Noise:
     starts : where chains start, from ``sigma``, the scatter around an optimum, and ``normal``, a standard normal number
     pymc : its distribution in PyMC, and the formulas of its arguments, from ``mu`` [run] and ``scale`` or ``count``
     tail_df : degrees of freedom of the Student-t that it is most like, for what treats it as one; None for a normal
+    log_above : log probability of a residual above ``excess`` scales; None where runs cannot be censored
     """
 
     about: str
@@ -45,6 +47,7 @@ class Noise:
     starts: Mapping[str, Node]
     pymc: tuple[str, Mapping[str, Node]]
     tail_df: Node | None = None
+    log_above: Node | None = None
 
 
 def _formulas(**texts: str) -> dict[str, Node]:
@@ -120,6 +123,7 @@ NOISES = {
         _SCALE_STARTS | _formulas(nu_minus_2="10*exp(0.5*normal)"),
         ("StudentT", _formulas(nu="2 + nu_minus_2", mu="mu", sigma="scale")),
         tail_df=parse("2 + nu_minus_2"),
+        log_above=parse("log_above_t(excess, 2 + nu_minus_2)", FUNCTIONS | INNER),
     ),
     "normal": Noise(
         "normal: every run counts alike, outliers included",
@@ -130,6 +134,7 @@ NOISES = {
         _normal_draw,
         _SCALE_STARTS,
         ("Normal", _formulas(mu="mu", sigma="scale")),
+        log_above=parse("log_above_normal(excess)", FUNCTIONS | INNER),
     ),
     "beta_binomial": Noise(
         "beta-binomial: a share of items that are more alike than independent ones",

@@ -3,11 +3,12 @@
 The log of the loss scatters, or of whatever the law file says is observed. Its scale is
 ``SCALE_FLOOR + sigma * exp(tilt * x)`` with ``x`` = log(C / C_ref), held at the edge of the runs outside their range.
 The square of a known error of a run (its relative standard error, for a loss) is added to the square of the scale. A
-quantity that may be negative scatters itself, in units of the range of the observed values. A proportion is an
+quantity that may be negative scatters itself, in units of the range of the observed values. Of a censored run no more
+is known than that it is at least what was observed: its likelihood is the probability of that. A proportion is an
 overdispersed count out of a known number of items; of a share without such a number the log odds scatter.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from bayescale.errors import FitError
 from bayescale.field import listed
-from bayescale.laws.formula import evaluate, parse
+from bayescale.laws.formula import Node, evaluate, parse, substitute
 from bayescale.laws.law_file import Law, Observed
 from bayescale.laws.noises import NOISE_PARAMETERS, NOISES, SHARE_EDGE, default_noise
 from bayescale.laws.priors import Prior
@@ -24,6 +25,19 @@ from bayescale.laws.priors import Prior
 SCALE_FLOOR = 1e-4
 SCALE = parse(f"{SCALE_FLOOR} + sigma*exp(tilt*log_compute)")  # one expression for model, density and forecast
 SCALE_WITH_ERRORS = parse(f"sqrt(({SCALE_FLOOR} + sigma*exp(tilt*log_compute))**2 + known_error**2)")
+# of runs of which some are censored (1) and others are not (0); the probability costs much, and is 1 far below
+CENSORED_DENSITY = parse("(1 - censored)*density + censored*above")
+EXCESS = parse("censored*residual/scale - 1e9*(1 - censored)")
+
+
+def log_density_of_run(noise: str, covariates: Collection[str]) -> Node:
+    """The log density of a run by the names of its row in NOISES; ``covariates`` may have ``censored``."""
+    row = NOISES[noise]
+    if "censored" not in covariates:
+        return row.log_density
+    return substitute(
+        CENSORED_DENSITY, {"density": row.log_density, "above": substitute(row.log_above, {"excess": EXCESS})}
+    )
 
 
 def transformed(seen: Any, scale: str) -> Any:
@@ -40,8 +54,8 @@ class Scatter:
 
     Methods take observed and predicted values, both as the law's formula gives them; the parameters of the noise in
     ``values``, in a shape that broadcasts with the runs, [..., 1]; and the ``covariates`` of each run by name:
-    ``log_compute``, log(size / C_ref), and ``known_error`` where there is one, in units of the scatter; or ``count``,
-    the number of items of a proportion [run].
+    ``log_compute``, log(size / C_ref), and, where there are such, ``known_error``, in units of the scatter, and
+    ``censored``, 1 or 0; or ``count``, the number of items of a proportion [run].
 
     Attributes
     ----------
@@ -127,17 +141,29 @@ class Scatter:
         return {**values, "residual": self.residual(seen, predicted), "scale": self.scale_at(covariates, values)}
 
     def log_density(self, seen: Any, predicted: Any, covariates: Mapping, values: Mapping[str, Any]) -> Any:
-        """Log density of transformed values ``seen``; of a share, log probability of its count."""
-        known = self._known(seen, predicted, covariates, values)
-        return evaluate(NOISES[self.noise].log_density, known) - np.log(self.unit)
+        """Log density of transformed values ``seen``; of a share, log probability of its count.
+
+        Of a censored run it is the log probability of at least ``seen``.
+        """
+        known = self._known(seen, predicted, covariates, values) | dict(covariates)
+        found = evaluate(log_density_of_run(self.noise, covariates), known)
+        return found - np.log(self.unit) * (1 - covariates.get("censored", 0.0))
 
     def log_density_of(self, residual: Any, scale: Any, values: Mapping[str, Any]) -> Any:
         """Log density of residuals of this scale."""
         return evaluate(NOISES[self.noise].log_density, {**values, "residual": residual, "scale": scale})
 
+    def log_above(self, excess: Any, values: Mapping[str, Any]) -> Any:
+        """Log probability of a residual of more than so many scales."""
+        return evaluate(NOISES[self.noise].log_above, {**values, "excess": excess})
+
     def cdf(self, seen: Any, predicted: Any, covariates: Mapping, values: Mapping[str, Any]) -> Any:
-        """Probability of a value of at most ``seen``, transformed; a count includes half of its own mass."""
-        return NOISES[self.noise].cdf(self._known(seen, predicted, covariates, values))
+        """Probability of a value of at most ``seen``, transformed; a count includes half of its own mass.
+
+        So does a censored run, whose mass is all that lies above.
+        """
+        below = NOISES[self.noise].cdf(self._known(seen, predicted, covariates, values))
+        return np.where(covariates["censored"], (1 + below) / 2, below) if "censored" in covariates else below
 
     def sample(
         self, predicted: Any, covariates: Mapping, values: Mapping[str, Any], rng: np.random.Generator

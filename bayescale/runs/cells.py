@@ -28,6 +28,7 @@ WRITTEN = re.compile(
 POWERS = {"": 0} | dict(SUFFIXES)
 CELL_CHARACTERS_MAX = 60  # of a number
 MISSING_TEXTS = {"", "-", "nan", "na", "n/a", "none", "null", "<na>", "nat", "inf", "-inf", "infinity", "-infinity"}
+TRUE_TEXTS, FALSE_TEXTS = {"true", "yes", "1"}, {"false", "no", "0"}
 HEAD_ROWS = 10  # most columns of text show within them
 
 
@@ -127,6 +128,21 @@ def checked_numbers(table: Table, name: Any, allowed: str) -> tuple[np.ndarray, 
         problem = f"{name} = {value:g} ({ALLOWED_TEXTS['finite' if np.isinf(value) else allowed]})"
     more = "" if len(bad) == 1 else f"; {len(bad) - 1} more {'row' if len(bad) == 2 else 'rows'} like it"
     raise RunsError(f"{table.at(bad[0])}: {problem}{more}")
+
+
+def checked_flags(table: Table, name: Any) -> np.ndarray:
+    """A column of true and false as 1 and 0.
+
+    Raises
+    ------
+    RunsError
+        If a cell is neither.
+    """
+    texts = [text.lower().removesuffix(".0") for text in texts_of(table.frame[name])]
+    for row, text in enumerate(texts):
+        if text not in TRUE_TEXTS | FALSE_TEXTS:
+            raise RunsError(f"{table.at(row)}: {heading(name)} = {text[:40]!r} (true or false is expected)")
+    return np.array([text in TRUE_TEXTS for text in texts], dtype=float)
 
 
 def numbers_or_texts(table: Table, name: Any) -> np.ndarray:

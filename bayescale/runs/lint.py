@@ -10,7 +10,8 @@ from bayescale.laws.law import Law, load_law
 from bayescale.runs import lint_compute, lint_rows, lint_values
 from bayescale.runs.compute import Definition
 from bayescale.runs.lint_values import Note
-from bayescale.runs.read import read_notes, read_runs
+from bayescale.runs.read import censored_runs, read_notes, read_roles, read_runs
+from bayescale.runs.roles import CENSORED
 from bayescale.runs.smooth import seen_by, surface_through
 
 
@@ -49,13 +50,17 @@ def check_runs(
 
 def remarks(runs: xr.Dataset, law: Law | None = None, definition: Definition | None = None) -> list[Note]:
     """Every remark on runs that have been read for this law; ``definition`` of their compute, where it is known."""
-    seen = seen_by(runs, law)
+    hidden = censored_runs(runs)
+    seen = whole = seen_by(runs, law)
+    if hidden.any():
+        seen = seen_by(runs.isel(run=~hidden), law)
     surface = surface_through(seen)
     unread = [Note("columns", "info", text) for text in read_notes(runs.attrs)]
     apart = dict(lint_rows.groups(seen, surface))
     checkpoints = [*lint_rows.checkpoints(seen)]
     return [
         *unread,
+        *lint_rows.censored(whole, hidden, read_roles(runs.attrs).get(CENSORED, "")),
         *lint_values.few_runs(seen, 0 if law is None else len(law.priors)),
         *lint_values.few_values(seen),
         *lint_values.collinear(seen),

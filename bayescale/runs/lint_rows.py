@@ -9,6 +9,7 @@ import pandas as pd
 
 from bayescale.field import listed, number_text, size_text, symbol
 from bayescale.laws.law import SHARES
+from bayescale.runs.cells import FALSE_TEXTS, TRUE_TEXTS
 from bayescale.runs.lint_values import Note, note, where
 from bayescale.runs.smooth import Seen, Surface, design_of
 
@@ -17,7 +18,6 @@ UNFINISHED_STATES = {"crashed", "failed", "killed", "running", "preempted", "pre
 UNFINISHED_STATES |= {"stopped", "aborted", "cancelled", "canceled", "timeout", "timed out", "oom", "error"}
 UNFINISHED_STATES |= {"diverged", "interrupted", "unfinished"}
 FAILED_FLAGS = {"diverged", "crashed", "failed", "killed", "aborted", "nan", "nans", "unstable", "oom"}
-TRUE_TEXTS, FALSE_TEXTS = {"true", "yes", "1"}, {"false", "no", "0"}
 STATE_NAMES = {"state", "status", "run_state", "run_status"}
 RUN_NAMES = {"run", "run_name", "run_id", "run_path", "experiment", "exp", "exp_name", "name", "job", "job_id", "id"}
 DATES = {"created", "updated", "timestamp", "date", "time", "runtime", "start_time", "end_time"}
@@ -63,9 +63,27 @@ def unfinished(seen: Seen) -> Iterator[Note]:
     for name, bad, condition in _flags(seen):
         text = (
             f"by the column {name}, {bad.size} of {seen.number} runs diverged or did not finish ({where(seen, bad)}): "
-            f"leave them out (--where {shlex.quote(condition)})"
+            f"leave them out (--where {shlex.quote(condition)}){_or_censored(seen, name)}"
         )
         yield note(seen, "unfinished_runs", "warning", text, bad, where=condition)
+
+
+def _or_censored(seen: Seen, name: str) -> str:
+    """The other remedy for runs that failed, where a law takes it."""
+    if plain_name(name) not in FAILED_FLAGS or seen.scale not in ("log", "linear", "share"):
+        return ""
+    return f", or learn from them that their {seen.observed} is at least what it is (--column censored={name})"
+
+
+def censored(seen: Seen, some: np.ndarray, name: str) -> Iterator[Note]:
+    """Runs of which a least loss is known; ``name`` is the column that says so."""
+    bad = np.flatnonzero(some)
+    if bad.size:
+        text = (
+            f"by the column {name}, {bad.size} of {seen.number} runs are censored ({where(seen, bad)}): what is "
+            f"learnt from them is that their {seen.observed or 'loss'} is at least what was measured"
+        )
+        yield note(seen, "censored", "info", text, bad)
 
 
 def _flags(seen: Seen) -> Iterator[tuple[str, np.ndarray, str]]:

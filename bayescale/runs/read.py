@@ -13,11 +13,19 @@ from bayescale.field import FLOPS_PER_PARAM_TOKEN, clipped
 from bayescale.laws.groups import GROUP, Groups
 from bayescale.laws.law import Law
 from bayescale.runs.best_setting import Selection
-from bayescale.runs.cells import all_positive, checked_numbers, numbers_or_texts, texts_of
+from bayescale.runs.cells import all_positive, checked_flags, checked_numbers, numbers_or_texts, texts_of
 from bayescale.runs.choose import Asked, Choice, choose
 from bayescale.runs.compute import ROUNDING_RELATIVE, constant_multiple, rounded
 from bayescale.runs.loss_unit import NATS, PERPLEXITY, to_nats
-from bayescale.runs.roles import allowed_numbers, find_roles, multipliers, needed_roles, units_of_headings
+from bayescale.runs.roles import (
+    CENSORED,
+    allowed_numbers,
+    find_roles,
+    multipliers,
+    needed_roles,
+    scatter_roles,
+    units_of_headings,
+)
 from bayescale.runs.source import table_of
 from bayescale.runs.spellings import DERIVED_SIZES, RENAMED_COLUMNS, SIZES, SPELLINGS
 from bayescale.runs.tables.formats import Table, read_table
@@ -129,9 +137,13 @@ def _dataset(
     numbers = {
         role: (_codes(table, name, groups), "")
         if role == GROUP and groups
+        else (checked_flags(table, name), "")
+        if role == CENSORED and CENSORED in scatter_roles(laws)
         else checked_numbers(table, name, allowed_numbers(laws, role))
         for role, name in roles.items()
     }
+    if CENSORED in numbers and numbers[CENSORED][0].all():
+        raise RunsError(f"{table.where}: by the column {heading(roles[CENSORED])} all runs are censored")
     with np.errstate(over="ignore", under="ignore"):
         values = _all_sizes({role: value * factors[role] for role, (value, _) in numbers.items()})
     said = {name: about[name] for name in KEPT_ATTRIBUTES if name in about}
@@ -176,6 +188,19 @@ def read_columns(path: "str | os.PathLike[str]") -> dict[str, np.ndarray]:
 def read_roles(about: Mapping[str, Any]) -> dict[str, str]:
     """Role -> what it was read from, from the attributes of runs or of a fit."""
     return dict(json.loads(about.get("read", "{}")))
+
+
+def censored_runs(runs: xr.Dataset) -> np.ndarray:
+    """Runs of which no more is known than that their loss is at least what was measured [run]."""
+    if CENSORED in read_roles(runs.attrs):
+        return np.asarray(runs[CENSORED].values) > 0
+    return np.zeros(runs.sizes["run"], dtype=bool)
+
+
+def without_censored(runs: xr.Dataset) -> xr.Dataset:
+    """Runs whose loss was measured."""
+    hidden = censored_runs(runs)
+    return runs.isel(run=~hidden) if hidden.any() else runs
 
 
 def read_text(about: Mapping[str, Any]) -> str:

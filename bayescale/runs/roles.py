@@ -26,6 +26,7 @@ UNIT_FACTORS = {
     "loss": NATS_IN | {PERPLEXITY: 1.0},  # a perplexity is no multiple of nats: its logarithm is taken
 }
 HEADINGS_LISTED = 20
+CENSORED = "censored"  # the role that says of which runs a least loss is known, and no more
 
 
 def needed_roles(laws: Sequence[Law]) -> tuple[str, ...]:
@@ -46,6 +47,12 @@ def _error_columns(laws: Sequence[Law]) -> list[str]:
     return ["loss_se"] if not laws else [name for law in laws if (name := error_column(law))]
 
 
+def scatter_roles(laws: Sequence[Law]) -> list[str]:
+    """Roles of what is known of how single runs scatter; given, never guessed."""
+    errors = _error_columns(laws)
+    return [*errors, CENSORED] if errors else []
+
+
 def allowed_numbers(laws: Sequence[Law], role: str) -> str:
     """What the numbers of a column must be: positive, finite, or a proportion."""
     if role in (*SIZES, *_error_columns(laws)) or any(role in positive_columns(law) for law in laws):
@@ -63,7 +70,7 @@ def find_roles(
     Sizes that no column has are guessed where they can be: the table has them as further columns.
     """
     names, needs = list(table.frame.columns), needed_roles(laws)
-    _check_given(table.where, names, given, list(dict.fromkeys((*SPELLINGS, *needs, *_error_columns(laws)))))
+    _check_given(table.where, names, given, list(dict.fromkeys((*SPELLINGS, *needs, *scatter_roles(laws)))))
 
     try:
         found = find_columns(names, given, needs, units, lambda name: numbers_of(table, name))

@@ -36,7 +36,7 @@ def prepared(caller):
 
     def make(law, noise, runs):
         study = Study.bound(law, Scatter.of(law, noise), runs)
-        return study, caller(log_posterior(law, noise, study.known_errors), posterior_data(study))
+        return study, caller(log_posterior(law, noise, study.known), posterior_data(study))
 
     return make
 
@@ -120,7 +120,7 @@ def runs_from(law, inputs, made):
 def check_engines(law, noise, runs, rng, prepared, points=3):
     """Compiled formulas against NumPy's value and slopes, also far out, and against PyMC's: up to a constant."""
     study, call = prepared(law, noise, runs)
-    density, data = log_posterior(law, noise, study.known_errors), posterior_data(study)
+    density, data = log_posterior(law, noise, study.known), posterior_data(study)
     _, real = positions(law, noise, rng, points)
     for i, position in enumerate(np.concatenate([real, 40 * real])):
         status, value, gradient = call(position)
@@ -164,6 +164,16 @@ def test_known_errors_are_pymcs(noise, runs_of_law, rng, prepared):
     table = {name: runs[name].values for name in ("params", "tokens", "loss")}
     table["se"] = table["loss"] * rng.uniform(0.001, 0.03, runs.sizes["run"])
     check_engines(law, noise, read_runs(table, law, columns={"loss_se": "se"}), rng, prepared)
+
+
+@pytest.mark.parametrize("noise", ["student_t", "normal"])
+def test_censored_runs_are_pymcs(noise, runs_of_law, rng, prepared):
+    law = load_law("chinchilla")
+    runs = runs_of_law(law)
+    table = {name: runs[name].values for name in ("params", "tokens", "loss")}
+    table["diverged"] = np.arange(runs.sizes["run"]) % 5 == 0
+    table["loss"] = table["loss"] * np.where(table["diverged"], np.exp(rng.normal(0, 0.02, runs.sizes["run"])), 1.0)
+    check_engines(law, noise, read_runs(table, law, columns={"censored": "diverged"}), rng, prepared)
 
 
 @pytest.mark.parametrize("noise", ["student_t", "normal"])

@@ -33,7 +33,7 @@ def test_they_are_said_and_kept(fits, tmp_path):
     path = tmp_path / "fit.nc"
     bs.save_fit(fit, path)
     study = Study.opened(bs.open_fit(path))
-    assert study.known_errors and '"loss_se": "se"' in study.attrs["read"]
+    assert study.known == ("known_error",) and '"loss_se": "se"' in study.attrs["read"]
     np.testing.assert_allclose(study.covariates()["known_error"], table["se"] / table["loss"])
     assert "known_error" not in study.covariates(study.runs)  # nothing is known of the errors of new runs
 
