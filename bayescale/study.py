@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescale.errors import FitError, RunsError
-from bayescale.field import number_text, quantity_text, row_text
+from bayescale.errors import FitError
+from bayescale.field import number_text, row_text
+from bayescale.laws.formula import evaluate
 from bayescale.laws.groups import GROUP
+from bayescale.laws.input_errors import input_roles, known_variance, slopes
 from bayescale.laws.law import (
     DEFAULT_LAW,
     Law,
@@ -19,7 +21,6 @@ from bayescale.laws.law import (
     load_law,
     loss_given,
     parse_law,
-    positive_columns,
     reference_constants,
     run_sizes,
     standard_parameters,
@@ -27,13 +28,13 @@ from bayescale.laws.law import (
 from bayescale.laws.priors import Prior, quantile
 from bayescale.laws.scatter import Scatter
 from bayescale.runs.compute import Definition, definition_of, learn, sizes_of
-from bayescale.runs.loss_unit import LOSS_NATS_MAX, loss_unit
-from bayescale.runs.read import KEPT_ATTRIBUTES, censored_runs, read_roles, read_runs, without_censored
-from bayescale.runs.roles import CENSORED, error_column
+from bayescale.runs.known import censored_runs, known_data, known_of, without_censored
+from bayescale.runs.law_checks import check_columns, check_unit, check_variety
+from bayescale.runs.loss_unit import loss_unit
+from bayescale.runs.read import KEPT_ATTRIBUTES, read_runs
+from bayescale.runs.roles import CENSORED
 from bayescale.runs.smooth import far_off, seen_by
 
-RUNS_MIN = 4
-KNOWN = ("known_error", "censored")  # of single runs, by the names that noises read
 OUTSIDE = 50.0  # log loss where a law has none: far from all runs, and finite
 
 
@@ -80,9 +81,9 @@ class Study:
         law = load_law(DEFAULT_LAW if law is None else law)
         runs = read_runs(runs, law, columns=columns, units=units)
         scatter = Scatter.of(law, noise)
-        _check_unit(runs, law)
-        _check_columns(runs, law)
-        _check_variety(runs, law)
+        check_unit(runs, law)
+        check_columns(runs, law)
+        check_variety(runs, law)
         # priors are centred on the smallest loss: a wrong loss must not move them
         whole = without_censored(runs)
         right = whole.isel(run=~far_off(seen_by(whole, law))) if law.observed.column == "loss" else whole
@@ -220,11 +221,14 @@ class Study:
 
         return at
 
-    def covariates(self, points: Mapping[Any, Any] | None = None) -> dict[str, np.ndarray]:
-        """What the scatter of a run depends on, by name (see :class:`bayescale.laws.scatter.Scatter`) [run].
+    def covariates(
+        self, points: Mapping[Any, Any] | None = None, values: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """What the scatter of a run depends on, by name (see :class:`bayescale.laws.scatter.Scatter`) [..., run].
 
-        The size is held at the edge outside the range of the runs: the trend of the noise is not extrapolated. Known
-        errors, and which are censored, are those of the runs; nothing of the kind is known of other points.
+        The size is held at the edge outside the range of the runs: the trend of the noise is not extrapolated. What is
+        known of errors, and which runs are censored, is of the runs themselves, and of no other points. How errors of
+        inputs are passed on depends on the law's parameters ``values`` [..., 1].
         """
         data = self.runs if points is None else points
         if self.scatter.counts:
@@ -233,25 +237,43 @@ class Study:
         found = {"log_compute": np.clip(here, of_runs.min(), of_runs.max())}
         if points is not None:
             return found
-        if "known_error" in self.known:
-            errors = np.asarray(self.runs[error_column(self.law)])
-            seen = np.asarray(self.runs[self.law.observed.column])
-            per = {"log": seen, "share": seen * (1 - seen)}.get(self.law.observed.scale, 1.0)  # of what scatters
-            found["known_error"] = errors / per / self.scatter.unit
-        if "censored" in self.known:
-            found["censored"] = self.censored.astype(float)
-        return found
+        if self.known_errors:
+            found["known_variance"] = self._known_variance(values or {})
+        return found | ({CENSORED: self.known_data[CENSORED]} if CENSORED in self.known else {})
+
+    def _known_variance(self, values: Mapping[str, Any]) -> Any:
+        """Variance that is known of each run, as it scatters [..., run]."""
+        law, known = self.law, {**self.known_data, "unit": self.scatter.unit}
+        if roles := tuple(name for name in self.known if name in input_roles(law)):
+            at = {**values, **self.inputs(), **self.constants}
+            known["predicted"] = law_loss(law, at)
+            known |= {name: evaluate(tree, at) for name, tree in slopes(law, roles).items()}
+        return evaluate(known_variance(law.observed.scale, self.known), known)
 
     @functools.cached_property
     def known(self) -> tuple[str, ...]:
-        """What is known of single runs: ``known_error`` of what was observed, which are ``censored``."""
-        read = read_roles(self.runs.attrs)
-        return tuple(name for name, role in zip(KNOWN, (error_column(self.law), CENSORED), strict=True) if role in read)
+        """What is known of single runs (see :mod:`bayescale.runs.known`), as roles have it."""
+        return known_of(self.law, self.runs)
+
+    @functools.cached_property
+    def known_data(self) -> dict[str, np.ndarray]:
+        """The same by name [run]."""
+        return known_data(self.law, self.runs, self.scatter.unit)
+
+    @property
+    def known_errors(self) -> bool:
+        """Whether errors of what was observed, or of inputs, are known."""
+        return bool({*self.known} - {CENSORED})
 
     @functools.cached_property
     def censored(self) -> np.ndarray:
         """Runs of which no more is known than that what they would show is at least what was observed [run]."""
         return censored_runs(self.runs)
+
+    @functools.cached_property
+    def medians(self) -> dict[str, float]:
+        """Posterior median of every parameter."""
+        return {name: float(self.posterior[name].median()) for name in self.priors}
 
 
 def constants_of(law: Law, runs: Mapping[Any, Any]) -> dict[str, float]:
@@ -263,56 +285,6 @@ def constants_of(law: Law, runs: Mapping[Any, Any]) -> dict[str, float]:
 def law_of(fit: xr.DataTree) -> Law:
     """The law that a fit was made with, from the text it carries."""
     return parse_law(fit.attrs["law_text"], fit.attrs["law"])
-
-
-def _check_unit(runs: xr.Dataset, law: Law) -> None:
-    """Refuse losses that look like perplexities."""
-    if law.observed.column == "loss" and law.observed.scale == "log" and "loss_unit" not in runs.attrs:
-        middle = float(np.median(runs["loss"].values))
-        if middle > LOSS_NATS_MAX:
-            raise RunsError(
-                f"{runs.attrs.get('source', 'runs')}: a median loss of {middle:.4g} looks like a perplexity; say what "
-                "it is: --unit loss=perplexity or --unit loss=nats (units={'loss': 'perplexity'})"
-            )
-
-
-def _check_columns(runs: xr.Dataset, law: Law) -> None:
-    """Refuse runs in which an input of the law is missing, not finite, or not positive where it must be."""
-    where = runs.attrs.get("source", "runs")
-    for symbol in law.inputs:
-        if column(symbol) not in runs:
-            raise FitError(
-                f"law '{law.name}' uses '{symbol}', which is neither one of its priors nor a column of {where}; "
-                f"the columns are {', '.join(map(str, runs.data_vars))}; say which it is "
-                f"(columns={{'{column(symbol)}': ...}}, --column {column(symbol)}=...)"
-            )
-        values = runs[column(symbol)].values
-        positive = column(symbol) in positive_columns(law)
-        if values.dtype.kind != "f" or not (np.isfinite(values) & ((values > 0) | (not positive))).all():
-            raise FitError(
-                f"{where}: law '{law.name}' needs {'numbers > 0' if positive else 'finite numbers'} "
-                f"in the column '{column(symbol)}'"
-            )
-
-
-def _check_variety(runs: xr.Dataset, law: Law) -> None:
-    """Refuse too few runs, and runs that do not differ in an input or in what was observed."""
-    where, runs = runs.attrs.get("source", "runs"), without_censored(runs)
-    count = runs.sizes["run"]
-    if count < RUNS_MIN:
-        what = "run(s) that are not censored" if CENSORED in read_roles(runs.attrs) else "run(s)"
-        raise FitError(f"{where}: {count} {what}; a fit needs at least {RUNS_MIN}, and 12 or more to say much")
-    for symbol in sorted(set(law.inputs) - set(law.may_stay_same), key=law.inputs.index):
-        values = runs[column(symbol)].values
-        if np.ptp(values) <= 1e-6 * np.abs(values).max():
-            raise FitError(
-                f"{where}: all {count} runs have {column(symbol)} = {quantity_text(column(symbol), values[0])}; "
-                f"law '{law.name}' needs at least two different values to learn its effect"
-            )
-    seen = runs[law.observed.column].values
-    if np.ptp(seen) <= 1e-9 * np.abs(seen).max():
-        what = "losses are" if law.observed.column == "loss" else f"values of {law.observed.column} are"
-        raise FitError(f"{where}: all {count} {what} {number_text(seen[0], 4)}; there is nothing to learn from")
 
 
 def _check_finite(study: Study) -> None:

@@ -40,8 +40,8 @@ from bayescale.fitting.doors import numbers, opened, opened_result
 from bayescale.forecasts.forecast import forecast as forecast_at
 from bayescale.forecasts.forecast import quantiles
 from bayescale.laws.law import NO_SIZE, column, is_joint, law_loss, size_column
+from bayescale.runs.known import without_censored
 from bayescale.runs.loss_unit import UNITS, from_nats
-from bayescale.runs.read import without_censored
 from bayescale.study import Study
 
 if TYPE_CHECKING:
@@ -252,7 +252,9 @@ def residuals(study: Study, some: np.ndarray | slice = slice(None)) -> tuple[np.
     residual = part.seen.values - scatter.transform(predicted)
     if scatter.counts:
         return residual, np.sqrt(predicted * (1 - predicted) / part.covariates()["count"])
-    return residual, scatter.unit * np.median(scatter.scale_at(part.covariates(), study.draws), axis=0)
+    return residual, scatter.unit * np.median(
+        scatter.scale_at(part.covariates(values=study.draws), study.draws), axis=0
+    )
 
 
 def residual_panels(study: Study, data: xr.Dataset) -> dict[str, np.ndarray]:

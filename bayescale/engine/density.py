@@ -9,14 +9,15 @@ import numpy as np
 from bayescale.errors import FitError
 from bayescale.laws.data_split import split_data
 from bayescale.laws.formula import Binary, Name, Node, Number, evaluate, names, parse, substitute
+from bayescale.laws.input_errors import input_roles, known_variance, slopes
 from bayescale.laws.law import Law, with_where
 from bayescale.laws.limits import PREDICTED
 from bayescale.laws.noises import SHARE_EDGE
 from bayescale.laws.priors import DISTRIBUTIONS
 from bayescale.laws.scatter import SCALE, SCALE_WITH_ERRORS, Scatter, log_density_of_run
-from bayescale.study import KNOWN, Study
+from bayescale.study import Study
 
-COLUMNS = ("seen", "log_compute", *KNOWN, "count", "successes")  # what noises read of the runs
+COLUMNS = ("seen", "log_compute", "count", "successes")  # what noises read of the runs
 _INSIDE = f"minimum(maximum(predicted, {SHARE_EDGE}), 1 - {SHARE_EDGE})"
 RESIDUAL = {
     "log": parse("seen - log(predicted)"),
@@ -47,12 +48,12 @@ class Density:
 
 def observed_data(study: Study) -> dict[str, np.ndarray]:
     """What the noise reads of the runs: observed values, and what their scatter depends on [run]."""
-    scatter, seen, covariates = study.scatter, study.seen.values, study.covariates()
+    scatter, seen, covariates = study.scatter, study.seen.values, study.covariates(study.runs)
     if scatter.counts:
         count = np.round(covariates["count"])
         return {"count": count, "successes": np.round(seen * count)}
     unit = {"unit": np.asarray(scatter.unit)} if study.law.observed.scale == "linear" else {}
-    return covariates | {"seen": seen / scatter.unit} | unit
+    return {"log_compute": covariates["log_compute"], "seen": seen / scatter.unit} | study.known_data | unit
 
 
 def posterior_data(study: Study) -> dict[str, np.ndarray]:
@@ -64,7 +65,7 @@ def posterior_data(study: Study) -> dict[str, np.ndarray]:
         If a part of the formula that depends on the runs alone is not finite.
     """
     values = with_where(study.law, study.inputs() | dict(study.constants))
-    _, parts = data_split(study.law)
+    _, parts = data_split(study.law, study.known)
     data = {name: np.asarray(evaluate(part, values), dtype=float) for name, part in parts.items()}
     for value in data.values():
         if not np.isfinite(value).all():
@@ -75,9 +76,13 @@ def posterior_data(study: Study) -> dict[str, np.ndarray]:
 
 
 @functools.lru_cache(maxsize=128)
-def data_split(law: Law) -> tuple[dict[str, Node], dict[str, Node]]:
-    """Sub-expressions, formula and weighted quantities of a law, without the parts that are data, and these parts."""
+def data_split(law: Law, known: tuple[str, ...] = ()) -> tuple[dict[str, Node], dict[str, Node]]:
+    """Sub-expressions, formula and weighted quantities of a law, without the parts that are data, and these parts.
+
+    So are the law's slopes by inputs whose errors are ``known``.
+    """
     trees = {**law.where, PREDICTED: law.tree}
+    trees |= slopes(law, tuple(name for name in known if name in input_roles(law)))
     trees |= {_weighted(key): belief.tree for key, belief in law.beliefs.items() if belief.weight}
     return split_data(trees, {*law.inputs, *law.constants, "C_ref"}, law.priors, law.constants)
 
@@ -88,7 +93,7 @@ def log_posterior(law: Law, noise: str, known: tuple[str, ...] = ()) -> Density:
 
     ``known`` names what is known of single runs besides (:attr:`bayescale.study.Study.known`).
     """
-    trees, parts = data_split(law)
+    trees, parts = data_split(law, known)
     priors = {**law.priors, **Scatter.of(law, noise).priors}
     definitions: dict[str, Node] = {}
     once: Node = Number(0.0)
@@ -98,10 +103,12 @@ def log_posterior(law: Law, noise: str, known: tuple[str, ...] = ()) -> Density:
         once = Binary("+", once, substitute(DISTRIBUTIONS[prior.dist].log_density, of))
     definitions |= {name: substitute(tree, {part: Name(_data(part)) for part in parts}) for name, tree in trees.items()}
     once = sum_of_weights(law, once)
-    seen = {name: Name(_data(name)) for name in (*COLUMNS, "unit")}
+    seen = {name: Name(_data(name)) for name in (*COLUMNS, *known, "unit")}
     seen |= {"predicted": Name(PREDICTED), "share": Name(PREDICTED)}
     if law.observed.scale in RESIDUAL:
-        definitions[_data("scale")] = substitute(SCALE_WITH_ERRORS if "known_error" in known else SCALE, seen)
+        variance = known_variance(law.observed.scale, known)
+        scale = SCALE if variance == Number(0.0) else substitute(SCALE_WITH_ERRORS, {"known_variance": variance})
+        definitions[_data("scale")] = substitute(scale, seen)
         definitions[_data("residual")] = substitute(RESIDUAL[law.observed.scale], seen)
     seen |= {name: Name(_data(name)) for name in ("scale", "residual")}
     each = substitute(log_density_of_run(noise, known), seen)

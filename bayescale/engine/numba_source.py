@@ -11,7 +11,7 @@ from typing import Any
 from bayescale.engine.density import Density
 from bayescale.laws.derivatives import OPERATOR_DERIVATIVES, derivatives
 from bayescale.laws.formula import Binary, Call, Name, Negative, Node, Number, constant, evaluate, names
-from bayescale.laws.functions import FUNCTIONS, INNER
+from bayescale.laws.functions import ARGUMENTS, FUNCTIONS, INNER
 
 # A branch that is not taken has the derivative 0, as has tanh where it is 1. Times an infinite inner derivative, as of
 # exp(1000*x), it would be NaN: inside "still" functions, and inside exp(-exp(x)) and exp(q*log(0)), 0 stays 0.
@@ -25,7 +25,7 @@ class _Step:
     """One operation or given number: its name in the source, which steps it uses, what it depends on."""
 
     text: str
-    value: Node | None = None  # of names a and b, the steps it uses; None of a given number
+    value: Node | None = None  # of names a, b, ..., the steps it uses; None of a given number
     slopes: tuple[Node, ...] = ()  # see derivatives.py
     args: tuple[int, ...] = ()
     moves: bool = False  # with the position
@@ -113,7 +113,7 @@ class _Steps:
             case Binary(op=op, left=left, right=right):
                 return self.operation(op, Binary(op, Name("a"), Name("b")), self.of(left), self.of(right))
             case Call(function=function, args=args):
-                inner = tuple(Name(letter) for letter, _ in zip("ab", args, strict=False))
+                inner = tuple(Name(letter) for letter, _ in zip(ARGUMENTS, args, strict=False))
                 return self.operation(function, Call(function, inner), *map(self.of, args))
         raise TypeError(f"not a formula tree: {node!r}")
 
@@ -137,7 +137,7 @@ class _Steps:
         used = [self[i] for i in args]
         numbers = [step.number for step in used]
         if None not in numbers:
-            return self.number(float(evaluate(value, dict(zip("ab", numbers, strict=False)))))
+            return self.number(float(evaluate(value, dict(zip(ARGUMENTS, numbers, strict=False)))))
         traits, by_run = TRAITS[name], any(step.by_run for step in used)
         inner, clips = any(step.grows for step in used), any(step.clips for step in used)
         step = _Step(
@@ -166,7 +166,7 @@ class _Steps:
         return code
 
     def _code(self, i: int, tree: Node) -> _Code:
-        steps = {"v": i} | dict(zip("ab", self[i].args, strict=False))
+        steps = {"v": i} | dict(zip(ARGUMENTS, self[i].args, strict=False))
         text, _ = _written(tree, {letter: self[k].text for letter, k in steps.items()} | {"d": f"d{i}"})
         return _Code(text, frozenset(steps[letter] for letter in names(tree) & steps.keys()))
 

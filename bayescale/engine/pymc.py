@@ -9,10 +9,12 @@ from bayescale.errors import FitError
 from bayescale.field import names_text
 from bayescale.laws.data_split import has_level
 from bayescale.laws.formula import Number, evaluate
+from bayescale.laws.input_errors import known_variance
 from bayescale.laws.law import column, with_where
 from bayescale.laws.limits import PREDICTED
 from bayescale.laws.noises import NOISES
-from bayescale.study import KNOWN, Study
+from bayescale.runs.roles import CENSORED
+from bayescale.study import Study
 
 
 def build_model(study: Study) -> Any:
@@ -49,7 +51,7 @@ def _check_names(study: Study) -> None:
         "weights",
         "seen",
         "log_compute",
-        *KNOWN,
+        *study.known,
         "count",
         "successes",
         study.law.observed.variable,
@@ -71,7 +73,7 @@ def _law_values(study: Study, data: Mapping[str, Any], parameters: Mapping[str, 
     import pymc as pm
 
     values = with_where(study.law, data)
-    formulas, parts = data_split(study.law)  # what depends on runs and constants alone is computed of them
+    formulas, parts = data_split(study.law, study.known)  # what depends on runs and constants alone is computed of them
     values |= {name: evaluate(part, values) for name, part in parts.items()}
     values |= parameters
     value_of = symbolic if any(map(has_level, formulas.values())) else evaluate
@@ -92,7 +94,8 @@ def _observe(study: Study, values: Mapping[str, Any]) -> None:
         count, seen = (pm.Data(key, x, dims="run") for key, x in observed_data(study).items())
         known = {"count": count, "mu": pm.Deterministic("mu", predicted, dims="run")}
     else:
-        covariates = {key: pm.Data(key, x, dims="run") for key, x in study.covariates().items()}
+        covariates = {"log_compute": study.covariates(study.runs)["log_compute"], **study.known_data}
+        covariates = {key: pm.Data(key, x, dims="run") for key, x in covariates.items()}
         scattering = {
             "log": pt.log,
             "share": lambda share: pt.log(share) - pt.log1p(-share),
@@ -100,7 +103,11 @@ def _observe(study: Study, values: Mapping[str, Any]) -> None:
         }
         mu = scattering[study.law.observed.scale](predicted)
         known = {"mu": pm.Deterministic("mu", mu, dims="run")}
-        hidden = covariates.pop("censored", None)
+        hidden = covariates.get(CENSORED)
+        if study.known_errors:
+            read = values | covariates | {"predicted": predicted, "unit": scatter.unit}
+            variance = evaluate(known_variance(study.law.observed.scale, study.known), read)
+            covariates["known_variance"] = variance
         known["scale"] = scatter.unit * scatter.scale_at(covariates, values)
         seen = pm.Data("seen", study.seen.values, dims="run")
     distribution, formulas = NOISES[scatter.noise].pymc

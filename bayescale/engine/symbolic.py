@@ -8,6 +8,7 @@ from typing import Any
 
 from bayescale.laws.derivatives import derivatives
 from bayescale.laws.formula import Binary, Call, Name, Negative, Node, evaluate
+from bayescale.laws.functions import ARGUMENTS
 
 
 def symbolic(node: Node, values: Mapping[str, Any]) -> Any:
@@ -26,7 +27,7 @@ def symbolic(node: Node, values: Mapping[str, Any]) -> Any:
 
 
 def _named(args: Iterable[Any]) -> dict[str, Any]:
-    return dict(zip("ab", args, strict=False))
+    return dict(zip(ARGUMENTS, args, strict=False))
 
 
 def _operated(name: str, operation: Node, args: list[Any]) -> Any:

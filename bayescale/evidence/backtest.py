@@ -23,8 +23,9 @@ from bayescale.jobs.files import keep_text, kept_text
 from bayescale.jobs.versions import versions
 from bayescale.laws.law import NO_SIZE, Law, column, load_law, size_column
 from bayescale.reading import Column, Reading
+from bayescale.runs.known import censored_runs
 from bayescale.runs.loss_unit import from_nats, loss_unit, to_nats
-from bayescale.runs.read import READ_ATTRIBUTES, censored_runs, read_runs, read_said, read_text
+from bayescale.runs.read import READ_ATTRIBUTES, read_runs, read_said, read_text
 from bayescale.runs.source import read_once
 from bayescale.study import Study
 
@@ -317,9 +318,8 @@ def _summed(picked: dict[str, np.ndarray]) -> dict[str, float]:
 def _words(result: xr.Dataset) -> tuple[str, str]:
     """What distances are measured in, and what is observed."""
     size = result.attrs.get("size", "compute")
-    return "tenths of a decade of loss" if size == "loss" else f"decades of {size}", result.attrs.get(
-        "observed", "loss"
-    )
+    distance = "tenths of a decade of loss" if size == "loss" else f"decades of {size}"
+    return distance, result.attrs.get("observed", "loss")
 
 
 def _statement(result: xr.Dataset, table: pd.DataFrame) -> str:

@@ -253,7 +253,7 @@ def _new_runs(task: _Simulation, rng: np.random.Generator) -> xr.Dataset:
     values = {**task.truth, **study.inputs(), **study.constants}
     with np.errstate(all="ignore"):
         predicted = np.broadcast_to(law_loss(study.law, values), design.sizes["run"])
-        seen = study.scatter.sample(predicted, study.covariates(), task.truth, rng)
+        seen = study.scatter.sample(predicted, study.covariates(values=task.truth), task.truth, rng)
     runs = design.assign({study.law.observed.column: ("run", seen)})
     if CENSORED in study.known:  # what is simulated is seen
         runs = runs.assign({CENSORED: ("run", np.zeros(runs.sizes["run"]))})

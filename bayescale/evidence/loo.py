@@ -245,4 +245,4 @@ def _pit(study: Study, every: int = 1) -> np.ndarray:
     """P(a run shows no more than it did) at every draw, or at one of ``every`` [sample, run]."""
     draws = {name: study.posterior[name].values[:, ::every].reshape(-1, 1) for name in study.priors} | study.constants
     predicted = law_loss(study.law, draws | study.inputs())
-    return study.scatter.cdf(study.seen.values, predicted, study.covariates(), draws)
+    return study.scatter.cdf(study.seen.values, predicted, study.covariates(values=draws), draws)

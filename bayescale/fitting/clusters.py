@@ -162,8 +162,8 @@ class _Looks:
         at = study.standardised()
         steps = step * np.eye(len(mean))
         above, below, here = np.split(at(np.concatenate([mean + steps, mean - steps, mean[None]])), [len(mean), -1])
-        noise = {name: float(posterior[name].median()) for name in study.scatter.priors}
-        scale = np.asarray(study.scatter.scale_at(study.covariates(), noise))
+        noise = study.medians
+        scale = np.asarray(study.scatter.scale_at(study.covariates(values=noise), noise))
         residual = (study.seen.values / study.scatter.unit - here[0]) / scale
         slope = ((above - below) / (2 * step * scale)).T
         nu = float(study.scatter.tail_df(noise))

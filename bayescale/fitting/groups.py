@@ -90,7 +90,7 @@ def _prior_draws(study: Study, rng: np.random.Generator) -> dict[str, np.ndarray
 def _predicted(study: Study, draws: Mapping[str, np.ndarray], like: xr.Dataset, rng: np.random.Generator) -> Any:
     """What new runs of the same sizes would show, as they are observed: log loss, say [chain, draw, run]."""
     values = {name: x[..., None] for name, x in draws.items()}
-    scatter, covariates = study.scatter, study.covariates()
+    scatter, covariates = study.scatter, study.covariates(values=values)
     with np.errstate(all="ignore"):
         predicted = law_loss(study.law, values | study.inputs() | dict(study.constants))
         predicted = np.broadcast_to(predicted, (*values[next(iter(values))].shape[:2], study.seen.size))

@@ -17,10 +17,11 @@ from bayescale.laws.noises import NOISES
 from bayescale.laws.priors import to_real
 from bayescale.laws.scatter import Scatter
 from bayescale.runs.compute import objection_to as objection_to_definition
+from bayescale.runs.law_checks import RUNS_MIN
 from bayescale.runs.loss_unit import UNITS
 from bayescale.runs.read import read_roles
-from bayescale.runs.roles import CENSORED, scatter_roles
-from bayescale.study import RUNS_MIN, law_of
+from bayescale.runs.roles import CENSORED, error_column, scatter_roles
+from bayescale.study import law_of
 
 TEXT_CHARACTERS_MAX = 4000  # of one text of the diagnostics and notes
 NAME_CHARACTERS_MAX = 300
@@ -187,7 +188,7 @@ def _data_damage(law: Law, tree: xr.DataTree) -> str:
     runs |= {"compute"} if is_joint(law) else set()
     errors = {*scatter_roles([law])} & read_roles(tree.attrs).keys()
     runs |= errors
-    errors -= {CENSORED}
+    errors &= {error_column(law)}
     scalars = {*law.constants, "C_ref"}
     needed = {"constant_data": runs | scalars, "observed_data": {law.observed.variable}}
     for group, names in needed.items():

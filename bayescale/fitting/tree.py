@@ -63,10 +63,10 @@ def attributes(study: Study) -> dict[str, Any]:
 def pointwise_log_likelihood(study: Study, draws: Mapping[str, np.ndarray]) -> np.ndarray:
     """Log density of every run [..., run], of the quantity that is observed; ``draws`` are [...], by parameter."""
     loss = loss_given(study.law, study.inputs() | dict(study.constants))
-    observed, covariates = study.seen.values, study.covariates()
+    observed = study.seen.values
 
     def density_of(values: dict[str, np.ndarray]) -> np.ndarray:
-        return study.scatter.log_density(observed, loss(values), covariates, values)
+        return study.scatter.log_density(observed, loss(values), study.covariates(values=values), values)
 
     shape = next(iter(draws.values())).shape
     flat = {name: np.reshape(value, (-1, 1)) for name, value in draws.items()}

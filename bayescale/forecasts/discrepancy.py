@@ -176,10 +176,10 @@ def cells_of(study: Study) -> Cells:
     if study.censored.any() and study.seen.size > MAX_CELLS:
         study = study.part(~study.censored)
     inputs, where, log_loss = study.inputs(), coordinates(study, study.runs), study.seen.values
-    tilt = float(study.posterior["tilt"].median())
-    covariates = study.covariates()
+    tilt = study.medians["tilt"]
+    covariates = study.covariates(values=study.medians)
     spread = np.exp(2 * tilt * covariates["log_compute"])
-    known = np.broadcast_to(covariates.get("known_error", 0.0), spread.shape) ** 2
+    known = np.broadcast_to(covariates.get("known_variance", 0.0), spread.shape)
     if study.censored.any():
         log_loss, spread, known = _as_if_seen(study, log_loss, spread, known)
     if len(log_loss) <= MAX_CELLS:
@@ -207,8 +207,8 @@ def _as_if_seen(study: Study, log_loss: np.ndarray, spread: np.ndarray, known: n
     so has the log density of a normal measurement m + g/w of variance 1/w. Where w is not above 0, in the tail of a
     Student-t, g**2 takes its place.
     """
-    noise = {name: float(study.posterior[name].median()) for name in study.scatter.priors}
-    scale = np.asarray(study.scatter.scale_at(study.covariates(), noise))
+    noise = study.medians
+    scale = np.asarray(study.scatter.scale_at(study.covariates(values=noise), noise))
     middle = np.median(study.scatter.transform(law_loss(study.law, study.draws | study.inputs())), axis=0)
     excess = (log_loss - middle) / scale
     below, here, above = (study.scatter.log_above(excess + step, noise) for step in (-1e-3, 0.0, 1e-3))

@@ -108,7 +108,7 @@ def discrepancy_of(study: Study, prior: DriftPrior | None = None, *, every: bool
     slope = slope_of(study, study.standardised()(start)[0])
     prior = replace(prior, slope=None) if slope is None else prior.at_slope(slope)
     basis = basis_of(model.cells.where, prior.length)
-    mode = _Mode(start, float(study.posterior["sigma"].median()), np.ones(len(model.cells.log_loss)))
+    mode = _Mode(start, study.medians["sigma"], np.ones(len(model.cells.log_loss)))
     peaks: list[_Peak] = []
     for log_scale in LOG_SCALES:
         scaled = np.exp(log_scale) * basis
@@ -163,7 +163,7 @@ class _Peak:
 
 def _model(study: Study) -> _Model:
     cells, prior = cells_of(study), study.scatter.priors["sigma"].params
-    nu = float(study.scatter.tail_df({name: float(study.posterior[name].median()) for name in study.scatter.priors}))
+    nu = float(study.scatter.tail_df(study.medians))
     weighted = any(belief.weight for belief in study.law.beliefs.values())
 
     def log_weight(z: np.ndarray) -> np.ndarray:

@@ -3,7 +3,9 @@
 from collections.abc import Collection, Mapping
 
 from bayescale.laws.formula import Binary, Call, Name, Negative, Node, Number, constant, names, nodes, substitute
-from bayescale.laws.functions import FUNCTIONS
+from bayescale.laws.functions import FUNCTIONS, INNER
+
+KNOWN = FUNCTIONS | INNER
 
 
 def fold(trees: Mapping[str, Node]) -> dict[str, Node]:
@@ -19,7 +21,7 @@ def fold(trees: Mapping[str, Node]) -> dict[str, Node]:
 
 def has_level(tree: Node) -> bool:
     """Whether a function in a tree is constant over a range of its arguments."""
-    return any(type(part) is Call and "level" in FUNCTIONS[part.function].traits.split() for part in nodes(tree))
+    return any(type(part) is Call and "level" in KNOWN[part.function].traits.split() for part in nodes(tree))
 
 
 def split_data(

@@ -1,9 +1,12 @@
-"""The derivative of every operation, as formulas: the one table for compiled code, PyTensor and slopes by NumPy."""
+"""The derivative of every operation, as formulas: the one table for compiled code, PyTensor and slopes by NumPy.
+
+And that of a whole formula, as a formula.
+"""
 
 import functools
 
-from bayescale.laws.formula import Node, parse
-from bayescale.laws.functions import FUNCTIONS, INNER
+from bayescale.laws.formula import Binary, Call, Name, Negative, Node, Number, parse, substitute
+from bayescale.laws.functions import ARGUMENTS, FUNCTIONS, INNER
 
 # by each argument, times d; see functions.Function.derivatives
 OPERATOR_DERIVATIVES = {
@@ -19,10 +22,32 @@ OPERATOR_DERIVATIVES = {
 
 @functools.cache
 def derivatives(operation: str) -> tuple[Node, ...]:
-    """The derivative of an operator or function by each of its arguments: formulas of a, b, the value v, and d.
+    """The derivative of an operator or function by each of its arguments: formulas of a, b, ..., the value v, and d.
 
     d is the derivative by the value, and a factor of each.
     """
     known = FUNCTIONS | INNER
     texts = OPERATOR_DERIVATIVES[operation] if operation in OPERATOR_DERIVATIVES else known[operation].derivatives
     return tuple(parse(text, known) for text in texts)
+
+
+def derivative(node: Node, by: str) -> Node | None:
+    """The derivative of a tree by a name; None where the tree does not have it."""
+    match node:
+        case Name(id=name):
+            return Number(1.0) if name == by else None
+        case Negative(of=of):
+            operation, args = "negative", (of,)
+        case Binary(op=op, left=left, right=right):
+            operation, args = op, (left, right)
+        case Call(function=function, args=given):
+            operation, args = function, given
+        case _:
+            return None
+    known, total = dict(zip(ARGUMENTS, args, strict=False)) | {"v": node}, None
+    for arg, slope in zip(args, derivatives(operation), strict=True):
+        moves = derivative(arg, by)
+        if moves is not None:
+            term = substitute(slope, known | {"d": moves})
+            total = term if total is None else Binary("+", total, term)
+    return total

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import scipy
 
+ARGUMENTS = "abxy"  # their names in derivatives
 LOG_10 = np.log(10.0).item()
 BELOW_ONE = 1 - 2.0**-53  # the largest double below 1
 
@@ -24,8 +25,8 @@ class Function:
     ----------
     name : in formulas and in compiled code
     numpy : its value
-    derivatives : by each argument, formulas of the arguments a and b, the value v and the factor d; they may use the
-        functions of ``INNER`` too. Those of INNER that are derivatives themselves have none
+    derivatives : by each argument, formulas of the arguments a, b, x and y, the value v and the factor d; they may use
+        the functions of ``INNER`` too, of which some have none
     traits : for compilers and samplers, some of:
         "level", constant over a range of its arguments, so that an exponent made of it may be a whole number
         "clips", level, and its value may be exactly 0
@@ -214,7 +215,8 @@ _INNER_ROWS = (
     Function(  # x where a <= b, else y
         "at_most",
         lambda a, b, x, y: np.where(a <= b, x, y),
-        ("",) * 4,
+        ("0", "0", "at_most(a, b, d, 0)", "at_most(a, b, 0, d)"),
+        "still cheap",
         pytensor=lambda pt, a, b, x, y: pt.switch(pt.le(a, b), x, y),
     ),
     Function("digamma", lambda x: scipy.special.digamma(x), ("",)),

@@ -2,7 +2,7 @@
 
 The log of the loss scatters, or of whatever the law file says is observed. Its scale is
 ``SCALE_FLOOR + sigma * exp(tilt * x)`` with ``x`` = log(C / C_ref), held at the edge of the runs outside their range.
-The square of a known error of a run (its relative standard error, for a loss) is added to the square of the scale. A
+The variance that is known of a run, of the errors of its loss and of its sizes, is added to the square of the scale. A
 quantity that may be negative scatters itself, in units of the range of the observed values. Of a censored run no more
 is known than that it is at least what was observed: its likelihood is the probability of that. A proportion is an
 overdispersed count out of a known number of items; of a share without such a number the log odds scatter.
@@ -24,7 +24,7 @@ from bayescale.laws.priors import Prior
 # no loss is measured or printed more precisely than this relative error; chains do not converge at a scale of 0
 SCALE_FLOOR = 1e-4
 SCALE = parse(f"{SCALE_FLOOR} + sigma*exp(tilt*log_compute)")  # one expression for model, density and forecast
-SCALE_WITH_ERRORS = parse(f"sqrt(({SCALE_FLOOR} + sigma*exp(tilt*log_compute))**2 + known_error**2)")
+SCALE_WITH_ERRORS = parse(f"sqrt(({SCALE_FLOOR} + sigma*exp(tilt*log_compute))**2 + known_variance)")
 # of runs of which some are censored (1) and others are not (0); the probability costs much, and is 1 far below
 CENSORED_DENSITY = parse("(1 - censored)*density + censored*above")
 EXCESS = parse("censored*residual/scale - 1e9*(1 - censored)")
@@ -54,8 +54,8 @@ class Scatter:
 
     Methods take observed and predicted values, both as the law's formula gives them; the parameters of the noise in
     ``values``, in a shape that broadcasts with the runs, [..., 1]; and the ``covariates`` of each run by name:
-    ``log_compute``, log(size / C_ref), and, where there are such, ``known_error``, in units of the scatter, and
-    ``censored``, 1 or 0; or ``count``, the number of items of a proportion [run].
+    ``log_compute``, log(size / C_ref), and, where there are such, ``known_variance``, in squared units of the scatter,
+    and ``censored``, 1 or 0; or ``count``, the number of items of a proportion [run].
 
     Attributes
     ----------
@@ -130,7 +130,7 @@ class Scatter:
 
     def scale_at(self, covariates: Mapping, values: Mapping[str, Any]) -> Any:
         """Scale of the residual, SCALE_FLOOR and known errors included."""
-        scale = SCALE_WITH_ERRORS if "known_error" in covariates else SCALE
+        scale = SCALE_WITH_ERRORS if "known_variance" in covariates else SCALE
         return evaluate(scale, {"sigma": values["sigma"], "tilt": values["tilt"], **covariates})
 
     def _known(self, seen: Any, predicted: Any, covariates: Mapping, values: Mapping[str, Any]) -> dict[str, Any]:

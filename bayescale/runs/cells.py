@@ -16,6 +16,7 @@ from bayescale.runs.tables.limits import CONTROL, heading
 ALLOWED_TEXTS = {
     "positive": "must be > 0",
     "finite": "must be finite",
+    "not negative": "must be at least 0",
     "proportion": "must be between 0 and 1",
     "share": "must be above 0 and below 1: the number of items is not known",
 }
@@ -112,6 +113,7 @@ def checked_numbers(table: Table, name: Any, allowed: str) -> tuple[np.ndarray, 
         column = pd.Series(texts_of(column), index=column.index, dtype=object)
     numbers, written_so = _read_numbers(column)
     within = {"positive": numbers > 0, "finite": np.isfinite(numbers), "share": (numbers > 0) & (numbers < 1)}
+    within["not negative"] = numbers >= 0
     within["proportion"] = (numbers >= 0) & (numbers <= 1)
     bad = np.flatnonzero(~np.isfinite(numbers) | ~within[allowed])
     if not bad.size:

@@ -9,8 +9,9 @@ import xarray as xr
 from bayescale.laws.law import Law, load_law
 from bayescale.runs import lint_compute, lint_rows, lint_values
 from bayescale.runs.compute import Definition
+from bayescale.runs.known import censored_runs
 from bayescale.runs.lint_values import Note
-from bayescale.runs.read import censored_runs, read_notes, read_roles, read_runs
+from bayescale.runs.read import read_notes, read_roles, read_runs
 from bayescale.runs.roles import CENSORED
 from bayescale.runs.smooth import seen_by, surface_through
 

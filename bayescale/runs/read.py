@@ -19,8 +19,10 @@ from bayescale.runs.compute import ROUNDING_RELATIVE, constant_multiple, rounded
 from bayescale.runs.loss_unit import NATS, PERPLEXITY, to_nats
 from bayescale.runs.roles import (
     CENSORED,
+    RELATIVE,
     allowed_numbers,
     find_roles,
+    input_errors,
     multipliers,
     needed_roles,
     scatter_roles,
@@ -150,6 +152,8 @@ def _dataset(
     said |= {f"{role}_unit": unit for role, unit in units.items() if role in ("compute", "loss") and role in roles}
     values, seen = _inside_units(table, values, units, "compute_unit" in said, "compute" in roles)
     said |= seen
+    for role in numbers.keys() & set(input_errors(laws)):
+        values[role] = _error_of_size(role, values, numbers, factors, units.get(role) == RELATIVE)
     runs = xr.Dataset({name: ("run", value) for name, value in _variables(table, values, roles).items()})
     runs = runs.assign_coords(run=table.frame.index.to_numpy(dtype=int))
     if "loss" in runs:
@@ -158,6 +162,22 @@ def _dataset(
     cells = {role: f"cells such as {cell}" for role, (_, cell) in numbers.items() if cell}
     runs.attrs = said | {"source": table.where, "rows": table.place}
     return runs, _said(roles, values, units, cells)
+
+
+def _error_of_size(
+    role: str,
+    values: Mapping[str, np.ndarray],
+    numbers: Mapping[str, Any],
+    factors: Mapping[str, float],
+    relative: bool,
+) -> np.ndarray:
+    """Standard errors of a size, or of another input, as that is counted inside [run]."""
+    of, given = role.removesuffix("_se"), numbers[role][0]
+    if relative:
+        return given * np.abs(values[of])
+    if of == "compute" and of in numbers:  # whose unit may have been recognised
+        return given * (values[of] / numbers[of][0])
+    return given * factors.get(of, 1.0)
 
 
 def _codes(table: Table, name: Any, groups: Groups) -> np.ndarray:
@@ -188,19 +208,6 @@ def read_columns(path: "str | os.PathLike[str]") -> dict[str, np.ndarray]:
 def read_roles(about: Mapping[str, Any]) -> dict[str, str]:
     """Role -> what it was read from, from the attributes of runs or of a fit."""
     return dict(json.loads(about.get("read", "{}")))
-
-
-def censored_runs(runs: xr.Dataset) -> np.ndarray:
-    """Runs of which no more is known than that their loss is at least what was measured [run]."""
-    if CENSORED in read_roles(runs.attrs):
-        return np.asarray(runs[CENSORED].values) > 0
-    return np.zeros(runs.sizes["run"], dtype=bool)
-
-
-def without_censored(runs: xr.Dataset) -> xr.Dataset:
-    """Runs whose loss was measured."""
-    hidden = censored_runs(runs)
-    return runs.isel(run=~hidden) if hidden.any() else runs
 
 
 def read_text(about: Mapping[str, Any]) -> str:

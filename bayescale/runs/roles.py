@@ -8,6 +8,7 @@ import numpy as np
 
 from bayescale.errors import RunsError
 from bayescale.field import clipped
+from bayescale.laws.input_errors import input_roles
 from bayescale.laws.law import Law, column, positive_columns
 from bayescale.runs.cells import as_numbers
 from bayescale.runs.columns import Found, Question, find_columns, related_columns
@@ -26,6 +27,7 @@ UNIT_FACTORS = {
     "loss": NATS_IN | {PERPLEXITY: 1.0},  # a perplexity is no multiple of nats: its logarithm is taken
 }
 HEADINGS_LISTED = 20
+RELATIVE = "relative"  # the unit of standard errors that are shares of a size
 CENSORED = "censored"  # the role that says of which runs a least loss is known, and no more
 
 
@@ -50,11 +52,20 @@ def _error_columns(laws: Sequence[Law]) -> list[str]:
 def scatter_roles(laws: Sequence[Law]) -> list[str]:
     """Roles of what is known of how single runs scatter; given, never guessed."""
     errors = _error_columns(laws)
-    return [*errors, CENSORED] if errors else []
+    return [*errors, *input_errors(laws), CENSORED] if errors else []
+
+
+def input_errors(laws: Sequence[Law]) -> list[str]:
+    """Roles of the standard errors of inputs, ``params_se`` and its like."""
+    if not laws:
+        return [f"{size}_se" for size in SIZES]
+    return list(dict.fromkeys(role for law in laws for role in input_roles(law)))
 
 
 def allowed_numbers(laws: Sequence[Law], role: str) -> str:
     """What the numbers of a column must be: positive, finite, or a proportion."""
+    if role in input_errors(laws):
+        return "not negative"
     if role in (*SIZES, *_error_columns(laws)) or any(role in positive_columns(law) for law in laws):
         return "positive"
     scales = {"log": "positive", "linear": "finite", "proportion": "proportion", "share": "share"}
@@ -140,6 +151,13 @@ def multipliers(units: Mapping[str, str], roles: Mapping[str, Any], where: str) 
     """What to multiply the column of each role by."""
     factors = dict.fromkeys(roles, 1.0)
     for role, unit in units.items():
+        if role.endswith("_se") and role in roles:
+            if unit != RELATIVE:
+                raise RunsError(
+                    f"{where}: unknown unit '{heading(unit)}' for {heading(role)}; '{RELATIVE}' is one, a share of the "
+                    f"size; without it the column is in the unit of {heading(role.removesuffix('_se'))}"
+                )
+            continue
         if role != "compute" and role not in UNIT_FACTORS:
             raise RunsError(
                 f"{where}: a unit is given for '{heading(role)}'; units go with params, tokens, compute, loss"

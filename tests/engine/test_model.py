@@ -166,6 +166,19 @@ def test_known_errors_are_pymcs(noise, runs_of_law, rng, prepared):
     check_engines(law, noise, read_runs(table, law, columns={"loss_se": "se"}), rng, prepared)
 
 
+@pytest.mark.parametrize("name", ["chinchilla", pytest.param("data_constrained", marks=pytest.mark.slow)])
+def test_errors_of_inputs_are_pymcs(name, runs_of_law, rng, prepared):
+    """Both engines from one formula of the slope; data_constrained has a kink."""
+    law = load_law(name)
+    runs = runs_of_law(law)
+    table = {name: values.values for name, values in runs.data_vars.items()}
+    columns = {f"{column(symbol)}_se": f"{column(symbol)}_err" for symbol in law.inputs}
+    for symbol in law.inputs:
+        table[f"{column(symbol)}_err"] = table[column(symbol)] * rng.uniform(0.0, 0.2, runs.sizes["run"])
+    table["se"] = table["loss"] * 0.01
+    check_engines(law, "student_t", read_runs(table, law, columns=columns | {"loss_se": "se"}), rng, prepared)
+
+
 @pytest.mark.parametrize("noise", ["student_t", "normal"])
 def test_censored_runs_are_pymcs(noise, runs_of_law, rng, prepared):
     law = load_law("chinchilla")

@@ -34,8 +34,8 @@ def test_they_are_said_and_kept(fits, tmp_path):
     bs.save_fit(fit, path)
     study = Study.opened(bs.open_fit(path))
     assert study.known == ("known_error",) and '"loss_se": "se"' in study.attrs["read"]
-    np.testing.assert_allclose(study.covariates()["known_error"], table["se"] / table["loss"])
-    assert "known_error" not in study.covariates(study.runs)  # nothing is known of the errors of new runs
+    np.testing.assert_allclose(study.covariates()["known_variance"], (table["se"] / table["loss"]) ** 2)
+    assert "known_variance" not in study.covariates(study.runs)  # nothing is known of the errors of new runs
 
 
 def test_bands_are_narrower_by_what_theory_says(fits):

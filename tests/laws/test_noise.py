@@ -106,7 +106,7 @@ def test_runs_that_are_drawn_scatter_as_the_density_says(rng):
 def test_scale_changes_with_compute():
     assert of_loss("normal").scale_at({"log_compute": np.log(10.0)}, VALUES) == pytest.approx(1e-4 + 0.01 * 10**0.1)
     assert of_loss("normal").scale_at({"log_compute": 0.0}, VALUES) == pytest.approx(1e-4 + 0.01)
-    known = {"log_compute": 0.0, "known_error": 0.03}
+    known = {"log_compute": 0.0, "known_variance": 0.03**2}
     assert of_loss("normal").scale_at(known, VALUES) == pytest.approx(np.hypot(1e-4 + 0.01, 0.03))
 
 
