@@ -19,11 +19,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import ndtri
+from scipy.stats import rankdata
 
 from bayescale.budgets.cost import parse_cost
 from bayescale.budgets.optimum import Problem, Split, best_split
 from bayescale.budgets.problem import forecast_inputs, median_split
-from bayescale.budgets.surface import loss_at, thinned
+from bayescale.budgets.surface import loss_at, loss_slope, thinned
 from bayescale.forecasts.curve import expected_log_loss, open_contrasts
 from bayescale.forecasts.discrepancy_posterior import Discrepancy, discrepancy_of
 from bayescale.forecasts.planned import planned_runs
@@ -67,7 +68,7 @@ def erring(
     """
     N, D = median_split(problem, split, budgets)
     at = exchange_at(study.once(discrepancy_of), problem, covariates, N * D)
-    return _with_errors(problem, at.centre + at.sd * normal_places(_draws(study), seed)[:, None])
+    return _with_errors(problem, at.centre + at.sd * paired_places(study, problem, seed)[:, None])
 
 
 def erring_aside(
@@ -116,6 +117,25 @@ def normal_places(count: int, seed: int, use: int = 0) -> np.ndarray:
     """
     rng = np.random.default_rng([seed, 201 + use])
     return ndtri((rng.permutation(count) + 0.5) / count)
+
+
+def paired_places(study: Study, problem: Problem, seed: int) -> np.ndarray:
+    """Quantiles of the standard normal distribution [draw], spread evenly over draws of alike best splits.
+
+    Draws are put in the order of the slope of their law along a budget at the largest run, and cut into blocks of
+    about the root of their number. Each block has one quantile of each of as many equal parts of the distribution, at
+    random: a mean over draws, such as an expected regret, depends on the seed far less than with a plain shuffle.
+    """
+    sizes = [study.runs[name].values.astype(float) for name in ("params", "tokens")]
+    N, D = (np.full((1, 1), size[np.argmax(sizes[0] * sizes[1])]) for size in sizes)
+    with np.errstate(all="ignore"):
+        slope = np.broadcast_to(loss_slope(problem.surface, N, D, -D), (_draws(study), 1))[:, 0]
+    rng, count = np.random.default_rng([seed, 200]), len(slope)
+    block = round(np.sqrt(count))
+    parts = rng.permuted(np.tile(np.arange(block), (-(-count // block), 1)), axis=1).ravel()[:count]
+    places = np.empty(count)
+    places[np.argsort(slope, kind="stable")] = ndtri((rankdata(parts + rng.random(count)) - 0.5) / count)
+    return places
 
 
 def exchange_at(found: Discrepancy, problem: Problem, covariates: Mapping[str, float], pairs: np.ndarray) -> Exchange:

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 
 from bayescale.budgets.closed_form import scale_free
-from bayescale.budgets.exchange import exchange_at, normal_places
+from bayescale.budgets.exchange import exchange_at, paired_places
 from bayescale.budgets.surface import UNIQUE
 from bayescale.display.live_cost import encode, live_question
 from bayescale.display.question import BEYOND, Question
@@ -72,7 +72,7 @@ def explorer(plain: Question, asked: Sequence[Question] = ()) -> dict[str, Any]:
     best = np.log10(split["tokens_per_param"].median(("chain", "draw")).values)[split["identified"].values]
     best = np.clip(best, ratio.min() - AROUND_MOST, ratio.max() + AROUND_MOST)
     low, high = (float(pick([*ratio, *best, np.log10(20.0)])) for pick in (min, max))
-    places = normal_places(draws.shape[1], seed)
+    places = paired_places(study, plain.problem, seed)
     box = _Box(first, last, low - AROUND, high + AROUND)
     grid = _grid(study, box, inputs, seed, every)
     return {

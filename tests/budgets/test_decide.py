@@ -209,6 +209,19 @@ def test_seeds_change_little(true_fit):
         assert max(regrets) < 1.1 * min(regrets)
 
 
+def test_a_mean_over_draws_hardly_depends_on_which_draw_has_which_error_of_exchange(true_fit):
+    study = Study.opened(true_fit(spread=0.05))
+    problem, _ = problem_of(study)
+    best = np.log(best_split(problem, np.full((1, 1), 1e22)).N[:, 0])
+    paired = np.array([exchange.paired_places(study, problem, seed) for seed in range(40)])
+    shuffled = np.array([exchange.normal_places(len(best), seed) for seed in range(40)])
+    assert np.array_equal(np.sort(paired), np.sort(shuffled))
+    assert abs(np.corrcoef(paired) - np.eye(40)).max() < 0.15
+    beyond = [np.maximum(best - best.mean() + best.std() * (places - 1), 0) ** 2 for places in (paired, shuffled)]
+    spread = [each.mean(axis=1).std() for each in beyond]
+    assert spread[0] < 0.6 * spread[1]
+
+
 def test_the_most_expensive_of_all_draws_does_not_choose_the_size(learnt):
     """Of a cost with a heavy tail the end of its 90 % band must be affordable; more draws or seeds change nothing."""
     options = {"cost": "6*N*D + 2*N*T", "given": {"T": "1T..50T"}}
