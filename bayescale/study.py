@@ -28,6 +28,7 @@ from bayescale.laws.law import (
 from bayescale.laws.priors import Prior, quantile
 from bayescale.laws.scatter import Scatter
 from bayescale.runs.compute import Definition, definition_of, learn, sizes_of
+from bayescale.runs.datasets import runs_given
 from bayescale.runs.known import censored_runs, known_data, known_of, without_censored
 from bayescale.runs.law_checks import check_columns, check_unit, check_variety
 from bayescale.runs.loss_unit import loss_unit
@@ -79,7 +80,7 @@ class Study:
             The runs or the noise do not fit the law.
         """
         law = load_law(DEFAULT_LAW if law is None else law)
-        runs = read_runs(runs, law, columns=columns, units=units)
+        runs = read_runs(runs_given(runs), law, columns=columns, units=units)
         scatter = Scatter.of(law, noise)
         check_unit(runs, law)
         check_columns(runs, law)

@@ -15,7 +15,7 @@ import pandas as pd
 
 from bayescale.errors import FitError
 from bayescale.field import FLOPS_PER_PARAM_TOKEN, number_text
-from bayescale.fitting.doors import check_seed, mapping, number, numbers, opened_result
+from bayescale.fitting.doors import check_seed, ends_in, mapping, number, numbers, opened_result
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.law import (
     DEFAULT_LAW,
@@ -130,7 +130,7 @@ def _spread(pair: tuple[float, float], places: np.ndarray) -> np.ndarray:
 
 def _range(name: str, pair: Any) -> tuple[float, float]:
     try:
-        low, high = (float(value) for value in pair)
+        low, high = (number(name, value) for value in ends_in(pair))
     except (TypeError, ValueError):
         raise FitError(f"{name} = {pair!r}: a pair (smallest, largest) is expected") from None
     if not 0 < low < high < np.inf:

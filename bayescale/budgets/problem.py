@@ -11,7 +11,7 @@ from bayescale.budgets.optimum import Limits, Problem, Split, tokens_within
 from bayescale.budgets.surface import UNIQUE, Surface, loss_surface
 from bayescale.errors import FitError
 from bayescale.field import FLOPS_PER_PARAM_TOKEN, SIZES_SAID, TRAINING, clipped, names_text, number_text
-from bayescale.fitting.doors import mapping, number, numbers, what_is
+from bayescale.fitting.doors import ends_in, mapping, number, numbers, what_is
 from bayescale.forecasts.discrepancy import has_drift
 from bayescale.laws.groups import GROUP, with_codes
 from bayescale.laws.law import Law, column, is_joint
@@ -179,30 +179,29 @@ def budgets_of(compute: Any, cost: str | None = None) -> np.ndarray:
 
 
 def _limit(name: str, given: Any) -> tuple[float, float]:
-    """(least, most) of what was given: None, a number that holds it, or a pair with None for an open end."""
+    """(least, most) of what was given: None, a number that holds it, a pair with None for an open end, or 7B..70B."""
     if given is None:
         return 0.0, np.inf
-    expected = "a number or a pair (least, most) is expected, None for an open end"
-    if isinstance(given, str | bytes | Mapping):
-        raise FitError(f"{name} = {what_is(given)}: {expected}")
+    given = ends_in(given)
+    held = isinstance(given, str)
     try:
-        low, high = given
+        low, high = (given, given) if held else () if isinstance(given, bytes | Mapping) else given
     except TypeError:  # no pair
-        held = number(name, given)
-        if name == "ratio":
-            raise FitError(
-                f"ratio = {number_text(held, 6)}: a pair (least, most) of tokens per parameter is expected"
-            ) from None
-        return held, held
+        low, high, held = given, given, True
     except ValueError:
+        expected = "a number or a pair (least, most) is expected, None for an open end"
         raise FitError(f"{name} = {what_is(given)}: {expected}") from None
-    return 0.0 if low is None else number(name, low), np.inf if high is None else number(name, high)
+    ends = 0.0 if low is None else number(name, low), np.inf if high is None else number(name, high)
+    if held and name == "ratio":
+        raise FitError(f"ratio = {number_text(ends[0], 6)}: a pair (least, most) of tokens per parameter is expected")
+    return ends
 
 
 def _menu(menu: Any) -> dict[str, np.ndarray] | None:
     """A menu of architectures as columns [item], sorted by params."""
     if menu is None:
         return None
+    menu = menu.split(",") if isinstance(menu, str) else menu
     if isinstance(menu, Mapping | pd.DataFrame):
         table = {str(name): menu[name] for name in menu}
     else:

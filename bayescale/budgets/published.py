@@ -47,7 +47,7 @@ def published_split(law: Any, compute: float, *, given: Mapping[str, float] | No
     if not law.presets:
         raise LawError(f"law '{law.name}' comes without published constants; fit it to runs")
     budget = number("compute", compute)
-    given = {name: float(value) for name, value in mapping("given", given).items()}
+    given = {name: number(name, value, above=-np.inf) for name, value in mapping("given", given).items()}
     if unused := sorted(set(given) - (set(law.inputs) - {"N", "D", "C"})):
         raise FitError(f"'{unused[0]}' is not an input of law '{law.name}' besides compute")
     others = inputs_given(law, set(law.inputs) - {"N", "D", "C"}, given, "besides compute")

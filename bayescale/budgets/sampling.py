@@ -15,7 +15,7 @@ from bayescale.budgets.target import far_warnings
 from bayescale.errors import FitError
 from bayescale.field import SIZES_SAID, number_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
-from bayescale.fitting.doors import check_seed, mapping, number, opened, opened_result
+from bayescale.fitting.doors import check_seed, ends_in, mapping, number, opened, opened_result
 from bayescale.laws.law import column, goal_sign, law_loss, size_column
 from bayescale.reading import Column, Reading, bands
 from bayescale.study import Study
@@ -114,6 +114,7 @@ def _size_of(study: Study, link: Study) -> str:
 
 
 def _range(size: str, samples: Any) -> tuple[float, float]:
+    samples = ends_in(samples)
     pair = tuple(samples) if isinstance(samples, tuple | list) else ()
     if len(pair) != 2:
         raise FitError(f"samples: the least and the most {size}, two numbers, are expected")

@@ -1,6 +1,5 @@
 """Options of several commands, and their texts as runs, numbers, limits and pairs."""
 
-import difflib
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -130,14 +129,9 @@ def runs_of(
 
 def source_given(given: Sequence[str]) -> "Table | xr.Dataset":
     """The data set of that name, else the table in files or folders."""
-    from bayescale.runs.datasets import DATASETS, load_dataset
-    from bayescale.runs.source import read_once
+    from bayescale.runs.datasets import runs_given
 
-    # a name without folder or extension may be that of a data set
-    first = given[0]
-    plain = len(given) == 1 and first.replace("-", "_").isidentifier() and not os.path.exists(first)
-    named = plain and difflib.get_close_matches(first, DATASETS, n=1)
-    return load_dataset(first) if named else read_once(list(given))
+    return runs_given(given[0] if len(given) == 1 else list(given))
 
 
 def rows_given(

@@ -23,10 +23,10 @@ from bayescale.jobs.files import keep_text, kept_text
 from bayescale.jobs.versions import versions
 from bayescale.laws.law import NO_SIZE, Law, column, load_law, size_column
 from bayescale.reading import Column, Reading
+from bayescale.runs.datasets import runs_given
 from bayescale.runs.known import censored_runs
 from bayescale.runs.loss_unit import from_nats, loss_unit, to_nats
 from bayescale.runs.read import READ_ATTRIBUTES, read_runs, read_said, read_text
-from bayescale.runs.source import read_once
 from bayescale.study import Study
 
 # upper edges of the rows of the table, in decades of compute beyond the runs learnt from
@@ -83,7 +83,7 @@ def backtest(
     """
     horizon = number("horizon", horizon, "a number of decades above 0")
     check_seed(seed)
-    named, runs = [None] if laws is None else distinct_laws(laws), read_once(runs)
+    named, runs = [None] if laws is None else distinct_laws(laws), runs_given(runs)
     chosen = [one for law in named for one in laws_for(runs, law, columns)]
     runs = read_runs(runs, chosen, columns=columns, units=units)
     if unlike := [law.name for law in chosen if law.observed != chosen[0].observed]:

@@ -21,6 +21,7 @@ from bayescale.jobs.executors import open_executor
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.law_file import COLUMNS
 from bayescale.laws.noises import default_noise
+from bayescale.runs.datasets import runs_given
 from bayescale.runs.read import READ_ATTRIBUTES, read_runs
 from bayescale.study import Study
 
@@ -61,7 +62,7 @@ def fit_laws(
     chosen = distinct_laws(laws)
     if len(chosen) < 2:
         raise FitError(f"{len(chosen)} law(s) to compare; two or more are needed")
-    runs = read_runs(runs, chosen, columns=columns, units=units)
+    runs = read_runs(runs_given(runs), chosen, columns=columns, units=units)
     studies = [(runs, law) for law in chosen]
     options = {"noise": noise, "draws": draws, "chains": chains, "seed": seed, "allow_unconverged": True}
     fits = fit_many(studies, **options, executor=executor, progress=progress)

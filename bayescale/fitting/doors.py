@@ -13,7 +13,7 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.errors import FitError
-from bayescale.field import clipped, shown
+from bayescale.field import clipped, number_in, shown
 from bayescale.fitting.saved import damage_of
 from bayescale.laws.law_file import Law
 from bayescale.reading import KINDS
@@ -125,7 +125,12 @@ def opened_result(given: Any, maker: str) -> Any:
 
 
 def real(given: Any) -> float | None:
-    """A real number, also as NumPy, pandas or xarray hold one; None for everything else: text, truth values, i."""
+    """A real number, also as NumPy, pandas or xarray hold one, or as people write sizes: 70B, 1.4T, 2e6.
+
+    None for everything else: other text, truth values, i.
+    """
+    if isinstance(given, str):
+        return number_in(given)
     if isinstance(given, np.ndarray | xr.DataArray) and given.ndim == 0:
         given = given.item() if given.dtype.kind in "iuf" else None
     if isinstance(given, bool | np.bool_) or not isinstance(given, kinds.Real):
@@ -142,6 +147,14 @@ def number(name: str, given: Any, expected: str = "a finite number above 0", *, 
     if value is None or not (math.isfinite(value) and value > above):
         raise FitError(f"{name} = {what_is(given)}: {expected} is expected")
     return value
+
+
+def ends_in(given: Any) -> Any:
+    """The ends of a range written ``7B..70B``, ``..2T`` or ``7B..``, None for an open one; else what is given."""
+    if not isinstance(given, str) or ".." not in given:
+        return given
+    low, _, high = given.partition("..")
+    return low.strip() or None, high.strip() or None
 
 
 def goal(name: str, given: Any, sign: str, observed: str, positive: bool) -> tuple[str, float]:
@@ -197,7 +210,7 @@ def proportion(name: str, given: Any) -> float:
 def numbers(name: str, given: Any, unit: str = "") -> np.ndarray:
     """A number or a flat sequence of them, as an array; whether they are finite is the caller's to say."""
     expected = f"{name} must be a number{unit}, or a flat sequence of them"
-    if isinstance(given, str | bytes | Mapping | None) or isinstance(given, xr.Dataset | xr.DataTree | pd.DataFrame):
+    if isinstance(given, bytes | Mapping | None) or isinstance(given, xr.Dataset | xr.DataTree | pd.DataFrame):
         raise FitError(f"{expected}, not {what_is(given)}")
     # a list one by one: NumPy would make numbers of truth values among others
     try:
@@ -208,7 +221,7 @@ def numbers(name: str, given: Any, unit: str = "") -> np.ndarray:
         raise FitError(f"{expected}; this is {'empty' if not row.size else f'of {row.ndim} dimensions'}")
     if row.dtype.kind in "iuf":
         return row.astype(float)
-    values = [real(one) for one in row] if row.dtype.kind == "O" else [None]
+    values = [real(one) for one in row] if row.dtype.kind in "OU" else [None]
     if None in values:
         raise FitError(f"{expected}, not {what_is(row[values.index(None)])}")
     return np.array(values, dtype=float)

@@ -29,9 +29,9 @@ from bayescale.laws.groups import GROUP
 from bayescale.laws.law import DEFAULT_LAW, Law, load_law
 from bayescale.laws.own_priors import with_groups, with_priors
 from bayescale.laws.shipped import changed_law
+from bayescale.runs.datasets import runs_given
 from bayescale.runs.lint import remarks
 from bayescale.runs.read import read_runs
-from bayescale.runs.source import read_once
 from bayescale.study import Study
 
 ENGINES = ("compiled", "pymc")
@@ -109,7 +109,7 @@ def fit(
         The runs do not fit the law, the chains did not converge, or engine and backend cannot be used.
     """
     chosen = _engine(engine, backend, quick)
-    laws = laws_for(runs := read_once(runs), law, columns)
+    laws = laws_for(runs := runs_given(runs), law, columns)
 
     def fit_of(law: Any) -> xr.DataTree:
         study = _study(runs, law, noise, priors, group, by, columns, units)

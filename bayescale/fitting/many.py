@@ -16,6 +16,7 @@ from bayescale.fitting.tree import data_hash
 from bayescale.jobs.batch import Failure, digest, run_kept
 from bayescale.jobs.versions import versions
 from bayescale.laws.law import Law, load_law
+from bayescale.runs.datasets import runs_given
 from bayescale.runs.read import read_runs
 
 
@@ -85,7 +86,7 @@ def _pairs(studies: Any) -> list[tuple[Any, Any]]:
 def _read(runs: Any, law: Any, settings: dict[str, Any], columns: Any, units: Any) -> "_Study | Failure":
     try:
         law = load_law(law)
-        return _Study(read_runs(runs, law, columns=columns, units=units), law, settings)
+        return _Study(read_runs(runs_given(runs), law, columns=columns, units=units), law, settings)
     except (RunsError, LawError) as error:
         return Failure(type(error).__name__, str(error))
 

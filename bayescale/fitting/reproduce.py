@@ -19,6 +19,7 @@ from bayescale.jobs.versions import versions
 from bayescale.laws.law import NO_SIZE, Law, column, size_column
 from bayescale.laws.shipped import changed_law
 from bayescale.reading import Column, Reading
+from bayescale.runs.datasets import runs_given
 from bayescale.runs.read import read_roles, read_runs, read_said, read_text
 from bayescale.runs.roles import scatter_roles
 from bayescale.study import Study, law_of
@@ -67,7 +68,7 @@ def reproduce(
     """
     tree = opened_fit(tree)
     law = law_of(tree)
-    runs = read_runs(runs, law, columns=columns, units=units)
+    runs = read_runs(runs_given(runs), law, columns=columns, units=units)
     below = tree.attrs.get("below") if below is None else number("below", below)
     if below is not None:
         if size_column(law) is None:

@@ -1,6 +1,7 @@
 """The embedded data set, and public ones downloaded on request and verified by checksum."""
 
 import difflib
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ import xarray as xr
 from bayescale.errors import RunsError
 from bayescale.laws.law import load_law
 from bayescale.runs.read import read_runs
+from bayescale.runs.source import read_once
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,21 @@ def load_dataset(name: str = "pile", folder: "str | Path | None" = None) -> xr.D
     source = _source(name)
     law = None if source.law is None else load_law(source.law)
     return _described(read_runs(path, law, **source.reading), name, source)
+
+
+def runs_given(source: Any) -> Any:
+    """The runs of the data set of that name; else what is given, as a table or Dataset that may be read several times.
+
+    A name without folder or extension may be that of a data set, where no file is called so.
+
+    Raises
+    ------
+    RunsError
+        As :func:`load_dataset` and :func:`bayescale.read_runs`.
+    """
+    plain = isinstance(source, str) and source.replace("-", "_").isidentifier() and not os.path.exists(source)
+    named = plain and difflib.get_close_matches(source, DATASETS, n=1)
+    return load_dataset(source) if named else read_once(source)
 
 
 def fetch_file(name: str, folder: "str | Path | None" = None) -> Path:

@@ -9,6 +9,7 @@ import xarray as xr
 from bayescale.laws.law import Law, load_law
 from bayescale.runs import lint_compute, lint_rows, lint_values
 from bayescale.runs.compute import Definition
+from bayescale.runs.datasets import runs_given
 from bayescale.runs.known import censored_runs
 from bayescale.runs.lint_values import Note
 from bayescale.runs.read import read_notes, read_roles, read_runs
@@ -45,7 +46,7 @@ def check_runs(
     chosen = None if law is None else load_law(law)
     read = isinstance(runs, xr.Dataset) and set(runs.dims) == {"run"} and "source" in runs.attrs and runs.sizes["run"]
     if not read or columns or units or chosen is not None:
-        runs = read_runs(runs, chosen, columns=columns, units=units)
+        runs = read_runs(runs_given(runs), chosen, columns=columns, units=units)
     return remarks(runs, chosen)
 
 

@@ -11,11 +11,11 @@ import xarray as xr
 from bayescale.errors import RunsError
 from bayescale.field import listed
 from bayescale.laws.law import Law
+from bayescale.runs.datasets import runs_given
 from bayescale.runs.lint import remarks
 from bayescale.runs.lint_values import Note
 from bayescale.runs.loss_unit import NATS, UNITS, from_nats, loss_unit
 from bayescale.runs.read import left_out, left_out_text, read_runs
-from bayescale.runs.source import read_once
 from bayescale.runs.spellings import SIZES
 
 LOOKS_MAX = 4  # what is left of a table may ask for another option
@@ -50,7 +50,7 @@ def look(source: Any, law: Law | None, given: Mapping[str, Any]) -> Look:
     RunsError
         If it cannot be read.
     """
-    table = read_once(source)
+    table = runs_given(source)
     options = dict(given)
     try:
         runs, missing = read_runs(table, law, **options), ()

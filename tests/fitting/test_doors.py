@@ -19,7 +19,7 @@ from bayescale.laws.law import column, load_law
 from bayescale.laws.noises import NOISES, default_noise
 from bayescale.laws.priors import quantile
 from bayescale.reading import KINDS
-from bayescale.study import law_of
+from bayescale.study import Study, law_of
 
 pytestmark = pytest.mark.usefixtures("drift_once")
 
@@ -292,10 +292,9 @@ NUMBERS = {
     "target": lambda fit, x: bayescale.read(bayescale.forecast(fit, 1e9, 1e11), target=x).frame,
     "draws": lambda fit, x: bayescale.fit({"params": [1e8], "tokens": [1e10], "loss": [3.0]}, draws=x),
 }
-MAY_BE_TEXT = {"given"}  # values of a cost are written as on the command line: 70B, 0.35..0.5
 MAY_BE_NONE = {"measured", "below", "frontier", "limit", "ratio", "target", "covariate"}
 NO_NUMBERS = {
-    "text": "70B",
+    "text": "seventy",
     "truth": True,
     "nan": float("nan"),
     "complex": 1j,
@@ -314,7 +313,7 @@ NO_NUMBERS = {
 @pytest.mark.parametrize("option", NUMBERS)
 def test_what_is_no_number_is_refused_in_one_sentence(option, fit):
     for what, given in NO_NUMBERS.items():
-        if (what == "nothing" and option in MAY_BE_NONE) or (what == "text" and option in MAY_BE_TEXT):
+        if what == "nothing" and option in MAY_BE_NONE:
             continue
         with pytest.raises(OURS) as refused:
             pytest.fail(f"{option}({what}) answers {NUMBERS[option](fit, given)!r:.80}")
@@ -332,6 +331,33 @@ def test_one_number_in_every_form(given):
 def test_numbers_in_every_form(given):
     np.testing.assert_array_equal(doors.numbers("x", given), [7.0, 8.0])
     assert doors.numbers("x", 10**24)[0] == 1e24  # a budget as a whole number, above what 64 bits hold
+
+
+def test_sizes_as_people_write_them(fit):
+    """70B, 1.4T, 2e6 and 7B..70B in Python, as on the command line."""
+    same = bayescale.forecast(fit, 7e9, 1.4e11), bayescale.forecast(fit, "7B", "140B")
+    assert same[0]["predictions"].identical(same[1]["predictions"])
+    assert doors.numbers("x", ["7B", 1, "2e6"]).tolist() == [7e9, 1.0, 2e6]
+    limits = {"params": (1e9, 7e10), "tokens": (None, 2e12), "ratio": (5.0, 200.0)}
+    written = {"params": "1B..70B", "tokens": "..2T", "ratio": "5..200"}
+    asked = [bayescale.allocate(fit, *one) for one in ((1e22,), ("1e22",))]
+    asked += [bayescale.allocate(fit, "1e22", **one) for one in (limits, written)]
+    assert asked[0].identical(asked[1]) and asked[2].identical(asked[3])
+    menus = [bayescale.decide(fit, 1e22, menu=menu) for menu in ([1e9, 7e9], "1B,7B", ["1B", "7B"])]
+    assert menus[0].identical(menus[1]) and menus[0].identical(menus[2])
+    assert bayescale.least_compute(fit, "2.1").identical(bayescale.least_compute(fit, 2.1))
+    with pytest.raises(FitError, match="ratio = 20: a pair"):
+        bayescale.allocate(fit, 1e22, ratio="20")
+    with pytest.raises(FitError, match=r"params = '7X': a finite number above 0 is expected"):
+        bayescale.allocate(fit, 1e22, params="7X..")
+
+
+def test_names_of_data_sets_are_runs():
+    """As on the command line; a name nearly right is a mistake that is told."""
+    named, loaded = (Study.of(one) for one in ("pile", bayescale.load_dataset("pile")))
+    assert named.runs.identical(loaded.runs)
+    with pytest.raises(bayescale.RunsError, match=r"no data set .pyle.; there are .*did you mean .pile."):
+        bayescale.check_runs("pyle")
 
 
 # ---- an unconverged fit ---------------------------------------------------------------------------------------------
