@@ -185,6 +185,19 @@ def true_fit(crossed_runs, make_fit):
 
 
 @pytest.fixture(scope="session")
+def coverage_fit(make_fit):
+    """A fit by hand of what samples bring at a loss: -log coverage = 2 exp(3 (L - 2.5)) k**-.3."""
+    rng = np.random.default_rng(2)
+    loss, samples = np.repeat([2.0, 2.3, 2.6, 2.9], 6), np.tile(np.geomspace(1, 1000, 6), 4)
+    L_ref, samples_ref = np.exp(np.log(loss).mean()), np.exp(np.log(samples).mean())
+    runs = {"loss": loss, "samples": samples, "items": np.full(24, 2000.0)}
+    runs["coverage"] = np.round(np.exp(-2 * np.exp(3 * (loss - 2.5)) * samples**-0.3), 3)
+    draws = {"rate": 2 * np.exp(3 * (L_ref - 2.5)) * samples_ref**-0.3}
+    draws |= {"steepness": 3 * np.exp(1e-4 * rng.standard_normal(200)), "decay": 0.3}
+    return make_fit("coverage_of_loss", draws, runs)
+
+
+@pytest.fixture(scope="session")
 def pile():
     """The embedded runs below 1e22 FLOP, as in the demo."""
     runs = load_dataset("pile")

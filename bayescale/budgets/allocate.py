@@ -10,7 +10,7 @@ import xarray as xr
 
 from bayescale.budgets.closed_form import closed_form_applies, closed_form_split, scale_free
 from bayescale.budgets.exchange import erring, erring_aside
-from bayescale.budgets.identified import held_text, not_identified
+from bayescale.budgets.identified import held_text, marked, not_identified
 from bayescale.budgets.optimum import Problem, Split, best_split, frontier_slopes, sides
 from bayescale.budgets.problem import (
     SplitOptions,
@@ -89,6 +89,11 @@ def allocate(
     FitError
         If a budget is of no use (below a millionth of the smallest run, above 1e32 FLOP) or allows no split within the
         limits, a formula or limit cannot be read, or the law does not depend on both N and D.
+
+    Examples
+    --------
+    >>> bayescale.allocate(fit, "1e22")["N"].dims
+    ('chain', 'draw', 'budget')
     """
     study = opened(fit)
     check_seed(seed)
@@ -107,14 +112,10 @@ def allocate(
     if exponents and problem.menu is None:
         aside = _aside(study, problem, covariates, by_law, budgets, seed) if discrepancy else (problem, problem)
         slopes = frontier_slopes(aside, budgets, split)
-    result = _dataset(study, split, by_law, slopes)
-    result = in_unit(result, ("law_loss",), study.loss_unit)
+    result = in_unit(_dataset(study, split, by_law, slopes), ("law_loss",), study.loss_unit)
     result = result.assign(_at_median(study, problem, covariates, median_split(problem, split, budgets), seed))
     result = result.assign_coords(compute=("budget", budgets))
-    reasons = not_identified(study, problem, row, by_law)
-    result["identified"] = ("budget", [not reason for reason in reasons])
-    result["why_not"] = ("budget", reasons)
-    result["held"] = ("budget", held_text(split))
+    result = marked(result, not_identified(study, problem, row, by_law)).assign(held=("budget", held_text(split)))
     about = group_of(study.law, covariates) | {"discrepancy": int(discrepancy)}
     result.attrs = result_attrs(study, "allocate", problem.cost.text, seed, **about)
     return result

@@ -66,6 +66,11 @@ def approaches(fit: xr.DataTree, compute: float, *, seed: int = 0) -> xr.Dataset
     ------
     FitError
         If the budget is not one number above 6 FLOP, or the law is not one of N and D.
+
+    Examples
+    --------
+    >>> bayescale.approaches(fit, "1e22")["approach"].values.tolist()
+    ['1 envelope', '2 isoFLOP parabola', '3 law, posterior']
     """
     study = opened(fit)
     check_seed(seed)

@@ -10,7 +10,7 @@ import xarray as xr
 from bayescale.budgets.allocate import split_warnings
 from bayescale.budgets.cost import increasing_root, spend
 from bayescale.budgets.exchange import erring, lowest, of_budget
-from bayescale.budgets.identified import held_text, not_identified
+from bayescale.budgets.identified import held_text, marked, not_identified
 from bayescale.budgets.optimum import Problem, Split, best_split
 from bayescale.budgets.problem import (
     SplitOptions,
@@ -92,6 +92,11 @@ def decide(
     ------
     FitError
         As :func:`bayescale.allocate`; or if tolerance, factor or candidates are not numbers above 0 (above 1).
+
+    Examples
+    --------
+    >>> bayescale.read(bayescale.decide(fit, "1e22")).says[0].startswith("1e22: train ")
+    True
     """
     study = opened(fit)
     check_seed(seed)
@@ -103,26 +108,27 @@ def decide(
     sizes = _sizes(candidates, problem)
     split = best_split(problem, budgets[None, :])
     check_scale(study, budgets, split)
-    wrong, best = problem, split
-    if discrepancy:
-        wrong = erring(study, problem, covariates, split, budgets, seed)
-        best = best_split(wrong, budgets[None, :])
+    wrong = erring(study, problem, covariates, split, budgets, seed) if discrepancy else problem
+    best = best_split(wrong, budgets[None, :]) if discrepancy else split
     medians, _ = median_split(problem, best, budgets)
     rows: list[dict[str, Any]] = []
     for i, budget in enumerate(budgets):
         others = np.array([medians[i], _rule_of_thumb(problem, budget), *sizes])
         rows.append(_decision(of_budget(wrong, i), _of_budget(best, i), float(budget), others, tolerance, factor))
     result = _dataset(study, rows, budgets, [*CHOICES, *(f"N = {size_text(size, 4)}" for size in sizes)])
-    N, D = (result[name].values[:, 0] for name in ("N", "D"))
-    points = planned_runs(study, N, D, forecast_inputs(problem, covariates, D))
-    for name in ("decades_beyond", "nearest_run"):
-        result[name] = ("budget", points[name].values)
-    reasons = not_identified(study, problem, budgets[None, :], split)
-    result["why_not"], result["identified"] = ("budget", reasons), ("budget", [not reason for reason in reasons])
-    about = {"tolerance": tolerance, "factor": factor, "discrepancy": int(discrepancy)}
-    about |= group_of(study.law, covariates)
+    result = _placed(result, study, problem, covariates)
+    result = marked(result, not_identified(study, problem, budgets[None, :], split))
+    about = group_of(study.law, covariates) | {"discrepancy": int(discrepancy)}
+    about |= {"tolerance": tolerance, "factor": factor}
     result.attrs = result_attrs(study, "decide", problem.cost.text, seed, **about)
     return result
+
+
+def _placed(result: xr.Dataset, study: Study, problem: Problem, covariates: Mapping[str, float]) -> xr.Dataset:
+    """A decision with how far its splits lie from the runs [budget]."""
+    N, D = (result[name].values[:, 0] for name in ("N", "D"))
+    points = planned_runs(study, N, D, forecast_inputs(problem, covariates, D))
+    return result.assign({name: ("budget", points[name].values) for name in ("decades_beyond", "nearest_run")})
 
 
 def _sizes(candidates: Any, problem: Problem) -> np.ndarray:

@@ -76,18 +76,23 @@ def next_run(
     [run]; and what was screened: ``candidate_params``, ``candidate_tokens``, ``candidate_cost``, ``candidate_sd`` (of
     the target after this run alone), ``gain`` (share of the variance removed) and ``gain_per_cost`` [candidate].
     Attributes: ``sd_now``, ``width_now`` and ``width_after`` (of the 90 % band, now and expected after the plan),
-    ``effective`` (draws behind the latter; 0: it is the screening's), ``target`` in words. The target is a log, of a
-    loss or of N: 0.01 is 1 %.
+    ``effective`` (draws behind the latter; 0: it is the screening's), ``target`` in words. The target is a log: 0.01
+    is 1 %.
 
     Raises
     ------
     FitError
         If the target or the candidates cannot be read, or no candidate is within the budget.
+
+    Examples
+    --------
+    >>> bayescale.next_run(fit, "1e21", params="7B", tokens="140B")["params"].dims
+    ('run',)
     """
     study = opened(fit)
     check_seed(seed)
     check_whole("most", most, 1)
-    budget, discrepancy = float(number("budget", budget)), flag("discrepancy", discrepancy)
+    budget, discrepancy = number("budget", budget), flag("discrepancy", discrepancy)
     if at and is_joint(study.law):
         raise FitError(f"at = {[*at]}: law '{study.law.name}' is planned for by params and tokens")
     if is_joint(study.law):
@@ -98,23 +103,19 @@ def next_run(
     else:
         if cost is not None or given:
             raise FitError(f"law '{study.law.name}' has one size: a run costs its size, and no formula of N and D")
-        named = {"params": params, "tokens": tokens, "compute": compute}
-        aim, size = own_aim(study, target, named | mapping("at", at))
+        named = {"params": params, "tokens": tokens, "compute": compute} | mapping("at", at)
+        aim, size = own_aim(study, target, named)
         names, counted_as, discrepancy = (size,), size, discrepancy and has_drift(study.law)
         points, prices, once = _own_candidates(study, candidates, aim, size, budget)
     beliefs = _beliefs(study, points, aim, discrepancy, seed)
     joint = covariance(beliefs)
     plans = [greedy_plan(joint, beliefs.scatter, prices, budget, int(most), once=once, thrift=t) for t in COST_POWERS]
     chosen, sd_after = min(plans, key=lambda plan: plan[1][-1])
-    result = _plan(points, names, prices, chosen, sd_after)
     sd_now, gain = float(np.sqrt(joint[0, 0])), screen(joint, beliefs.scatter)
-    result["candidate_sd"] = ("candidate", sd_now * np.sqrt(1 - gain))
-    result = result.assign(gain=("candidate", gain), gain_per_cost=("candidate", gain / prices))
+    result = _screened(_plan(points, names, prices, chosen, sd_after), gain, sd_now)
     result.attrs = result_attrs(study, "next_run", counted_as, int(seed), target=aim.text, budget=budget, sd_now=sd_now)
-    result.attrs |= _widths(beliefs, chosen, sd_after[-1] / sd_now, seed)
-    about = {"decades_beyond": aim.decades_beyond, "nearest_run": aim.nearest_run}
-    result.attrs |= about | {"discrepancy": int(discrepancy)}
-    return result
+    about = {"decades_beyond": aim.decades_beyond, "nearest_run": aim.nearest_run, "discrepancy": int(discrepancy)}
+    return result.assign_attrs(_widths(beliefs, chosen, sd_after[-1] / sd_now, seed) | about)
 
 
 def _certain_cost(study: Study, cost: str | None, given: Any) -> tuple[Cost, dict[str, Any]]:
@@ -138,6 +139,13 @@ def _plan(
     return xr.Dataset(
         taken | {"sd_after": ("run", np.array(sd_after))} | offered | {"candidate_cost": ("candidate", prices)}
     )
+
+
+def _screened(plan: xr.Dataset, gain: np.ndarray, sd_now: float) -> xr.Dataset:
+    """A plan with what each candidate alone would tell [candidate]."""
+    told = {"candidate_sd": sd_now * np.sqrt(1 - gain), "gain": gain}
+    told["gain_per_cost"] = gain / plan["candidate_cost"].values
+    return plan.assign({name: ("candidate", values) for name, values in told.items()})
 
 
 def _own_candidates(

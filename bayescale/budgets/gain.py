@@ -51,6 +51,12 @@ def compute_gain(
     FitError
         As :func:`bayescale.least_compute`, for either fit; if they differ in size, observable or unit, or their size is
         a loss.
+
+    Examples
+    --------
+    >>> gain = bayescale.compute_gain(fit, other, "1e22")
+    >>> gain["gain"].dims
+    ('chain', 'draw', 'budget')
     """
     study, second = opened(fit), opened(other)
     check_seed(seed)

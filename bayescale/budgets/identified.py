@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import xarray as xr
 
 from bayescale.budgets.closed_form import closed_form_applies
 from bayescale.budgets.cost import parse_cost, spend
@@ -66,6 +67,14 @@ def not_identified(study: Study, problem: Problem, budget: np.ndarray, split: Sp
         else:
             reasons.append("")
     return reasons
+
+
+def marked(result: xr.Dataset, reasons: list[str]) -> xr.Dataset:
+    """A result with ``identified`` and ``why_not`` [budget]."""
+    return result.assign(
+        identified=("budget", [not reason for reason in reasons]),
+        why_not=("budget", reasons),
+    )
 
 
 def _share_of_prior(study: Study, problem: Problem, budget: np.ndarray, split: Split, which: np.ndarray) -> np.ndarray:

@@ -41,6 +41,11 @@ def landmarks(fit: xr.DataTree, *, seed: int = 0) -> pd.DataFrame:
     ------
     FitError
         As :func:`bayescale.allocate`.
+
+    Examples
+    --------
+    >>> "GPT-3" in set(bayescale.landmarks(fit)["model"])
+    True
     """
     study = opened(fit)
     rows = known_models()

@@ -75,6 +75,12 @@ def plan_runs(
     ------
     FitError
         If the law has no such quantity, or a range or number cannot be used.
+
+    Examples
+    --------
+    >>> table = bayescale.plan_runs("chinchilla", quantity="alpha", sd=0.02, counts=[12, 48])
+    >>> list(table["runs"])
+    [12, 48]
     """
     from scipy.stats import qmc  # takes longer to import than the rest of the package
 

@@ -41,6 +41,12 @@ def published_split(law: Any, compute: float, *, given: Mapping[str, float] | No
         If the law has no published constants.
     FitError
         If the law splits no budget, or an input is missing.
+
+    Examples
+    --------
+    >>> table = bayescale.published_split("chinchilla", "5.76e23")
+    >>> round(table["params"].iloc[0] / 1e9)  # billions
+    40
     """
     law = load_law(law)
     check_splits(law)

@@ -65,6 +65,12 @@ def train_or_sample(
     ------
     FitError
         If the laws do not fit together, or an option is of no use, as in :func:`bayescale.allocate`.
+
+    Examples
+    --------
+    >>> result = bayescale.train_or_sample(fit, coverage_fit, "1e22", given={"T": "10B"})
+    >>> result["samples"].dims
+    ('chain', 'draw', 'budget')
     """
     study, link = opened(loss_fit), opened(fit)
     check_seed(seed)

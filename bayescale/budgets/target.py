@@ -66,6 +66,11 @@ def least_compute(fit: xr.DataTree, target: Any, *, seed: int = 0, **options: Un
     ------
     FitError
         As :func:`bayescale.allocate`; or if a target cannot be used.
+
+    Examples
+    --------
+    >>> bayescale.least_compute(fit, 2.3)["compute"].dims
+    ('chain', 'draw', 'target')
     """
     study = opened(fit)
     check_seed(seed)

@@ -30,6 +30,11 @@ def fit_contents(fit: xr.DataTree) -> dict[str, Any]:
     ------
     FitError
         If it is no fit.
+
+    Examples
+    --------
+    >>> bayescale.fit_contents(fit)["law"]["name"]
+    'chinchilla'
     """
     study = opened(fit)
     law, summary, data = study.law, fit_summary(study), data_part(study)

@@ -44,6 +44,10 @@ def plot_regret(decision: xr.Dataset, budget: int = 0, *, ax: Any = None) -> "Fi
     ------
     FitError
         If the best split of that budget is not identified.
+
+    Examples
+    --------
+    >>> bayescale.plot_regret(bayescale.decide(fit, "1e22")).savefig("regret.png")
     """
     decision = opened_result(decision, "decide")
     check_whole("budget", budget, 0, decision.sizes["budget"] - 1)
@@ -96,6 +100,11 @@ def plot_next_run(plan: xr.Dataset, fit: xr.DataTree | None = None, *, ax: Any =
     plan : what :func:`bayescale.next_run` returns
     fit : the fit it was made from, whose runs are then shown too
     ax : axes of matplotlib to draw on; a new figure by default
+
+    Examples
+    --------
+    >>> plan = bayescale.next_run(fit, "1e21", params="7B", tokens="140B")
+    >>> bayescale.plot_next_run(plan, fit).savefig("next.png")
     """
     plan = opened_result(plan, "next_run")
     study = None if fit is None else opened(fit)

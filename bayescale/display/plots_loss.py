@@ -69,6 +69,11 @@ def plot_forecast(fit: xr.DataTree, forecast: xr.DataTree, measured: Any = None,
     forecast : what :func:`bayescale.forecast` returns
     measured : measured loss of the forecast runs [point], when it is known
     ax : axes of matplotlib to draw on; a new figure by default
+
+    Examples
+    --------
+    >>> figure = bayescale.plot_forecast(fit, bayescale.forecast(fit, "7B", "140B"), measured=2.2)
+    >>> figure.savefig("forecast.png")
     """
     forecast = opened_result(forecast, "forecast")
     study = opened(fit)
@@ -178,6 +183,10 @@ def plot_isoflops(fit: xr.DataTree, *, ax: Any = None) -> "Figure":
     ----------
     fit : what :func:`bayescale.fit` returns, of a law of N and D
     ax : axes of matplotlib to draw on; a new figure by default
+
+    Examples
+    --------
+    >>> bayescale.plot_isoflops(fit).savefig("isoflops.png")
     """
     import matplotlib.pyplot as plt
 
@@ -277,6 +286,10 @@ def plot_residuals(fit: xr.DataTree, *, ax: Any = None) -> "Figure":
     ----------
     fit : what :func:`bayescale.fit` returns
     ax : axes of matplotlib to draw on, one for each panel; a new figure by default
+
+    Examples
+    --------
+    >>> bayescale.plot_residuals(fit).savefig("residuals.png")
     """
     study = opened(fit)
     law = study.law

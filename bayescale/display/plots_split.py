@@ -53,6 +53,10 @@ def plot_frontier(fit: xr.DataTree, compute: float | None = None, *, ax: Any = N
     fit : what :func:`bayescale.fit` returns, of a law of N and D
     compute : budget to which it is drawn [FLOP]; a hundred times the largest run's by default
     ax : two axes of matplotlib to draw on, for N* and for D*; a new figure by default
+
+    Examples
+    --------
+    >>> bayescale.plot_frontier(fit, "1e22").savefig("frontier.png")
     """
     compute = None if compute is None else number("compute", compute)
     study = opened(fit)
@@ -105,6 +109,10 @@ def plot_surface(fit: xr.DataTree, compute: float | None = None, *, ax: Any = No
     fit : what :func:`bayescale.fit` returns, of a law of N and D
     compute : budget whose optimum is shown [FLOP]; ten times the largest run's by default
     ax : axes of matplotlib to draw on; a new figure by default
+
+    Examples
+    --------
+    >>> bayescale.plot_surface(fit, "1e22").savefig("surface.png")
     """
     compute = None if compute is None else number("compute", compute)
     study = opened(fit)
@@ -188,6 +196,10 @@ def plot_landmarks(fit: xr.DataTree, *, ax: Any = None) -> "Figure":
     ----------
     fit : what :func:`bayescale.fit` returns, of a law of N and D
     ax : axes of matplotlib to draw on; a new figure by default
+
+    Examples
+    --------
+    >>> bayescale.plot_landmarks(fit).savefig("landmarks.png")
     """
     study = opened(fit)
     return draw_landmarks(study, landmarks(study), study.once(frontier_of), ax)

@@ -32,6 +32,10 @@ def plot_priors(fit: xr.DataTree, *, columns: int = 4, size: "tuple[float, float
     fit : what :func:`bayescale.fit` returns
     columns : panels beside each other
     size : of a panel [inches]
+
+    Examples
+    --------
+    >>> bayescale.plot_priors(fit).savefig("priors.png")
     """
     import matplotlib.pyplot as plt
     from arviz_stats.base import array_stats
@@ -90,6 +94,11 @@ def plot_calibration(result: xr.Dataset, law: str | None = None, *, ax: Any = No
     result : what :func:`bayescale.backtest` returns
     law : one of its laws; the first by default
     ax : two axes of matplotlib to draw on; a new figure by default
+
+    Examples
+    --------
+    >>> tested = bayescale.backtest(runs, "chinchilla", horizon=1.0)
+    >>> bayescale.plot_calibration(tested).savefig("backtest.png")
     """
     result = opened_result(result, "backtest")
     name = one_of("law", result["law"].values[0] if law is None else law, result["law"].values)
@@ -133,6 +142,10 @@ def plot_ranks(result: xr.Dataset, *, level: float = FALSE_ALARM_SHARE) -> "Figu
     ----------
     result : what :func:`bayescale.calibrate` returns
     level : as in :func:`bayescale.read`
+
+    Examples
+    --------
+    >>> bayescale.plot_ranks(bayescale.calibrate("power_compute", simulations=10)).savefig("ranks.png")
     """
     import matplotlib.pyplot as plt
 
@@ -179,6 +192,11 @@ def plot_comparison(result: xr.Dataset, *, ax: Any = None) -> "Figure":
     ----------
     result : what :func:`bayescale.compare` returns
     ax : axes of matplotlib to draw on, two with a forward comparison; a new figure by default
+
+    Examples
+    --------
+    >>> compared = bayescale.compare(bayescale.fit_laws(runs, ["chinchilla", "power_compute"]))
+    >>> bayescale.plot_comparison(compared).savefig("comparison.png")
     """
     result = opened_result(result, "compare")
     names = [str(name) for name in result["law"].values]

@@ -71,6 +71,12 @@ def read(result: Any, **options: Any) -> Reading:
     ------
     FitError
         If it is something else, has lost a dimension, or an option does not go with it.
+
+    Examples
+    --------
+    >>> reading = bayescale.read(bayescale.forecast(fit, "7B", "140B"), level=0.95)
+    >>> [name for name in reading.to_dataframe() if name.startswith("loss_q0")]
+    ['loss_q05', 'loss_q025']
     """
     kind = kind_of(result)
     if kind and (wrong := sorted(options.keys() - OPTIONS.get(kind, set()))):

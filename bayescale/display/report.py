@@ -110,6 +110,12 @@ def report(
     ------
     FitError
         If a size, budget, option or input cannot be used, or the law needs inputs that were not given.
+
+    Examples
+    --------
+    >>> page = bayescale.report(fit, params="7B", tokens="140B", compute="1e22")
+    >>> page.startswith("<!doctype html>")
+    True
     """
     wanted = {name: value for name, value in locals().items() if name not in ("fit", "tested", "compared")}
     asked = asked_of(opened(fit), wanted)
@@ -153,6 +159,12 @@ def save_report(html: str, path: "str | os.PathLike[str]") -> Path:
         If it is no text.
     FileError
         If it cannot be written; an older file of that name is then untouched.
+
+    Examples
+    --------
+    >>> page = bayescale.report(fit, compute="1e22")
+    >>> bayescale.save_report(page, "report.html").name
+    'report.html'
     """
     if not isinstance(html, str):
         raise FitError(f"a page is expected, not {what_is(html)}: report(fit) makes one")

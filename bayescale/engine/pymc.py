@@ -1,5 +1,6 @@
 """A study's model in PyMC: to read, to extend, to sample."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,11 +11,52 @@ from bayescale.field import names_text
 from bayescale.laws.data_split import has_level
 from bayescale.laws.formula import Number, evaluate
 from bayescale.laws.input_errors import known_variance
-from bayescale.laws.law import column, with_where
+from bayescale.laws.law import DEFAULT_LAW, Law, column, with_where
 from bayescale.laws.limits import PREDICTED
 from bayescale.laws.noises import NOISES
+from bayescale.laws.own_priors import with_priors
 from bayescale.runs.roles import CENSORED
 from bayescale.study import Study
+
+
+def pymc_model(
+    runs: Any,
+    law: "str | os.PathLike[str] | Law | None" = None,
+    *,
+    noise: str | None = None,
+    priors: Mapping[str, Any] | None = None,
+    columns: Mapping[str, str] | None = None,
+    units: Mapping[str, str] | None = None,
+) -> Any:
+    """The posterior that :func:`bayescale.fit` samples, as a PyMC model: to read, to extend, to sample by other means.
+
+    log_loss_i ~ StudentT(2 + nu_minus_2, mu_i, 1e-4 + sigma * exp(tilt * log_compute_i)), mu_i = log L(N_i, D_i).
+
+    Parameters
+    ----------
+    runs, law, noise, priors, columns, units : as in :func:`bayescale.fit`; weights are the potential ``weights``
+
+    Returns
+    -------
+    ``pymc.Model`` with the coordinate ``run``. Free variables are the parameters of law and noise, with the priors of
+    the law file. Deterministics are the law's derived quantities, such as the papers' E, A, B, alpha, beta and a, and
+    ``mu`` [run]. Observed is ``log_loss`` [run], or what else the law explains, by its name. As ``pm.Data`` it has the
+    columns that the law uses [run], the reference constants, ``log_compute`` (log(C / C_ref)) and ``seen``, the
+    observed values [run].
+
+    Raises
+    ------
+    RunsError, LawError, FitError
+        As in :func:`bayescale.fit`; FitError too if the law has a name that the model uses itself, such as ``mu``.
+
+    Examples
+    --------
+    >>> model = bayescale.pymc_model(runs, "chinchilla")
+    >>> [variable.name for variable in model.free_RVs][:2]
+    ['level', 'slope']
+    """
+    law = with_priors(DEFAULT_LAW if law is None else law, priors)
+    return build_model(Study.of(runs, law, noise, columns=columns, units=units))
 
 
 def build_model(study: Study) -> Any:

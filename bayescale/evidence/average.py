@@ -54,6 +54,12 @@ def average_forecast(
     ------
     FitError
         If the fits are not of the same runs, or weights are missing, negative, or all zero.
+
+    Examples
+    --------
+    >>> tree = bayescale.average_forecast({"ours": fit, "theirs": other}, {"ours": 0.7, "theirs": 0.3}, "7B", "140B")
+    >>> "loss" in tree["predictions"]
+    True
     """
     fits, weights = _weighted(fits, weights)
     check_seed(seed)
@@ -118,6 +124,12 @@ def average_allocation(fits: Mapping[str, xr.DataTree], weights: Any, compute: A
     ------
     FitError
         As in :func:`average_forecast`, or when a law has no split of compute.
+
+    Examples
+    --------
+    >>> split = bayescale.average_allocation({"ours": fit, "theirs": other}, {"ours": 0.7, "theirs": 0.3}, "1e22")
+    >>> split["N"].dims
+    ('chain', 'draw', 'budget')
     """
     fits, weights = _weighted(fits, weights)
     check_seed(seed)

@@ -1,7 +1,7 @@
 """runs -> forecasts of their own larger runs from their smaller ones -> coverage and scores."""
 
 import io
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import xarray as xr
 
 from bayescale.errors import FitError
 from bayescale.field import BAND_LEVELS, number_text
-from bayescale.fitting.default_law import laws_for
+from bayescale.fitting.default_law import distinct_laws, laws_for
 from bayescale.fitting.doors import check_seed, number, opened_result
 from bayescale.fitting.fit import fit
 from bayescale.fitting.tree import data_hash
@@ -21,7 +21,7 @@ from bayescale.forecasts.forecast import forecast
 from bayescale.jobs.batch import Failure, digest, run_kept
 from bayescale.jobs.files import keep_text, kept_text
 from bayescale.jobs.versions import versions
-from bayescale.laws.law import NO_SIZE, Law, column, load_law, size_column
+from bayescale.laws.law import NO_SIZE, Law, column, size_column
 from bayescale.reading import Column, Reading
 from bayescale.runs.datasets import runs_given
 from bayescale.runs.known import censored_runs
@@ -80,6 +80,11 @@ def backtest(
     ------
     FitError
         If no cut leaves enough runs to learn from, or the fits of all cuts fail.
+
+    Examples
+    --------
+    >>> bayescale.backtest(runs, "chinchilla", horizon=1.0)["pit"].dims
+    ('law', 'cut', 'run')
     """
     horizon = number("horizon", horizon, "a number of decades above 0")
     check_seed(seed)
@@ -90,11 +95,6 @@ def backtest(
         raise FitError(f"laws '{chosen[0].name}' and '{unlike[0]}' explain different things; backtest them apart")
     size = _common_size(chosen, runs)
     cuts = _cuts(runs, size, horizon)
-    if not cuts:
-        raise FitError(
-            f"{runs.attrs['source']}: no cut leaves {MIN_RUNS} runs of {MIN_SIZES} sizes and enough compute to learn "
-            "from; there is nothing to backtest on, and forecasts of these runs rest on what other studies have shown"
-        )
     tasks = [_Cut(runs, law, size, edge, horizon, seed) for law in chosen for edge in cuts]
     kept = {"folder": folder, "name": _file_name, "read": _kept, "write": _write}
     tables = run_kept(_one_cut, tasks, **kept, executor=executor, progress=progress)
@@ -111,19 +111,9 @@ def backtest(
     dataset["failed"] = (("law", "cut"), np.array(failed, dtype=object).reshape(grid))
     dataset["learnt_from"] = ("cut", [int((_scale(runs, size) <= _scale({size: edge}, size)).sum()) for edge in cuts])
     observed = chosen[0].observed
-    dataset.attrs = {"kind": "backtest", "size": size, "observed": observed.column, "scale": observed.scale}
-    dataset.attrs |= {name: runs.attrs[name] for name in READ_ATTRIBUTES if name in runs.attrs}
-    return dataset.assign_attrs(seed=seed, horizon=horizon)
-
-
-def distinct_laws(laws: Any) -> list[Law]:
-    """One law or several; FitError if two of them have one name."""
-    several = isinstance(laws, Iterable) and not isinstance(laws, str)
-    chosen = [load_law(law) for law in (laws if several else [laws])]
-    names = [law.name for law in chosen]
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise FitError(f"two of the laws are called {', '.join(repeated)}; give every law once, and files other names")
-    return chosen
+    about = {"kind": "backtest", "size": size, "observed": observed.column, "scale": observed.scale}
+    about |= {name: runs.attrs[name] for name in READ_ATTRIBUTES if name in runs.attrs}
+    return dataset.assign_attrs(about, seed=seed, horizon=horizon)
 
 
 def _common_size(laws: list[Law], runs: xr.Dataset) -> str:
@@ -157,6 +147,11 @@ def _cuts(runs: xr.Dataset, size: str, horizon: float) -> list[float]:
         edge = float(runs[size].values[below][scale[below].argmax()])
         if enough and edge not in cuts:
             cuts.append(edge)
+    if not cuts:
+        raise FitError(
+            f"{runs.attrs['source']}: no cut leaves {MIN_RUNS} runs of {MIN_SIZES} sizes and enough compute to learn "
+            "from; there is nothing to backtest on, and forecasts of these runs rest on what other studies have shown"
+        )
     return cuts
 
 

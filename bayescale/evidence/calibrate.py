@@ -106,12 +106,16 @@ def calibrate(
         The design or the law cannot be used.
     FitError
         An option is wrong, or no simulation could be fitted.
+
+    Examples
+    --------
+    >>> bayescale.calibrate("power_compute", simulations=10).sizes["simulation"]
+    10
     """
-    law = load_law(DEFAULT_LAW if law is None else law)
+    law, once = load_law(DEFAULT_LAW if law is None else law), flag("once", once)
     check_seed(seed)
     check_whole("simulations", simulations, 10, SIMULATIONS_MAX)
     check_whole("draws", draws, int(ESS_MIN / CHAINS) + 1, DRAWS_MAX // CHAINS)
-    once = flag("once", once)
     if law.observed.scale == "linear":
         raise FitError(
             f"law '{law.name}': its noise is in units of the range of the observed values, which is known only after "

@@ -8,11 +8,12 @@ import numpy as np
 import xarray as xr
 
 from bayescale.errors import FitError
-from bayescale.evidence.backtest import backtest, backtest_failures, distinct_laws
+from bayescale.evidence.backtest import backtest, backtest_failures
 from bayescale.evidence.loo import loo
 from bayescale.evidence.weights import forward_weights, stacking
 from bayescale.field import number_text, row_text
 from bayescale.fitting.clusters import NONE, clusters_of
+from bayescale.fitting.default_law import distinct_laws
 from bayescale.fitting.diagnostics import diagnostics
 from bayescale.fitting.doors import check_seed, flag, number, opened_fits
 from bayescale.fitting.many import fit_many
@@ -58,6 +59,11 @@ def fit_laws(
     ------
     RunsError, LawError, FitError
         The runs or a law cannot be used, or two laws have one name.
+
+    Examples
+    --------
+    >>> list(bayescale.fit_laws(runs, ["chinchilla", "power_compute"]))
+    ['chinchilla', 'power_compute']
     """
     chosen = distinct_laws(laws)
     if len(chosen) < 2:
@@ -126,15 +132,18 @@ def compare(
     -----
     Vehtari et al. 2017, doi:10.1007/s11222-016-9696-4; stacking: Yao et al. 2018, doi:10.1214/17-BA1091; ties: Sivula
     et al. 2025, arXiv:2008.10296.
+
+    Examples
+    --------
+    >>> bayescale.compare(bayescale.fit_laws(runs, ["chinchilla", "power_compute"]))["law"].values.tolist()
+    ['chinchilla', 'power_compute']
     """
     check_seed(seed)
     forward, mend = flag("forward", forward), flag("mend", mend)
     horizon = number("horizon", horizon, "a number of decades above 0")
-    fits = opened_fits(fits)
-    check_comparable(fits)
+    check_comparable(fits := opened_fits(fits))
     step = progress or (lambda what, done, total: None)
     converged = {name: bool(diagnostics(tree)["converged"]) for name, tree in fits.items()}
-
     if not any(converged.values()):
         raise FitError(f"none of the laws converged ({', '.join(fits)}); look at each fit's diagnostics")
     with open_executor(executor) as workers:

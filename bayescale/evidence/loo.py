@@ -70,6 +70,11 @@ def loo(
     Notes
     -----
     Vehtari, Gelman and Gabry 2017, doi:10.1007/s11222-016-9696-4; Vehtari et al. 2024, arXiv:1507.02646.
+
+    Examples
+    --------
+    >>> bayescale.loo(fit, mend=False)["elpd_loo"].dims
+    ('run',)
     """
     fit = opened_fit(fit)
     check_seed(seed)
@@ -89,16 +94,10 @@ def loo(
         else:
             elpd[group], pit[members == group] = again
             k[group], mended[group] = 0.0, True
-
     dim = "run" if groups is None else "group"
+    found = {"elpd_loo": elpd, "p_loo": lppd - elpd, "pareto_k": k, "mended": mended}
     return xr.Dataset(
-        {
-            "elpd_loo": (dim, elpd),
-            "p_loo": (dim, lppd - elpd),
-            "pareto_k": (dim, k),
-            "mended": (dim, mended),
-            "pit": ("run", pit),
-        },
+        {name: (dim, values) for name, values in found.items()} | {"pit": ("run", pit)},
         coords={} if groups is None else {"group": labels, "member": ("run", members)},
         attrs={
             "kind": "loo",

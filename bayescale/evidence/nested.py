@@ -90,6 +90,11 @@ def nested_questions(fit: xr.DataTree, comparison: xr.Dataset | None = None) -> 
     Notes
     -----
     Dickey 1971, doi:10.1214/aoms/1177693507. A Bayes factor depends on the width of the prior, LOO hardly.
+
+    Examples
+    --------
+    >>> bayescale.nested_questions(fit)[0].question
+    'is alpha = beta (one exponent for N and D)?'
     """
     study = opened(fit)
     comparison = None if comparison is None else opened_result(comparison, "compare")

@@ -58,6 +58,12 @@ def prior_sensitivity(
     Notes
     -----
     Kallioinen et al. 2024, doi:10.1007/s11222-023-10366-5.
+
+    Examples
+    --------
+    >>> table = bayescale.prior_sensitivity(fit, compute="1e22")
+    >>> "decided_by" in table
+    True
     """
     import arviz_stats
 

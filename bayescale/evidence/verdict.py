@@ -51,6 +51,12 @@ def driving_runs(result: xr.Dataset, against: str | None = None, *, most: int = 
     -------
     Table of ``unit`` (line or row of the run, or label of the group), ``d_elpd`` (above 0: for the best law) and
     ``share`` of the sum of absolute differences.
+
+    Examples
+    --------
+    >>> compared = bayescale.compare(bayescale.fit_laws(runs, ["chinchilla", "power_compute"]))
+    >>> len(bayescale.driving_runs(compared, most=3))
+    3
     """
     result = opened_result(result, "compare")
     check_whole("most", most, 1)

@@ -1,7 +1,7 @@
 """The law where none is named: the coupled family, or for runs of one size one that predicts left-out runs well."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -109,3 +109,13 @@ def _elpd(tree: xr.DataTree) -> np.ndarray:
     pointwise = next(iter(tree["log_likelihood"].data_vars.values()))
     flat = pointwise.stack(sample=("chain", "draw")).transpose("run", "sample").values
     return logsumexp(flat + smoothed_weights(-flat)[0], axis=1)
+
+
+def distinct_laws(laws: Any) -> list[Law]:
+    """One law or several; FitError if two of them have one name."""
+    several = isinstance(laws, Iterable) and not isinstance(laws, str)
+    chosen = [load_law(law) for law in (laws if several else [laws])]
+    names = [law.name for law in chosen]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise FitError(f"two of the laws are called {', '.join(repeated)}; give every law once, and files other names")
+    return chosen

@@ -26,7 +26,7 @@ from bayescale.fitting.tree import FORMAT, LOG_LIKELIHOOD_MAX, assemble, attribu
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.jobs.versions import versions
 from bayescale.laws.groups import GROUP
-from bayescale.laws.law import DEFAULT_LAW, Law, load_law
+from bayescale.laws.law import Law, load_law
 from bayescale.laws.own_priors import with_groups, with_priors
 from bayescale.laws.shipped import changed_law
 from bayescale.runs.datasets import runs_given
@@ -65,8 +65,7 @@ def fit(
     """Sample the posterior of a law given observed runs.
 
     log loss_i = log L(N_i, D_i; parameters) + e_i, with e_i ~ StudentT(2 + nu_minus_2) of scale
-    1e-4 + sigma * exp(tilt * log(C_i / C_ref)). A law file may say that something else is observed: a quantity that may
-    be negative, or a proportion, which is beta-binomial (see :mod:`bayescale.laws.scatter`).
+    1e-4 + sigma * exp(tilt * log(C_i / C_ref)); other observables scatter as :mod:`bayescale.laws.scatter` says.
 
     Parameters
     ----------
@@ -82,11 +81,9 @@ def fit(
     progress : show the sampler's progress bar
     allow_unconverged : return a fit that failed its convergence limits, marked as such, instead of raising
     engine : "compiled" (default), made of the law's formulas, or "pymc", by :func:`pymc_model`: the same posterior
-    backend : of the engine "pymc": "numba" (default) or "jax" (on its device; an extra) with nutpie's NUTS, or "pymc",
-        PyMC's own NUTS
+    backend : of "pymc": "numba" (default) or "jax" (on its device; an extra) with nutpie's NUTS, or PyMC's own, "pymc"
     priors : of single parameters, or weights on what papers print, as :func:`bayescale.with_priors` takes them:
-        ``{"alpha": "Normal(0.34, 0.02)", "loss(70B, 1.4T)": "Normal(1.95, 0.05)"}``. Where prior and runs contradict
-        each other the fit says so
+        ``{"alpha": "Normal(0.34, 0.02)", "loss(70B, 1.4T)": "Normal(1.95, 0.05)"}``. A clash with the runs is told
     clusters : the column of runs whose residuals go together, by which the bands of a summary are stretched (see
         :mod:`bayescale.fitting.clusters`), or "none". By default such a column is looked for in the residuals
     group, by : a column over whose values parameters vary, and which of them (see :func:`bayescale.with_groups`)
@@ -103,10 +100,13 @@ def fit(
 
     Raises
     ------
-    RunsError, LawError
-        The runs or the law cannot be used.
-    FitError
-        The runs do not fit the law, the chains did not converge, or engine and backend cannot be used.
+    RunsError, LawError, FitError
+        Runs, law or engine cannot be used or do not go together, or the chains did not converge.
+
+    Examples
+    --------
+    >>> sorted(bayescale.fit("pile", "chinchilla").children)
+    ['constant_data', 'log_likelihood', 'observed_data', 'posterior', 'sample_stats']
     """
     chosen = _engine(engine, backend, quick)
     laws = laws_for(runs := runs_given(runs), law, columns)
@@ -202,42 +202,6 @@ def finished(
             "(bayescale check); or look at it all the same with allow_unconverged=True (--allow-unconverged)"
         )
     return tree
-
-
-def pymc_model(
-    runs: Any,
-    law: "str | os.PathLike[str] | Law | None" = None,
-    *,
-    noise: str | None = None,
-    priors: Mapping[str, Any] | None = None,
-    columns: Mapping[str, str] | None = None,
-    units: Mapping[str, str] | None = None,
-) -> Any:
-    """The posterior that :func:`fit` samples, as a PyMC model: to read, to extend, to sample by other means.
-
-    log_loss_i ~ StudentT(2 + nu_minus_2, mu_i, 1e-4 + sigma * exp(tilt * log_compute_i)), mu_i = log L(N_i, D_i).
-
-    Parameters
-    ----------
-    runs, law, noise, priors, columns, units : as in :func:`fit`; weights are the potential ``weights``
-
-    Returns
-    -------
-    ``pymc.Model`` with the coordinate ``run``. Free variables are the parameters of law and noise, with the priors of
-    the law file. Deterministics are the law's derived quantities, such as the papers' E, A, B, alpha, beta and a, and
-    ``mu`` [run]. Observed is ``log_loss`` [run], or what else the law explains, by its name. As ``pm.Data`` it has the
-    columns that the law uses [run], the reference constants, ``log_compute`` (log(C / C_ref)) and ``seen``, the
-    observed values [run].
-
-    Raises
-    ------
-    RunsError, LawError, FitError
-        As in :func:`fit`; FitError too if the law has a name that the model uses itself, such as ``mu``.
-    """
-    from bayescale.engine.pymc import build_model
-
-    law = with_priors(DEFAULT_LAW if law is None else law, priors)
-    return build_model(Study.of(runs, law, noise, columns=columns, units=units))
 
 
 @one_blas_thread()

@@ -67,6 +67,13 @@ def fit_from_draws(
     FitError
         A parameter is missing, has other dimensions than chain and draw, or draws that are not finite or outside its
         prior; there are too few or too many draws; the runs do not fit the law; the chains did not converge.
+
+    Examples
+    --------
+    >>> fitted = bayescale.fit(runs, "chinchilla")
+    >>> again = bayescale.fit_from_draws(fitted["posterior"].to_dataset(), runs, "chinchilla")
+    >>> bool((again["posterior"]["level"] == fitted["posterior"]["level"]).all())
+    True
     """
     law = with_priors(DEFAULT_LAW if law is None else law, priors)
     study = Study.of(runs, law, noise, columns=columns, units=units)

@@ -44,6 +44,11 @@ def complete(fit: xr.DataTree) -> xr.DataTree:
     ------
     FitError
         If it is no fit, or has more than 5e7 draws times runs.
+
+    Examples
+    --------
+    >>> sorted(set(bayescale.complete(fit).children) - set(fit.children))
+    ['log_prior', 'posterior_predictive', 'prior', 'prior_predictive']
     """
     study = opened(fit)
     posterior, count = study.posterior, study.seen.size

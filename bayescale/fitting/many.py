@@ -67,6 +67,12 @@ def fit_many(
         If the studies are no pairs, the executor cannot be used, or a fit cannot be written into the folder.
     FileError
         If the folder cannot be made.
+
+    Examples
+    --------
+    >>> fits = bayescale.fit_many([(runs, "chinchilla"), (runs, "power_compute")])
+    >>> [one.attrs["law"] for one in fits]
+    ['chinchilla', 'power_compute']
     """
     settings = {"noise": noise, "draws": draws, "chains": chains, "seed": seed, "quick": quick}
     settings["allow_unconverged"] = allow_unconverged

@@ -65,6 +65,12 @@ def reproduce(
         If the runs cannot be read.
     FitError
         If these runs, or this law, can no longer be fitted, or if the draws were made elsewhere.
+
+    Examples
+    --------
+    >>> fitted = bayescale.fit(runs, "power_compute")
+    >>> bayescale.reproduce(fitted, runs).attrs["verdict"]
+    'same_bits'
     """
     tree = opened_fit(tree)
     law = law_of(tree)

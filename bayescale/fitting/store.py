@@ -42,6 +42,11 @@ def save_fit(tree: xr.DataTree, path: "str | os.PathLike[str]") -> Path:
     ------
     FitError
         If it is no fit, or the file cannot be written; an older file of that name is then untouched.
+
+    Examples
+    --------
+    >>> bayescale.save_fit(fit, "fit.nc").name
+    'fit.nc'
     """
     tree = opened_fit(tree)
     if tree.nbytes > BYTES_MAX:
@@ -76,6 +81,12 @@ def open_fit(path: "str | os.PathLike[str]") -> xr.DataTree:
     FitError
         If there is no such file, it is truncated, changed, too large or not a fit, or a later version of bayescale
         wrote it.
+
+    Examples
+    --------
+    >>> path = bayescale.save_fit(fit, "fit.nc")
+    >>> bayescale.open_fit(path).attrs["law"]
+    'chinchilla'
     """
     try:
         path = as_path(path)

@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 from scipy.special import logsumexp, ndtri, stdtrit
 
+from bayescale.errors import FitError
 from bayescale.forecasts.discrepancy import SHIFT_DF, DriftPrior, coordinates, correlation, one_size
 from bayescale.forecasts.discrepancy_posterior import Discrepancy
 from bayescale.jobs.threads import one_blas_thread
@@ -199,3 +200,12 @@ def _scale(study: Study, points: xr.Dataset, curve: Curve) -> np.ndarray:
     """Scale of the noise of new runs [draw, point]."""
     # sigma is the whole scale here, SCALE_FLOOR included
     return study.scatter.scale_at(study.covariates(points), study.draws | {"sigma": curve.sigma[:, None]}) - SCALE_FLOOR
+
+
+def check_finite(*values: np.ndarray) -> None:
+    """Raise FitError unless all losses are finite."""
+    if not all(np.isfinite(one).all() for one in values):
+        raise FitError(
+            "the law has no finite value at one of the points: they are too far from any run it was fitted to, or an "
+            "input is not what the law takes"
+        )

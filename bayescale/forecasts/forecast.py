@@ -14,7 +14,7 @@ from bayescale.field import BAND, SIZES_SAID, band_ends, band_percent, listed, n
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.fitting.doors import check_seed, goal, level_of, mapping, numbers, opened, opened_result
 from bayescale.forecasts.chain import about_links, chained_curve, law_at, links_of, shares_of_links
-from bayescale.forecasts.curve import log_predictive_density, sample_curve, squared_width, with_noise
+from bayescale.forecasts.curve import check_finite, log_predictive_density, sample_curve, squared_width, with_noise
 from bayescale.forecasts.discrepancy import has_drift, one_size
 from bayescale.forecasts.discrepancy_posterior import discrepancy_of
 from bayescale.forecasts.planned import (
@@ -76,17 +76,22 @@ def forecast(
     ``decades_beyond`` the largest run's compute (or other size of the law; NaN where it has none), ``p_break``, the
     probability that a run ends outside the 90 % band of law and noise (.1 if the law is right), and
     ``share_params``, ``share_drift``, ``share_noise`` of the variance of log loss [point], which sum to 1; with
-    ``measured`` also ``elpd``, the log predictive density of each measured log loss). Medians and quantiles are what
-    to report: the mean of exp(Student-t) does not exist.
+    ``measured`` also ``elpd``, the log predictive density of each measured log loss). Report medians and quantiles: the
+    mean of exp(Student-t) does not exist.
 
     Raises
     ------
     FitError
         If a size is not a number above 0, an input of the law is missing, or the seed is not a whole number.
+
+    Examples
+    --------
+    >>> bayescale.forecast(fit, "7B", "140B")["predictions"]["loss"].dims
+    ('chain', 'draw', 'point')
     """
     study = opened(fit)
     check_seed(seed)
-    law, unit = study.law, study.loss_unit
+    law = study.law
     given, links = links_of(study, _with_compute(covariates, compute), seed)
     points = planned_runs(study, params, tokens, given)
     certain = law_at(study, points, links)
@@ -99,11 +104,7 @@ def forecast(
     else:
         shown = study.scatter.sample(certain, study.covariates(points), study.draws, rng)
         shares = _shares_without_drift(certain, shown)
-    if not (np.isfinite(certain).all() and np.isfinite(shown).all()):
-        raise FitError(
-            "the law has no finite value at one of the points: they are too far from any run it was fitted to, or an "
-            "input is not what the law takes"
-        )
+    check_finite(certain, shown)
     if drift:
         points["p_break"] = ("point", _share_outside(np.log(shown), np.log(certain) + parts["noise"]))
     if measured is not None:
@@ -114,7 +115,7 @@ def forecast(
     points = points.assign({f"share_{name}": ("point", share) for name, share in shares.items()})
     drawn = {f"law_{law.observed.column}": certain, law.observed.column: shown}
     predictions = xr.Dataset({name: study.labelled(values, "point") for name, values in drawn.items()})
-    predictions = in_unit(predictions, tuple(drawn) if drift else (), unit)
+    predictions = in_unit(predictions, tuple(drawn) if drift else (), study.loss_unit)
     tree = xr.DataTree.from_dict({"predictions": predictions, "predictions_constant_data": points})
     tree.attrs = _about(study) | {"drift": int(drift), "seed": seed, "drift_ess": ess} | about_links(links, _warnings)
     return tree

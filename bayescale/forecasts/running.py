@@ -32,6 +32,14 @@ def final_loss(
     ------
     RunsError, FitError
         If the curve or the schedule cannot be used, or the chains did not converge.
+
+    Examples
+    --------
+    >>> rates = bayescale.learning_rates("cosine", 4000, peak=3e-4, warmup=100)
+    >>> steps = np.arange(200, 2001, 100)
+    >>> curve = {"step": steps, "loss": 2.5 + 3 * (steps / 100) ** -0.6}
+    >>> bayescale.final_loss(curve, rates)["predictions"].sizes["point"]
+    1
     """
     runs = on_schedule(curve, rates, step=step, memory=memory, **options)
     S1, S2 = scaled_areas(rates, memory)

@@ -50,7 +50,9 @@ def unknown_of(
     checked : how far bands of such laws have been checked [decades]; 0 where they have not
     """
     for note in report.get("noted", ()):
-        if remedy := WORTHLESS.get(note["code"]):
+        # small models may have such sizes: of a split, why_not knows
+        likely = note["code"] == "units" and size == "compute" and note["text"] != why_not
+        if (remedy := WORTHLESS.get(note["code"])) and not likely:
             return Unknown(note["text"].partition(";")[0].rstrip("?"), remedy)
     if not report["converged"]:
         remedy = report.get("remedy") or "more draws, or a law with fewer parameters"

@@ -52,6 +52,12 @@ def open_executor(executor: Any) -> Iterator[Workers | None]:
     ------
     FitError
         If it is none of these, worker processes cannot start, no scheduler answers, or it has no workers.
+
+    Examples
+    --------
+    >>> with bayescale.open_executor(None) as executor:  # here, in this process
+    ...     print(executor)
+    None
     """
     if executor is None or isinstance(executor, Workers):
         yield executor

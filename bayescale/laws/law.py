@@ -33,7 +33,13 @@ def models_folder() -> Path:
 
 
 def law_names() -> list[str]:
-    """Names of the laws that come with bayescale."""
+    """Names of the laws that come with bayescale.
+
+    Examples
+    --------
+    >>> "chinchilla" in bayescale.law_names()
+    True
+    """
     return sorted(path.stem for path in models_folder().glob("*.toml"))
 
 
@@ -44,6 +50,11 @@ def load_law(law: "str | os.PathLike[str] | Law") -> Law:
     ------
     LawError
         If there is no such law or file, or the file contradicts itself.
+
+    Examples
+    --------
+    >>> bayescale.load_law("chinchilla").published_formula
+    'E + A*N**(-alpha) + B*D**(-beta)'
     """
     if isinstance(law, Law):
         return law

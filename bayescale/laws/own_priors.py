@@ -41,6 +41,12 @@ def with_priors(law: Any, priors: "Mapping[str, Any] | None") -> Law:
     ------
     LawError
         If there is no such quantity, or a prior is none.
+
+    Examples
+    --------
+    >>> law = bayescale.with_priors("chinchilla", {"lean": "Normal(0, 0.2)"})
+    >>> str(law.priors["lean"])
+    'Normal(mu = 0, sigma = 0.2)'
     """
     law = load_law(law)
     if not priors:
@@ -95,6 +101,11 @@ def with_groups(law: Any, names: Collection[str], by: Collection[str] | Mapping[
     ------
     LawError
         If a name is none, or the law has no such parameter.
+
+    Examples
+    --------
+    >>> bayescale.with_groups("chinchilla", ["pile", "c4"], ["level"]).groups.names
+    ('pile', 'c4')
     """
     law = load_law(law)
     law = without_groups(law)

@@ -144,6 +144,11 @@ def load_dataset(name: str = "pile", folder: "str | Path | None" = None) -> xr.D
     ------
     RunsError
         If there is no such data set, it cannot be downloaded, or what came is not what was published.
+
+    Examples
+    --------
+    >>> bayescale.load_dataset("pile").sizes["run"]
+    30
     """
     path = fetch_file(name, folder)
     source = _source(name)

@@ -42,6 +42,12 @@ def check_runs(
     ------
     RunsError, LawError
         The runs or the law cannot be used.
+
+    Examples
+    --------
+    >>> few = {name: values[:8] for name, values in runs.items()}
+    >>> [note.code for note in bayescale.check_runs(few)]
+    ['few_runs', 'few_sizes']
     """
     chosen = None if law is None else load_law(law)
     read = isinstance(runs, xr.Dataset) and set(runs.dims) == {"run"} and "source" in runs.attrs and runs.sizes["run"]

@@ -61,9 +61,9 @@ def read_runs(
     columns : role -> column name, e.g. ``{"loss": "pile_loss"}``; roles not given are guessed from common spellings,
         and where two columns could be meant that is an error which asks. Every input of the law is a role too
     units : role -> unit: K, M, B, T for params and tokens; nats, bits, bits_per_byte or perplexity for loss, which
-        is kept in nats, and in which results are then given; for compute FLOP, GFLOP, TFLOP, PFLOP,
-        EFLOP, MAC, PFLOP-day or a power of ten such as 1e21. Without it params and tokens are counts, loss is nats per
-        token and compute is FLOP, unless comparison with 6 N D shows another unit
+        is kept in nats, and in which results are then given; for compute FLOP, GFLOP, TFLOP, PFLOP, EFLOP, MAC,
+        PFLOP-day or a power of ten such as 1e21. Without it they are counts, nats per token and FLOP, unless comparison
+        with 6 N D shows another unit
     where : a condition that rows must meet, such as ``state == "finished" and lr > 1e-4``; nothing in it is executed
     above_step : rows up to this step are left out
     last_of : a column that names runs: of each its last complete row
@@ -85,6 +85,11 @@ def read_runs(
     ------
     RunsError
         Naming the line (of a file) or row, the value and what is allowed.
+
+    Examples
+    --------
+    >>> bayescale.read_runs(runs).sizes["run"]
+    24
     """
     laws = [] if law is None else [law] if isinstance(law, Law) else list(law)
     best_of = (best_of,) if isinstance(best_of, str) else tuple(best_of)
@@ -99,8 +104,7 @@ def read_runs(
     if not len(table.frame):
         raise RunsError(f"{table.where}: no runs; a header line and one line for each run are expected")
     needed = [role for role in found.roles if role in asked]
-    asked_of = Asked(table, found.roles, factors, needed, units.get("loss", NATS))
-    table, gone, picked = choose(asked_of, choice)
+    table, gone, picked = choose(Asked(table, found.roles, factors, needed, units.get("loss", NATS)), choice)
     roles = {  # a size that the law does not use may have gaps; it then stays an ordinary column
         role: name for role, name in found.roles.items() if role in asked or all_positive(table.frame[name])
     }
@@ -110,8 +114,7 @@ def read_runs(
     read = {role: read[role] for role in dict.fromkeys((*observed, *SIZES, *read)) if role in read}
     notes = dict.fromkeys([*(read_notes(source.attrs) if before else ()), *table.notes, *found.notes])
     runs.attrs |= {"read": json.dumps(read), "read_notes": json.dumps(list(notes))}
-    if picked is not None:
-        runs = _without_luck(runs, picked)
+    runs = runs if picked is None else _without_luck(runs, picked)
     if gone:
         runs.attrs["left_out"] = json.dumps(left_out(runs.attrs) | gone)
     return runs

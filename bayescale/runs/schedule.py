@@ -48,6 +48,11 @@ def learning_rates(
     ------
     RunsError
         If there is no such schedule, or its numbers contradict each other.
+
+    Examples
+    --------
+    >>> bayescale.learning_rates("linear", 5, peak=1.0).round(2).tolist()
+    [0.8, 0.6, 0.4, 0.2, 0.0]
     """
     if kind not in KINDS:
         raise RunsError(f"schedule {shown(kind)}: {', '.join(KINDS)} are known; any other is given by its rates")
@@ -86,6 +91,12 @@ def schedule_areas(rates: Any, *, memory: float = ANNEALING_MEMORY) -> tuple[np.
     ------
     RunsError
         If the rates are not finite numbers of at least 0, one a step, one of them above 0.
+
+    Examples
+    --------
+    >>> S1, S2 = bayescale.schedule_areas(bayescale.learning_rates("linear", 4, peak=1.0))
+    >>> S1.round(2).tolist()
+    [0.75, 1.25, 1.5, 1.5]
     """
     from scipy.signal import lfilter
 
@@ -146,6 +157,13 @@ def on_schedule(
     ------
     RunsError
         If there is no such column, or a step is not one of the schedule.
+
+    Examples
+    --------
+    >>> rates = bayescale.learning_rates("cosine", 1000, peak=3e-4)
+    >>> steps = np.arange(100, 501, 100)
+    >>> bayescale.on_schedule({"step": steps, "loss": 4 - 0.001 * steps}, rates).sizes["run"]
+    5
     """
     table = table_of(curve)
     if step not in table.frame:

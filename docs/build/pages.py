@@ -322,6 +322,8 @@ def python_page() -> str:
         "",
         "All of these names are in `bayescale` itself: `bayescale.fit`, `bayescale.forecast`, and so on. The first one",
         "or two arguments are positional; name the others. Functions return new objects and change no argument.",
+        "In the examples `runs` are 24 runs (`params`, `tokens`, `loss`), `fit` is a fit of them, `other` a fit of",
+        "another recipe, `coverage_fit` one of what samples bring at a loss, and `np` is NumPy.",
         "",
     ]
     for module in sorted(homes, key=order.index):

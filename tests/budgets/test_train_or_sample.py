@@ -28,15 +28,8 @@ def best_by_hand(budget):
 
 
 @pytest.fixture(scope="module")
-def fits(true_fit, make_fit):
-    rng = np.random.default_rng(2)
-    loss, samples = np.repeat([2.0, 2.3, 2.6, 2.9], 6), np.tile(np.geomspace(1, 1000, 6), 4)
-    L_ref, samples_ref = np.exp(np.log(loss).mean()), np.exp(np.log(samples).mean())
-    rate = RATE * np.exp(STEEPNESS * (L_ref - 2.5)) * samples_ref**-DECAY
-    runs = {"loss": loss, "samples": samples, "items": np.full(24, 2000.0)}
-    runs["coverage"] = np.round(coverage(loss, samples), 3)
-    draws = {"rate": rate, "steepness": STEEPNESS * np.exp(1e-4 * rng.standard_normal(200)), "decay": DECAY}
-    return true_fit(draws=200, spread=1e-5), make_fit("coverage_of_loss", draws, runs)
+def fits(true_fit, coverage_fit):
+    return true_fit(draws=200, spread=1e-5), coverage_fit
 
 
 def test_the_best_is_that_of_brute_force(fits):

@@ -7,12 +7,13 @@ import pytest
 import xarray as xr
 from scipy import stats
 
+from bayescale.engine.pymc import pymc_model
 from bayescale.errors import FitError
 from bayescale.fitting import diagnostics as diagnostics_module
 from bayescale.fitting import fit as fit_module
 from bayescale.fitting import sampling
 from bayescale.fitting.diagnostics import diagnostics, fit_summary, trust_warnings
-from bayescale.fitting.fit import fit, pymc_model, refit
+from bayescale.fitting.fit import fit, refit
 from bayescale.fitting.tree import draws_of
 from bayescale.laws import law_file
 from bayescale.laws.law import law_derived, law_loss, load_law
