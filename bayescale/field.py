@@ -104,6 +104,12 @@ def band_ends(level: float = BAND) -> dict[str, float]:
     return {f"q{f'{end:.9f}'.rstrip('0')[2:].ljust(2, '0')}": end for end in ends}
 
 
+def middle_and_ends(level: float = BAND) -> dict[str, float]:
+    """The quantiles that tell a band, by their labels: its ends and the median, the least first."""
+    low, high = band_ends(level).items()
+    return dict([low, ("q50", 0.5), high])
+
+
 def band_percent(level: float) -> str:
     """90 %, 99.9 %."""
     return f"{100 * level:.6g} %"

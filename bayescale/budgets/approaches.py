@@ -15,9 +15,9 @@ from bayescale.budgets.exchange import erring, erring_aside
 from bayescale.budgets.optimum import best_split, frontier_slopes, sides
 from bayescale.budgets.problem import budgets_of, check_scale, problem_of, result_attrs
 from bayescale.errors import FitError
-from bayescale.field import SIZES_SAID, number_text
+from bayescale.field import BAND, SIZES_SAID, band_ends, band_percent, middle_and_ends, number_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
-from bayescale.fitting.doors import check_seed, opened, opened_result
+from bayescale.fitting.doors import check_seed, level_of, opened, opened_result
 from bayescale.forecasts.planned import FAR_DECADES
 from bayescale.reading import Column, Reading
 from bayescale.runs.compute import counted
@@ -42,7 +42,7 @@ class Line:
     why_not: str = ""
 
 
-def approaches(fit: xr.DataTree, compute: float, *, seed: int = 0) -> xr.Dataset:
+def approaches(fit: xr.DataTree, compute: float, *, level: float = BAND, seed: int = 0) -> xr.Dataset:
     """Approaches 1, 2 and 3 side by side, from the runs of one fit.
 
     1: of the runs in each of ENVELOPE_BINS bins of log compute the one of least loss; a line of log N on log C through
@@ -53,6 +53,7 @@ def approaches(fit: xr.DataTree, compute: float, *, seed: int = 0) -> xr.Dataset
     ----------
     fit : what :func:`bayescale.fit` or :func:`bayescale.open_fit` returns, of a law of N and D alone
     compute : the budget at which N* is compared [FLOP]
+    level : what the bands are to hold; ``a_q05`` and the like are then named by other ends, ``a_q025``
     seed : of the resampling
 
     Returns
@@ -72,7 +73,7 @@ def approaches(fit: xr.DataTree, compute: float, *, seed: int = 0) -> xr.Dataset
     >>> bayescale.approaches(fit, "1e22")["approach"].values.tolist()
     ['1 envelope', '2 isoFLOP parabola', '3 law, posterior']
     """
-    study = opened(fit)
+    study, level = opened(fit), level_of(level)
     check_seed(seed)
     budget = budgets_of(compute)
     if len(budget) != 1:
@@ -98,7 +99,7 @@ def approaches(fit: xr.DataTree, compute: float, *, seed: int = 0) -> xr.Dataset
     bands = {"a": [a for a, _ in drawn], "params": [np.exp(n) for _, n in drawn]}
     bands["tokens"] = [study.definition.tokens(N, budget[0]) for N in bands["params"]]
     for name, values in bands.items():
-        for label, q in (("q05", 0.05), ("q50", 0.5), ("q95", 0.95)):
+        for label, q in middle_and_ends(level).items():
             result[f"{name}_{label}"] = ("approach", [np.quantile(v, q) if len(v) else np.nan for v in values])
     result["points"] = ("approach", [*(line.points for line in lines), len(log_n)])
     result["why_not"] = ("approach", [*(line.why_not for line in lines), ""])
@@ -106,8 +107,9 @@ def approaches(fit: xr.DataTree, compute: float, *, seed: int = 0) -> xr.Dataset
         "approach",
         ["favours sizes that happen to be dense among the runs", BIAS, "the law, and how far it may be wrong"],
     )
-    agree, statement = _verdict(result)
-    result.attrs = result_attrs(study, "approaches", problem.cost.text, seed, agree=agree, statement=statement)
+    agree, statement = _verdict(result, level)
+    about = {"agree": agree, "statement": statement, "level": level}
+    result.attrs = result_attrs(study, "approaches", problem.cost.text, seed, **about)
     result.attrs["compute"] = float(budget[0])
     result.attrs["decades_beyond"] = float(max(0.0, np.log10(budget[0] / study.largest_compute)))
     return result
@@ -178,22 +180,22 @@ def isoflop(log_n: np.ndarray, log_c: np.ndarray, log_loss: np.ndarray, rng: np.
     return Line(*np.array(lines).T, len(here))
 
 
-def _verdict(result: xr.Dataset) -> tuple[int, str]:
+def _verdict(result: xr.Dataset, level: float) -> tuple[int, str]:
     """Do the bands of the approaches that could be used overlap, at the budget and in the exponent?"""
     usable = [i for i, why in enumerate(result["why_not"].values) if not why]
     if len(usable) < 2:
         return -1, "Only the law can be used on these runs: there is nothing to compare it with."
-    apart = []
+    apart, (first, last), percent = [], band_ends(level), band_percent(level)
     for name, what in (("a", "the exponent of N*"), ("params", "N* at the budget")):
-        low = result[f"{name}_q05"].values[usable].max()
-        high = result[f"{name}_q95"].values[usable].min()
+        low = result[f"{name}_{first}"].values[usable].max()
+        high = result[f"{name}_{last}"].values[usable].min()
         if low > high:
             apart.append(what)
     names = ", ".join(APPROACH_NAMES[i] for i in usable)
     if not apart:
-        return 1, f"The 90 % bands of {names} overlap in the exponent of N* and in N* at the budget."
+        return 1, f"The {percent} bands of {names} overlap in the exponent of N* and in N* at the budget."
     return 0, (
-        f"The 90 % bands of {names} do not all overlap in {' and '.join(apart)}: what each assumes matters. "
+        f"The {percent} bands of {names} do not all overlap in {' and '.join(apart)}: what each assumes matters. "
         "Parabolas are biased where N and D matter unequally; a law errs where its form is wrong (bayescale compare)."
     )
 
@@ -209,19 +211,21 @@ def read(result: xr.Dataset) -> Reading:
         )
     pairs = zip(frame["approach"], frame["why_not"], strict=True)
     warnings += [f"approach {name}: {why}" for name, why in pairs if why]
+    level = float(attrs.get("level", BAND))
+    ends = tuple(band_ends(level))
     useless = tuple("cannot be used" if why else None for why in frame["why_not"])
     columns = (
         Column("approach", "approach"),
-        Column("a", "exponent of N*", "", "number band", instead=useless),
-        Column("params", "N* there", "parameters", "size band", instead=useless),
-        Column("tokens", "D* there", "tokens", "size band", instead=useless),
+        Column("a", "exponent of N*", "", "number band", instead=useless, ends=ends),
+        Column("params", "N* there", "parameters", "size band", instead=useless, ends=ends),
+        Column("tokens", "D* there", "tokens", "size band", instead=useless, ends=ends),
         Column("points", "points", "", "count"),
         Column("note", "meaning"),
     )
     about = {name: attrs[name] for name in ("law", "compute", "cost", "statement")}
     about |= {"agree": None if attrs["agree"] < 0 else bool(attrs["agree"]), "diagnostics": diagnostics(result)}
     return Reading(
-        "Approaches 1, 2 and 3: median and 90 % band",
+        f"Approaches 1, 2 and 3: median and {band_percent(level)} band",
         frame,
         columns,
         says=(attrs["statement"],),

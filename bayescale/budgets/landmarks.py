@@ -10,9 +10,9 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.budgets.allocate import allocate
-from bayescale.field import SIZES_SAID
+from bayescale.field import BAND, SIZES_SAID, band_ends, band_percent, middle_and_ends
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
-from bayescale.fitting.doors import opened, opened_result
+from bayescale.fitting.doors import level_of, opened, opened_result
 from bayescale.reading import Column, Reading
 
 
@@ -23,12 +23,13 @@ def known_models() -> tuple[dict[str, Any], ...]:
         return tuple(tomllib.load(file)["model"])
 
 
-def landmarks(fit: xr.DataTree, *, seed: int = 0) -> pd.DataFrame:
+def landmarks(fit: xr.DataTree, *, level: float = BAND, seed: int = 0) -> pd.DataFrame:
     """How far each landmark is from the posterior optimum of its compute, if the law of a fit held for it too.
 
     Parameters
     ----------
     fit : what :func:`bayescale.fit` returns, of a law of N and D alone
+    level : what the bands are to hold; ``times_q05`` is then named by another end, ``times_q025``
     seed : as in :func:`bayescale.allocate`
 
     Returns
@@ -47,7 +48,7 @@ def landmarks(fit: xr.DataTree, *, seed: int = 0) -> pd.DataFrame:
     >>> "GPT-3" in set(bayescale.landmarks(fit)["model"])
     True
     """
-    study = opened(fit)
+    study, level = opened(fit), level_of(level)
     rows = known_models()
     table = pd.DataFrame({"model": [row["name"] for row in rows]})
     for name in ("params", "tokens"):
@@ -55,24 +56,26 @@ def landmarks(fit: xr.DataTree, *, seed: int = 0) -> pd.DataFrame:
     table["compute"] = study.definition.compute(table["params"], table["tokens"])
     split = allocate(study, table["compute"].to_numpy(), exponents=False, seed=seed)
     times = table["params"].to_numpy() / split["N"].stack(sample=("chain", "draw")).transpose("sample", "budget").values
-    for name, share in (("times_q05", 0.05), ("times_q50", 0.5), ("times_q95", 0.95)):
-        table[name] = np.quantile(times, share, axis=0)
+    for label, share in middle_and_ends(level).items():
+        table[f"times_{label}"] = np.quantile(times, share, axis=0)
     table["decades_beyond"] = split["decades_beyond"].values
     table["identified"] = split["identified"].values
     table["source"] = [row["source"] for row in rows]
     table.attrs = {"kind": "landmarks", "law": study.law.name, "diagnostics": study.attrs["diagnostics"]}
+    table.attrs["level"] = level
     return table
 
 
 def read(table: pd.DataFrame) -> Reading:
     """What the landmarks say, a row a model."""
     table = opened_result(table, "landmarks")
+    level = float(table.attrs.get("level", BAND))
     columns = (
         Column("model", "model"),
         Column("params", "N", "parameters", "size"),
         Column("tokens", "D", "tokens", "size"),
         Column("compute", "compute", "FLOP", "number", 2),
-        Column("times", "N over N*, 90 % band", "", "number band", 2,
+        Column("times", f"N over N*, {band_percent(level)} band", "", "number band", 2, ends=tuple(band_ends(level)),
                instead=tuple(None if one else "not identified" for one in table["identified"])),
         Column("decades_beyond", "decades beyond", "decades", "decimals", 1),
         Column("source", "source of N and D"),

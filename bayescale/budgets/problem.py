@@ -183,15 +183,17 @@ def _limit(name: str, given: Any) -> tuple[float, float]:
     if given is None:
         return 0.0, np.inf
     given = ends_in(given)
-    held = isinstance(given, str)
+    held, expected = isinstance(given, str), "a number or a pair (least, most), None for an open end,"
     try:
         low, high = (given, given) if held else () if isinstance(given, bytes | Mapping) else given
     except TypeError:  # no pair
         low, high, held = given, given, True
     except ValueError:
-        expected = "a number or a pair (least, most) is expected, None for an open end"
-        raise FitError(f"{name} = {what_is(given)}: {expected}") from None
-    ends = 0.0 if low is None else number(name, low), np.inf if high is None else number(name, high)
+        raise FitError(f"{name} = {what_is(given)}: {expected} is expected") from None
+    if held:
+        ends = (number(name, given, expected),) * 2
+    else:
+        ends = 0.0 if low is None else number(name, low), np.inf if high is None else number(name, high)
     if held and name == "ratio":
         raise FitError(f"ratio = {number_text(ends[0], 6)}: a pair (least, most) of tokens per parameter is expected")
     return ends

@@ -13,9 +13,9 @@ from bayescale.budgets.optimum import best_split
 from bayescale.budgets.problem import budgets_of, check_scale, problem_of, result_attrs
 from bayescale.budgets.target import far_warnings
 from bayescale.errors import FitError
-from bayescale.field import SIZES_SAID, number_text
+from bayescale.field import BAND, SIZES_SAID, band_ends, band_percent, number_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
-from bayescale.fitting.doors import check_seed, ends_in, mapping, number, opened, opened_result
+from bayescale.fitting.doors import check_seed, ends_in, level_of, mapping, number, opened, opened_result
 from bayescale.laws.law import column, goal_sign, law_loss, size_column
 from bayescale.reading import Column, Reading, bands
 from bayescale.study import Study
@@ -171,26 +171,27 @@ def _result(study, link, size, budgets, log_k, along, cost, seed) -> xr.Dataset:
     )
 
 
-def read(result: xr.Dataset) -> Reading:
+def read(result: xr.Dataset, *, level: float = BAND) -> Reading:
     """What a budget brings, a row a budget: the best number of samples, N and D, and what is won over the fewest."""
-    result = opened_result(result, "train_or_sample")
+    result, level = opened_result(result, "train_or_sample"), level_of(level)
+    shares, ends = QUANTILES | band_ends(level), tuple(band_ends(level))
     size, observed = result.attrs["size"], result.attrs["observed"]
     names = {"samples": size, "N": "params", "D": "tokens", "best": observed, "at_first": f"{observed}_at_first"}
     frame = pd.DataFrame({"compute": result["compute"].values})
     for name in _SHOWN:
-        quantiles = result[name].quantile(list(QUANTILES.values()), ("chain", "draw")).values
-        for label, values in zip(QUANTILES, quantiles, strict=True):
+        quantiles = result[name].quantile(list(shares.values()), ("chain", "draw")).values
+        for label, values in zip(shares, quantiles, strict=True):
             frame[f"{names[name]}_{label}"] = values
     for name in ("held", "decades_beyond", "samples_beyond"):
         frame[name] = result[name].values
     first = f"{observed} at {size} = {number_text(result.attrs['least'])}"
     columns = (
         Column("compute", "budget", "", "number"),
-        Column(size, f"{size}*", "", "number band", 2),
-        Column("params", "N*", "parameters", "size band"),
-        Column("tokens", "D*", "tokens", "size band"),
-        Column(observed, observed, "", "band"),
-        Column(f"{observed}_at_first", first, "", "band"),
+        Column(size, f"{size}*", "", "number band", 2, ends=ends),
+        Column("params", "N*", "parameters", "size band", ends=ends),
+        Column("tokens", "D*", "tokens", "size band", ends=ends),
+        Column(observed, observed, "", "band", ends=ends),
+        Column(f"{observed}_at_first", first, "", "band", ends=ends),
         Column("decades_beyond", "beyond", "decades", "decades"),
     )
     warnings = [*dict.fromkeys(json.loads(result.attrs["told"]))]
@@ -203,12 +204,12 @@ def read(result: xr.Dataset) -> Reading:
                 "what was searched: the limit decides, not the runs"
             )
     return Reading(
-        f"Train or sample: the best {size}, size and tokens of each budget, median and 90 % band",
+        f"Train or sample: the best {size}, size and tokens of each budget, median and {band_percent(level)} band",
         frame,
         columns,
         warnings=tuple(warnings),
         notes=(f"{SIZES_SAID}. Cost: {result.attrs['cost']}. Both laws are taken to be right where they are asked.",),
         about={"law": result.attrs["law"], "cost": result.attrs["cost"]},
         rows="budgets",
-        groups=bands(tuple(names.values()), QUANTILES),
+        groups=bands(tuple(names.values()), shares),
     )

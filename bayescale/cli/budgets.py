@@ -67,6 +67,7 @@ def sample(
         str | None, typer.Option(help="Of training and sampling; default: 6*N*D + 2*N*T*samples, T from --given.")
     ] = None,
     given: arg.Given = None,
+    level: arg.Level = 90.0,
     output: arg.TableFile = None,
     seed: arg.Seed = 0,
     as_json: arg.Json = False,
@@ -77,11 +78,12 @@ def sample(
     from bayescale.fitting.store import open_fit
 
     arg.check_output(output, "samples.csv", loss_fit, fit)
+    share = arg.level(level)
     budgets, limits = arg.numbers("--compute", compute), arg.limit("--samples", samples)
     options = {"samples": limits, "cost": cost or COST, "given": arg.values_given(given)}
     with working("splitting the budget", quiet or as_json):
         result = train_or_sample(open_fit(loss_fit), open_fit(fit), budgets, seed=seed, **options)
-    print_answer(read(result), as_json, quiet, output)
+    print_answer(read(result, level=share), as_json, quiet, output)
 
 
 def reach(
@@ -147,6 +149,7 @@ def gain(
 def approaches(
     fit: arg.FitFile,
     compute: Annotated[str, typer.Option("--compute", "-C", help="Budget in FLOP at which N* is compared.")],
+    level: arg.Level = 90.0,
     seed: arg.Seed = 0,
     as_json: arg.Json = False,
     quiet: arg.Quiet = False,
@@ -156,13 +159,15 @@ def approaches(
     from bayescale.budgets.approaches import read
     from bayescale.fitting.store import open_fit
 
+    share = arg.level(level)
     with working("resampling the runs", quiet or as_json):
-        result = compare(open_fit(fit), arg.number("--compute", compute), seed=seed)
+        result = compare(open_fit(fit), arg.number("--compute", compute), level=share, seed=seed)
     print_answer(read(result), as_json, quiet)
 
 
 def landmarks(
     fit: arg.FitFile,
+    level: arg.Level = 90.0,
     output: arg.TableFile = None,
     seed: arg.Seed = 0,
     as_json: arg.Json = False,
@@ -174,8 +179,9 @@ def landmarks(
     from bayescale.fitting.store import open_fit
 
     arg.check_output(output, "landmarks.csv", fit)
+    share = arg.level(level)
     with working("splitting their budgets", quiet or as_json):
-        table = against_best(open_fit(fit), seed=seed)
+        table = against_best(open_fit(fit), level=share, seed=seed)
     print_answer(read(table), as_json, quiet, output)
 
 

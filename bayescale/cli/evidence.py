@@ -154,6 +154,7 @@ def compare(
     last_of: arg.LastOf = None,
     drop_missing: arg.DropMissing = False,
     best_of: arg.BestOf = None,
+    level: arg.Level = 90.0,
     seed: arg.Seed = 0,
     as_json: arg.Json = False,
     quiet: arg.Quiet = False,
@@ -162,11 +163,11 @@ def compare(
     arg.check_output(output, "compare.csv", *runs)
     if bool(params) != bool(tokens):
         raise InputError("--params and --tokens go together: one of each for every planned run")
+    share = arg.level(level)
     sizes = [arg.numbers("--params", params), arg.numbers("--tokens", tokens)]
     budgets = arg.numbers("--compute", compute)
-    chosen = arg.laws_given(laws)
     rows = arg.rows_given(where, above_step, last_of, drop_missing, best_of)
-    data = arg.runs_given(runs, column, unit, chosen, rows)
+    data = arg.runs_given(runs, column, unit, chosen := arg.laws_given(laws), rows)
     from bayescale.evidence.compare import compare as compare_fits  # 'compare' is this command
     from bayescale.evidence.compare import fit_laws
     from bayescale.evidence.nested import nested_questions
@@ -187,7 +188,7 @@ def compare(
     with working("asking what tells the laws apart", quiet or as_json):
         answers = [answer for name in fits for answer in nested_questions(fits[name], result)]
         sensitive = _sensitivity(best)
-        averages = _averages(fits, result, sizes, budgets, seed)
+        averages = _averages(fits, result, (sizes, budgets), share, seed)
     compared = read_comparison(result)
     if output is not None:
         write_table(compared.frame, output)
@@ -213,7 +214,7 @@ def _sensitivity(fit: "xr.DataTree") -> "Reading | None":
 
 
 def _averages(
-    fits: "dict[str, xr.DataTree]", result: "xr.Dataset", sizes: list[Any], budgets: list[float], seed: int
+    fits: "dict[str, xr.DataTree]", result: "xr.Dataset", asked: tuple[list[Any], list[float]], level: float, seed: int
 ) -> "dict[str, Reading | None]":
     """Averages of the laws that were asked for: a forecast of sizes, an allocation of budgets."""
     from bayescale.budgets.allocate import read as read_allocation
@@ -221,8 +222,9 @@ def _averages(
     from bayescale.forecasts.forecast import read as read_forecast
 
     found: dict[str, Reading | None] = {"forecast": None, "allocation": None}
+    (sizes, budgets), weights = asked, result["weight_forward"]
     if sizes[0]:
-        found["forecast"] = read_forecast(average_forecast(fits, result["weight_forward"], *sizes, seed=seed))
+        found["forecast"] = read_forecast(average_forecast(fits, weights, *sizes, seed=seed), level=level)
     if budgets:
-        found["allocation"] = read_allocation(average_allocation(fits, result["weight_forward"], budgets, seed=seed))
+        found["allocation"] = read_allocation(average_allocation(fits, weights, budgets, seed=seed), level=level)
     return found

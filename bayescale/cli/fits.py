@@ -15,6 +15,8 @@ from bayescale.field import clipped, number_text
 if TYPE_CHECKING:
     import xarray as xr
 
+    from bayescale.laws.law import Law
+
 
 def fit(
     runs: arg.Runs,
@@ -59,22 +61,19 @@ def fit(
     ] = None,
     group: arg.Group = None,
     by: arg.By = None,
+    level: arg.Level = 90.0,
     seed: arg.Seed = 0,
     as_json: arg.Json = False,
     quiet: arg.Quiet = False,
 ) -> None:
     """Sample the posterior of a law given runs."""
-    from bayescale.laws.law import NO_SIZE, size_column
-
+    share = arg.level(level)
     priors, rows = _priors(prior), arg.rows_given(where, above_step, last_of, drop_missing, best_of)
     source = arg.source_given(runs)
     laws = arg.laws_or_default(law, source, column)
     data = arg.runs_of(source, column, unit, laws, rows)
-    most = arg.number("--below", below)
-    if most is not None:
-        if (size := size_column(laws[0])) is None:
-            raise InputError(f"--below {most:g}: {NO_SIZE}")
-        data = _below(data, size, most)
+    if (most := arg.number("--below", below)) is not None:
+        data = _below(data, laws[0], most)
     arg.check_output(output, "fit.nc", *runs, law)
     _say_how_long(data.sizes["run"], quick, quiet or as_json)
     with working("compiling and sampling", quiet or as_json):
@@ -91,9 +90,9 @@ def fit(
     if output is not None:
         save_fit(tree, output)
     if as_json:
-        print_json(fit_summary(tree))
+        print_json(fit_summary(tree, share))
     elif not quiet:
-        print_fit(tree)
+        print_fit(tree, share)
         if output is not None:
             say(f"saved: {output}")
 
@@ -119,7 +118,11 @@ def _say_how_long(count: int, quick: bool | None, silent: bool) -> None:
         say(f"note: {many}; {then}", file=sys.stderr)
 
 
-def _below(runs: "xr.Dataset", size: str, most: float) -> "xr.Dataset":
+def _below(runs: "xr.Dataset", law: "Law", most: float) -> "xr.Dataset":
+    from bayescale.laws.law import NO_SIZE, size_column
+
+    if (size := size_column(law)) is None:
+        raise InputError(f"--below {most:g}: {NO_SIZE}")
     kept = runs.isel(run=(runs[size] < most).values)
     if not kept.sizes["run"]:
         smallest, unit = float(runs[size].min()), " FLOP" if size == "compute" else ""
@@ -129,16 +132,16 @@ def _below(runs: "xr.Dataset", size: str, most: float) -> "xr.Dataset":
     return kept
 
 
-def show(fit: arg.FitFile, as_json: arg.Json = False, quiet: arg.Quiet = False) -> None:
+def show(fit: arg.FitFile, level: arg.Level = 90.0, as_json: arg.Json = False, quiet: arg.Quiet = False) -> None:
     """What is in a fit: runs, law (shipped, changed or your own), priors, convergence, notes, versions."""
     from bayescale.display.contents import contents_tables, fit_contents
     from bayescale.fitting.store import open_fit
 
-    opened = open_fit(fit)
+    share, opened = arg.level(level), open_fit(fit)
     if as_json:
-        print_json(fit_contents(opened))
+        print_json(fit_contents(opened, level=share))
     elif not quiet:
-        for position, table in enumerate(contents_tables(opened)):
+        for position, table in enumerate(contents_tables(opened, share)):
             if position:
                 say("")
             print_table(table)

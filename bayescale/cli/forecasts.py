@@ -65,6 +65,7 @@ def running(
     column: arg.Columns = None,
     unit: arg.Units = None,
     where: arg.Where = None,
+    level: arg.Level = 90.0,
     output: arg.TableFile = None,
     seed: arg.Seed = 0,
     as_json: arg.Json = False,
@@ -76,7 +77,7 @@ def running(
     from bayescale.runs.schedule import KINDS, learning_rates, schedule_in
 
     arg.check_output(output, "final.csv", *curve)
-    goal = arg.target(target)
+    goal, share = arg.target(target), arg.level(level)
     if schedule in KINDS:
         if steps is None or peak is None:
             raise InputError(f"--schedule {schedule} needs --steps and --peak")
@@ -92,4 +93,4 @@ def running(
     rows = {} if where is None else {"where": where}
     with working("fitting the curve", quiet or as_json):
         tree = final_loss(arg.source_given(curve), rates, step=step, seed=seed, **named, **rows)
-    print_answer(read(tree, target=goal), as_json, quiet, output)
+    print_answer(read(tree, target=goal, level=share), as_json, quiet, output)

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 # figures of a fit, and which of the options each takes
 KINDS = {
-    "forecast": {"params", "tokens", "at", "measured"},
-    "isoflops": set(),
+    "forecast": {"params", "tokens", "at", "measured", "level"},
+    "isoflops": {"level"},
     "residuals": set(),
-    "frontier": {"compute"},
+    "frontier": {"compute", "level"},
     "surface": {"compute"},
-    "landmarks": set(),
+    "landmarks": {"level"},
     "regret": {"compute"},
     "priors": set(),
 }
@@ -36,6 +36,9 @@ def plot(
     at: arg.PlannedAt = None,
     measured: Annotated[
         list[str] | None, typer.Option("--measured", help="What a planned run showed, once known; may be repeated.")
+    ] = None,
+    level: Annotated[
+        float | None, typer.Option("--level", metavar="PERCENT", help="What the bands are to hold: 95.")
     ] = None,
     seed: arg.Seed = 0,
     as_json: arg.Json = False,
@@ -56,6 +59,7 @@ def plot(
         "at": arg.named_numbers("--at", at),
         "measured": [arg.number("--measured", text, positive=False) for text in measured or ()],
     }
+    given["level"] = None if level is None else arg.level(level)
     given = {name: value for name, value in given.items() if value not in (None, [], {})}
     if unused := sorted(given.keys() - KINDS[kind]):
         raise InputError(f"--{unused[0]} does not go with the figure '{kind}'")
@@ -79,8 +83,9 @@ def _forecast(fit: "xr.DataTree", given: dict[str, Any], seed: int) -> Any:
     """The forecast of the planned runs, with what they showed."""
     import bayescale
 
+    band = {"level": given["level"]} if "level" in given else {}
     sizes = {name: given[name] for name in ("params", "tokens") if name in given} | given.get("at", {})
     if not sizes:
         raise InputError("a figure of a forecast needs a planned run: -N 70B -D 1.4T, or --at NAME=VALUE")
     tree = bayescale.forecast(fit, covariates=sizes, seed=seed)
-    return bayescale.plot_forecast(fit, tree, given.get("measured"))
+    return bayescale.plot_forecast(fit, tree, given.get("measured"), **band)

@@ -49,6 +49,7 @@ def report(
     title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
     author: Annotated[str | None, typer.Option(help="Who made the page.")] = None,
     note: Annotated[str | None, typer.Option(help="What readers should know, under the heading.")] = None,
+    level: arg.Level = 90.0,
     seed: arg.Seed = 0,
     as_json: arg.Json = False,
     quiet: arg.Quiet = False,
@@ -77,7 +78,7 @@ def report(
         "other": None if other is None else open_fit(other),
         "through": arg.fits_given(through),
     }
-    words = {"title": title, "author": author, "note": note}
+    words = {"title": title, "author": author, "note": note, "level": arg.level(level)}
     opened = open_fit(fit)
     tested, compared = _refits(opened, backtest, compare, horizon, resume, seed, quiet or as_json)
     with working("drawing the page", quiet or as_json):

@@ -9,13 +9,14 @@ import xarray as xr
 from bayescale.display.report_evidence import data_part, parameters_part, priors_part
 from bayescale.display.table import Table, table
 from bayescale.display.tables import fit_sentences
+from bayescale.field import BAND
 from bayescale.fitting.diagnostics import fit_summary
-from bayescale.fitting.doors import opened
+from bayescale.fitting.doors import level_of, opened
 from bayescale.laws.shipped import differences, kind_of, relative_of
 from bayescale.runs.read import read_text
 
 
-def fit_contents(fit: xr.DataTree) -> dict[str, Any]:
+def fit_contents(fit: xr.DataTree, *, level: float = BAND) -> dict[str, Any]:
     """What is in a fit, for machines.
 
     Returns
@@ -37,7 +38,7 @@ def fit_contents(fit: xr.DataTree) -> dict[str, Any]:
     'chinchilla'
     """
     study = opened(fit)
-    law, summary, data = study.law, fit_summary(study), data_part(study)
+    law, summary, data = study.law, fit_summary(study, level_of(level)), data_part(study)
     kept = {name: study.attrs[name] for name in ("seed", "machine", "data_hash", "below") if name in study.attrs}
     read = {name: json.loads(study.attrs[name]) for name in ("settings", "versions") if name in study.attrs}
     return {
@@ -70,7 +71,7 @@ def fit_contents(fit: xr.DataTree) -> dict[str, Any]:
     }
 
 
-def contents_tables(fit: xr.DataTree) -> list[Table]:
+def contents_tables(fit: xr.DataTree, level: float = BAND) -> list[Table]:
     """What is in a fit as tables: runs, priors, parameters, record; the last has sentences and warnings."""
     study = opened(fit)
     held, law, summary = fit_contents(study), study.law, fit_summary(study)
@@ -92,7 +93,7 @@ def contents_tables(fit: xr.DataTree) -> list[Table]:
     rows += [[what, held[name]] for name, what in (("machine", "processor"), ("data_hash", "SHA-256 of the runs"))
              if held.get(name)]  # fmt: skip
     notes = [f"{note['text']} [{note['code']}]" for note in held["notes"] if note["severity"] != "warning"]
-    parts = [data_part(study), priors_part(study, None), parameters_part(study)]
+    parts = [data_part(study), priors_part(study, None), parameters_part(study, level)]
     *middle, last = (table(part["caption"], part["header"], part["rows"]) for part in parts)
     return [
         table("What is in this fit", ("", "meaning"), rows),

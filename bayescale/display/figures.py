@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # Okabe-Ito, safe for the colour-blind and distinct in grey
-BAND, POINT, TRUTH, LAW, OTHER = "#0072B2", "#666666", "#D55E00", "#009E73", "#CC79A7"
+BLUE, POINT, TRUTH, LAW, OTHER = "#0072B2", "#666666", "#D55E00", "#009E73", "#CC79A7"
 HORIZONS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 NARROW_INCHES = 6.0
 CHARACTERS_PER_INCH = 13.0  # of a title
@@ -172,9 +172,9 @@ def fading_band(
         last = i == len(x) - 1
         if last or abs(strength[i] - strength[start]) > 0.012:
             part = slice(start, i + 1)
-            axes.fill_between(x[part], low[part], high[part], color=BAND, alpha=float(strength[start]), lw=0)
+            axes.fill_between(x[part], low[part], high[part], color=BLUE, alpha=float(strength[start]), lw=0)
             start = i
-    axes.fill_between(x[:1], low[:1], high[:1], color=BAND, alpha=alpha, lw=0, label=label)
+    axes.fill_between(x[:1], low[:1], high[:1], color=BLUE, alpha=alpha, lw=0, label=label)
 
 
 def mark_edge(axes: "Axes", edge: float, text: str = "largest run ") -> None:

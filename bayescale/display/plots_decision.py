@@ -7,7 +7,7 @@ import xarray as xr
 
 from bayescale.budgets.problem import compute_unit
 from bayescale.display.figures import (
-    BAND,
+    BLUE,
     HORIZONS,
     LAW,
     TRUTH,
@@ -65,7 +65,7 @@ def plot_regret(decision: xr.Dataset, budget: int = 0, *, ax: Any = None) -> "Fi
     with canvas(ax) as (axes,):
         top = float(np.clip(np.max(excess, initial=0.0), 5 * tolerance, 30 * tolerance))
         axes.axvspan(low, high, color=LAW, alpha=0.18, lw=0, label=f"less than {tolerance:g} % above the least")
-        axes.plot(N, np.maximum(excess, 0.0), color=BAND, lw=1.8, marker="o" if len(N) < 12 else None)
+        axes.plot(N, np.maximum(excess, 0.0), color=BLUE, lw=1.8, marker="o" if len(N) < 12 else None)
         shown = excess <= top
         ends = widened([*N[shown], low, high], 0.05)
         markers = zip(("D", "s", "^", "v", "P", "X"), (TRUTH, *HORIZONS[1:]), strict=False)

@@ -11,7 +11,7 @@ from bayescale.budgets.optimum import best_split
 from bayescale.budgets.problem import problem_of
 from bayescale.budgets.surface import loss_at, thinned
 from bayescale.display.figures import (
-    BAND,
+    BLUE,
     CHARACTERS_PER_INCH,
     LAW,
     POINT,
@@ -35,8 +35,9 @@ from bayescale.display.figures import (
 )
 from bayescale.display.question import frontier_of
 from bayescale.errors import FitError
+from bayescale.field import BAND, band_ends, band_percent, middle_and_ends
 from bayescale.fitting.diagnostics import diagnostics
-from bayescale.fitting.doors import numbers, opened, opened_result
+from bayescale.fitting.doors import level_of, numbers, opened, opened_result
 from bayescale.forecasts.forecast import forecast as forecast_at
 from bayescale.forecasts.forecast import quantiles
 from bayescale.laws.law import NO_SIZE, column, is_joint, law_loss, size_column
@@ -57,7 +58,9 @@ def _label(study: Study) -> str:
     return f"loss [{UNITS[study.loss_unit]}]"
 
 
-def plot_forecast(fit: xr.DataTree, forecast: xr.DataTree, measured: Any = None, *, ax: Any = None) -> "Figure":
+def plot_forecast(
+    fit: xr.DataTree, forecast: xr.DataTree, measured: Any = None, *, level: float = BAND, ax: Any = None
+) -> "Figure":
     """Loss against compute: the runs, forecasts with their 90 % and 50 % bands, and what was measured.
 
     The blue band is the loss at the compute-optimal split of each budget; it opens, and pales, beyond the largest run.
@@ -68,6 +71,7 @@ def plot_forecast(fit: xr.DataTree, forecast: xr.DataTree, measured: Any = None,
     fit : the fit that the forecast was made from
     forecast : what :func:`bayescale.forecast` returns
     measured : measured loss of the forecast runs [point], when it is known
+    level : what the wider band is to hold
     ax : axes of matplotlib to draw on; a new figure by default
 
     Examples
@@ -81,11 +85,16 @@ def plot_forecast(fit: xr.DataTree, forecast: xr.DataTree, measured: Any = None,
         frontier = study.once(frontier_of) if is_joint(study.law) else None
     except FitError:  # a law that splits no budget, or that has further inputs
         frontier = None
-    return draw_forecast(study, forecast, measured, frontier, ax)
+    return draw_forecast(study, forecast, measured, frontier, ax, level_of(level))
 
 
 def draw_forecast(
-    study: Study, forecast: xr.DataTree | None, measured: Any, frontier: xr.Dataset | None, ax: Any = None
+    study: Study,
+    forecast: xr.DataTree | None,
+    measured: Any,
+    frontier: xr.Dataset | None,
+    ax: Any = None,
+    level: float = BAND,
 ) -> "Figure":
     """The runs, the band of ``frontier`` if there is one, and a forecast if there is one."""
     law, size, shown = study.law, _axis_of(study), study.law.observed.column
@@ -97,9 +106,9 @@ def draw_forecast(
     ends = [float(sizes.min()), float(sizes.max()), *planned]
     with canvas(ax) as (axes,):
         if size == "compute" and shown == "loss" and frontier is not None:
-            _frontier(axes, study, frontier, ends[0], 1.5 * max(ends))
+            _frontier(axes, study, frontier, (ends[0], 1.5 * max(ends)), level)
         elif not is_joint(law):
-            _own_curve(axes, study, size, ends)
+            _own_curve(axes, study, size, ends, level)
         some, label = shown_runs(sizes), runs_label(len(sizes), f"{len(sizes)} runs fitted")
         hidden = study.censored[some]
         for runs, marker, name in ((some[~hidden], "o", label), (some[hidden], "^", f"{shown} at least this")):
@@ -108,7 +117,7 @@ def draw_forecast(
                     sizes[runs], seen[runs], s=18, c=POINT, marker=marker, lw=0, alpha=0.8, label=name, zorder=3
                 )
         if forecast is not None:
-            _forecast_bars(axes, forecast, size, shown, measured)
+            _forecast_bars(axes, forecast, (size, shown), measured, level)
         if min(ends) > 0:
             axes.set_xscale("log")
             axes.set_xlim(*widened(ends, 0.04))
@@ -131,13 +140,14 @@ def _axis_of(study: Study) -> str:
     return size or column(study.law.inputs[0])
 
 
-def _forecast_bars(axes: "Axes", forecast: xr.DataTree, size: str, shown: str, measured: Any) -> None:
-    """Forecasts with their bands, the band of the law alone, and what was measured."""
+def _forecast_bars(axes: "Axes", forecast: xr.DataTree, names: tuple[str, str], measured: Any, level: float) -> None:
+    """Forecasts with their bands, the band of the law alone, and what was measured; ``names`` are those of the axes."""
+    (size, shown), (first, last), percent = names, band_ends(level), band_percent(level)
     x = apart(forecast["predictions_constant_data"][size].values)
-    whole, alone = (quantiles(forecast["predictions"][name]) for name in (shown, f"law_{shown}"))
-    axes.vlines(x, whole["q05"], whole["q95"], color=BAND, lw=1.6, label="forecast: 90 and 50 % band", zorder=4)
-    axes.vlines(x, whole["q25"], whole["q75"], color=BAND, lw=5, alpha=0.75, zorder=4)
-    for edge, label in (("q05", "law alone: 90 % band"), ("q95", None)):
+    whole, alone = (quantiles(forecast["predictions"][name], level) for name in (shown, f"law_{shown}"))
+    axes.vlines(x, whole[first], whole[last], color=BLUE, lw=1.6, label=f"forecast: {percent} and 50 % band", zorder=4)
+    axes.vlines(x, whole["q25"], whole["q75"], color=BLUE, lw=5, alpha=0.75, zorder=4)
+    for edge, label in ((first, f"law alone: {percent} band"), (last, None)):
         axes.hlines(alone[edge], x / 1.05, x * 1.05, color=LAW, lw=1.6, label=label, zorder=5)
     if measured is None:
         return
@@ -148,7 +158,7 @@ def _forecast_bars(axes: "Axes", forecast: xr.DataTree, size: str, shown: str, m
     axes.scatter(x, measured, marker="D", s=24, c=TRUTH, edgecolors="white", lw=0.6, label="measured", zorder=6)
 
 
-def _own_curve(axes: "Axes", study: Study, size: str, ends: list[float]) -> None:
+def _own_curve(axes: "Axes", study: Study, size: str, ends: list[float], level: float) -> None:
     """The curve of a law of one input with its band, as far as the forecasts."""
     law = study.law
     if len(law.inputs) != 1 or law.groups:
@@ -157,24 +167,27 @@ def _own_curve(axes: "Axes", study: Study, size: str, ends: list[float]) -> None
     x = np.geomspace(low, 1.5 * high, 40) if low > 0 else np.linspace(low, high, 40)
     largest = float(study.runs[size].max())
     x = np.unique(np.append(x, largest))
-    band = quantiles(forecast_at(study, covariates={size: x})["predictions"][law.observed.column])
+    band = quantiles(forecast_at(study, covariates={size: x})["predictions"][law.observed.column], level)
+    (first, last), label = band_ends(level), f"a new run: {band_percent(level)} band"
     if low > 0:
-        fading_band(axes, x, band["q05"], band["q95"], largest, "a new run: 90 % band")
+        fading_band(axes, x, band[first], band[last], largest, label)
     else:
-        axes.fill_between(x, band["q05"], band["q95"], color=BAND, alpha=0.3, lw=0, label="a new run: 90 % band")
-    axes.plot(x, band["q50"], color=BAND, lw=1, alpha=0.7)
+        axes.fill_between(x, band[first], band[last], color=BLUE, alpha=0.3, lw=0, label=label)
+    axes.plot(x, band["q50"], color=BLUE, lw=1, alpha=0.7)
 
 
-def _frontier(axes: "Axes", study: Study, split: xr.Dataset, low: float, high: float) -> None:
+def _frontier(axes: "Axes", study: Study, split: xr.Dataset, ends: tuple[float, float], level: float) -> None:
     """Band of the loss at the best split, fading beyond the data."""
+    (low, high), (first, last) = ends, band_ends(level)
     budgets, largest = split["compute"].values, study.largest_compute
     shown = (budgets >= low * (1 - 1e-9)) & (budgets <= max(high, 1.05 * budgets[0]))
-    band, budgets = quantiles(split["loss"].isel(budget=shown)), budgets[shown]
-    fading_band(axes, budgets, band["q05"], band["q95"], largest, "loss at the best split: 90 % band")
-    axes.plot(budgets, band["q50"], color=BAND, lw=1, alpha=0.7)
+    band, budgets = quantiles(split["loss"].isel(budget=shown), level), budgets[shown]
+    label = f"loss at the best split: {band_percent(level)} band"
+    fading_band(axes, budgets, band[first], band[last], largest, label)
+    axes.plot(budgets, band["q50"], color=BLUE, lw=1, alpha=0.7)
 
 
-def plot_isoflops(fit: xr.DataTree, *, ax: Any = None) -> "Figure":
+def plot_isoflops(fit: xr.DataTree, *, level: float = BAND, ax: Any = None) -> "Figure":
     """Loss against N along budgets: the law's 90 % band on each, the runs near it, and the posterior of its minimum.
 
     The budgets are those of the runs' own isoFLOP sweeps where there are some, else six over their compute.
@@ -182,6 +195,7 @@ def plot_isoflops(fit: xr.DataTree, *, ax: Any = None) -> "Figure":
     Parameters
     ----------
     fit : what :func:`bayescale.fit` returns, of a law of N and D
+    level : what the wider band is to hold
     ax : axes of matplotlib to draw on; a new figure by default
 
     Examples
@@ -190,7 +204,7 @@ def plot_isoflops(fit: xr.DataTree, *, ax: Any = None) -> "Figure":
     """
     import matplotlib.pyplot as plt
 
-    study = opened(fit)
+    study, shares, percent = opened(fit), list(middle_and_ends(level_of(level)).values()), band_percent(level)
     problem, _ = problem_of(study)
     definition, unit = study.definition, study.loss_unit
     collinear = diagnostics(study)["collinear"]
@@ -206,20 +220,20 @@ def plot_isoflops(fit: xr.DataTree, *, ax: Any = None) -> "Figure":
         shown[shown_runs(log_c)] = True
         for i, (budget, near, colour) in enumerate(zip(budgets, members, colours, strict=True)):
             sizes = N[near]
-            low, middle, high = np.quantile(split.N[:, i], [0.05, 0.5, 0.95])
+            low, middle, high = np.quantile(split.N[:, i], shares)
             ends = widened([*sizes, middle / 3, middle * 3])
             grid = np.geomspace(*ends, 60)
             curve = from_nats(loss_at(surface, grid[None, :], definition.tokens(grid, budget)[None, :]), unit)
-            q05, q50, q95 = np.quantile(curve, [0.05, 0.5, 0.95], axis=0)
-            inside = q50 <= 1.05 * highest
-            axes.fill_between(grid[inside], q05[inside], q95[inside], color=colour, alpha=0.25, lw=0)
-            axes.plot(grid[inside], q50[inside], color=colour, lw=1.2)
+            under, along, over = np.quantile(curve, shares, axis=0)
+            inside = along <= 1.05 * highest
+            axes.fill_between(grid[inside], under[inside], over[inside], color=colour, alpha=0.25, lw=0)
+            axes.plot(grid[inside], along[inside], color=colour, lw=1.2)
             dots = near[shown[near]]
             axes.scatter(N[dots], loss[dots], s=18, color=colour, edgecolors="white", lw=0.4, zorder=3)
             at = loss_at(problem.surface, middle, definition.tokens(middle, budget))
             least = float(np.median(from_nats(at, unit)))
             axes.plot([low, high], [least, least], color=TRUTH, lw=2.4, solid_capstyle="butt", zorder=5)
-            label = "best N: median and 90 % band" if i == 0 else None
+            label = f"best N: median and {percent} band" if i == 0 else None
             axes.plot(middle, least, "D", ms=4.5, color=TRUTH, mec="white", mew=0.5, zorder=6, label=label)
             text = f"{budget:.1e} FLOP".replace("e+", "e")
             axes.plot([], [], color=colour, lw=2, label=text)
@@ -305,7 +319,7 @@ def plot_residuals(fit: xr.DataTree, *, ax: Any = None) -> "Figure":
     with canvas(ax, columns=len(panels), size=size, sharey=True) as rows:
         for axes, (name, x) in zip(rows, panels.items(), strict=True):
             order = np.argsort(x)
-            axes.axhspan(*(unit * 1.645 * np.median(scale) * np.array([-1, 1])), color=BAND, alpha=0.15, lw=0)
+            axes.axhspan(*(unit * 1.645 * np.median(scale) * np.array([-1, 1])), color=BLUE, alpha=0.15, lw=0)
             axes.axhline(0, color="0.4", lw=0.8)
             axes.scatter(x, unit * left, s=14, c=POINT, lw=0, alpha=0.75)
             if width:

@@ -9,7 +9,7 @@ from bayescale.budgets.allocate import allocate
 from bayescale.budgets.landmarks import landmarks
 from bayescale.budgets.surface import loss_at, thinned
 from bayescale.display.figures import (
-    BAND,
+    BLUE,
     POINT,
     TRUTH,
     WIDE,
@@ -27,9 +27,9 @@ from bayescale.display.figures import (
     widened,
 )
 from bayescale.display.question import Question, frontier_of, spend_of
-from bayescale.field import number_text
+from bayescale.field import BAND, band_ends, band_percent, number_text
 from bayescale.fitting.diagnostics import diagnostics
-from bayescale.fitting.doors import number, opened
+from bayescale.fitting.doors import level_of, number, opened
 from bayescale.forecasts.forecast import quantiles
 from bayescale.runs.loss_unit import UNITS, from_nats
 from bayescale.study import Study
@@ -43,7 +43,7 @@ SURFACE_DRAWS = 500  # behind the median loss at every size of the picture
 RULE_OF_THUMB = 20.0  # tokens per parameter
 
 
-def plot_frontier(fit: xr.DataTree, compute: float | None = None, *, ax: Any = None) -> "Figure":
+def plot_frontier(fit: xr.DataTree, compute: float | None = None, *, level: float = BAND, ax: Any = None) -> "Figure":
     """N*(C) and D*(C) with their 90 % and 50 % bands, the runs, and 20 tokens per parameter for comparison.
 
     The bands let the law be wrong about the splits of one budget; beyond the largest run they fade.
@@ -52,6 +52,7 @@ def plot_frontier(fit: xr.DataTree, compute: float | None = None, *, ax: Any = N
     ----------
     fit : what :func:`bayescale.fit` returns, of a law of N and D
     compute : budget to which it is drawn [FLOP]; a hundred times the largest run's by default
+    level : what the wider band is to hold
     ax : two axes of matplotlib to draw on, for N* and for D*; a new figure by default
 
     Examples
@@ -60,10 +61,12 @@ def plot_frontier(fit: xr.DataTree, compute: float | None = None, *, ax: Any = N
     """
     compute = None if compute is None else number("compute", compute)
     study = opened(fit)
-    return draw_frontier(Question(study), study.once(frontier_of), compute, ax)
+    return draw_frontier(Question(study), study.once(frontier_of), compute, ax, level_of(level))
 
 
-def draw_frontier(question: Question, split: xr.Dataset, budget: float | None, ax: Any = None) -> "Figure":
+def draw_frontier(
+    question: Question, split: xr.Dataset, budget: float | None, ax: Any = None, level: float = BAND
+) -> "Figure":
     """The frontier of a question, whose allocation is ``split``, to twice a budget."""
     study, unit = question.study, question.unit
     some, count = drawn_runs(study)
@@ -74,10 +77,10 @@ def draw_frontier(question: Question, split: xr.Dataset, budget: float | None, a
     spent = spend_of(question, some["params"].values, some["tokens"].values)
     with canvas(ax, columns=2, size=(WIDE[0] * 1.1, 3.9), sharex=True) as panels:
         for axes, name, column, label in zip(panels, "ND", ("params", "tokens"), ("N*", "D*"), strict=True):
-            band = quantiles(split[name])
-            fading_band(axes, budgets, band["q05"], band["q95"], largest, f"{label}: 90 % band")
+            band, (first, last) = quantiles(split[name], level), band_ends(level)
+            fading_band(axes, budgets, band[first], band[last], largest, f"{label}: {band_percent(level)} band")
             fading_band(axes, budgets, band["q25"], band["q75"], largest, None, 0.35)
-            axes.plot(budgets, band["q50"], color=BAND, lw=1.4, label="median")
+            axes.plot(budgets, band["q50"], color=BLUE, lw=1.4, label="median")
             if unit == "FLOP":
                 thumb = study.definition.params(RULE_OF_THUMB, budgets) * (1.0 if name == "N" else RULE_OF_THUMB)
                 axes.plot(budgets, thumb, color=TRUTH, lw=1.2, ls="--", label="20 tokens per parameter")
@@ -186,7 +189,7 @@ def _equal_compute(axes: "Axes", study: Study, N: np.ndarray, D: np.ndarray) -> 
         axes.annotate(f"{amount:.0e}".replace("e+", "e"), (N[at], tokens[at]), fontsize=8, path_effects=halo)
 
 
-def plot_landmarks(fit: xr.DataTree, *, ax: Any = None) -> "Figure":
+def plot_landmarks(fit: xr.DataTree, *, level: float = BAND, ax: Any = None) -> "Figure":
     """Well-known models on the plane of N and D, with the best splits by this fit: median and 90 % band.
 
     A landmark above the band was trained on more tokens than its compute asks for by this law, below it on fewer. The
@@ -195,6 +198,7 @@ def plot_landmarks(fit: xr.DataTree, *, ax: Any = None) -> "Figure":
     Parameters
     ----------
     fit : what :func:`bayescale.fit` returns, of a law of N and D
+    level : what the band is to hold
     ax : axes of matplotlib to draw on; a new figure by default
 
     Examples
@@ -202,23 +206,25 @@ def plot_landmarks(fit: xr.DataTree, *, ax: Any = None) -> "Figure":
     >>> bayescale.plot_landmarks(fit).savefig("landmarks.png")
     """
     study = opened(fit)
-    return draw_landmarks(study, landmarks(study), study.once(frontier_of), ax)
+    return draw_landmarks(study, landmarks(study, level=level), study.once(frontier_of), ax, level)
 
 
-def draw_landmarks(study: Study, table: Any, split: xr.Dataset, ax: Any = None) -> "Figure":
+def draw_landmarks(study: Study, table: Any, split: xr.Dataset, ax: Any = None, level: float = BAND) -> "Figure":
     """The landmarks of ``table`` with the frontier of a study, as far as it goes."""
     definition = study.definition
     data, (dots, count) = study.runs, drawn_runs(study)
     budgets, largest = split["compute"].values, study.largest_compute
     with canvas(ax, size=(WIDE[0], 5.2)) as (axes,):
         # along a line of equal compute a band of N is a band of D: drawn as the polygon between both edges
-        band = quantiles(split["N"])
+        band, (first, last) = quantiles(split["N"], level), band_ends(level)
         for edge, alpha in ((budgets <= largest * (1 + 1e-9), 0.32), (budgets >= largest * (1 - 1e-9), 0.14)):
-            sizes = np.concatenate([band["q05"][edge], band["q95"][edge][::-1]])
+            sizes = np.concatenate([band[first][edge], band[last][edge][::-1]])
             spent = np.concatenate([budgets[edge], budgets[edge][::-1]])
-            axes.fill(sizes, definition.tokens(sizes, spent), color=BAND, alpha=alpha, lw=0)
-        axes.fill([], [], color=BAND, alpha=0.32, label="best splits: 90 % band, paler beyond the runs")
-        axes.plot(band["q50"], definition.tokens(band["q50"], budgets), color=BAND, lw=1.4, label="median")
+            axes.fill(sizes, definition.tokens(sizes, spent), color=BLUE, alpha=alpha, lw=0)
+        axes.fill(
+            [], [], color=BLUE, alpha=0.32, label=f"best splits: {band_percent(level)} band, paler beyond the runs"
+        )
+        axes.plot(band["q50"], definition.tokens(band["q50"], budgets), color=BLUE, lw=1.4, label="median")
         label = runs_label(count, "runs fitted")
         axes.scatter(dots["params"], dots["tokens"], s=9, c=POINT, lw=0, alpha=0.6, label=label)
         axes.scatter(table["params"], table["tokens"], s=30, marker="s", color=TRUTH, edgecolors="white", zorder=5)

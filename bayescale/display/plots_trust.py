@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from bayescale.display.figures import BAND, HORIZONS, LAW, POINT, TRUTH, WIDE, canvas, mark_doubt, style, titled
+from bayescale.display.figures import BLUE, HORIZONS, LAW, POINT, TRUTH, WIDE, canvas, mark_doubt, style, titled
 from bayescale.evidence.backtest import HORIZON_BIN_DECADES
 from bayescale.evidence.calibration import FALSE_ALARM_SHARE, read
 from bayescale.evidence.ranks import rank_counts, simultaneous_band
@@ -60,7 +60,7 @@ def plot_priors(fit: xr.DataTree, *, columns: int = 4, size: "tuple[float, float
             before, after = scale(before), scale(after)
             low, high = np.quantile(before, [0.005, 0.995])
             ends = min(low, after.min()), max(high, after.max())
-            for draws, colour, label in ((before, POINT, "prior"), (after, BAND, "posterior")):
+            for draws, colour, label in ((before, POINT, "prior"), (after, BLUE, "posterior")):
                 inside = draws[(draws >= ends[0]) & (draws <= ends[1])]
                 x, density, _ = array_stats.kde(inside)
                 x, density = x[::4], density[::4]  # 128 points draw as well as 512, in a quarter of the file
@@ -108,7 +108,7 @@ def plot_calibration(result: xr.Dataset, law: str | None = None, *, ax: Any = No
     with canvas(ax, columns=2, size=(WIDE[0] * 1.15, 4.2), width_ratios=(1.5, 1)) as (left, right):
         for low, high, width in (("q05", "q95", 1.2), ("q25", "q75", 3.4)):
             edges = [100 * (one[edge].values - observed)[seen] for edge in (low, high)]
-            left.vlines(far[seen], *edges, color=BAND, lw=width, alpha=0.45)
+            left.vlines(far[seen], *edges, color=BLUE, lw=width, alpha=0.45)
         left.axhline(0, color=TRUTH, lw=1.2)
         left.set(
             xlabel=f"decades of {result.attrs.get('size', 'compute')} beyond the runs learnt from",
@@ -171,7 +171,7 @@ def plot_ranks(result: xr.Dataset, *, level: float = FALSE_ALARM_SHARE) -> "Figu
                          for edge in simultaneous_band(len(ranks), most, level / len(table)))  # fmt: skip
             axes.fill_between(at, low / len(ranks) - at, high / len(ranks) - at, color=POINT, alpha=0.25, lw=0)
             counts = np.pad(rank_counts(ranks, most), (1, 1), constant_values=(0, len(ranks)))
-            axes.plot(at, counts / len(ranks) - at, color=BAND if row.inside else TRUTH, lw=1.3)
+            axes.plot(at, counts / len(ranks) - at, color=BLUE if row.inside else TRUTH, lw=1.3)
             axes.axhline(0, color="0.5", lw=0.8, ls=":")
             axes.set(xlim=(0, 1), xticks=[0, 0.5, 1])
             axes.tick_params(labelsize=8.5)
@@ -206,7 +206,7 @@ def plot_comparison(result: xr.Dataset, *, ax: Any = None) -> "Figure":
     with canvas(ax, columns=1 + forward, size=(WIDE[0], 1.7 + 0.42 * len(names)), sharey=True) as panels:
         axes = panels[0]
         behind, se = -result["d_elpd"].values, result["d_se"].values
-        axes.errorbar(behind[usable], places[usable], xerr=2 * se[usable], fmt="o", color=BAND, capsize=3)
+        axes.errorbar(behind[usable], places[usable], xerr=2 * se[usable], fmt="o", color=BLUE, capsize=3)
         axes.axvline(0, color=TRUTH, lw=1)
         axes.set_yticks(places, [n if ok else f"{n} (not converged)" for n, ok in zip(names, usable, strict=True)])
         axes.set_ylim(-0.6, len(names) - 0.4)

@@ -44,6 +44,7 @@ READERS = {
 OPTIONS = {
     "forecast": {"target", "level"},
     "allocate": {"level"},
+    "train_or_sample": {"level"},
     "least_compute": {"level"},
     "compute_gain": {"level"},
     "calibrate": {"level"},
@@ -57,9 +58,9 @@ def read(result: Any, **options: Any) -> Reading:
     ----------
     result : what ``forecast``, ``allocate``, ``decide``, ``compare`` and their like return: whatever has the attribute
         ``kind``
-    options : of a forecast ``target``: also the probability to reach this loss; of a forecast, an allocation, a least
-        budget or a gain ``level``: what its bands are to hold, .9 by default; of a calibration ``level``: how often any
-        quantity of a right machine may leave its band
+    options : of a forecast ``target``: also the probability to reach this loss; of forecasts,
+        allocations, least budgets, gains and budgets of samples ``level``: what bands are to hold, .9 by default; of a
+        calibration ``level``: how often any quantity of a right machine may leave its band
 
     Returns
     -------

@@ -39,7 +39,7 @@ from bayescale.display.report_parts import (
     verdict,
 )
 from bayescale.errors import FitError
-from bayescale.field import number_text, printable
+from bayescale.field import BAND, band_percent, number_text, printable
 from bayescale.fitting.doors import opened, opened_result, what_is
 from bayescale.forecasts.chain import chained
 from bayescale.forecasts.discrepancy import has_drift
@@ -56,7 +56,7 @@ METHOD_TEXT = (
     "Losses scatter about it; where the noise is a Student-t, outliers count less.",
     "A law is never exactly right. Its error beyond the runs, the discrepancy, is a Gaussian process over the decades "
     "of the law's inputs; its scale is learnt from the user's own runs, starting from what real studies have shown.",
-    "All bands are equal-tailed and hold 90 % unless said otherwise; the middle is the median.",
+    "All bands are equal-tailed and hold {band} unless said otherwise; the middle is the median.",
 )
 
 
@@ -80,6 +80,7 @@ def report(
     title: str | None = None,
     author: str | None = None,
     note: str | None = None,
+    level: float = BAND,
     seed: int = 0,
 ) -> str:
     """A fit as one HTML page that needs no network: figures, tables, and a part that answers for other sizes.
@@ -100,6 +101,7 @@ def report(
     tested : what :func:`bayescale.backtest` returned for these runs; left out, and said so, without it
     compared : what :func:`bayescale.compare` returned for laws on these runs; the same
     title, author, note : of the page
+    level : what bands are to hold; the narrow ones hold half
     seed : of all draws
 
     Returns
@@ -119,9 +121,8 @@ def report(
     """
     wanted = {name: value for name, value in locals().items() if name not in ("fit", "tested", "compared")}
     asked = asked_of(opened(fit), wanted)
-    tested = None if tested is None else opened_result(tested, "backtest")
-    compared = None if compared is None else opened_result(compared, "compare")
-    page = _page(asked, tested, compared)
+    results = {"backtest": tested, "compare": compared}
+    page = _page(asked, *(None if one is None else opened_result(one, kind) for kind, one in results.items()))
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -191,6 +192,7 @@ def _page(asked: Asked, tested: xr.Dataset | None, compared: xr.Dataset | None) 
             "version": bayescale.__version__,
             "source": str(study.attrs["source"]),
             "words": asked.words,
+            "band": band_percent(asked.level),
             "summary": f"Law '{law.name}', {law.title[:1].lower()}{law.title[1:]}, on "
             f"{study.runs.sizes['run']} runs.{_of_unit(study)}",
             "verdict": verdict(asked, forecasts, sensitive),
@@ -202,13 +204,13 @@ def _page(asked: Asked, tested: xr.Dataset | None, compared: xr.Dataset | None) 
             "targets": targets_part(asked),
             "gains": gains,
             "law": law_part(study, compared),
-            "parameters": parameters_part(study),
+            "parameters": parameters_part(study, asked.level),
             "comparison": comparison_part(compared) if compared is not None else None,
             "trust": trust_part(study),
             "backtest": backtest_part(tested) if tested is not None else None,
             "data": data_part(study),
             "priors": priors_part(study, sensitive),
-            "method": _method(law),
+            "method": _method(law, asked.level),
             "drift": has_drift(law),
             "observed": law.observed.column,
             "bibtex": bibtex([*cited(law), *METHOD]),
@@ -226,10 +228,12 @@ def _farthest(forecasts: list[tuple[str, xr.DataTree]]) -> float | None:
     return max(found, default=None)
 
 
-def _method(law: Law) -> list[str]:
+def _method(law: Law, level: float) -> list[str]:
     """How the numbers were made, of this law."""
     split = " The band of a best split allows for an error of the law in its exchange of parameters and tokens."
-    texts = [text for text in METHOD_TEXT if has_drift(law) or "discrepancy" not in text]
+    texts = [
+        text.format(band=band_percent(level)) for text in METHOD_TEXT if has_drift(law) or "discrepancy" not in text
+    ]
     return [text + (split if can_explore(law) and "discrepancy" in text else "") for text in texts]
 
 

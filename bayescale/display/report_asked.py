@@ -11,8 +11,8 @@ from bayescale.budgets.problem import SplitOptions, budgets_of, default_cost
 from bayescale.display.explorer import can_explore
 from bayescale.display.question import Question
 from bayescale.errors import FitError
-from bayescale.field import clipped, names_text, number_in, number_text
-from bayescale.fitting.doors import check_seed, goal, mapping, number, numbers, opened, opened_fit, what_is
+from bayescale.field import BAND, clipped, names_text, number_in, number_text
+from bayescale.fitting.doors import check_seed, goal, level_of, mapping, number, numbers, opened, opened_fit, what_is
 from bayescale.forecasts.discrepancy import has_drift
 from bayescale.laws.groups import GROUP, with_codes
 from bayescale.laws.law import column, goal_sign
@@ -38,6 +38,7 @@ class Asked:
     links : fits whose forecasts are inputs of the law, by column
     target : side and value of what is to be reached, or None
     other : a second fit, of another recipe
+    level : what bands are to hold
     words : ``title``, ``author`` and ``note`` of the page, empty where not given
     """
 
@@ -50,6 +51,7 @@ class Asked:
     target: tuple[str, float] | None
     other: Study | None
     seed: int
+    level: float = BAND
     words: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -111,6 +113,7 @@ def asked_of(study: Study, wanted: Mapping[str, Any]) -> Asked:
         target,
         None if wanted["other"] is None else opened(wanted["other"]),
         wanted["seed"],
+        level_of(wanted["level"]),
         {name: _words(name, wanted[name]) for name in ("title", "author", "note")},
     )
 

@@ -12,7 +12,7 @@ from bayescale.evidence.backtest import read as read_backtest
 from bayescale.evidence.loo import loo
 from bayescale.evidence.nested import nested_questions
 from bayescale.evidence.verdict import read as read_comparison
-from bayescale.field import number_text, quantity_text
+from bayescale.field import BAND, band_ends, band_percent, number_text, quantity_text
 from bayescale.fitting.diagnostics import ESS_MIN, PARETO_K_MAX, R_HAT_MAX, diagnostics, fit_summary
 from bayescale.forecasts.discrepancy import has_drift, one_size
 from bayescale.forecasts.planned import CHECKED_DECADES, ONE_SIZE_CHECKED_DECADES, far_limit
@@ -67,17 +67,17 @@ def law_part(study: Study, compared: xr.Dataset | None) -> Part:
     return parts
 
 
-def parameters_part(study: Study) -> Part:
-    law, rows = study.law, []
+def parameters_part(study: Study, level: float = BAND) -> Part:
+    law, rows, ends = study.law, [], band_ends(level)
     about = {name: prior.about for name, prior in law.priors.items()}
     about |= {name: item.about for name, item in law.derived.items()}
     about |= {name: prior.about for name, prior in study.scatter.priors.items()}
-    for name, row in fit_summary(study)["parameters"].items():
+    for name, row in fit_summary(study, level)["parameters"].items():
         seen = "" if row["identified"] else "; the prior decides"
-        rows.append([name, *(number_text(row[key], 4) for key in ("median", "q05", "q95")), about.get(name, "") + seen])
+        rows.append([name, *(number_text(row[key], 4) for key in ("median", *ends)), about.get(name, "") + seen])
     return {
-        "caption": "Parameters and what follows from them: posterior median and 90 % band",
-        "header": ["parameter", "median", "5 %", "95 %", "meaning"],
+        "caption": f"Parameters and what follows from them: posterior median and {band_percent(level)} band",
+        "header": ["parameter", "median", *map(band_percent, ends.values()), "meaning"],
         "rows": rows,
     }
 

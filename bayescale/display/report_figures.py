@@ -11,6 +11,7 @@ from bayescale.display.question import frontier_of
 from bayescale.display.report_asked import Asked
 from bayescale.display.report_parts import or_none
 from bayescale.evidence.sensitivity import has_split
+from bayescale.field import band_percent
 from bayescale.laws.law import Law, size_column
 
 PAGE_INCHES = 4.9  # width of a figure: legible on a phone, where it is shown at three quarters
@@ -26,26 +27,26 @@ def figures_part(asked: Asked, forecasts, table, tested, compared) -> dict[str, 
 
     study, law, plain = asked.study, asked.study.law, asked.plain
     panels = len(plots_loss.residual_panels(study, study.runs))
-    wide = PAGE_INCHES / PRIOR_COLUMNS
+    wide, level, drawn_forecasts = PAGE_INCHES / PRIOR_COLUMNS, asked.level, joined([tree for _, tree in forecasts])
     makers: dict[str, Callable[[], Any]] = {
         "residuals": lambda: plots_loss.plot_residuals(study, ax=page_axes(panels, 1.9, sharey=True)),
         "priors": lambda: plots_trust.plot_priors(study, columns=PRIOR_COLUMNS, size=(wide, 1.35)),
         "forecast": lambda: plots_loss.draw_forecast(
-            study, joined([tree for _, tree in forecasts]), None, None if plain is None else plain.frontier, page_axes()
+            study, drawn_forecasts, None, None if plain is None else plain.frontier, page_axes(), level
         ),
     }
     if asked.asked and not law.no_split:
         first = asked.asked[0]
         budget = float(first.budgets[0])
-        makers["frontier"] = lambda: plots_split.draw_frontier(first, first.frontier, budget, page_axes(2, 2.7))
+        makers["frontier"] = lambda: plots_split.draw_frontier(first, first.frontier, budget, page_axes(2, 2.7), level)
         makers["surface"] = lambda: plots_split.draw_surface(first, first.splits[0], page_axes(1, 4.6))
         makers["regret"] = lambda: plots_decision.plot_regret(first.decision, ax=page_axes())
     if has_split(law) and plain is not None:
-        makers["isoflops"] = lambda: plots_loss.plot_isoflops(study, ax=page_axes(1, 4.4))
+        makers["isoflops"] = lambda: plots_loss.plot_isoflops(study, level=level, ax=page_axes(1, 4.4))
     if table is not None:
         free = not (plain.problem.limits.any or plain.problem.menu)
         split = plain.frontier if free else study.once(frontier_of)
-        makers["landmarks"] = lambda: plots_split.draw_landmarks(study, table, split, page_axes(1, 4.6))
+        makers["landmarks"] = lambda: plots_split.draw_landmarks(study, table, split, page_axes(1, 4.6), level)
     if compared is not None:
         forward = 1 + ("elpd_cut" in compared)
         makers["comparison"] = lambda: plots_trust.plot_comparison(compared, ax=page_axes(forward, 2.4))
@@ -54,9 +55,13 @@ def figures_part(asked: Asked, forecasts, table, tested, compared) -> dict[str, 
     drawn = {name: or_none(make) for name, make in makers.items()}
     captions = CAPTIONS if can_explore(law) else CAPTIONS | {"forecast": _forecast_caption(law)}
     return {
-        name: None if drawn.get(name) is None else figure_source(drawn[name]) | caption
+        name: None if drawn.get(name) is None else figure_source(drawn[name]) | _of_level(caption, level)
         for name, caption in captions.items()
     }
+
+
+def _of_level(caption: dict[str, str], level: float) -> dict[str, str]:
+    return {name: text.format(band=band_percent(level)) for name, text in caption.items()}
 
 
 def page_axes(rows: int = 1, inches: float = 3.7, **options: Any) -> Any:
@@ -72,8 +77,8 @@ def _forecast_caption(law: Law) -> dict[str, str]:
     observed, size = law.observed.column, size_column(law)
     return _caption(
         f"{observed[:1].upper()}{observed[1:]} against {size}",
-        f"Grey: the runs. Blue band: the {observed} of a new run, 90 %, fading beyond the runs. Bars: forecasts, "
-        "90 and 50 %. Green ticks: the law alone.",
+        f"Grey: the runs. Blue band: the {observed} of a new run, {{band}}, fading beyond the runs. Bars: forecasts, "
+        "{band} and 50 %. Green ticks: the law alone.",
     )
 
 
@@ -84,8 +89,8 @@ def _caption(title: str, caption: str) -> dict[str, str]:
 CAPTIONS = {
     "forecast": _caption(
         "Loss against compute",
-        "Grey: the runs. Blue band: the loss at the best split of each budget, 90 %, fading beyond the largest run. "
-        "Bars: forecasts, 90 and 50 %. Green ticks: the law alone.",
+        "Grey: the runs. Blue band: the loss at the best split of each budget, {band}, fading beyond the largest run. "
+        "Bars: forecasts, {band} and 50 %. Green ticks: the law alone.",
     ),
     "residuals": _caption(
         "What the law leaves over",
@@ -93,7 +98,7 @@ CAPTIONS = {
     ),
     "frontier": _caption(
         "Best sizes against compute",
-        "N* and D* with 90 and 50 % bands, which let the law be wrong; beyond the runs they fade.",
+        "N* and D* with {band} and 50 % bands, which let the law be wrong; beyond the runs they fade.",
     ),
     "surface": _caption(
         "The law over parameters and tokens",
@@ -105,7 +110,7 @@ CAPTIONS = {
     ),
     "isoflops": _caption(
         "Loss along budgets",
-        "Curves: the law with its 90 % band. Dots: runs. Diamonds: the size of least loss, median and 90 % band.",
+        "Curves: the law with its {band} band. Dots: runs. Diamonds: the size of least loss, median and {band} band.",
     ),
     "landmarks": _caption(
         "Well-known models and this fit's best splits",

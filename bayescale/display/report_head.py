@@ -11,7 +11,7 @@ from bayescale.display.question import Question
 from bayescale.display.report_asked import Asked
 from bayescale.display.report_parts import SPOKEN, unknown_forecast
 from bayescale.display.table import size_band_text
-from bayescale.field import listed, number_text, quantity_text, size_text
+from bayescale.field import band_ends, band_percent, listed, number_text, quantity_text, size_text
 from bayescale.fitting.diagnostics import diagnostics
 from bayescale.forecasts.forecast import read as read_forecast
 from bayescale.laws.law import goal_sign
@@ -94,9 +94,10 @@ def _limits_text(question: Question) -> str:
 
 def _loss_text(asked: Asked, tree: Any) -> str:
     observed = asked.study.law.observed.column
-    row = read_forecast(tree, target=asked.target_text).frame.iloc[0]
-    text = f"{row[f'{observed}_q50']:.3f}, with 90 % probability between {row[f'{observed}_q05']:.3f} and "
-    text += f"{row[f'{observed}_q95']:.3f}"
+    row = read_forecast(tree, target=asked.target_text, level=asked.level).frame.iloc[0]
+    low, high = (row[f"{observed}_{end}"] for end in band_ends(asked.level))
+    text = f"{row[f'{observed}_q50']:.3f}, with {band_percent(asked.level)} probability between {low:.3f} and "
+    text += f"{high:.3f}"
     if asked.target is not None:
         text += f"; {asked.reached} with probability {row['p_reach']:.2f}"
     return text
@@ -167,9 +168,10 @@ def _size_price(rows: Any, budget: str, tolerance: float) -> list[str]:
 
 
 def _loss_price(asked: Asked, name: str, tree: Any) -> str:
-    observed, row = asked.study.law.observed.column, read_forecast(tree).frame.iloc[0]
+    observed, ends = asked.study.law.observed.column, band_ends(asked.level)
+    row = read_forecast(tree, level=asked.level).frame.iloc[0]
     worse, edge = ("below", "q05") if goal_sign(asked.study.law) == ">=" else ("above", "q95")
-    law = f"{row[f'law_{observed}_q05']:.3f} to {row[f'law_{observed}_q95']:.3f}"
+    law = " to ".join(f"{row[f'law_{observed}_{end}']:.3f}" for end in ends)
     run = "planned run" if name == "planned" else "chosen run"
     text = f"The {observed}: one {run} in twenty ends {worse} {row[f'{observed}_{edge}']:.3f}."
     return f"{text} The law alone would promise {law}, which is too narrow to plan by." if tree.attrs["drift"] else text
@@ -180,13 +182,13 @@ def changes(asked: Asked, forecasts, sensitive: Any, gains) -> list[str]:
     sentences, study = [], asked.study
     for question in asked.asked:
         for split in question.splits:
-            row = read_allocation(split).frame.iloc[0]
+            row, ends = read_allocation(split, level=asked.level).frame.iloc[0], tuple(band_ends(asked.level))
             if float(row["compute"]) in unknown_splits(question.decision):
                 continue
             budget = budget_text(question, row["compute"])
             sentences.append(
-                f"{budget}: more runs could move the best size within {size_band_text(row, 'params')}; if the law were "
-                f"exactly right it would be {size_band_text(row, 'law_params')}."
+                f"{budget}: more runs could move the best size within {size_band_text(row, 'params', ends)}; if the "
+                f"law were exactly right it would be {size_band_text(row, 'law_params', ends)}."
             )
             if row["held"]:
                 sentences.append(
@@ -222,10 +224,11 @@ def _gain_text(asked: Asked, row: Any) -> str:
     value = quantity_text(size, row.iloc[0]) if size != "compute" else number_text(row.iloc[0])
     if np.isinf(row["gain_q05"]):
         return f"At {value} the recipe of {asked.other.attrs['source']} never gets as far as this one."
-    times, low, high = (number_text(row[f"gain_{q}"]) for q in ("q50", "q05", "q95"))
+    times, low, high = (number_text(row[f"gain_{q}"]) for q in ("q50", *band_ends(asked.level)))
+    band = band_percent(asked.level)
     return (
-        f"At {value} the recipe of {asked.other.attrs['source']} would need {times} times as much (90 % band {low} to "
-        f"{high}) for the same result; this one is the better with probability {row['p_better']:.2f}."
+        f"At {value} the recipe of {asked.other.attrs['source']} would need {times} times as much ({band} band {low} "
+        f"to {high}) for the same result; this one is the better with probability {row['p_better']:.2f}."
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from bayescale.display.explorer import explorer, inputs_of
 from bayescale.display.question import BEYOND
 from bayescale.display.report_asked import Asked
-from bayescale.field import number_text, size_text
+from bayescale.field import band_ends, number_text, size_text
 from bayescale.forecasts.pointwise import forecast_each
 from bayescale.reading import plain as as_json
 from bayescale.runs.loss_unit import NATS_IN, PERPLEXITY, UNITS, from_nats, to_nats
@@ -20,17 +20,18 @@ def live_part(asked: Asked, forecasts) -> dict[str, Any]:
     data = explorer(plain, asked.questions)
     low, high = data["first"], data["last"] + BEYOND
     starts = [float(one.budgets[0]) if one.budgets.size else None for one in asked.questions]
-    data["starts"] = starts
+    data |= {"starts": starts, "level": asked.level}
     data["start"] = starts[0] or 10 * asked.questions[0].cost_of_runs[1]
     scripts = [one.pop("script") for one in data["questions"]]
     budgets, N = np.array(data["budgets"]), np.array(data.pop("params"))
     tokens = np.median(plain.frontier["D"].values, axis=(0, 1))
-    band = forecast_each(study, N, tokens, covariates=inputs_of(plain), seed=asked.seed)
-    least, most = float(band["q05"].min()), float(band["q95"].max())
+    band = forecast_each(study, N, tokens, covariates=inputs_of(plain), level=asked.level, seed=asked.seed)
+    first, last = band_ends(asked.level)
+    least, most = float(band[first].min()), float(band[last].max())
     data |= {"perplexity": study.loss_unit == PERPLEXITY, "natsIn": NATS_IN.get(study.loss_unit, 1.0)}
     data["chart"] = {"low": low, "high": high, "least": least, "most": most}
     x = 46 + (372 - 46) * (budgets - low) / (high - low)
-    edges = {name: 150 - (150 - 12) * (band[name].values - least) / (most - least) for name in ("q05", "q50", "q95")}
+    edges = {name: 150 - (150 - 12) * (band[name].values - least) / (most - least) for name in (first, "q50", last)}
 
     def path(xs: np.ndarray, ys: np.ndarray) -> str:
         return "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in zip(xs, ys, strict=True))
@@ -60,7 +61,7 @@ def live_part(asked: Asked, forecasts) -> dict[str, Any]:
         "run_n": size_text(sizes[0]),
         "target": "" if asked.target is None else number_text(asked.target[1], 6),
         "run_d": size_text(sizes[1]),
-        "path": path(np.concatenate([x, x[::-1]]), np.concatenate([edges["q95"], edges["q05"][::-1]])) + "Z",
+        "path": path(np.concatenate([x, x[::-1]]), np.concatenate([edges[last], edges[first][::-1]])) + "Z",
         "middle": path(x, edges["q50"]),
         "edge": f"{46 + (372 - 46) * (data['last'] - low) / (high - low):.1f}",
         "ticks_x": [(f"{46 + (372 - 46) * (d - low) / (high - low):.1f}", f"1e{d}") for d in decades],

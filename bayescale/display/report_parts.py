@@ -23,7 +23,7 @@ from bayescale.display.table import band_text
 from bayescale.errors import FitError
 from bayescale.evidence.sensitivity import has_split, prior_sensitivity
 from bayescale.evidence.sensitivity import read as read_sensitivity
-from bayescale.field import number_text, quantity_text, symbol
+from bayescale.field import band_ends, band_percent, number_text, quantity_text, symbol
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.forecasts.forecast import read as read_forecast
 from bayescale.forecasts.planned import CHECKED_DECADES
@@ -92,9 +92,9 @@ def verdict(asked: Asked, forecasts, sensitive: Any) -> Part:
 def forecast_part(forecasts, asked: Asked) -> Part:
     rows = []
     parts = ("params", "drift", "noise") if any(tree.attrs["drift"] for _, tree in forecasts) else ("params", "noise")
-    observed = asked.study.law.observed.column
+    observed, ends, band = asked.study.law.observed.column, tuple(band_ends(asked.level)), band_percent(asked.level)
     for name, tree in forecasts:
-        row = read_forecast(tree, target=asked.target_text).frame.iloc[0]
+        row = read_forecast(tree, target=asked.target_text, level=asked.level).frame.iloc[0]
         told = ("decades_beyond", "nearest_run", "elpd", "p_break")
         inputs = [key for key in tree["predictions_constant_data"].data_vars
                   if key in row and key not in told and not str(key).startswith("share_")]  # fmt: skip
@@ -104,10 +104,10 @@ def forecast_part(forecasts, asked: Asked) -> Part:
         half = f"{row[f'{observed}_q25']:.3f} to {row[f'{observed}_q75']:.3f}"
         shares = " / ".join(f"{100 * row[f'share_{part}']:.0f}" for part in parts)
         beyond = row["decades_beyond"]
-        cells = [what, name, f"{beyond:.2f}" if beyond == beyond else "no size", band_text(row, observed), half]
-        cells += [band_text(row, f"law_{observed}"), shares]
+        cells = [what, name, f"{beyond:.2f}" if beyond == beyond else "no size"]
+        cells += [band_text(row, observed, ends=ends), half, band_text(row, f"law_{observed}", ends=ends), shares]
         rows.append([*cells, *([f"{row['p_reach']:.2f}"] if asked.target is not None else [])])
-    header = ["run", "chosen as", "decades beyond", f"{observed}, 90 % band", "50 % band", "law alone, 90 %"]
+    header = ["run", "chosen as", "decades beyond", f"{observed}, {band} band", "50 % band", f"law alone, {band}"]
     header += [" / ".join(SPOKEN.get(part, part) for part in parts) + " [%]"]
     if asked.target is not None:
         header.append(f"P({'≤' if asked.target[0] == '<=' else '≥'} {number_text(asked.target[1], 6)})")
@@ -119,7 +119,7 @@ def split_part(question: Question, asked: Asked) -> Part:
     """A question's table of splits, of choices, what other estimators say, and well-known models."""
     study, tables = question.study, []
     for split in question.splits:
-        reading = read_allocation(split)
+        reading = read_allocation(split, level=asked.level)
         tables.append(part(replace(reading, columns=tuple(one for one in reading.columns if one.key != "held"))))
     choices = part(read_decision(question.decision))
     unit = question.unit or "the unit of the cost"
@@ -140,7 +140,7 @@ def split_part(question: Question, asked: Asked) -> Part:
         "landmarks": {"caption": "", "header": [], "rows": []},
     }
     if has_split(study.law) and question is asked.plain:
-        ways = or_none(lambda: approaches(study, float(question.budgets[0]), seed=question.seed))
+        ways = or_none(lambda: approaches(study, float(question.budgets[0]), level=asked.level, seed=question.seed))
         whole["approaches"] = "" if ways is None else ways.attrs["statement"]
     return whole
 
@@ -155,7 +155,7 @@ def landmarks_of(asked: Asked) -> Any:
     plain = asked.plain
     if plain is None or not has_split(asked.study.law):
         return None
-    return or_none(lambda: landmarks(asked.study))
+    return or_none(lambda: landmarks(asked.study, level=asked.level))
 
 
 def targets_part(asked: Asked) -> list[Part]:
@@ -172,7 +172,7 @@ def targets_part(asked: Asked) -> list[Part]:
             )
             for one in asked.questions
         ]
-    readings = [read_target(one) for one in made if one is not None]
+    readings = [read_target(one, level=asked.level) for one in made if one is not None]
     return [part(one) | {"warnings": list(one.warnings)} for one in readings]
 
 
@@ -190,9 +190,11 @@ def gain_part(asked: Asked) -> list[Part]:
     for question in asked.asked:
         options = {name: one for name, one in question.options.items() if name not in ("unique_tokens", "menu")}
         gain = compute_gain(question.study, asked.other, question.budgets, seed=question.seed, **options)
-        found.append(part(read_gain(gain)) | {"result": read_gain(gain)})
+        reading = read_gain(gain, level=asked.level)
+        found.append(part(reading) | {"result": reading})
     if not asked.questions and asked.planned:
         size = next(iter(asked.planned))
         gain = compute_gain(asked.study, asked.other, asked.planned[size], given=asked.at or None, seed=asked.seed)
-        found.append(part(read_gain(gain)) | {"result": read_gain(gain)})
+        reading = read_gain(gain, level=asked.level)
+        found.append(part(reading) | {"result": reading})
     return found

@@ -15,9 +15,9 @@ from bayescale.display.tables import (
     fit_sentences,
     priors_cells,
 )
-from bayescale.field import number_text, size_text
+from bayescale.field import BAND, number_text, size_text
 from bayescale.fitting.diagnostics import fit_summary
-from bayescale.fitting.doors import kind_of, opened_fit
+from bayescale.fitting.doors import kind_of, level_of, opened_fit
 from bayescale.laws.law_file import Law
 from bayescale.runs.lint import check_runs
 from bayescale.runs.loss_unit import UNITS, from_nats, loss_unit
@@ -33,7 +33,7 @@ def show(result: Any, **options: Any) -> Table:
     Parameters
     ----------
     result : runs, a law, a fit, or a result that :func:`bayescale.read` takes
-    options : as in :func:`bayescale.read`
+    options : as in :func:`bayescale.read`; of a fit ``level``
 
     Returns
     -------
@@ -51,8 +51,8 @@ def show(result: Any, **options: Any) -> Table:
     level
     """
     kind = kind_of(result)
-    if kind in SHOWN and not options:
-        return SHOWN[kind](result)
+    if kind in SHOWN and set(options) <= ({"level"} if kind == "fit" else set()):
+        return SHOWN[kind](result, **options)
     return table_of(read(result, **options))
 
 
@@ -87,13 +87,13 @@ def _law(law: Law) -> Table:
     return replace(shown, notes=(law.about, formula, *where, f"Source: {law.cite}"), warnings=law.traps)
 
 
-def _fit(fit: xr.DataTree) -> Table:
-    fit = opened_fit(fit)
-    summary = fit_summary(fit)
-    return replace(fit_cells(summary), notes=tuple(fit_sentences(summary)), warnings=tuple(summary["warnings"]))
+def _fit(fit: xr.DataTree, level: float = BAND) -> Table:
+    fit, level = opened_fit(fit), level_of(level)
+    summary = fit_summary(fit, level)
+    return replace(fit_cells(summary, level), notes=tuple(fit_sentences(summary)), warnings=tuple(summary["warnings"]))
 
 
-SHOWN: dict[str, Callable[[Any], Table]] = {
+SHOWN: dict[str, Callable[..., Table]] = {
     "runs": _runs,
     "law": _law,
     "fit": _fit,

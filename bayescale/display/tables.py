@@ -3,25 +3,26 @@
 from typing import Any
 
 from bayescale.display.table import Table, table
-from bayescale.field import number_text
+from bayescale.field import BAND, band_ends, band_percent, number_text
 from bayescale.laws.law import NO_SIZE
 
 TOLD = ("law_chosen", "uncounted", "columns", "priors_given", "censored")  # codes of the notes that a fit tells at once
 
 
-def fit_cells(summary: Any) -> Table:
-    """Parameters of a fit, from :func:`bayescale.fitting.diagnostics.fit_summary`."""
+def fit_cells(summary: Any, level: float = BAND) -> Table:
+    """Parameters of a fit, from :func:`bayescale.fitting.diagnostics.fit_summary` of that level."""
+    ends = tuple(band_ends(level))
     rows = [
         (
             name,
-            *(number_text(row[key], 4) for key in ("median", "q05", "q95")),
+            *(number_text(row[key], 4) for key in ("median", *ends)),
             f"{row['r_hat']:.3f}" if row["r_hat"] == row["r_hat"] else "",  # a quick answer has no chains
             f"{row['ess_bulk']:.0f}",
         )
         for name, row in summary["parameters"].items()
     ]
-    title = f"law '{summary['law']}' on {summary['runs']} runs: posterior median and 90 % band"
-    return table(title, ("", "median", "q05", "q95", "r-hat", "ESS"), rows)
+    title = f"law '{summary['law']}' on {summary['runs']} runs: posterior median and {band_percent(level)} band"
+    return table(title, ("", "median", *ends, "r-hat", "ESS"), rows)
 
 
 def fit_sentences(summary: Any) -> list[str]:

@@ -96,11 +96,11 @@ def print_answer(reading: Reading, as_json: bool, quiet: bool, output: Path | No
         print_readings(reading)
 
 
-def print_fit(tree: Any) -> None:
+def print_fit(tree: Any, level: float) -> None:
     from bayescale.fitting.diagnostics import fit_summary
 
-    summary = fit_summary(tree)
-    print_table(fit_cells(summary))
+    summary = fit_summary(tree, level)
+    print_table(fit_cells(summary, level))
     say("\n".join(fit_sentences(summary)))
     counted = [note for note in summary["notes"] if note["code"] in ("compute_unit", "compute_differs")]
     for note in counted:

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from scipy.special import fdtri
 
-from bayescale.field import TRAINING, number_text
+from bayescale.field import BAND, TRAINING, band_ends, number_text
 from bayescale.fitting.clusters import clustered_posterior, clusters_of
 from bayescale.fitting.draws import e_bfmi, ess_bulk, ess_tail, r_hat
 from bayescale.laws.law import Law, is_joint, law_derived, log_weight, sample_priors, size_column
@@ -27,7 +27,7 @@ CHANCE_MAX = 0.0005  # probability that perfect draws fail by r-hat, and that th
 # of N independent draws an estimate of their number is above N / (1 + ESS_SCATTER / N) but for that probability, of 12
 # quantities, in the bulk and in the tails: simulated, from 400 draws to where that is ESS_MIN
 ESS_SCATTER = 1400.0
-BAND = {"median": 0.5, "q05": 0.05, "q95": 0.95}  # what a summary shows of a quantity
+SHOWN = {"median": 0.5, "q05": 0.05, "q95": 0.95}  # what a summary shows of a quantity
 E_BFMI_MIN = 0.3  # Betancourt 2016, arXiv:1604.00695: below it the chains do not reach the tails of the energy
 R_HAT_APART = 1.1  # above it more draws would not help: chains are in different places
 PARETO_K_MAX = 0.7  # Vehtari et al. 2024: above it importance sampling does not vouch for its estimate
@@ -62,7 +62,7 @@ def check_convergence(posterior: xr.Dataset, stats: xr.Dataset) -> dict[str, Any
     ``remedy`` says what to try, and ``draws_wanted`` how many times as many draws would pass (1 where they do, None
     where draws are not what is missing)."""
     names, values = draws_by_name(posterior)
-    mixing, bulk, tail = r_hat(values), ess_bulk(values), ess_tail(values, (BAND["q05"], BAND["q95"]))
+    mixing, bulk, tail = r_hat(values), ess_bulk(values), ess_tail(values, (SHOWN["q05"], SHOWN["q95"]))
     quantities, chains, count = values.shape
     r_hat_max, ess_min = r_hat_limit(chains, count, quantities), ess_limit(chains * count)
     divergences = int(stats["diverging"].sum())
@@ -262,12 +262,12 @@ def trust_warnings(report: Mapping[str, Any]) -> list[str]:
     return warnings + [note["text"] for note in report.get("noted", ()) if note["code"] not in said]
 
 
-def fit_summary(fit: xr.DataTree | Study) -> dict[str, Any]:
+def fit_summary(fit: xr.DataTree | Study, level: float = BAND) -> dict[str, Any]:
     """A fit, or the study opened from it, for machines.
 
     ``law``, ``source``, ``runs``, what was ``read`` of them, ``size`` (the column that says how large a run is, or
     None), ``parameters`` (median, q05, q95, r_hat, ess_bulk of each parameter and derived quantity), ``clusters``,
-    ``regimes``, ``diagnostics`` and ``notes`` of the lint.
+    ``regimes``, ``diagnostics`` and ``notes`` of the lint. With ``level`` parameters also have the ends of that band.
 
     Where residuals go together, ``clusters`` has the ``column`` by which they do, the ``count`` of clusters and the
     ``ratio`` of their variance to that of independent runs; bands are those of
@@ -275,12 +275,13 @@ def fit_summary(fit: xr.DataTree | Study) -> dict[str, Any]:
     study = Study.opened(fit)
     posterior, law, attrs, report = study.posterior, study.law, study.attrs, diagnostics(study)
     names, values = draws_by_name(posterior)
-    columns = {key: np.quantile(values, level, axis=(1, 2)) for key, level in BAND.items()}
+    shares = SHOWN | band_ends(level)
+    columns = {key: np.quantile(values, share, axis=(1, 2)) for key, share in shares.items()}
     columns |= {"r_hat": r_hat(values), "ess_bulk": ess_bulk(values)}
     if clusters := study.once(clusters_of):
         columns |= {f"{key}_runs": columns[key] for key in ("q05", "q95")}
         stretched = draws_by_name(study.once(clustered_posterior))[1]
-        columns |= {key: np.quantile(stretched, level, axis=(1, 2)) for key, level in BAND.items()}
+        columns |= {key: np.quantile(stretched, share, axis=(1, 2)) for key, share in shares.items()}
     if report.get("method") == "importance":
         # the weights say what the draws are worth; there are no chains to compare
         columns["r_hat"][:] = math.nan

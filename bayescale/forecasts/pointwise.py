@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from bayescale.errors import FitError
+from bayescale.field import BAND, band_ends
 from bayescale.fitting.doors import opened
 from bayescale.forecasts.curve import sample_curve, with_noise
 from bayescale.forecasts.discrepancy import has_drift
@@ -40,6 +41,7 @@ def forecast_each(
     tokens: np.ndarray,
     *,
     covariates: Mapping[str, float] | None = None,
+    level: float = BAND,
     seed: int = 0,
 ) -> xr.Dataset:
     """Quantiles of the loss at many sizes, equal to those of :func:`bayescale.forecast` of each size alone.
@@ -52,6 +54,7 @@ def forecast_each(
     fit : what :func:`bayescale.fit` returns, of a law of a loss
     params, tokens : N and D [point]
     covariates : further inputs of the law, one value for all points
+    level : what the band is to hold
     seed : as in :func:`bayescale.forecast`
 
     Returns
@@ -64,9 +67,9 @@ def forecast_each(
     FitError
         As :func:`bayescale.forecast`; or if the law does not explain a loss.
     """
-    rows = []
+    rows, shares = [], QUANTILES | band_ends(level)
     for points, parts in draw_each(opened(fit), params, tokens, covariates or {}, seed):
-        bands = np.quantile(np.exp(sum(parts.values())), list(QUANTILES.values()), axis=0)
-        row = dict(zip(QUANTILES, bands, strict=True)) | shares_of(parts)
+        bands = np.quantile(np.exp(sum(parts.values())), list(shares.values()), axis=0)
+        row = dict(zip(shares, bands, strict=True)) | shares_of(parts)
         rows.append(points[[*DISTANCES]].assign({name: ("point", values) for name, values in row.items()}))
     return xr.concat(rows, dim="point")

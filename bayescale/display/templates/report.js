@@ -116,7 +116,7 @@
     const above = Math.min(below + 1, sorted.length - 1);
     return sorted[below] + (place - below) * (sorted[above] - sorted[below]);
   };
-  const SHARES = { q05: 0.05, q25: 0.25, q50: 0.5, q75: 0.75, q95: 0.95 };
+  const SHARES = { q05: (1 - page.level) / 2, q25: 0.25, q50: 0.5, q75: 0.75, q95: (1 + page.level) / 2 };
   const band = (values) => {
     const sorted = Float64Array.from(values).sort();
     return Object.fromEntries(Object.entries(SHARES).map(([name, share]) => [name, quantile(sorted, share)]));
@@ -273,7 +273,7 @@
     say("budget-doubts", [...(why ? [`The best split is not known: ${why}.`] : []), ...(possible ? doubts(result) : [])]);
     const unknown = why || page.doubt || result.beyond > page.farDecades;
     $("budget-said").textContent = `${inUnits(B)}: ${unknown ? "best split not known" : `${size(chosen.N)} parameters on ${size(chosen.D)} tokens`}`
-      + (result.loss ? `, loss ${decimals(shown(result.loss.q50))}, 90 % band ${decimals(shown(result.loss.q05))} to ${decimals(shown(result.loss.q95))}` : "");
+      + (result.loss ? `, loss ${decimals(shown(result.loss.q50))}, ${percent(page.level)} band ${decimals(shown(result.loss.q05))} to ${decimals(shown(result.loss.q95))}` : "");
     const given = current.values.map((value) => `--given ${value.name}=${/[^\w.+-]/.test(value.text) ? `"${value.text}"` : value.text}`);
     $("budget-command").textContent = ["bayescale allocate FIT.nc", `-C ${command(B)}`, current.options, ...given].filter(Boolean).join(" ");
     mark(Math.log10(result.C), result.loss);
@@ -297,7 +297,7 @@
     for (const name of ["params", "drift", "noise"]) show(`run-share-${name}`, share[name], percent);
     say("run-doubts", doubts(result));
     $("run-said").textContent = `${size(N)} parameters on ${size(D)} tokens: `
-      + (result.loss ? `loss ${decimals(shown(result.loss.q50))}, 90 % band ${decimals(shown(result.loss.q05))} to ${decimals(shown(result.loss.q95))}` : "outside this page");
+      + (result.loss ? `loss ${decimals(shown(result.loss.q50))}, ${percent(page.level)} band ${decimals(shown(result.loss.q05))} to ${decimals(shown(result.loss.q95))}` : "outside this page");
     $("run-command").textContent = `bayescale forecast FIT.nc -N ${command(N)} -D ${command(D)}`;
   };
 
