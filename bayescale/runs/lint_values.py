@@ -62,8 +62,8 @@ def few_runs(seen: Seen, parameters: int) -> Iterator[Note]:
     """Too few runs for narrow bands, or for the parameters of the law."""
     if parameters and seen.number < parameters + SPARE_RUNS_MIN:
         text = (
-            f"{seen.number} runs do not tell the {parameters} parameters of the law and the noise: what follows is "
-            f"what the priors say; {RUNS_WANTED} or more are wanted"
+            f"{seen.number} runs do not tell the {parameters} parameters of the law and the noise; what follows is "
+            f"what the priors say, and {RUNS_WANTED} or more are wanted"
         )
         yield note(seen, "too_few_runs", "warning", text)
     elif seen.number < RUNS_WANTED:
