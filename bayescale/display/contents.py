@@ -19,6 +19,11 @@ from bayescale.runs.read import read_text
 def fit_contents(fit: xr.DataTree, *, level: float = BAND) -> dict[str, Any]:
     """What is in a fit, for machines.
 
+    Parameters
+    ----------
+    fit : what :func:`bayescale.fit` or :func:`bayescale.open_fit` returns
+    level : of the bands of parameters, which are then there besides those of 90 %
+
     Returns
     -------
     ``law`` (``name``, ``kind``: "shipped", "own", or "changed" for one that has the name or title of a shipped law and
