@@ -32,6 +32,7 @@ from bayescale.runs.datasets import runs_given
 from bayescale.runs.known import censored_runs, known_data, known_of, without_censored
 from bayescale.runs.law_checks import check_columns, check_unit, check_variety
 from bayescale.runs.loss_unit import loss_unit
+from bayescale.runs.one_size import as_counted
 from bayescale.runs.read import KEPT_ATTRIBUTES, read_runs
 from bayescale.runs.roles import CENSORED
 from bayescale.runs.smooth import far_off, seen_by
@@ -79,8 +80,9 @@ class Study:
         FitError
             The runs or the noise do not fit the law.
         """
-        law = load_law(DEFAULT_LAW if law is None else law)
-        runs = read_runs(runs_given(runs), law, columns=columns, units=units)
+        runs = runs_given(runs)
+        law = as_counted(load_law(DEFAULT_LAW if law is None else law), runs, columns)
+        runs = read_runs(runs, law, columns=columns, units=units)
         scatter = Scatter.of(law, noise)
         check_unit(runs, law)
         check_columns(runs, law)

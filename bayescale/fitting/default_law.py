@@ -12,8 +12,7 @@ from bayescale.errors import FitError
 from bayescale.field import listed
 from bayescale.fitting.draws import smoothed_weights
 from bayescale.laws.law import DEFAULT_LAW, Law, load_law
-from bayescale.laws.own_priors import without_count
-from bayescale.runs.one_size import has_column, only_size
+from bayescale.runs.one_size import as_counted, only_size
 
 # few looks forward cannot tell against so much evidence
 FAR_BEHIND_SE = 4.0  # standard errors of the difference
@@ -49,8 +48,7 @@ def laws_for(source: Any, law: Any, columns: Mapping[str, str] | None = None) ->
     """
     if law is None:
         return default_laws(source, columns)
-    law = load_law(law)
-    return [without_count(law) if law.observed.count and not has_column(source, law.observed.count, columns) else law]
+    return [as_counted(load_law(law), source, columns)]
 
 
 def chosen_fit(laws: list[Law], fit_one: Callable[[Law], xr.DataTree]) -> xr.DataTree:

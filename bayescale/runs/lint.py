@@ -12,6 +12,7 @@ from bayescale.runs.compute import Definition
 from bayescale.runs.datasets import runs_given
 from bayescale.runs.known import censored_runs
 from bayescale.runs.lint_values import Note
+from bayescale.runs.one_size import as_counted
 from bayescale.runs.read import read_notes, read_roles, read_runs
 from bayescale.runs.roles import CENSORED
 from bayescale.runs.smooth import seen_by, surface_through
@@ -49,10 +50,11 @@ def check_runs(
     >>> [note.code for note in bayescale.check_runs(few)]
     ['few_runs', 'few_sizes']
     """
-    chosen = None if law is None else load_law(law)
+    runs = runs_given(runs)
+    chosen = None if law is None else as_counted(load_law(law), runs, columns)
     read = isinstance(runs, xr.Dataset) and set(runs.dims) == {"run"} and "source" in runs.attrs and runs.sizes["run"]
     if not read or columns or units or chosen is not None:
-        runs = read_runs(runs_given(runs), chosen, columns=columns, units=units)
+        runs = read_runs(runs, chosen, columns=columns, units=units)
     return remarks(runs, chosen)
 
 
@@ -85,6 +87,7 @@ def remarks(runs: xr.Dataset, law: Law | None = None, definition: Definition | N
         *([] if checkpoints else lint_rows.settings(seen, list(apart))),
         *lint_values.surprising(seen, surface),
         *lint_values.scatter(seen, surface),
+        *lint_values.unexplained(seen, surface),
         *apart.values(),
         *lint_values.constant_or_rising(seen),
     ]

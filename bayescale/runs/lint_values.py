@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bayescale.field import number_text, rows_text, size_text, symbol
+from bayescale.field import listed, number_text, rows_text, size_text, symbol
 from bayescale.laws.law import SHARES
 from bayescale.runs.loss_unit import LOSS_NATS_MAX, TEXT_NATS_MIN, is_text
 from bayescale.runs.smooth import SURPRISING_SD, Seen, Surface, line_of_sizes, log_slope, move_together
@@ -18,6 +18,7 @@ TYPING_ERROR_LOG = 0.1  # the noise of a law does not reach so far
 # .013, and laws known to be wrong up to .03
 SCATTER_LOG_MAX = 0.05
 SCATTER_RUNS_MIN = 12
+EXPLAINED_SHARE_MIN = 0.5  # of the variance: on 43 real studies a smooth surface explains .76 or more
 SLIP_SD_MIN = 10  # robust sd: a run farther off may have a size wrong by a power of ten
 RUNS_WANTED = 12
 SPARE_RUNS_MIN = 2  # runs besides one for each parameter: one for the scale of the noise, one to learn from
@@ -247,6 +248,24 @@ def scatter(seen: Seen, surface: Surface) -> Iterator[Note]:
             "scatter by 1 or 2 %: look for wrong losses, more than one recipe or wrong columns"
         )
         yield note(seen, "scatter", "warning", text)
+
+
+def unexplained(seen: Seen, surface: Surface) -> Iterator[Note]:
+    """Values that the sizes hardly tell: a forecast by size is then one of the scatter."""
+    around = seen.target - np.median(seen.target)
+    spread = 1.4826 * float(np.median(np.abs(around)))
+    if surface.degree < 2 or seen.number < SCATTER_RUNS_MIN or not spread > 0:
+        return
+    share = max(0.0, 1 - (surface.sd / spread) ** 2)
+    if share < EXPLAINED_SHARE_MIN:
+        names = listed([*seen.sizes, *seen.others])
+        tells = "tells" if len(seen.sizes) + len(seen.others) == 1 else "tell"
+        text = (
+            f"{names} {tells} {number_text(100 * share, 2)} % of the variance of {seen.observed}: something else "
+            "decides, such as the corpus, the recipe or a wrong column; fit runs that share it, or name its column as "
+            "group"
+        )
+        yield note(seen, "unexplained", "warning", text)
 
 
 def constant_or_rising(seen: Seen) -> Iterator[Note]:

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from bayescale.laws.law_file import Law
+from bayescale.laws.own_priors import without_count
 from bayescale.runs.cells import as_numbers
 from bayescale.runs.columns import Question, find_columns, related_columns
 from bayescale.runs.guess import guesses
@@ -55,6 +57,11 @@ def has_column(source: Any, role: str, columns: Mapping[str, str] | None = None)
         return _column(table_of(source), role, dict(columns or {})) is not None
     except Question:
         return True
+
+
+def as_counted(law: Law, source: Any, columns: Mapping[str, str] | None = None) -> Law:
+    """The law; where it explains a proportion whose items no column counts, that of a share."""
+    return without_count(law) if law.observed.count and not has_column(source, law.observed.count, columns) else law
 
 
 def _column(table: Table, role: str, given: Mapping[str, str]) -> Any:

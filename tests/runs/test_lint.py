@@ -142,6 +142,22 @@ def test_losses_that_say_nothing(rng):
     assert "rising_loss" in codes(table | {"loss": 1 / table["loss"]})
 
 
+def test_sizes_that_tell_nothing_are_said_to(rng):
+    """A loss of other corpora beside the accuracy of one task, say: a law of the two would be a law of scatter."""
+    table = chinchilla_runs(rng)
+    note = codes(table | {"loss": rng.permutation(table["loss"])})["unexplained"]
+    assert (
+        note.severity == "warning" and "params and tokens tell" in note.text and "of the variance of loss" in note.text
+    )
+    assert "unexplained" not in codes(table)
+    loss = np.linspace(3.5, 2.0, 60)
+    odds = -2 * (loss - 2.8) + 0.2 * rng.standard_normal(60)
+    shares = {"loss": loss, "accuracy": 0.2 + 0.7 / (1 + np.exp(-odds))}
+    assert set(codes(shares, "accuracy_sigmoid")) == {"uncounted"}
+    told = codes(shares | {"loss": rng.permutation(loss)}, "accuracy_sigmoid")["unexplained"].text
+    assert "loss tells" in told and "of the variance of accuracy" in told
+
+
 def test_one_run():
     assert "few_runs" in codes({"N": [1e7], "D": [1e9], "loss": [3.0]})
 
