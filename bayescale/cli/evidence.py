@@ -222,9 +222,11 @@ def _averages(
     from bayescale.forecasts.forecast import read as read_forecast
 
     found: dict[str, Reading | None] = {"forecast": None, "allocation": None}
-    (sizes, budgets), weights = asked, result["weight_forward"]
+    sizes, budgets = asked
     if sizes[0]:
-        found["forecast"] = read_forecast(average_forecast(fits, weights, *sizes, seed=seed), level=level)
+        averaged = average_forecast(fits, result["weight_forward"], *sizes, seed=seed)
+        found["forecast"] = read_forecast(averaged, level=level)
     if budgets:
-        found["allocation"] = read_allocation(average_allocation(fits, weights, budgets, seed=seed), level=level)
+        averaged = average_allocation(fits, result["weight_forward"], budgets, seed=seed)
+        found["allocation"] = read_allocation(averaged, level=level)
     return found
