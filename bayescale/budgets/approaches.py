@@ -6,7 +6,6 @@ D* and more (arXiv:2603.22339), which more runs do not mend.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -152,32 +151,48 @@ def isoflop(log_n: np.ndarray, log_c: np.ndarray, log_loss: np.ndarray, rng: np.
     """
     groups = [group for group in budgets_in(log_c) if len(np.unique(log_n[group])) >= PARABOLA_SIZES_MIN]
 
-    def vertices(pick: Any) -> np.ndarray:
-        found = []
-        for group in groups:
-            rows = pick(group)
-            if len(np.unique(log_n[rows])) < PARABOLA_SIZES_MIN:
-                continue
-            centre = log_n[rows].mean()
-            bend, slope, _ = np.polyfit(log_n[rows] - centre, np.exp(log_loss[rows]), 2)
-            vertex = centre - slope / (2 * bend) if bend > 0 else np.nan
-            if log_n[rows].min() <= vertex <= log_n[rows].max():
-                found.append((log_c[rows].mean(), vertex))
-        return np.array(found).reshape(-1, 2)
-
-    here = vertices(lambda group: group)
-    if len(here) < LINE_BUDGETS_MIN:
+    own = [_vertices(log_n[group][None], log_c[group][None], log_loss[group][None]) for group in groups]
+    inside = sum(bool(np.isfinite(vertex[0])) for _, vertex in own)
+    if inside < LINE_BUDGETS_MIN:
         why = (
-            f"{len(groups)} budget(s) of {PARABOLA_SIZES_MIN} or more sizes, {len(here)} with a minimum inside them; "
+            f"{len(groups)} budget(s) of {PARABOLA_SIZES_MIN} or more sizes, {inside} with a minimum inside them; "
             f"{LINE_BUDGETS_MIN} are needed"
         )
-        return Line(np.zeros(0), np.zeros(0), len(here), why)
-    lines = []
-    for _ in range(RESAMPLES):
-        points = vertices(lambda group: rng.choice(group, len(group)))
-        if len(points) >= LINE_BUDGETS_MIN and np.ptp(points[:, 0]) > 0:
-            lines.append(np.polyfit(points[:, 0], points[:, 1], 1))
-    return Line(*np.array(lines).T, len(here))
+        return Line(np.zeros(0), np.zeros(0), inside, why)
+    picked = [[rng.choice(group, len(group)) for group in groups] for _ in range(RESAMPLES)]
+    rows = [np.stack(column) for column in zip(*picked, strict=True)]
+    found = np.array([_vertices(log_n[row], log_c[row], log_loss[row]) for row in rows])
+    return Line(*_lines(found[:, 0], found[:, 1]), inside)
+
+
+def _vertices(log_n: np.ndarray, log_c: np.ndarray, log_loss: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean log C and vertex of the parabola of the loss over log N, of samples of one budget [sample, run] [sample].
+
+    NaN where a sample has too few sizes, its parabola opens downwards, or the vertex lies outside its sizes.
+    """
+    ordered, centre = np.sort(log_n, axis=1), log_n.mean(axis=1, keepdims=True)
+    enough = (np.diff(ordered, axis=1) > 0).sum(axis=1) + 1 >= PARABOLA_SIZES_MIN
+    x, loss = log_n - centre, np.exp(log_loss)
+    y = loss - loss.mean(axis=1, keepdims=True)
+    x2, x3, x4 = (np.mean(x**power, axis=1) for power in (2, 3, 4))
+    xy, x2y = (np.mean(x**power * y, axis=1) for power in (1, 2))
+    with np.errstate(all="ignore"):  # least squares of bend x^2 + slope x + constant, with x and y centred
+        bend = (x2y - x3 * xy / x2) / (x4 - x3**2 / x2 - x2**2)
+        vertex = centre[:, 0] - (xy - x3 * bend) / x2 / (2 * bend)
+        good = enough & (bend > 0) & (ordered[:, 0] <= vertex) & (vertex <= ordered[:, -1])
+    return np.where(good, log_c.mean(axis=1), np.nan), np.where(good, vertex, np.nan)
+
+
+def _lines(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Slopes and intercepts of lines through points [point, sample], some of them NaN, where there are enough."""
+    known = np.isfinite(y)
+    kept = known.sum(axis=0) >= LINE_BUDGETS_MIN
+    x, y = (np.where(known, one, np.nan)[:, kept] for one in (x, y))
+    x_mean, y_mean = np.nanmean(x, axis=0), np.nanmean(y, axis=0)
+    spread = np.nansum((x - x_mean) ** 2, axis=0)
+    apart = spread > 0
+    slope = np.nansum((x - x_mean) * (y - y_mean), axis=0)[apart] / spread[apart]
+    return slope, y_mean[apart] - slope * x_mean[apart]
 
 
 def _verdict(result: xr.Dataset, level: float) -> tuple[int, str]:

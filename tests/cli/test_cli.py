@@ -881,3 +881,10 @@ def test_what_is_read_is_not_overwritten(command, tmp_path):
     before = path.read_bytes()
     complains(command, "is an input; give the result another name, such as fit.nc", "fit", path, "-o", path)
     assert path.read_bytes() == before
+
+
+def test_a_comparison_without_a_look_forward_asks_for_no_averages():
+    from bayescale.cli.evidence import _averages
+
+    found = _averages({}, bayescale.load_dataset("pile"), ([[], []], []), 0.9, 0)  # which has no forward weights
+    assert found == {"forecast": None, "allocation": None}
