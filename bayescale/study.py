@@ -238,6 +238,8 @@ class Study:
             return {"count": np.asarray(data[self.law.observed.count])}
         of_runs, here = (np.log(run_sizes(self.law, one) / self.constants["C_ref"]) for one in (self.runs, data))
         found = {"log_compute": np.clip(here, of_runs.min(), of_runs.max())}
+        if self.scatter.groups:
+            found[GROUP] = np.asarray(data[GROUP])
         if points is not None:
             return found
         if self.known_errors:

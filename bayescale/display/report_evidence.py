@@ -71,7 +71,7 @@ def parameters_part(study: Study, level: float = BAND) -> Part:
     law, rows, ends = study.law, [], band_ends(level)
     about = {name: prior.about for name, prior in law.priors.items()}
     about |= {name: item.about for name, item in law.derived.items()}
-    about |= {name: prior.about for name, prior in study.scatter.priors.items()}
+    about |= {name: item.about for name, item in (study.scatter.priors | study.scatter.derived).items()}
     for name, row in fit_summary(study, level)["parameters"].items():
         seen = "" if row["identified"] else "; the prior decides"
         rows.append([name, *(number_text(row[key], 4) for key in ("median", *ends)), about.get(name, "") + seen])

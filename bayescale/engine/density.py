@@ -18,6 +18,7 @@ from bayescale.laws.scatter import SCALE, SCALE_WITH_ERRORS, Scatter, log_densit
 from bayescale.study import Study
 
 COLUMNS = ("seen", "log_compute", "count", "successes")  # what noises read of the runs
+_SIGMA = "sigma of a run"
 _INSIDE = f"minimum(maximum(predicted, {SHARE_EDGE}), 1 - {SHARE_EDGE})"
 RESIDUAL = {
     "log": parse("seen - log(predicted)"),
@@ -65,7 +66,7 @@ def posterior_data(study: Study) -> dict[str, np.ndarray]:
         If a part of the formula that depends on the runs alone is not finite.
     """
     values = with_where(study.law, study.inputs() | dict(study.constants))
-    _, parts = data_split(study.law, study.known)
+    _, parts = data_split(study.law, study.scatter.noise, study.known)
     data = {name: np.asarray(evaluate(part, values), dtype=float) for name, part in parts.items()}
     for value in data.values():
         if not np.isfinite(value).all():
@@ -76,15 +77,16 @@ def posterior_data(study: Study) -> dict[str, np.ndarray]:
 
 
 @functools.lru_cache(maxsize=128)
-def data_split(law: Law, known: tuple[str, ...] = ()) -> tuple[dict[str, Node], dict[str, Node]]:
+def data_split(law: Law, noise: str, known: tuple[str, ...] = ()) -> tuple[dict[str, Node], dict[str, Node]]:
     """Sub-expressions, formula and weighted quantities of a law, without the parts that are data, and these parts.
 
-    So are the law's slopes by inputs whose errors are ``known``.
+    So are the scale of the noise, and the law's slopes by inputs whose errors are ``known``.
     """
-    trees = {**law.where, PREDICTED: law.tree}
+    scatter = Scatter.of(law, noise)
+    trees = {**law.where, PREDICTED: law.tree} | ({_SIGMA: scatter.sigma} if scatter.groups else {})
     trees |= slopes(law, tuple(name for name in known if name in input_roles(law)))
     trees |= {_weighted(key): belief.tree for key, belief in law.beliefs.items() if belief.weight}
-    return split_data(trees, {*law.inputs, *law.constants, "C_ref"}, law.priors, law.constants)
+    return split_data(trees, {*law.inputs, *law.constants, "C_ref"}, {**law.priors, **scatter.priors}, law.constants)
 
 
 @functools.lru_cache(maxsize=128)
@@ -93,7 +95,7 @@ def log_posterior(law: Law, noise: str, known: tuple[str, ...] = ()) -> Density:
 
     ``known`` names what is known of single runs besides (:attr:`bayescale.study.Study.known`).
     """
-    trees, parts = data_split(law, known)
+    trees, parts = data_split(law, noise, known)
     priors = {**law.priors, **Scatter.of(law, noise).priors}
     definitions: dict[str, Node] = {}
     once: Node = Number(0.0)
@@ -108,7 +110,8 @@ def log_posterior(law: Law, noise: str, known: tuple[str, ...] = ()) -> Density:
     if law.observed.scale in RESIDUAL:
         variance = known_variance(law.observed.scale, known)
         scale = SCALE if variance == Number(0.0) else substitute(SCALE_WITH_ERRORS, {"known_variance": variance})
-        definitions[_data("scale")] = substitute(scale, seen)
+        sigma = {"sigma": Name(_SIGMA)} if _SIGMA in trees else {}
+        definitions[_data("scale")] = substitute(scale, seen | sigma)
         definitions[_data("residual")] = substitute(RESIDUAL[law.observed.scale], seen)
     seen |= {name: Name(_data(name)) for name in ("scale", "residual")}
     each = substitute(log_density_of_run(noise, known), seen)

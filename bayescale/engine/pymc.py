@@ -10,6 +10,7 @@ from bayescale.errors import FitError
 from bayescale.field import names_text
 from bayescale.laws.data_split import has_level
 from bayescale.laws.formula import Number, evaluate
+from bayescale.laws.groups import GROUP
 from bayescale.laws.input_errors import known_variance
 from bayescale.laws.law import DEFAULT_LAW, Law, column, with_where
 from bayescale.laws.limits import PREDICTED
@@ -78,7 +79,7 @@ def build_model(study: Study) -> Any:
         constants = {name: pm.Data(name, study.constants[name]) for name in law.constants}
         parameters = {name: _prior(name, prior) for name, prior in study.priors.items()}
         values = _law_values(study, inputs | constants, parameters)
-        for name, quantity in law.derived.items():
+        for name, quantity in {**law.derived, **study.scatter.derived}.items():
             if name not in model.named_vars:
                 pm.Deterministic(name, evaluate(quantity.tree, values))
         if any(belief.weight for belief in law.beliefs.values()):
@@ -99,7 +100,7 @@ def _check_names(study: Study) -> None:
         study.law.observed.variable,
         *study.constants,
     }
-    given = [*study.priors, *study.law.derived, *map(column, study.law.inputs)]
+    given = [*study.priors, *study.law.derived, *study.scatter.derived, *map(column, study.law.inputs)]
     if clash := taken & set(given):
         raise FitError(
             f"law '{study.law.name}': PyMC's model uses the names {names_text(clash)} itself; "
@@ -115,7 +116,9 @@ def _law_values(study: Study, data: Mapping[str, Any], parameters: Mapping[str, 
     import pymc as pm
 
     values = with_where(study.law, data)
-    formulas, parts = data_split(study.law, study.known)  # what depends on runs and constants alone is computed of them
+    formulas, parts = data_split(
+        study.law, study.scatter.noise, study.known
+    )  # what depends on runs and constants alone is computed of them
     values |= {name: evaluate(part, values) for name, part in parts.items()}
     values |= parameters
     value_of = symbolic if any(map(has_level, formulas.values())) else evaluate
@@ -150,6 +153,7 @@ def _observe(study: Study, values: Mapping[str, Any]) -> None:
             read = values | covariates | {"predicted": predicted, "unit": scatter.unit}
             variance = evaluate(known_variance(study.law.observed.scale, study.known), read)
             covariates["known_variance"] = variance
+        covariates |= {GROUP: values[GROUP]} if scatter.groups else {}
         known["scale"] = scatter.unit * scatter.scale_at(covariates, values)
         seen = pm.Data("seen", study.seen.values, dims="run")
     distribution, formulas = NOISES[scatter.noise].pymc

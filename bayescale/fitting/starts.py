@@ -183,4 +183,7 @@ def start_positions(study: Study, seed: int) -> np.ndarray:
     for name, formula in NOISES[study.scatter.noise].starts.items():
         of = {"sigma": sigma} | ({"normal": rng.standard_normal(len(sigma))} if "normal" in names(formula) else {})
         scatter[name] = evaluate(formula, of)
+    for name in study.scatter.priors:  # of groups, which start nearly alike
+        if name not in scatter:
+            scatter[name] = 0.05 * rng.standard_normal(len(sigma))
     return unbounded(values | scatter, study.priors)

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from bayescale.jobs.threads import blocks, in_threads
+from bayescale.laws.formula import evaluate
 from bayescale.laws.law import Law, column, law_derived, loss_given
 from bayescale.runs.read import KEPT_ATTRIBUTES, read_roles
 from bayescale.runs.roles import scatter_roles
@@ -31,6 +32,7 @@ def assemble(study: Study, posterior: xr.Dataset, stats: xr.Dataset) -> xr.DataT
     law, runs, constants, observed = study.law, study.runs, dict(study.constants), study.seen
     draws = {name: posterior[name].values for name in study.priors}
     derived = law_derived(law, draws | constants)
+    derived |= {name: evaluate(one.tree, draws) for name, one in study.scatter.derived.items()}
     arrays = draws | {name: value for name, value in derived.items() if name not in draws}
     shape = draws[next(iter(draws))].shape
     posterior = as_dataset({name: np.broadcast_to(value, shape).copy() for name, value in arrays.items()})

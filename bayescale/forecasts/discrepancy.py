@@ -179,6 +179,8 @@ def cells_of(study: Study) -> Cells:
     tilt = study.medians["tilt"]
     covariates = study.covariates(values=study.medians)
     spread = np.exp(2 * tilt * covariates["log_compute"])
+    if study.scatter.groups:
+        spread = spread * (study.scatter.sigma_at(covariates, study.medians) / study.medians["sigma"]) ** 2
     known = np.broadcast_to(covariates.get("known_variance", 0.0), spread.shape)
     if study.censored.any():
         log_loss, spread, known = _as_if_seen(study, log_loss, spread, known)

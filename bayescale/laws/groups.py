@@ -4,7 +4,8 @@ A parameter that varies has, for the runs of group k of K, the value x + sigma s
 (the logarithm of a LogNormal, the logit of a LogitNormal). x is that of the mean group, with the prior of the law,
 sigma the sd of that prior, and d_k are deviates ~ Normal(0, 1) less their mean. They are made of K - 1 orthogonal
 contrasts ~ Normal(0, 1), which runs see almost apart, so that chains mix. One group more, ``new``, has no runs: its
-deviate is sqrt(1 + 1/K) Normal(0, 1). Spreads are stated, not learnt: of so few groups runs hardly tell them.
+deviate is sqrt(1 + 1/K) Normal(0, 1). The scale of the noise, sigma, may vary in the same way. Spreads are stated, not
+learnt: of so few groups runs hardly tell them.
 """
 
 import re
@@ -26,13 +27,14 @@ NEW = "new"  # a group that has no runs
 # sd of a parameter over groups, in units of the sd of its prior: by default level and slope vary
 SPREADS = {"level": 1.0, "slope": 0.25}
 OTHER_SPREAD = 0.5
+NOISE_SCALE = "sigma"  # the parameter of the noise that may vary too
 GROUPS_MAX = 30  # each adds a parameter for every one that varies
 NAME_CHARACTERS_MAX = 60
 
 
 @dataclass(frozen=True)
 class Groups:
-    """The groups of a law, and which of its parameters vary over them, how far, in units of the sd of their prior."""
+    """The groups of a law, and which parameters vary over them, how far, in units of the sd of their prior."""
 
     names: tuple[str, ...]
     by: Mapping[str, float]
@@ -63,6 +65,11 @@ class Groups:
         plain = [re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") for name in self.names]
         clear = len({*plain, NEW}) == len(plain) + 1 and all(plain)
         return [f"{parameter}_{end if clear else f'{GROUP}{k}'}" for k, end in enumerate(plain, start=1)]
+
+    @property
+    def of_law(self) -> list[str]:
+        """Parameters of the law that vary."""
+        return [name for name in self.by if name != NOISE_SCALE]
 
     @property
     def parameters(self) -> frozenset[str]:
@@ -110,11 +117,14 @@ def read_groups(table: Any, priors: Mapping[str, Prior], taken: Collection[str],
     if not isinstance(by, dict) or not by:
         raise LawError(f"{here}: 'by' must be a table, of spreads by parameter: {{ level = 1.0 }}")
     for name, spread in by.items():
-        if name not in priors:
-            raise LawError(f"{here}: '{clipped(name)}' is no parameter of the law; they are {names_text(priors)}")
+        if name not in (*priors, NOISE_SCALE):
+            known = names_text([*priors, NOISE_SCALE])
+            raise LawError(f"{here}: '{clipped(name)}' is no parameter of the law or the noise; they are {known}")
         if not 0 < finite(spread, f"{here}: the spread of {name}") <= 10:
             raise LawError(f"{here}: the spread of {name} must be above 0 and at most 10")
     groups = Groups(tuple(names), {name: float(spread) for name, spread in by.items()})
+    if not groups.of_law:
+        raise LawError(f"{here}: {NOISE_SCALE} varies along with parameters of the law; name one of them in 'by' too")
     made = {
         GROUP,
         *groups.parameters,
@@ -138,13 +148,14 @@ def check_names(found: Collection[str], place: str) -> None:
 
 
 def grouped_priors(groups: Groups, priors: Mapping[str, Prior]) -> dict[str, Prior]:
-    """Those of the law, then of the contrasts of each parameter that varies."""
-    contrast = {"mu": 0.0, "sigma": 1.0}
-    return dict(priors) | {
-        name: Prior("Normal", contrast, f"contrast of groups in {one}, which differ by {spread:g} of its prior's sd")
-        for one, spread in groups.by.items()
-        for name in groups.contrasts(one)
-    }
+    """Those of the law, then of the contrasts of each of its parameters that varies."""
+    return dict(priors) | {name: prior for one in groups.of_law for name, prior in contrast_priors(groups, one).items()}
+
+
+def contrast_priors(groups: Groups, one: str) -> dict[str, Prior]:
+    """Priors of the contrasts of a parameter that varies."""
+    about = f"contrast of groups in {one}, which differ by {groups.by[one]:g} of its prior's sd"
+    return {name: Prior("Normal", {"mu": 0.0, "sigma": 1.0}, about) for name in groups.contrasts(one)}
 
 
 def moved(groups: Groups, parameter: str, prior: Prior, group: int | None = None) -> Node:
@@ -176,8 +187,8 @@ def grouped_trees(
     groups: Groups, where: Mapping[str, Node], trees: Mapping[str, Node], priors: Mapping[str, Prior]
 ) -> tuple[dict[str, Node], dict[str, Node]]:
     """Sub-expressions and other trees of a law, with the parameter of a run's group in the place of the typical one."""
-    here = {one: Name(f"{one}_here") for one in groups.by}
-    first = {f"{one}_here": moved(groups, one, priors[one]) for one in groups.by}
+    here = {one: Name(f"{one}_here") for one in groups.of_law}
+    first = {f"{one}_here": moved(groups, one, priors[one]) for one in groups.of_law}
     moved_where, moved_trees = ({key: substitute(tree, here) for key, tree in some.items()} for some in (where, trees))
     return first | moved_where, moved_trees
 
@@ -190,17 +201,24 @@ def grouped_derived(
     for key, tree in where.items():
         known[key] = substitute(tree, known)
     found = {key: Derived(one.formula, substitute(one.tree, known), one.about) for key, one in derived.items()}
-    for one in groups.by:
-        for k, (group, name) in enumerate(zip(groups.names, groups.own(one), strict=True)):
-            found[name] = Derived(name, moved(groups, one, priors[one], k), f"{one} of {group}")
-    return found
+    return found | {
+        name: value for one in groups.of_law for name, value in own_values(groups, one, priors[one]).items()
+    }
+
+
+def own_values(groups: Groups, one: str, prior: Prior) -> dict[str, Derived]:
+    """The value that a parameter has for each group, as derived quantities."""
+    return {
+        name: Derived(name, moved(groups, one, prior, k), f"{one} of {group}")
+        for k, (group, name) in enumerate(zip(groups.names, groups.own(one), strict=True))
+    }
 
 
 def words_of(groups: Groups) -> dict[str, str]:
     """What is said of the parameters that vary, where the sub-expressions of a law are listed."""
     return {
         f"{one}_here": f"{one} of the group of a run ({listed(list(groups.names))}); {one} is that of their mean"
-        for one in groups.by
+        for one in groups.of_law
     }
 
 

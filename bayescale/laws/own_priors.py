@@ -91,7 +91,7 @@ def with_groups(law: Any, names: Collection[str], by: Collection[str] | Mapping[
     law : what :func:`bayescale.load_law` takes
     names : of the groups, 2 to 30; ``"new"``, a group without runs, is added
     by : names of the parameters that vary, or spread by name; by default ``level`` (spread 1) and ``slope`` (.25),
-        where the law has them; the spread of others is .5
+        where the law has them; the spread of others is .5. ``sigma``, the scale of the noise, may be among them
 
     Returns
     -------

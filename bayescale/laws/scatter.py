@@ -8,6 +8,7 @@ is known than that it is at least what was observed: its likelihood is the proba
 overdispersed count out of a known number of items; of a share without such a number the log odds scatter.
 """
 
+import functools
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,8 +17,10 @@ import numpy as np
 
 from bayescale.errors import FitError
 from bayescale.field import listed
-from bayescale.laws.formula import Node, evaluate, parse, substitute
+from bayescale.laws.formula import Name, Node, evaluate, parse, substitute
+from bayescale.laws.groups import GROUP, NOISE_SCALE, Groups, contrast_priors, moved, own_values
 from bayescale.laws.law_file import Law, Observed
+from bayescale.laws.law_tables import Derived
 from bayescale.laws.noises import NOISE_PARAMETERS, NOISES, SHARE_EDGE, default_noise
 from bayescale.laws.priors import Prior
 
@@ -63,12 +66,14 @@ class Scatter:
     observed : what the law explains
     unit : of a quantity that may be negative, the range of the observed values; otherwise 1
     given : priors that the law gives in the place of the noise's own
+    groups : of the law, where the scale of the noise varies over them; covariates then have the ``group`` of a run
     """
 
     noise: str
     observed: Observed
     unit: float = 1.0
     given: Mapping[str, Prior] = field(default_factory=dict, compare=False)
+    groups: Groups | None = None
 
     @classmethod
     def of(cls, law: Law, noise: str | None = None) -> "Scatter":
@@ -95,14 +100,35 @@ class Scatter:
             raise FitError(
                 f"noise '{noise}' has no parameter '{unknown[0]}', of which a prior is given; it has {listed([*own])}"
             )
-        return cls(
-            noise, law.observed, given={name: replace(one, about=own[name].about) for name, one in given.items()}
-        )
+        groups = law.groups if law.groups and NOISE_SCALE in law.groups.by else None
+        if groups and NOISE_SCALE not in own:
+            raise FitError(f"noise '{noise}' has no {NOISE_SCALE} that could vary over groups; it has {listed([*own])}")
+        given = {name: replace(one, about=own[name].about) for name, one in given.items()}
+        return cls(noise, law.observed, given=given, groups=groups)
 
     @property
     def priors(self) -> Mapping[str, Prior]:
         """Of the parameters of the noise."""
-        return {**NOISES[self.noise].priors, **self.given}
+        own = {**NOISES[self.noise].priors, **self.given}
+        return own if self.groups is None else own | contrast_priors(self.groups, NOISE_SCALE)
+
+    @property
+    def derived(self) -> dict[str, Derived]:
+        """The scale of the noise of each group, where it varies."""
+        if self.groups is None:
+            return {}
+        return own_values(self.groups, NOISE_SCALE, self.priors[NOISE_SCALE])
+
+    @functools.cached_property
+    def sigma(self) -> Node:
+        """The scale of the noise of a run, as a formula of parameters and its ``group``."""
+        if self.groups is None:
+            return Name(NOISE_SCALE)
+        return moved(self.groups, NOISE_SCALE, self.priors[NOISE_SCALE])
+
+    def sigma_at(self, covariates: Mapping, values: Mapping[str, Any]) -> Any:
+        """The same, evaluated."""
+        return evaluate(self.sigma, {**values, **({GROUP: covariates[GROUP]} if self.groups else {})})
 
     def tail_df(self, values: Mapping[str, Any]) -> Any:
         """Degrees of freedom of the Student-t that the noise is most like; infinite for a normal one."""
@@ -129,9 +155,9 @@ class Scatter:
         return (seen - self.transform(predicted)) / self.unit
 
     def scale_at(self, covariates: Mapping, values: Mapping[str, Any]) -> Any:
-        """Scale of the residual, SCALE_FLOOR and known errors included."""
+        """Scale of the residual, SCALE_FLOOR and known variance included."""
         scale = SCALE_WITH_ERRORS if "known_variance" in covariates else SCALE
-        return evaluate(scale, {"sigma": values["sigma"], "tilt": values["tilt"], **covariates})
+        return evaluate(scale, {"tilt": values["tilt"], **covariates, "sigma": self.sigma_at(covariates, values)})
 
     def _known(self, seen: Any, predicted: Any, covariates: Mapping, values: Mapping[str, Any]) -> dict[str, Any]:
         """Values of the names in the formula of the density."""

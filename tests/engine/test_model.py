@@ -45,7 +45,8 @@ def positions(law, noise, rng, points):
     draws = sample_priors(law, points, rng)
     draws |= {"sigma": rng.uniform(0.003, 0.03, points), "tilt": rng.normal(0, 0.2, points)}
     draws |= {"nu_minus_2": rng.uniform(0.5, 30, points), "overdispersion": rng.uniform(0.001, 0.1, points)}
-    priors = law.priors | NOISES[noise].priors
+    priors = law.priors | Scatter.of(law, noise).priors
+    draws |= {name: rng.uniform(0.2, 1.5, points) for name in priors if name not in draws}  # of a scale by group
     return {name: draws[name] for name in priors}, unbounded(draws, priors)
 
 
@@ -195,10 +196,11 @@ def test_a_share_without_a_count_is_pymcs(noise, runs_of_law, rng, prepared):
     check_engines(law, noise, runs_of_law(law), rng, prepared)
 
 
-def test_a_law_with_groups_is_pymcs(runs_of_law, rng, prepared):
+@pytest.mark.parametrize("by", [["level", "lean", "floor"], ["level", "sigma"]])
+def test_a_law_with_groups_is_pymcs(by, runs_of_law, rng, prepared):
     plain = load_law("chinchilla")
     made = runs_of_law(plain)
-    law = with_groups(plain, ["a", "b c", "d"], by=["level", "lean", "floor"])
+    law = with_groups(plain, ["a", "b c", "d"], by=by)
     table = {name: made[name].values for name in ("params", "tokens", "loss")}
     table["recipe"] = np.resize(["a", "b c", "d"], made.sizes["run"])
     check_engines(law, "student_t", read_runs(table, law, columns={"group": "recipe"}), rng, prepared)
