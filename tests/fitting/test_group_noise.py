@@ -29,9 +29,12 @@ def fit():
 def test_each_group_has_its_scale(fit, tmp_path):
     opened = bs.open_fit(bs.save_fit(fit, tmp_path / "fit.nc"))
     posterior = opened["posterior"].to_dataset()
+    table = table_of(1)
+    noise = np.log(table["loss"] / (1.7 + 480 / table["params"] ** 0.35 + 2000 / table["tokens"] ** 0.36))
     for name in ("clean", "noisy"):
         low, high = np.quantile(posterior[f"sigma_{name}"], [0.02, 0.98])
-        assert low < NOISE[name] < high < 2 * low, name
+        shown = np.sqrt(np.mean(noise[table["corpus"] == name] ** 2))
+        assert low < shown < high < 2 * low and 0.7 < shown / NOISE[name] < 1.3, name
     assert posterior["sigma_few"].std() / posterior["sigma_few"].mean() > 0.2
     text = str(bs.show(opened))
     assert "sigma_noisy" in text and "sigma_contrast1" in text
