@@ -143,7 +143,8 @@ def price(asked: Asked, forecasts) -> list[str]:
             if len(rows):
                 tolerance = question.decision.attrs["tolerance"]
                 sentences += _size_price(rows, budget_text(question, value), tolerance)
-    return sentences + [_loss_price(asked, name, tree) for name, tree in forecasts[:1]]
+    sentences += [_loss_price(asked, name, tree) for name, tree in forecasts[:1] if unknown_forecast(tree) is None]
+    return sentences or ["As the answer is not known, neither is what it costs to be wrong."]
 
 
 def _size_price(rows: Any, budget: str, tolerance: float) -> list[str]:

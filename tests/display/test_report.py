@@ -183,7 +183,7 @@ def test_too_few_runs_advise_nothing(varied_fit, undrawn):
     note = {"severity": "warning", "rows": [], "code": "too_few_runs", "text": "5 runs do not tell it; 12 are wanted"}
     fit = varied_fit(noted=noted([note]))
     page, said = report(fit, compute=1e22), bayescale.read(bayescale.decide(fit, 1e22)).says[0]
-    assert head(page)[0] == "stop"
+    assert head(page)[0] == "stop" and "neither is what it costs to be wrong" in Page(page).text
     for text in (answer(page), said):
         assert "the best split is not known: 5 runs do not tell it. 12 runs or more, of at least 4 sizes, would" in text
         assert "train " not in text
