@@ -91,8 +91,8 @@ def generated() -> dict[str, "str | bytes"]:
 GALLERY = (
     (
         "forecast",
-        "-N 20.6B -D 472B",
-        "Planned runs with their 90 and 50 % bands. The band opens, and pales, beyond the largest run.",
+        "-N 20.6B -D 472B --measured 1.519",
+        "A planned run with its bands, and what it showed. The band opens, and pales, beyond the largest run.",
     ),
     ("frontier", "-C 1e23", "Best N and D for every budget. Where a band is wide, the split is not known."),
     ("surface", "-C 1e23", "The law over N and D, with the draws of the best split of one budget."),
@@ -109,9 +109,9 @@ def gallery_pages() -> dict[str, "str | bytes"]:
     lines = [
         "# Figures",
         "",
-        "All figures are of one fit to 30 public models trained on the Pile: `bayescale fit pile --law chinchilla -o"
-        " fit.nc`. In Python `bayescale.plot_forecast(fit, forecast)` and its like return a matplotlib figure, and most"
-        " take `ax`.",
+        "All figures are of one fit to 23 public models trained on the Pile, those below 1e22 FLOP: `bayescale fit pile"
+        " --below 1e22 --law chinchilla -o fit.nc`. In Python `bayescale.plot_forecast(fit, forecast)` and its like"
+        " return a matplotlib figure, and most take `ax`.",
         "",
     ]
     pictures = json.loads(kept(repr(GALLERY), "json", drawn_gallery)) if RUN else {}
@@ -136,7 +136,7 @@ def drawn_gallery() -> str:
                 timeout=SECONDS, capture_output=True,
             )  # fmt: skip
 
-        run("fit pile --law chinchilla -o fit.nc --quiet")
+        run("fit pile --below 1e22 --law chinchilla -o fit.nc --quiet")
         for kind, options, _ in GALLERY:
             run(f"plot fit.nc {kind} {options} -o {kind}.png --quiet")
         names = [kind for kind, _, _ in GALLERY]
