@@ -328,7 +328,7 @@ def python_page() -> str:
     ]
     for module in sorted(homes, key=order.index):
         about = (importlib.import_module(module).__doc__ or "").split("\n")[0]
-        lines += [f"## {module.rpartition('.')[2]}", "", text(about), ""]
+        lines += [f"## {module.rpartition('.')[2]}", "", text(about.replace("``", "")), ""]
         lines += [f"::: {module}.{name}" for name in homes[module]]
         lines += [""]
     lines += ["## Errors", "", "All are subclasses of `ValueError`. Their message is meant for the user.", ""]
