@@ -9,6 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.budgets.axis import decades_beyond
+from bayescale.budgets.identified import not_identified
 from bayescale.budgets.optimum import best_split
 from bayescale.budgets.problem import budgets_of, check_scale, problem_of, result_attrs
 from bayescale.budgets.target import far_warnings
@@ -59,7 +60,8 @@ def train_or_sample(
     gives there) and ``at_first`` (the same at the least number of samples, trained as long as the budget allows), with
     the coordinate ``compute`` [budget] and ``held`` [budget]: in what share of draws the best number of samples is at
     an end of ``samples``; ``decades_beyond`` and ``samples_beyond`` [budget]: of the median split, how far its training
-    compute lies beyond the runs of ``loss_fit``, and its samples beyond those of ``fit``.
+    compute lies beyond the runs of ``loss_fit``, and its samples beyond those of ``fit``; ``identified`` and
+    ``why_not`` [budget]: whether the runs of ``loss_fit`` tell the split of N and D.
 
     Raises
     ------
@@ -90,12 +92,15 @@ def train_or_sample(
         split = best_split(problem, budgets[None, :], near, strict=False)
         if near is None:
             check_scale(study, budgets, split)
+            reasons = not_identified(study, problem, budgets[None, :], split)
         near = split.N
         with np.errstate(all="ignore"):
             gives = np.asarray(law_loss(link.law, values | {"L": split.loss, _symbol(link, size): float(k)}))
         found.append((np.log(split.N), np.log(split.D), np.broadcast_to(gives, split.N.shape)))
     log_n, log_d, gives = (np.stack(one) for one in zip(*found, strict=True))  # [samples, draw, budget]
-    return _result(study, link, size, budgets, np.log(grid), (log_n, log_d, gives), cost, seed)
+    result = _result(study, link, size, budgets, np.log(grid), (log_n, log_d, gives), cost, seed)
+    result["why_not"], result["identified"] = ("budget", reasons), ("budget", [not reason for reason in reasons])
+    return result
 
 
 def _draws(study: Study) -> int:
@@ -182,14 +187,16 @@ def read(result: xr.Dataset, *, level: float = BAND) -> Reading:
         quantiles = result[name].quantile(list(shares.values()), ("chain", "draw")).values
         for label, values in zip(shares, quantiles, strict=True):
             frame[f"{names[name]}_{label}"] = values
-    for name in ("held", "decades_beyond", "samples_beyond"):
+    for name in ("held", "decades_beyond", "samples_beyond", "identified", "why_not"):
         frame[name] = result[name].values
+    frame.loc[~frame["identified"], [f"{names[name]}_{label}" for name in "ND" for label in shares]] = np.nan
+    unknown = tuple(None if known else "not identified" for known in frame["identified"])
     first = f"{observed} at {size} = {number_text(result.attrs['least'])}"
     columns = (
         Column("compute", "budget", "", "number"),
         Column(size, f"{size}*", "", "number band", 2, ends=ends),
-        Column("params", "N*", "parameters", "size band", ends=ends),
-        Column("tokens", "D*", "tokens", "size band", ends=ends),
+        Column("params", "N*", "parameters", "size band", instead=unknown, ends=ends),
+        Column("tokens", "D*", "tokens", "size band", instead=unknown, ends=ends),
         Column(observed, observed, "", "band", ends=ends),
         Column(f"{observed}_at_first", first, "", "band", ends=ends),
         Column("decades_beyond", "beyond", "decades", "decades"),
@@ -197,7 +204,9 @@ def read(result: xr.Dataset, *, level: float = BAND) -> Reading:
     warnings = [*dict.fromkeys(json.loads(result.attrs["told"]))]
     further = result.assign(decades_beyond=result["samples_beyond"])
     warnings += far_warnings(result.assign_attrs(size="compute")) + far_warnings(further)
-    for compute, held in zip(frame["compute"], frame["held"], strict=True):
+    for compute, held, reason in zip(frame["compute"], frame["held"], frame["why_not"], strict=True):
+        if reason:
+            warnings.append(f"{number_text(compute)}: the split of N and D is not identified: {reason}")
         if held > HELD_SHARE_MAX:
             warnings.append(
                 f"{number_text(compute)}: in {100 * held:.0f} % of the draws the best number of {size} is at an end of "

@@ -81,6 +81,8 @@ def find_roles(
     Sizes that no column has are guessed where they can be: the table has them as further columns.
     """
     names, needs = list(table.frame.columns), needed_roles(laws)
+    if not names:
+        raise RunsError(f"{table.where}: it has no columns: no run is in it, or nothing was logged yet")
     _check_given(table.where, names, given, list(dict.fromkeys((*SPELLINGS, *needs, *scatter_roles(laws)))))
 
     try:

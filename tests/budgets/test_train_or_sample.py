@@ -37,20 +37,29 @@ def test_the_best_is_that_of_brute_force(fits):
     result = bayescale.train_or_sample(*fits, budgets, given={"T": ASKED})
     for i, budget in enumerate(budgets):
         N, samples, gives = best_by_hand(budget)
-        found = result.isel(budget=i).median(("chain", "draw"))
+        found = result[["samples", "N", "D", "best", "at_first"]].isel(budget=i).median(("chain", "draw"))
         assert float(found["samples"]) == pytest.approx(samples, rel=0.03)
         assert float(found["N"]) == pytest.approx(N, rel=0.03)
         assert float(found["best"]) == pytest.approx(gives, rel=1e-3)
         spent = 6 * found["N"] * found["D"] + 2 * found["N"] * ASKED * found["samples"]
         assert float(spent) == pytest.approx(budget, rel=0.01)
         assert float(found["at_first"]) < float(found["best"])
-    assert (result["held"] == 0).all()
+    assert (result["held"] == 0).all() and result["identified"].all()
 
 
 def test_where_samples_cost_nearly_all_one_is_taken(fits):
     result = bayescale.train_or_sample(*fits, 1e22, given={"T": 1e15})
     assert result["held"].values.tolist() == [1.0]
     assert any("the limit decides, not the runs" in text for text in bayescale.read(result).warnings)
+
+
+def test_a_split_that_the_runs_do_not_tell_is_not_shown(true_fit, coverage_fit):
+    result = bayescale.train_or_sample(true_fit(draws=200, collinear=True), coverage_fit, 1e22, given={"T": ASKED})
+    reading = bayescale.read(result)
+    assert not result["identified"].any() and np.isnan(reading.frame["params_q50"]).all()
+    assert np.isfinite(reading.frame["samples_q50"]).all()
+    assert any("the split of N and D is not identified: N and D move together" in text for text in reading.warnings)
+    assert "not identified" in str(bayescale.show(result))
 
 
 @pytest.mark.parametrize(

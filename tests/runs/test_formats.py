@@ -262,6 +262,13 @@ STATE = {
 }
 
 
+def test_what_has_logged_nothing_is_said_to_be_empty(tmp_path):
+    path = tmp_path / "trainer_state.json"
+    path.write_text('{"log_history": [], "global_step": 0}')
+    with pytest.raises(RunsError, match="it has no columns: no run is in it, or nothing was logged"):
+        read_runs(path)
+
+
 def test_the_state_of_a_trainer(file):
     columns, _ = frame_of(file(json.dumps(STATE)))
     assert columns["step"] == [10, 30] and columns["eval_loss"] == [3.8, 3.36] and columns["train_loss"] == [3.9, 3.4]

@@ -315,8 +315,8 @@ def test_not_a_table(source):
 def test_bad_tables():
     refused("runs: the columns do not make a table", {"N": [1, 2], "D": [1], "loss": [1]})
     refused("runs: the columns do not make a table", {"N": 1, "D": 2, "loss": 3})
-    refused("no column for loss among no columns", {})
-    refused("no column for loss", pd.DataFrame())
+    refused("it has no columns", {})
+    refused("it has no columns", pd.DataFrame())
     refused(r"columns \['N'\] stand twice", pd.DataFrame([[1, 2, 3, 4]], columns=["N", "N", "D", "loss"]))
     refused("one dimension is expected", xr.Dataset({"N": ("a", [1.0]), "loss": ("b", [1.0])}))
     refused("no runs", {"N": [], "D": [], "loss": []})

@@ -1,6 +1,0 @@
-"""``python -m bayescale.cli``: the command line."""
-
-from bayescale.cli.main import main
-
-if __name__ == "__main__":
-    main()
