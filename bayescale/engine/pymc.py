@@ -1,9 +1,10 @@
 """A study's model in PyMC: to read, to extend, to sample."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bayescale.engine.asked import study_of
 from bayescale.engine.density import data_split, observed_data, posterior_data, sum_of_weights
 from bayescale.engine.symbolic import symbolic
 from bayescale.errors import FitError
@@ -12,10 +13,9 @@ from bayescale.laws.data_split import has_level
 from bayescale.laws.formula import Number, evaluate
 from bayescale.laws.groups import GROUP
 from bayescale.laws.input_errors import known_variance
-from bayescale.laws.law import DEFAULT_LAW, Law, column, with_where
+from bayescale.laws.law import Law, column, with_where
 from bayescale.laws.limits import PREDICTED
 from bayescale.laws.noises import NOISES
-from bayescale.laws.own_priors import with_priors
 from bayescale.runs.roles import CENSORED
 from bayescale.study import Study
 
@@ -26,6 +26,8 @@ def pymc_model(
     *,
     noise: str | None = None,
     priors: Mapping[str, Any] | None = None,
+    group: str | None = None,
+    by: Sequence[str] | None = None,
     columns: Mapping[str, str] | None = None,
     units: Mapping[str, str] | None = None,
 ) -> Any:
@@ -35,7 +37,8 @@ def pymc_model(
 
     Parameters
     ----------
-    runs, law, noise, priors, columns, units : as in :func:`bayescale.fit`; weights are the potential ``weights``
+    runs, law, noise, priors, group, by, columns, units : as in :func:`bayescale.fit`; weights are the potential
+        ``weights``
 
     Returns
     -------
@@ -56,8 +59,7 @@ def pymc_model(
     >>> [variable.name for variable in model.free_RVs][:2]
     ['level', 'slope']
     """
-    law = with_priors(DEFAULT_LAW if law is None else law, priors)
-    return build_model(Study.of(runs, law, noise, columns=columns, units=units))
+    return build_model(study_of(runs, law, noise, priors, group, by, columns, units))
 
 
 def build_model(study: Study) -> Any:

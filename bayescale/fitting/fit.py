@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayescale.engine.asked import study_of
 from bayescale.engine.model import Model
 from bayescale.engine.numba_density import machine, numba_model
 from bayescale.engine.pymc_engine import BACKENDS, pymc_engine
 from bayescale.errors import FitError
-from bayescale.field import clipped, row_text
+from bayescale.field import clipped
 from bayescale.fitting.clusters import check_clusters
 from bayescale.fitting.default_law import chosen_fit, laws_for
 from bayescale.fitting.diagnostics import ESS_MIN, check_identification, noted
@@ -25,13 +26,10 @@ from bayescale.fitting.starts import start_positions
 from bayescale.fitting.tree import FORMAT, LOG_LIKELIHOOD_MAX, assemble, attributes, data_hash
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.jobs.versions import versions
-from bayescale.laws.groups import GROUP
-from bayescale.laws.law import Law, load_law
-from bayescale.laws.own_priors import with_groups, with_priors
+from bayescale.laws.law import Law
 from bayescale.laws.shipped import changed_law
 from bayescale.runs.datasets import runs_given
 from bayescale.runs.lint import remarks
-from bayescale.runs.read import read_runs
 from bayescale.study import Study
 
 ENGINES = ("compiled", "pymc")
@@ -112,7 +110,7 @@ def fit(
     laws = laws_for(runs := runs_given(runs), law, columns)
 
     def fit_of(law: Any) -> xr.DataTree:
-        study = _study(runs, law, noise, priors, group, by, columns, units)
+        study = study_of(runs, law, noise, priors, group, by, columns, units)
         counted, named = counts(study, draws, chains, seed), check_clusters(clusters, study.runs)
         convergence, posterior, stats, setting = _drawn(study, *counted, quick, progress, chosen)
         settings = {"draws": counted[0], "chains": counted[1]} | chosen | setting
@@ -122,39 +120,6 @@ def fit(
         return tree
 
     return fit_of(laws[0]) if len(laws) == 1 else chosen_fit(laws, fit_of)
-
-
-def _study(runs: Any, law: Any, noise: Any, priors: Any, group: Any, by: Any, columns: Any, units: Any) -> Study:
-    if group is None and by is None:
-        return Study.of(runs, with_priors(law, priors), noise, columns=columns, units=units)
-    read, varying, roles = grouped(read_runs(runs, load_law(law), columns=columns, units=units), law, group, by)
-    return Study.of(read, with_priors(varying, priors), noise, columns=roles)
-
-
-def grouped(
-    runs: xr.Dataset, law: Any, group: str | None, by: Sequence[str] | None
-) -> tuple[xr.Dataset, Law, dict[str, str]]:
-    """Runs that were read, the law whose parameters vary over the values of a column of theirs, and that column's role.
-
-    Raises
-    ------
-    FitError, LawError
-        If there is no such column, or its values name no groups.
-    """
-    if group is None:
-        raise FitError("by (--by) says what varies over groups; say which column names them: group (--group)")
-    if not isinstance(group, str) or group not in runs:
-        raise FitError(f"no column {what_is(group)} for groups; the columns are {', '.join(map(str, runs.data_vars))}")
-    column = runs[group].values
-    if column.dtype.kind in "OUT" and (empty := np.flatnonzero([not str(value).strip() for value in column])).size:
-        where = row_text(runs.attrs["rows"], runs["run"].values[empty[0]])
-        raise FitError(f"the column '{group}' names no group for {where}; name it, or leave the row out (--where)")
-    values = np.unique(column)
-    if values.dtype.kind == "f":
-        if not (values == np.round(values)).all() or (values < 0).any():
-            raise FitError(f"the column '{group}' has numbers that are not whole: groups are texts or whole numbers")
-        values = values.astype(np.int64)
-    return runs, with_groups(law, [str(value) for value in values], by), {GROUP: group}
 
 
 def posterior_of(study: Study) -> tuple[dict[str, Any], xr.Dataset]:

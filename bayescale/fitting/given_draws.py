@@ -1,12 +1,13 @@
 """Draws that another program made of a study's parameters -> a fit, after the checks that every fit passes."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from bayescale.engine.asked import study_of
 from bayescale.errors import FitError
 from bayescale.field import clipped, names_text
 from bayescale.fitting.diagnostics import check_convergence
@@ -15,8 +16,7 @@ from bayescale.fitting.fit import counts, finished
 from bayescale.fitting.sampling import STATS
 from bayescale.fitting.tree import as_dataset
 from bayescale.jobs.threads import one_blas_thread
-from bayescale.laws.law import DEFAULT_LAW, Law
-from bayescale.laws.own_priors import with_priors
+from bayescale.laws.law import Law
 from bayescale.laws.priors import Prior, to_real
 from bayescale.study import Study
 
@@ -38,6 +38,8 @@ def fit_from_draws(
     noise: str | None = None,
     allow_unconverged: bool = False,
     priors: Mapping[str, Any] | None = None,
+    group: str | None = None,
+    by: Sequence[str] | None = None,
     columns: Mapping[str, str] | None = None,
     units: Mapping[str, str] | None = None,
 ) -> xr.DataTree:
@@ -53,7 +55,7 @@ def fit_from_draws(
     idata : ArviZ's tree with the group ``posterior`` [chain, draw], or that group; it has every parameter of the law
         and of the noise, by its name in the law file. Other variables are left out. ``diverging``, ``energy`` and
         their like are taken from the group ``sample_stats``, if there is one
-    runs, law, noise, priors, columns, units : of the model that was sampled, as in :func:`bayescale.fit`
+    runs, law, noise, priors, group, by, columns, units : of the model that was sampled, as in :func:`bayescale.fit`
     allow_unconverged : return a fit that failed its convergence limits, marked as such, instead of raising
 
     Returns
@@ -75,8 +77,7 @@ def fit_from_draws(
     >>> bool((again["posterior"]["level"] == fitted["posterior"]["level"]).all())
     True
     """
-    law = with_priors(DEFAULT_LAW if law is None else law, priors)
-    study = Study.of(runs, law, noise, columns=columns, units=units)
+    study = study_of(runs, law, noise, priors, group, by, columns, units)
     given, stats = _groups(idata)
     posterior = _parameters(study, given)
     draws, chains, seed = counts(study, posterior.sizes["draw"], posterior.sizes["chain"], 0)

@@ -1,6 +1,8 @@
 """Draws that were made elsewhere become a fit, or are refused by name."""
 
 import json
+import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import bayescale
 from bayescale.errors import FitError
 from bayescale.fitting.diagnostics import diagnostics
 from bayescale.fitting.given_draws import fit_from_draws
+from bayescale.study import Study
 
 
 @pytest.fixture(scope="module")
@@ -91,17 +94,65 @@ def test_statistics_of_other_draws_are_refused(drawn, pile):
         fit_from_draws(other, pile, "chinchilla")
 
 
-@pytest.mark.slow
-def test_guide_runs():
-    """Every Python example of the guide, one after the other."""
-    import re
-    import warnings
+def test_groups_come_back_too(pile):
+    """The model of pooled groups has the fit's parameters, and its draws become that fit."""
+    pooled = bayescale.fit(pile, "chinchilla", group="family", by=["level"], noise="normal", draws=200, chains=4)
+    options = {"group": "family", "by": ["level"], "noise": "normal"}
+    model = bayescale.pymc_model(pile, "chinchilla", **options)
+    study = Study.opened(pooled)
+    assert {variable.name for variable in model.free_RVs} == set(study.priors)
+    assert {f"level_{name}" for name in ("pythia", "cerebras_gpt")} <= {one.name for one in model.deterministics}
+    again = fit_from_draws(pooled, pile, "chinchilla", **options)
+    xr.testing.assert_allclose(again["posterior"].to_dataset(), pooled["posterior"].to_dataset())
+    points = {"covariates": {"group": "pythia"}, "seed": 1}
+    ours, theirs = (bayescale.forecast(fit, 2e10, 4e11, **points)["predictions"]["law_loss"] for fit in (again, pooled))
+    np.testing.assert_allclose(ours, theirs)
 
-    guide = (Path(__file__).resolve().parent.parent.parent / "docs" / "guides" / "pymc.md").read_text(encoding="utf-8")
-    names = {}
+
+GUIDE = (Path(__file__).resolve().parent.parent.parent / "docs" / "guides" / "pymc.md").read_text(encoding="utf-8")
+BEFORE, _, WISHES = GUIDE.partition("## Five wishes")
+WISHES, _, AFTER = WISHES.partition("## All of ArviZ")
+
+
+def blocks(text):
+    return re.findall(r"^```python\n(.+?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def run_block(block, names):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for block in re.findall(r"^```python\n(.+?)^```", guide, flags=re.MULTILINE | re.DOTALL):
-            exec(block, names)
+        exec(block, names)
+
+
+@pytest.fixture(scope="module")
+def first_names():
+    """What the first example of the guide leaves: modules, runs, the model."""
+    names = {}
+    run_block(blocks(GUIDE)[0], names)
+    return names
+
+
+def test_five_wishes_of_under_ten_lines():
+    assert len(blocks(WISHES)) == 5 and all(len(block.splitlines()) < 10 for block in blocks(WISHES))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", blocks(WISHES), ids=["prior", "covariate", "family", "errors", "numpyro"])
+def test_wishes_come_true(block, first_names, tmp_path, monkeypatch):
+    if "numpyro" in block:
+        pytest.importorskip("numpyro", reason="pip install numpyro")
+    monkeypatch.chdir(tmp_path)
+    names = dict(first_names)
+    run_block(block, names)
+    made = [value for name, value in names.items() if name not in first_names and isinstance(value, xr.DataTree)]
+    assert all(diagnostics(one)["converged"] for one in made if "diagnostics" in one.attrs) and made
+
+
+@pytest.mark.slow
+def test_guide_runs():
+    """Every other Python example of the guide, one after the other."""
+    names = {}
+    for block in blocks(BEFORE + AFTER):
+        run_block(block, names)
     pulled, fit = (float(names[name]["posterior"]["alpha"].std()) for name in ("pulled", "fit"))
     assert pulled < fit and pulled < 0.03
