@@ -54,12 +54,13 @@ def bear_fit_bytes(raw: bytes) -> bool:
 def use_fit(fit: Any, salt: int) -> None:
     """What is asked of an opened fit: its table and JSON, and now and then a forecast, a split, a page."""
     from bayescale.display.terminal import print_fit, print_json
+    from bayescale.field import BAND
     from bayescale.fitting.diagnostics import fit_summary
     from bayescale.forecasts import discrepancy_posterior
 
     kind = salt % 400
     with silent():
-        print_json(fit_summary(fit)) if kind % 2 else print_fit(fit)
+        print_json(fit_summary(fit)) if kind % 2 else print_fit(fit, BAND)
     if kind < 30:
         str(bayescale.show(fit))
     if kind < 4:

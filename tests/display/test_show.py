@@ -105,6 +105,7 @@ def _train_or_sample(fit):
     )
     about = {"size": "samples", "observed": "coverage", "law": "a, b", "cost": "N", "least": 1.0, "told": "[]"}
     told = {name: ("budget", [0.0]) for name in ("held", "decades_beyond", "samples_beyond")}
+    told |= {"identified": ("budget", [True]), "why_not": ("budget", [""])}
     return result.assign(told).assign_attrs(kind="train_or_sample", **about)
 
 

@@ -221,7 +221,7 @@ def test_target_of_no_use(near, target):
             [1e11, 1e12, 1e13],
             "params, tokens and covariates must be numbers, or sequences of one length",
         ),
-        ("70B", 1e12, "params must be a number, or a flat sequence of them, not '70B'"),
+        ("seventy", 1e12, "params must be a number, or a flat sequence of them, not 'seventy'"),
         ([], [], "params must be a number, or a flat sequence of them; this is empty"),
         (np.full(2001, 1e9), 1e12, "2001 points: 1 to 2000 can be forecast together"),
         (np.full((2, 2), 1e9), 1e12, "params must be a number, or a flat sequence of them; this is of 2 dimensions"),
