@@ -73,17 +73,18 @@ def test_their_likelihood_is_scipys(table, fits):
 
 
 def test_taken_as_seen_they_pull_the_law_down(table, fits):
-    """A quarter of the runs end below what they would have shown: by .6 % of the loss, all runs taken together.
+    """A quarter of the runs end below what they would have shown: by .5 % of the loss, all runs taken together.
 
-    The posterior of `loss`, in which the discrepancy is integrated out, knows them by a way of its own.
+    The posterior of `loss`, in which the discrepancy is integrated out, knows them by a way of its own. Bounds are four
+    standard errors of the mean of all runs and of the scatter of those that are seen.
     """
     exact = TRUTH["E"] + TRUTH["A"] / table["params"] ** TRUTH["alpha"] + TRUTH["B"] / table["tokens"] ** TRUTH["beta"]
     predicted = [bs.forecast(fit, table["params"], table["tokens"])["predictions"] for fit in fits]
     for name in ("law_loss", "loss"):
         known, seen = ((np.log(p[name]).median(("chain", "draw")) - np.log(exact)).values.mean() for p in predicted)
-        assert abs(known) < 0.003 and 0.004 < known - seen < 0.008, name
+        assert abs(known) < 4 * 0.02 / np.sqrt(RUNS) and 0.0005 < known - seen < 0.012, name
     sigma = [float(fit["posterior"]["sigma"].median()) for fit in fits]
-    assert sigma[1] < 0.0175 < sigma[0] < 0.021
+    assert abs(sigma[0] / 0.02 - 1) < 4 / np.sqrt(2 * (~table["diverged"]).sum()) and 1.02 < sigma[0] / sigma[1] < 1.7
 
 
 def test_clusters_residuals_and_lint_leave_them_out(table, fits):
