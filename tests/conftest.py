@@ -51,6 +51,20 @@ both = { formula = "alpha + beta", about = "exponent of N and D together" }
 """
 
 
+LINE = """
+title = "Line"
+cite = "own"
+formula = "c0 + c*x"
+[observed]
+column = "y"
+symbol = "y"
+scale = "linear"
+[priors]
+c0 = { dist = "Normal", mu = 0, sigma = 2, about = "offset" }
+c = { dist = "Normal", mu = 0, sigma = 2, about = "slope" }
+"""
+
+
 def shift_seeds(shift):
     """NumPy's generators and the sampler start elsewhere, from the same seed at the same place.
 
@@ -96,6 +110,17 @@ def rng():
 
 def chinchilla_loss(N, D, *, E, A, B, alpha, beta):
     return E + A / N**alpha + B / D**beta
+
+
+def without(table, *names):
+    return {name: values for name, values in table.items() if name not in names}
+
+
+def with_and_without(table, columns):
+    """Quick fits of Chinchilla's law: knowing what ``columns`` say of single runs, and not knowing it."""
+    options = {"law": "chinchilla", "noise": "normal", "quick": True, "seed": 1}
+    known = fit_module.fit(table, columns=columns, **options)
+    return known, fit_module.fit(without(table, *columns.values()), **options)
 
 
 @pytest.fixture(scope="session")

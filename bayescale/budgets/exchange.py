@@ -19,7 +19,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import ndtri
-from scipy.stats import rankdata
 
 from bayescale.budgets.cost import parse_cost
 from bayescale.budgets.optimum import Problem, Split, best_split
@@ -133,8 +132,8 @@ def paired_places(study: Study, problem: Problem, seed: int) -> np.ndarray:
     rng, count = np.random.default_rng([seed, 200]), len(slope)
     block = round(np.sqrt(count))
     parts = rng.permuted(np.tile(np.arange(block), (-(-count // block), 1)), axis=1).ravel()[:count]
-    places = np.empty(count)
-    places[np.argsort(slope, kind="stable")] = ndtri((rankdata(parts + rng.random(count)) - 0.5) / count)
+    ranks, places = np.argsort(np.argsort(parts + rng.random(count))), np.empty(count)
+    places[np.argsort(slope, kind="stable")] = ndtri((ranks + 0.5) / count)
     return places
 
 

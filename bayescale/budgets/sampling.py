@@ -9,7 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.budgets.axis import decades_beyond
-from bayescale.budgets.identified import not_identified
+from bayescale.budgets.identified import marked, not_identified
 from bayescale.budgets.optimum import best_split
 from bayescale.budgets.problem import budgets_of, check_scale, problem_of, result_attrs
 from bayescale.budgets.target import far_warnings
@@ -98,9 +98,7 @@ def train_or_sample(
             gives = np.asarray(law_loss(link.law, values | {"L": split.loss, _symbol(link, size): float(k)}))
         found.append((np.log(split.N), np.log(split.D), np.broadcast_to(gives, split.N.shape)))
     log_n, log_d, gives = (np.stack(one) for one in zip(*found, strict=True))  # [samples, draw, budget]
-    result = _result(study, link, size, budgets, np.log(grid), (log_n, log_d, gives), cost, seed)
-    result["why_not"], result["identified"] = ("budget", reasons), ("budget", [not reason for reason in reasons])
-    return result
+    return marked(_result(study, link, size, budgets, np.log(grid), (log_n, log_d, gives), cost, seed), reasons)
 
 
 def _draws(study: Study) -> int:

@@ -11,6 +11,8 @@ from bayescale.field import row_text, shown
 from bayescale.laws.groups import GROUP
 from bayescale.laws.law import DEFAULT_LAW, Law, load_law
 from bayescale.laws.own_priors import with_groups, with_priors
+from bayescale.runs.datasets import runs_given
+from bayescale.runs.one_size import as_counted
 from bayescale.runs.read import read_runs
 from bayescale.study import Study
 
@@ -23,10 +25,11 @@ def study_of(runs: Any, law: Any, noise: Any, priors: Any, group: Any, by: Any, 
     RunsError, LawError, FitError
         One of them cannot be used.
     """
-    law = DEFAULT_LAW if law is None else law
+    runs = runs_given(runs)
+    law = as_counted(load_law(DEFAULT_LAW if law is None else law), runs, columns)
     if group is None and by is None:
         return Study.of(runs, with_priors(law, priors), noise, columns=columns, units=units)
-    read, varying, roles = grouped(read_runs(runs, load_law(law), columns=columns, units=units), law, group, by)
+    read, varying, roles = grouped(read_runs(runs, law, columns=columns, units=units), law, group, by)
     return Study.of(read, with_priors(varying, priors), noise, columns=roles)
 
 

@@ -118,9 +118,8 @@ def _law_values(study: Study, data: Mapping[str, Any], parameters: Mapping[str, 
     import pymc as pm
 
     values = with_where(study.law, data)
-    formulas, parts = data_split(
-        study.law, study.scatter.noise, study.known
-    )  # what depends on runs and constants alone is computed of them
+    # what depends on runs and constants alone is computed of them
+    formulas, parts = data_split(study.law, study.scatter.noise, study.known)
     values |= {name: evaluate(part, values) for name, part in parts.items()}
     values |= parameters
     value_of = symbolic if any(map(has_level, formulas.values())) else evaluate

@@ -174,17 +174,16 @@ _LOG_NORMAL_DENSITY = "-0.5*a*a - 0.9189385332046727"  # log(2 pi)/2
 _LOG_T_DENSITY = f"gammaln((b + 1)/2) - gammaln(b/2) - log({np.pi!r}*b)/2 - (b + 1)/2*log1p(a*a/b)"
 
 
+def _log_t_density(module: ModuleType, gammaln: Callable[[Any], Any], z: Any, df: Any) -> Any:
+    tail = (df + 1) / 2 * module.log1p(z * z / df)
+    return gammaln((df + 1) / 2) - gammaln(df / 2) - module.log(np.pi * df) / 2 - tail
+
+
 def _log_above_t(z: Any, df: Any) -> Any:
     """The logarithm of P(T > z) by NumPy; where that is too small for a number, by the first term of its series."""
     with np.errstate(all="ignore"):
         above = scipy.special.stdtr(df, -z)
-        log_density = (
-            scipy.special.gammaln((df + 1) / 2)
-            - scipy.special.gammaln(df / 2)
-            - np.log(np.pi * df) / 2
-            - (df + 1) / 2 * np.log1p(z * z / df)
-        )
-        far = log_density + np.log((df + z * z) / ((df + 1) * z))
+        far = _log_t_density(np, scipy.special.gammaln, z, df) + np.log((df + z * z) / ((df + 1) * z))
         return np.where(above > 1e-300, np.log(np.maximum(above, 1e-300)), far)
 
 
@@ -199,9 +198,7 @@ def _log_above_t_pytensor(pt: ModuleType, z: Any, df: Any) -> Any:
     u = pt.exp(np.arange(-28.0, 14.0 + step, step)) / slope[..., None]
     square = (beyond[..., None] + u) ** 2 / df[..., None]
     density = pt.exp(-(df[..., None] + 1) / 2 * (pt.log1p(square) - pt.log1p(beyond**2 / df)[..., None]))
-    log_density = pt.gammaln((df + 1) / 2) - pt.gammaln(df / 2) - pt.log(np.pi * df) / 2
-    log_density -= (df + 1) / 2 * pt.log1p(beyond**2 / df)
-    above = log_density + pt.log(step * (u * density).sum(axis=-1))
+    above = _log_t_density(pt, pt.gammaln, beyond, df) + pt.log(step * (u * density).sum(axis=-1))
     return pt.switch(z >= 0, above, pt.log1p(-pt.exp(above)))
 
 

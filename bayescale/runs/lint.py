@@ -10,7 +10,7 @@ from bayescale.laws.law import Law, load_law
 from bayescale.runs import lint_compute, lint_rows, lint_values
 from bayescale.runs.compute import Definition
 from bayescale.runs.datasets import runs_given
-from bayescale.runs.known import censored_runs
+from bayescale.runs.known import censored_runs, without_censored
 from bayescale.runs.lint_values import Note
 from bayescale.runs.one_size import as_counted
 from bayescale.runs.read import read_notes, read_roles, read_runs
@@ -61,9 +61,8 @@ def check_runs(
 def remarks(runs: xr.Dataset, law: Law | None = None, definition: Definition | None = None) -> list[Note]:
     """Every remark on runs that have been read for this law; ``definition`` of their compute, where it is known."""
     hidden = censored_runs(runs)
-    seen = whole = seen_by(runs, law)
-    if hidden.any():
-        seen = seen_by(runs.isel(run=~hidden), law)
+    whole = seen_by(runs, law)
+    seen = seen_by(without_censored(runs), law) if hidden.any() else whole
     surface = surface_through(seen)
     unread = [Note("columns", "info", text) for text in read_notes(runs.attrs)]
     apart = dict(lint_rows.groups(seen, surface))

@@ -6,6 +6,7 @@ import warnings
 import arviz_stats
 import numpy as np
 import pytest
+from conftest import chinchilla_loss, with_and_without
 from scipy import stats
 
 import bayescale as bs
@@ -22,7 +23,7 @@ def table_of(seed, noise=0.02, share=0.5):
     """Runs of Chinchilla's law, of which a share stopped as soon as their loss was above a bound of its own."""
     rng = np.random.default_rng(seed)
     N, D = 10 ** rng.uniform(7.5, 9.5, RUNS), 10 ** rng.uniform(9.5, 11.5, RUNS)
-    exact = TRUTH["E"] + TRUTH["A"] / N ** TRUTH["alpha"] + TRUTH["B"] / D ** TRUTH["beta"]
+    exact = chinchilla_loss(N, D, **TRUTH)
     whole = exact * np.exp(noise * rng.standard_normal(RUNS))
     bound = np.where(rng.uniform(size=RUNS) < share, exact * np.exp(0.5 * noise * rng.standard_normal(RUNS)), np.inf)
     return {"params": N, "tokens": D, "loss": np.minimum(whole, bound), "diverged": whole > bound}
@@ -35,9 +36,7 @@ def table():
 
 @pytest.fixture(scope="module")
 def fits(table):
-    options = {"law": "chinchilla", "noise": "normal", "quick": True, "seed": 1}
-    seen = {name: values for name, values in table.items() if name != "diverged"}
-    return bs.fit(table, columns=COLUMNS, **options), bs.fit(seen, **options)
+    return with_and_without(table, COLUMNS)
 
 
 def test_they_are_said_and_kept(table, fits, tmp_path):
@@ -78,7 +77,7 @@ def test_taken_as_seen_they_pull_the_law_down(table, fits):
     The posterior of `loss`, in which the discrepancy is integrated out, knows them by a way of its own. Bounds are four
     standard errors of the mean of all runs and of the scatter of those that are seen.
     """
-    exact = TRUTH["E"] + TRUTH["A"] / table["params"] ** TRUTH["alpha"] + TRUTH["B"] / table["tokens"] ** TRUTH["beta"]
+    exact = chinchilla_loss(table["params"], table["tokens"], **TRUTH)
     predicted = [bs.forecast(fit, table["params"], table["tokens"])["predictions"] for fit in fits]
     for name in ("law_loss", "loss"):
         known, seen = ((np.log(p[name]).median(("chain", "draw")) - np.log(exact)).values.mean() for p in predicted)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from conftest import LINE, chinchilla_loss, with_and_without, without
 
 import bayescale as bs
 from bayescale.errors import FitError, RunsError
@@ -18,7 +19,7 @@ TRUTH = {"E": 1.7, "A": 480.0, "B": 2000.0, "alpha": 0.35, "beta": 0.36}
 
 
 def loss_at(N, D):
-    return TRUTH["E"] + TRUTH["A"] / N ** TRUTH["alpha"] + TRUTH["B"] / D ** TRUTH["beta"]
+    return chinchilla_loss(N, D, **TRUTH)
 
 
 def table_of(seed, error=0.3, noise=0.003):
@@ -31,10 +32,6 @@ def table_of(seed, error=0.3, noise=0.003):
     return told | {"loss": loss, "N_err": told["params"] * relative, "D_err": told["tokens"] * relative}
 
 
-def without(table, *names):
-    return {name: values for name, values in table.items() if name not in names}
-
-
 @pytest.fixture(scope="module")
 def table():
     return table_of(1)
@@ -42,8 +39,7 @@ def table():
 
 @pytest.fixture(scope="module")
 def fits(table):
-    options = {"law": "chinchilla", "noise": "normal", "quick": True, "seed": 1}
-    return bs.fit(table, columns=COLUMNS, **options), bs.fit(without(table, "N_err", "D_err"), **options)
+    return with_and_without(table, COLUMNS)
 
 
 @pytest.mark.parametrize("name", ["chinchilla", "coupled", "data_constrained", "m4", "precision", "kaplan"])
@@ -120,26 +116,14 @@ def test_units(table):
 
 
 def test_of_any_input_of_any_law():
-    text = """
-title = "Line"
-cite = "own"
-formula = "c0 + c*x"
-[observed]
-column = "y"
-symbol = "y"
-scale = "linear"
-[priors]
-c0 = { dist = "Normal", mu = 0, sigma = 2, about = "offset" }
-c = { dist = "Normal", mu = 0, sigma = 2, about = "slope" }
-"""
     rng = np.random.default_rng(0)
     x = np.linspace(0, 1, 40)
     dx = np.where(np.arange(40) % 2, 0.3, 0.0)
     table = {"x": x + dx * rng.standard_normal(40), "y": 1 + x + 0.01 * rng.standard_normal(40), "dx": dx}
-    law = parse_law(text, "line")
+    law = parse_law(LINE, "line")
     fit = bs.fit(table, law, noise="normal", columns={"x_se": "dx"}, quick=True)
     assert abs(float(fit["posterior"]["c"].median()) - 1) < 0.03
-    gamma = parse_law(text.replace("c*x", "c*gammaln(x + 2)"), "gamma")
+    gamma = parse_law(LINE.replace("c*x", "c*gammaln(x + 2)"), "gamma")
     with pytest.raises(FitError, match="x_se cannot be used, as its formula has gammaln of x"):
         bs.fit(table, gamma, noise="normal", columns={"x_se": "dx"}, quick=True)
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from conftest import LINE, with_and_without
 
 import bayescale as bs
 from bayescale.errors import RunsError
@@ -20,15 +21,13 @@ def table_of(seed, precise=0.002, coarse=0.04, runs=RUNS):
     return {"params": N, "tokens": D, "loss": loss, "se": loss * relative}
 
 
-def with_and_without(table):
-    options = {"law": "chinchilla", "noise": "normal", "quick": True, "seed": 1}
-    with_errors = bs.fit(table, columns={"loss_se": "se"}, **options)
-    return table, with_errors, bs.fit({k: v for k, v in table.items() if k != "se"}, **options)
+def fits_of(table):
+    return table, *with_and_without(table, {"loss_se": "se"})
 
 
 @pytest.fixture(scope="module")
 def fits():
-    return with_and_without(table_of(1))
+    return fits_of(table_of(1))
 
 
 def test_they_are_said_and_kept(fits, tmp_path):
@@ -47,7 +46,7 @@ def test_bands_are_narrower_by_what_theory_says():
     Of 400 runs, for which priors say little; four tables, for the luck of one.
     """
     apart = []
-    for table, known, unknown in (with_and_without(table_of(seed, runs=400)) for seed in range(4)):
+    for table, known, unknown in (fits_of(table_of(seed, runs=400)) for seed in range(4)):
         relative = table["se"] / table["loss"]
         even = np.full(len(relative), np.sqrt(np.mean(relative**2)))
         expected = _sd_of_the_floor(table, np.hypot(relative, 0.001)) / _sd_of_the_floor(table, even)
@@ -89,22 +88,12 @@ def test_units_and_refusals():
 
 def test_of_another_quantity_than_a_loss():
     """Runs with their errors, of which the large one hardly counts."""
-    law = """
-title = "Line"
-cite = "own"
-formula = "c0 + c*x"
-[observed]
-column = "y"
-symbol = "y"
-scale = "linear"
-[priors]
-c0 = { dist = "Normal", mu = 0, sigma = 2, about = "offset" }
-c = { dist = "Normal", mu = 0, sigma = 2, about = "slope" }
-"""
     from bayescale.laws.law_file import parse_law
 
     x = np.linspace(0, 1, 12)
     y, dy = 1 + x, np.full(12, 0.001)
     y[3], dy[3] = 9.0, 20.0
-    fit = bs.fit({"x": x, "y": y, "dy": dy}, parse_law(law, "line"), noise="normal", columns={"y_se": "dy"}, quick=True)
+    fit = bs.fit(
+        {"x": x, "y": y, "dy": dy}, parse_law(LINE, "line"), noise="normal", columns={"y_se": "dy"}, quick=True
+    )
     assert float(abs(fit["posterior"]["c"].median() - 1)) < 0.02

@@ -7,6 +7,7 @@ import pytest
 from scipy import special, stats
 
 import bayescale
+from bayescale.engine.asked import study_of
 from bayescale.errors import LawError, RunsError
 from bayescale.fitting.default_law import laws_for
 from bayescale.laws.law import load_law
@@ -66,6 +67,13 @@ def test_fit_and_forecast_without_items():
     least, low, high, most = np.quantile(tree["predictions"]["accuracy"], [0.002, 0.05, 0.95, 0.998], axis=(0, 1))
     truth = 0.2 + 0.7 * special.expit(-4 * (np.array([1.9, 2.7]) - 2.7))
     assert ((least < truth) & (truth < most)).all() and (most < 1).all() and (high - low < 0.1).all()
+
+
+def test_in_groups_too():
+    """Whoever builds a study: a fit, or a model for PyMC."""
+    table = {"loss": LOSS, "accuracy": accuracies(), "corpus": ["a", "b"] * (len(LOSS) // 2)}
+    study = study_of(table, "accuracy_sigmoid", None, None, "corpus", ["steepness"], None, None)
+    assert study.law.observed.scale == "share" and study.law.groups.names == ("a", "b")
 
 
 def test_shares_of_0_and_1_are_refused():
