@@ -11,6 +11,8 @@ from bayescale.budgets.gain import compute_gain
 from bayescale.budgets.target import least_compute
 from bayescale.errors import FitError
 from bayescale.field import band_ends, size_text
+from bayescale.fitting.clusters import clustered_posterior
+from bayescale.study import Study
 
 pytestmark = pytest.mark.usefixtures("drift_once")
 
@@ -78,7 +80,7 @@ def test_approaches_landmarks_and_samples_take_a_level(fit, coverage_fit):
 
 def test_a_fit_is_shown_at_a_level(fit):
     table = bayescale.show(fit, level=0.95)
-    ends = np.quantile(fit["posterior"]["E"].values, [0.025, 0.975])
+    ends = np.quantile(clustered_posterior(Study.opened(fit))["E"].values, [0.025, 0.975])
     assert "95 % band" in table.title and table.header[2:4] == ("q025", "q975")
     found = bayescale.fit_contents(fit, level=0.95)["parameters"]["E"]
     np.testing.assert_allclose([found["q025"], found["q975"]], ends)
