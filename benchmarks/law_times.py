@@ -1,4 +1,4 @@
-"""How long a fit of every law takes on 200 runs, in one process, as a multiple of the law 'chinchilla'.
+"""What a fit of every law takes on 200 runs, in seconds of processors, as a multiple of the law 'chinchilla'.
 
     python -m benchmarks.law_times [LAW ...] [--table docs/law-times.csv]
 
@@ -27,9 +27,9 @@ def seconds(name: str) -> tuple[float, int]:
     law, times, converged = load_law(name), [], 0
     for seed in (0, *range(SETS)):
         runs, _ = recovery.simulated(law, seed, RUNS)
-        started = time.perf_counter()
+        started = time.process_time()
         tree = bayescale.fit(runs, law, seed=seed, allow_unconverged=True)
-        times.append(time.perf_counter() - started)
+        times.append(time.process_time() - started)
         converged += len(times) > 1 and diagnostics(tree)["converged"]
     return float(np.median(times[1:])), converged
 

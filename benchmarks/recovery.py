@@ -77,7 +77,7 @@ def _runs(
         made = np.broadcast_to(law_loss(law, truth | constants | inputs), count)
         if law.observed.scale == "proportion":
             values = {"overdispersion": np.full(count, OVERDISPERSION)}
-            share = Scatter.of(law).sample(made, np.full(count, ITEMS), values, rng)
+            share = Scatter.of(law).sample(made, {"count": np.full(count, ITEMS)}, values, rng)
             return columns | {law.observed.count: np.full(count, float(ITEMS))}, share
         if law.observed.scale == "linear":
             observed = made + SIGMA * span * noise

@@ -12,7 +12,8 @@ from bayescale.budgets.decide import decide
 from bayescale.fitting.diagnostics import diagnostics
 from bayescale.fitting.fit import fit
 from bayescale.forecasts.forecast import forecast, quantiles
-from bayescale.laws.law import law_loss, load_law
+from bayescale.laws.law import law_loss, law_names, load_law
+from benchmarks import recovery
 
 pytestmark = pytest.mark.slow
 
@@ -35,6 +36,13 @@ def test_known_parameters_are_recovered(crossed_runs):
     share = np.mean(held, axis=0)
     # of 30 bands that hold 9 times in 10, fewer than 22 hold once in 140
     assert (share >= stats.binom(30, 0.9).ppf(0.005) / 30).all(), dict(zip(names, share, strict=True))
+
+
+@pytest.mark.parametrize("name", law_names())
+def test_runs_of_every_law_can_be_simulated(name):
+    law = load_law(name)
+    runs, truth = recovery.simulated(law, 0, 40)
+    assert runs.sizes["run"] == 40 and set(truth) == set(law.priors)
 
 
 def test_heavy_tails_do_not_move_the_law(crossed_runs):
