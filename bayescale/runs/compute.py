@@ -156,6 +156,12 @@ def learn(N: np.ndarray, D: np.ndarray, compute: np.ndarray, *, unit_known: bool
     if found.doubt:
         return found
     ratio = _log_ratio(N, D, compute)
+    if np.median(ratio) + np.log(found.unit) < -np.log(PLAUSIBLE_TIMES):
+        doubt = (
+            f"the runs' compute is {number_text(np.exp(np.median(ratio)))} times 6 N D, which is no unit of FLOP: name "
+            "the unit, such as compute=EFLOP (--unit compute=EFLOP), unless the column has GPU-hours or money"
+        )
+        return replace(found, doubt=doubt)
     constant = far(ratio - np.median(ratio))
     if constant > CONSTANT_LOG and (smooth := _smooth(N, ratio + np.log(found.unit), constant)) is not None:
         if smooth[1] < 0.5 * constant or smooth[1] <= ERROR_LOG_MAX < constant:
@@ -189,7 +195,10 @@ def far(difference: np.ndarray) -> float:
 
 
 def _unit(middle: float, scatter: float) -> float:
-    """FLOP in a unit of the column, from the median of log(compute / 6 N D)."""
+    """FLOP in a unit of the column, from the median of log(compute / 6 N D); 1 where no unit fits.
+
+    Where the ratio is constant, so that nothing but N D was counted, a unit fits if a known multiple of N D is left.
+    """
     tolerance = max(ROUNDING_LOG, min(scatter, NOMINAL_LOG))
     for unit in (PFLOP_DAY, *(10.0**power for power in UNIT_POWERS)):
         if abs(middle + np.log(unit)) <= tolerance:
@@ -197,16 +206,24 @@ def _unit(middle: float, scatter: float) -> float:
     if middle >= -np.log(PLAUSIBLE_TIMES):
         return 1.0
     units = np.array([1.0, PFLOP_DAY, *(10.0**power for power in UNIT_POWERS if power % 3 == 0 and power > 3)])
-    return float(units[np.abs(middle + np.log(units)).argmin()])
+    nearest = float(units[np.abs(middle + np.log(units)).argmin()])
+    known = _known_multiple(middle + np.log(nearest), tolerance) is not None
+    return nearest if known or scatter > CONSTANT_LOG else 1.0
+
+
+def _known_multiple(middle: float, tolerance: float) -> float | None:
+    """The known number of FLOP per parameter and token at this log(compute / 6 N D), or None."""
+    apart = np.abs(np.log(KNOWN_FLOPS_PER_PARAM_TOKEN) - np.log(FLOPS_PER_PARAM_TOKEN) - middle)
+    return KNOWN_FLOPS_PER_PARAM_TOKEN[apart.argmin()] if apart.min() <= tolerance else None
 
 
 def _constant(middle: float, scatter: float, unit: float) -> Definition:
     """The definition k N D, with k a known value or the measured one."""
     tolerance = max(ROUNDING_LOG, min(scatter, NOMINAL_LOG))
     per_token = FLOPS_PER_PARAM_TOKEN * np.exp(middle)
-    known = [k for k in KNOWN_FLOPS_PER_PARAM_TOKEN if abs(np.log(k / per_token)) <= tolerance]
-    off = scatter if scatter > ROUNDING_LOG or not known else float(abs(np.log(per_token / known[0])))
-    text = f"{number_text(known[0], 6)}*N*D" if known else f"{_number(per_token, 4)}*N*D"
+    known = _known_multiple(middle, tolerance)
+    off = scatter if scatter > ROUNDING_LOG or known is None else float(abs(np.log(per_token / known)))
+    text = f"{_number(per_token, 4)}*N*D" if known is None else f"{number_text(known, 6)}*N*D"
     return Definition("N*D" if text == "1*N*D" else text, unit, unit_name(unit), off)
 
 

@@ -53,6 +53,14 @@ def test_another_constant_is_a_definition(factor, formula):
     assert (found.formula, found.unit, found.doubt) == (formula, 1.0, "")
 
 
+def test_gpu_hours_are_no_unit_of_flop():
+    hours = 6 * N * D / (989e12 * 0.4 * 3600)  # an H100 at 40 %: nothing says that it is not 4.2 N D in EFLOP
+    found = learn(N, D, hours)
+    assert found.unit == 1.0 and "7.02e-19 times 6 N D, which is no unit of FLOP: name the unit" in found.doubt
+    named = learn(N, D, 4.2 * N * D, unit_known=True)  # as read by --unit compute=EFLOP
+    assert (named.formula, named.doubt) == ("4.2*N*D", "")
+
+
 @pytest.mark.parametrize("unit", [1.0, 1e9, 1e21])
 def test_attention_is_learnt(unit):
     found = learn(N, D, ATTENTION / unit)
