@@ -21,7 +21,9 @@ from bayescale.reading import Column, Reading
 from bayescale.runs.loss_unit import UNITS, from_nats, loss_unit
 from bayescale.study import Study
 
+SMALL_PARAMS, LARGE_PARAMS = 1e6, 1e15  # where definitions of compute are compared
 ONE_UNIT_LOG_COMPUTE = np.log(1.5)  # fits that differ by more, for very large models, count compute in different units
+ONE_MULTIPLE_LOG_COMPUTE = np.log(1.02)  # the same of fits that both count a multiple of N D
 
 
 def compute_gain(
@@ -140,9 +142,13 @@ def _check_alike(study: Study, second: Study, sides: list[_Side], options: Split
 
 
 def _counted_alike(study: Study, other: Study) -> bool:
-    """Whether two fits count compute in the same unit: by one formula, or alike for very large models."""
-    N = 1e15
-    return bool(abs(np.log(study.definition.compute(N, 1.0) / other.definition.compute(N, 1.0))) < ONE_UNIT_LOG_COMPUTE)
+    """Whether two fits count compute in the same unit: one multiple of N D, or alike for very large models."""
+    small, large = (
+        float(np.log(study.definition.compute(N, 1.0) / other.definition.compute(N, 1.0)))
+        for N in (SMALL_PARAMS, LARGE_PARAMS)
+    )
+    multiples = abs(small - large) < ONE_MULTIPLE_LOG_COMPUTE
+    return abs(large) < (ONE_MULTIPLE_LOG_COMPUTE if multiples else ONE_UNIT_LOG_COMPUTE)
 
 
 def read(result: xr.Dataset, *, level: float = BAND) -> Reading:
@@ -163,6 +169,10 @@ def read(result: xr.Dataset, *, level: float = BAND) -> Reading:
     warnings = dict.fromkeys(text for report in reports for text in trust_warnings(report))
     unit = UNITS[loss_unit(attrs)] if observed == "loss" else ""
     budget = size == "compute"
+    own, theirs = attrs["cost"], attrs["other_cost"]
+    if budget and own != theirs:
+        text = f"compute is counted as {own} in the first fit and as {theirs} in the other: the gain includes that"
+        warnings |= {f"{text}; cost='6*N*D' (--cost '6*N*D') counts both alike": None}
     columns = (
         Column(
             size, size, compute_unit(attrs) if budget else OWN_UNITS.get(size, ""), "number" if budget else "quantity"

@@ -263,8 +263,14 @@ def test_a_gain_needs_one_way_to_count(counted_fit):
     with pytest.raises(FitError, match=r"counted as 6\*N\*D in one fit and as N\*D in the other"):
         compute_gain(ours, theirs, 1e21)
     assert float(compute_gain(ours, theirs, 1e21, cost="6*N*D")["gain"].median()) == pytest.approx(1, rel=0.02)
-    # attention in one of them is a difference of the recipes, not of the units
-    assert float(compute_gain(ours, counted_fit(ATTENTION), 1e21)["gain"].median()) > 1.1
+    with pytest.raises(FitError, match=r"6\*N\*D in one fit and as 8\*N\*D in the other"):
+        compute_gain(ours, counted_fit(8 * N * D), 1e21)
+    # attention in one of them may be a difference of the recipes: it is said
+    told = compute_gain(ours, counted_fit(ATTENTION), 1e21)
+    assert float(told["gain"].median()) > 1.1
+    warned = [text for text in bayescale.read(told).warnings if "compute is counted as 6*N*D in the first fit" in text]
+    assert len(warned) == 1 and "the gain includes that; cost='6*N*D'" in warned[0]
+    assert not any("is counted as" in text for text in bayescale.read(compute_gain(ours, ours, 1e21)).warnings)
 
 
 def test_landmarks_are_counted_alike(counted_fit):
