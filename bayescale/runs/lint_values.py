@@ -19,6 +19,8 @@ TYPING_ERROR_LOG = 0.1  # the noise of a law does not reach so far
 SCATTER_LOG_MAX = 0.05
 SCATTER_RUNS_MIN = 12
 EXPLAINED_SHARE_MIN = 0.5  # of the variance: on 43 real studies a smooth surface explains .76 or more
+ITEMS_MIN, ITEMS_MAX = 10, 1e6  # of a benchmark
+CHANCE_WHOLE_MAX = 1e-6  # probability that shares times a column are whole numbers by chance
 SLIP_SD_MIN = 10  # robust sd: a run farther off may have a size wrong by a power of ten
 RUNS_WANTED = 12
 SPARE_RUNS_MIN = 2  # runs besides one for each parameter: one for the scale of the noise, one to learn from
@@ -159,7 +161,31 @@ def uncounted(seen: Seen) -> Iterator[Note]:
     """Shares whose number of items is not known."""
     if seen.scale == "share":
         text = f"no column counts the items of {seen.observed}: its log odds scatter, all shares alike"
-        yield note(seen, "uncounted", "info", text)
+        counts = [name for name in seen.runs if name != seen.observed and _may_count(seen, name)]
+        if counts:
+            text += f"; {seen.observed} times {counts[0]} is a whole number in every run: --column items={counts[0]} "
+            text += "says that it counts them"
+        yield note(seen, "uncounted", "warning" if counts else "info", text)
+
+
+def _may_count(seen: Seen, name: Any) -> bool:
+    """Whether the values of a column may be the numbers of items of which the observed values are shares."""
+    counts = seen.runs[name].values
+    if (
+        counts.dtype.kind != "f"
+        or not ((counts >= ITEMS_MIN) & (counts <= ITEMS_MAX) & (counts == np.round(counts))).all()
+    ):
+        return False
+    digits = next((k for k in range(1, 8) if np.allclose(seen.values, np.round(seen.values, k), 0, 1e-9)), 8)
+    right = counts * seen.values
+    off = np.abs(right - np.round(right))
+    # how likely a number with so many digits is as near to a whole one: exactly, or but for the rounding of the digits
+    exact = np.gcd(counts.astype(int), 10**digits) / 10**digits
+    rounding = counts * 0.5 * 10.0**-digits
+    chances = ((1e-6, exact), (rounding, np.minimum(2 * rounding, 1.0)))
+    return any(
+        (off <= near + 1e-6).all() and np.log(chance).sum() < np.log(CHANCE_WHOLE_MAX) for near, chance in chances
+    )
 
 
 def perplexity(seen: Seen) -> Iterator[Note]:

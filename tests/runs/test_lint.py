@@ -161,6 +161,22 @@ def test_sizes_that_tell_nothing_are_said_to(rng):
     assert "loss tells" in told["unexplained"].text and "of the variance of accuracy" in told["unexplained"].text
 
 
+def test_a_column_that_may_count_the_items_is_named(rng):
+    loss, items = np.linspace(3.5, 2.0, 24), np.resize([500.0, 1200.0], 24)
+    share = rng.binomial(items.astype(int), 0.2 + 0.7 / (1 + np.exp(2 * (loss - 2.8)))) / items
+    table = {"loss": loss, "accuracy": share, "n": items, "layers": np.full(24, 24.0), "flops": loss * 1e18}
+    note = codes(table, "accuracy_sigmoid")["uncounted"]
+    assert note.severity == "warning" and "--column items=n says that it counts them" in note.text
+    printed = codes(table | {"accuracy": np.round(share, 4)}, "accuracy_sigmoid")["uncounted"]
+    assert "items=n" in printed.text
+    fives = codes(table | {"accuracy": np.round(share * 500) / 500, "n": np.full(24, 500)}, "accuracy_sigmoid")
+    assert fives["uncounted"].severity == "warning"
+    # shares of three digits times a thousand are whole numbers anyway, and shares of two digits tell nothing
+    others = {"loss": loss, "accuracy": np.round(rng.uniform(0.3, 0.8, 24), 3), "steps": np.full(24, 20_000.0)}
+    assert codes(others, "accuracy_sigmoid")["uncounted"].severity == "info"
+    assert codes(table | {"accuracy": np.round(share, 2)}, "accuracy_sigmoid")["uncounted"].severity == "info"
+
+
 def test_one_run():
     assert "few_runs" in codes({"N": [1e7], "D": [1e9], "loss": [3.0]})
 
