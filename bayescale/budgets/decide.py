@@ -247,7 +247,7 @@ def read(result: xr.Dataset) -> Reading:
         Column("params", "N", "parameters", "size"),
         Column("tokens", "D", "tokens", "size", instead=not_allowed),
         Column("tokens_per_param", "D/N", "", "number", instead=nothing),
-        Column("expected_loss", "expected loss", unit, "decimals", 4, instead=nothing),
+        Column("expected_loss", "expected loss, law alone", unit, "decimals", 4, instead=nothing),
         Column("expected_regret", "regret", "", "percent", 2, instead=nothing),
         Column("regret_q50", "50 / 95 %", "", "percent", 2, ("regret_q95",), nothing),
         Column("compute_regret_q50", "compute wasted", "", "coarse percent", 2, ("compute_regret_q95",), nothing),
