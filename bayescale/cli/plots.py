@@ -1,4 +1,4 @@
-"""The command plot."""
+"""The command plot: one figure of a fit, as a file."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any

@@ -5,6 +5,7 @@ itself: a script that draws them would have to be fetched, or carried along with
 blocks marked ``run``, are executed, so that what pages show is what the package does; DOCS_RUN=0 leaves that out.
 """
 
+import ast
 import base64
 import hashlib
 import html
@@ -79,7 +80,7 @@ def generated() -> dict[str, "str | bytes"]:
     pages["reference/commands.md"] = command_page()
     pages["reference/python.md"] = python_page()
     pages |= gallery_pages()
-    pages["reference/architecture.md"] = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    pages["reference/architecture.md"] = architecture_page()
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         pages |= notebook_pages(path)
     return pages
@@ -298,6 +299,27 @@ def default(option: Any) -> str:
     return "" if value is None or value is False or value in ("", [], ()) or callable(value) else str(value)
 
 
+def rooms() -> list[tuple[str, str]]:
+    """Rooms of the package and what they hold, in the order of imports."""
+    page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    return re.findall(r"^\| `(\w+)/` \| (.*?) \|", page, flags=re.MULTILINE)
+
+
+def architecture_page() -> str:
+    """ARCHITECTURE.md, and every module with the first line of its docstring."""
+    lines = [(ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8"), "## Modules", ""]
+    for name, holds in rooms():
+        folder = ROOT / "bayescale" / name
+        lines += [f"### `{name}/`: {holds}", "", "| module | holds |", "|---|---|"]
+        for path in sorted(folder.rglob("*.py")):
+            if path.name != "__init__.py":
+                about = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n")[0]
+                about = about.replace("``", "`").replace("|", "\\|")
+                lines.append(f"| `{path.relative_to(folder).as_posix()}` | {about} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
 def python_page() -> str:
     """Every public function under the module it lives in, in the order in which modules build on each other."""
     import importlib
@@ -310,13 +332,6 @@ def python_page() -> str:
         if name in errors:
             continue
         homes.setdefault(getattr(bayescale, name).__module__, []).append(name)
-    architecture = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
-    order = []
-    for line in architecture.splitlines():
-        if found := re.match(r"### `(\w+)/`", line):
-            room = found[1]
-        elif found := re.match(r"\| `(\w+)\.py` \|", line):
-            order.append(f"bayescale.{room}.{found[1]}")
     lines = [
         "# Python",
         "",
@@ -326,7 +341,8 @@ def python_page() -> str:
         "another recipe, `coverage_fit` one of what samples bring at a loss, and `np` is NumPy.",
         "",
     ]
-    for module in sorted(homes, key=order.index):
+    order = [name for name, _ in rooms()]
+    for module in sorted(homes, key=lambda name: (order.index(name.split(".")[1]), name)):
         about = (importlib.import_module(module).__doc__ or "").split("\n")[0]
         lines += [f"## {module.rpartition('.')[2]}", "", text(about.replace("``", "")), ""]
         lines += [f"::: {module}.{name}" for name in homes[module]]
