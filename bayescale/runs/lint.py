@@ -7,7 +7,7 @@ from typing import Any
 import xarray as xr
 
 from bayescale.laws.law import Law, load_law
-from bayescale.runs import lint_compute, lint_rows, lint_values
+from bayescale.runs import lint_compute, lint_curve, lint_rows, lint_values
 from bayescale.runs.compute import Definition
 from bayescale.runs.datasets import runs_given
 from bayescale.runs.known import censored_runs, without_censored
@@ -87,6 +87,7 @@ def remarks(runs: xr.Dataset, law: Law | None = None, definition: Definition | N
         *lint_values.surprising(seen, surface),
         *lint_values.scatter(seen, surface),
         *lint_values.unexplained(seen, surface),
+        *lint_curve.shape(seen),
         *apart.values(),
         *lint_values.constant_or_rising(seen),
     ]
