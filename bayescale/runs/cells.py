@@ -20,15 +20,25 @@ ALLOWED_TEXTS = {
     "proportion": "must be between 0 and 1",
     "share": "must be above 0 and below 1: the number of items is not known",
 }
-# 4.6M, 1.3 billion, 1,300,000,000
+# 4.6M, 1.3 billion, ~20bn tokens, 1,300,000,000, 1 300 000, 1.2 x 10^9, 3.36*, 63.2 %
 WRITTEN = re.compile(
-    r"\s*(?P<number>[+-]?(?:[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?|[0-9]+\.?[0-9]*|\.[0-9]+))(?P<exponent>[eE][+-]?[0-9]+)?"
-    r"\s*(?P<suffix>[kmbt]|mn|bn|tn|thousand|million|billion|trillion)?\s*",
+    r"\s*[~≈]?\s*(?P<number>[+-]?(?:[0-9]{1,3}(?P<between>[,'’ \u00a0\u2009\u202f])[0-9]{3}(?:(?P=between)[0-9]{3})*"
+    r"(?:\.[0-9]*)?|[0-9]+\.?[0-9]*|\.[0-9]+))(?:(?P<exponent>[eE][+-]?[0-9]+)|"
+    r"\s*(?:[x×·*]|\\times|\\cdot)\s*10(?:\^|\*\*)\{?(?P<power>[+-]?[0-9]+)\}?)?"
+    r"\s*(?:(?P<suffix>[kmbtg]|mn|bn|tn|mio\.?|mrd\.?|thousand|million|billion|trillion)?"
+    r"(?:\s*(?:params?|parameters?|toks?|tokens?|flops?))?|(?P<prefix>[kmgtpez])flops?|(?P<percent>%))\s*[*†‡§¶]*\s*",
     re.IGNORECASE,
 )
-POWERS = {"": 0} | dict(SUFFIXES)
+POWERS = {"": 0, "g": 9, "mrd": 9, "p": 15, "e": 18, "z": 21} | {letter.lower(): power for letter, power in SUFFIXES}
+RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻−", "0123456789+--")
+RAISED_TEN = re.compile(r"10(?=[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻])")
+DECIMAL_COMMA = re.compile(r"[0-9],(?:[0-9]{1,2}|[0-9]{4,})(?![0-9,.])")
+POINTS_APART = re.compile(r"[+-]?[0-9]{1,3}(?:\.[0-9]{3}){2,}(?:,[0-9]+)?")  # 1.300.000
+POINT_APART = re.compile(r"[+-]?[0-9]{1,3}(?:\.[0-9]{3})*(?:,[0-9]+)?")
+THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")  # 1,300 may be either
+MIXED_TIMES = 1e3  # a cell without M that is so far below those with it is counted in M too, or is it?
 CELL_CHARACTERS_MAX = 60  # of a number
-MISSING_TEXTS = {"", "-", "nan", "na", "n/a", "none", "null", "<na>", "nat", "inf", "-inf", "infinity", "-infinity"}
+INFINITE_TEXTS = {"inf", "-inf", "infinity", "-infinity"}
 TRUE_TEXTS, FALSE_TEXTS = {"true", "yes", "1"}, {"false", "no", "0"}
 HEAD_ROWS = 10  # most columns of text show within them
 
@@ -38,29 +48,51 @@ def as_numbers(column: pd.Series) -> np.ndarray:
     return _read_numbers(column)[0]
 
 
-def _read_numbers(column: pd.Series) -> tuple[np.ndarray, str]:
-    """The column as floats, with cells such as 4.6M and 1,300,000; and the first such cell."""
-    numbers = _plain_numbers(column)
+def _read_numbers(column: pd.Series) -> tuple[np.ndarray, str, np.ndarray]:
+    """The column as floats, with cells such as 4.6M and 1,300,000; the first such cell; which have a unit [row]."""
+    numbers, scaled = _plain_numbers(column), np.zeros(len(column), dtype=bool)
     if column.dtype.kind in "iufbmMc" or not (odd := np.flatnonzero(np.isnan(numbers))).size:
-        return numbers, ""
+        return numbers, "", scaled
     numbers, first, known = numbers.copy(), "", {}
+    texts = {cell for cell in column.iloc[odd] if type(cell) is str and len(cell) <= CELL_CHARACTERS_MAX}
+    plainly = str
+    if any(POINTS_APART.fullmatch(text.strip()) for text in texts):  # then 1.300 is no 1.3 either
+        plainly, odd = _points_left_out, np.arange(len(column))
+    elif any(map(DECIMAL_COMMA.search, texts)) and not any(text.count(",") > 1 for text in texts):
+        others = texts | {cell for cell in column.iloc[np.flatnonzero(~np.isnan(numbers))] if type(cell) is str}
+        plainly = str if any(set(text) & {".", "e", "E"} for text in others) else _commas_as_points
     for position, cell in zip(odd, column.iloc[odd], strict=True):
         if type(cell) is str:
             if cell not in known:
-                known[cell] = _written_number(cell)
-            numbers[position] = known[cell]
-            first = first or ("" if np.isnan(known[cell]) else cell.strip())
-    return numbers, first
+                known[cell] = _written_number(plainly(cell)) if len(cell) <= CELL_CHARACTERS_MAX else (np.nan, False)
+            numbers[position], scaled[position] = known[cell]
+            first = first or ("" if np.isnan(numbers[position]) else cell.strip())
+    return numbers, first, scaled
 
 
-def _written_number(cell: str) -> float:
-    """The number of a cell such as 4.6M, 1.3 billion or 1,300,000,000; NaN of any other."""
-    found = WRITTEN.fullmatch(cell) if len(cell) <= CELL_CHARACTERS_MAX else None
+def _commas_as_points(cell: str) -> str:
+    return cell.replace(",", ".")
+
+
+def _points_left_out(cell: str) -> str:
+    """1.300.000,5 as 1300000.5; a cell with points elsewhere is no number beside such."""
+    cell = cell.strip()
+    return cell.replace(".", "").replace(",", ".") if POINT_APART.fullmatch(cell) else "" if "." in cell else cell
+
+
+def _written_number(cell: str) -> tuple[float, bool]:
+    """The number of a cell such as 4.6M, 1.3 billion or 1,300,000,000, and whether it has a unit; NaN of any other."""
+    cell = RAISED_TEN.sub("10^", cell.strip().removeprefix("$").removesuffix("$")).translate(RAISED)
+    found = WRITTEN.fullmatch(f"1x{cell}" if cell.startswith("10^") else cell)
     if found is None:
-        return np.nan
-    number, exponent = found["number"].replace(",", ""), found["exponent"] or ""
-    power = POWERS[(found["suffix"] or "")[:1].upper()]
-    return float(f"{number}e{power}") if not exponent else float(f"{number}{exponent}") * 10.0**power
+        return np.nan, False
+    number = found["number"].replace(found["between"] or ",", "")
+    suffix = (found["suffix"] or found["prefix"] or "").lower()
+    power = POWERS[suffix[:3] if suffix.startswith("mrd") else suffix[:1]] - 2 * bool(found["percent"])
+    scaled = bool(power) and not found["percent"]
+    if found["exponent"]:
+        return float(number + found["exponent"]) * 10.0**power, scaled
+    return float(f"{number}e{power + int(found['power'] or 0)}"), scaled
 
 
 def _plain_numbers(column: pd.Series) -> np.ndarray:
@@ -86,12 +118,17 @@ def _number(value: Any) -> float:
 
 
 def missing_cells(column: pd.Series) -> np.ndarray:
-    """Rows whose cell is empty, or says that its value is missing or not finite [row]."""
+    """Rows whose cell is empty, has no digit, such as NaN, - and diverged, or is not finite [row]."""
     missing = ~np.isfinite(as_numbers(column))
     odd = np.flatnonzero(missing)
     if column.dtype.kind not in "iuf":
-        missing[odd] = [text.lower() in MISSING_TEXTS for text in texts_of(column.iloc[odd])]
+        missing[odd] = [_says_none(text) for text in texts_of(column.iloc[odd])]
     return missing
+
+
+def _says_none(text: str) -> bool:
+    """Whether a cell says that there is no number: NaN, -, #N/A, diverged."""
+    return text.lower() in INFINITE_TEXTS or not any(map(str.isdigit, text))
 
 
 def all_positive(column: pd.Series) -> bool:
@@ -100,8 +137,12 @@ def all_positive(column: pd.Series) -> bool:
     return bool((np.isfinite(numbers) & (numbers > 0)).all())
 
 
-def checked_numbers(table: Table, name: Any, allowed: str) -> tuple[np.ndarray, str]:
+def checked_numbers(table: Table, name: Any, allowed: str, *, counts: bool = True) -> tuple[np.ndarray, str]:
     """The column as floats, and the first cell that is not written as a plain number, or "".
+
+    Parameters
+    ----------
+    counts : whether they may be large, as sizes are; of other columns a comma between digits is a question
 
     Raises
     ------
@@ -111,25 +152,41 @@ def checked_numbers(table: Table, name: Any, allowed: str) -> tuple[np.ndarray, 
     column = table.frame[name]
     if column.dtype.kind not in "iuf":  # text; and booleans, dates and complex numbers, which are not to pass for sizes
         column = pd.Series(texts_of(column), index=column.index, dtype=object)
-    numbers, written_so = _read_numbers(column)
+    numbers, written_so, scaled = _read_numbers(column)
     within = {"positive": numbers > 0, "finite": np.isfinite(numbers), "share": (numbers > 0) & (numbers < 1)}
     within["not negative"] = numbers >= 0
     within["proportion"] = (numbers >= 0) & (numbers <= 1)
     bad = np.flatnonzero(~np.isfinite(numbers) | ~within[allowed])
-    if not bad.size:
-        return numbers, written_so
-    seen, value, name = str(column.iloc[bad[0]]), numbers[bad[0]], heading(name)
-    if seen == "":
-        wanted = f"a number{' > 0' if allowed == 'positive' else ''} is expected"
-        problem = f"{name} is empty ({wanted}; --drop-missing leaves such rows out)"
-    elif np.isnan(value) and seen.lower() in ("nan", "na", "none", "<na>"):
-        problem = f"{name} is missing or NaN (give its value, or leave such rows out: --drop-missing)"
-    elif np.isnan(value):
-        problem = f"{name} = {seen[:40]!r} is not a number (write 70e6, 70M or 70000000)"
+    if bad.size:
+        problem = _problem(str(column.iloc[bad[0]]), numbers[bad[0]], heading(name), allowed, counts)
+    elif (bad := np.flatnonzero(~scaled & (numbers * MIXED_TIMES < np.min(numbers[scaled], initial=np.inf)))).size and (
+        scaled.any()
+    ):
+        problem = f"{heading(name)} = {column.iloc[bad[0]]} beside cells such as {written_so}: write its unit too"
+    elif not counts and (bad := np.flatnonzero([bool(THOUSANDS.fullmatch(cell)) for cell in column.astype(str)])).size:
+        cell = column.iloc[bad[0]]
+        problem = f"{heading(name)} = {cell!r} may be {cell.replace(',', '.')} or {cell.replace(',', '')}: write it so"
     else:
-        problem = f"{name} = {value:g} ({ALLOWED_TEXTS['finite' if np.isinf(value) else allowed]})"
+        return numbers, written_so
     more = "" if len(bad) == 1 else f"; {len(bad) - 1} more {'row' if len(bad) == 2 else 'rows'} like it"
     raise RunsError(f"{table.at(bad[0])}: {problem}{more}")
+
+
+def _problem(seen: str, value: float, name: str, allowed: str, counts: bool) -> str:
+    """What is wrong with a cell, and what to do."""
+    if seen == "":
+        wanted = f"a number{' > 0' if allowed == 'positive' else ''} is expected"
+        return f"{name} is empty ({wanted}; --drop-missing leaves such rows out)"
+    if np.isnan(value) and seen.lower() in ("nan", "na", "none", "<na>"):
+        return f"{name} is missing or NaN (give its value, or leave such rows out: --drop-missing)"
+    if np.isnan(value):
+        example = "write 70e6, 70M or 70000000" if counts else "write 2.31"
+        leave = "; --drop-missing leaves such rows out" if _says_none(seen) else ""
+        return f"{name} = {seen[:40]!r} is not a number ({example}{leave})"
+    if np.isinf(value):
+        return f"{name} = {value:g} ({ALLOWED_TEXTS['finite']}); --drop-missing leaves such rows out"
+    leave = f"; --where '{name} > 0' leaves such rows out" if value == 0 and name.isidentifier() else ""
+    return f"{name} = {value:g} ({ALLOWED_TEXTS[allowed]}){leave}"
 
 
 def checked_flags(table: Table, name: Any) -> np.ndarray:

@@ -139,14 +139,20 @@ def _dataset(
         if units.get("loss") == PERPLEXITY:
             raise RunsError(f"{table.where}: loss_se goes with a loss in nats or bits, not with a perplexity")
     groups = next((law.groups for law in laws if law.groups), None)
+    explained = {"loss", *(law.observed.column for law in laws)}
     numbers = {
         role: (_codes(table, name, groups), "")
         if role == GROUP and groups
         else (checked_flags(table, name), "")
         if role == CENSORED and CENSORED in scatter_roles(laws)
-        else checked_numbers(table, name, allowed_numbers(laws, role))
+        else checked_numbers(table, name, allowed_numbers(laws, role), counts=role not in explained)
         for role, name in roles.items()
     }
+    if "loss" in numbers and numbers["loss"][1].endswith("%") and "loss" not in units:
+        raise RunsError(
+            f"{table.where}: the column {heading(roles['loss'])} has cells such as {numbers['loss'][1]}, which is no "
+            "loss in nats; if it is an error rate say so (units={'loss': 'error'}, --unit loss=error)"
+        )
     if CENSORED in numbers and numbers[CENSORED][0].all():
         raise RunsError(f"{table.where}: by the column {heading(roles[CENSORED])} all runs are censored")
     with np.errstate(over="ignore", under="ignore"):

@@ -50,6 +50,9 @@ GOOD = {
     "tab": PLAIN.replace(",", "\t"),
     "semicolon": PLAIN.replace(",", ";"),
     "decimal comma": PLAIN.replace(",", ";").replace(".", ","),
+    "decimal comma, three digits": "params;tokens;loss;note\n1e8;2e9;3,360;a\n2e8;4e9;3,100;b\n4e8;9e9;2,875;\n",
+    "thousands between semicolons": "params;tokens;loss;note\n"
+    + "100,000,000;2e9;3.36;a\n200,000,000;4e9;3.1;b\n400,000,000;9e9;2.875;\n",
     "bar": PLAIN.replace(",", "|"),
     "BOM": "\ufeff" + CSV,
     "UTF-16": CSV.encode("utf-16"),

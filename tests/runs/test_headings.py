@@ -28,6 +28,27 @@ PARAMS, TOKENS, LOSS = [70e6, 160e6, 1.4e9], [2e9, 8e9, 30e9], [3.4, 3.1, 2.7]
         ("1e3K", 1e6),
         ("-2M", -2e6),
         (".5B", 5e8),
+        ("3,5", 3.5),
+        ("1,0000", 1.0),
+        ("1,3B", 1.3e9),
+        ("1 300 000", 1.3e6),
+        ("1\u202f300\u202f000", 1.3e6),
+        ("1'300'000", 1.3e6),
+        ("1.300.000", 1.3e6),
+        ("1.2 x 10^9", 1.2e9),
+        ("1.2×10⁹", 1.2e9),
+        ("$1.2\\times 10^{9}$", 1.2e9),
+        ("10^-2", 0.01),
+        ("~70M", 7e7),
+        ("70M params", 7e7),
+        ("1.4B tokens", 1.4e9),
+        ("2.5 GFLOPs", 2.5e9),
+        ("1e21 FLOPs", 1e21),
+        ("20G", 2e10),
+        ("3 Mrd.", 3e9),
+        ("3 Mio.", 3e6),
+        ("63.2 %", 0.632),
+        ("3.36*", 3.36),
     ],
 )
 def test_numbers_as_people_write_them(cell, number):
@@ -36,10 +57,51 @@ def test_numbers_as_people_write_them(cell, number):
 
 @pytest.mark.parametrize(
     "cell",
-    ["1.3X", "1,00", "1,0000", "1_000", "M", "", "1.3.2B", "1 000", "3,5", "1B2", "٣M", "0x10M", "1" * 100 + "M"],
+    ["1.3X", "1_000", "M", "", "1.3.2B", "1 00", "1.2x109", "1B2", "٣M", "0x10M", "<70M", "1" * 100 + "M"],
 )
 def test_what_is_no_number(cell):
     assert np.isnan(as_numbers(pd.Series(["7", cell], dtype=object)))[1]
+
+
+@pytest.mark.parametrize(
+    ("cells", "numbers"),
+    [
+        (["6,435", "6,44"], [6.435, 6.44]),
+        (["1,300", "12,345"], [1300, 12345]),
+        (["1,300,000", "2,5"], [1.3e6, np.nan]),
+        (["6.435", "6,44"], [6.435, np.nan]),
+        (["1.300.000", "910.000"], [1.3e6, 910000]),
+        (["1.300.000", "91.5"], [1.3e6, np.nan]),
+        (["1.300", "91.5"], [1.3, 91.5]),
+    ],
+)
+def test_points_and_commas_mean_one_thing_in_a_column(cells, numbers):
+    np.testing.assert_equal(as_numbers(pd.Series(cells, dtype=object)), numbers)
+
+
+def test_what_may_be_read_in_two_ways_is_a_question():
+    table = {"params": PARAMS, "tokens": TOKENS, "loss": LOSS}
+    with pytest.raises(RunsError, match=r"row 0: params = 70 beside cells such as 160M: write its unit too$"):
+        read_runs(table | {"params": ["70", "160M", "1.4B"]})
+    with pytest.raises(
+        RunsError, match=r"row 0: loss = '3,456' may be 3\.456 or 3456: write it so; 2 more rows like it"
+    ):
+        read_runs(table | {"loss": ["3,456", "3,123", "2,789"]})
+    with pytest.raises(RunsError, match=r"cells such as 72 %, which is no loss in nats; .* --unit loss=error"):
+        read_runs(table | {"loss": ["72 %", "65 %", "58%"]})
+    errors = read_runs(table | {"loss": ["72 %", "65 %", "58%"]}, units={"loss": "error"})
+    np.testing.assert_allclose(errors.loss, [0.72, 0.65, 0.58])
+    mixed = read_runs(table | {"params": ["70e6", "160M", "1.4B"]})
+    np.testing.assert_allclose(mixed.params, PARAMS)
+
+
+@pytest.mark.parametrize("cell", ["diverged", "—", "#N/A", "?", "inf"])
+def test_a_cell_without_a_number_is_left_out_on_request(cell):
+    table = {"params": PARAMS, "tokens": TOKENS, "loss": ["3.4", cell, "2.7"]}
+    with pytest.raises(RunsError, match=r"row 1: loss = .*--drop-missing leaves such rows out"):
+        read_runs(table)
+    runs = read_runs(table, drop_missing=True)
+    assert runs.loss.values.tolist() == [3.4, 2.7] and "1 without loss" in read_text(runs.attrs)
 
 
 def test_cells_with_suffixes_are_read_and_said():

@@ -290,7 +290,7 @@ def test_a_truncated_parquet_file(tmp_path, keep):
         (pd.array([1, None], dtype="Int64"), "runs, row 1: N is missing or NaN"),
         ([1e6, np.nan], "runs, row 1: N is missing or NaN"),
         ([1e6, -np.inf], r"runs, row 1: N = -inf \(must be finite\)"),
-        ([0, -1], r"runs, row 0: N = 0 \(must be > 0\); 1 more row like it"),
+        ([0, -1], r"runs, row 0: N = 0 \(must be > 0\); --where 'N > 0' leaves such rows out; 1 more row like it"),
         ([True, True], "runs, row 0: N = 'True' is not a number"),
         ([1 + 2j, 1], "row 0: N = .* is not a number"),
         ([[1, 2], [3]], "row 0: N = .* is not a number"),

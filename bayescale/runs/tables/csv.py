@@ -18,6 +18,7 @@ from bayescale.runs.tables.text import text_of
 DELIMITERS = (",", "\t", ";", "|")  # of equally many fields in the header the first is taken
 DECIMAL_COMMA = re.compile(r"([+-]?\d+),(\d+(?:[eE][+-]?\d+)?)")
 THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")  # 1,300 may be either
+THOUSANDS_TWICE = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3}){2,}(?:\.\d*)?")
 
 
 def read_csv(content: bytes, where: str) -> pd.DataFrame:
@@ -40,7 +41,7 @@ def read_csv(content: bytes, where: str) -> pd.DataFrame:
         if len(cells) != len(header):
             raise RunsError(f"{where}, line {line}: {len(cells)} field(s), the header has {len(header)}")
     if delimiter != ",":
-        records = _with_points(records)
+        records = _with_points(records, delimiter)
     columns = zip(*records, strict=True) if records else [()] * len(header)
     return pd.DataFrame(dict(zip(header, columns, strict=True)), index=lines, dtype=object)
 
@@ -76,10 +77,16 @@ def _records(text: str, where: str, delimiter: str) -> tuple[list[int], list[tup
     return lines, records
 
 
-def _with_points(records: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Records whose decimal commas are points, if any cell has a comma that can be nothing else."""
-    with_comma = {cell for cells in records for cell in cells if "," in cell and DECIMAL_COMMA.fullmatch(cell)}
-    if all(THOUSANDS.fullmatch(cell) for cell in with_comma):
+def _with_points(records: list[tuple[str, ...]], delimiter: str) -> list[tuple[str, ...]]:
+    """Records whose decimal commas are points.
+
+    Commas are decimal where a cell has one that can be nothing else; and between semicolons, which stand there because
+    commas are decimal, unless a cell has one that separates thousands.
+    """
+    with_comma = {cell for cells in records for cell in cells if "," in cell}
+    decimal = {cell for cell in with_comma if DECIMAL_COMMA.fullmatch(cell)}
+    thousands = any(THOUSANDS_TWICE.fullmatch(cell) for cell in with_comma)
+    if all(THOUSANDS.fullmatch(cell) for cell in decimal) and (delimiter != ";" or thousands):
         return records
-    pointed = {cell: cell.replace(",", ".") for cell in with_comma}
+    pointed = {cell: cell.replace(",", ".") for cell in decimal}
     return [tuple(pointed.get(cell, cell) for cell in cells) for cells in records]
