@@ -127,8 +127,8 @@ def missing_cells(column: pd.Series) -> np.ndarray:
 
 
 def _says_none(text: str) -> bool:
-    """Whether a cell says that there is no number: NaN, -, #N/A, diverged."""
-    return text.lower() in INFINITE_TEXTS or not any(map(str.isdigit, text))
+    """Whether a cell says that there is no number: NaN, -, diverged, #DIV/0!."""
+    return text.lower() in INFINITE_TEXTS or text.startswith("#") or not any(map(str.isdigit, text))
 
 
 def all_positive(column: pd.Series) -> bool:

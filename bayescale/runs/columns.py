@@ -2,37 +2,35 @@
 
 import itertools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from bayescale.field import clipped, listed
+from bayescale.field import clipped
 from bayescale.runs.compute import unit_of
 from bayescale.runs.headings import may_be_speed, named_by_unit, unit_in
+from bayescale.runs.losses import also_meant, given_loss, held_out, kin, related, without_training
+from bayescale.runs.question import Numbers, Question, names_text, other_loss_text, which_text
 from bayescale.runs.spellings import (
     LETTER_MEDIAN_MIN,
     LETTERS,
     NAMES,
     OTHER_LOSSES,
-    OTHER_MEANINGS,
     REPEATED_NAMES,
     SE_NAMES,
     SIZES,
     SPELLINGS,
     VAGUE_NAMES,
-    WORDS,
     other_loss,
     plainly,
     words_of,
 )
 
-QUESTION_NAMES_MAX = 6  # of columns
+LOGARITHM_MAX = 75.0  # of a size, to any base: that of 1e32
 EQUAL_RELATIVE = 1e-3  # relative difference of columns that count as equal
 REPEATED_EPOCHS_MIN = 1.5  # passes over the data that are worth a note
-
-type Numbers = Callable[[Any], np.ndarray | None]  # name -> the numbers of a column, or None where it has none
 
 
 @dataclass(frozen=True)
@@ -41,10 +39,6 @@ class Found:
 
     roles: dict[str, Any]
     notes: tuple[str, ...]
-
-
-class Question(ValueError):
-    """Two columns fit one role, or none does: the user has to choose."""
 
 
 def find_columns(
@@ -71,7 +65,10 @@ def find_columns(
     Question
         If two columns could be meant.
     """
-    roles, notes = dict(given), _given_loss(given.get("loss"), units)
+    roles, notes = dict(given), given_loss(given.get("loss"), units)
+    for role in SIZES:
+        if role in given and _is_logarithm(given[role], numbers):
+            raise Question(f"{clipped(given[role])} is a logarithm, by its name and numbers; {role} is a count: add it")
     own = [role for role in needs if role not in SPELLINGS and role not in given]
     for role in own:
         if (name := _own(role, names)) is not None:
@@ -101,7 +98,7 @@ def _own(role: str, names: Sequence[Any]) -> Any:
         return role
     alike = [name for name in names if plainly(name) == plainly(role)]
     if len(alike) > 1:
-        raise Question(_which(role, alike))
+        raise Question(which_text(role, alike))
     return alike[0] if alike else None
 
 
@@ -114,7 +111,7 @@ def _guess(role: str, names: Sequence[Any], asked: bool, unit: str | None, numbe
     by_unit = [name for name in full if role == "compute" and named_by_unit(name)]
     full = [name for name in full if name not in by_unit]
     others = [name for name in names if role == "loss" and other_loss(name)]
-    meant = [name for name in others if unit and _kin(unit) == _kin(OTHER_LOSSES[other_loss(name)][1])]
+    meant = [name for name in others if unit and kin(unit) == kin(OTHER_LOSSES[other_loss(name)][1])]
     if meant:  # a perplexity is never called a loss, bits may be
         return _one(role, meant if unit == "perplexity" else [*meant, *full], numbers), []
     last = [name for name in names if name not in full and plainly(re.split(r"[./:|\\]", str(name))[-1]) in NAMES[role]]
@@ -122,16 +119,18 @@ def _guess(role: str, names: Sequence[Any], asked: bool, unit: str | None, numbe
     letters = [name for name in names if plainly(name) == LETTERS[role]]
     if not asked:
         if len(full) > 1 and not _all_same(full, numbers):
-            return None, [f"{_names(full)} could each be {role}, and none is read (--column {role}=...)"]
+            return None, [f"{names_text(full)} could each be {role}, and none is read (--column {role}=...)"]
         return (full[0] if full else None), []
     if not (full or last or by_unit or vague):
         if others and not letters:
-            raise Question(_other_loss(others[0]))
+            raise Question(other_loss_text(others[0]))
         return _by_letter(role, letters, [*others, *names], numbers), []
     found, passed_over = full or last or by_unit or vague, []
     if role == "loss":
-        found, passed_over = _without_training(found)
-        passed_over += _held_out(found, others)
+        found, passed_over = without_training(found)
+        passed_over += held_out(found, others)
+        if meant := also_meant(found, full, names, numbers):
+            raise Question(which_text(role, [*found, *meant]))
     name = _one(role, found, numbers)
     notes = passed_over + [
         f"{clipped(other)} is not read as {role}, {clipped(name)} is (--column {role}={clipped(other)} if it should be)"
@@ -140,42 +139,25 @@ def _guess(role: str, names: Sequence[Any], asked: bool, unit: str | None, numbe
     ]
     for letter in letters:
         if _could_be(role, letter, numbers) and not _proportional(name, letter, numbers):
-            raise Question(_which(role, [name, letter]))
+            raise Question(which_text(role, [name, letter]))
     return name, notes
 
 
-def _given_loss(name: Any, units: Mapping[str, str]) -> list[str]:
-    """Notes on a column that is given as the loss, without a unit, and whose name says another unit."""
-    if name is None or "loss" in units or (kind := other_loss(name)) is None:
-        return []
-    if kind == "perplexity":
-        raise Question(_other_loss(name))
-    _, unit, what = OTHER_LOSSES[kind]
-    return [f"{clipped(name)} is read in nats; its name says {what} (--unit loss={unit} if it is)"]
-
-
-def _kin(unit: str) -> str:
-    """The kind of a unit: bits and bits per byte are one, as names of columns often leave out the second half."""
-    return unit.partition("_")[0]
-
-
-def _other_loss(name: Any) -> str:
-    _, unit, what = OTHER_LOSSES[other_loss(name)]
-    return (
-        f"the column {clipped(name)} looks like {what}, not a loss in nats; say what it is "
-        f"(columns={{'loss': {name!r}}}, units={{'loss': {unit!r}}}, --column loss={clipped(name)} --unit loss={unit}, "
-        "or loss=nats)"
-    )
+def _is_logarithm(name: Any, numbers: Numbers) -> bool:
+    """Whether a column is the logarithm of a size: ``log10 params``, ``logN``."""
+    values = numbers(name)
+    last = re.split(r"[./:|\\]", str(name))[-1]
+    return last.casefold().startswith(("log", "ln")) and values is not None and np.nanmax(values) < LOGARITHM_MAX
 
 
 def _by_letter(role: str, letters: list[Any], names: Sequence[Any], numbers: Numbers) -> Any:
     """The column called by a letter, where no other column could be meant."""
     if not letters:
         return None
-    related = [name for name in names if name not in letters and numbers(name) is not None]
-    related = [name for name in related if _related(role, name) or (role == "loss" and other_loss(name))]
-    if len(letters) > 1 or related:
-        raise Question(_which(role, [*letters, *related]))
+    near = [name for name in names if name not in letters and numbers(name) is not None]
+    near = [name for name in near if related(role, name) or (role == "loss" and other_loss(name))]
+    if len(letters) > 1 or near:
+        raise Question(which_text(role, [*letters, *near]))
     values = numbers(letters[0])
     if role == "loss" and values is not None and len(values) > 3 and (values >= 2).all() and _whole(values):
         raise Question(
@@ -183,26 +165,6 @@ def _by_letter(role: str, letters: list[Any], names: Sequence[Any], numbers: Num
             f"loss? If so say it (columns={{'loss': {letters[0]!r}}}, --column loss={clipped(letters[0])})"
         )
     return letters[0]
-
-
-def _without_training(losses: list[Any]) -> tuple[list[Any], list[str]]:
-    """Drop training losses where there is another loss."""
-    training = [name for name in losses if "train" in plainly(name)]
-    if len(training) == len(losses):
-        return losses, []
-    notes = [
-        f"{clipped(name)} is not read as loss (--column loss={clipped(name)} if it should be)" for name in training
-    ]
-    return [name for name in losses if name not in training], notes
-
-
-def _held_out(losses: list[Any], others: list[Any]) -> list[str]:
-    """A note on a held-out loss in another unit, where all losses in nats are those of training."""
-    held_out = [name for name in others if "train" not in plainly(name)]
-    if not held_out or not all("train" in plainly(name) for name in losses):
-        return []
-    name, unit = clipped(held_out[0]), OTHER_LOSSES[other_loss(held_out[0])][1]
-    return [f"{name}, which is not of training, is not read as loss (--column loss={name} --unit loss={unit})"]
 
 
 def _one(role: str, found: list[Any], numbers: Numbers) -> Any:
@@ -214,7 +176,7 @@ def _one(role: str, found: list[Any], numbers: Numbers) -> Any:
         unit_in(role, name)[1] for name in filled
     )
     if len(filled) > 1 and not (in_units or _all_same(filled, numbers)):
-        raise Question(_which(role, filled))
+        raise Question(which_text(role, filled))
     return filled[0]
 
 
@@ -296,16 +258,6 @@ def _standard_errors(names: Sequence[Any], roles: Mapping[str, Any]) -> list[str
     ]
 
 
-def related_columns(role: str, names: Sequence[Any]) -> list[Any]:
-    """Columns whose names are related to a role."""
-    return [name for name in names if role in WORDS and _related(role, name)]
-
-
-def _related(role: str, name: Any) -> bool:
-    words = words_of(name)
-    return bool(words & WORDS[role]) and not words & OTHER_MEANINGS
-
-
 def _could_be(role: str, letter: Any, numbers: Numbers) -> bool:
     """Whether the numbers of a column called by a letter could be those of its role."""
     values = numbers(letter)
@@ -333,15 +285,3 @@ def _proportional(name: Any, other: Any, numbers: Numbers) -> bool:
     with np.errstate(all="ignore"):
         ratio = np.log(a) - np.log(b)
     return bool(np.isfinite(ratio).all() and np.ptp(ratio) <= EQUAL_RELATIVE and np.ptp(a) > 0)
-
-
-def _names(found: Sequence[Any]) -> str:
-    return listed([clipped(name) for name in found[:QUESTION_NAMES_MAX]])
-
-
-def _which(role: str, found: Sequence[Any]) -> str:
-    first = clipped(found[0])
-    return (
-        f"{_names(found)} could each be {role}; say which it is "
-        f"(columns={{'{role}': '{first}'}}, --column {role}={first})"
-    )

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayescale.field import SUFFIXES, clipped
+from bayescale.field import SUFFIXES, clipped, listed
 from bayescale.runs.cells import as_numbers, texts_of
+from bayescale.runs.question import Question
 from bayescale.runs.spellings import plainly
 from bayescale.runs.tables.formats import Table
 
@@ -17,7 +18,14 @@ from bayescale.runs.tables.formats import Table
 LAYERS = "nlayers numlayers nlayer layers numhiddenlayers depth nblocks numblocks"
 WIDTHS = "dmodel hiddensize nembd nembed width modeldim hiddendim embeddim dim embeddingdim"
 STEPS = "steps maxsteps trainsteps totalsteps numsteps step globalstep trainstep trainerglobalstep trainglobalstep"
-BATCHES = "globalbatchsize batchsize trainbatchsize totalbatchsize"
+BATCHES = "globalbatchsize totalbatchsize effectivebatchsize"
+VAGUE_BATCHES = "batchsize trainbatchsize"  # of all devices, or of one
+DEVICE_BATCHES = (
+    "perdevicetrainbatchsize perdevicebatchsize microbatchsize trainmicrobatchsizepergpu batchsizeperdevice "
+    "batchsizepergpu devicebatchsize"
+)
+ACCUMULATIONS = "gradientaccumulationsteps gradaccumsteps gradaccumulationsteps gradaccum accumulategradbatches"
+DEVICES = "worldsize numgpus ngpus numdevices ndevices dataparallelsize"
 LENGTHS = "seqlen sequencelength seqlength contextlength blocksize nctx maxseqlen maxseqlength contextsize"
 TOKENS_A_STEP = "tokensperstep tokensperbatch batchtokens batchsizetokens tokensperiteration"
 UNIQUE_TOKENS = "uniquetokens nuniquetokens numuniquetokens uniquetokencount datasettokens datasetsizetokens"
@@ -45,7 +53,13 @@ class Guess:
 
 
 def guesses(table: Table, have: Sequence[str]) -> dict[str, Guess]:
-    """Guesses of params and tokens, by role, so that with the sizes at hand there are two; fewer where nothing fits."""
+    """Guesses of params and tokens, by role, so that with the sizes at hand there are two; fewer where nothing fits.
+
+    Raises
+    ------
+    Question
+        If two guesses fit.
+    """
     found: dict[str, Guess] = {}
     for role, ways in WAYS.items():
         if role in have or len(have) + len(found) >= 2:
@@ -86,7 +100,16 @@ def _by_steps(frame: pd.DataFrame) -> Guess | None:
         return None
     if whole is not None:
         return _product([steps, whole])
-    batch, length = _numbers(frame, BATCHES), _numbers(frame, LENGTHS)
+    batch, length, device = (_numbers(frame, names) for names in (BATCHES, LENGTHS, DEVICE_BATCHES))
+    times = [found for names in (ACCUMULATIONS, DEVICES) if (found := _numbers(frame, names)) is not None]
+    if batch is None and device is not None:
+        return _product([steps, device, *times, length]) if len(times) == 2 else None
+    if batch is None and (batch := _numbers(frame, VAGUE_BATCHES)) is not None and length is not None:
+        if more := [clipped(name) for name, values in times if not np.nanmax(values) <= 1]:
+            raise Question(
+                f"{clipped(batch[0])} may be the batch of one device, as {listed(more)} is there, and tokens so many "
+                "times more; add a column of tokens, or call it global_batch_size or per_device_batch_size"
+            )
     if batch is not None and length is not None and np.nanmedian(batch[1] * length[1]) > STEP_TOKENS_MAX:
         return _product([steps, batch])
     return _product([steps, batch, length])

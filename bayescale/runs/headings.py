@@ -10,8 +10,8 @@ from bayescale.runs.compute import unit_name, unit_of
 
 COUNT_UNITS = {
     "K": "k thousand thousands 1e3 10^3",
-    "M": "m mn million millions 1e6 10^6",
-    "B": "b bn billion billions 1e9 10^9",
+    "M": "m mn mio mio. million millions 1e6 10^6",
+    "B": "b bn g mrd mrd. billion billions 1e9 10^9",
     "T": "t tn trillion trillions 1e12 10^12",
 }
 LOSS_UNITS = {
@@ -25,8 +25,12 @@ COUNT_MEDIAN_MIN = {"params": 1e4, "tokens": 1e6}  # counts are larger
 CHARACTERS_MAX = 200  # of a heading with a unit
 BRACKETED = re.compile(r"(?P<bare>.*\S)\s*[(\[]\s*(?P<unit>[^()\[\]]+?)\s*[)\]]", re.DOTALL)
 ENDING = re.compile(
-    r"(?P<bare>.+)[\s_-](?P<unit>[KMBTkmbt]|thousands?|millions?|billions?|trillions?|bits|nats)", re.DOTALL
+    r"(?P<bare>.+?)[\s_-]+(?:in[\s_-]+)?(?P<unit>[KMBTkmbt]|thousands?|millions?|billions?|trillions?|bits|nats)",
+    re.DOTALL,
 )
+CAPITAL = re.compile(r"(?P<bare>.*[a-z])(?P<unit>[KMBT])|(?P<first>[KMBTG])(?P<rest>[Pp]arams|[Tt]okens)", re.DOTALL)
+FACTOR = re.compile(r"^(?:in\s+|[x×]\s*(?=1))|\s*\*$", re.IGNORECASE)  # in M, x 1e6
+MARKS = " *†‡§¶↓↑"  # of footnotes, and of what is better
 COMPUTE_ENDING = re.compile(  # no kFLOP or MFLOP: the M of "mflops" may be "model"
     r"(?P<bare>.*?)[\s_-]*(?P<unit>(?:giga|tera|peta|exa|zetta|[gtpez])flops?|macs?|"
     r"(?:pf|pflops?|peta-?flops?)(?:[\s_/-]*s)?[\s_/-]*days?)",
@@ -40,15 +44,18 @@ def unit_in(role: str, name: Any, numbers: Callable[[Any], np.ndarray | None] | 
     ``numbers`` of a column by its name, if given, decide what a letter at the end means: ``tokens_b`` are billions only
     where its numbers are too small for counts.
     """
-    text = str(name).strip()
+    text = str(name).strip().rstrip(MARKS)
     if len(text) > CHARACTERS_MAX:
         return text, ""
     bracketed = BRACKETED.fullmatch(text)
     found = bracketed or ENDING.fullmatch(text)
-    if found and (unit := _unit(role, found["unit"])):
-        values = numbers(name) if numbers and not bracketed and len(found["unit"]) == 1 else None
+    bare, ending = (found["bare"], found["unit"]) if found else (text, "")
+    if not found and (capital := CAPITAL.fullmatch(text)):
+        bare, ending = capital["bare"] or capital["rest"], capital["unit"] or capital["first"]
+    if unit := _unit(role, ending):
+        values = numbers(name) if numbers and not bracketed and len(ending) == 1 else None
         counts = values is not None and np.nanmedian(values) >= COUNT_MEDIAN_MIN.get(role, np.inf)
-        return (text, "") if counts else (found["bare"], unit)
+        return (text, "") if counts else (bare, unit)
     if role == "compute" and (found := COMPUTE_ENDING.fullmatch(text)):
         bare = found["bare"]
         named = "compute" in bare.casefold() or "flop" in bare.casefold()
@@ -67,8 +74,14 @@ def may_be_speed(name: Any) -> bool:
     return found is not None and not found["bare"] and found["unit"].casefold().rstrip("s").endswith("flop")
 
 
+def names_unit(text: str) -> bool:
+    """Whether a text is a unit of a role, and nothing else."""
+    return any(_unit(role, text) for role in ("params", "tokens", "loss", "compute"))
+
+
 def _unit(role: str, text: str) -> str:
     """The unit of a role in the spelling of ``--unit``, or ""."""
+    text = FACTOR.sub("", text)
     if role == "compute":
         return text if unit_of(text) is not None and not text.isdigit() else ""
     units = LOSS_UNITS if role == "loss" else COUNT_UNITS if role in ("params", "tokens") else {}

@@ -11,11 +11,13 @@ from bayescale.field import clipped
 from bayescale.laws.input_errors import input_roles
 from bayescale.laws.law import Law, column, positive_columns
 from bayescale.runs.cells import as_numbers
-from bayescale.runs.columns import Found, Question, find_columns, related_columns
+from bayescale.runs.columns import Found, find_columns
 from bayescale.runs.compute import unit_of
 from bayescale.runs.guess import guesses
 from bayescale.runs.headings import unit_in
 from bayescale.runs.loss_unit import NATS_IN, PERPLEXITY
+from bayescale.runs.losses import related_columns
+from bayescale.runs.question import Question
 from bayescale.runs.spellings import SIZES, SPELLINGS
 from bayescale.runs.tables.formats import Table
 from bayescale.runs.tables.limits import heading
@@ -87,14 +89,16 @@ def find_roles(
 
     try:
         found = find_columns(names, given, needs, units, lambda name: numbers_of(table, name))
+        have = [role for role in SIZES if role in found.roles]
+        missing = [role for role in SIZES if role in needs and role not in have]
+        guessed = guesses(table, have) if missing and len(have) < 2 else {}
     except Question as question:
         raise RunsError(f"{table.where}: {question}") from None
     for role in needs:
         if role not in found.roles and role not in SIZES:
-            raise RunsError(f"{table.where}: {_not_found(role, names, laws)}")
-    have = [role for role in SIZES if role in found.roles]
-    missing = [role for role in SIZES if role in needs and role not in have]
-    if missing and len(have) < 2 and (guessed := guesses(table, have)):
+            sizes = [size for size in missing if size not in guessed] if len({*have, *guessed}) < 2 else []
+            raise RunsError(f"{table.where}: {_not_found(role, names, laws, sizes)}")
+    if guessed:
         columns = {role: f"{guess.made_of} (guess)" for role, guess in guessed.items()}
         frame = table.frame.assign(**{columns[role]: guess.values for role, guess in guessed.items()})
         table = replace(table, frame=frame)
@@ -137,15 +141,17 @@ def _check_given(where: str, names: Sequence[Any], given: Mapping[str, Any], kno
             raise RunsError(f"{where}: column '{heading(name)}' is given for both {role} and {twice[0]}")
 
 
-def _not_found(role: str, names: Sequence[Any], laws: Sequence[Law]) -> str:
+def _not_found(role: str, names: Sequence[Any], laws: Sequence[Law], sizes: Sequence[str]) -> str:
+    """No column for a role, nor for these sizes."""
     users = [law.name for law in laws if role in needed_roles([law])]
     using = f", which law {users[0]!r} uses" if users else ""
     near = [clipped(name, 40) for name in related_columns(role, names)][:3]
     hint = "name it loss or val_loss, or say" if role == "loss" else "say"
     hint = f"is it {' or '.join(near)}? Say" if near else hint
+    also = f"; nor was {' or '.join(sizes)} found (--column {sizes[0]}=...)" if sizes else ""
     return (
         f"no column for {role} among {_headings(names)}{using}; "
-        f"{hint} which it is (columns={{'{role}': ...}}, --column {role}=...)"
+        f"{hint} which it is (columns={{'{role}': ...}}, --column {role}=...){also}"
     )
 
 

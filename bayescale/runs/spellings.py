@@ -16,7 +16,8 @@ SPELLINGS = {
         non_embedding_params non_embedding_parameters params_non_embedding n_params_non_embedding
         num_params_non_embedding n_non_embedding_params num_non_embedding_params num_non_embedding_parameters
         non_emb_params n_params_non_emb params_no_embedding active_params n_active_params num_active_params
-        active_parameters model_parameter_count n_model_params""",
+        active_parameters model_parameter_count n_model_params
+        parameter paramètres parámetros parametri parâmetros параметры 参数 参数量 参数数量 パラメータ数""",
     "tokens": """
         tokens tok n_tok num_tok train_tok
         n_tokens num_tokens token_count tokens_count number_of_tokens total_tokens tokens_total n_tokens_total
@@ -24,11 +25,12 @@ SPELLINGS = {
         num_training_tokens tokens_trained trained_tokens tokens_seen seen_tokens n_tokens_seen num_tokens_seen
         total_tokens_seen train_tokens_seen training_tokens_seen tokens_processed consumed_tokens tokens_consumed
         consumed_train_tokens d_tokens total_train_tokens total_training_tokens total_trained_tokens
-        num_input_tokens_seen input_tokens_seen n_input_tokens total_input_tokens""",
+        num_input_tokens_seen input_tokens_seen n_input_tokens total_input_tokens
+        trainingstokens jetons токены token数 训练token数 词元数 训练词元数 トークン数 学習トークン数""",
     "compute": """
         compute flops flop n_flops num_flops total_flops total_flop flops_total flop_total training_flop training_flops
         train_flop train_flops total_compute training_compute train_compute compute_flops compute_flop
-        total_training_flops total_train_flops""",
+        total_training_flops total_train_flops rechenaufwand 计算量 計算量""",
     "loss": """
         loss val_loss valid_loss validation_loss eval_loss evaluation_loss test_loss dev_loss held_out_loss final_loss
         final_val_loss final_eval_loss final_test_loss val_loss_final best_val_loss min_val_loss train_loss
@@ -36,7 +38,9 @@ SPELLINGS = {
         ce ce_loss val_ce eval_ce test_ce val_ce_loss val_cross_entropy eval_cross_entropy test_cross_entropy
         val_cross_entropy_loss nll nll_loss val_nll eval_nll test_nll xent loss_nats neg_log_likelihood
         negative_log_likelihood val_lm_loss eval_lm_loss log_perplexity log_ppl val_log_perplexity val_log_ppl
-        eval_log_perplexity eval_log_ppl test_log_perplexity test_log_ppl""",
+        eval_log_perplexity eval_log_ppl test_log_perplexity test_log_ppl
+        verlust validierungsverlust testverlust perte perte_de_validation pérdida pérdida_de_validación perdita perda
+        потери 损失 验证损失 测试损失 損失 検証損失""",
 }
 VAGUE_NAMES = {"params": "size"}  # used where no other name fits
 LETTERS = {"params": "n", "tokens": "d", "compute": "c", "loss": "l"}
@@ -49,6 +53,8 @@ WORDS = {
     "compute": {"compute", "flop", "flops"},
     "loss": {"loss", "nll", "entropy"},
 }
+HELD_OUT = {"val", "valid", "validation", "eval", "evaluation", "test", "dev", "heldout"}
+PARTS_OF_LOSSES = {"train", "training", "aux", "auxiliary", "z", "router", "balance", "balancing", "kl", "reg", "mtp"}
 OTHER_MEANINGS = {"per", "batch", "se", "sem", "std", "sd", "stderr", "err", "error", "var", "max", "min"}
 OTHER_MEANINGS |= {"scale", "ratio"}
 # losses in other units: words of their names, the unit (--unit loss=...), a description

@@ -380,3 +380,53 @@ def test_columns_of_several_laws(table):
     assert "tokens = train_tokens" in read_text(runs.attrs)
     with pytest.raises(RunsError, match="which law 'data_constrained' uses"):
         read_runs(table, [load_law("coupled"), load_law("data_constrained")], **OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("losses", "asked"),
+    [
+        (["eval/paloma/c4/loss", "eval/paloma/macro_loss"], True),
+        (["loss", "eval_c4_loss"], True),
+        (["loss", "c4_loss"], False),
+        (["val_loss", "eval_c4_loss"], False),
+        (["model.val.loss", "model.z_loss"], False),
+        (["model.val.loss", "loss_scale"], False),
+    ],
+)
+def test_another_loss_that_could_be_meant_is_a_question(losses, asked):
+    table = {
+        "params": [1e8, 2e8, 3e8],
+        "tokens": [1e9, 2e9, 3e9],
+        losses[0]: [3.3, 3.2, 3.1],
+        losses[1]: [3.5, 3.4, 3.2],
+    }
+    if asked:
+        with pytest.raises(RunsError, match=f"{losses[0]} and {losses[1]} could each be loss"):
+            read_runs(table)
+    else:
+        assert read_runs(table).loss.values.tolist() == [3.3, 3.2, 3.1]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("Parameter", "Trainingstokens", "Verlust"),
+        ("paramètres", "jetons", "perte"),
+        ("参数量", "训练token数", "验证损失"),
+    ],
+)
+def test_columns_in_other_languages(names):
+    runs = read_runs(dict(zip(names, ([1e8, 2e8], [1e9, 2e9], [3.3, 3.2]), strict=True)))
+    assert (runs.params.values[0], runs.tokens.values[0], runs.loss.values[0]) == (1e8, 1e9, 3.3)
+
+
+def test_all_that_is_missing_is_said_at_once():
+    table = {"storlek": [1e8, 2e8], "mängd": [1e9, 2e9], "förlust": [3.3, 3.2]}
+    with pytest.raises(RunsError, match=r"--column loss=...\); nor was params or tokens or compute found"):
+        read_runs(table)
+
+
+def test_the_logarithm_of_a_size_is_no_size():
+    table = {"log10 params": [8.0, 9.0], "tokens": [1e9, 2e9], "loss": [3.3, 3.2]}
+    with pytest.raises(RunsError, match="log10 params is a logarithm, by its name and numbers; params is a count"):
+        read_runs(table, columns={"params": "log10 params"})

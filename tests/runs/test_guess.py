@@ -30,6 +30,20 @@ def test_steps_batch_and_length():
     np.testing.assert_allclose(runs.tokens, np.array([1000, 2000, 3000]) * 5e5)
 
 
+def test_the_batch_of_one_device():
+    table = {"params": [1e8, 2e8, 3e8], "max_steps": [1000, 2000, 3000], "loss": LOSS, "seq_len": [1024] * 3}
+    parts = {"gradient_accumulation_steps": [4] * 3, "world_size": [8, 8, 16]}
+    runs = read_runs(table | parts | {"per_device_train_batch_size": [16] * 3})
+    np.testing.assert_allclose(runs.tokens, [1000 * 512 * 1024, 2000 * 512 * 1024, 3000 * 1024 * 1024])
+    assert read_runs(table | parts | {"global_batch_size": [512] * 3}).tokens[0] == 1000 * 512 * 1024
+    assert read_runs(table | {"batch_size": [512] * 3, "grad_accum": [1] * 3}).tokens[0] == 1000 * 512 * 1024
+    message = "batch_size may be the batch of one device, as gradient_accumulation_steps and world_size is there"
+    with pytest.raises(RunsError, match=message):
+        read_runs(table | parts | {"batch_size": [16] * 3})
+    with pytest.raises(RunsError, match="two of params, tokens and compute are needed"):
+        read_runs(table | {"micro_batch_size": [16] * 3})
+
+
 def test_a_batch_that_is_counted_in_tokens():
     """As nanoGPT and nanochat do: 524288 sequences of 8192 tokens would be four thousand million tokens a step."""
     table = {"params": [1e8, 2e8, 3e8], "loss": [3.1, 3.0, 2.9], "step": [1000, 2000, 3000]}

@@ -1,17 +1,19 @@
 """CSV: every cell as text, so that a bad one can be shown as it was written; the index is the line a run starts on.
 
-Fields are separated by commas, or by what else separates the header: semicolons, tabs or bars. Where it is no comma, a
-comma in a number is a decimal comma.
+Fields are separated by commas, or by what else separates the header: semicolons, tabs, bars or blanks. Where it is no
+comma, a comma in a number is a decimal comma.
 """
 
 import csv
 import io
+import itertools
 import re
 
 import pandas as pd
 
 from bayescale.errors import RunsError
 from bayescale.runs.tables import limits
+from bayescale.runs.tables.layout import HEAD_ROWS, with_units, without_titles
 from bayescale.runs.tables.limits import check_headings, check_size
 from bayescale.runs.tables.text import text_of
 
@@ -30,27 +32,41 @@ def read_csv(content: bytes, where: str) -> pd.DataFrame:
         Naming the line.
     """
     text = text_of(content, where)
-    delimiter = _delimiter(text)
+    text, delimiter = _delimited(text)
     lines, records = _records(text, where, delimiter)
     if not records:
         raise RunsError(f"{where} is empty; a header line and one line for each run are expected")
+    records, lines, note = without_titles(records, lines)
     header, first = records.pop(0), f"{where}, line {lines.pop(0)}"
     header = [name or f"column_{position}" for position, name in enumerate(header, start=1)]
+    if records and (named := with_units(header, records[0])) is not None:
+        header, records, lines = named, records[1:], lines[1:]
     check_headings(header, first)
-    for line, cells in zip(lines, records, strict=True):
+    for position, (line, cells) in enumerate(zip(lines, records, strict=True)):
         if len(cells) != len(header):
-            raise RunsError(f"{where}, line {line}: {len(cells)} field(s), the header has {len(header)}")
+            if len(cells) < len(header) or any(cells[len(header) :]):
+                raise RunsError(f"{where}, line {line}: {len(cells)} field(s), the header has {len(header)}")
+            records[position] = cells[: len(header)]
     if delimiter != ",":
         records = _with_points(records, delimiter)
     columns = zip(*records, strict=True) if records else [()] * len(header)
-    return pd.DataFrame(dict(zip(header, columns, strict=True)), index=lines, dtype=object)
+    frame = pd.DataFrame(dict(zip(header, columns, strict=True)), index=lines, dtype=object)
+    frame.attrs["note"] = note
+    return frame
 
 
-def _delimiter(text: str) -> str:
-    """What separates most fields of the first line that is not blank."""
-    first = next((line for line in io.StringIO(text, newline=None) if line.strip()), "")
-    bare = re.sub(r'"[^"]*"', "", first)
-    return max(DELIMITERS, key=bare.count)
+def _delimited(text: str) -> tuple[str, str]:
+    """The text and what separates its fields: most of those of the first line that has any; else blanks, as tabs."""
+    head = [line for line in itertools.islice(io.StringIO(text, newline=None), 2 * HEAD_ROWS) if line.strip()]
+    for line in head:
+        bare = re.sub(r'"[^"]*"', "", line)
+        if any(map(bare.count, DELIMITERS)):
+            return text, max(DELIMITERS, key=bare.count)
+    for blanks in (r"[ \t]{2,}", r"[ \t]+"):
+        parts = {len(re.split(blanks, line.strip())) for line in head}
+        if len(parts) == 1 < max(parts):
+            return "\n".join(re.sub(blanks, "\t", line.strip(" ")) for line in text.splitlines()), "\t"
+    return text, ","
 
 
 def _records(text: str, where: str, delimiter: str) -> tuple[list[int], list[tuple[str, ...]]]:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from bayescale.errors import RunsError
 from bayescale.runs.tables import limits
+from bayescale.runs.tables.layout import with_units, without_titles
 from bayescale.runs.tables.limits import UNPACKED_TIMES_MAX, check_headings, check_size, check_unpacked
 
 MAGIC = b"PK\x03\x04"  # the first bytes of a zip file, which is what a workbook is
@@ -35,16 +36,18 @@ def read_excel(content: bytes, where: str) -> pd.DataFrame:
         raise _damaged(where) from None
     if not found:
         raise RunsError(f"{where} is empty; a header row and one row for each run are expected")
-    numbers, rows = zip(*found[0][1], strict=True)
+    numbers, rows = map(list, zip(*found[0][1], strict=True))
+    rows, numbers, note = without_titles(rows, numbers)
+    width = max(map(len, rows))  # marks may stand beside the table, without a heading
+    rows = [(*row, *[""] * (width - len(row))) for row in rows]
     header = [str(name).strip() or f"column_{position}" for position, name in enumerate(rows[0], start=1)]
-    if any(len(row) > len(header) for row in rows):
-        longer = next(number for number, row in found[0][1] if len(row) > len(header))
-        raise RunsError(f"{where}, row {longer}: more cells than the header has")
-    width = len(header)
     check_headings(header, f"{where}, row {numbers[0]}")
-    cells = [(*row, *[""] * (width - len(row))) for row in rows[1:]]
-    columns = zip(*cells, strict=True) if cells else [()] * width
-    return pd.DataFrame(dict(zip(header, columns, strict=True)), index=list(numbers[1:]), dtype=object)
+    named = with_units(header, rows[1]) if len(rows) > 1 else None
+    first = 1 if named is None else 2
+    columns = zip(*rows[first:], strict=True) if rows[first:] else [()] * width
+    frame = pd.DataFrame(dict(zip(named or header, columns, strict=True)), index=numbers[first:], dtype=object)
+    frame.attrs["note"] = note
+    return frame
 
 
 def _damaged(where: str) -> RunsError:

@@ -12,6 +12,7 @@ from bayescale.field import clipped
 from bayescale.runs.tables import events, excel, limits, parquet
 from bayescale.runs.tables.charts import by_run
 from bayescale.runs.tables.csv import read_csv
+from bayescale.runs.tables.folded import unfolded
 from bayescale.runs.tables.json import is_json, read_json
 from bayescale.runs.tables.markdown import is_markdown, read_markdown
 from bayescale.runs.tables.packed import unpacked
@@ -89,14 +90,18 @@ def read_table(path: "str | os.PathLike[str]") -> Table:
     if too_large or len(content) > limits.MAX_BYTES:
         raise RunsError(f"{where}: larger than {limits.MAX_BYTES // 1_000_000} MB; at most so much is read")
     content = unpacked(content, where)
+    if content[:400].lstrip()[:1] == b"<":
+        raise RunsError(f"{where}: an HTML or XML page, no table; download the table itself, or save it as CSV")
     endings = [ending.lower() for ending in Path(path).suffixes]
     ending = next((ending for ending in reversed(endings) if ending not in PACKED_ENDINGS), "")
     found = [one for one in FORMATS if one.known(content)] or [one for one in FORMATS if ending in one.endings]
     chosen = found[0] if found else FORMATS[-1]
     read = chosen.read(content, where)
-    frame, note = by_run(read, where)
+    told = [read.attrs.pop("note", "")]
+    frame, note = unfolded(read, where)
+    frame, of_chart = by_run(frame, where)
     place = chosen.place if frame.index.equals(read.index) else "row"
-    return Table(frame, where, place, (note,) if note else ())
+    return Table(frame, where, place, tuple(filter(None, (*told, note, of_chart))))
 
 
 def is_table_name(name: str) -> bool:

@@ -10,7 +10,7 @@ from bayescale.errors import RunsError
 from bayescale.runs.spellings import NAMES, SIZES, plainly
 from bayescale.runs.tables.evaluations import is_evaluation, records_of_evaluation
 from bayescale.runs.tables.limits import check_headings, check_size
-from bayescale.runs.tables.records import NESTED_MAX, frame_of
+from bayescale.runs.tables.records import NESTED_MAX, PLAIN, frame_of
 from bayescale.runs.tables.text import MARKS, text_of
 from bayescale.runs.tables.trainer_state import is_trainer_state, records_of_trainer
 
@@ -47,6 +47,8 @@ def read_json(content: bytes, where: str) -> pd.DataFrame:
         raise RunsError(f"{where}: JSON of more than {MAX_BYTES // 1_000_000} MB; give JSON lines or CSV")
     value = _parsed(text, where)
     if isinstance(value, list):
+        if len(value) > 1 and all(isinstance(row, list) for row in value) and _are_names(value[0]):
+            return _by_row(value[0], value[1:], where)
         return frame_of(value, where)
     records = next((records(value) for known, records in KNOWN if known(value)), None)
     if records is not None:
@@ -83,6 +85,12 @@ def _of_object(value: Mapping[str, Any], where: str) -> pd.DataFrame:
     of_records = [one for one in lists.values() if one and all(isinstance(item, Mapping) for item in one)]
     if len(of_records) == 1:
         return frame_of(of_records[0], where)
+    if not lists and len(deep := _only_records(value)) == 1:
+        return frame_of(deep[0], where)
+    flat = {name: one for name, one in lists.items() if not any(isinstance(item, list | Mapping) for item in one)}
+    if 1 < len(flat) < len(value) and len(long := {len(one) for one in flat.values()}) == 1 < max(long):
+        about = {name: one for name, one in value.items() if name not in lists}
+        return frame_of((about | dict(zip(flat, row, strict=True)) for row in zip(*flat.values(), strict=True)), where)
     columns = lists if lists else {name: one for name, one in value.items() if isinstance(one, Mapping)}
     if len(columns) == len(value) > 1 and len({len(one) for one in columns.values()}) == 1:
         first = next(iter(columns.values()))
@@ -91,6 +99,23 @@ def _of_object(value: Mapping[str, Any], where: str) -> pd.DataFrame:
         if first and all(list(one) == list(first) and next(iter(first)).isdigit() for one in columns.values()):
             return _by_row(list(columns), list(zip(*(one.values() for one in columns.values()), strict=True)), where)
     return frame_of([value], where)
+
+
+def _are_names(row: list[Any]) -> bool:
+    return len(set(map(str, row))) == len(row) > 1 and all(isinstance(one, str) and one for one in row)
+
+
+def _only_records(value: Any, depth: int = 0) -> list[Any]:
+    """The lists of records in records without plain values, at any depth; those of GraphQL without their edges."""
+    if not isinstance(value, Mapping) or depth > NESTED_MAX or any(isinstance(one, PLAIN) for one in value.values()):
+        return []
+    found = []
+    for one in value.values():
+        if isinstance(one, list) and one and all(isinstance(item, Mapping) for item in one):
+            found.append([item["node"] if set(item) <= {"node", "cursor"} and "node" in item else item for item in one])
+        else:
+            found += _only_records(one, depth + 1)
+    return found
 
 
 def _by_name(value: Mapping[str, Any], part: str = "", depth: int = 0) -> Iterator[tuple[str, str, dict[str, Any]]]:

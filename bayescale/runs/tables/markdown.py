@@ -14,6 +14,9 @@ RULE = re.compile(r"\|?(?:\s*:?-+:?\s*\|)+(?:\s*:?-+:?\s*)?")
 BETWEEN = re.compile(r"(?<!\\)\|")
 LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 EMPHASIS = re.compile(r"(\*\*\*|\*\*|\*|___|__|~~|`)(.+)\1")
+MARK = re.compile(
+    r"<su[pb]>[^<]*</su[pb]>|\[\^[^\]]*\]|<br\s*/?>|\$?\^\{?\\(?:dagger|ddagger|ast|star)\}?\$?"
+)  # of footnotes
 HEAD_LINES = 200  # of text in which tables begin
 
 
@@ -69,7 +72,8 @@ def _cells(line: str) -> list[str]:
 
 def _plain(cell: str) -> str:
     """The text of a cell without its marks."""
-    cell = LINK.sub(r"\1", cell.replace("\\|", "|").strip())
+    cell = LINK.sub(r"\1", MARK.sub("", cell.replace("\\|", "|")).strip())
+    cell = cell.rstrip("†‡§¶ ")
     while (bare := EMPHASIS.fullmatch(cell)) is not None:
         cell = bare[2].strip()
     return cell

@@ -1,4 +1,4 @@
-"""The text of a file: UTF-8 or UTF-16, without control characters."""
+"""The text of a file: UTF-8, UTF-16 or that of Western Windows, without control characters."""
 
 import codecs
 
@@ -21,11 +21,22 @@ def text_of(content: bytes, where: str) -> str:
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError:
-        raise RunsError(f"{where} is not UTF-8 or UTF-16 text; save it as CSV in UTF-8") from None
+        text = _of_windows(content) if encoding == "utf-8" else None
+        if text is None:
+            raise RunsError(f"{where} is not UTF-8 or UTF-16 text; save it as CSV in UTF-8") from None
     if found := CONTROL.search(text):
         line = text.count("\n", 0, found.start()) + 1
         raise RunsError(f"{where}, line {line}: the control character {found[0]!r}; a table in plain text is expected")
     return text
+
+
+def _of_windows(content: bytes) -> str | None:
+    """The text in the encoding of Western Windows, as spreadsheets write it; None of what is no text in it."""
+    try:
+        text = content.decode("cp1252")
+    except UnicodeDecodeError:
+        return None
+    return None if CONTROL.search(text) else text
 
 
 def _unmarked(content: bytes) -> str:

@@ -1,0 +1,74 @@
+"""Which of several losses is meant, and whether a name says another unit of it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bayescale.field import clipped
+from bayescale.runs.question import Numbers, Question, other_loss_text
+from bayescale.runs.spellings import (
+    HELD_OUT,
+    OTHER_LOSSES,
+    OTHER_MEANINGS,
+    PARTS_OF_LOSSES,
+    WORDS,
+    other_loss,
+    plainly,
+    words_of,
+)
+
+
+def given_loss(name: Any, units: Mapping[str, str]) -> list[str]:
+    """Notes on a column that is given as the loss, without a unit, and whose name says another unit."""
+    if name is None or "loss" in units or (kind := other_loss(name)) is None:
+        return []
+    if kind == "perplexity":
+        raise Question(other_loss_text(name))
+    _, unit, what = OTHER_LOSSES[kind]
+    return [f"{clipped(name)} is read in nats; its name says {what} (--unit loss={unit} if it is)"]
+
+
+def kin(unit: str) -> str:
+    """The kind of a unit: bits and bits per byte are one, as names of columns often leave out the second half."""
+    return unit.partition("_")[0]
+
+
+def without_training(losses: list[Any]) -> tuple[list[Any], list[str]]:
+    """Drop training losses where there is another loss."""
+    training = [name for name in losses if "train" in plainly(name)]
+    if len(training) == len(losses):
+        return losses, []
+    notes = [
+        f"{clipped(name)} is not read as loss (--column loss={clipped(name)} if it should be)" for name in training
+    ]
+    return [name for name in losses if name not in training], notes
+
+
+def also_meant(found: list[Any], full: list[Any], names: Sequence[Any], numbers: Numbers) -> list[Any]:
+    """Losses by other names that could be meant as well: any beside a part of a path, held-out ones beside ``loss``."""
+    if any(words_of(name) & HELD_OUT for name in found):
+        return [] if full else [name for name in _other_losses(found, names, numbers)]
+    return [name for name in _other_losses(found, names, numbers) if not full or words_of(name) & HELD_OUT]
+
+
+def _other_losses(found: list[Any], names: Sequence[Any], numbers: Numbers) -> list[Any]:
+    others = [name for name in names if name not in found and related("loss", name)]
+    return [name for name in others if not words_of(name) & PARTS_OF_LOSSES and numbers(name) is not None]
+
+
+def held_out(losses: list[Any], others: list[Any]) -> list[str]:
+    """A note on a held-out loss in another unit, where all losses in nats are those of training."""
+    held_out = [name for name in others if "train" not in plainly(name)]
+    if not held_out or not all("train" in plainly(name) for name in losses):
+        return []
+    name, unit = clipped(held_out[0]), OTHER_LOSSES[other_loss(held_out[0])][1]
+    return [f"{name}, which is not of training, is not read as loss (--column loss={name} --unit loss={unit})"]
+
+
+def related_columns(role: str, names: Sequence[Any]) -> list[Any]:
+    """Columns whose names are related to a role."""
+    return [name for name in names if role in WORDS and related(role, name)]
+
+
+def related(role: str, name: Any) -> bool:
+    words = words_of(name)
+    return bool(words & WORDS[role]) and not words & OTHER_MEANINGS

@@ -1,0 +1,38 @@
+"""What is asked where the names of columns leave open which is meant."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from bayescale.field import clipped, listed
+from bayescale.runs.spellings import OTHER_LOSSES, other_loss
+
+NAMES_MAX = 6  # of columns
+
+type Numbers = Callable[[Any], np.ndarray | None]  # name -> the numbers of a column, or None where it has none
+
+
+class Question(ValueError):
+    """Two columns fit one role, or none does: the user has to choose."""
+
+
+def names_text(found: Sequence[Any]) -> str:
+    return listed([clipped(name) for name in found[:NAMES_MAX]])
+
+
+def which_text(role: str, found: Sequence[Any]) -> str:
+    first = clipped(found[0])
+    return (
+        f"{names_text(found)} could each be {role}; say which it is "
+        f"(columns={{'{role}': '{first}'}}, --column {role}={first})"
+    )
+
+
+def other_loss_text(name: Any) -> str:
+    _, unit, what = OTHER_LOSSES[other_loss(name)]
+    return (
+        f"the column {clipped(name)} looks like {what}, not a loss in nats; say what it is "
+        f"(columns={{'loss': {name!r}}}, units={{'loss': {unit!r}}}, --column loss={clipped(name)} --unit loss={unit}, "
+        "or loss=nats)"
+    )

@@ -1,0 +1,188 @@
+"""Tables as sheets, papers and trackers lay them out, well formed and damaged: what is read equals one made by hand."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+
+from bayescale.errors import RunsError
+from bayescale.runs.read import read_notes, read_runs, read_text
+
+HAND_MADE = {"params": [1e8, 2e8, 4e8], "tokens": [2e9, 4e9, 9e9], "loss": [3.36, 3.125, 2.875]}
+ROWS = [dict(zip(HAND_MADE, values, strict=True)) for values in zip(*HAND_MADE.values(), strict=True)]
+LINES = "1e8,2e9,3.36\n2e8,4e9,3.125\n4e8,9e9,2.875\n"
+CSV = "params,tokens,loss\n" + LINES
+
+
+def excel(*rows):
+    import openpyxl
+
+    book = openpyxl.Workbook()
+    for row in rows:
+        book.active.append(row)
+    out = io.BytesIO()
+    book.save(out)
+    return out.getvalue()
+
+
+VALUES = [list(row.values()) for row in ROWS]
+IN_UNITS = [[100, 2, 3.36], [200, 4, 3.125], [400, 9, 2.875]]
+OF_WANDB = [
+    {"summary": {"val_loss": r["loss"], "tokens": r["tokens"]}, "config": {"n_params": r["params"]}} for r in ROWS
+]
+MARKDOWN = """Table 3.
+
+| Model | Params | Tokens | Val loss (nats)† |
+|:--|--:|--:|:--:|
+| **a**<sup>1</sup> | 100M | 2B | 3.36* |
+| b | 200M | 4B | **3.125**‡ |
+| c | 400M | 9B | 2.875[^1] |
+
+[^1]: again
+"""
+
+
+def export(write):
+    """As W&B's own example writes runs: a text of its settings and one of its results in each row."""
+    lines = [f'{i},"{write(run["summary"])}","{write(run["config"])}",r{i}' for i, run in enumerate(OF_WANDB)]
+    return "\n".join([",summary,config,name", *lines]) + "\n"
+
+
+def as_json(value):
+    return json.dumps(value).replace('"', '""')
+
+
+# file, and what damages it: a text, what it becomes, the message
+FILES = {
+    "a title": ("Sweep, spring\n\n" + CSV, ("4e9", "x1"), "line 5: tokens = 'x1'"),
+    "comments": ("# of 2026\n# ours\n" + CSV, ("4e9,", ""), r"line 5: 2 field\(s\), the header has 3"),
+    "a title of a spreadsheet": ("Sweep,,\n,,\n" + CSV, ("2e8", "0"), r"line 5: params = 0 .must be > 0.; --where"),
+    "a title above semicolons": (
+        "Sweep\n" + CSV.replace(",", ";").replace(".", ","),
+        ("3,36", "3,3,6"),
+        "line 3: loss = '3,3,6' is not a number",
+    ),
+    "two lines of headings": ("Size,,Result\n" + CSV, ("3.125", ""), "line 4: loss is empty"),
+    "a line of units": (
+        "params,tokens,loss\nM,B,nats\n100,2,3.36\n200,4,3.125\n400,9,2.875\n",
+        ("200", "x1"),
+        r"line 4: params \(M\) = 'x1' is not a number",
+    ),
+    "commas at the end": (
+        "params,tokens,loss\n" + LINES.replace("\n", ",,\n"),
+        ("3.125,,", "3.125,,x"),
+        r"line 3: 5 field\(s\), the header has 3",
+    ),
+    "between blanks": (
+        " params   tokens   loss\n    1e8      2e9   3.36\n    2e8      4e9  3.125\n    4e8      9e9  2.875\n",
+        ("    2e8", ""),
+        "no column for loss among params   tokens   loss",
+    ),
+    "of Western Windows": (
+        CSV.replace("loss\n", "loss,größe\n").replace("5\n", "5,é\n").replace("6\n", "6,–\n").encode("cp1252"),
+        (b"\xe9", b"\x81"),
+        "is not UTF-8 or UTF-16 text; save it as CSV in UTF-8",
+    ),
+    "an Excel title": (
+        excel(["Sweep of spring"], ["by", "Jane"], [], list(HAND_MADE), *VALUES),
+        None,
+        "not a readable Excel workbook",
+    ),
+    "Excel with a row of units": (
+        excel(["params", "tokens", "loss"], ["(M)", "(B)", "-"], *IN_UNITS),
+        None,
+        "not a readable Excel workbook",
+    ),
+    "Excel with marks beside": (
+        excel(list(HAND_MADE), VALUES[0], [*VALUES[1], "", "again?"], VALUES[2]),
+        None,
+        "not a readable Excel workbook",
+    ),
+    "footnotes": (MARKDOWN, ("4B", "4X"), r"line 6: Tokens = '4X' is not a number"),
+    "records as Python prints them": (export(str), ("3.125", "3x"), "no column for loss among column_1, summary"),
+    "records as JSON in cells": (
+        export(as_json),
+        ("3.125", '""3x""'),
+        "line 3: summary.val_loss = '3x' is not a number",
+    ),
+    "records in JSON": (
+        json.dumps([{name: json.dumps(value) for name, value in run.items()} for run in OF_WANDB]),
+        ("3.125", "null"),
+        "row 1: summary.val_loss is empty",
+    ),
+    "an answer of GraphQL": (
+        json.dumps({"data": {"project": {"runs": {"edges": [{"node": run} for run in ROWS]}}}}),
+        ("3.125", '"3x"'),
+        "row 1: loss = '3x' is not a number",
+    ),
+    "rows with a header in JSON": (
+        json.dumps([list(HAND_MADE), *VALUES]),
+        (", 3.125", ""),
+        "row 1: a list of 3 values is expected",
+    ),
+    "columns and a constant in JSON": (
+        json.dumps({"seed": 1, "about": {"gpu": "A100"}, **HAND_MADE}),
+        ("4000000000.0, ", ""),
+        "no column for loss among seed, about.gpu",
+    ),
+}
+
+
+@pytest.fixture
+def file(tmp_path):
+    def write(content):
+        path = tmp_path / "runs"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_it_equals_a_table_made_by_hand(kind, file):
+    content, _, _ = FILES[kind]
+    runs = read_runs(file(content))
+    for name, values in HAND_MADE.items():
+        np.testing.assert_allclose(runs[name].values, values, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_it_is_refused_with_one_sentence_when_damaged(kind, file):
+    content, change, message = FILES[kind]
+    damaged = content[: len(content) // 2] if change is None else content.replace(*change, 1)
+    assert damaged != content
+    with pytest.raises(RunsError, match=message) as error:
+        read_runs(file(damaged))
+    assert str(error.value).isprintable() and len(str(error.value)) < 500
+
+
+def test_what_stands_above_a_header_is_said(file):
+    runs = read_runs(file(FILES["comments"][0]))
+    assert list(runs.run.values) == [4, 5, 6] and read_notes(runs.attrs) == ["2 lines above the header are left out"]
+    assert read_text(read_runs(file(FILES["a line of units"][0])).attrs).startswith("loss = loss (nats) [nats], params")
+
+
+@pytest.mark.parametrize("cells", ["3.36 ± .02,3.125+/-.01,2.875 ± .01", "3.36(2),3.125(10),2.875(10)"])
+def test_errors_beside_numbers_are_a_column_of_their_own(cells, file):
+    header, *lines = CSV.splitlines()
+    texts = [",".join([*line.split(",")[:2], cell]) for line, cell in zip(lines, cells.split(","), strict=True)]
+    path = file("\n".join([header, *texts]))
+    plain, known = read_runs(path), read_runs(path, columns={"loss_se": "loss error"})
+    assert plain.loss.values.tolist() == HAND_MADE["loss"] and "loss_se" not in plain
+    np.testing.assert_allclose(known.loss_se, [0.02, 0.01, 0.01])
+    assert read_notes(plain.attrs)[0] == "numbers have errors beside them, read as loss error"
+    assert "--column loss_se=loss error adds it" in read_notes(plain.attrs)[1]
+
+
+def test_records_in_cells_are_never_evaluated(file):
+    text = '__import__("os").system("touch /tmp/x")'.replace('"', '""')
+    runs = read_runs(file(export(lambda value: f"{str(value)[:-1]}, 'x': {text}, 'y': np.float64(2.5), 'z': nan}}")))
+    assert "summary.x" not in runs and (runs["summary.y"].values == 2.5).all()
+    lines = [f"{line},{{{'-' * 9000}}}" for line in CSV.splitlines()[1:]]
+    assert "deep" in read_runs(file("\n".join(["params,tokens,loss,deep", *lines])))
+
+
+def test_a_page_of_the_web_is_no_table(file):
+    with pytest.raises(RunsError, match="runs: an HTML or XML page, no table; download the table itself"):
+        read_runs(file("\n<!DOCTYPE html><table><tr><td>params"))
