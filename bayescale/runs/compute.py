@@ -177,10 +177,7 @@ def learn(N: np.ndarray, D: np.ndarray, compute: np.ndarray, *, unit_known: bool
 
 
 def learn_from(runs: Any) -> Definition | None:
-    """What the compute of runs counts; None where a size is missing.
-
-    Where both the unit and a constant ratio to 6 N D are guesses, it is in doubt: hours of a GPU look the same.
-    """
+    """What the compute of runs counts, in doubt where both unit and constant ratio are guesses; None without sizes."""
     if (sizes := sizes_of(runs)) is None:
         return None
     found = learn(*sizes, unit_known=True)
@@ -188,10 +185,8 @@ def learn_from(runs: Any) -> Definition | None:
     if found.doubt or "compute_unit_seen" not in runs.attrs or "**" in found.formula or found.formula in known:
         return found
     unit = runs.attrs["compute_unit"]
-    doubt = (
-        f"the runs' compute is {found.formula} if its unit is {unit}, and nobody counts so: it may be hours of a "
-        f"GPU, or money; --unit compute={unit} says that it is {unit}"
-    )
+    counts = f"the runs' compute is {found.formula} if its unit is {unit}, and nobody counts so"
+    doubt = f"{counts}: it may be hours of a GPU, or money; --unit compute={unit} says that it is {unit}"
     return replace(found, doubt=doubt)
 
 

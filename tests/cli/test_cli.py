@@ -105,7 +105,7 @@ BAD_RUNS = {
     "empty file": ("", "is empty; a header line and one line for each run are expected"),
     "header alone": (rows(), "no runs; a header line and one line for each run are expected"),
     "ragged": (rows("1e7,1e9,3", "1e7,1e9"), "line 3: 2 field(s), the header has 3"),
-    "latin-1": (rows("1e7,1e9,3").replace("loss", "größe").encode("latin-1"), "among N, D, größe; name it loss"),
+    "latin-1": (rows("1e7,1e9,3").replace("loss", "größe").encode("latin-1"), "no column for loss among N, D, größe"),
     "binary": (b"\x00\xff\xfe\x80" * 50, "is not UTF-8 or UTF-16 text"),
     "open quote": (rows('"1e7,1e9,3'), "not CSV"),
 }

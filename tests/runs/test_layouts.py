@@ -157,6 +157,11 @@ def test_it_is_refused_with_one_sentence_when_damaged(kind, file):
     assert str(error.value).isprintable() and len(str(error.value)) < 500
 
 
+def test_powers_of_ten_below_a_header_are_no_units(file):
+    runs = read_runs(file("params,tokens,compute,loss\n1e7,1e9,1e17,1e0\n1e8,1e9,6e17,2\n"), units={"compute": "FLOP"})
+    assert runs.params.values.tolist() == [1e7, 1e8]
+
+
 def test_what_stands_above_a_header_is_said(file):
     runs = read_runs(file(FILES["comments"][0]))
     assert list(runs.run.values) == [4, 5, 6] and read_notes(runs.attrs) == ["2 lines above the header are left out"]

@@ -35,7 +35,7 @@ def without_titles(rows: list[Any], lines: list[int]) -> tuple[list[Any], list[i
 def with_units(header: Sequence[str], below: Sequence[Any]) -> list[str] | None:
     """Headings with the units of the row below them, as ``params (M)``; None where that row is no row of units."""
     units = [str(cell).strip().strip("()[]") for cell in below]
-    if not any(units) or not all(unit in ("", "-") or names_unit(unit) for unit in units):
+    if not any(units) or any(map(_number, units)) or not all(unit in ("", "-") or names_unit(unit) for unit in units):
         return None
     units += [""] * (len(header) - len(units))
     return [f"{name} ({unit})" if unit not in ("", "-") else name for name, unit in zip(header, units, strict=False)]
