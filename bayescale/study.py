@@ -27,7 +27,7 @@ from bayescale.laws.law import (
 )
 from bayescale.laws.priors import Prior, quantile
 from bayescale.laws.scatter import Scatter
-from bayescale.runs.compute import Definition, definition_of, learn_from
+from bayescale.runs.compute import Definition, definition_of, learn, sizes_of
 from bayescale.runs.datasets import runs_given
 from bayescale.runs.known import censored_runs, known_data, known_of, without_censored
 from bayescale.runs.law_checks import check_columns, check_unit, check_variety
@@ -154,7 +154,8 @@ class Study:
         """What the compute of the runs counts."""
         if self.fit is not None:
             return definition_of(self.fit)
-        return learn_from(self.runs) or Definition()
+        sizes = sizes_of(self.runs)
+        return Definition() if sizes is None else learn(*sizes, unit_known=True)
 
     @functools.cached_property
     def posterior(self) -> xr.Dataset:

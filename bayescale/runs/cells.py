@@ -17,7 +17,7 @@ ALLOWED_TEXTS = {
     "positive": "must be > 0",
     "finite": "must be finite",
     "not negative": "must be at least 0",
-    "proportion": "must be between 0 and 1",
+    "proportion": "must be between 0 and 1; the heading of percentages says so, as in accuracy (%)",
     "share": "must be above 0 and below 1: the number of items is not known",
 }
 # 4.6M, 1.3 billion, ~20bn tokens, 1,300,000,000, 1 300 000, 1.2 x 10^9, 3.36*, 63.2 %
@@ -36,6 +36,7 @@ DECIMAL_COMMA = re.compile(r"[0-9],(?:[0-9]{1,2}|[0-9]{4,})(?![0-9,.])")
 POINTS_APART = re.compile(r"[+-]?[0-9]{1,3}(?:\.[0-9]{3}){2,}(?:,[0-9]+)?")  # 1.300.000
 POINT_APART = re.compile(r"[+-]?[0-9]{1,3}(?:\.[0-9]{3})*(?:,[0-9]+)?")
 THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")  # 1,300 may be either
+PERCENT = re.compile(r"%|\bpercent\b|_(?:pct|percent)$", re.IGNORECASE)  # in a heading of what is observed
 MIXED_TIMES = 1e3  # a cell without M that is so far below those with it is counted in M too, or is it?
 CELL_CHARACTERS_MAX = 60  # of a number
 INFINITE_TEXTS = {"inf", "-inf", "infinity", "-infinity"}
@@ -153,6 +154,8 @@ def checked_numbers(table: Table, name: Any, allowed: str, *, counts: bool = Tru
     if column.dtype.kind not in "iuf":  # text; and booleans, dates and complex numbers, which are not to pass for sizes
         column = pd.Series(texts_of(column), index=column.index, dtype=object)
     numbers, written_so, scaled = _read_numbers(column)
+    if not counts and PERCENT.search(str(name)) and not written_so.endswith("%") and column.size:
+        numbers, written_so = numbers / 100, f"{written_so or column.iloc[0]} %"
     within = {"positive": numbers > 0, "finite": np.isfinite(numbers), "share": (numbers > 0) & (numbers < 1)}
     within["not negative"] = numbers >= 0
     within["proportion"] = (numbers >= 0) & (numbers <= 1)

@@ -176,20 +176,6 @@ def learn(N: np.ndarray, D: np.ndarray, compute: np.ndarray, *, unit_known: bool
     return replace(found, doubt=doubt)
 
 
-def learn_from(runs: Any) -> Definition | None:
-    """What the compute of runs counts, in doubt where both unit and constant ratio are guesses; None without sizes."""
-    if (sizes := sizes_of(runs)) is None:
-        return None
-    found = learn(*sizes, unit_known=True)
-    known = {"N*D", *(f"{k:g}*N*D" for k in KNOWN_FLOPS_PER_PARAM_TOKEN)}
-    if found.doubt or "compute_unit_seen" not in runs.attrs or "**" in found.formula or found.formula in known:
-        return found
-    unit = runs.attrs["compute_unit"]
-    counts = f"the runs' compute is {found.formula} if its unit is {unit}, and nobody counts so"
-    doubt = f"{counts}: it may be hours of a GPU, or money; --unit compute={unit} says that it is {unit}"
-    return replace(found, doubt=doubt)
-
-
 def _log_ratio(N: np.ndarray, D: np.ndarray, compute: np.ndarray) -> np.ndarray:
     """log(compute / 6 N D) [run]."""
     with np.errstate(all="ignore"):

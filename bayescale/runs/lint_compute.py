@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from bayescale.field import TRAINING, number_text
-from bayescale.runs.compute import ODD_TIMES, Definition, learn_from, sizes_of
+from bayescale.runs.compute import ODD_TIMES, Definition, learn, sizes_of
 from bayescale.runs.lint_values import Note, note
 from bayescale.runs.smooth import Seen
 
@@ -29,7 +29,7 @@ def compute_differs(seen: Seen, definition: Definition | None = None) -> Iterato
     if sizes is None:
         return
     N, D, compute = sizes
-    found, count = definition or learn_from(seen.runs), len(N)
+    found, count = definition or learn(N, D, compute, unit_known=True), len(N)
     with np.errstate(all="ignore"):
         ratio = compute / (6.0 * N * D)
         apart = np.abs(np.log(compute / found.compute(N, D)))

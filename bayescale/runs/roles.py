@@ -18,7 +18,7 @@ from bayescale.runs.headings import unit_in
 from bayescale.runs.loss_unit import NATS_IN, PERPLEXITY
 from bayescale.runs.losses import related_columns
 from bayescale.runs.question import Question
-from bayescale.runs.spellings import SIZES, SPELLINGS
+from bayescale.runs.spellings import SIZES, SPELLINGS, words_of
 from bayescale.runs.tables.formats import Table
 from bayescale.runs.tables.limits import heading
 
@@ -29,6 +29,7 @@ UNIT_FACTORS = {
     "loss": NATS_IN | {PERPLEXITY: 1.0},  # a perplexity is no multiple of nats: its logarithm is taken
 }
 HEADINGS_LISTED = 20
+ACCURACIES = {"acc", "accuracy", "accuracies"}
 RELATIVE = "relative"  # the unit of standard errors that are shares of a size
 CENSORED = "censored"  # the role that says of which runs a least loss is known, and no more
 
@@ -148,6 +149,9 @@ def _not_found(role: str, names: Sequence[Any], laws: Sequence[Law], sizes: Sequ
     near = [clipped(name, 40) for name in related_columns(role, names)][:3]
     hint = "name it loss or val_loss, or say" if role == "loss" else "say"
     hint = f"is it {' or '.join(near)}? Say" if near else hint
+    shares = [clipped(name, 40) for name in names if words_of(name) & ACCURACIES]
+    if role == "loss" and shares and all(law.observed.column == "loss" for law in laws):
+        hint = f"{shares[0]} looks like an accuracy, for which there are other laws (bayescale laws); else {hint}"
     also = f"; nor was {' or '.join(sizes)} found (--column {sizes[0]}=...)" if sizes else ""
     return (
         f"no column for {role} among {_headings(names)}{using}; "

@@ -18,7 +18,7 @@ from bayescale.fitting.store import open_fit, save_fit
 from bayescale.forecasts.forecast import forecast
 from bayescale.laws.javascript import law_script
 from bayescale.laws.law import load_law
-from bayescale.runs.compute import Definition, counted, learn, learn_from, objection_to, unit_of
+from bayescale.runs.compute import Definition, counted, learn, objection_to, unit_of
 from bayescale.runs.lint import check_runs, remarks
 from bayescale.runs.read import read_runs
 from bayescale.study import Study
@@ -121,20 +121,13 @@ def test_two_or_three_sizes_are_no_curve(compute):
 
 def test_compute_is_learnt_once_in_a_fit(monkeypatch):
     found = []
-    monkeypatch.setattr(study_module, "learn_from", lambda runs: found.append(learn_from(runs)) or found[0])
+    monkeypatch.setattr(
+        study_module, "learn", lambda *sizes, **options: found.append(learn(*sizes, **options)) or found[0]
+    )
     loss = chinchilla_loss(N, D, **BESIROGLU)
     study = Study.of({"params": N, "tokens": D, "compute": ATTENTION, "loss": loss})
     note = next(note for note in remarks(study.runs, study.law, study.definition) if note.code == "compute_differs")
     assert study.definition.formula in note.text and len(found) == 1
-
-
-def test_hours_of_a_gpu_are_not_taken_for_a_unit_of_flop():
-    table = {"params": N, "tokens": D, "loss": chinchilla_loss(N, D, **BESIROGLU), "compute": 6 * N * D / 4.49e17}
-    runs = read_runs(table)
-    note = next(note for note in check_runs(runs) if note.code == "compute_differs")
-    assert note.severity == "warning" and "it may be hours of a GPU, or money; --unit compute=EFLOP" in note.text
-    assert Study.of(runs).definition.doubt and not learn_from(read_runs(table, units={"compute": "EFLOP"})).doubt
-    assert not learn_from(read_runs(table | {"compute": 8 * N * D / 1e18})).doubt
 
 
 @pytest.mark.parametrize(

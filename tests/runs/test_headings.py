@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from bayescale.errors import RunsError
+from bayescale.laws.law import load_law
 from bayescale.runs.cells import as_numbers
 from bayescale.runs.headings import unit_in
 from bayescale.runs.read import read_runs, read_text
@@ -93,6 +94,24 @@ def test_what_may_be_read_in_two_ways_is_a_question():
     np.testing.assert_allclose(errors.loss, [0.72, 0.65, 0.58])
     mixed = read_runs(table | {"params": ["70e6", "160M", "1.4B"]})
     np.testing.assert_allclose(mixed.params, PARAMS)
+
+
+def test_percentages_of_a_share_are_those_of_its_heading():
+    table = {"params": PARAMS, "tokens": TOKENS, "loss": LOSS, "items": [1000] * 3}
+    law = load_law("accuracy_sigmoid")
+    for name in ("Accuracy (%)", "accuracy %"):
+        runs = read_runs(table | {name: [27.5, 41.0, 63.2]}, law)
+        np.testing.assert_allclose(runs.accuracy, [0.275, 0.41, 0.632])
+        assert f"accuracy = {name} [cells such as 27.5 %]" in read_text(runs.attrs)
+    with pytest.raises(
+        RunsError, match=r"accuracy = 27.5 .must be between 0 and 1; the heading of percentages says so"
+    ):
+        read_runs(table | {"accuracy": [27.5, 41.0, 63.2]}, law)
+    with pytest.raises(RunsError, match=r"cells such as 72 %, which is no loss in nats"):
+        read_runs(table | {"loss": [1.0] * 3} | {"loss (%)": [72, 65, 58]}, columns={"loss": "loss (%)"})
+    del table["loss"]
+    with pytest.raises(RunsError, match="acc looks like an accuracy, for which there are other laws"):
+        read_runs(table | {"acc": [0.3, 0.4, 0.6]})
 
 
 @pytest.mark.parametrize("cell", ["diverged", "—", "#N/A", "?", "inf"])
