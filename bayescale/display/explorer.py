@@ -29,7 +29,7 @@ from bayescale.forecasts.pointwise import draw_each
 from bayescale.forecasts.unknown import Unknown, unknown_of
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.javascript import HELPERS, law_script
-from bayescale.laws.law import is_joint, law_loss
+from bayescale.laws.law import is_joint, loss_given
 from bayescale.laws.law_file import Law, column
 from bayescale.study import Study
 
@@ -147,10 +147,12 @@ def _grid(study: Study, box: _Box, at: Mapping[str, float], seed: int, every: in
     u, v = (part.ravel() for part in np.meshgrid(rows, columns, indexing="ij"))
     params = study.definition.params(10**v, 10**u)
     fixed = {symbol: at[column(symbol)] for symbol in law.inputs if symbol not in ("N", "D", "C")}
+    fixed |= {name: study.constants[name] for name in law.constants}
+    draws = {name: study.draws[name] for name in law.priors}
     more, told = [], []
     for points, drawn in draw_each(study, params, params * 10**v, at, seed):
         sizes = {"N": points["params"].values, "D": points["tokens"].values, "C": points["compute"].values}
-        middle = np.median(law_loss(law, {**study.draws, **fixed, **sizes}), axis=0)
+        middle = np.median(loss_given(law, fixed | sizes)(draws), axis=0)
         more.append((sum(drawn.values()) - np.log(middle)).astype("f4")[::every])
         told.append(np.stack([*shares_of(drawn).values(), points["nearest_run"].values]))
     weights, shapes = compressed(np.concatenate(more, axis=1))

@@ -175,18 +175,19 @@ def save_report(html: str, path: "str | os.PathLike[str]") -> Path:
 def _page(asked: Asked, tested: xr.Dataset | None, compared: xr.Dataset | None) -> dict[str, Any]:
     """Everything that the template shows.
 
-    The interactive part is computed in a thread of its own while the figures are drawn.
+    What takes long and draws nothing is computed in a thread of its own: matplotlib is not safe in several.
     """
     import bayescale
 
     study, law = asked.study, asked.study.law
     if has_drift(law):
         study.once(discrepancy_of)
-    for question in asked.questions:
-        question.frontier  # noqa: B018  shared by both threads
-    forecasts = _forecasts(asked)
     with ThreadPoolExecutor(1) as pool:
+        frontiers = pool.submit(lambda: [question.frontier for question in asked.questions])
+        forecasts = _forecasts(asked)
         live = pool.submit(lambda: or_none(lambda: live_part(asked, forecasts)) if asked.plain else None)
+        trust = pool.submit(trust_part, study)
+        frontiers.result()
         sensitive, gains, table = sensitivity(asked), gain_part(asked), landmarks_of(asked)
         page: dict[str, Any] = {
             "version": bayescale.__version__,
@@ -206,7 +207,6 @@ def _page(asked: Asked, tested: xr.Dataset | None, compared: xr.Dataset | None) 
             "law": law_part(study, compared),
             "parameters": parameters_part(study, asked.level),
             "comparison": comparison_part(compared) if compared is not None else None,
-            "trust": trust_part(study),
             "backtest": backtest_part(tested) if tested is not None else None,
             "data": data_part(study),
             "priors": priors_part(study, sensitive),
@@ -217,6 +217,7 @@ def _page(asked: Asked, tested: xr.Dataset | None, compared: xr.Dataset | None) 
             "elsewhere": record_text(law),
             "record": record_part(study, asked.seed),
             "figures": figures_part(asked, forecasts, table, tested, compared),
+            "trust": trust.result(),
             "explorer": live.result(),
         }
     return page

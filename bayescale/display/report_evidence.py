@@ -13,7 +13,7 @@ from bayescale.evidence.loo import loo
 from bayescale.evidence.nested import nested_questions
 from bayescale.evidence.verdict import read as read_comparison
 from bayescale.field import BAND, band_ends, band_percent, number_text, quantity_text
-from bayescale.fitting.diagnostics import ESS_MIN, PARETO_K_MAX, R_HAT_MAX, diagnostics, fit_summary
+from bayescale.fitting.diagnostics import ESS_MIN, PARETO_K_MAX, R_HAT_MAX, diagnostics, fit_summary, regimes
 from bayescale.forecasts.discrepancy import has_drift, one_size
 from bayescale.forecasts.planned import CHECKED_DECADES, ONE_SIZE_CHECKED_DECADES, far_limit
 from bayescale.laws.law import Law, column, is_joint, size_column
@@ -57,7 +57,8 @@ def law_part(study: Study, compared: xr.Dataset | None) -> Part:
     if not law.published_formula and law.where_texts:
         shown += ", where " + ", ".join(f"{name} = {text}" for name, text in law.where_texts.items())
     says = [answer.says for answer in nested_questions(study, compared)]
-    for resource, odds in fit_summary(study)["regimes"].items():
+    unknown = diagnostics(study)["not_identified"]
+    for resource, odds in regimes(law, study.posterior, study.constants, unknown).items():
         share, likely = max((odds[f"{kind}_limited"], kind) for kind in ("variance", "resolution"))
         says.append(
             f"Exponent of the {resource} term {odds['exponent']:.2f}: {likely}-limited with probability {share:.2f} (a "

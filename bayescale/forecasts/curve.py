@@ -9,7 +9,7 @@ from scipy.special import logsumexp, ndtri, stdtrit
 
 from bayescale.errors import FitError
 from bayescale.forecasts.discrepancy import SHIFT_DF, DriftPrior, coordinates, correlation, one_size
-from bayescale.forecasts.discrepancy_posterior import Discrepancy
+from bayescale.forecasts.discrepancy_posterior import AtScale, Discrepancy
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.law import is_joint
 from bayescale.laws.scatter import SCALE_FLOOR
@@ -37,7 +37,6 @@ class Curve:
         return sum(self.parts.values())
 
 
-@one_blas_thread()
 def sample_curve(found: Discrepancy, points: xr.Dataset, rng: np.random.Generator, *, apart: bool = False) -> Curve:
     """Draws of the log loss at ``points`` but for the noise, as many as the fit has.
 
@@ -48,56 +47,98 @@ def sample_curve(found: Discrepancy, points: xr.Dataset, rng: np.random.Generato
     apart : every point for itself: what a call with that point alone and the same state of the generator would give.
         The points then share their random numbers, and what they have in common beyond that is not drawn
     """
-    study, prior, cells = found.study, found.prior, found.cells
+    return curve_at(chance_of(found, None if apart else points.sizes["point"], rng), points)
+
+
+@dataclass(frozen=True)
+class _AtScale:
+    """What is drawn at one scale of the drift, whatever the points."""
+
+    at: AtScale
+    z: np.ndarray  # standardised parameters of the importance draws that were chosen [chosen, parameter]
+    times: np.ndarray  # which of them each draw has [draw]
+    residual: np.ndarray  # of the law at the cells [chosen, cell]
+    normal: np.ndarray  # of the open drift [draw, point], or [draw, 1] of points apart
+    sigma: np.ndarray  # [draw]
+
+
+@dataclass(frozen=True)
+class Chance:
+    """All that is random about a curve: it does not depend on where its points lie."""
+
+    found: Discrepancy
+    apart: bool
+    by_scale: tuple[_AtScale, ...]
+    order: np.ndarray  # the grid's order of scales must not show in chains and draws [draw]
+    places: tuple[np.ndarray, np.ndarray]  # of spread and shift, as probabilities [draw]
+
+
+@one_blas_thread()
+def chance_of(found: Discrepancy, count: int | None, rng: np.random.Generator) -> Chance:
+    """What is drawn for ``count`` points together; with None, for any number of points apart."""
+    study, cells = found.study, found.cells
     draws = study.posterior.sizes["chain"] * study.posterior.sizes["draw"]
-    counts = _allot(draws, found.probabilities, rng)
-    new = coordinates(study, points)
-    seen_law, new_law = study.standardised(cells.inputs), study.standardised(study.inputs(points))
-    parts: dict[str, list[np.ndarray]] = {"law": [], "bend": [], "open": [], "sigma": [], "scale": []}
-    for at, count in zip(found.by_scale, counts, strict=True):
-        if not count:
+    seen_law, by_scale = study.standardised(cells.inputs), []
+    for at, times in zip(found.by_scale, _allot(draws, found.probabilities, rng), strict=True):
+        if not times:
             continue
-        chosen, times = np.unique(rng.choice(len(at.draws), count, p=at.weights), return_inverse=True)
+        chosen, index = np.unique(rng.choice(len(at.draws), times, p=at.weights), return_inverse=True)
         z = at.draws[chosen]
-        variance = np.exp(2 * at.log_scale)
-        across = variance * correlation(cells.where, new, prior.length)  # [cell, point]
-        residual = cells.log_loss - seen_law(z)  # [chosen, cell]
-        solved = at.covariance.solve(across)
-        if apart:
+        normal = rng.standard_normal((times, 1 if count is None else count))
+        sigma = at.sigma * np.exp(at.log_sigma_sd * rng.standard_normal(times))
+        by_scale.append(_AtScale(at, z, index, cells.log_loss - seen_law(z), normal, sigma))
+    order = rng.permutation(draws)
+    places = (rng.permutation(draws) + 0.5) / draws, (rng.permutation(draws) + 0.5) / draws
+    return Chance(found, count is None, tuple(by_scale), order, places)
+
+
+@one_blas_thread()
+def curve_at(chance: Chance, points: xr.Dataset) -> Curve:
+    """The curve at some points, which is all arithmetic."""
+    found, study, prior = chance.found, chance.found.study, chance.found.prior
+    new, new_law = coordinates(study, points), study.standardised(study.inputs(points))
+    to_cells = correlation(found.cells.where, new, prior.length)  # [cell, point]
+    parts: dict[str, list[np.ndarray]] = {"law": [], "bend": [], "open": [], "sigma": [], "scale": []}
+    for one in chance.by_scale:
+        variance = np.exp(2 * one.at.log_scale)
+        across = variance * to_cells
+        solved = one.at.covariance.solve(across)
+        if chance.apart:
             sd = np.sqrt(np.maximum(variance - (across * solved).sum(axis=0), 0.0))
-            open_drift = rng.standard_normal((count, 1)) * sd
+            open_drift = one.normal * sd
         else:
             left = variance * correlation(new, new, prior.length) - across.T @ solved
             values, vectors = np.linalg.eigh((left + left.T) / 2)
             root = vectors * np.sqrt(np.maximum(values, 0.0))
-            open_drift = rng.standard_normal((count, len(values))) @ root.T
-        parts["law"].append(new_law(z)[times])
-        parts["bend"].append((residual @ solved)[times])
+            open_drift = one.normal @ root.T
+        parts["law"].append(new_law(one.z)[one.times])
+        parts["bend"].append((one.residual @ solved)[one.times])
         parts["open"].append(open_drift)
-        parts["scale"].append(np.full(count, np.exp(at.log_scale)))
-        parts["sigma"].append(at.sigma * np.exp(at.log_sigma_sd * rng.standard_normal(count)))
-    order = rng.permutation(draws)  # the grid's order must not show in chains and draws
-    joined = {name: np.concatenate(part)[order] for name, part in parts.items()}
+        parts["scale"].append(np.full(len(one.times), np.exp(one.at.log_scale)))
+        parts["sigma"].append(one.sigma)
+    joined = {name: np.concatenate(part)[chance.order] for name, part in parts.items()}
     law, bend, sigma = (joined[name] for name in ("law", "bend", "sigma"))
     decades = _decades_beyond(study, points)
-    drift = _beyond_the_runs(prior, joined["open"], joined["scale"], decades, rng)
-    return Curve({"law": law, "bend": bend, "drift": drift}, sigma, apart)
+    drift = _beyond_the_runs(prior, joined["open"], joined["scale"], decades, chance.places)
+    return Curve({"law": law, "bend": bend, "drift": drift}, sigma, chance.apart)
 
 
 def _beyond_the_runs(
-    prior: DriftPrior, open_drift: np.ndarray, scale: np.ndarray, decades: np.ndarray, rng: np.random.Generator
+    prior: DriftPrior,
+    open_drift: np.ndarray,
+    scale: np.ndarray,
+    decades: np.ndarray,
+    places: tuple[np.ndarray, np.ndarray],
 ) -> np.ndarray:
     """The drift with what studies have shown of it beyond their runs: spread, shift and decline [draw, point].
 
     ``scale`` is that of the drift [draw]. The spread and the shift of a draw are the same at all points. Both are
-    quantiles of their distributions, shuffled, so that tails do not depend on the seed.
+    quantiles of their distributions at shuffled ``places``, so that tails do not depend on the seed.
     """
-    draws = len(open_drift)
     share = np.clip(decades / BEYOND_DECADES, 0.0, 1.0)  # of the spread
-    order = (rng.permutation(draws) + 0.5) / draws, (rng.permutation(draws) + 0.5) / draws
-    spread = prior.spread * np.exp(prior.spread_log_sd * ndtri(order[0]))[:, None]
+    spread = prior.spread * np.exp(prior.spread_log_sd * ndtri(places[0]))[:, None]
     shift_scale = prior.shift + prior.shift_of_scale * scale
-    shift = (shift_scale * stdtrit(SHIFT_DF, order[1]))[:, None] - prior.decline
+    shift = (shift_scale * stdtrit(SHIFT_DF, places[1]))[:, None] - prior.decline
     return (1 + share * (spread - 1)) * open_drift + decades * shift
 
 

@@ -8,7 +8,7 @@ import xarray as xr
 from bayescale.errors import FitError
 from bayescale.field import BAND, band_ends
 from bayescale.fitting.doors import opened
-from bayescale.forecasts.curve import sample_curve, with_noise
+from bayescale.forecasts.curve import chance_of, curve_at, with_noise
 from bayescale.forecasts.discrepancy import has_drift
 from bayescale.forecasts.discrepancy_posterior import discrepancy_of
 from bayescale.forecasts.forecast import QUANTILES, shares_of
@@ -28,11 +28,14 @@ def draw_each(
     """
     if not has_drift(study.law):
         raise FitError(f"law '{study.law.name}' explains {study.law.observed.column}; this is for laws of a loss")
-    found = study.once(discrepancy_of)
+    rng = np.random.default_rng(seed)
+    chance = chance_of(study.once(discrepancy_of), None, rng)
+    state = rng.bit_generator.state
     for start in range(0, len(params), POINTS_AT_ONCE):
         part = slice(start, start + POINTS_AT_ONCE)
-        points, rng = planned_runs(study, params[part], tokens[part], covariates), np.random.default_rng(seed)
-        yield points, with_noise(study, points, sample_curve(found, points, rng, apart=True), rng)
+        points = planned_runs(study, params[part], tokens[part], covariates)
+        rng.bit_generator.state = state  # all points see the same noise
+        yield points, with_noise(study, points, curve_at(chance, points), rng)
 
 
 def forecast_each(
