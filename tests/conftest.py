@@ -24,6 +24,7 @@ matplotlib.use("Agg")
 from bayescale.budgets import design as design_module
 from bayescale.budgets import exchange as exchange_module
 from bayescale.display import explorer as explorer_module
+from bayescale.display import question as question_module
 from bayescale.display import report as report_module
 from bayescale.display import report_figures
 from bayescale.fitting import fit as fit_module
@@ -260,7 +261,14 @@ def drift_once():
 
 
 @pytest.fixture
-def unfigured(monkeypatch):
+def coarse(monkeypatch):
+    """Frontiers of few budgets: for tests of what is said of them, not of where they lie."""
+    monkeypatch.setattr(question_module, "BUDGETS", 5)
+    monkeypatch.setattr(question_module, "EDGE_BUDGETS", np.zeros(0))
+
+
+@pytest.fixture
+def unfigured(coarse, monkeypatch):
     """Reports without figures, and with a coarse grid in the interactive part."""
     names = report_figures.CAPTIONS
     monkeypatch.setattr(report_module, "figures_part", lambda *given: dict.fromkeys(names))

@@ -464,7 +464,7 @@ def test_show(command, parsed, saved):
 
 
 @pytest.mark.parametrize("words", [["residuals"], ["forecast", "-N", "7B", "-D", "140B", "--measured", "2.1"]])
-def test_plot(command, parsed, saved, tmp_path, words):
+def test_plot(command, parsed, saved, tmp_path, words, coarse):
     path = tmp_path / "figure.svg"
     status, out, err = command("plot", saved, *words, "-o", path)
     assert status == 0 and not err and out == f"Written: {path}\n" and path.read_bytes().startswith(b"<?xml")

@@ -56,7 +56,7 @@ def overlapping(figure):
     return found
 
 
-def test_of_very_many_runs_some_are_shown_and_it_is_said(true_fit, crossed_runs):
+def test_of_very_many_runs_some_are_shown_and_it_is_said(true_fit, crossed_runs, coarse):
     fit = true_fit(50, runs=crossed_runs(30, 20))
     forecast = bayescale.forecast(fit, 1e10, 1e12)
     figures = [bayescale.plot_forecast(fit, forecast), bayescale.plot_residuals(fit)]
@@ -112,7 +112,7 @@ def test_figures_on_axes_of_ones_own(fit, name, count):
         getattr(bayescale, f"plot_{name}")(fit, ax=[*np.ravel(grid), grid])
 
 
-def test_what_is_not_identified_is_said_on_the_figure(true_fit):
+def test_what_is_not_identified_is_said_on_the_figure(true_fit, coarse):
     fit = true_fit(400, collinear=True)
     for plot, said in (
         (bayescale.plot_frontier, "NOT IDENTIFIED by these runs"),

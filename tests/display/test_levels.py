@@ -101,7 +101,7 @@ def legends(figure):
     return " ".join(text.get_text() for axes in figure.axes for text in axes.findobj(plt.Text))
 
 
-def test_figures_at_a_level(fit):
+def test_figures_at_a_level(fit, coarse):
     tree = bayescale.forecast(fit, 7e9, 140e9)
     for draw in (
         lambda **level: bayescale.plot_forecast(fit, tree, **level),
