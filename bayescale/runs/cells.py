@@ -17,8 +17,8 @@ ALLOWED_TEXTS = {
     "positive": "must be > 0",
     "finite": "must be finite",
     "not negative": "must be at least 0",
-    "proportion": "must be between 0 and 1; the heading of percentages says so, as in accuracy (%)",
-    "share": "must be above 0 and below 1: the number of items is not known",
+    "proportion": "must be between 0 and 1; accuracy (%) heads percentages",
+    "share": "must be above 0 and below 1, as the number of items is not known; accuracy (%) heads percentages",
 }
 # 4.6M, 1.3 billion, ~20bn tokens, 1,300,000,000, 1 300 000, 1.2 x 10^9, 3.36*, 63.2 %
 WRITTEN = re.compile(
