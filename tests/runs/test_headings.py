@@ -103,9 +103,7 @@ def test_percentages_of_a_share_are_those_of_its_heading():
         runs = read_runs(table | {name: [27.5, 41.0, 63.2]}, law)
         np.testing.assert_allclose(runs.accuracy, [0.275, 0.41, 0.632])
         assert f"accuracy = {name} [cells such as 27.5 %]" in read_text(runs.attrs)
-    with pytest.raises(
-        RunsError, match=r"accuracy = 27.5 .must be between 0 and 1; accuracy .%. heads percentages"
-    ):
+    with pytest.raises(RunsError, match=r"accuracy = 27.5 .must be between 0 and 1; accuracy .%. heads percentages"):
         read_runs(table | {"accuracy": [27.5, 41.0, 63.2]}, law)
     with pytest.raises(RunsError, match=r"cells such as 72 %, which is no loss in nats"):
         read_runs(table | {"loss": [1.0] * 3} | {"loss (%)": [72, 65, 58]}, columns={"loss": "loss (%)"})
