@@ -80,6 +80,6 @@ def test_shares_of_0_and_1_are_refused():
     table = {"loss": LOSS, "accuracy": np.r_[0.0, accuracies()[1:]]}
     with pytest.raises(
         RunsError,
-        match="must be above 0 and below 1, as the number of items is not known; accuracy .%. heads percentages",
+        match=r"must be above 0 and below 1, as the number of items is not known; accuracy .%. heads percentages",
     ):
         bayescale.fit(table, "accuracy_sigmoid")
