@@ -10,6 +10,7 @@ import numpy as np
 
 from bayescale.field import clipped
 from bayescale.runs.compute import unit_of
+from bayescale.runs.guess import REPEATED_EPOCHS_MIN, repeated_text
 from bayescale.runs.headings import may_be_speed, named_by_unit, unit_in
 from bayescale.runs.losses import also_meant, given_loss, held_out, kin, related, without_training
 from bayescale.runs.question import Numbers, Question, names_text, other_loss_text, which_text
@@ -30,7 +31,6 @@ from bayescale.runs.spellings import (
 
 LOGARITHM_MAX = 75.0  # of a size, to any base: that of 1e32
 EQUAL_RELATIVE = 1e-3  # relative difference of columns that count as equal
-REPEATED_EPOCHS_MIN = 1.5  # passes over the data that are worth a note
 
 
 @dataclass(frozen=True)
@@ -240,10 +240,7 @@ def _repeated(name: Any, roles: Mapping[str, Any], numbers: Numbers) -> str:
     most = float(np.nanmax(epochs, initial=0.0))
     if not (REPEATED_EPOCHS_MIN < most < np.inf):
         return ""
-    return (
-        f"by {clipped(name)} tokens repeat, up to {most:.3g} times, and it is not used: such tokens are worth less "
-        "than new ones; the law data_constrained knows them (--law data_constrained)"
-    )
+    return f"{clipped(name)} is not used: {repeated_text(most)}"
 
 
 def _standard_errors(names: Sequence[Any], roles: Mapping[str, Any]) -> list[str]:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ ACCUMULATIONS = "gradientaccumulationsteps gradaccumsteps gradaccumulationsteps 
 DEVICES = "worldsize numgpus ngpus numdevices ndevices dataparallelsize"
 LENGTHS = "seqlen sequencelength seqlength contextlength blocksize nctx maxseqlen maxseqlength contextsize"
 TOKENS_A_STEP = "tokensperstep tokensperbatch batchtokens batchsizetokens tokensperiteration"
+REPEATED_EPOCHS_MIN = 1.5  # passes over the data that are worth a note
 UNIQUE_TOKENS = "uniquetokens nuniquetokens numuniquetokens uniquetokencount datasettokens datasetsizetokens"
 EPOCHS = "epochs nepochs numepochs trainepochs passes"
 LABELS = "run name runname experiment model modelname file displayname"
@@ -116,7 +117,20 @@ def _by_steps(frame: pd.DataFrame) -> Guess | None:
 
 
 def _by_epochs(frame: pd.DataFrame) -> Guess | None:
-    return _product([_numbers(frame, UNIQUE_TOKENS), _numbers(frame, EPOCHS)])
+    epochs = _numbers(frame, EPOCHS)
+    guess = _product([_numbers(frame, UNIQUE_TOKENS), epochs])
+    most = 0.0 if guess is None else np.nanmax(epochs[1])
+    if most <= REPEATED_EPOCHS_MIN:
+        return guess
+    return replace(guess, note=f"{guess.note}; {repeated_text(most)}")
+
+
+def repeated_text(most: float) -> str:
+    """What is said of tokens that repeat up to so many times."""
+    return (
+        f"tokens repeat, up to {most:.3g} times: such tokens are worth less than new ones; the law data_constrained "
+        "knows them (--law data_constrained)"
+    )
 
 
 def _product(parts: Sequence[tuple[Any, np.ndarray] | None]) -> Guess | None:

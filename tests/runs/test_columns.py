@@ -202,8 +202,8 @@ def test_a_speed_is_not_compute():
     ("column", "told"),
     [
         ({"flops_per_token": 9 * N}, "looks like FLOP a token and is not used: compute is counted as 6 N D"),
-        ({"unique_tokens": D / 4}, "tokens repeat, up to 4 times, and it is not used"),
-        ({"epochs": [1, 1, 2, 4, 8]}, "tokens repeat, up to 8 times, and it is not used"),
+        ({"unique_tokens": D / 4}, "unique_tokens is not used: tokens repeat, up to 4 times"),
+        ({"epochs": [1, 1, 2, 4, 8]}, "epochs is not used: tokens repeat, up to 8 times"),
         ({"epochs": [1] * 5}, None),
         ({"unique_tokens": D}, None),
     ],

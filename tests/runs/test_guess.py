@@ -98,3 +98,12 @@ def test_tokens_of_several_passes():
     runs = read_runs(table)
     np.testing.assert_allclose(runs["tokens"], [1e9, 4e9, 4e9])
     assert "tokens = unique_tokens x epochs (guess)" in read_text(runs.attrs)
+
+
+def test_tokens_that_repeat_are_said_to():
+    columns = {"params": [1e8, 2e8, 4e8], "unique_tokens": [1e9, 1e9, 2e9], "loss": [3.0, 2.9, 2.8]}
+    read = read_runs(columns | {"epochs": [1, 2, 4]})
+    (said,) = [text for text in read_notes(read.attrs) if "tokens is a guess" in text]
+    assert "tokens repeat, up to 4 times" in said and "--law data_constrained" in said
+    (said,) = [text for text in read_notes(read_runs(columns | {"epochs": [1, 1, 1]}).attrs) if "guess" in text]
+    assert "repeat" not in said
