@@ -11,7 +11,7 @@ import numpy as np
 from bayescale.field import clipped
 from bayescale.runs.compute import unit_of
 from bayescale.runs.guess import REPEATED_EPOCHS_MIN, repeated_text
-from bayescale.runs.headings import may_be_speed, named_by_unit, unit_in
+from bayescale.runs.headings import LOG10, LOGARITHM_MAX, may_be_speed, named_by_unit, unit_in
 from bayescale.runs.losses import also_meant, given_loss, held_out, kin, related, without_training
 from bayescale.runs.question import Numbers, Question, names_text, other_loss_text, which_text
 from bayescale.runs.spellings import (
@@ -29,7 +29,6 @@ from bayescale.runs.spellings import (
     words_of,
 )
 
-LOGARITHM_MAX = 75.0  # of a size, to any base: that of 1e32
 EQUAL_RELATIVE = 1e-3  # relative difference of columns that count as equal
 
 
@@ -67,8 +66,9 @@ def find_columns(
     """
     roles, notes = dict(given), given_loss(given.get("loss"), units)
     for role in SIZES:
-        if role in given and _is_logarithm(given[role], numbers):
-            raise Question(f"{clipped(given[role])} is a logarithm, by its name and numbers; {role} is a count: add it")
+        if role in given and role not in units and _is_logarithm(role, given[role], numbers):
+            name = clipped(given[role])
+            raise Question(f"{name} is a logarithm, by its name and numbers; if its base is 10 say --unit {role}=log10")
     own = [role for role in needs if role not in SPELLINGS and role not in given]
     for role in own:
         if (name := _own(role, names)) is not None:
@@ -143,9 +143,9 @@ def _guess(role: str, names: Sequence[Any], asked: bool, unit: str | None, numbe
     return name, notes
 
 
-def _is_logarithm(name: Any, numbers: Numbers) -> bool:
-    """Whether a column is the logarithm of a size: ``log10 params``, ``logN``."""
-    values = numbers(name)
+def _is_logarithm(role: str, name: Any, numbers: Numbers) -> bool:
+    """Whether a column is the logarithm of a size, to a base that its name does not say: ``logN``."""
+    values = None if unit_in(role, name)[1] == LOG10 else numbers(name)
     last = re.split(r"[./:|\\]", str(name))[-1]
     return last.casefold().startswith(("log", "ln")) and values is not None and np.nanmax(values) < LOGARITHM_MAX
 

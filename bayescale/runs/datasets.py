@@ -122,6 +122,48 @@ DATASETS = {
             "best_of": ("params", "tokens"),
         },
     ),
+    "bigbench": DataSource(
+        about="43 evaluations on the way of a model of 262M parameters: error of one-shot answers of BIG-Bench's task "
+        "qa_wikidata; the file has four more tasks, each with one and two shots",
+        cite="Srivastava et al. 2022, arXiv:2206.04615, in the benchmark of Alabdulmohsin et al. 2022, "
+        "arXiv:2209.06640",
+        licence="CC-BY-4.0 (data of google-research/google-research)",
+        file="benchmark.lang.csv",
+        url=BENCHMARK,
+        sha256=BENCHMARK_SHA256,
+        reading={
+            "columns": {"tokens": "Seen Examples"},
+            "units": {"loss": "error"},
+            "where": """Domain == "BB" and Task == "('qa', '1-shot')\"""",
+        },
+        law="floor_tokens",
+    ),
+    "opt": DataSource(
+        about="142 evaluations on the way of OPT models of 125M to 175B parameters: perplexity",
+        cite="Zhang et al. 2022, OPT, arXiv:2205.01068, as evaluated by Xia et al. 2023, arXiv:2212.09803; copy in "
+        "the repository IBM/ColPret, arXiv:2410.11840",
+        licence="MIT (IBM/ColPret)",
+        file="opt_trajectories.csv",
+        url=f"{RAW}/IBM/ColPret/7b37633d9f74b976ef54234d12f8a10d66861d56/aggregated_eval/opt_trajectories.csv",
+        sha256="c3a53ccc7a412f0caff4179ce484acf1c2aab36b25677473658f094362449ff5",
+        reading={
+            "columns": {"params": "model_size", "tokens": "num_token", "compute": "flops", "loss": "ppl"},
+            "units": {"tokens": "log10", "compute": "log10", "loss": "perplexity"},
+        },
+    ),
+    "convnets": DataSource(
+        about="26 NFNets pretrained on JFT-4B, six models: loss of held-out images, read off a figure, against hours "
+        "of TPU-v4 cores",
+        cite="Smith et al. 2023, ConvNets match vision transformers at scale, arXiv:2310.16764; copy in the repository "
+        "IBM/ColPret, arXiv:2410.11840",
+        licence="MIT (IBM/ColPret)",
+        file="convnets.csv",
+        url=f"{RAW}/IBM/ColPret/7b37633d9f74b976ef54234d12f8a10d66861d56/aggregated_eval/graph_extracted/"
+        "2310.16764_ConvNets_match.csv",
+        sha256="c77cd509a539b6c9b5e65f824f52eb5b9d45d9b974959cc471583c7bafc11283",
+        reading={"columns": {"loss": "y"}, "units": {"loss": "error"}},
+        law="broken",
+    ),
 }
 TIMEOUT_SECONDS = 60  # without data
 DOWNLOAD_SECONDS_MAX = 600

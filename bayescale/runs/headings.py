@@ -30,6 +30,9 @@ ENDING = re.compile(
 )
 CAPITAL = re.compile(r"(?P<bare>.*[a-z])(?P<unit>[KMBT])|(?P<first>[KMBTG])(?P<rest>[Pp]arams|[Tt]okens)", re.DOTALL)
 FACTOR = re.compile(r"^(?:in\s+|[x×]\s*(?=1))|\s*\*$", re.IGNORECASE)  # in M, x 1e6
+LOG10 = "log10"  # the unit of a column that has the logarithm of a size to this base
+LOGARITHM = re.compile(r"log_?10[\s_-]*\(?\s*(?P<bare>[^()]+?)\s*\)?", re.DOTALL | re.IGNORECASE)
+LOGARITHM_MAX = 75.0  # of a size, to any base: that of 1e32
 MARKS = " *†‡§¶↓↑"  # of footnotes, and of what is better
 COMPUTE_ENDING = re.compile(  # no kFLOP or MFLOP: the M of "mflops" may be "model"
     r"(?P<bare>.*?)[\s_-]*(?P<unit>(?:giga|tera|peta|exa|zetta|[gtpez])flops?|macs?|"
@@ -47,6 +50,8 @@ def unit_in(role: str, name: Any, numbers: Callable[[Any], np.ndarray | None] | 
     text = str(name).strip().rstrip(MARKS)
     if len(text) > CHARACTERS_MAX:
         return text, ""
+    if (logarithm := LOGARITHM.fullmatch(text)) and role in ("params", "tokens", "compute"):
+        return logarithm["bare"], LOG10
     bracketed = BRACKETED.fullmatch(text)
     found = bracketed or ENDING.fullmatch(text)
     bare, ending = (found["bare"], found["unit"]) if found else (text, "")

@@ -22,6 +22,7 @@ from bayescale.runs.roles import (
     RELATIVE,
     allowed_numbers,
     find_roles,
+    from_logarithms,
     input_errors,
     multipliers,
     needed_roles,
@@ -60,8 +61,8 @@ def read_runs(
         with it the columns that the law uses: its inputs and what it explains
     columns : role -> column name, e.g. ``{"loss": "pile_loss"}``; roles not given are guessed from common spellings,
         and where two columns could be meant that is an error which asks. Every input of the law is a role too
-    units : role -> unit: K, M, B, T for params and tokens; nats, bits, bits_per_byte or perplexity for loss, which
-        is kept in nats, and in which results are then given; for compute FLOP, GFLOP, TFLOP, PFLOP, EFLOP, MAC,
+    units : role -> unit: K, M, B, T, log10 for params and tokens; nats, bits, bits_per_byte or perplexity for loss,
+        which is kept in nats, and in which results are then given; for compute FLOP, GFLOP, TFLOP, PFLOP, EFLOP, MAC,
         PFLOP-day or a power of ten such as 1e21. Without it they are counts, nats per token and FLOP, unless comparison
         with 6 N D shows another unit
     where : a condition that rows must meet, such as ``state == "finished" and lr > 1e-4``; nothing in it is executed
@@ -77,9 +78,8 @@ def read_runs(
     Dataset with float variables ``params``, ``tokens``, ``compute`` (6 N D when not given) and ``loss`` [run], or those
     of the law. Its coordinate ``run`` counts runs as their user does: by the line of a CSV file, else by the row from 0
     (the attribute ``rows`` is "line" or "row"). Every other column is kept under its own name (``run`` as ``run_name``,
-    and _ for /, which NetCDF forbids). Further attributes: ``source``; ``read``, which column each was read from (see
-    :func:`read_text`); ``read_notes``, sentences about columns that were not read; ``left_out``, where rows were, how
-    many for which reason; all three as JSON.
+    and _ for /, which NetCDF forbids). Further attributes: ``source``; as JSON ``read``, which column each was read
+    from, ``read_notes``, sentences about columns, and ``left_out``, how many rows were for which reason.
 
     Raises
     ------
@@ -100,6 +100,7 @@ def read_runs(
     table, found = find_roles(table, given, units, laws)
     asked = {*needed_roles(laws), *given, *units}
     units = units_of_headings(table, {role: name for role, name in found.roles.items() if role not in before}) | units
+    table, units, of_logarithms = from_logarithms(table, found.roles, units)
     factors = multipliers(units, found.roles, table.where)
     if not len(table.frame):
         raise RunsError(f"{table.where}: no runs; a header line and one line for each run are expected")
@@ -112,7 +113,7 @@ def read_runs(
     read |= {role: text for role, text in before.items() if role not in columns}
     observed = [one.observed.column for one in laws] or ["loss"]
     read = {role: read[role] for role in dict.fromkeys((*observed, *SIZES, *read)) if role in read}
-    notes = dict.fromkeys([*(read_notes(source.attrs) if before else ()), *table.notes, *found.notes])
+    notes = dict.fromkeys([*(read_notes(source.attrs) if before else ()), *table.notes, *found.notes, *of_logarithms])
     runs.attrs |= {"read": json.dumps(read), "read_notes": json.dumps(list(notes))}
     runs = runs if picked is None else _without_luck(runs, picked)
     if gone:

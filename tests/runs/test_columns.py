@@ -426,7 +426,18 @@ def test_all_that_is_missing_is_said_at_once():
         read_runs(table)
 
 
-def test_the_logarithm_of_a_size_is_no_size():
-    table = {"log10 params": [8.0, 9.0], "tokens": [1e9, 2e9], "loss": [3.3, 3.2]}
-    with pytest.raises(RunsError, match="log10 params is a logarithm, by its name and numbers; params is a count"):
-        read_runs(table, columns={"params": "log10 params"})
+def test_the_logarithm_of_a_size():
+    table = {"tokens": [1e9, 2e9], "loss": [3.3, 3.2]}
+    for name in ("log10 params", "log10(N)", "log_10_params"):
+        runs = read_runs(table | {name: [8.0, "9"]})
+        np.testing.assert_allclose(runs.params, [1e8, 1e9])
+        assert read_notes(runs.attrs) == [f"{name} is read as log10 of params"]
+        assert read_runs(runs).identical(runs)
+    chosen = read_runs(table | {"log10 params": [8, 9]}, where="params > 500M")
+    assert chosen.params.values.tolist() == [1e9]
+    with pytest.raises(RunsError, match="logN is a logarithm, by its name and numbers; if its base is 10 say --unit"):
+        read_runs(table | {"logN": [8, 9]}, columns={"params": "logN"})
+    runs = read_runs(table | {"logN": [8, 9]}, columns={"params": "logN"}, units={"params": "log10"})
+    np.testing.assert_allclose(runs.params, [1e8, 1e9])
+    with pytest.raises(RunsError, match=r"row 1: .* comes out as inf|row 1: log10 params = inf"):
+        read_runs(table | {"log10 params": [8, 400]})

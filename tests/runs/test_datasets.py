@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from bayescale.errors import RunsError
+from bayescale.laws.law import column, load_law
 from bayescale.runs import datasets
 from bayescale.runs.datasets import DATASETS, fetch_file, load_dataset
 
@@ -48,6 +49,17 @@ SHAPES = {
         b"LM,val_loss,1.68e+07,2600000000.0,0.99,1\nLM,val_loss,1.34e+08,2600000000.0,0.95,1\n",
         [0.99, 0.95],
     ),
+    "bigbench": (
+        b"Domain,Task,Model,Seen Examples,Loss,Training\nBB,\"('qa', '1-shot')\",262M,2600000000.0,0.95,1\n"
+        b"BB,\"('date', '1-shot')\",262M,2600000000.0,0.85,1\nBB,\"('qa', '1-shot')\",262M,5100000000.0,0.93,1\n"
+        b"BB,\"('qa', '2-shot')\",262M,2600000000.0,0.75,1\n",
+        [0.95, 0.93],
+    ),
+    "opt": (
+        b"model_name,model_size,steps,num_token,flops,ppl\nOPT,125m,2000,9.0,17.9,67.5\nOPT,6.7b,2000,10.0,20.6,30.5\n",
+        [np.log(67.5), np.log(30.5)],
+    ),
+    "convnets": (b"x,y,model\r\n600.5,14.25,F1\r\n1200.5,13.25,F3_wide", [14.25, 13.25]),
 }
 CONTENT = b"C,N,D,loss\n6e18,1e8,1e10,3.1\n6e19,1e9,1e10,2.8\n"
 
@@ -146,7 +158,7 @@ def test_each_is_read_to_the_end(server, source, tmp_path, name):
     np.testing.assert_allclose(runs["loss"], losses)
     assert runs.attrs["source"] == name and runs.attrs["cite"] == DATASETS[name].cite
     law = DATASETS[name].law
-    assert {"params", "tokens", "compute"} <= set(runs) or (law and law.removeprefix("floor_") in runs)
+    assert {"params", "tokens", "compute"} <= set(runs) or (set(map(column, load_law(law).inputs)) <= set(runs))
     assert load_dataset(name, tmp_path).identical(runs) and server.asked == [f"/shapes/{name}"]
 
 
