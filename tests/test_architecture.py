@@ -1,6 +1,7 @@
 """Imports go one way between rooms, ARCHITECTURE.md is true, and the wheel holds what the package needs."""
 
 import ast
+import functools
 import graphlib
 import pickle
 import re
@@ -23,13 +24,31 @@ MODULES = sorted(path.relative_to(PACKAGE).with_suffix("") for path in PACKAGE.r
 MODULES = [".".join(path.parts) for path in MODULES if path.name not in ("__init__", "__main__")]
 
 
-def source(module):
-    return (PACKAGE / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")
+def path_of(module):
+    return PACKAGE / f"{module.replace('.', '/')}.py"
 
 
+@functools.cache
+def nodes(path):
+    """Every node of the syntax tree of a file, those at the top first."""
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forgotten():
+    """Half a million nodes would slow every later search for garbage."""
+    yield
+    nodes.cache_clear()
+
+
+@functools.cache
 def imported(module):
     """Modules of the package that a module imports, wherever in it, as room.module."""
-    for node in ast.walk(ast.parse(source(module))):
+    return set(_imported(module))
+
+
+def _imported(module):
+    for node in nodes(path_of(module)):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module}: relative import"
             if node.module and node.module.split(".")[0] == "bayescale":
@@ -57,7 +76,7 @@ def test_every_module_has_its_room():
 
 @pytest.mark.parametrize("module", MODULES)
 def test_rooms_import_one_way(module):
-    found = set(imported(module))
+    found = imported(module)
     assert found <= set(MODULES), f"{module} imports {sorted(found - set(MODULES))}, which do not exist"
     wrong = {other for other in found if ROOMS.index(room(other)) > ROOMS.index(room(module))}
     assert not wrong, f"{module} imports {sorted(wrong)}, from rooms that come after its own"
@@ -88,7 +107,7 @@ def test_the_library_does_not_know_its_command_line():
 def test_heavy_packages_are_imported_where_they_are_used(module):
     """Importing bayescale must stay fast: these are imported inside the functions that need them."""
     for path in PACKAGE.rglob("*.py"):
-        top = ast.parse(path.read_text(encoding="utf-8")).body
+        top = nodes(path)[0].body
         names = [alias.name for node in top if isinstance(node, ast.Import) for alias in node.names]
         names += [node.module or "" for node in top if isinstance(node, ast.ImportFrom)]
         assert module not in {name.split(".")[0] for name in names}, path.name
@@ -127,7 +146,7 @@ def test_architecture_page_is_true():
 
 @pytest.mark.parametrize("module", MODULES)
 def test_the_first_line_of_a_module_says_what_it_holds(module):
-    about = ast.get_docstring(ast.parse(source(module)))
+    about = ast.get_docstring(nodes(path_of(module))[0])
     assert about and 20 <= len(about.splitlines()[0]) <= 118
 
 
@@ -139,7 +158,7 @@ def test_nothing_that_is_read_can_run():
     for path in sorted(PACKAGE.rglob("*.py")):
         text = path.read_text(encoding="utf-8")
         assert "allow_pickle" not in text and "np.load" not in text, path.name
-        for node in ast.walk(ast.parse(text)):
+        for node in nodes(path):
             if isinstance(node, ast.Import | ast.ImportFrom):
                 names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
                 assert not unsafe & {name.split(".")[0] for name in names}, path.name

@@ -19,6 +19,8 @@ from bayescale.fitting import sampling
 from bayescale.fitting.store import open_fit, save_fit
 from bayescale.laws.law import load_law
 
+pytestmark = pytest.mark.usefixtures("drift_once")
+
 QUANTILES = {"q05", "q25", "q50", "q75", "q95"}
 SIZES = [(n, d) for n in (1e7, 1e8, 1e9, 1e10) for d in (1e9, 1e10, 1e11)]
 SCATTER = 1 + 0.004 * np.random.default_rng(1).standard_normal(12)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from differential import density_by_numpy
+from pymc.pytensorf import gradient
 from pytensor.compile import Mode
 from scipy import special, stats
 
@@ -27,6 +28,7 @@ from bayescale.runs.read import read_runs
 from bayescale.study import Study
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+BOTH_NOISES = ["student_t", pytest.param("normal", marks=pytest.mark.slow)]
 PYTHON = Mode(linker="py", optimizer=None)  # nothing is rewritten or compiled
 
 
@@ -124,7 +126,7 @@ def check_engines(law, noise, runs, rng, prepared, points=3):
     density, data = log_posterior(law, noise, study.known), posterior_data(study)
     _, real = positions(law, noise, rng, points)
     for i, position in enumerate(np.concatenate([real, 40 * real])):
-        status, value, gradient = call(position)
+        status, value, ours = call(position)
         here, slopes = density_by_numpy(density, data, position)
         finite = [abs(here) < LARGEST, bool((np.abs(slopes) < LARGEST).all())]
         assert status == (0 if all(finite) else 3 if not finite[1] else 4), (law.name, position)
@@ -132,22 +134,23 @@ def check_engines(law, noise, runs, rng, prepared, points=3):
             assert value == pytest.approx(here, rel=1e-10), law.name
         if status == 0 and i < points:  # far out what is left of a gradient may be rounding errors
             size = np.abs(slopes).max()
-            np.testing.assert_allclose(gradient, slopes, rtol=1e-7, atol=1e-9 * size, err_msg=law.name)
+            np.testing.assert_allclose(ours, slopes, rtol=1e-7, atol=1e-9 * size, err_msg=law.name)
 
     model = build_model(study)
     names = [variable.name for variable in model.value_vars]
-    value_of, slope_of = (make(mode=PYTHON) for make in (model.compile_logp, model.compile_dlogp))
+    log_density = model.logp()
+    of_pymc = model.compile_fn([log_density, gradient(log_density, model.value_vars)], mode=PYTHON)
     differences = []
     for position in real:
         at = {name: np.asarray(x) for name, x in zip(names, position, strict=True)}
-        theirs, gradient = float(value_of(at)), slope_of(at)
-        status, ours, ours_gradient = call(position)
-        if not (np.isfinite(theirs) and np.isfinite(gradient).all()):
+        theirs, their_slopes = of_pymc(at)
+        status, ours, our_slopes = call(position)
+        if not (np.isfinite(theirs) and np.isfinite(their_slopes).all()):
             continue
         assert status == 0, (law.name, dict(zip(names, position, strict=True)))
         differences.append(ours - theirs)
-        size = np.abs(gradient).max() + abs(theirs)
-        np.testing.assert_allclose(ours_gradient, gradient, rtol=1e-6, atol=1e-9 * size, err_msg=law.name)
+        size = np.abs(their_slopes).max() + abs(theirs)
+        np.testing.assert_allclose(our_slopes, their_slopes, rtol=1e-6, atol=1e-9 * size, err_msg=law.name)
     assert differences, "no point where PyMC's density is finite"
     np.testing.assert_allclose(differences, differences[0], rtol=1e-7, atol=1e-6, err_msg=law.name)
 
@@ -158,7 +161,7 @@ def test_density_and_gradient_are_pymcs(law, runs_of_law, rng, prepared):
     check_engines(law, default_noise(law.observed.scale), runs_of_law(law), rng, prepared)
 
 
-@pytest.mark.parametrize("noise", ["student_t", "normal"])
+@pytest.mark.parametrize("noise", BOTH_NOISES)
 def test_known_errors_are_pymcs(noise, runs_of_law, rng, prepared):
     law = load_law("chinchilla")
     runs = runs_of_law(law)
@@ -180,7 +183,7 @@ def test_errors_of_inputs_are_pymcs(name, runs_of_law, rng, prepared):
     check_engines(law, "student_t", read_runs(table, law, columns=columns | {"loss_se": "se"}), rng, prepared)
 
 
-@pytest.mark.parametrize("noise", ["student_t", "normal"])
+@pytest.mark.parametrize("noise", BOTH_NOISES)
 def test_censored_runs_are_pymcs(noise, runs_of_law, rng, prepared):
     law = load_law("chinchilla")
     runs = runs_of_law(law)
@@ -190,7 +193,7 @@ def test_censored_runs_are_pymcs(noise, runs_of_law, rng, prepared):
     check_engines(law, noise, read_runs(table, law, columns={"censored": "diverged"}), rng, prepared)
 
 
-@pytest.mark.parametrize("noise", ["student_t", "normal"])
+@pytest.mark.parametrize("noise", BOTH_NOISES)
 def test_a_share_without_a_count_is_pymcs(noise, runs_of_law, rng, prepared):
     law = without_count(load_law("accuracy_sigmoid"))
     check_engines(law, noise, runs_of_law(law), rng, prepared)
