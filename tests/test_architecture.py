@@ -15,6 +15,7 @@ import pytest
 
 import bayescale
 from benchmarks.house import too_large
+from benchmarks.mutants import MUTANTS, place
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "bayescale"
@@ -84,6 +85,11 @@ def test_rooms_import_one_way(module):
 
 def test_modules_and_functions_are_small():
     assert not set(too_large())
+
+
+def test_every_line_that_a_mutant_spoils_is_there():
+    for mutant in MUTANTS:
+        assert place(mutant, ROOT).is_file()
 
 
 @pytest.mark.parametrize("name", ROOMS)

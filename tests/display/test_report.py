@@ -86,7 +86,9 @@ def fit(varied_fit):
 
 @pytest.fixture(scope="module")
 def html(fit):
-    return report(fit, compute=1e22, params=7e9, tokens=140e9, target=2.2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(explorer_module, "STEP", 1.0)  # of the page's grid, of which no test of this file asks more
+        return report(fit, compute=1e22, params=7e9, tokens=140e9, target=2.2)
 
 
 def test_one_file_that_loads_nothing(html, tmp_path):
@@ -236,11 +238,11 @@ def test_what_cannot_be_answered_is_refused(fit, options, message):
         report(fit, **options)
 
 
-def test_what_is_no_fit_is_refused(tmp_path, html):
+def test_what_is_no_fit_is_refused(tmp_path):
     with pytest.raises(FitError, match=r"a fit is expected, not 'fit\.nc'"):
         report("fit.nc")
     with pytest.raises(FileError, match="cannot be written"):
-        save_report(html, tmp_path / "no" / "report.html")
+        save_report("<!doctype html>", tmp_path / "no" / "report.html")
 
 
 def test_large_fits_are_thinned_and_it_is_said(fit, unfigured, monkeypatch):
