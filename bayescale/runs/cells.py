@@ -49,6 +49,12 @@ def as_numbers(column: pd.Series) -> np.ndarray:
     return _read_numbers(column)[0]
 
 
+def counted(column: pd.Series, factor: float) -> np.ndarray:
+    """The column as floats, times the factor of its unit; a cell such as 4.6M has its own, and is a count already."""
+    numbers, _, scaled = _read_numbers(column)
+    return np.where(scaled, numbers, numbers * factor)
+
+
 def _read_numbers(column: pd.Series) -> tuple[np.ndarray, str, np.ndarray]:
     """The column as floats, with cells such as 4.6M and 1,300,000; the first such cell; which have a unit [row]."""
     numbers, scaled = _plain_numbers(column), np.zeros(len(column), dtype=bool)
@@ -138,11 +144,14 @@ def all_positive(column: pd.Series) -> bool:
     return bool((np.isfinite(numbers) & (numbers > 0)).all())
 
 
-def checked_numbers(table: Table, name: Any, allowed: str, *, counts: bool = True) -> tuple[np.ndarray, str]:
-    """The column as floats, and the first cell that is not written as a plain number, or "".
+def checked_numbers(
+    table: Table, name: Any, allowed: str, *, counts: bool = True, factor: float = 1.0
+) -> tuple[np.ndarray, str]:
+    """The column as floats in its unit, and the first cell that is not written as a plain number, or "".
 
     Parameters
     ----------
+    factor : of the unit of the column, which cells with a unit of their own, such as 4.6M, are divided by
     counts : whether they may be large, as sizes are; of other columns a comma between digits is a question
 
     Raises
@@ -154,6 +163,7 @@ def checked_numbers(table: Table, name: Any, allowed: str, *, counts: bool = Tru
     if column.dtype.kind not in "iuf":  # text; and booleans, dates and complex numbers, which are not to pass for sizes
         column = pd.Series(texts_of(column), index=column.index, dtype=object)
     numbers, written_so, scaled = _read_numbers(column)
+    numbers = np.where(scaled, numbers / factor, numbers)
     if not counts and PERCENT.search(str(name)) and not written_so.endswith("%") and column.size:
         numbers, written_so = numbers / 100, f"{written_so or column.iloc[0]} %"
     within = {"positive": numbers > 0, "finite": np.isfinite(numbers), "share": (numbers > 0) & (numbers < 1)}

@@ -108,6 +108,7 @@ def _guess(role: str, names: Sequence[Any], asked: bool, unit: str | None, numbe
     bare = {name: plainly(part) for name, (part, _) in parts.items()}
     with_unit = [name for name in names if bare[name] == LETTERS[role] and parts[name][1]]
     full = [name for name in names if bare[name] in NAMES[role] or name in with_unit]
+    full = [name for name in full if parts[name][1] != LOG10] or full
     by_unit = [name for name in full if role == "compute" and named_by_unit(name)]
     full = [name for name in full if name not in by_unit]
     others = [name for name in names if role == "loss" and other_loss(name)]

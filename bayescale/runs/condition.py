@@ -12,7 +12,7 @@ import numpy as np
 
 from bayescale.errors import RunsError
 from bayescale.field import SUFFIXES, clipped
-from bayescale.runs.cells import as_numbers, texts_of
+from bayescale.runs.cells import as_numbers, counted, texts_of
 from bayescale.runs.spellings import RENAMED_COLUMNS, plainly
 from bayescale.runs.tables.formats import Table
 from bayescale.runs.tables.limits import heading
@@ -155,7 +155,7 @@ class Condition:
                 return ARITHMETIC[type(op)](*sides)
         name = self._column(node, quoted)
         if name in self.roles:
-            return as_numbers(self.table.frame[self.roles[name]]) * self.factors[name]
+            return counted(self.table.frame[self.roles[name]], self.factors[name])
         numbers = as_numbers(self.table.frame[name])
         if len(numbers) and np.isnan(numbers).all():
             raise RunsError(f"{self._shown()}: the column {heading(name)} has no numbers; put a text in quotes")

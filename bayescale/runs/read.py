@@ -146,7 +146,9 @@ def _dataset(
         if role == GROUP and groups
         else (checked_flags(table, name), "")
         if role == CENSORED and CENSORED in scatter_roles(laws)
-        else checked_numbers(table, name, allowed_numbers(laws, role), counts=role not in explained)
+        else checked_numbers(
+            table, name, allowed_numbers(laws, role), counts=role not in explained, factor=factors.get(role, 1.0)
+        )
         for role, name in roles.items()
     }
     if "loss" in numbers and numbers["loss"][1].endswith("%") and "loss" not in units:

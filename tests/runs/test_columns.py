@@ -433,6 +433,8 @@ def test_the_logarithm_of_a_size():
         np.testing.assert_allclose(runs.params, [1e8, 1e9])
         assert read_notes(runs.attrs) == [f"{name} is read as log10 of params"]
         assert read_runs(runs).identical(runs)
+    beside = read_runs(table | {"params": [1e8, 1e9], "log10_params": [8, 9]})
+    assert beside.params.values.tolist() == [1e8, 1e9] and not read_notes(beside.attrs)
     chosen = read_runs(table | {"log10 params": [8, 9]}, where="params > 500M")
     assert chosen.params.values.tolist() == [1e9]
     with pytest.raises(RunsError, match="logN is a logarithm, by its name and numbers; if its base is 10 say --unit"):

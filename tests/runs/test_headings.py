@@ -192,6 +192,17 @@ def test_the_unit_of_a_heading_is_used_and_said():
     assert again.identical(runs)
 
 
+def test_a_unit_in_heading_and_cells_counts_once():
+    for cells in (["70M", "160M", "1.4B"], ["70", "160M", "1400"], ["70M", "160", "1,400"]):
+        table = {"Params (M)": cells, "tokens": TOKENS, "loss": LOSS}
+        np.testing.assert_allclose(read_runs(table).params, PARAMS)
+        assert read_runs(table, where="params < 1B").sizes["run"] == 2
+    np.testing.assert_allclose(
+        read_runs({"params": ["70M", "160", "1.4B"], "tokens": TOKENS, "loss": LOSS}, units={"params": "M"}).params,
+        PARAMS,
+    )
+
+
 def test_a_letter_at_the_end_of_a_name_is_a_unit_where_numbers_are_too_small_for_counts():
     small = read_runs({"params_m": [70, 160, 1400], "tokens_b": [2, 8, 30], "loss": LOSS})
     np.testing.assert_allclose([small.params, small.tokens], [PARAMS, TOKENS])
