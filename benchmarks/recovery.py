@@ -53,7 +53,8 @@ def simulated(law: Law, seed: int, count: int = RUNS) -> tuple[xr.Dataset, dict[
                 continue
         elif law.observed.scale == "proportion" and not (0.02 < observed.mean() < 0.98 and np.ptp(observed) > 0.1):
             continue
-        return read_runs(columns | {law.observed.column: observed}, law), truth
+        units = {"loss": "nats"} if law.observed.column == "loss" else None  # large losses are no perplexities here
+        return read_runs(columns | {law.observed.column: observed}, law, units=units), truth
 
 
 def _runs(
