@@ -223,14 +223,10 @@ def runs_label(count: int, what: str = "runs") -> str:
 def figure_source(figure: Any) -> dict[str, Any]:
     """A figure as an image for a page: ``source`` (a data address), ``width`` and ``height`` in pixels; closes it."""
     import matplotlib.pyplot as plt
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     width, height = (round(96 * inches) for inches in figure.get_size_inches())
     with style():
         buffer = io.BytesIO()
-        FigureCanvasSVG(figure)
-        figure.get_layout_engine().execute(figure)
-        figure.set_layout_engine("none")  # else savefig draws once for the layout and once for the file
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, dpi=150)
         plt.close(figure)
     encoded = base64.b64encode(buffer.getvalue()).decode("ascii")
