@@ -146,7 +146,7 @@ def constant_multiple(N: np.ndarray, D: np.ndarray, compute: np.ndarray, *, unit
         return Definition(doubt="some of the runs have no finite ratio of compute to 6 N D")
     middle = float(np.median(ratio))
     scatter = far(ratio - middle)
-    unit = 1.0 if unit_known else _unit(middle, scatter)
+    unit = 1.0 if unit_known else _unit(middle, scatter, _follows(N, ratio, scatter))
     return _constant(middle + np.log(unit), scatter, unit)
 
 
@@ -194,10 +194,19 @@ def far(difference: np.ndarray) -> float:
     return float(np.quantile(np.abs(difference), 1 - OFF_SHARE_MAX))
 
 
-def _unit(middle: float, scatter: float) -> float:
+def _follows(N: np.ndarray, ratio: np.ndarray, scatter: float) -> bool:
+    """Whether log(compute / 6 N D) [run] varies, and with N, as where attention or embeddings are counted."""
+    if scatter <= CONSTANT_LOG or not np.ptp(np.log(N)) > 0:
+        return False
+    x = np.log(N) - np.log(N).mean()
+    left = ratio - ratio.mean() - (x @ ratio) / (x @ x) * x
+    return far(left - np.median(left)) < 0.5 * scatter
+
+
+def _unit(middle: float, scatter: float, follows: bool) -> float:
     """FLOP in a unit of the column, from the median of log(compute / 6 N D); 1 where no unit fits.
 
-    Where the ratio is constant, so that nothing but N D was counted, a unit fits if a known multiple of N D is left.
+    Where the ratio does not follow N, so that nothing but N D was counted, a unit fits if it leaves a known multiple.
     """
     tolerance = max(ROUNDING_LOG, min(scatter, NOMINAL_LOG))
     for unit in (PFLOP_DAY, *(10.0**power for power in UNIT_POWERS)):
@@ -207,8 +216,8 @@ def _unit(middle: float, scatter: float) -> float:
         return 1.0
     units = np.array([1.0, PFLOP_DAY, *(10.0**power for power in UNIT_POWERS if power % 3 == 0 and power > 3)])
     nearest = float(units[np.abs(middle + np.log(units)).argmin()])
-    known = _known_multiple(middle + np.log(nearest), tolerance) is not None
-    return nearest if known or scatter > CONSTANT_LOG else 1.0
+    known = scatter <= CONSTANT_LOG and _known_multiple(middle + np.log(nearest), ROUNDING_LOG) is not None
+    return nearest if known or follows else 1.0
 
 
 def _known_multiple(middle: float, tolerance: float) -> float | None:

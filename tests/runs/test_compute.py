@@ -57,6 +57,8 @@ def test_gpu_hours_are_no_unit_of_flop():
     hours = 6 * N * D / (989e12 * 0.4 * 3600)  # an H100 at 40 %: nothing says that it is not 4.2 N D in EFLOP
     found = learn(N, D, hours)
     assert found.unit == 1.0 and "7.02e-19 times 6 N D, which is no unit of FLOP: name the unit" in found.doubt
+    scattered = learn(N, D, hours * np.exp(0.1 * np.random.default_rng(1).standard_normal(N.size)))
+    assert scattered.unit == 1.0 and "no unit of FLOP" in scattered.doubt
     named = learn(N, D, 4.2 * N * D, unit_known=True)  # as read by --unit compute=EFLOP
     assert (named.formula, named.doubt) == ("4.2*N*D", "")
 
