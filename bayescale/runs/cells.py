@@ -172,9 +172,7 @@ def checked_numbers(
     bad = np.flatnonzero(~np.isfinite(numbers) | ~within[allowed])
     if bad.size:
         problem = _problem(str(column.iloc[bad[0]]), numbers[bad[0]], heading(name), allowed, counts)
-    elif (bad := np.flatnonzero(~scaled & (numbers * MIXED_TIMES < np.min(numbers[scaled], initial=np.inf)))).size and (
-        scaled.any()
-    ):
+    elif scaled.any() and (bad := np.flatnonzero(numbers < numbers[scaled].min() / MIXED_TIMES)).size:
         problem = f"{heading(name)} = {column.iloc[bad[0]]} beside cells such as {written_so}: write its unit too"
     elif not counts and (bad := np.flatnonzero([bool(THOUSANDS.fullmatch(cell)) for cell in column.astype(str)])).size:
         cell = column.iloc[bad[0]]

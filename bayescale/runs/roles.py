@@ -28,7 +28,7 @@ UNIT_FACTORS = {
     "tokens": COUNTS,
     "loss": NATS_IN | {PERPLEXITY: 1.0},  # a perplexity is no multiple of nats: its logarithm is taken
 }
-HEADINGS_LISTED = 20
+HEADINGS_LISTED = 15
 ACCURACIES = {"acc", "accuracy", "accuracies"}
 RELATIVE = "relative"  # the unit of standard errors that are shares of a size
 CENSORED = "censored"  # the role that says of which runs a least loss is known, and no more

@@ -3,7 +3,7 @@
 import ast
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -37,9 +37,11 @@ def unfolded(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, str]:
 
 def _records(column: pd.Series) -> list[Mapping[str, Any]] | None:
     """The records in the cells of a column, empty where a cell is; None where a cell is anything else."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return _by_category(column, _records)
     records: list[Mapping[str, Any]] = []
     for cell in column:
-        text = cell.strip() if type(cell) is str else None
+        text = cell.strip() if type(cell) is str and len(cell) <= CHARACTERS_MAX else None
         if text == "":
             records.append({})
         elif not text or text[0] != "{" or text[-1] != "}" or (record := _record(text)) is None:
@@ -47,6 +49,13 @@ def _records(column: pd.Series) -> list[Mapping[str, Any]] | None:
         else:
             records.append(record)
     return records if any(records) else None
+
+
+def _by_category(column: pd.Series, read: Callable[[pd.Series], list[Any] | None]) -> list[Any] | None:
+    """What is read of the different cells of a column, each once: a long text may stand in very many rows."""
+    codes = column.cat.codes.to_numpy()
+    known = read(pd.Series(column.cat.categories, dtype=object)) if (codes >= 0).all() else None
+    return None if known is None else [known[code] for code in codes]
 
 
 def _with_errors(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
@@ -68,6 +77,8 @@ def _with_errors(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 
 def _pairs(column: pd.Series) -> list[tuple[str, str]] | None:
     """The numbers and errors in the cells of a column; None where a number stands alone, or no error is there."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return _by_category(column, _pairs)
     pairs, some = [], False
     for cell in column:
         if type(cell) is not str or len(cell) > ERROR_CHARACTERS_MAX:
@@ -88,8 +99,6 @@ def _error(found: re.Match[str]) -> str:
 
 def _record(text: str) -> Mapping[str, Any] | None:
     """The record that a text is, in JSON or as Python prints it."""
-    if len(text) > CHARACTERS_MAX:
-        return None
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
