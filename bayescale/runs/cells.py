@@ -174,13 +174,18 @@ def checked_numbers(
         problem = _problem(str(column.iloc[bad[0]]), numbers[bad[0]], heading(name), allowed, counts)
     elif scaled.any() and (bad := np.flatnonzero(numbers < numbers[scaled].min() / MIXED_TIMES)).size:
         problem = f"{heading(name)} = {column.iloc[bad[0]]} beside cells such as {written_so}: write its unit too"
-    elif not counts and (bad := np.flatnonzero([bool(THOUSANDS.fullmatch(cell)) for cell in column.astype(str)])).size:
+    elif not counts and written_so and (bad := _thousands(column)).size:
         cell = column.iloc[bad[0]]
         problem = f"{heading(name)} = {cell!r} may be {cell.replace(',', '.')} or {cell.replace(',', '')}: write it so"
     else:
         return numbers, written_so
     more = "" if len(bad) == 1 else f"; {len(bad) - 1} more {'row' if len(bad) == 2 else 'rows'} like it"
     raise RunsError(f"{table.at(bad[0])}: {problem}{more}")
+
+
+def _thousands(column: pd.Series) -> np.ndarray:
+    """Rows with cells such as 1,300."""
+    return np.flatnonzero([bool(THOUSANDS.fullmatch(cell)) for cell in column.astype(str)])
 
 
 def _problem(seen: str, value: float, name: str, allowed: str, counts: bool) -> str:
