@@ -291,11 +291,11 @@ def test_guided_by_coverage(parser, tmp_path):
     pytest.importorskip("atheris", reason="Atheris is not to be had for this Python or machine")
     command = [sys.executable, "-m", "benchmarks.fuzz", "--parser", parser, "--atheris", "20"]
     command += ["--keep", str(tmp_path)]
-    held = np.ones(200_000_000)  # 1.6 GB of whoever starts it are not counted against it
+    held = np.ones(200_000_000)  # 1.6 GB of whoever starts it, more than its limit, are not counted against it
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300, check=False)
+    del held
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]  # the exception is on standard output
     assert re.search(r"Done \d{2,} runs", done.stderr)
-    assert held.nbytes > 1500 * 2**20  # what libFuzzer would take for its own
 
 
 @pytest.mark.slow

@@ -51,7 +51,7 @@ def sample_curve(found: Discrepancy, points: xr.Dataset, rng: np.random.Generato
 
 
 @dataclass(frozen=True)
-class _AtScale:
+class _DrawnAtScale:
     """What is drawn at one scale of the drift, whatever the points."""
 
     at: AtScale
@@ -68,7 +68,7 @@ class Chance:
 
     found: Discrepancy
     apart: bool
-    by_scale: tuple[_AtScale, ...]
+    by_scale: tuple[_DrawnAtScale, ...]
     order: np.ndarray  # the grid's order of scales must not show in chains and draws [draw]
     places: tuple[np.ndarray, np.ndarray]  # of spread and shift, as probabilities [draw]
 
@@ -86,7 +86,7 @@ def chance_of(found: Discrepancy, count: int | None, rng: np.random.Generator) -
         z = at.draws[chosen]
         normal = rng.standard_normal((times, 1 if count is None else count))
         sigma = at.sigma * np.exp(at.log_sigma_sd * rng.standard_normal(times))
-        by_scale.append(_AtScale(at, z, index, cells.log_loss - seen_law(z), normal, sigma))
+        by_scale.append(_DrawnAtScale(at, z, index, cells.log_loss - seen_law(z), normal, sigma))
     order = rng.permutation(draws)
     places = (rng.permutation(draws) + 0.5) / draws, (rng.permutation(draws) + 0.5) / draws
     return Chance(found, count is None, tuple(by_scale), order, places)

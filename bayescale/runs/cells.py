@@ -9,6 +9,7 @@ import pandas as pd
 from bayescale.errors import RunsError
 from bayescale.field import SUFFIXES, written
 from bayescale.runs.tables import limits
+from bayescale.runs.tables.csv import THOUSANDS
 from bayescale.runs.tables.formats import Table
 from bayescale.runs.tables.limits import CONTROL, heading
 
@@ -35,9 +36,8 @@ RAISED_TEN = re.compile(r"10(?=[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻])")
 DECIMAL_COMMA = re.compile(r"[0-9],(?:[0-9]{1,2}|[0-9]{4,})(?![0-9,.])")
 POINTS_APART = re.compile(r"[+-]?[0-9]{1,3}(?:\.[0-9]{3}){2,}(?:,[0-9]+)?")  # 1.300.000
 POINT_APART = re.compile(r"[+-]?[0-9]{1,3}(?:\.[0-9]{3})*(?:,[0-9]+)?")
-THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")  # 1,300 may be either
 PERCENT = re.compile(r"%|\bpercent\b|_(?:pct|percent)$", re.IGNORECASE)  # in a heading of what is observed
-MIXED_TIMES = 1e3  # a cell without M that is so far below those with it is counted in M too, or is it?
+MIXED_TIMES = 1e3  # a cell without a unit that is so far below those with one is a question
 CELL_CHARACTERS_MAX = 60  # of a number
 INFINITE_TEXTS = {"inf", "-inf", "infinity", "-infinity"}
 TRUE_TEXTS, FALSE_TEXTS = {"true", "yes", "1"}, {"false", "no", "0"}

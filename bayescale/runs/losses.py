@@ -45,14 +45,11 @@ def without_training(losses: list[Any]) -> tuple[list[Any], list[str]]:
 
 def also_meant(found: list[Any], full: list[Any], names: Sequence[Any], numbers: Numbers) -> list[Any]:
     """Losses by other names that could be meant as well: any beside a part of a path, held-out ones beside ``loss``."""
-    if any(words_of(name) & HELD_OUT for name in found):
-        return [] if full else [name for name in _other_losses(found, names, numbers)]
-    return [name for name in _other_losses(found, names, numbers) if not full or words_of(name) & HELD_OUT]
-
-
-def _other_losses(found: list[Any], names: Sequence[Any], numbers: Numbers) -> list[Any]:
+    if full and any(words_of(name) & HELD_OUT for name in found):
+        return []
     others = [name for name in names if name not in found and related("loss", name)]
-    return [name for name in others if not words_of(name) & PARTS_OF_LOSSES and numbers(name) is not None]
+    others = [name for name in others if not words_of(name) & PARTS_OF_LOSSES and numbers(name) is not None]
+    return [name for name in others if words_of(name) & HELD_OUT] if full else others
 
 
 def held_out(losses: list[Any], others: list[Any]) -> list[str]:

@@ -247,6 +247,8 @@ def test_what_is_no_fit_is_refused(tmp_path):
 
 def test_large_fits_are_thinned_and_it_is_said(fit, unfigured, monkeypatch):
     monkeypatch.setattr(explorer_module, "PAGE_NUMBERS_MAX", 200 * (5 + explorer_module.RANK_MAX + 1))
+    data = explorer(Question(Study.opened(fit)))
+    assert (data["count"], data["every"]) == (200, 2)
     assert "from 200 posterior draws (one in 2 of the fit's" in re.sub(r"\s+", " ", Page(report(fit)).text)
 
 

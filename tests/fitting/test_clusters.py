@@ -59,9 +59,9 @@ def clustered(make_fit):
 
 
 def test_independent_runs_have_no_clusters(clustered):
-    found = [clusters_of(Study.opened(clustered(seed, 0.0)[0])) for seed in range(30)]
+    found = [clusters_of(Study.opened(clustered(seed, 0.0)[0])) for seed in range(60)]
     # families and their sizes are one look, lengths another: one table in ten
-    assert stats.binom.sf(sum(one is not None for one in found) - 1, 30, 2 * FALSE_ALARM_SHARE) > 1e-4
+    assert stats.binom.sf(sum(one is not None for one in found) - 1, 60, 2 * FALSE_ALARM_SHARE) > 1e-4
     stretched = [one.ratio for one in found if one is not None]
     assert not stretched or max(stretched) < 3
 
