@@ -23,9 +23,10 @@ def learnt(true_fit):
 @pytest.fixture(scope="module")
 def linear():
     """A target and losses that are linear in normal parameters: everything is known in closed form."""
-    rng = np.random.default_rng(1)
-    theta = rng.standard_normal((40_000, 3))
-    slopes = rng.standard_normal((3, 12))
+    theta = np.random.default_rng(1).standard_normal((40_000, 3))
+    height, angle = np.linspace(-0.9, 0.9, 12), 2.4 * np.arange(12)  # evenly over the sphere
+    around = np.sqrt(1 - height**2)
+    slopes = np.linspace(1, 2.5, 12) * np.array([around * np.cos(angle), around * np.sin(angle), height])
     return Beliefs(theta @ np.array([1.0, 0.5, -0.3]), theta @ slopes, np.full(12, 0.5)), slopes
 
 
@@ -40,7 +41,18 @@ def test_screening_is_exact_for_linear_normal_beliefs(linear):
     beliefs, slopes = linear
     gain = screen(covariance(beliefs), beliefs.scatter)
     expected = [1 - posterior_sd(slopes[:, [i]], 0.5) ** 2 / 1.34 for i in range(12)]
-    np.testing.assert_allclose(gain, expected, atol=0.04)  # draws far out count less
+    np.testing.assert_allclose(gain, expected, atol=0.02)  # draws far out count less
+
+
+def test_far_draws_count_as_in_a_student_t_of_four_degrees_of_freedom():
+    """Near draws that do not covary and two far ones that do: their weights alone make the covariance."""
+    near, far = np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]]), np.array([[-10, -10], [10, 10]])
+    target, losses = np.concatenate([near, far]).astype(float).T
+    variance = 1 / stats.norm.ppf(0.75) ** 2  # of the normal whose median absolute deviation is 1, as the target's is
+    weight = {size: 1 / (4 + size**2 / variance) for size in (1, 10)}
+    expected = variance * 200 * weight[10] / (200 * weight[10] + 4 * weight[1])
+    joint = covariance(Beliefs(target, losses[:, None], np.ones(1)))
+    np.testing.assert_allclose(joint, [[variance, expected], [expected, variance]], rtol=1e-4)
 
 
 def test_greedy_plan_is_the_best_of_each_step(linear):
