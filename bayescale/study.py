@@ -59,7 +59,7 @@ class Study:
     seen: xr.DataArray
     constants: Mapping[str, float]
     fit: xr.DataTree | None = None
-    _kept: dict[Callable, Any] = field(default_factory=dict, init=False, repr=False)
+    _kept: dict[Callable[["Study"], Any], Any] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def of(
@@ -136,10 +136,11 @@ class Study:
     @property
     def attrs(self) -> dict[Any, Any]:
         """Attributes of the fit that the study was opened from."""
-        return self._tree.attrs
+        return self.tree.attrs
 
     @property
-    def _tree(self) -> xr.DataTree:
+    def tree(self) -> xr.DataTree:
+        """The fit that the study was opened from."""
         if self.fit is None:
             raise TypeError("this study was not opened from a fit: it has no draws")
         return self.fit
@@ -160,7 +161,7 @@ class Study:
     @functools.cached_property
     def posterior(self) -> xr.Dataset:
         """Draws of all quantities of the fit that the study was opened from [chain, draw]."""
-        return self._tree["posterior"].to_dataset()
+        return self.tree["posterior"].to_dataset()
 
     @functools.cached_property
     def draws(self) -> dict[str, Any]:
@@ -171,7 +172,8 @@ class Study:
         """The result of ``make`` for this study, computed once and kept."""
         if make not in self._kept:
             self._kept[make] = make(self)
-        return self._kept[make]
+        found: Found = self._kept[make]
+        return found
 
     @property
     def largest_compute(self) -> float:
@@ -204,7 +206,7 @@ class Study:
         points = self.runs if points is None else points
         return {symbol: np.asarray(points[column(symbol)]) for symbol in self.law.inputs}
 
-    def standardised(self, inputs: Mapping[str, np.ndarray] | None = None) -> Callable[[np.ndarray], np.ndarray]:
+    def standardised(self, inputs: Mapping[str, np.ndarray] | None = None) -> Callable[[np.ndarray], Any]:
         """What the law gives, as it scatters [draw, run], of parameters z whose priors are standard normals.
 
         That is log L, or a quantity that may be negative in units of the scatter; z is [draw, parameter], ``inputs``
@@ -214,7 +216,7 @@ class Study:
         constants = {name: self.constants[name] for name in self.law.constants}
         loss_of, count = loss_given(self.law, {**inputs, **constants}), len(next(iter(inputs.values())))
 
-        def at(z: np.ndarray) -> np.ndarray:
+        def at(z: np.ndarray) -> Any:
             z = np.atleast_2d(z)
             params = standard_parameters(self.law, z)
             loss = np.broadcast_to(loss_of({name: value[:, None] for name, value in params.items()}), (len(z), count))

@@ -116,15 +116,16 @@ def log_posterior(law: Law, noise: str, known: tuple[str, ...] = ()) -> Density:
     seen |= {name: Name(_data(name)) for name in ("scale", "residual")}
     each = substitute(log_density_of_run(noise, known), seen)
     always = ("log_compute", "seen") if law.observed.scale in RESIDUAL else ("count", "successes")
-    scalars, columns = [], [*always, *known]
+    scalars: list[str] = []
+    columns = [*always, *known]
     by_run = set(law.inputs)
     for name, tree in law.where.items():  # in order: each may use those before it
         by_run |= {name} if names(tree) & by_run else set()
     for name, part in parts.items():
         (columns if names(part) & by_run else scalars).append(name)
     scalars += ["unit"] if law.observed.scale == "linear" else []
-    data = (tuple(map(_data, names)) for names in (scalars, columns))
-    return Density(tuple(map(_real, priors)), *data, definitions, once, each)
+    position = tuple(map(_real, priors))
+    return Density(position, tuple(map(_data, scalars)), tuple(map(_data, columns)), definitions, once, each)
 
 
 def sum_of_weights(law: Law, start: Node) -> Node:

@@ -7,6 +7,7 @@ neither branch nor call the C library.
 
 from math import erfc, floor, inf, nan, pi, sqrt, tan  # noqa: F401
 from math import lgamma as gammaln
+from typing import Any
 
 import numba
 from llvmlite import ir
@@ -18,28 +19,28 @@ inline = numba.njit(forceinline=True, error_model="numpy")  # no fastmath: the o
 
 
 @intrinsic
-def bits(typing_context, x):
+def bits(typing_context: Any, x: Any) -> Any:
     return types.int64(types.float64), lambda context, builder, signature, args: builder.bitcast(
         args[0], ir.IntType(64)
     )
 
 
 @intrinsic
-def double(typing_context, x):
+def double(typing_context: Any, x: Any) -> Any:
     return types.float64(types.int64), lambda context, builder, signature, args: builder.bitcast(
         args[0], ir.DoubleType()
     )
 
 
 @intrinsic
-def choose(typing_context, condition, a, b):
+def choose(typing_context: Any, condition: Any, a: Any, b: Any) -> Any:
     """``a if condition else b`` of numbers, both computed: without a branch, which costs time at every compilation."""
     signature = types.float64(types.boolean, types.float64, types.float64)
     return signature, lambda context, builder, signature, args: builder.select(*args)
 
 
 @intrinsic
-def at_most(typing_context, a, b, x, y):
+def at_most(typing_context: Any, a: Any, b: Any, x: Any, y: Any) -> Any:
     """``x if a <= b else y``, in the same way."""
     signature = types.float64(types.float64, types.float64, types.float64, types.float64)
     return signature, lambda context, builder, signature, args: builder.select(
@@ -51,10 +52,10 @@ BLOCK = 64  # runs at a time: what a density keeps of them, some twenty arrays, 
 
 
 @intrinsic
-def memory(typing_context):
+def memory(typing_context: Any) -> Any:
     """BLOCK numbers on the stack, of which the compiler knows that nothing else is there."""
 
-    def address(context, builder, signature, args):
+    def address(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return cgutils.alloca_once(builder, ir.DoubleType(), size=BLOCK)
 
     return types.CPointer(types.float64)(), address
@@ -63,7 +64,7 @@ def memory(typing_context):
 # without branches or calls, so that the loop over runs is vectorised; of normal numbers, within two units of the last
 # place of the C library's (Cody and Waite's reductions; the polynomial of log is that of fdlibm's e_log.c)
 @inline
-def exp(x):
+def exp(x: float) -> float:
     t = min(max(x, -708.0), 709.0) * 1.4426950408889634 + 6755399441055744.0  # the low bits of t are round(x/log 2)
     k = t - 6755399441055744.0
     r = (min(max(x, -708.0), 709.0) - k * 0.6931471803691238) - k * 1.9082149292705877e-10
@@ -87,7 +88,7 @@ def exp(x):
 
 
 @inline
-def log(x):
+def log(x: float) -> float:
     b = bits(x)
     e = (b - 4604544271217802189) >> 52  # of x / sqrt(1/2)
     f = double(b - (e << 52)) - 1.0
@@ -108,52 +109,52 @@ def log(x):
 
 
 @inline
-def log1p(x):
+def log1p(x: float) -> float:
     u = 1.0 + x
     return log(u) + (x - (u - 1.0)) / u if 0.0 < u < inf else log(u)
 
 
 @inline
-def expm1(x):
+def expm1(x: float) -> float:
     u = exp(x)  # Kahan's way: the error of u - 1 is that of log(u), and cancels
     value = (u - 1.0) * x / log(u) if 0.0 < u < inf else u - 1.0
     return value if u != 1.0 else x
 
 
 @inline
-def tanh(x):
+def tanh(x: float) -> float:
     t = expm1(-2.0 * abs(x))
     value = -t / (2.0 + t)
     return value if x >= 0.0 else -value
 
 
 @inline
-def minimum(a, b):
+def minimum(a: float, b: float) -> float:
     return choose((a <= b) | (a != a), a, b)
 
 
 @inline
-def maximum(a, b):
+def maximum(a: float, b: float) -> float:
     return choose((a >= b) | (a != a), a, b)
 
 
 @inline
-def log10(x):
+def log10(x: float) -> float:
     return log(x) * 0.4342944819032518
 
 
 @inline
-def sigmoid(x):
+def sigmoid(x: float) -> float:
     return 1.0 / (1.0 + exp(-x))
 
 
 @inline
-def logaddexp(a, b):
+def logaddexp(a: float, b: float) -> float:
     return max(a, b) + (log1p(exp(-abs(a - b))) if a != b else 0.6931471805599453)
 
 
 @numba.njit(error_model="numpy")
-def digamma(x):
+def digamma(x: float) -> float:
     """By recurrence up to x >= 10, then the asymptotic series (Abramowitz and Stegun 6.3.18), to 1e-14."""
     if not abs(x) < 1e15:
         return log(x)
@@ -173,7 +174,7 @@ BELOW_ONE = 1.0 - 2.0**-53
 
 
 @numba.njit(error_model="numpy")
-def saturation(log_z, alpha):
+def saturation(log_z: float, alpha: float) -> float:
     """See ``_saturation_root`` in functions.py, and there why it starts where it does."""
     if not (alpha >= 0.0 and log_z == log_z):
         return nan
@@ -194,7 +195,7 @@ def saturation(log_z, alpha):
 
 
 @numba.njit(error_model="numpy")
-def log_above_normal(z):
+def log_above_normal(z: float) -> float:
     """The logarithm of the probability that a standard normal number is above z."""
     if z < 0.0:
         return log1p(-0.5 * erfc(z * -0.7071067811865476)) if z > -40.0 else 0.0 * z
@@ -205,7 +206,7 @@ def log_above_normal(z):
 
 
 @numba.njit(error_model="numpy")
-def _fraction(p, q, x, p_slope, q_slope, x_slope):
+def _fraction(p: float, q: float, x: float, p_slope: float, q_slope: float, x_slope: float) -> tuple[float, float]:
     """The continued fraction of the incomplete beta function I_x(p, q) (NIST 8.17.22), and its derivative.
 
     By Lentz's method; quick where x < (p + 1)/(p + q + 2). Slopes are the derivatives of the arguments.
@@ -236,7 +237,7 @@ def _fraction(p, q, x, p_slope, q_slope, x_slope):
 
 
 @numba.njit(error_model="numpy")
-def _above_t(z, df):
+def _above_t(z: float, df: float) -> tuple[float, float]:
     """log P(T > z) of Student's T, and its derivative by the degrees of freedom; z >= 0."""
     if z == 0.0:
         return -0.6931471805599453, 0.0
@@ -256,7 +257,7 @@ def _above_t(z, df):
 
 
 @numba.njit(error_model="numpy")
-def log_above_t(z, df):
+def log_above_t(z: float, df: float) -> float:
     """The logarithm of the probability that Student's T is above z."""
     if z >= 0.0:
         return _above_t(z, df)[0]
@@ -264,7 +265,7 @@ def log_above_t(z, df):
 
 
 @numba.njit(error_model="numpy")
-def log_above_t_by_df(z, df):
+def log_above_t_by_df(z: float, df: float) -> float:
     """The derivative of :func:`log_above_t` by the degrees of freedom."""
     if not z > -1e8:
         return 0.0

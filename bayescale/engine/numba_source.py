@@ -156,7 +156,10 @@ class _Steps:
 
     def value(self, i: int) -> _Code:
         """What a step is computed by."""
-        return self._code(i, self[i].value)
+        value = self[i].value
+        if value is None:
+            raise ValueError(f"step {i} is given, not computed")
+        return self._code(i, value)
 
     def slope(self, i: int, which: int, guarded: bool) -> _Code:
         """What a step passes on to one of those it uses; a 0 stays 0 where ``guarded``."""

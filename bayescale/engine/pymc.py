@@ -16,6 +16,7 @@ from bayescale.laws.input_errors import known_variance
 from bayescale.laws.law import Law, column, with_where
 from bayescale.laws.limits import PREDICTED
 from bayescale.laws.noises import NOISES
+from bayescale.laws.scatter import log_above_of_run
 from bayescale.runs.roles import CENSORED
 from bayescale.study import Study
 
@@ -130,7 +131,7 @@ def _law_values(study: Study, data: Mapping[str, Any], parameters: Mapping[str, 
     return values
 
 
-def _observe(study: Study, values: Mapping[str, Any]) -> None:
+def _observe(study: Study, values: dict[str, Any]) -> None:
     """How the runs scatter around the law: ``mu`` [run] and the observed variable [run], in the model at hand."""
     import pymc as pm
     import pytensor.tensor as pt
@@ -176,12 +177,12 @@ def _observe_censored(study: Study, distribution: str, arguments: Mapping[str, A
     def run(*given: Any) -> Any:
         return getattr(pm, distribution).dist(**dict(zip(arguments, given, strict=True)))
 
-    def log_density(value: Any, *given: Any) -> Any:
-        *given, hidden = given
+    def log_density(value: Any, *rest: Any) -> Any:
+        *given, hidden = rest
         known = dict(zip(arguments, given, strict=True))
         known |= {"excess": pt.switch(hidden > 0, (value - known["mu"]) / known["sigma"], 0.0)}
         known |= {"nu_minus_2": known["nu"] - 2} if "nu" in known else {}
-        above = evaluate(NOISES[study.scatter.noise].log_above, known)
+        above = evaluate(log_above_of_run(study.scatter.noise), known)
         return pt.switch(hidden > 0, above, pm.logp(run(*given), value))
 
     pm.CustomDist(

@@ -77,7 +77,7 @@ def _code_of(built: Any) -> Code:
     doubles = types.CPointer(types.double)
 
     @numba.cfunc(types.int64(types.uint64, types.uint64, doubles, doubles, types.voidptr))
-    def expand(dim, expanded, position, out, data):
+    def expand(dim: Any, expanded: Any, position: Any, out: Any, data: Any) -> int:
         for i in range(dim):
             out[i] = position[i]
         return 0

@@ -66,8 +66,8 @@ def chosen_fit(laws: list[Law], fit_one: Callable[[Law], xr.DataTree]) -> xr.Dat
     for law in laws:
         try:
             fits[law.name] = fit_one(law)
-        except FitError as error:
-            errors.append(error)
+        except FitError as failure:
+            errors.append(failure)
     if not fits:
         raise errors[0]
     elpd = {name: _elpd(tree) for name, tree in fits.items()}

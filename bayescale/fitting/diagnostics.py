@@ -217,7 +217,7 @@ def _normal(x: np.ndarray, mean: np.ndarray | float, sd: float) -> np.ndarray:
     return np.exp(-(((x - mean) / sd) ** 2) / 2) / (sd * math.sqrt(2 * math.pi))
 
 
-def diagnostics(tree: xr.DataTree | xr.Dataset) -> dict[str, Any]:
+def diagnostics(tree: xr.DataTree | xr.Dataset | Study) -> dict[str, Any]:
     """How far to trust a fit: ``converged``, ``clean`` (hardly any divergences too), ``why`` not and ``remedy``,
     ``divergences``, ``e_bfmi``, ``r_hat_max``, ``ess_min`` and ``ess_tail_min`` with their ``r_hat_limit`` and
     ``ess_limit`` for this many draws, ``draws_asked`` and ``draws_made`` of each chain, ``r_hat`` and ``ess_bulk`` by

@@ -64,7 +64,7 @@ def opened_fit(given: "xr.DataTree | Study") -> xr.DataTree:
         If it is something else, or a fit of which something is missing or changed.
     """
     if isinstance(given, Study):
-        return given.fit
+        return given.tree
     if not isinstance(given, xr.DataTree) or not OURS & set(given.attrs):
         raise FitError(f"a fit is expected, not {what_is(given)}: make one with fit(runs), or open_fit(path)")
     if damage := damage_of(given):
@@ -194,7 +194,7 @@ def check_whole(name: str, number: Any, least: int, most: int | None = None) -> 
 
 def check_seed(seed: Any) -> None:
     """Raise FitError unless ``seed`` is a whole number from 0 to the largest that a saved fit can hold."""
-    if isinstance(seed, kinds.Integral) and seed > SEED_MAX:
+    if isinstance(seed, kinds.Integral) and int(seed) > SEED_MAX:
         raise FitError(f"seed = {shown(seed)} (a whole number below 2**63 is expected)")
     check_whole("seed", seed, 0)
 

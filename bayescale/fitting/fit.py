@@ -114,8 +114,8 @@ def fit(
         counted, named = counts(study, draws, chains, seed), check_clusters(clusters, study.runs)
         convergence, posterior, stats, setting = _drawn(study, *counted, quick, progress, chosen)
         settings = {"draws": counted[0], "chains": counted[1]} | chosen | setting
-        options = {"seed": counted[2], "allow_unconverged": allow_unconverged}
-        tree = finished(study, convergence, posterior, stats, settings, **options)
+        made = study, convergence, posterior, stats, settings
+        tree = finished(*made, seed=counted[2], allow_unconverged=allow_unconverged)
         tree.attrs |= {"clusters": named} if named else {}
         return tree
 
@@ -129,7 +129,7 @@ def posterior_of(study: Study) -> tuple[dict[str, Any], xr.Dataset]:
 
 def finished(
     study: Study,
-    convergence: Mapping[str, Any],
+    convergence: dict[str, Any],
     posterior: xr.Dataset,
     stats: xr.Dataset,
     settings: Mapping[str, Any],

@@ -64,7 +64,7 @@ def complete(fit: xr.DataTree) -> xr.DataTree:
     log_priors = {name: log_prior(prior, drawn[name]) for name, prior in study.priors.items()}
     if any(belief.weight for belief in study.law.beliefs.values()):
         log_priors["weights"] = log_weight(study.law, drawn | dict(study.constants))
-    tree = study.fit.copy()
+    tree = study.tree.copy()
     tree["posterior_predictive"] = _predicted(study, drawn, posterior, rng)
     tree["prior"] = xr.DataTree(of_prior)
     tree["prior_predictive"] = _predicted(study, {name: prior[name] for name in study.priors}, of_prior, rng)

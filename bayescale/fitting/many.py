@@ -77,8 +77,9 @@ def fit_many(
     settings = {"noise": noise, "draws": draws, "chains": chains, "seed": seed, "quick": quick}
     settings["allow_unconverged"] = allow_unconverged
     prepared = [_read(runs, law, settings, columns, units) for runs, law in _pairs(studies)]
-    where = {"folder": folder, "name": _file_name, "read": _kept, "write": save_fit}
-    return run_kept(_fit, prepared, **where, executor=executor, progress=progress)
+    return run_kept(
+        _fit, prepared, folder, name=_file_name, read=_kept, write=save_fit, executor=executor, progress=progress
+    )
 
 
 def _pairs(studies: Any) -> list[tuple[Any, Any]]:

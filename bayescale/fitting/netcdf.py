@@ -67,8 +67,8 @@ def _write_group(group: Any, data: xr.Dataset) -> None:
         group.create_dataset(dim, (data.sizes[dim],), ">f4").make_scale(f"{NO_VARIABLE}{data.sizes[dim]:10}")
     made = {}
     for name, variable in data.variables.items():
-        if "/" in name:
-            raise ValueError(f"the name {name[:60]!r} has a slash")
+        if "/" in str(name):
+            raise ValueError(f"the name {str(name)[:60]!r} has a slash")
         values = variable.values
         text, truth = values.dtype.kind in "OU", values.dtype.kind == "b"
         values = values.astype(object) if text else values.astype(np.int8) if truth else values
@@ -269,7 +269,8 @@ def _dims(groups: list[Any]) -> dict[tuple[int, int], str]:
     """{(address of a variable, axis): dimension}: each dimension has a list of the variables that have it."""
     import h5py
 
-    dims, left = {}, REFERENCES_MAX
+    dims: dict[tuple[int, int], str] = {}
+    left = REFERENCES_MAX
     for variable in (variable for group in groups for variable in _variables(group, bare=True)):
         if DIMENSIONS in variable.attrs:
             about = variable.attrs.get_id(DIMENSIONS)

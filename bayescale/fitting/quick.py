@@ -36,6 +36,10 @@ RIVAL_LOG_MASS = 10.0  # below the best (Laplace); optima of less mass are left 
 GRADIENT_STEP = 1e-4  # of the differences that give the curvature
 
 
+# log density [draw], -inf where it fails, and gradient [draw, parameter] at positions [draw, parameter]
+Gradients = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
 class NotTrusted(Exception):
     """The quick answer does not vouch for itself; the message says why."""
 
@@ -61,7 +65,9 @@ def approximate(
         raise NotTrusted("the curvature at the optimum is singular") from None
 
 
-def _approximate(model: Model, priors: Mapping[str, Prior], draws: int, chains: int, seed: int):
+def _approximate(
+    model: Model, priors: Mapping[str, Prior], draws: int, chains: int, seed: int
+) -> tuple[dict[str, Any], xr.Dataset, xr.Dataset, dict[str, Any]]:
     rng = np.random.default_rng([seed, 103])
     rows = model.rows
     fewer = min(1.0, FULL_DRAWS_RUNS_MAX / rows) ** (2 / 3)
@@ -101,8 +107,7 @@ def _approximate(model: Model, priors: Mapping[str, Prior], draws: int, chains: 
     return convergence, posterior, stats, {"draws_made": draws, "proposals": count}
 
 
-def _gradients(model: Model) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """Log density [draw], -inf where it fails, and gradient [draw, parameter] at positions [draw, parameter]."""
+def _gradients(model: Model) -> Gradients:
     density = density_of(model)
 
     def one_by_one(position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -112,7 +117,7 @@ def _gradients(model: Model) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndar
     return one_by_one
 
 
-def _laplace(gradients: Callable, start: np.ndarray, rows: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def _laplace(gradients: Gradients, start: np.ndarray, rows: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Mean and covariance at every optimum that starts lead to and that has some of the posterior's mass.
 
     The next start to climb is the one farthest from all optima found, until none is far from all of them. The starts
@@ -143,7 +148,7 @@ def _laplace(gradients: Callable, start: np.ndarray, rows: int) -> list[tuple[np
     return [(x, np.linalg.inv(precision)) for mass, x, precision in found if mass > most - RIVAL_LOG_MASS]
 
 
-def _climbed(gradients: Callable, start: np.ndarray) -> tuple[float, np.ndarray]:
+def _climbed(gradients: Gradients, start: np.ndarray) -> tuple[float, np.ndarray]:
     """Log density and position of the optimum that a start leads to.
 
     By Newton's steps, of which a good start needs few; from others, quasi-Newton ones come first.
@@ -163,7 +168,7 @@ def _climbed(gradients: Callable, start: np.ndarray) -> tuple[float, np.ndarray]
     return value, x
 
 
-def _newton(gradients: Callable, start: np.ndarray) -> tuple[float, np.ndarray, bool]:
+def _newton(gradients: Gradients, start: np.ndarray) -> tuple[float, np.ndarray, bool]:
     """Log density, position, and whether it is an optimum: no step gains."""
 
     def density(x: np.ndarray) -> tuple[float, np.ndarray]:
@@ -183,7 +188,7 @@ def _newton(gradients: Callable, start: np.ndarray) -> tuple[float, np.ndarray, 
     return value, x, False
 
 
-def _precision(gradients: Callable, x: np.ndarray) -> np.ndarray:
+def _precision(gradients: Gradients, x: np.ndarray) -> np.ndarray:
     """Minus the Hessian, from central differences of the gradient."""
     steps = GRADIENT_STEP * np.eye(len(x))
     before, after = np.split(gradients(np.concatenate([x - steps, x + steps]))[1], 2)
@@ -191,7 +196,9 @@ def _precision(gradients: Callable, x: np.ndarray) -> np.ndarray:
     return (rows + rows.T) / 2
 
 
-def _weighed(model: Model, proposal: list[tuple[np.ndarray, np.ndarray]], count: int, rng: np.random.Generator):
+def _weighed(
+    model: Model, proposal: list[tuple[np.ndarray, np.ndarray]], count: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, float]:
     """Positions [draw, parameter] from an even mixture of Student-t's, smoothed log weights [draw] and Pareto k."""
     dim = len(proposal[0][0])
     roots = [np.linalg.cholesky(covariance) for _, covariance in proposal]

@@ -1,7 +1,7 @@
 """A saved fit made again from its runs: the same bits, the same within Monte Carlo error, or not the same."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -111,7 +111,7 @@ def _result(
     result = _compared(tree, again)
     if again is None:
         verdict = "other_runs"
-    elif _same_bits(tree["posterior"], again["posterior"]):
+    elif _same_bits(tree["posterior"].dataset, again["posterior"].dataset):
         verdict = "same_bits"
     else:
         verdict = "same_within_error" if (result["apart"] <= APART_MAX).all() else "different"
@@ -128,7 +128,7 @@ def _result(
     return result
 
 
-def _same_bits(then: xr.DataTree, now: xr.DataTree) -> bool:
+def _same_bits(then: xr.Dataset, now: xr.Dataset) -> bool:
     pairs = [(then[name], now[name]) for name in now.data_vars]
     return all(a.dtype == b.dtype and a.shape == b.shape and a.values.tobytes() == b.values.tobytes() for a, b in pairs)
 
@@ -187,7 +187,12 @@ def _unmatched(before: Mapping[str, np.ndarray], now: Mapping[str, np.ndarray]) 
     ]
 
 
-def _rows(before, now, left, shown) -> list[str]:
+def _rows(
+    before: Mapping[str, np.ndarray],
+    now: Mapping[str, np.ndarray],
+    left: tuple[list[int], list[int]],
+    shown: Callable[[Any], Any],
+) -> list[str]:
     sentences = []
     *sizes, observed = before
     for part, rows, what in ((before, left[0], "not among those given"), (now, left[1], "not in the fit")):
@@ -225,10 +230,10 @@ def _compared(tree: xr.DataTree, again: xr.DataTree | None) -> xr.Dataset:
         raise FitError(f"the fit has no {absent[0]} in its posterior, which its law now has; make the fit anew")
     statistics = ["mean", *COMPARED_QUANTILES]
     then = now = np.zeros((0, len(statistics)))
-    if names:
+    if again is not None:
         then, now = (_estimates(part, names) for part in (tree, again))
     apart = np.zeros_like(now)
-    if (now != then).any():
+    if again is not None and (now != then).any():
         with np.errstate(divide="ignore", invalid="ignore"):
             apart = np.abs(now - then) / np.hypot(*(_errors(part, names) for part in (tree, again)))
         apart = np.where(now == then, 0.0, np.where(np.isnan(apart), np.inf, apart))
@@ -241,7 +246,7 @@ def _compared(tree: xr.DataTree, again: xr.DataTree | None) -> xr.Dataset:
 
 def _estimates(tree: xr.DataTree, names: list[str]) -> np.ndarray:
     """Mean and quantiles of every quantity [quantity, statistic]."""
-    draws = np.stack([tree["posterior"][name].values.ravel() for name in names])
+    draws = np.stack([tree["posterior"].dataset[name].values.ravel() for name in names])
     return np.column_stack([draws.mean(axis=1), *np.quantile(draws, [*COMPARED_QUANTILES.values()], axis=1)])
 
 

@@ -61,19 +61,20 @@ def best_attempt(
     SamplerError
         If no chain finds a place to start.
     """
-    attempts = []
+    attempts: list[tuple[dict[str, Any], xr.Dataset, xr.Dataset, tuple[int, float]]] = []
     for setting in SETTINGS:
         # from the same starts: new ones might all be in one of several modes, and the others would go unseen
         times, found = 1, None
         while times:
             try:
-                position, stats = sample(model, draws * times, setting[0], chains, seed, setting[1], progress)
+                position, told = sample(model, draws * times, setting[0], chains, seed, setting[1], progress)
             except SamplerError:
                 if not attempts and found is None:
                     raise
                 break  # what there is, is better than nothing
             posterior = as_dataset({name: from_real(prior, position[name]) for name, prior in priors.items()})
-            found = check_convergence(posterior, as_dataset(stats)), posterior, as_dataset(stats), setting
+            stats = as_dataset(told)
+            found = check_convergence(posterior, stats), posterior, stats, setting
             most = min(TIMES_MAX, DRAWS_MAX // (draws * chains))
             times = 0 if enough == "first" else _more(found[0], times, most, setting == SETTINGS[-1])
         if found is None:
@@ -81,12 +82,12 @@ def best_attempt(
         attempts.append(found)
         if enough == "first" or found[0][enough]:
             break
-        if len(attempts) > 1 and all(found["r_hat_max"] > R_HAT_APART for found, *_ in attempts):
+        if len(attempts) > 1 and all(convergence["r_hat_max"] > R_HAT_APART for convergence, *_ in attempts):
             break  # apart twice: the posterior has several modes, which slower settings do not join
     convergence, posterior, stats, (tune, target_accept) = max(attempts, key=lambda attempt: _quality(attempt[0]))
     convergence |= {"method": "nuts", "draws_asked": draws, "draws_made": posterior.sizes["draw"]}
-    setting = {"draws_made": posterior.sizes["draw"], "tune": tune, "target_accept": target_accept}
-    return convergence, posterior, stats, setting | {"attempts": len(attempts)}
+    about = {"draws_made": posterior.sizes["draw"], "tune": tune, "target_accept": target_accept}
+    return convergence, posterior, stats, about | {"attempts": len(attempts)}
 
 
 def _more(convergence: Mapping[str, Any], times: int, most: int, last: bool) -> int:

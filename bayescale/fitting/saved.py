@@ -2,7 +2,6 @@
 
 import json
 import math
-import numbers
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -25,6 +24,8 @@ from bayescale.study import law_of
 
 TEXT_CHARACTERS_MAX = 4000  # of one text of the diagnostics and notes
 NAME_CHARACTERS_MAX = 300
+WHOLE = int | np.integer  # numbers of JSON, and of attributes in a file
+REAL = WHOLE | float | np.floating
 
 
 # ---- what a fit says of itself: every attribute with its shape, as _fits reads it -----------------------------------
@@ -35,7 +36,8 @@ def _name(value: Any) -> bool:
 
 
 def _number(value: Any) -> bool:
-    return (isinstance(value, numbers.Real) and not isinstance(value, bool) and abs(value) < 1e300) or value != value
+    real = isinstance(value, REAL) and not isinstance(value, bool)
+    return bool((real and abs(value) < 1e300) or value != value)
 
 
 def _table(shape: Any) -> Callable[[Any], bool]:
@@ -46,7 +48,7 @@ NEEDED = {
     **dict.fromkeys(("law", "source"), _name),
     **dict.fromkeys(("law_text", "notes", "diagnostics"), str),
     "noise": tuple(NOISES),
-    "seed": lambda value: isinstance(value, numbers.Integral) and value >= 0,
+    "seed": lambda value: isinstance(value, WHOLE) and value >= 0,
 }
 OPTIONAL = {
     **dict.fromkeys(("machine", "data_hash", "compute_unit", "compute_doubt", "clusters"), _name),
@@ -55,7 +57,7 @@ OPTIONAL = {
     "compute_unit_seen": lambda value: _number(value) and value == 1,
     "loss_unit": tuple(UNITS),
     "rows": ("line", "row"),
-    "below": lambda value: isinstance(value, numbers.Real) and 0 < value < math.inf,
+    "below": lambda value: isinstance(value, REAL) and 0 < value < math.inf,
 }
 IN_JSON = {
     **dict.fromkeys(("versions", "settings"), _table((bool, _number, _name))),
@@ -102,10 +104,10 @@ def _misfit(values: Mapping[str, Any], needed: Mapping[str, Any], optional: Mapp
 def damage_of(tree: xr.DataTree) -> str:
     """Why a tree is not a fit that can be asked, or an empty text."""
     saved_in = tree.attrs.get("bayescale_format")
-    later = isinstance(saved_in, numbers.Integral) and saved_in > FORMAT  # who knows what that holds
+    later = isinstance(saved_in, WHOLE) and saved_in > FORMAT  # who knows what that holds
     if not later and ("law_text" not in tree.attrs or "posterior" not in tree.children):
         return "NetCDF, but not a fit saved by bayescale (no law or no posterior in it)"
-    if later or not isinstance(saved_in, numbers.Integral):
+    if later or not isinstance(saved_in, WHOLE):
         return f"saved in format {str(saved_in)[:20]}, this bayescale reads up to {FORMAT}; upgrade bayescale"
     try:
         damage = _attributes_damage(tree.attrs) or _groups_damage(tree)
@@ -118,7 +120,7 @@ def damage_of(tree: xr.DataTree) -> str:
     return f"damaged: {damage}; make the fit again (bayescale fit)" if damage else ""
 
 
-def _attributes_damage(attrs: Mapping[str, Any]) -> str:
+def _attributes_damage(attrs: Mapping[Any, Any]) -> str:
     if missing := sorted(set(NEEDED) - set(attrs)):
         return f"no {missing} among its attributes"
     if wrong := _misfit(attrs, NEEDED, OPTIONAL):
@@ -203,7 +205,7 @@ def _data_damage(law: Law, tree: xr.DataTree) -> str:
             positive = name in {*positive_columns(law), *errors, "C_ref", "compute"} and name != law.observed.variable
             if not (np.isfinite(values.values) & ((values.values > 0) | (not positive))).all():
                 return f"'{name}' in its {group} is not finite{' and above 0' if positive else ''}"
-    if CENSORED in runs and not np.isin(tree["constant_data"][CENSORED].values, (0, 1)).all():
+    if CENSORED in runs and not np.isin(tree["constant_data"].dataset[CENSORED].values, (0, 1)).all():
         return f"'{CENSORED}' in its constant_data is something else than 0 and 1"
     if tree.attrs.get("clusters", NONE) not in (NONE, *tree["constant_data"].data_vars):
         return "its clusters are no column of its runs"
@@ -211,7 +213,7 @@ def _data_damage(law: Law, tree: xr.DataTree) -> str:
     if not RUNS_MIN <= seen.sizes["run"] == tree["constant_data"].sizes["run"]:
         return "it has not one observed value a run"
     if "log_likelihood" in tree.children:
-        group = tree["log_likelihood"].to_dataset()
-        if law.observed.variable not in group or group[law.observed.variable].sizes.get("run") != seen.sizes["run"]:
+        found = tree["log_likelihood"].to_dataset()
+        if law.observed.variable not in found or found[law.observed.variable].sizes.get("run") != seen.sizes["run"]:
             return "its log likelihood is not of its runs"
     return ""

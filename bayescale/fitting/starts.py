@@ -34,7 +34,7 @@ Z_MAX = 6.0
 
 def start_points(
     law: Law,
-    inputs: Mapping[str, np.ndarray],
+    inputs: Mapping[str, Any],
     seen: np.ndarray,
     unit: float,
     seed: int,

@@ -165,10 +165,11 @@ def _run_elsewhere(
     keep: Callable[[int, Any], None],
 ) -> None:
     """Run tasks and hand on every result; tasks whose worker died run again, alone."""
-    waiting, suspects = deque(range(len(tasks))), deque()
-    running: dict[Future, tuple[int, bool]] = {}
+    waiting = deque(range(len(tasks)))
+    suspects: deque[int] = deque()
+    running: dict[Future[Any], tuple[int, bool]] = {}
     deaths: Counter[int] = Counter()
-    done: queue.SimpleQueue[Future] = queue.SimpleQueue()
+    done: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
     try:
         while waiting or suspects or running:
             alone = bool(suspects)
@@ -185,21 +186,21 @@ def _run_elsewhere(
                 future.add_done_callback(done.put)
             if not running:
                 continue
-            future = _next(done, workers)
-            if future is None:
+            finished = _next(done, workers)
+            if finished is None:
                 why = f"there have been no workers for {NO_WORKERS_SECONDS:.0f} s; start some, and run the same again"
                 for i in (*(i for i, _ in running.values()), *suspects, *waiting):
                     keep(i, Failure("NoWorkers", why))
                 return
-            i, alone = running.pop(future)
-            error = _error(future)
-            if error is None:
-                keep(i, future.result())
-            elif not (isinstance(error, BrokenExecutor | CancelledError) or type(error).__name__ in DEATH_ERRORS):
-                keep(i, Failure(type(error).__name__, _text(error)))
+            i, alone = running.pop(finished)
+            raised = _error(finished)
+            if raised is None:
+                keep(i, finished.result())
+            elif not (isinstance(raised, BrokenExecutor | CancelledError) or type(raised).__name__ in DEATH_ERRORS):
+                keep(i, Failure(type(raised).__name__, _text(raised)))
             else:
                 deaths[i] += alone
-                if deaths[i] >= (1 if type(error).__name__ == KILLED_ERROR else DEATHS_MAX):
+                if deaths[i] >= (1 if type(raised).__name__ == KILLED_ERROR else DEATHS_MAX):
                     keep(i, Failure("WorkerDied", "its worker died each time (killed, or out of memory)"))
                 else:
                     suspects.append(i)
@@ -208,7 +209,7 @@ def _run_elsewhere(
             workers.cancel(future)
 
 
-def _next(done: queue.SimpleQueue, workers: Workers) -> Future | None:
+def _next(done: queue.SimpleQueue[Future[Any]], workers: Workers) -> Future[Any] | None:
     """The next finished task; None where there have been no workers for NO_WORKERS_SECONDS."""
     gone = None
     while True:
@@ -227,14 +228,14 @@ def _next(done: queue.SimpleQueue, workers: Workers) -> Future | None:
                 return None
 
 
-def _room(waiting: deque, suspects: deque, running: dict, most: int) -> bool:
+def _room(waiting: deque[int], suspects: deque[int], running: dict[Any, tuple[int, bool]], most: int) -> bool:
     """Whether a task may start; a suspect runs alone."""
     if suspects or any(alone for _, alone in running.values()):
         return bool(suspects) and not running
     return bool(waiting) and len(running) < most
 
 
-def _error(future: Future) -> BaseException | None:
+def _error(future: Future[Any]) -> BaseException | None:
     try:
         return future.exception()
     except CancelledError as error:

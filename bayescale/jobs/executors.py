@@ -33,10 +33,10 @@ class Workers:
     cancel : gives up a task
     """
 
-    submit: Callable[..., Future]
+    submit: Callable[..., Future[Any]]
     most: int = sys.maxsize
     alive: Callable[[], bool] = lambda: True
-    cancel: Callable[[Future], object] = Future.cancel
+    cancel: Callable[[Future[Any]], object] = Future.cancel
 
 
 @contextlib.contextmanager
@@ -68,7 +68,7 @@ def open_executor(executor: Any) -> Iterator[Workers | None]:
         yield _of_client(executor)
     elif hasattr(executor, "submit"):
         yield Workers(executor.submit)
-    elif isinstance(executor, numbers.Integral) and not isinstance(executor, bool) and executor >= 1:
+    elif isinstance(executor, numbers.Integral) and not isinstance(executor, bool) and int(executor) >= 1:
         with _processes(int(executor)) as submit:
             yield Workers(submit, int(executor) + 1)  # one more than can run, so that no worker waits for us
     else:
@@ -85,7 +85,7 @@ def _of_client(client: Any) -> Workers:
         except Exception:  # no scheduler either
             return False
 
-    def cancel(future: Future) -> None:
+    def cancel(future: Future[Any]) -> None:
         if client.status == "running":  # a closed client prints a traceback for every task
             future.cancel()
 
@@ -94,11 +94,11 @@ def _of_client(client: Any) -> Workers:
 
 
 @contextlib.contextmanager
-def _processes(count: int) -> Iterator[Callable[..., Future]]:
+def _processes(count: int) -> Iterator[Callable[..., Future[Any]]]:
     """``submit`` of a pool of worker processes, which is replaced when one of them dies."""
     pool = None
 
-    def submit(*call: Any) -> Future:
+    def submit(*call: Any) -> Future[Any]:
         nonlocal pool
         if pool is None:
             pool = _pool(count)
@@ -141,13 +141,12 @@ def _pool(count: int) -> Any:
 def _begin() -> None:
     """In a new worker: leave interrupts to the parent, and end with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
 
-    def end() -> None:
+    def end(parent: Any) -> None:
         parent.join()
         os._exit(1)
 
-    threading.Thread(target=end, daemon=True).start()
+    threading.Thread(target=end, args=(multiprocessing.parent_process(),), daemon=True).start()
 
 
 @contextlib.contextmanager

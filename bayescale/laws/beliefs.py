@@ -92,7 +92,9 @@ def read_beliefs(
     return beliefs
 
 
-def _at(match: re.Match, trees: Mapping[str, Node], observed: Observed, inputs: Collection[str], place: str) -> Node:
+def _at(
+    match: re.Match[str], trees: Mapping[str, Node], observed: Observed, inputs: Collection[str], place: str
+) -> Node:
     """The formula at a point such as ``loss(70B, 1.4T)`` or ``loss(N=70e9, D=1.4e12)``, of parameters and constants."""
     if match[1] != observed.column:
         raise LawError(f"{place}: the law is of {observed.column}, not of {clipped(match[1])}")

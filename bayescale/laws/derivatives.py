@@ -33,6 +33,7 @@ def derivatives(operation: str) -> tuple[Node, ...]:
 
 def derivative(node: Node, by: str) -> Node | None:
     """The derivative of a tree by a name; None where the tree does not have it."""
+    args: tuple[Node, ...]
     match node:
         case Name(id=name):
             return Number(1.0) if name == by else None

@@ -87,7 +87,9 @@ def _saturation_pytensor(pt: ModuleType, log_z: Any, alpha: Any) -> Any:
     return _saturation_root(pt, lambda a, b: _logaddexp_pytensor(pt, a, b), pt.sigmoid, log_z, alpha)
 
 
-def _saturation_root(xp: ModuleType, logaddexp: Callable, sigmoid: Callable, log_z: Any, alpha: Any) -> Any:
+def _saturation_root(
+    xp: ModuleType, logaddexp: Callable[..., Any], sigmoid: Callable[..., Any], log_z: Any, alpha: Any
+) -> Any:
     """r in (0, 1) with r / (1 - r)**alpha = z, by Newton on the logit of r, where the equation is monotone.
 
     NaN for alpha < 0. ``xp`` is NumPy or ``pytensor.tensor``.
@@ -100,7 +102,7 @@ def _saturation_root(xp: ModuleType, logaddexp: Callable, sigmoid: Callable, log
     return xp.minimum(sigmoid(s), BELOW_ONE)
 
 
-def _saturation_start(xp: ModuleType, logaddexp: Callable, log_z: Any, alpha: Any) -> Any:
+def _saturation_start(xp: ModuleType, logaddexp: Callable[..., Any], log_z: Any, alpha: Any) -> Any:
     """Near the root: with a small alpha r is z up to nearly 1; with a large one, r*exp(alpha*r) is z."""
     large, small = xp.maximum(alpha, LARGE_ALPHA), xp.minimum(alpha, SMALL_ALPHA)
     far = xp.log(logaddexp(0.0, log_z + xp.log(large))) - xp.log(large)

@@ -14,7 +14,10 @@ from bayescale.errors import LawError
 from bayescale.field import number_text
 from bayescale.laws.data_split import fold, split_data
 from bayescale.laws.formula import Binary, Call, Name, Negative, Node, evaluate, names, nodes, parse
-from bayescale.laws.law_file import COLUMNS, Law, column, parse_law
+from bayescale.laws.law_file import COLUMNS
+from bayescale.laws.law_file import Law as Law  # "as": other modules import these three from here
+from bayescale.laws.law_file import column as column
+from bayescale.laws.law_file import parse_law as parse_law
 from bayescale.laws.law_tables import LAW_BYTES_MAX
 from bayescale.laws.limits import PREDICTED
 from bayescale.laws.priors import from_normal, quantile

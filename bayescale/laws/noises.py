@@ -43,7 +43,7 @@ class Noise:
     observed: tuple[str, ...]
     log_density: Node
     cdf: Callable[[Values], Any]
-    draw: Callable[[Values, np.random.Generator], np.ndarray]
+    draw: Callable[[Values, np.random.Generator], Any]
     starts: Mapping[str, Node]
     pymc: tuple[str, Mapping[str, Node]]
     tail_df: Node | None = None
@@ -68,11 +68,11 @@ _STUDENT_T_LOG_DENSITY = parse(
 )
 
 
-def _normal_draw(values: Values, rng: np.random.Generator) -> np.ndarray:
+def _normal_draw(values: Values, rng: np.random.Generator) -> Any:
     return values["scale"] * rng.standard_normal(np.shape(values["scale"]))
 
 
-def _student_t_draw(values: Values, rng: np.random.Generator) -> np.ndarray:
+def _student_t_draw(values: Values, rng: np.random.Generator) -> Any:
     scale = values["scale"]
     return scale * rng.standard_t(np.broadcast_to(2 + np.asarray(values["nu_minus_2"]), np.shape(scale)))
 
@@ -104,7 +104,7 @@ def _beta_binomial_cdf(values: Values) -> Any:
     return above.cdf(values["successes"]) - above.pmf(values["successes"]) / 2
 
 
-def _beta_binomial_draw(values: Values, rng: np.random.Generator) -> np.ndarray:
+def _beta_binomial_draw(values: Values, rng: np.random.Generator) -> Any:
     alpha, beta = (evaluate(one, values) for one in _BETA.values())
     items = np.broadcast_to(np.asarray(values["count"], dtype=int), np.shape(alpha))
     return rng.binomial(items, rng.beta(alpha, beta))

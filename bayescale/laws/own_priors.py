@@ -48,14 +48,14 @@ def with_priors(law: Any, priors: "Mapping[str, Any] | None") -> Law:
     >>> str(law.priors["lean"])
     'Normal(mu = 0, sigma = 0.2)'
     """
-    law = load_law(law)
+    own = load_law(law)
     if not priors:
-        return law
+        return own
     if not isinstance(priors, Mapping):
         raise LawError(f"priors = {shown(priors)}: priors by name are expected, {{'alpha': 'Normal(0.34, 0.02)'}}")
     named = {str(name).strip(): prior_of(text, f"prior of {name!s:.60}") for name, text in priors.items()}
-    kept = {name: belief.prior for name, belief in law.beliefs.items()}
-    return parse_law(f"{without_beliefs(law).text.rstrip()}\n\n{table_of(kept | named)}", law.name)
+    kept = {name: belief.prior for name, belief in own.beliefs.items()}
+    return parse_law(f"{without_beliefs(own).text.rstrip()}\n\n{table_of(kept | named)}", own.name)
 
 
 def without_beliefs(law: Law) -> Law:

@@ -19,9 +19,9 @@ from bayescale.errors import FitError
 from bayescale.field import listed
 from bayescale.laws.formula import Name, Node, evaluate, parse, substitute
 from bayescale.laws.groups import GROUP, NOISE_SCALE, Groups, contrast_priors, moved, own_values
-from bayescale.laws.law_file import Law, Observed
-from bayescale.laws.law_tables import Derived
-from bayescale.laws.noises import NOISE_PARAMETERS, NOISES, SHARE_EDGE, default_noise
+from bayescale.laws.law_file import Law
+from bayescale.laws.law_tables import Derived, Observed
+from bayescale.laws.noises import NOISE_PARAMETERS, NOISES, SHARE_EDGE, Values, default_noise
 from bayescale.laws.priors import Prior
 
 # no loss is measured or printed more precisely than this relative error; chains do not converge at a scale of 0
@@ -35,12 +35,26 @@ EXCESS = parse("censored*residual/scale - 1e9*(1 - censored)")
 
 def log_density_of_run(noise: str, covariates: Collection[str]) -> Node:
     """The log density of a run by the names of its row in NOISES; ``covariates`` may have ``censored``."""
-    row = NOISES[noise]
+    density = NOISES[noise].log_density
     if "censored" not in covariates:
-        return row.log_density
-    return substitute(
-        CENSORED_DENSITY, {"density": row.log_density, "above": substitute(row.log_above, {"excess": EXCESS})}
-    )
+        return density
+    above = substitute(log_above_of_run(noise), {"excess": EXCESS})
+    return substitute(CENSORED_DENSITY, {"density": density, "above": above})
+
+
+def log_above_of_run(noise: str) -> Node:
+    """The log probability of a residual of more than ``excess`` scales, for censored runs.
+
+    Raises
+    ------
+    FitError
+        If the row of the noise in NOISES has none.
+    """
+    found = NOISES[noise].log_above
+    if found is None:
+        allowed = ", ".join(name for name, row in NOISES.items() if row.log_above is not None)
+        raise FitError(f"noise '{noise}' is not for censored runs; allowed are {allowed}")
+    return found
 
 
 def transformed(seen: Any, scale: str) -> Any:
@@ -126,11 +140,11 @@ class Scatter:
             return Name(NOISE_SCALE)
         return moved(self.groups, NOISE_SCALE, self.priors[NOISE_SCALE])
 
-    def sigma_at(self, covariates: Mapping, values: Mapping[str, Any]) -> Any:
+    def sigma_at(self, covariates: Values, values: Values) -> Any:
         """The same, evaluated."""
         return evaluate(self.sigma, {**values, **({GROUP: covariates[GROUP]} if self.groups else {})})
 
-    def tail_df(self, values: Mapping[str, Any]) -> Any:
+    def tail_df(self, values: Values) -> Any:
         """Degrees of freedom of the Student-t that the noise is most like; infinite for a normal one."""
         formula = NOISES[self.noise].tail_df
         return np.inf if formula is None else evaluate(formula, values)
@@ -154,19 +168,19 @@ class Scatter:
         """Transformed observed values less predicted ones, in units of the scatter."""
         return (seen - self.transform(predicted)) / self.unit
 
-    def scale_at(self, covariates: Mapping, values: Mapping[str, Any]) -> Any:
+    def scale_at(self, covariates: Values, values: Values) -> Any:
         """Scale of the residual, SCALE_FLOOR and known variance included."""
         scale = SCALE_WITH_ERRORS if "known_variance" in covariates else SCALE
         return evaluate(scale, {"tilt": values["tilt"], **covariates, "sigma": self.sigma_at(covariates, values)})
 
-    def _known(self, seen: Any, predicted: Any, covariates: Mapping, values: Mapping[str, Any]) -> dict[str, Any]:
+    def _known(self, seen: Any, predicted: Any, covariates: Values, values: Values) -> dict[str, Any]:
         """Values of the names in the formula of the density."""
         if self.counts:
             count = np.round(covariates["count"])
             return {**values, "successes": np.round(seen * count), "count": count, "share": predicted}
         return {**values, "residual": self.residual(seen, predicted), "scale": self.scale_at(covariates, values)}
 
-    def log_density(self, seen: Any, predicted: Any, covariates: Mapping, values: Mapping[str, Any]) -> Any:
+    def log_density(self, seen: Any, predicted: Any, covariates: Values, values: Values) -> Any:
         """Log density of transformed values ``seen``; of a share, log probability of its count.
 
         Of a censored run it is the log probability of at least ``seen``.
@@ -175,15 +189,15 @@ class Scatter:
         found = evaluate(log_density_of_run(self.noise, covariates), known)
         return found - np.log(self.unit) * (1 - covariates.get("censored", 0.0))
 
-    def log_density_of(self, residual: Any, scale: Any, values: Mapping[str, Any]) -> Any:
+    def log_density_of(self, residual: Any, scale: Any, values: Values) -> Any:
         """Log density of residuals of this scale."""
         return evaluate(NOISES[self.noise].log_density, {**values, "residual": residual, "scale": scale})
 
-    def log_above(self, excess: Any, values: Mapping[str, Any]) -> Any:
+    def log_above(self, excess: Any, values: Values) -> Any:
         """Log probability of a residual of more than so many scales."""
-        return evaluate(NOISES[self.noise].log_above, {**values, "excess": excess})
+        return evaluate(log_above_of_run(self.noise), {**values, "excess": excess})
 
-    def cdf(self, seen: Any, predicted: Any, covariates: Mapping, values: Mapping[str, Any]) -> Any:
+    def cdf(self, seen: Any, predicted: Any, covariates: Values, values: Values) -> Any:
         """Probability of a value of at most ``seen``, transformed; a count includes half of its own mass.
 
         So does a censored run, whose mass is all that lies above.
@@ -191,9 +205,7 @@ class Scatter:
         below = NOISES[self.noise].cdf(self._known(seen, predicted, covariates, values))
         return np.where(covariates["censored"], (1 + below) / 2, below) if "censored" in covariates else below
 
-    def sample(
-        self, predicted: Any, covariates: Mapping, values: Mapping[str, Any], rng: np.random.Generator
-    ) -> np.ndarray:
+    def sample(self, predicted: Any, covariates: Values, values: Values, rng: np.random.Generator) -> Any:
         """Draws of observed values of new runs, in the shape of ``predicted``."""
         if self.counts:
             count = np.round(covariates["count"])
@@ -204,6 +216,6 @@ class Scatter:
             return self.inverse(self.transform(predicted) + noise)
         return predicted * np.exp(noise) if self.observed.scale == "log" else predicted + noise
 
-    def sample_noise(self, scale: Any, values: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
+    def sample_noise(self, scale: Any, values: Values, rng: np.random.Generator) -> Any:
         """Draws of residuals of this scale, in its shape."""
         return NOISES[self.noise].draw({**values, "scale": np.asarray(scale)}, rng)

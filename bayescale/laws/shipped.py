@@ -29,7 +29,7 @@ def relative_of(law: Law) -> str | None:
 
 @functools.cache
 def _title(name: str) -> str:
-    return tomllib.loads((models_folder() / f"{name}.toml").read_text(encoding="utf-8"))["title"]
+    return str(tomllib.loads((models_folder() / f"{name}.toml").read_text(encoding="utf-8"))["title"])
 
 
 def differences(law: Law) -> list[str]:

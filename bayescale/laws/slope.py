@@ -44,18 +44,25 @@ def _walk(node: Node, values: Mapping[str, Any], slopes: Mapping[str, Any]) -> t
 
 
 def _by_left(op: str, a: Any, b: Any) -> Any:
-    slope = {"+": lambda: 1.0, "-": lambda: 1.0, "*": lambda: b, "/": lambda: 1 / b, "**": lambda: b * a ** (b - 1)}
-    return slope[op]()
+    slopes: dict[str, Callable[[], Any]] = {
+        "+": lambda: 1.0,
+        "-": lambda: 1.0,
+        "*": lambda: b,
+        "/": lambda: 1 / b,
+        "**": lambda: b * a ** (b - 1),
+    }
+    return slopes[op]()
 
 
 def _by_right(op: str, a: Any, b: Any, value: Any) -> Any:
-    return {
+    slopes: dict[str, Callable[[], Any]] = {
         "+": lambda: 1.0,
         "-": lambda: -1.0,
         "*": lambda: a,
         "/": lambda: -value / b,
         "**": lambda: np.where((a > 0) & (value != 0), value * np.log(a), 0.0),
-    }[op]()
+    }
+    return slopes[op]()
 
 
 def _call(name: str, args: list[tuple[Any, Any]]) -> tuple[Any, Any]:

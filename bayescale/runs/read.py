@@ -217,7 +217,7 @@ def read_columns(path: "str | os.PathLike[str]") -> dict[str, np.ndarray]:
     return {str(name): numbers_or_texts(table, name) for name in table.frame.columns}
 
 
-def read_roles(about: Mapping[str, Any]) -> dict[str, str]:
+def read_roles(about: Mapping[Any, Any]) -> dict[str, str]:
     """Role -> what it was read from, from the attributes of runs or of a fit."""
     return dict(json.loads(about.get("read", "{}")))
 

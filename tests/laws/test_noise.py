@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import integrate, stats
@@ -7,7 +9,7 @@ from bayescale.laws.law import load_law
 from bayescale.laws.law_file import RESERVED, Observed
 from bayescale.laws.noises import NOISES
 from bayescale.laws.priors import quantile
-from bayescale.laws.scatter import Scatter
+from bayescale.laws.scatter import Scatter, log_density_of_run
 
 VALUES = {"sigma": 0.01, "tilt": 0.1, "nu_minus_2": 3.0}
 REFERENCE = {"student_t": stats.t(df=5), "normal": stats.norm()}
@@ -141,3 +143,10 @@ def test_shares_scatter_more_than_independent_items(rng):
     binomial = np.sqrt(0.3 * 0.7 / 200)
     assert independent == pytest.approx(binomial, rel=0.03)
     assert alike == pytest.approx(binomial * np.sqrt(1 + 199 * 0.05), rel=0.03)  # variance of the beta-binomial
+
+
+def test_noise_without_a_probability_above_is_not_for_censored_runs(monkeypatch):
+    monkeypatch.setitem(NOISES, "normal", replace(NOISES["normal"], log_above=None))
+    with pytest.raises(FitError, match="noise 'normal' is not for censored runs; allowed are student_t"):
+        log_density_of_run("normal", {"censored"})
+    assert log_density_of_run("normal", set()) == NOISES["normal"].log_density
