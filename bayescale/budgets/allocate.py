@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescale.budgets.closed_form import closed_form_applies, closed_form_split, scale_free
+from bayescale.budgets.closed_form import closed_form_split, scale_free
 from bayescale.budgets.exchange import erring, erring_aside
 from bayescale.budgets.identified import held_text, marked, not_identified
 from bayescale.budgets.optimum import Problem, Split, best_split, frontier_slopes, sides
@@ -40,7 +40,7 @@ RELATIVE_WIDTH_MIN = 1e-9  # a narrower band is no band: a limit sets the number
 
 @one_blas_thread()
 def allocate(
-    fit: xr.DataTree,
+    fit: xr.DataTree | Study,
     compute: Any,
     *,
     closed_form: bool = True,
@@ -123,18 +123,19 @@ def allocate(
 
 def _by_law(study: Study, problem: Problem, budget: np.ndarray, closed_form: bool) -> Split:
     """The split of a law taken to be exactly right."""
-    known = closed_form and closed_form_applies(study.law, problem)
-    found = closed_form_split(study.law, problem_values(study, problem.inputs), problem, budget) if known else None
+    values = problem_values(study, problem.inputs)
+    found = closed_form_split(study.law, values, problem, budget) if closed_form else None
     return best_split(problem, budget) if found is None else found
 
 
-def _at_median(study, problem, covariates, sizes, seed) -> dict[str, Any]:
+def _at_median(
+    study: Study, problem: Problem, covariates: Mapping[str, float], sizes: tuple[np.ndarray, np.ndarray], seed: int
+) -> dict[str, Any]:
     """What a run of the median split of each budget would show, and how far it lies beyond the runs."""
     N, D = sizes
     tree = forecast(study, N, D, covariates=forecast_inputs(problem, covariates, D), seed=seed)
-    far = {
-        name: ("budget", tree["predictions_constant_data"][name].values) for name in ("decades_beyond", "nearest_run")
-    }
+    points = tree["predictions_constant_data"].dataset
+    far = {name: ("budget", points[name].values) for name in ("decades_beyond", "nearest_run")}
     return {"loss": tree["predictions"]["loss"].rename(point="budget")} | far
 
 
@@ -146,17 +147,21 @@ def _dataset(study: Study, split: Split, by_law: Split, slopes: Mapping[str, np.
 
 def _moved(split: Split, wrong: Problem) -> Split:
     """The best split under a law that errs, where a budget buys N D: N* e^x and D* e^-x, of the same loss."""
+    if wrong.surface.exchange is None:
+        return split
     rise = np.exp(wrong.surface.exchange)
     return Split(split.N * rise, split.D / rise, split.loss, split.held)
 
 
-def _aside(study, problem, covariates, split, budgets, seed) -> tuple[Problem, Problem]:
+def _aside(
+    study: Study, problem: Problem, covariates: Mapping[str, float], split: Split, budgets: np.ndarray, seed: int
+) -> tuple[Problem, Problem]:
     """The erring problems below and above ``budgets``, ``split`` being the law's own there."""
     moved = sides(budgets)
-    splits = (split, split)
+    below = above = split
     if not scale_free(problem):  # else N D does not depend on the size
-        splits = tuple(best_split(problem, some[None, :], split.N, strict=False) for some in moved)
-    return erring_aside(study, problem, covariates, splits, moved, seed)
+        below, above = (best_split(problem, some[None, :], split.N, strict=False) for some in moved)
+    return erring_aside(study, problem, covariates, (below, above), moved, seed)
 
 
 _COLUMNS = {

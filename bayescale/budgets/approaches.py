@@ -20,6 +20,7 @@ from bayescale.fitting.doors import check_seed, level_of, opened, opened_result
 from bayescale.forecasts.planned import FAR_DECADES
 from bayescale.reading import Column, Reading
 from bayescale.runs.compute import counted
+from bayescale.study import Study
 
 APPROACH_NAMES = ("1 envelope", "2 isoFLOP parabola", "3 law, posterior")
 BUDGET_GAP_DECADES = 0.04  # of compute, between budgets of an isoFLOP study
@@ -41,7 +42,7 @@ class Line:
     why_not: str = ""
 
 
-def approaches(fit: xr.DataTree, compute: float, *, level: float = BAND, seed: int = 0) -> xr.Dataset:
+def approaches(fit: xr.DataTree | Study, compute: float, *, level: float = BAND, seed: int = 0) -> xr.Dataset:
     """Approaches 1, 2 and 3 side by side, from the runs of one fit.
 
     1: of the runs in each of ENVELOPE_BINS bins of log compute the one of least loss; a line of log N on log C through
@@ -132,7 +133,8 @@ def envelope(log_n: np.ndarray, log_c: np.ndarray, log_loss: np.ndarray, rng: np
         rows = best(rng.integers(0, len(log_n), len(log_n)))
         if len(rows) >= LINE_BUDGETS_MIN:
             lines.append(np.polyfit(log_c[rows], log_n[rows], 1))
-    return Line(*np.array(lines).T, len(chosen))
+    a, intercept = np.array(lines).T
+    return Line(a, intercept, len(chosen))
 
 
 def budgets_in(log_c: np.ndarray) -> list[np.ndarray]:

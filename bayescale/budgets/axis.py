@@ -87,9 +87,8 @@ def own_axis(study: Study, options: SplitOptions) -> Axis:
         return value, value
 
     largest = float(study.runs[size].max())
-    ends = [largest * times for times in SEARCHED_TIMES]
-    ends = [largest / times for times in SEARCHED_TIMES] if size == "loss" else ends
-    return Axis(size, curve, *ends, {column(name): value for name, value in others.items()})
+    first, last = (largest / times if size == "loss" else largest * times for times in SEARCHED_TIMES)
+    return Axis(size, curve, first, last, {column(name): value for name, value in others.items()})
 
 
 def least_size(
@@ -102,7 +101,7 @@ def least_size(
     """
     ends = np.log([axis.first, axis.last])
     count = int(np.ceil(POINTS_A_DECADE * max(1.0, abs(ends[1] - ends[0]) / np.log(10)))) + 1
-    grid = np.linspace(*ends, count)
+    grid = np.linspace(ends[0], ends[1], count)
     values, near = axis.curve(grid[None, :], None)
     draws = max(values.shape[0], target.shape[0])
     target = np.broadcast_to(target, (draws, target.shape[1]))

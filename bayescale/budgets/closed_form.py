@@ -11,7 +11,7 @@ from bayescale.budgets.optimum import Problem, Split, best_split
 from bayescale.budgets.surface import loss_at, loss_slope, loss_surface
 from bayescale.errors import FitError
 from bayescale.field import number_text
-from bayescale.laws.formula import evaluate
+from bayescale.laws.formula import Node, evaluate
 from bayescale.laws.law import Law, with_where
 
 CLOSED_FORM_TOLERANCE = 1e-3  # of log N*, between a law file's [optimum] and the numeric one
@@ -23,19 +23,23 @@ def scale_free(problem: Problem) -> bool:
     return plain and problem.surface.unique_tokens is None
 
 
-def closed_form_applies(law: Law, problem: Problem) -> bool:
-    return law.optimum is not None and scale_free(problem)
+def closed_form(law: Law, problem: Problem) -> Node | None:
+    """The law's [optimum], if it has one and the problem's is the same."""
+    return law.optimum if scale_free(problem) else None
 
 
 def closed_form_split(law: Law, values: Mapping[str, Any], problem: Problem, budget: np.ndarray) -> Split | None:
-    """The split by the law's [optimum]; None where draws have no such optimum (exponents below 0, say).
+    """The split by the law's [optimum]; None where it does not apply, or draws have none (exponents below 0, say).
 
     Raises
     ------
     FitError
         If the [optimum] is not that of the formula; a few draws are solved numerically.
     """
-    N = np.asarray(evaluate(law.optimum, with_where(law, values | {"C": budget})))
+    formula = closed_form(law, problem)
+    if formula is None:
+        return None
+    N = np.asarray(evaluate(formula, with_where(law, {**values, "C": budget})))
     few = {name: value[:5] if np.ndim(value) else value for name, value in values.items()}
     solved = best_split(replace(problem, surface=loss_surface(law, few)), budget)
     with np.errstate(all="ignore"):

@@ -203,7 +203,7 @@ def spend(cost: Cost, values: Mapping[str, Any], N: Any, D: Any) -> np.ndarray:
 
 def tokens_at(cost: Cost, values: Mapping[str, Any], N: np.ndarray, budget: np.ndarray) -> np.ndarray:
     """The tokens D that a budget buys at size N; NaN where it does not buy any."""
-    if cost.fixed is not None:
+    if cost.fixed is not None and cost.per_token is not None:
         here = {**values, "N": N}
         with np.errstate(all="ignore"):
             D = (budget - evaluate(cost.fixed, here)) / evaluate(cost.per_token, here)
@@ -222,7 +222,9 @@ def tokens_slope(cost: Cost, values: Mapping[str, Any], N: np.ndarray, D: np.nda
         return -np.asarray(by_size) / by_token
 
 
-def increasing_root(function: Callable[[np.ndarray], np.ndarray], target: np.ndarray, shape: tuple[int, ...]):
+def increasing_root(
+    function: Callable[[np.ndarray], np.ndarray], target: np.ndarray, shape: tuple[int, ...]
+) -> np.ndarray:
     """x from 1 to SIZE_SEARCHED_MAX with function(x) = target, elementwise; NaN where there is none."""
     low, high = np.zeros(shape), np.full(shape, np.log(SIZE_SEARCHED_MAX))
     with np.errstate(all="ignore"):

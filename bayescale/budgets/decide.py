@@ -44,7 +44,7 @@ RULE_OF_THUMB = 20.0  # tokens per parameter, as often read from Hoffmann et al.
 
 @one_blas_thread()
 def decide(
-    fit: xr.DataTree,
+    fit: xr.DataTree | Study,
     compute: Any,
     *,
     candidates: Any = None,
@@ -118,7 +118,7 @@ def decide(
     result = _dataset(study, rows, budgets, [*CHOICES, *(f"N = {size_text(size, 4)}" for size in sizes)])
     result = _placed(result, study, problem, covariates)
     result = marked(result, not_identified(study, problem, budgets[None, :], split))
-    about = group_of(study.law, covariates) | {"discrepancy": int(discrepancy)}
+    about: dict[str, Any] = group_of(study.law, covariates) | {"discrepancy": int(discrepancy)}
     about |= {"tolerance": tolerance, "factor": factor}
     result.attrs = result_attrs(study, "decide", problem.cost.text, seed, **about)
     return result
@@ -271,11 +271,11 @@ def _choices(result: xr.Dataset) -> pd.DataFrame:
     bands = {name: _middle_and_high(result[name]) for name in ("regret", "compute_regret")}
     for i, compute in enumerate(result["compute"].values):
         for j, choice in enumerate(result["choice"].values):
-            row = {"compute": float(compute), "choice": str(choice), "params": float(result["N"][i, j])}
-            if not (np.isfinite(row["params"]) and result["identified"].values[i]):
+            N, D = float(result["N"][i, j]), float(result["D"][i, j])
+            if not (np.isfinite(N) and result["identified"].values[i]):
                 continue
-            row |= {"tokens": float(result["D"][i, j]), "allowed": bool(result["allowed"][i, j])}
-            row["tokens_per_param"] = row["tokens"] / row["params"]
+            row = {"compute": float(compute), "choice": str(choice), "params": N, "tokens": D}
+            row |= {"allowed": bool(result["allowed"][i, j]), "tokens_per_param": D / N}
             for name in ("expected_loss", "expected_regret", "left_over", "unaffordable", "p_near"):
                 row[name] = float(result[name][i, j])
             for name, values in bands.items():

@@ -37,7 +37,7 @@ EFFECTIVE_DRAWS_MIN = 30.0  # with fewer the close look says nothing and the scr
 
 @one_blas_thread()
 def next_run(
-    fit: xr.DataTree,
+    fit: xr.DataTree | Study,
     budget: float,
     *,
     target: str = "loss",

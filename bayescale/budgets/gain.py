@@ -27,7 +27,12 @@ ONE_MULTIPLE_LOG_COMPUTE = np.log(1.02)  # the same of fits that both count a mu
 
 
 def compute_gain(
-    fit: xr.DataTree, other: xr.DataTree, compute: Any, *, seed: int = 0, **options: Unpack[SplitOptions]
+    fit: xr.DataTree | Study,
+    other: xr.DataTree | Study,
+    compute: Any,
+    *,
+    seed: int = 0,
+    **options: Unpack[SplitOptions],
 ) -> xr.Dataset:
     """Compute-equivalent gain of ``fit`` over ``other``: how many times the budget the other needs for the same loss.
 

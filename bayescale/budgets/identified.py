@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 
-from bayescale.budgets.closed_form import closed_form_applies
+from bayescale.budgets.closed_form import closed_form
 from bayescale.budgets.cost import parse_cost, spend
 from bayescale.budgets.optimum import EDGE, Limits, Problem, Split, best_split
 from bayescale.budgets.problem import problem_values
@@ -94,8 +94,9 @@ def _share_of_prior(study: Study, problem: Problem, budget: np.ndarray, split: S
         middle = {name: float(np.median(value)) for name, value in problem.cost_values.items()}
         problem = replace(problem, cost_values=middle, limits=Limits())
         ours = best_split(problem, budget, strict=False).N
-    if closed_form_applies(law, problem):
-        theirs = evaluate(law.optimum, with_where(law, values | {"C": budget}))
+    formula = closed_form(law, problem)
+    if formula is not None:
+        theirs = evaluate(formula, with_where(law, values | {"C": budget}))
     else:
         theirs = best_split(replace(problem, surface=surface), budget, strict=False).N
     with np.errstate(divide="ignore", invalid="ignore"):  # a law without an optimum has no width either

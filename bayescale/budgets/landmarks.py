@@ -14,6 +14,7 @@ from bayescale.field import BAND, SIZES_SAID, band_ends, band_percent, middle_an
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.fitting.doors import level_of, opened, opened_result
 from bayescale.reading import Column, Reading
+from bayescale.study import Study
 
 
 @functools.cache
@@ -23,7 +24,7 @@ def known_models() -> tuple[dict[str, Any], ...]:
         return tuple(tomllib.load(file)["model"])
 
 
-def landmarks(fit: xr.DataTree, *, level: float = BAND, seed: int = 0) -> pd.DataFrame:
+def landmarks(fit: xr.DataTree | Study, *, level: float = BAND, seed: int = 0) -> pd.DataFrame:
     """How far each landmark is from the posterior optimum of its compute, if the law of a fit held for it too.
 
     Parameters

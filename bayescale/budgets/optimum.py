@@ -79,7 +79,7 @@ def best_split(problem: Problem, budget: np.ndarray, near: np.ndarray | None = N
         If ``strict`` and no split keeps to the limits at a budget.
     """
     if problem.menu is not None:
-        return _best_of_menu(problem, budget, strict)
+        return _best_of_menu(problem, problem.menu, budget, strict)
     low, high, low_name, high_name = log_range(problem, budget, strict)
     impossible = np.isnan(low)
     low, high = np.where(impossible, 0.0, low), np.where(impossible, 0.0, high)
@@ -233,27 +233,27 @@ def _why_impossible(lows: Mapping[str, np.ndarray], highs: Mapping[str, np.ndarr
     )
 
 
-def _best_of_menu(problem: Problem, budget: np.ndarray, strict: bool) -> Split:
+def _best_of_menu(problem: Problem, menu: Mapping[str, np.ndarray], budget: np.ndarray, strict: bool) -> Split:
     """The item of the menu with the least loss, for every draw and budget."""
-    menu, limits = problem.menu, problem.limits
-    best: list[np.ndarray] | None = None
-    smallest: list[np.ndarray] | None = None  # what a draw takes that is short of a limit
+    limits = problem.limits
+    best: list[np.ndarray] = []
+    smallest: list[np.ndarray] = []  # what a draw takes that is short of a limit
     for i, N in enumerate(menu["params"]):
         columns = {name: column[i] for name, column in menu.items() if name != "params"}
         D = tokens_within(problem, np.full((1, 1), N), budget, columns)
         trained = (D >= 1.0) & (limits.params[0] <= N <= limits.params[1])
         loss = np.where(trained, _cleaned(loss_at(problem.surface, np.full((1, 1), N), D)), np.inf)
         item = [np.full(loss.shape, N), np.broadcast_to(D, loss.shape), loss]
-        if smallest is None and trained.any():
+        if not smallest and trained.any():
             smallest = item
         allowed = (D >= limits.tokens[0]) & (D / N >= limits.ratio[0])
         item = [*item[:2], np.where(allowed, loss, np.inf)]
-        if best is not None:
+        if best:
             better = item[2] < best[2]
             item = [np.where(better, new, old) for new, old in zip(item, best, strict=True)]
         best = item
     short = ~np.isfinite(best[2])
-    if strict and smallest is not None and short.any():
+    if strict and smallest and short.any():
         borne = short & ~too_often_short(short)
         best = [np.where(borne, new, old) for new, old in zip(smallest, best, strict=True)]
     N, D, loss = best

@@ -105,10 +105,10 @@ def plan_runs(
         sizes = {symbol: _spread(pair, places[:count, i]) for i, (symbol, pair) in enumerate(free.items())}
         if {"N", "D"} <= set(sizes):
             sizes["C"] = FLOPS_PER_PARAM_TOKEN * sizes["N"] * sizes["D"]
-        known = posterior_sd(law, quantity, truths, sizes, noise)
+        found = posterior_sd(law, quantity, truths, sizes, noise)
         row = {"runs": int(count)} | ({"compute": float(sizes["C"].sum())} if {"N", "D"} <= set(sizes) else {})
-        row |= {f"sd_q{round(100 * q):02d}": float(np.quantile(known, q)) for q in (0.05, 0.5, 0.95)}
-        rows.append(row | {"p_enough": float((known < sd).mean())})
+        row |= {f"sd_q{round(100 * q):02d}": float(np.quantile(found, q)) for q in (0.05, 0.5, 0.95)}
+        rows.append(row | {"p_enough": float((found < sd).mean())})
     table = pd.DataFrame(rows)
     table.attrs = {"kind": "plan_runs", "law": law.name, "quantity": quantity, "sd": sd, "noise": noise, "seed": seed}
     return table

@@ -185,7 +185,8 @@ def _limit(name: str, given: Any) -> tuple[float, float]:
     given = ends_in(given)
     held, expected = isinstance(given, str), "a number or a pair (least, most), None for an open end,"
     try:
-        low, high = (given, given) if held else () if isinstance(given, bytes | Mapping) else given
+        pair: Any = (given, given) if held else () if isinstance(given, bytes | Mapping) else given
+        low, high = pair
     except TypeError:  # no pair
         low, high, held = given, given, True
     except ValueError:

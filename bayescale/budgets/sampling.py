@@ -29,8 +29,8 @@ _SHOWN = ("samples", "N", "D", "best", "at_first")
 
 
 def train_or_sample(
-    loss_fit: xr.DataTree,
-    fit: xr.DataTree,
+    loss_fit: xr.DataTree | Study,
+    fit: xr.DataTree | Study,
     compute: Any,
     *,
     samples: tuple[float, float] = (1.0, 1e4),
@@ -133,7 +133,16 @@ def _range(size: str, samples: Any) -> tuple[float, float]:
     return low, high
 
 
-def _result(study, link, size, budgets, log_k, along, cost, seed) -> xr.Dataset:
+def _result(
+    study: Study,
+    link: Study,
+    size: str,
+    budgets: np.ndarray,
+    log_k: np.ndarray,
+    along: tuple[np.ndarray, np.ndarray, np.ndarray],
+    cost: str,
+    seed: int,
+) -> xr.Dataset:
     """The best of every draw, between the points of the grid by a parabola through the three around it."""
     log_n, log_d, gives = along
     score = np.where(np.isfinite(gives), gives, -np.inf) * (1.0 if goal_sign(link.law) == ">=" else -1.0)
@@ -163,7 +172,7 @@ def _result(study, link, size, budgets, log_k, along, cost, seed) -> xr.Dataset:
     result["decades_beyond"] = ("budget", np.maximum(0.0, np.log10(trained / study.largest_compute)))
     result["samples_beyond"] = ("budget", decades_beyond(link, size, np.median(drawn["samples"], axis=0)))
     result = result.assign_coords(compute=("budget", budgets))
-    told = [text for one in (study, link) for text in trust_warnings(diagnostics(one.fit))]
+    told = [text for one in (study, link) for text in trust_warnings(diagnostics(one))]
     result.attrs = result_attrs(study, "train_or_sample", cost, seed)
     return result.assign_attrs(
         size=size,

@@ -68,7 +68,9 @@ def greedy_plan(
     of the rest are those given its outcome (a rank-one update).
     """
     noise, start = scatter**2, joint[0, 0]
-    left, taken, sds = budget, [], []
+    left = budget
+    taken: list[int] = []
+    sds: list[float] = []
     free = np.ones(len(prices), dtype=bool)
     for _ in range(min(most, PLAN_RUNS_MAX)):
         can = free & (prices <= left * (1 + 1e-9))

@@ -39,7 +39,9 @@ REACHED_SHARE_MIN = 0.99  # of the draws; with fewer a target is not called reac
 SPLIT_COLUMNS = {"compute": "compute", "N": "params", "D": "tokens", "tokens_per_param": "tokens_per_param"}
 
 
-def least_compute(fit: xr.DataTree, target: Any, *, seed: int = 0, **options: Unpack[SplitOptions]) -> xr.Dataset:
+def least_compute(
+    fit: xr.DataTree | Study, target: Any, *, seed: int = 0, **options: Unpack[SplitOptions]
+) -> xr.Dataset:
     """The least budget whose best split reaches a loss, or the least size of a law of one size: of each draw.
 
     C(l) = min cost(N, D) subject to L(N, D) <= l, the inverse of :func:`bayescale.allocate`. A law of one size x (C, N,

@@ -14,9 +14,10 @@ from bayescale.fitting.diagnostics import fit_summary
 from bayescale.fitting.doors import level_of, opened
 from bayescale.laws.shipped import differences, kind_of, relative_of
 from bayescale.runs.read import read_text
+from bayescale.study import Study
 
 
-def fit_contents(fit: xr.DataTree, *, level: float = BAND) -> dict[str, Any]:
+def fit_contents(fit: xr.DataTree | Study, *, level: float = BAND) -> dict[str, Any]:
     """What is in a fit, for machines.
 
     Parameters
@@ -76,7 +77,7 @@ def fit_contents(fit: xr.DataTree, *, level: float = BAND) -> dict[str, Any]:
     }
 
 
-def contents_tables(fit: xr.DataTree, level: float = BAND) -> list[Table]:
+def contents_tables(fit: xr.DataTree | Study, level: float = BAND) -> list[Table]:
     """What is in a fit as tables: runs, priors, parameters, record; the last has sentences and warnings."""
     study = opened(fit)
     held, law, summary = fit_contents(study), study.law, fit_summary(study)

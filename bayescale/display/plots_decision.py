@@ -26,6 +26,7 @@ from bayescale.field import number_text, size_text
 from bayescale.fitting.diagnostics import diagnostics
 from bayescale.fitting.doors import check_whole, opened, opened_result
 from bayescale.runs.loss_unit import loss_unit, to_nats
+from bayescale.study import Study
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -92,7 +93,7 @@ def plot_regret(decision: xr.Dataset, budget: int = 0, *, ax: Any = None) -> "Fi
     return figure
 
 
-def plot_next_run(plan: xr.Dataset, fit: xr.DataTree | None = None, *, ax: Any = None) -> "Figure":
+def plot_next_run(plan: xr.Dataset, fit: xr.DataTree | Study | None = None, *, ax: Any = None) -> "Figure":
     """Which affordable runs tell most: the share of the target's variance that each alone would remove, and the plan.
 
     Parameters

@@ -59,7 +59,7 @@ def _label(study: Study) -> str:
 
 
 def plot_forecast(
-    fit: xr.DataTree, forecast: xr.DataTree, measured: Any = None, *, level: float = BAND, ax: Any = None
+    fit: xr.DataTree | Study, forecast: xr.DataTree, measured: Any = None, *, level: float = BAND, ax: Any = None
 ) -> "Figure":
     """Loss against compute: the runs, forecasts with their 90 % and 50 % bands, and what was measured.
 
@@ -187,7 +187,7 @@ def _frontier(axes: "Axes", study: Study, split: xr.Dataset, ends: tuple[float, 
     axes.plot(budgets, band["q50"], color=BLUE, lw=1, alpha=0.7)
 
 
-def plot_isoflops(fit: xr.DataTree, *, level: float = BAND, ax: Any = None) -> "Figure":
+def plot_isoflops(fit: xr.DataTree | Study, *, level: float = BAND, ax: Any = None) -> "Figure":
     """Loss against N along budgets: the law's 90 % band on each, the runs near it, and the posterior of its minimum.
 
     The budgets are those of the runs' own isoFLOP sweeps where there are some, else six over their compute.
@@ -290,7 +290,7 @@ def residual_panels(study: Study, data: xr.Dataset) -> dict[str, np.ndarray]:
     return panels
 
 
-def plot_residuals(fit: xr.DataTree, *, ax: Any = None) -> "Figure":
+def plot_residuals(fit: xr.DataTree | Study, *, ax: Any = None) -> "Figure":
     """What the law leaves over, against log N, log D and log D/N (or the law's other inputs), in % of the loss.
 
     The shade is where 90 % of runs lie by the noise of the fit; the line is the mean of neighbouring runs: where it

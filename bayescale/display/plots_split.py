@@ -43,7 +43,9 @@ SURFACE_DRAWS = 500  # behind the median loss at every size of the picture
 RULE_OF_THUMB = 20.0  # tokens per parameter
 
 
-def plot_frontier(fit: xr.DataTree, compute: float | None = None, *, level: float = BAND, ax: Any = None) -> "Figure":
+def plot_frontier(
+    fit: xr.DataTree | Study, compute: float | None = None, *, level: float = BAND, ax: Any = None
+) -> "Figure":
     """N*(C) and D*(C) with their 90 % and 50 % bands, the runs, and 20 tokens per parameter for comparison.
 
     The bands let the law be wrong about the splits of one budget; beyond the largest run they fade.
@@ -104,7 +106,7 @@ def draw_frontier(
     return figure
 
 
-def plot_surface(fit: xr.DataTree, compute: float | None = None, *, ax: Any = None) -> "Figure":
+def plot_surface(fit: xr.DataTree | Study, compute: float | None = None, *, ax: Any = None) -> "Figure":
     """The median loss of the law over N and D, the runs, lines of equal compute, and the posterior of the optimum.
 
     Parameters
@@ -189,7 +191,7 @@ def _equal_compute(axes: "Axes", study: Study, N: np.ndarray, D: np.ndarray) -> 
         axes.annotate(f"{amount:.0e}".replace("e+", "e"), (N[at], tokens[at]), fontsize=8, path_effects=halo)
 
 
-def plot_landmarks(fit: xr.DataTree, *, level: float = BAND, ax: Any = None) -> "Figure":
+def plot_landmarks(fit: xr.DataTree | Study, *, level: float = BAND, ax: Any = None) -> "Figure":
     """Well-known models on the plane of N and D, with the best splits by this fit: median and 90 % band.
 
     A landmark above the band was trained on more tokens than its compute asks for by this law, below it on fewer. The

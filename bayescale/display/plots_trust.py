@@ -13,6 +13,7 @@ from bayescale.field import number_text
 from bayescale.fitting.diagnostics import diagnostics
 from bayescale.fitting.doors import one_of, opened, opened_result
 from bayescale.laws.law import law_derived, sample_priors
+from bayescale.study import Study
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,7 +23,7 @@ PANEL_INCHES = 1.6  # on which four ticks have room
 PANELS = 12  # parameters and derived quantities in one figure
 
 
-def plot_priors(fit: xr.DataTree, *, columns: int = 4, size: "tuple[float, float] | None" = None) -> "Figure":
+def plot_priors(fit: xr.DataTree | Study, *, columns: int = 4, size: "tuple[float, float] | None" = None) -> "Figure":
     """Prior against posterior of every parameter, and of derived quantities while there is room.
 
     Where the two are alike the runs say nothing, and the prior decides; those are named so.

@@ -61,7 +61,7 @@ METHOD_TEXT = (
 
 
 def report(
-    fit: xr.DataTree,
+    fit: xr.DataTree | Study,
     *,
     compute: Any = None,
     params: Any = None,

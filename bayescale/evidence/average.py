@@ -77,8 +77,8 @@ def average_forecast(
     points = max(told, key=lambda one: len(one.data_vars))  # not all laws may use all that is given
     points = points.drop_vars("p_break", errors="ignore")  # of one law
     law = Study.opened(next(iter(fits.values()))).law
-    shown = [part["predictions"][law.observed.column] for part in parts.values()]
-    shown = [np.log(one) for one in shown] if law.observed.scale == "log" else shown
+    shown = [part["predictions"].dataset[law.observed.column] for part in parts.values()]
+    shown = [xr.ufuncs.log(one) for one in shown] if law.observed.scale == "log" else shown
     between, within = spread_between(shown, weights)
     total = between + sum(within)
     shares = {"laws": between / total}
@@ -140,11 +140,10 @@ def average_allocation(fits: Mapping[str, xr.DataTree], weights: Any, compute: A
     result = _mix({name: part[drawn].reset_coords(drop=True) for name, part in parts.items()}, weights, seed)
     result = result.assign_coords(compute=first["compute"].drop_vars(first["compute"].coords, errors="ignore"))
     budgets = result["compute"].values
-    N = np.exp(np.log(result["N"]).median(("chain", "draw"))).values
-    D = np.exp(np.log(result["D"]).median(("chain", "draw"))).values
+    N, D = (np.exp(xr.ufuncs.log(result[name]).median(("chain", "draw")).values) for name in ("N", "D"))
     at_median = average_forecast(fits, dict(zip(fits, weights, strict=True)), N, D, seed=seed)
     result["loss"] = at_median["predictions"]["loss"].rename(point="budget")
-    between, within = spread_between([np.log(part["N"]) for part in parts.values()], weights)
+    between, within = spread_between([xr.ufuncs.log(part["N"]) for part in parts.values()], weights)
     with np.errstate(invalid="ignore"):
         result["share_laws"] = ("budget", np.asarray(between / (between + sum(within))))
     for told in {"why_not", "held"} & set(first.variables):

@@ -96,8 +96,9 @@ def backtest(
     size = _common_size(chosen, runs)
     cuts = _cuts(runs, size, horizon)
     tasks = [_Cut(runs, law, size, edge, horizon, seed) for law in chosen for edge in cuts]
-    kept = {"folder": folder, "name": _file_name, "read": _kept, "write": _write}
-    tables = run_kept(_one_cut, tasks, **kept, executor=executor, progress=progress)
+    tables = run_kept(
+        _one_cut, tasks, folder, name=_file_name, read=_kept, write=_write, executor=executor, progress=progress
+    )
     good = [table for table in tables if not isinstance(table, Failure)]
     if not good:
         raise FitError(tables[0].why)
@@ -118,16 +119,18 @@ def backtest(
 
 def _common_size(laws: list[Law], runs: xr.Dataset) -> str:
     """Along which size runs are larger or smaller: that of the laws, or compute where they differ."""
-    sizes = {size_column(law) for law in laws}
-    if None in sizes:
-        nameless = next(law.name for law in laws if size_column(law) is None)
-        raise FitError(f"law '{nameless}' cannot be backtested: {NO_SIZE}, so none is the larger")
+    sizes = set()
+    for law in laws:
+        size = size_column(law)
+        if size is None:
+            raise FitError(f"law '{law.name}' cannot be backtested: {NO_SIZE}, so none is the larger")
+        sizes.add(size)
     if len(sizes) > 1 and "compute" not in runs:
         raise FitError(f"the laws go along different sizes ({', '.join(sorted(sizes))}); backtest them apart")
     return sizes.pop() if len(sizes) == 1 else "compute"
 
 
-def _scale(runs: Mapping[str, Any], size: str) -> np.ndarray:
+def _scale(runs: Mapping[Any, Any], size: str) -> np.ndarray:
     """How large runs are [decades, times 1 / LOSS_SHARE for a loss, of which the lowest is the best run]."""
     decades = np.log10(np.asarray(runs[size], dtype=float))
     return -decades / LOSS_SHARE if size == "loss" else decades

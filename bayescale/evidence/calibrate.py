@@ -136,8 +136,9 @@ def calibrate(
         study = replace(study, fit=None)  # workers need no draws
     joined = posterior is not None
     tasks = [_Simulation(study, truth, joined, draws, once, seed, i) for i, truth in enumerate(truths)]
-    where = {"folder": folder, "name": _file_name, "read": _kept, "write": _write}
-    found = run_kept(_simulate, tasks, **where, executor=executor, progress=progress)
+    found = run_kept(
+        _simulate, tasks, folder, name=_file_name, read=_kept, write=_write, executor=executor, progress=progress
+    )
     return _gathered(study, found, draws=draws, once=int(once), seed=seed, truths="posterior" if joined else "prior")
 
 
@@ -146,10 +147,9 @@ def calibrate(
 
 def _default_design(law: Law) -> xr.Dataset:
     """Runs over the published range of the law's inputs; the observed column is a placeholder."""
-    ranges = {symbol: law.range.get(symbol) for symbol in law.inputs}
-    missing = [symbol for symbol, pair in ranges.items() if pair is None]
-    if missing:
+    if missing := [symbol for symbol in law.inputs if symbol not in law.range]:
         raise FitError(f"law '{law.name}' gives no range of {', '.join(missing)}; give a design: a file of runs")
+    ranges = {symbol: law.range[symbol] for symbol in law.inputs}
     if len(ranges) > 2:
         from scipy.stats import qmc
 
@@ -233,7 +233,8 @@ def _simulate(task: _Simulation) -> dict[str, Any]:
         values |= {name: value for name, value in derived.items() if name not in values}
         at_truth = {name: np.array([[value]]) for name, value in truth.items()}
         values[RUNS_LIKELIHOOD] = float(pointwise_log_likelihood(made, at_truth).sum())
-        drawn = {name: tree["posterior"][name].values for name in values if name != RUNS_LIKELIHOOD}
+        posterior = tree["posterior"].dataset
+        drawn = {name: posterior[name].values for name in values if name != RUNS_LIKELIHOOD}
         drawn[RUNS_LIKELIHOOD] = tree["log_likelihood"][law.observed.variable].sum("run").values
         beyond = _beyond(law, study.runs)
         if beyond is not None:
@@ -267,7 +268,7 @@ def _new_runs(task: _Simulation, rng: np.random.Generator) -> xr.Dataset:
 
 def _beyond(law: Law, design: xr.Dataset) -> dict[str, float] | None:
     """Inputs of a run ten times as large as the largest of the design, or None where the law has no such size."""
-    grown = [symbol for symbol in ("N", "D") if symbol in law.inputs]
+    grown = [symbol for symbol in law.inputs if symbol in ("N", "D")]
     grown = grown or [symbol for symbol in law.inputs if column(symbol) == size_column(law)]
     if not grown or law.observed.scale in SHARES:
         return None
@@ -291,7 +292,7 @@ def _rank(truth: float, draws: np.ndarray, rng: np.random.Generator) -> tuple[fl
 
 def _file_name(task: _Simulation) -> str:
     study = task.study
-    about = [study.law.text, study.scatter.noise, data_hash(study.runs, study.law), dict(study.constants)]
+    about: list[Any] = [study.law.text, study.scatter.noise, data_hash(study.runs, study.law), dict(study.constants)]
     about += [dict(task.truth), not task.joined, task.draws, task.seed, task.index, RANK_DRAWS, CHAINS, versions()]
     about += ["first"] if task.once else []
     return f"{study.law.name}-{task.index:05d}-{digest(about)}.json"

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from bayescale.fitting.diagnostics import diagnostics
 from bayescale.fitting.doors import check_seed, flag, number, opened_fits
 from bayescale.fitting.many import fit_many
 from bayescale.jobs.batch import Failure
-from bayescale.jobs.executors import open_executor
+from bayescale.jobs.executors import Workers, open_executor
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.law_file import COLUMNS
 from bayescale.laws.noises import default_noise
@@ -70,12 +71,14 @@ def fit_laws(
         raise FitError(f"{len(chosen)} law(s) to compare; two or more are needed")
     runs = read_runs(runs_given(runs), chosen, columns=columns, units=units)
     studies = [(runs, law) for law in chosen]
-    options = {"noise": noise, "draws": draws, "chains": chains, "seed": seed, "allow_unconverged": True}
-    fits = fit_many(studies, **options, executor=executor, progress=progress)
-    for one in fits:
+    options: dict[str, Any] = {"noise": noise, "draws": draws, "chains": chains, "seed": seed}
+    found = fit_many(studies, **options, allow_unconverged=True, executor=executor, progress=progress)
+    fits = {}
+    for law, one in zip(chosen, found, strict=True):
         if isinstance(one, Failure):
             raise FitError(one.why)
-    return {law.name: one for law, one in zip(chosen, fits, strict=True)}
+        fits[law.name] = one
+    return fits
 
 
 @one_blas_thread()
@@ -161,7 +164,15 @@ def compare(
     return result
 
 
-def _in_range(fits, converged, groups, mend, seed, workers, step) -> tuple[xr.Dataset, Any]:
+def _in_range(
+    fits: Mapping[str, xr.DataTree],
+    converged: Mapping[str, bool],
+    groups: Any,
+    mend: bool,
+    seed: int,
+    workers: Workers | None,
+    step: Callable[[str, int, int], None],
+) -> tuple[xr.Dataset, Any]:
     """LOO of all laws side by side, and the groups it is by: those given, or those in which residuals go together."""
 
     def by(these: Any) -> xr.Dataset:
@@ -259,9 +270,18 @@ def _side_by_side(parts: Mapping[str, xr.Dataset], converged: Mapping[str, bool]
     return result
 
 
-def _forward(fits, order, horizon, seed, folder, executor, step) -> tuple[xr.Dataset | None, str]:
+def _forward(
+    fits: Mapping[str, xr.DataTree],
+    order: Sequence[str],
+    horizon: float,
+    seed: int,
+    folder: "str | Path | None",
+    workers: Workers | None,
+    step: Callable[[str, int, int], None],
+) -> tuple[xr.Dataset | None, str]:
     """Scores of every law at every cut [law, cut, run], or None and the reason."""
-    tables, reasons = {}, {}
+    tables: dict[str, xr.Dataset] = {}
+    reasons: dict[str, str] = {}
     for name in order:
         done = len(tables) + len(reasons)
 
@@ -272,8 +292,9 @@ def _forward(fits, order, horizon, seed, folder, executor, step) -> tuple[xr.Dat
         try:
             if study.scatter.noise != default_noise(study.law.observed.scale):
                 raise FitError(f"forecasts are made with the default noise, this fit with '{study.scatter.noise}'")
-            options = {"horizon": horizon, "seed": seed, "folder": folder, "executor": executor}
-            forecasts = backtest(study.runs, study.law, **options, progress=moved)
+            forecasts = backtest(
+                study.runs, study.law, horizon=horizon, seed=seed, folder=folder, executor=workers, progress=moved
+            )
             if failed := backtest_failures(forecasts, study.law.name):
                 raise FitError(failed[0])  # means over different cuts cannot be set side by side
             tables[name] = forecasts.isel(law=0, drop=True)

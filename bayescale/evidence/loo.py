@@ -31,7 +31,7 @@ MIN_GROUPS = 3
 
 @one_blas_thread()
 def loo(
-    fit: xr.DataTree,
+    fit: xr.DataTree | Study,
     *,
     groups: Any = None,
     mend: bool = True,
@@ -115,7 +115,7 @@ def _by_importance(study: Study, pointwise: xr.DataArray, members: np.ndarray) -
     if draws < MIN_DRAWS:
         raise FitError(f"a fit of {draws} draws: leaving runs out by importance needs at least {MIN_DRAWS}; fit again")
     flat = sum_groups(pointwise, members).stack(sample=("chain", "draw")).transpose("group", "sample").values
-    weights, k = smoothed_weights(-flat, relative_efficiency(study.fit))
+    weights, k = smoothed_weights(-flat, relative_efficiency(study.tree))
     elpd, lppd = logsumexp(flat + weights, axis=1), logsumexp(flat, axis=1) - np.log(draws)
     return elpd, lppd, k, _weighted_pit(study, weights, members, max(1, draws // PIT_DRAWS))
 
@@ -181,8 +181,8 @@ def log_likelihood(fit: xr.DataTree) -> xr.DataArray:
             f"the fit of law '{fit.attrs['law']}' keeps no pointwise log likelihood (too many runs times draws); "
             "fit it again with fewer draws"
         )
-    (name,) = fit["log_likelihood"].data_vars
-    return fit["log_likelihood"][name]
+    (found,) = fit["log_likelihood"].dataset.data_vars.values()
+    return found
 
 
 def sum_groups(pointwise: xr.DataArray, members: np.ndarray) -> xr.DataArray:
@@ -242,6 +242,7 @@ def _weighted_pit(study: Study, log_weights: np.ndarray, members: np.ndarray, ev
 
 def _pit(study: Study, every: int = 1) -> np.ndarray:
     """P(a run shows no more than it did) at every draw, or at one of ``every`` [sample, run]."""
-    draws = {name: study.posterior[name].values[:, ::every].reshape(-1, 1) for name in study.priors} | study.constants
+    draws: dict[str, Any] = {name: study.posterior[name].values[:, ::every].reshape(-1, 1) for name in study.priors}
+    draws |= study.constants
     predicted = law_loss(study.law, draws | study.inputs())
     return study.scatter.cdf(study.seen.values, predicted, study.covariates(values=draws), draws)

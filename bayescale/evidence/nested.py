@@ -1,8 +1,7 @@
 """Nested questions: is q = 1, is alpha = beta, is E = 0? Posterior mass, Savage-Dickey where it is valid, LOO."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
@@ -10,7 +9,7 @@ import xarray as xr
 from bayescale.field import number_text
 from bayescale.fitting.diagnostics import diagnostics
 from bayescale.fitting.doors import opened, opened_result
-from bayescale.laws.priors import FARTHEST_PRIOR_SD, to_normal
+from bayescale.laws.priors import FARTHEST_PRIOR_SD, Prior, to_normal
 from bayescale.study import Study
 
 TAIL_SHARE = 0.002  # of the draws on either side, where a density estimate fails
@@ -65,7 +64,7 @@ class Answer:
     says: str
 
 
-def nested_questions(fit: xr.DataTree, comparison: xr.Dataset | None = None) -> list[Answer]:
+def nested_questions(fit: xr.DataTree | Study, comparison: xr.Dataset | None = None) -> list[Answer]:
     """Is a parameter equal to a value, at which the law turns into a simpler one? Every question of QUESTIONS.
 
     Savage and Dickey: the Bayes factor of the value against the free parameter is posterior over prior density there,
@@ -105,32 +104,33 @@ def answer_to(study: Study, question: Question, comparison: xr.Dataset | None = 
     """The answer to one question about a parameter of the study's law."""
     law, name, value = study.law, question.parameter, question.value
     draws = study.posterior[name].transpose("chain", "draw").values
-    band = tuple(float(q) for q in np.quantile(draws, [0.05, 0.5, 0.95]))
+    low, middle, high = (float(q) for q in np.quantile(draws, [0.05, 0.5, 0.95]))
     factor, error, bound = _savage_dickey(law.priors[name], draws, value)
     nested = question.nested.get(law.name, "")
     d_elpd, d_se = _loo_difference(comparison, law.name, nested)
-    verdict = _verdict(band, value, factor, d_elpd, d_se)
+    verdict = _verdict(low <= value <= high, factor, d_elpd, d_se)
     if not diagnostics(study)["converged"]:
         verdict = "unknown: the fit did not converge"
-    answer = {
-        "law": law.name,
-        "question": question.asks,
-        "parameter": name,
-        "value": value,
-        "band": band,
-        "below": float((draws < value).mean()),
-        "bayes_factor": factor,
-        "log10_se": error,
-        "bound": bound,
-        "nested": nested,
-        "d_elpd": d_elpd,
-        "d_se": d_se,
-        "verdict": verdict,
-    }
-    return Answer(**answer, says=_says(answer, str(law.priors[name])))
+    answer = Answer(
+        law=law.name,
+        question=question.asks,
+        parameter=name,
+        value=value,
+        band=(low, middle, high),
+        below=float((draws < value).mean()),
+        bayes_factor=factor,
+        log10_se=error,
+        bound=bound,
+        nested=nested,
+        d_elpd=d_elpd,
+        d_se=d_se,
+        verdict=verdict,
+        says="",
+    )
+    return replace(answer, says=_says(answer, law.priors[name]))
 
 
-def _savage_dickey(prior, draws: np.ndarray, value: float) -> tuple[float, float, bool]:
+def _savage_dickey(prior: Prior, draws: np.ndarray, value: float) -> tuple[float, float, bool]:
     """Bayes factor, standard error of its log10, and whether the value lies beyond the draws.
 
     Both densities are taken on the scale where the prior is a standard normal; draws are [chain, draw].
@@ -162,10 +162,10 @@ def _loo_difference(comparison: xr.Dataset | None, law: str, nested: str) -> tup
     return float(difference.sum()), float(np.sqrt(difference.size) * difference.std(ddof=1))
 
 
-def _verdict(band: Sequence[float], value: float, factor: float, d_elpd: float, d_se: float) -> str:
-    """'no', 'yes' or 'open', from the Bayes factor where there is one, else from LOO, else from the band."""
+def _verdict(inside: bool, factor: float, d_elpd: float, d_se: float) -> str:
+    """'no', 'yes' or 'open', from the Bayes factor where there is one and the value's being ``inside`` the band, else
+    from LOO."""
     if np.isfinite(factor):
-        inside = band[0] <= value <= band[2]
         no, yes = factor < 1 / DECISIVE_BAYES_FACTOR and not inside, factor > DECISIVE_BAYES_FACTOR and inside
         return "no" if no else "yes" if yes else "open"
     if np.isfinite(d_elpd):
@@ -173,20 +173,19 @@ def _verdict(band: Sequence[float], value: float, factor: float, d_elpd: float, 
     return "open"
 
 
-def _says(answer: Mapping[str, Any], prior: str) -> str:
-    name, value, (low, middle, high) = answer["parameter"], answer["value"], answer["band"]
+def _says(answer: Answer, prior: Prior) -> str:
+    name, value, (low, middle, high) = answer.parameter, answer.value, answer.band
     parts = [f"{name} = {number_text(middle)} [{number_text(low)}, {number_text(high)}]"]
-    if np.isfinite(answer["bayes_factor"]):
-        parts[0] += f", P({name} < {value:g}) = {answer['below']:.3f}"
+    if np.isfinite(answer.bayes_factor):
+        parts[0] += f", P({name} < {value:g}) = {answer.below:.3f}"
         parts.append(
-            f"Bayes factor for {name} = {value:g}: "
-            f"{'about ' if answer['bound'] else ''}{number_text(answer['bayes_factor'], 2)} "
-            f"(with the prior {prior})"
+            f"Bayes factor for {name} = {value:g}: {'about ' if answer.bound else ''}"
+            f"{number_text(answer.bayes_factor, 2)} (with the prior {prior})"
         )
     else:
         parts.append(f"{value:g} is at the edge of the prior, so that no Bayes factor exists")
-    if np.isfinite(answer["d_elpd"]):
-        parts.append(f"elpd_loo of '{answer['nested']}' {answer['d_elpd']:+.1f} +- {answer['d_se']:.1f}")
-    elif answer["nested"]:
-        parts.append(f"compare with the law '{answer['nested']}' for its LOO")
-    return f"law '{answer['law']}', {answer['question']} {answer['verdict'].capitalize()}: {'; '.join(parts)}."
+    if np.isfinite(answer.d_elpd):
+        parts.append(f"elpd_loo of '{answer.nested}' {answer.d_elpd:+.1f} +- {answer.d_se:.1f}")
+    elif answer.nested:
+        parts.append(f"compare with the law '{answer.nested}' for its LOO")
+    return f"law '{answer.law}', {answer.question} {answer.verdict.capitalize()}: {'; '.join(parts)}."

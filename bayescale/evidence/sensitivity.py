@@ -25,7 +25,7 @@ DEFAULT_BUDGET_TIMES = 10.0  # the largest run's compute
 
 
 def prior_sensitivity(
-    fit: xr.DataTree,
+    fit: xr.DataTree | Study,
     *,
     compute: Any = None,
     params: Any = None,
@@ -81,7 +81,7 @@ def prior_sensitivity(
         {
             "posterior": quantities,
             "log_prior": prior.reset_coords(drop=True),
-            "log_likelihood": xr.Dataset({"seen": log_likelihood(study.fit)}),
+            "log_likelihood": xr.Dataset({"seen": log_likelihood(study.tree)}),
         }
     )
     of_prior = arviz_stats.psense(tree, group="prior")
@@ -90,8 +90,8 @@ def prior_sensitivity(
     halved, doubled = (_powered(total, power) for power in (0.5, 2.0))
     rows = []
     for name, draws in quantities.data_vars.items():
-        row = {"quantity": str(name), "prior": float(of_prior[name]), "likelihood": float(of_runs[name])}
-        row |= {"median": float(draws.median())}
+        row: dict[str, Any] = {"quantity": str(name)}
+        row |= {"prior": float(of_prior[name]), "likelihood": float(of_runs[name]), "median": float(draws.median())}
         row |= {"median_half": _weighted_median(draws, halved), "median_double": _weighted_median(draws, doubled)}
         by_prior, by_runs = row["prior"] >= SENSITIVE_DISTANCE, row["likelihood"] >= SENSITIVE_DISTANCE
         row["decided_by"] = "runs" if not by_prior else "both" if by_runs else "prior"
@@ -115,9 +115,9 @@ def _quantities(study: Study, compute: Any, params: Any, tokens: Any) -> xr.Data
     if compute is not None:
         budgets = budgets_of(compute)
         split = best_split(problem_of(study)[0], budgets[None, :])
-        N, loss = (study.labelled(values, "budget") for values in (split.N, split.loss))
+        best, loss = (study.labelled(values, "budget") for values in (split.N, split.loss))
         for i, budget in enumerate(budgets):
-            quantities[f"N* at {number_text(budget)} FLOP"] = N.isel(budget=i)
+            quantities[f"N* at {number_text(budget)} FLOP"] = best.isel(budget=i)
             quantities[f"law loss at the optimum of {number_text(budget)} FLOP"] = loss.isel(budget=i)
     if params is not None or tokens is not None:
         points = planned_runs(study, params, tokens, {})

@@ -20,7 +20,8 @@ FEW_UNITS = 100  # left out: with fewer the standard error of a difference is ro
 
 def ties(result: xr.Dataset) -> list[str]:
     """Laws that predict left-out runs as well as the best one does: |d_elpd| below 4 or 2 d_se; the best among them."""
-    near = (np.abs(result["d_elpd"]) < np.maximum(2 * result["d_se"], TIE_ELPD)).values | (result["d_elpd"].values == 0)
+    d_elpd, d_se = result["d_elpd"].values, result["d_se"].values
+    near = (np.abs(d_elpd) < np.maximum(2 * d_se, TIE_ELPD)) | (d_elpd == 0)
     return [str(name) for name in result["law"].values[near & result["converged"].values]]
 
 
@@ -60,8 +61,8 @@ def driving_runs(result: xr.Dataset, against: str | None = None, *, most: int = 
     """
     result = opened_result(result, "compare")
     check_whole("most", most, 1)
-    other = one_of("against", result["law"].values[1] if against is None else against, result["law"].values)
-    best, other = result.isel(law=0), result.sel(law=other)
+    name = one_of("against", result["law"].values[1] if against is None else against, result["law"].values)
+    best, other = result.isel(law=0), result.sel(law=name)
     dim = "group" if "group" in result.dims else "run"
     difference = (best["elpd_i"] - other["elpd_i"]).values
     order = np.argsort(-np.abs(difference))[:most]

@@ -19,7 +19,7 @@ PRIOR_DRAWS_WEIGHED = 40_000  # of which weights leave fewer
 
 
 @one_blas_thread()
-def complete(fit: xr.DataTree) -> xr.DataTree:
+def complete(fit: xr.DataTree | Study) -> xr.DataTree:
     """A fit with every group that ArviZ's functions ask for.
 
     A saved fit has ``posterior``, ``sample_stats``, ``log_likelihood``, ``observed_data`` and ``constant_data``. What

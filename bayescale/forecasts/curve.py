@@ -34,7 +34,7 @@ class Curve:
     @property
     def log_loss(self) -> np.ndarray:
         """Of the curve, without noise [draw, point]."""
-        return sum(self.parts.values())
+        return np.asarray(sum(self.parts.values()))
 
 
 def sample_curve(found: Discrepancy, points: xr.Dataset, rng: np.random.Generator, *, apart: bool = False) -> Curve:

@@ -242,7 +242,9 @@ def _curvature(model: _Model, covariance: Covariance, z: np.ndarray) -> tuple[np
     return solved, hessian + (axes * np.maximum(found, 0)) @ axes.T, (ends[:size] - ends[size:]) / (2 * step)
 
 
-def _line_search(model: _Model, covariance: Covariance, z: np.ndarray, move: np.ndarray, residual: np.ndarray):
+def _line_search(
+    model: _Model, covariance: Covariance, z: np.ndarray, move: np.ndarray, residual: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, bool]:
     """The parameters after the longest step that gains, their residual, and whether that step was worth another."""
     now = covariance.squares(residual)[0] + z @ z - 2 * model.log_weight(z[None])[0]
     for length in (1.0, 0.5, 0.25, 0.1, 0.02):

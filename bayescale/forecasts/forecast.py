@@ -42,7 +42,7 @@ EDGE_ERROR_MAX = 0.02  # of the band's width: larger Monte Carlo errors of its e
 
 @one_blas_thread()
 def forecast(
-    fit: xr.DataTree,
+    fit: xr.DataTree | Study,
     params: Any = None,
     tokens: Any = None,
     *,
@@ -130,7 +130,7 @@ def _share_outside(shown: np.ndarray, by_law: np.ndarray) -> np.ndarray:
 def _about(study: Study) -> dict[str, Any]:
     """Attributes of a forecast that say what made it."""
     law = study.law
-    about = {"kind": "forecast", "law": law.name, "observed": law.observed.column, **words_of(law)}
+    about: dict[str, Any] = {"kind": "forecast", "law": law.name, "observed": law.observed.column, **words_of(law)}
     checked = CHECKED_DECADES if one_size(law) is None else ONE_SIZE_CHECKED_DECADES
     about |= {"checked": checked if has_drift(law) else 0.0}
     about |= {"groups": json.dumps(law.groups.codes)} if law.groups else {}
@@ -206,8 +206,9 @@ def edge_error(tree: xr.DataTree) -> np.ndarray:
     Of n effective draws an edge is where 5 % of draws lie beyond, within sqrt(.05 .95 / n): half the distance of the
     quantiles there. Of the law's share of the variance n is that of the importance draws, of the rest that of all.
     """
-    drawn = tree["predictions"][tree.attrs["observed"]].stack(sample=("chain", "draw")).transpose("sample", "point")
-    share = tree["predictions_constant_data"]["share_params"].values
+    shown = tree["predictions"].dataset[tree.attrs["observed"]]
+    drawn = shown.stack(sample=("chain", "draw")).transpose("sample", "point")
+    share = tree["predictions_constant_data"].dataset["share_params"].values
     ess = 1 / (share / min(float(tree.attrs["drift_ess"]), len(drawn)) + (1 - share) / len(drawn))
     errors = []
     for i, apart in enumerate(np.sqrt(0.05 * 0.95 / ess)):
@@ -228,7 +229,7 @@ def probability_to_reach(tree: xr.DataTree, target: "float | str") -> np.ndarray
         If the target is not a finite number, above 0 for a loss.
     """
     sign, value = _goal(tree, target)
-    shown = tree["predictions"][tree.attrs["observed"]]
+    shown = tree["predictions"].dataset[tree.attrs["observed"]]
     return (shown <= value if sign == "<=" else shown >= value).mean(("chain", "draw")).values
 
 
@@ -250,25 +251,28 @@ def read(tree: xr.DataTree, *, target: "float | str | None" = None, level: float
     """
     tree, band_level = opened_result(tree, "forecast"), level_of(level)
     observed, points = tree.attrs["observed"], tree["predictions_constant_data"].to_dataset()
+    drawn = tree["predictions"].dataset
     frame = points.to_dataframe().reset_index(drop=True)
-    inputs = list(points.data_vars)[: list(points.data_vars).index("decades_beyond")]
+    columns = [str(name) for name in points.data_vars]
+    inputs = columns[: columns.index("decades_beyond")]
     if "groups" in tree.attrs:
         names = {code: name for name, code in json.loads(tree.attrs["groups"]).items()}
         frame["group"] = frame["group"].map(names)
     shares = {name.removeprefix("share_"): name for name in frame if name.startswith("share_")}
     for name in (f"law_{observed}", observed):
-        for label, values in quantiles(tree["predictions"][name], band_level).items():
+        for label, values in quantiles(drawn[name], band_level).items():
             frame[f"{name}_{label}"] = values
     label, share = WORST[tree.attrs.get("goal", "<=")]
     worst = f"{observed}_{label}"
-    frame[worst] = tree["predictions"][observed].quantile(share, ("chain", "draw")).values
+    frame[worst] = drawn[observed].quantile(share, ("chain", "draw")).values
     frame["edge_error"] = edge_error(tree)
-    side = None if target is None else _goal(tree, target)
-    if side is not None:
+    side = None
+    if target is not None:
+        side = _goal(tree, target)
         frame["target"], frame["p_reach"] = side[1], probability_to_reach(tree, target)
     is_loss = observed == "loss"
     unit = UNITS[loss_unit(tree.attrs)] if is_loss else ""
-    notes = (unit_sentence(tree.attrs),) if is_loss else ()
+    notes: tuple[str, ...] = (unit_sentence(tree.attrs),) if is_loss else ()
     if {"params", "tokens"} <= set(inputs):
         notes += (f"{SIZES_SAID}; beyond: decades of compute (FLOP) past the largest run.",)
     if len(frame) <= FEW_POINTS:
@@ -319,7 +323,7 @@ def _columns(
 
 def _warnings(tree: xr.DataTree) -> list[str]:
     """Why a forecast may deserve less trust than its band says; an empty list when nothing is known against it."""
-    points = tree["predictions_constant_data"]
+    points = tree["predictions_constant_data"].dataset
     warnings = trust_warnings(diagnostics(tree))
     words = {
         "size": tree.attrs["size"],

@@ -19,7 +19,7 @@ TEXT_NATS_MIN = 0.4  # per token or byte: below it lies no published cross-entro
 LOSS_NATS_MAX = 12.0  # log of a vocabulary of 160 000 tokens, the loss of a uniform guess
 
 
-def loss_unit(about: Mapping[str, Any]) -> str:
+def loss_unit(about: Mapping[Any, Any]) -> str:
     """Unit of the losses of runs, a fit or a result, from its attributes; nats where nothing was said."""
     return str(about.get("loss_unit", NATS))
 
@@ -56,6 +56,6 @@ def in_unit(result: Any, names: tuple[str, ...], unit: str) -> Any:
     return result
 
 
-def unit_sentence(about: Mapping[str, Any]) -> str:
+def unit_sentence(about: Mapping[Any, Any]) -> str:
     unit = loss_unit(about)
     return f"Losses are {UNITS[unit]}s." if unit in OTHER_LOSSES else f"Losses are in {UNITS[unit]}."
