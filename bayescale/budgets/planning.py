@@ -46,7 +46,7 @@ def plan_runs(
     tokens: tuple[float, float] = (1e9, 1e11),
     noise: float = 0.005,
     counts: Any = RUN_COUNTS,
-    ranges: Mapping[str, tuple[float, float]] | None = None,
+    ranges: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
     """How well a quantity of a law would be known after so many runs, before any has been made.

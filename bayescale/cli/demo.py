@@ -72,8 +72,8 @@ def run_demo(
         scores = read_backtest(tested)
     with step("drawing, and writing the report"):
         farthest = large.isel(run=int(large["compute"].values.argmax()))
-        planned = {name: float(farthest[name]) for name in ("params", "tokens")}
-        page = report(tree, compute=SPLIT_BUDGET_FLOP, **planned, tested=tested, seed=seed)
+        N, D = (float(farthest[name]) for name in ("params", "tokens"))
+        page = report(tree, compute=SPLIT_BUDGET_FLOP, params=N, tokens=D, tested=tested, seed=seed)
         files = [
             save_fit(tree, folder / "fit.nc"),
             write_table(table, folder / "forecasts.csv"),

@@ -44,7 +44,7 @@ def backtest(
     arg.check_output(figure, "backtest.png", *runs)
     rows = arg.rows_given(where, above_step, last_of, drop_missing, best_of)
     source = arg.source_given(runs)
-    laws = [one for name in law or [None] for one in arg.laws_or_default(name, source, column)]
+    laws = [one for name in law or (None,) for one in arg.laws_or_default(name, source, column)]
     data = arg.runs_of(source, column, unit, laws, rows)
     from bayescale.evidence.backtest import backtest as run_backtest
     from bayescale.evidence.backtest import read
@@ -54,8 +54,7 @@ def backtest(
         open_executor(arg.executor_given(workers, scheduler)) as executor,
         progress_bar("forecasting the larger runs from the smaller", quiet or as_json) as step,
     ):
-        options = {"horizon": horizon, "seed": seed, "folder": resume}
-        result = run_backtest(data, law, **options, executor=executor, progress=step)
+        result = run_backtest(data, law, horizon=horizon, seed=seed, folder=resume, executor=executor, progress=step)
     if figure is not None:
         from bayescale.display.figures import save_figure
         from bayescale.display.plots_trust import plot_calibration
@@ -97,7 +96,7 @@ def calibrate(
     from bayescale.laws.law import load_law
 
     chosen = load_law(law)
-    given = {
+    options: dict[str, Any] = {
         name: arg.runs_given([source], column, unit, chosen)
         for name, source in (("design", design), ("posterior", posterior))
         if source is not None
@@ -110,9 +109,9 @@ def calibrate(
         open_executor(arg.executor_given(workers, scheduler)) as executor,
         progress_bar("fitting simulated runs", quiet or as_json) as step,
     ):
-        options = {"noise": noise, "simulations": simulations, "draws": draws, "once": once}
+        options |= {"noise": noise, "simulations": simulations, "draws": draws, "once": once}
         options |= {"seed": seed, "folder": resume}
-        result = run_calibration(chosen, **given, **options, executor=executor, progress=step)
+        result = run_calibration(chosen, **options, executor=executor, progress=step)
     if figure is not None:
         from bayescale.display.figures import save_figure
         from bayescale.display.plots_trust import plot_ranks
@@ -177,7 +176,7 @@ def compare(
     from bayescale.jobs.files import write_table
 
     forward = forward or bool(params) or bool(budgets)  # an averaged forecast rests on how the laws forecast
-    options = {"forward": forward, "horizon": horizon, "groups": groups, "seed": seed, "folder": resume}
+    options: dict[str, Any] = {"forward": forward, "horizon": horizon, "groups": groups, "seed": seed, "folder": resume}
     with open_executor(arg.executor_given(workers, scheduler)) as executor:
         with progress_bar("fitting the laws", quiet or as_json) as step:
             fits = fit_laws(data, chosen, seed=seed, executor=executor, progress=step)
@@ -227,6 +226,6 @@ def _averages(
         averaged = average_forecast(fits, result["weight_forward"], *sizes, seed=seed)
         found["forecast"] = read_forecast(averaged, level=level)
     if budgets:
-        averaged = average_allocation(fits, result["weight_forward"], budgets, seed=seed)
-        found["allocation"] = read_allocation(averaged, level=level)
+        split = average_allocation(fits, result["weight_forward"], budgets, seed=seed)
+        found["allocation"] = read_allocation(split, level=level)
     return found

@@ -3,7 +3,7 @@
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -81,7 +81,7 @@ def fit(
         from bayescale.fitting.fit import fit as fit_law  # 'fit' is this command
         from bayescale.fitting.store import save_fit
 
-        options = {"noise": noise, "draws": draws, "chains": chains, "seed": seed, "quick": quick}
+        options: dict[str, Any] = {"noise": noise, "draws": draws, "chains": chains, "seed": seed, "quick": quick}
         options |= {"engine": engine, "backend": backend, "clusters": clusters}
         options |= {"priors": priors, "group": group, "by": by or None}
         tree = fit_law(data, laws[0] if len(laws) == 1 else None, **options, allow_unconverged=allow_unconverged)

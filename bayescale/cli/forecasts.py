@@ -89,8 +89,8 @@ def running(
         rates = schedule_in(schedule)
     else:
         raise InputError("--schedule is needed: constant, linear, cosine, wsd, or a table with the columns step and lr")
-    named = {"columns": arg.pairs("--column", column), "units": arg.pairs("--unit", unit)}
-    rows = {} if where is None else {"where": where}
+    named: dict[str, Any] = {"columns": arg.pairs("--column", column), "units": arg.pairs("--unit", unit)}
+    named |= {} if where is None else {"where": where}
     with working("fitting the curve", quiet or as_json):
-        tree = final_loss(arg.source_given(curve), rates, step=step, seed=seed, **named, **rows)
+        tree = final_loss(arg.source_given(curve), rates, step=step, seed=seed, **named)
     print_answer(read(tree, target=goal, level=share), as_json, quiet, output)

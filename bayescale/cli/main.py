@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from importlib.metadata import version as version_of
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperCommand
@@ -37,9 +37,9 @@ MESSAGE_CHARACTERS_MAX = 2000
 class Command(TyperCommand):
     """A command that refuses an option of one value given twice, whose first value Typer would drop."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         _, _, seen = self.make_parser(ctx).parse_args(list(args))  # one entry for each time that an option was given
-        for option, times in Counter(seen).items():
+        for option, times in Counter[Any](seen).items():
             if times > 1 and option.param_type_name == "option" and not (option.multiple or option.is_flag):
                 raise InputError(f"{' / '.join(option.opts)} is given {times} times; it takes one value")
         return super().parse_args(ctx, args)

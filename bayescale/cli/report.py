@@ -64,7 +64,7 @@ def report(
     planned_tokens, tokens_limit = _planned_or_limit("--tokens", tokens)
     limits = {"params": params_limit, "tokens": tokens_limit, "ratio": arg.limit("--ratio", ratio)}
     limits = {name: pair for name, pair in limits.items() if pair is not None}
-    options = {
+    options: dict[str, Any] = {
         "compute": [_budget(text) for text in compute or ()] or None,
         "params": planned_params,
         "tokens": planned_tokens,
@@ -78,11 +78,11 @@ def report(
         "other": None if other is None else open_fit(other),
         "through": arg.fits_given(through),
     }
-    words = {"title": title, "author": author, "note": note, "level": arg.level(level)}
+    options |= {"title": title, "author": author, "note": note, "level": arg.level(level)}
     opened = open_fit(fit)
     tested, compared = _refits(opened, backtest, compare, horizon, resume, seed, quiet or as_json)
     with working("drawing the page", quiet or as_json):
-        page = make_report(opened, **options, tested=tested, compared=compared, **words, seed=seed)
+        page = make_report(opened, **options, tested=tested, compared=compared, seed=seed)
         path = save_report(page, output)
     if as_json:
         print_json({"file": str(path), "bytes": len(page.encode())})

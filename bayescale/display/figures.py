@@ -35,7 +35,7 @@ def style() -> Iterator[None]:
     """matplotlib's settings for a figure of this package."""
     import matplotlib.pyplot as plt
 
-    settings = {
+    settings: dict[Any, Any] = {
         "font.size": 10,
         "axes.titlesize": 10.5,
         "axes.titlelocation": "left",
@@ -76,14 +76,19 @@ def canvas(ax: Any = None, *, rows: int = 1, columns: int = 1, size: Any = WIDE,
         yield given
 
 
+def figure_of(axes: "Axes") -> Any:
+    """The whole figure that axes are in."""
+    return axes.get_figure(root=True)
+
+
 def is_narrow(axes: "Axes") -> bool:
     """Whether a figure is for a page or a phone: little fits beside each other."""
-    return axes.get_figure(root=True).get_size_inches()[0] < NARROW_INCHES
+    return bool(figure_of(axes).get_size_inches()[0] < NARROW_INCHES)
 
 
 def titled(axes: "Axes", text: str) -> None:
     """A title on as many lines as the width of the axes asks for."""
-    inches = axes.get_position().width * axes.get_figure(root=True).get_size_inches()[0]
+    inches = axes.get_position().width * figure_of(axes).get_size_inches()[0]
     axes.set_title("\n".join(textwrap.fill(line, round(CHARACTERS_PER_INCH * inches)) for line in text.split("\n")))
 
 
@@ -129,7 +134,7 @@ def _log_axis(axis: Any, label: str, text: Any, most: int) -> None:
     axes, name = axis.axes, axis.axis_name
     getattr(axes, f"set_{name}scale")("log")
     low, high = sorted(axis.get_view_interval())
-    axis.set_major_locator(FixedLocator(log_ticks(low, high, most)))
+    axis.set_major_locator(FixedLocator(log_ticks(low, high, most).tolist()))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
     getattr(axes, f"set_{name}label")(label)
@@ -194,7 +199,7 @@ def apart(x: np.ndarray, factor: float = 1.09) -> np.ndarray:
     return moved
 
 
-def widened(values: Sequence[float], share: float = 0.06) -> tuple[float, float]:
+def widened(values: Sequence[float] | np.ndarray, share: float = 0.06) -> tuple[float, float]:
     """Ends of a logarithmic axis a little beyond some values."""
     low, high = np.log(np.min(values)), np.log(np.max(values))
     room = max(share * (high - low), 0.05)

@@ -81,8 +81,9 @@ def _options_said(question: Question) -> str:
         if (low, high) != (0.0, np.inf):
             low_text = number_text(low) if low else ""
             said.append(f"{option} {low_text}..{number_text(high) if np.isfinite(high) else ''}")
-    if question.options.get("unique_tokens") is not None:
-        said.append(f"--unique-tokens {number_text(float(question.options['unique_tokens']), 6)}")
+    unique = question.options.get("unique_tokens")
+    if unique is not None:
+        said.append(f"--unique-tokens {number_text(float(unique), 6)}")
     if question.problem.menu is not None:
         said.append("--menu " + ",".join(number_text(size, 6) for size in question.problem.menu["params"]))
     said += [f"--given {name}={number_text(value, 6)}" for name, value in question.covariates.items()]

@@ -120,7 +120,7 @@ def plot_next_run(plan: xr.Dataset, fit: xr.DataTree | Study | None = None, *, a
         )
         figure.colorbar(shade, ax=axes, label="variance of the target removed by this run alone [%]", pad=0.02)
         xs, ys = [*N, *plan["params"].values], [*D, *plan["tokens"].values]
-        if fit is not None:
+        if study is not None:
             data = study.runs
             dots, count = drawn_runs(study)
             label = runs_label(count, "runs made")

@@ -102,7 +102,7 @@ def draw_forecast(
     seen = study.runs[shown].values
     seen = from_nats(seen, study.loss_unit) if shown == "loss" else seen
     sizes = study.runs[size].values
-    planned = forecast["predictions_constant_data"][size].values if forecast is not None else np.zeros(0)
+    planned = np.zeros(0) if forecast is None else forecast["predictions_constant_data"].dataset[size].values
     ends = [float(sizes.min()), float(sizes.max()), *planned]
     with canvas(ax) as (axes,):
         if size == "compute" and shown == "loss" and frontier is not None:
@@ -143,11 +143,11 @@ def _axis_of(study: Study) -> str:
 def _forecast_bars(axes: "Axes", forecast: xr.DataTree, names: tuple[str, str], measured: Any, level: float) -> None:
     """Forecasts with their bands, the band of the law alone, and what was measured; ``names`` are those of the axes."""
     (size, shown), (first, last), percent = names, band_ends(level), band_percent(level)
-    x = apart(forecast["predictions_constant_data"][size].values)
-    whole, alone = (quantiles(forecast["predictions"][name], level) for name in (shown, f"law_{shown}"))
+    x = apart(forecast["predictions_constant_data"].dataset[size].values)
+    whole, alone = (quantiles(forecast["predictions"].dataset[name], level) for name in (shown, f"law_{shown}"))
     axes.vlines(x, whole[first], whole[last], color=BLUE, lw=1.6, label=f"forecast: {percent} and 50 % band", zorder=4)
     axes.vlines(x, whole["q25"], whole["q75"], color=BLUE, lw=5, alpha=0.75, zorder=4)
-    for edge, label in ((first, f"law alone: {percent} band"), (last, None)):
+    for edge, label in ((first, f"law alone: {percent} band"), (last, "")):
         axes.hlines(alone[edge], x / 1.05, x * 1.05, color=LAW, lw=1.6, label=label, zorder=5)
     if measured is None:
         return
@@ -167,7 +167,7 @@ def _own_curve(axes: "Axes", study: Study, size: str, ends: list[float], level: 
     x = np.geomspace(low, 1.5 * high, 40) if low > 0 else np.linspace(low, high, 40)
     largest = float(study.runs[size].max())
     x = np.unique(np.append(x, largest))
-    band = quantiles(forecast_at(study, covariates={size: x})["predictions"][law.observed.column], level)
+    band = quantiles(forecast_at(study, covariates={size: x})["predictions"].dataset[law.observed.column], level)
     (first, last), label = band_ends(level), f"a new run: {band_percent(level)} band"
     if low > 0:
         fading_band(axes, x, band[first], band[last], largest, label)
@@ -342,8 +342,8 @@ def plot_residuals(fit: xr.DataTree | Study, *, ax: Any = None) -> "Figure":
             f"measured minus law [{'% of loss' if percent else law.observed.column}]"
         )
         figure = rows[0].get_figure(root=True)
-        means = f"; line: mean of {width} neighbours" if width else ""
-        title = f"{runs_label(count, 'Residuals')} of the law '{law.name}'; shade: 90 % of the noise{means}"
+        line = f"; line: mean of {width} neighbours" if width else ""
+        title = f"{runs_label(count, 'Residuals')} of the law '{law.name}'; shade: 90 % of the noise{line}"
         width = round(CHARACTERS_PER_INCH * figure.get_size_inches()[0])
         figure.suptitle(textwrap.fill(title, width), x=0.01, ha="left", size=10.5)
         mark_doubt(figure, diagnostics(study))

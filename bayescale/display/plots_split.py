@@ -17,6 +17,7 @@ from bayescale.display.figures import (
     compute_axis,
     drawn_runs,
     fading_band,
+    figure_of,
     legend_below,
     log_ticks,
     mark_doubt,
@@ -254,7 +255,7 @@ def _name_landmarks(axes: "Axes", table: Any) -> None:
     from matplotlib import patheffects
     from matplotlib.transforms import Bbox
 
-    pixels = axes.get_figure(root=True).dpi / 72
+    pixels = figure_of(axes).dpi / 72
     places = axes.transData.transform(table[["params", "tokens"]].to_numpy())
     taken = [Bbox.from_bounds(x - 4 * pixels, y - 4 * pixels, 8 * pixels, 8 * pixels) for x, y in places]
     halo = [patheffects.withStroke(linewidth=2.2, foreground="white")]

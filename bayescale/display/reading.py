@@ -1,5 +1,6 @@
 """Any result -> what it says, found by its kind."""
 
+from collections.abc import Callable
 from typing import Any
 
 from bayescale.budgets import (
@@ -22,7 +23,7 @@ from bayescale.forecasts import forecast
 from bayescale.reading import Reading
 
 # of every kind, the function at the end of the module that makes it
-READERS = {
+READERS: dict[str, Callable[..., Reading]] = {
     "forecast": forecast.read,
     "allocate": allocate.read,
     "decide": decide.read,

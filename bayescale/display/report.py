@@ -11,7 +11,7 @@ import xarray as xr
 
 from bayescale.budgets.surface import UNIQUE
 from bayescale.display.explorer import can_explore
-from bayescale.display.report_asked import Asked, asked_of
+from bayescale.display.report_asked import Asked, Forecasts, asked_of
 from bayescale.display.report_evidence import (
     backtest_part,
     comparison_part,
@@ -185,7 +185,7 @@ def _page(asked: Asked, tested: xr.Dataset | None, compared: xr.Dataset | None) 
     with ThreadPoolExecutor(1) as pool:
         frontiers = pool.submit(lambda: [question.frontier for question in asked.questions])
         forecasts = _forecasts(asked)
-        live = pool.submit(lambda: or_none(lambda: live_part(asked, forecasts)) if asked.plain else None)
+        live = pool.submit(or_none, lambda: live_part(asked, forecasts))
         trust = pool.submit(trust_part, study)
         frontiers.result()
         sensitive, gains, table = sensitivity(asked), gain_part(asked), landmarks_of(asked)
@@ -223,7 +223,7 @@ def _page(asked: Asked, tested: xr.Dataset | None, compared: xr.Dataset | None) 
     return page
 
 
-def _farthest(forecasts: list[tuple[str, xr.DataTree]]) -> float | None:
+def _farthest(forecasts: Forecasts) -> float | None:
     """How far the farthest forecast lies beyond the runs [decades]."""
     found = [float(tree["predictions_constant_data"]["decades_beyond"].max()) for _, tree in forecasts]
     return max(found, default=None)
@@ -242,7 +242,7 @@ def _of_unit(study: Study) -> str:
     return f" {unit_sentence(study.attrs)}" if study.law.observed.column == "loss" else ""
 
 
-def _forecasts(asked: Asked) -> list[tuple[str, xr.DataTree]]:
+def _forecasts(asked: Asked) -> Forecasts:
     """Named forecasts, each of one run alone: those planned, then the chosen split of every budget."""
     study, found = asked.study, []
 

@@ -11,7 +11,7 @@ from bayescale.budgets.problem import SplitOptions, budgets_of, default_cost
 from bayescale.display.explorer import can_explore
 from bayescale.display.question import Question
 from bayescale.errors import FitError
-from bayescale.field import BAND, clipped, names_text, number_in, number_text
+from bayescale.field import BAND, clipped, names_text, number_in
 from bayescale.fitting.doors import check_seed, goal, level_of, mapping, number, numbers, opened, opened_fit, what_is
 from bayescale.forecasts.discrepancy import has_drift
 from bayescale.laws.groups import GROUP, with_codes
@@ -22,6 +22,9 @@ TIMES = 10.0  # the most costly run: the budget that is answered for when none i
 SIZES = ("params", "tokens", "compute")
 LIMITS = ("params", "tokens", "ratio")
 TEXT_CHARACTERS_MAX = 2000  # of a title, an author, a note
+
+
+Forecasts = list[tuple[str, xr.DataTree]]  # each of one run, with what it is of
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,11 +73,6 @@ class Asked:
     def target_text(self) -> str | None:
         """The target as a forecast's reading takes it."""
         return None if self.target is None else f"{self.target[0]} {self.target[1]!r}"
-
-    @property
-    def reached(self) -> str:
-        """The target as what a run comes to."""
-        return f"it reaches {number_text(self.target[1], 6)} or {'less' if self.target[0] == '<=' else 'more'}"
 
 
 def asked_of(study: Study, wanted: Mapping[str, Any]) -> Asked:
@@ -138,7 +136,8 @@ def _questions(study: Study, wanted: Mapping[str, Any], at: Mapping[str, float])
     limits = mapping("limits", wanted["limits"])
     if wrong := sorted(set(limits) - set(LIMITS)):
         raise FitError(f"limits: '{wrong[0]}' is none of {names_text(LIMITS)}")
-    shared = SplitOptions(**limits, unique_tokens=wanted["unique_tokens"], menu=wanted["menu"])
+    shared: SplitOptions = {"unique_tokens": wanted["unique_tokens"], "menu": wanted["menu"]}
+    shared |= limits  # type: ignore[typeddict-item]  # their names are among LIMITS
     cost, seed = wanted["cost"], wanted["seed"]
     flop, others, called = _by_unit(wanted["compute"], cost)
     found = []
@@ -165,7 +164,9 @@ def _by_unit(compute: Any, cost: str | None) -> tuple[np.ndarray, np.ndarray, st
 
     A number is in the unit of the cost, if there is one. A text may give its unit, ``"1e24 FLOP"``, ``"2e6 dollars"``.
     """
-    flop, others, called = [], [], {}
+    flop: list[float] = []
+    others: list[float] = []
+    called: dict[str, None] = {}
     for one in _listed(compute):
         value, unit = _amount(one)
         called |= {unit: None} if unit not in ("", "FLOP") else {}

@@ -72,7 +72,8 @@ def parameters_part(study: Study, level: float = BAND) -> Part:
     law, rows, ends = study.law, [], band_ends(level)
     about = {name: prior.about for name, prior in law.priors.items()}
     about |= {name: item.about for name, item in law.derived.items()}
-    about |= {name: item.about for name, item in (study.scatter.priors | study.scatter.derived).items()}
+    about |= {name: prior.about for name, prior in study.scatter.priors.items()}
+    about |= {name: item.about for name, item in study.scatter.derived.items()}
     for name, row in fit_summary(study, level)["parameters"].items():
         seen = "" if row["identified"] else "; the prior decides"
         rows.append([name, *(number_text(row[key], 4) for key in ("median", *ends)), about.get(name, "") + seen])
@@ -110,7 +111,7 @@ def trust_part(study: Study) -> Part:
     if is_joint(study.law):
         rows.append(["N and D move together", "yes" if report["collinear"] else "no"])
     notes = []
-    if "log_likelihood" in study.fit.children:
+    if "log_likelihood" in study.tree.children:
         left_out = loo(study, mend=False)
         k = left_out["pareto_k"].values
         bad = int((k > left_out.attrs["good_k"]).sum())
@@ -199,7 +200,7 @@ def data_part(study: Study) -> Part:
             text = partial(quantity_text, name)
             rows.append([name, *(text(float(v)) for v in (values.min(), np.median(values), values.max())),
                          f"{len(np.unique(values))}"])  # fmt: skip
-    notes = [f"Read: {text}."] if (text := read_text(study.attrs)) else []
+    notes = [f"Read: {read}."] if (read := read_text(study.attrs)) else []
     notes += [f"{note['text']} [{note['code']}]" for note in json.loads(study.attrs["notes"])]
     return {
         "caption": f"{runs.sizes['run']} runs of {study.attrs['source']}",

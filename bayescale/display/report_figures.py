@@ -8,7 +8,7 @@ import xarray as xr
 from bayescale.display.explorer import can_explore
 from bayescale.display.figures import figure_source, style
 from bayescale.display.question import frontier_of
-from bayescale.display.report_asked import Asked
+from bayescale.display.report_asked import Asked, Forecasts
 from bayescale.display.report_parts import or_none
 from bayescale.evidence.sensitivity import has_split
 from bayescale.field import band_percent
@@ -18,7 +18,9 @@ PAGE_INCHES = 4.9  # width of a figure: legible on a phone, where it is shown at
 PRIOR_COLUMNS = 3
 
 
-def figures_part(asked: Asked, forecasts, table, tested, compared) -> dict[str, Any]:
+def figures_part(
+    asked: Asked, forecasts: Forecasts, table: Any, tested: xr.Dataset | None, compared: xr.Dataset | None
+) -> dict[str, Any]:
     """The figures of a page by name, each with title, caption and text for who cannot see it; None if not drawn.
 
     ``table`` holds the landmarks, or None.
@@ -43,7 +45,7 @@ def figures_part(asked: Asked, forecasts, table, tested, compared) -> dict[str, 
         makers["regret"] = lambda: plots_decision.plot_regret(first.decision, ax=page_axes())
     if has_split(law) and plain is not None:
         makers["isoflops"] = lambda: plots_loss.plot_isoflops(study, level=level, ax=page_axes(1, 4.4))
-    if table is not None:
+    if table is not None and plain is not None:
         free = not (plain.problem.limits.any or plain.problem.menu)
         split = plain.frontier if free else study.once(frontier_of)
         makers["landmarks"] = lambda: plots_split.draw_landmarks(study, table, split, page_axes(1, 4.6), level)

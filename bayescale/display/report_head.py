@@ -8,7 +8,8 @@ from bayescale.budgets.allocate import read as read_allocation
 from bayescale.budgets.decide import read as read_decision
 from bayescale.budgets.decide import unknown_splits
 from bayescale.display.question import Question
-from bayescale.display.report_asked import Asked
+from bayescale.display.report_asked import Asked, Forecasts
+from bayescale.display.report_evidence import Part
 from bayescale.display.report_parts import SPOKEN, unknown_forecast
 from bayescale.display.table import size_band_text
 from bayescale.field import band_ends, band_percent, listed, number_text, quantity_text, size_text
@@ -22,7 +23,7 @@ TAKEN_AT_ITS_WORD = "Taken at its word, the fit says"
 ANSWERS = 3  # sentences; further forecasts and budgets are in the tables
 
 
-def head_part(asked: Asked, forecasts, sensitive: Any, gains) -> dict[str, Any]:
+def head_part(asked: Asked, forecasts: Forecasts, sensitive: Any, gains: list[Part]) -> dict[str, Any]:
     """The sentences of the head, by what they are for."""
     answers = answer(asked, forecasts)
     return {
@@ -99,11 +100,13 @@ def _loss_text(asked: Asked, tree: Any) -> str:
     text = f"{row[f'{observed}_q50']:.3f}, with {band_percent(asked.level)} probability between {low:.3f} and "
     text += f"{high:.3f}"
     if asked.target is not None:
-        text += f"; {asked.reached} with probability {row['p_reach']:.2f}"
+        sign, value = asked.target
+        text += f"; it reaches {number_text(value, 6)} or {'less' if sign == '<=' else 'more'} with probability "
+        text += f"{row['p_reach']:.2f}"
     return text
 
 
-def answer(asked: Asked, forecasts) -> list[str]:
+def answer(asked: Asked, forecasts: Forecasts) -> list[str]:
     """The answer in plain words: what a planned run will show, what to train, and the loss it will show."""
     observed, sentences = asked.study.law.observed.column, []
     planned = [tree for name, tree in forecasts if name == "planned"]
@@ -133,7 +136,7 @@ def _split_answer(asked: Asked, question: Question, split: Any, tree: Any) -> st
     return f"{said} {TAKEN_AT_ITS_WORD} {size}, and {loss}."
 
 
-def price(asked: Asked, forecasts) -> list[str]:
+def price(asked: Asked, forecasts: Forecasts) -> list[str]:
     """What it costs to be wrong: about the size, and about the loss."""
     sentences = []
     for question in asked.asked:
@@ -178,7 +181,7 @@ def _loss_price(asked: Asked, name: str, tree: Any) -> str:
     return f"{text} The law alone would promise {law}, which is too narrow to plan by." if tree.attrs["drift"] else text
 
 
-def changes(asked: Asked, forecasts, sensitive: Any, gains) -> list[str]:
+def changes(asked: Asked, forecasts: Forecasts, sensitive: Any, gains: list[Part]) -> list[str]:
     """What would change the answer, the strongest first."""
     sentences, study = [], asked.study
     for question in asked.asked:
@@ -196,8 +199,10 @@ def changes(asked: Asked, forecasts, sensitive: Any, gains) -> list[str]:
                     f"{budget}: your limit holds the split ({row['held']}); without it the answer differs."
                 )
         sentences += _cost_changes(question)
-    for gain in gains:
-        sentences += [_gain_text(asked, row) for _, row in gain["result"].frame.iterrows()]
+    if asked.other is not None:
+        recipe = f"the recipe of {asked.other.attrs['source']}"
+        for gain in gains:
+            sentences += [_gain_text(recipe, asked.level, row) for _, row in gain["result"].frame.iterrows()]
     shares = [_shares_text(tree) for _, tree in forecasts[:1]]
     sentences += [text for text in shares if text]
     if sensitive is not None and not diagnostics(study)["collinear"]:
@@ -220,16 +225,15 @@ def _cost_changes(question: Question) -> list[str]:
     return [f"The cost is uncertain ({', '.join(unsure)}): the bands of the best size hold that too."]
 
 
-def _gain_text(asked: Asked, row: Any) -> str:
+def _gain_text(recipe: str, level: float, row: Any) -> str:
     size = row.index[0]
     value = quantity_text(size, row.iloc[0]) if size != "compute" else number_text(row.iloc[0])
     if np.isinf(row["gain_q05"]):
-        return f"At {value} the recipe of {asked.other.attrs['source']} never gets as far as this one."
-    times, low, high = (number_text(row[f"gain_{q}"]) for q in ("q50", *band_ends(asked.level)))
-    band = band_percent(asked.level)
+        return f"At {value} {recipe} never gets as far as this one."
+    times, low, high = (number_text(row[f"gain_{q}"]) for q in ("q50", *band_ends(level)))
     return (
-        f"At {value} the recipe of {asked.other.attrs['source']} would need {times} times as much ({band} band {low} "
-        f"to {high}) for the same result; this one is the better with probability {row['p_better']:.2f}."
+        f"At {value} {recipe} would need {times} times as much ({band_percent(level)} band {low} to {high}) for the "
+        f"same result; this one is the better with probability {row['p_better']:.2f}."
     )
 
 

@@ -7,16 +7,19 @@ import numpy as np
 
 from bayescale.display.explorer import explorer, inputs_of
 from bayescale.display.question import BEYOND
-from bayescale.display.report_asked import Asked
+from bayescale.display.report_asked import Asked, Forecasts
 from bayescale.field import band_ends, number_text, size_text
 from bayescale.forecasts.pointwise import forecast_each
 from bayescale.reading import plain as as_json
 from bayescale.runs.loss_unit import NATS_IN, PERPLEXITY, UNITS, from_nats, to_nats
 
 
-def live_part(asked: Asked, forecasts) -> dict[str, Any]:
-    """What the template needs of the interactive part: its data, and a small chart drawn here."""
+def live_part(asked: Asked, forecasts: Forecasts) -> dict[str, Any] | None:
+    """What the template needs of the interactive part: its data, and a small chart drawn here; None where the page
+    does no arithmetic of its own."""
     study, plain = asked.study, asked.plain
+    if plain is None:
+        return None
     data = explorer(plain, asked.questions)
     low, high = data["first"], data["last"] + BEYOND
     starts = [float(one.budgets[0]) if one.budgets.size else None for one in asked.questions]
@@ -43,7 +46,7 @@ def live_part(asked: Asked, forecasts) -> dict[str, Any]:
     losses = np.arange(np.ceil(ends[0] / step), np.floor(ends[1] / step) + 1) * step
     decades = [d for d in range(int(np.ceil(low)), int(np.floor(high)) + 1)]
     decades = decades[:: 1 + len(decades) // 6]
-    points = forecasts[0][1]["predictions_constant_data"] if forecasts else None
+    points = forecasts[0][1]["predictions_constant_data"].dataset if forecasts else None
     sizes = [7e9, 140e9] if points is None else [float(points[name].values[0]) for name in ("params", "tokens")]
     text = json.dumps(as_json({k: v for k, v in data.items() if k not in ("helpers", "script")})).replace(
         "<", "\\u003c"

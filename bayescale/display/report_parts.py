@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import xarray as xr
@@ -17,7 +18,7 @@ from bayescale.budgets.landmarks import read as read_landmarks
 from bayescale.budgets.target import least_compute
 from bayescale.budgets.target import read as read_target
 from bayescale.display.question import Question
-from bayescale.display.report_asked import Asked
+from bayescale.display.report_asked import Asked, Forecasts
 from bayescale.display.report_evidence import SIGNS, Part, part
 from bayescale.display.table import band_text
 from bayescale.errors import FitError
@@ -48,7 +49,7 @@ def or_none(make: Callable[[], Any]) -> Any:
 def sensitivity(asked: Asked) -> Any:
     """How much the prior moves what is decided, :func:`prior_sensitivity`; None where there is no split to decide."""
     study, plain = asked.study, asked.plain
-    if not has_split(study.law) or plain is None or "log_likelihood" not in study.fit.children:
+    if not has_split(study.law) or plain is None or "log_likelihood" not in study.tree.children:
         return None
     budgets = plain.budgets if plain.budgets.size else plain.cost_of_runs[1:]
     return or_none(lambda: prior_sensitivity(study, compute=float(budgets[0])))
@@ -61,7 +62,7 @@ def unknown_forecast(tree: xr.DataTree) -> Unknown | None:
     return unknown_of(diagnostics(tree), float(beyond), size=tree.attrs["size"], checked=checked)
 
 
-def verdict(asked: Asked, forecasts, sensitive: Any) -> Part:
+def verdict(asked: Asked, forecasts: Forecasts, sensitive: Any) -> Part:
     """How far to trust the page, for its head: stop, care or fine, and why."""
     report = diagnostics(asked.study)
     trees = [tree for _, tree in forecasts]
@@ -89,15 +90,15 @@ def verdict(asked: Asked, forecasts, sensitive: Any) -> Part:
     return {"level": level, "sign": SIGNS[level], "title": TITLES[level], "sentences": said}
 
 
-def forecast_part(forecasts, asked: Asked) -> Part:
+def forecast_part(forecasts: Forecasts, asked: Asked) -> Part:
     rows = []
     parts = ("params", "drift", "noise") if any(tree.attrs["drift"] for _, tree in forecasts) else ("params", "noise")
     observed, ends, band = asked.study.law.observed.column, tuple(band_ends(asked.level)), band_percent(asked.level)
     for name, tree in forecasts:
         row = read_forecast(tree, target=asked.target_text, level=asked.level).frame.iloc[0]
         told = ("decades_beyond", "nearest_run", "elpd", "p_break")
-        inputs = [key for key in tree["predictions_constant_data"].data_vars
-                  if key in row and key not in told and not str(key).startswith("share_")]  # fmt: skip
+        inputs = [key for key in map(str, tree["predictions_constant_data"].data_vars)
+                  if key in row and key not in told and not key.startswith("share_")]  # fmt: skip
         if {"params", "tokens"} <= set(inputs):
             inputs = [key for key in inputs if key != "compute"]
         what = ", ".join(f"{symbol(key)} {quantity_text(key, row[key])}" for key in inputs)
@@ -163,15 +164,14 @@ def targets_part(asked: Asked) -> list[Part]:
     if asked.target is None:
         return []
     study, goal = asked.study, asked.target_text
+
+    def least(one: Question) -> xr.Dataset:
+        return least_compute(study, goal, seed=one.seed, **one.options).assign_attrs(unit=one.called)
+
     if not asked.questions:
         made = [or_none(lambda: least_compute(study, goal, given=asked.at or None, seed=asked.seed))]
     else:
-        made = [
-            or_none(
-                lambda one=one: least_compute(study, goal, seed=one.seed, **one.options).assign_attrs(unit=one.called)
-            )
-            for one in asked.questions
-        ]
+        made = [or_none(partial(least, one)) for one in asked.questions]
     readings = [read_target(one, level=asked.level) for one in made if one is not None]
     return [part(one) | {"warnings": list(one.warnings)} for one in readings]
 
@@ -188,7 +188,8 @@ def gain_part(asked: Asked) -> list[Part]:
         return []
     found = []
     for question in asked.asked:
-        options = {name: one for name, one in question.options.items() if name not in ("unique_tokens", "menu")}
+        options: dict[str, Any] = dict(question.options)
+        options = {name: one for name, one in options.items() if name not in ("unique_tokens", "menu")}
         gain = compute_gain(question.study, asked.other, question.budgets, seed=question.seed, **options)
         reading = read_gain(gain, level=asked.level)
         found.append(part(reading) | {"result": reading})

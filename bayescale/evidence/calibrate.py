@@ -112,7 +112,7 @@ def calibrate(
     >>> bayescale.calibrate("power_compute", simulations=10).sizes["simulation"]
     10
     """
-    law, once = load_law(DEFAULT_LAW if law is None else law), flag("once", once)
+    law, once, joined = load_law(DEFAULT_LAW if law is None else law), flag("once", once), posterior is not None
     check_seed(seed)
     check_whole("simulations", simulations, 10, SIMULATIONS_MAX)
     check_whole("draws", draws, int(ESS_MIN / CHAINS) + 1, DRAWS_MAX // CHAINS)
@@ -134,7 +134,6 @@ def calibrate(
             raise FitError(f"noise '{noise}', but the fit was made with '{study.scatter.noise}'; leave the noise out")
         truths = _posterior_draws(study, simulations)
         study = replace(study, fit=None)  # workers need no draws
-    joined = posterior is not None
     tasks = [_Simulation(study, truth, joined, draws, once, seed, i) for i, truth in enumerate(truths)]
     found = run_kept(
         _simulate, tasks, folder, name=_file_name, read=_kept, write=_write, executor=executor, progress=progress
