@@ -18,7 +18,7 @@ from bayescale.fitting.diagnostics import trust_warnings
 from bayescale.fitting.doors import check_seed, level_of, numbers, opened, opened_result
 from bayescale.laws.law import goal_sign, is_joint
 from bayescale.reading import Column, Reading
-from bayescale.runs.loss_unit import UNITS, from_nats, loss_unit
+from bayescale.runs.loss_unit import OTHER_LOSSES, PER_TOKEN, UNITS, from_nats, loss_unit
 from bayescale.study import Study
 
 SMALL_PARAMS, LARGE_PARAMS = 1e6, 1e15  # where definitions of compute are compared
@@ -81,7 +81,7 @@ def compute_gain(
     sign = goal_sign(study.law)
     needed, _ = least_size(replace(theirs.axis, first=first, last=last), gap_to(study, sign), mine.values)
     needed = np.where(np.isnan(needed), np.inf, np.where(needed <= first, 0.0, needed))
-    ours, others = (_in_unit(one, side.values) for one, side in zip((study, second), sides, strict=True))
+    ours, others = (_in_unit(study, side.values) for side in sides)  # a difference has one unit, that of the first fit
     size = mine.axis.size
     result = xr.Dataset(
         {"gain": study.labelled(needed / sizes, "budget"), "difference": study.labelled(ours - others, "budget")}
@@ -139,11 +139,15 @@ def _check_alike(study: Study, second: Study, sides: list[_Side], options: Split
             "budget would not mean the same; say what a run costs in both, cost='6*N*D' (--cost '6*N*D')"
         )
     unit, other_unit = study.loss_unit, second.loss_unit
-    if (unit == "bits_per_byte") != (other_unit == "bits_per_byte"):
+    if unit != other_unit and {unit, other_unit} - PER_TOKEN:
         raise FitError(
-            f"the losses of one fit are in {UNITS[unit]}, of the other in {UNITS[other_unit]}: losses per byte and per "
-            "token cannot be compared; measure both alike"
+            f"the losses of one fit are {_called(unit)}, of the other {_called(other_unit)}: these cannot be compared; "
+            "measure both alike"
         )
+
+
+def _called(unit: str) -> str:
+    return f"{UNITS[unit]}s" if unit in OTHER_LOSSES else f"in {UNITS[unit]}"
 
 
 def _counted_alike(study: Study, other: Study) -> bool:

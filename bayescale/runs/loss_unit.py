@@ -15,6 +15,7 @@ OTHER_LOSSES = {"error": "error rate", "mse": "mean squared error"}  # no cross-
 NATS_IN |= dict.fromkeys(OTHER_LOSSES, 1.0)
 UNITS = {NATS: "nats per token", "bits": "bits per token", "bits_per_byte": "bits per byte", PERPLEXITY: "perplexity"}
 UNITS |= OTHER_LOSSES
+PER_TOKEN = {NATS, "bits", PERPLEXITY}  # units of one quantity
 TEXT_NATS_MIN = 0.4  # per token or byte: below it lies no published cross-entropy of text
 LOSS_NATS_MAX = 12.0  # log of a vocabulary of 160 000 tokens, the loss of a uniform guess
 
