@@ -8,6 +8,7 @@ import pandas as pd
 
 from bayescale.errors import RunsError
 from bayescale.field import SUFFIXES, written
+from bayescale.runs.headings import powers_written
 from bayescale.runs.tables import limits
 from bayescale.runs.tables.csv import THOUSANDS
 from bayescale.runs.tables.formats import Table
@@ -25,14 +26,15 @@ ALLOWED_TEXTS = {
 WRITTEN = re.compile(
     r"\s*[~≈]?\s*(?P<number>[+-]?(?:[0-9]{1,3}(?P<between>[,'’ \u00a0\u2009\u202f])[0-9]{3}(?:(?P=between)[0-9]{3})*"
     r"(?:\.[0-9]*)?|[0-9]+\.?[0-9]*|\.[0-9]+))(?:(?P<exponent>[eE][+-]?[0-9]+)|"
-    r"\s*(?:[x×·*]|\\times|\\cdot)\s*10(?:\^|\*\*)\{?(?P<power>[+-]?[0-9]+)\}?)?"
+    r"\s*(?:[x×·*]|\\times|\\cdot)\s*10\s*(?:\^|\*\*)\s*\{?(?P<power>[+-]?[0-9]+)\}?)?"
     r"\s*(?:(?P<suffix>[kmbtg]|mn|bn|tn|mio\.?|mrd\.?|thousand|million|billion|trillion)?"
     r"(?:\s*(?:params?|parameters?|toks?|tokens?|flops?))?|(?P<prefix>[kmgtpez])flops?|(?P<percent>%))\s*[*†‡§¶]*\s*",
     re.IGNORECASE,
 )
 POWERS = {"": 0, "g": 9, "mrd": 9, "p": 15, "e": 18, "z": 21} | {letter.lower(): power for letter, power in SUFFIXES}
-RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻−", "0123456789+--")
-RAISED_TEN = re.compile(r"10(?=[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻])")
+# other signs for those of WRITTEN
+SIGNS = str.maketrans("−∼˜⋅∙✕", "-~~··×")
+FOOTNOTE = re.compile(r"(?<=[^⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]{3})[⁰¹²³⁴⁵⁶⁷⁸⁹]+$")  # 3.36¹; 2³ may be 8
 DECIMAL_COMMA = re.compile(r"[0-9],(?:[0-9]{1,2}|[0-9]{4,})(?![0-9,.])")
 POINTS_APART = re.compile(r"[+-]?[0-9]{1,3}(?:\.[0-9]{3}){2,}(?:,[0-9]+)?")  # 1.300.000
 POINT_APART = re.compile(r"[+-]?[0-9]{1,3}(?:\.[0-9]{3})*(?:,[0-9]+)?")
@@ -89,7 +91,8 @@ def _points_left_out(cell: str) -> str:
 
 def _written_number(cell: str) -> tuple[float, bool]:
     """The number of a cell such as 4.6M, 1.3 billion or 1,300,000,000, and whether it has a unit; NaN of any other."""
-    cell = RAISED_TEN.sub("10^", cell.strip().removeprefix("$").removesuffix("$")).translate(RAISED)
+    cell = powers_written(cell.strip().removeprefix("$").removesuffix("$")).translate(SIGNS)
+    cell = FOOTNOTE.sub("", cell)
     found = WRITTEN.fullmatch(f"1x{cell}" if cell.startswith("10^") else cell)
     if found is None:
         return np.nan, False

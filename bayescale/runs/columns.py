@@ -1,7 +1,6 @@
 """Which column of a table plays which role, and a question where two columns fit."""
 
 import itertools
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from bayescale.field import clipped
-from bayescale.runs.compute import unit_of
+from bayescale.runs.compute_unit import unit_of
 from bayescale.runs.guess import REPEATED_EPOCHS_MIN, repeated_text
-from bayescale.runs.headings import LOG10, LOGARITHM_MAX, may_be_speed, named_by_unit, unit_in
+from bayescale.runs.headings import LOGARITHM_MAX, LOGARITHMS, may_be_speed, named_by_unit, unit_in
 from bayescale.runs.losses import also_meant, given_loss, held_out, kin, related, without_training
 from bayescale.runs.question import Numbers, Question, names_text, other_loss_text, which_text
 from bayescale.runs.spellings import (
@@ -24,11 +23,13 @@ from bayescale.runs.spellings import (
     SIZES,
     SPELLINGS,
     VAGUE_NAMES,
+    last_part,
     other_loss,
     plainly,
     words_of,
 )
 
+SPEED_LOG_MAX = 0.4  # runs whose N D differs ten-fold have other compute: such a column is FLOP a second
 EQUAL_RELATIVE = 1e-3  # relative difference of columns that count as equal
 
 
@@ -68,7 +69,9 @@ def find_columns(
     for role in SIZES:
         if role in given and role not in units and _is_logarithm(role, given[role], numbers):
             name = clipped(given[role])
-            raise Question(f"{name} is a logarithm, by its name and numbers; if its base is 10 say --unit {role}=log10")
+            raise Question(
+                f"{name} is a logarithm, by its name and numbers: say its base (--unit {role}=log10, log2 or ln)"
+            )
     own = [role for role in needs if role not in SPELLINGS and role not in given]
     for role in own:
         if (name := _own(role, names)) is not None:
@@ -108,15 +111,16 @@ def _guess(role: str, names: Sequence[Any], asked: bool, unit: str | None, numbe
     bare = {name: plainly(part) for name, (part, _) in parts.items()}
     with_unit = [name for name in names if bare[name] == LETTERS[role] and parts[name][1]]
     full = [name for name in names if bare[name] in NAMES[role] or name in with_unit]
-    full = [name for name in full if parts[name][1] != LOG10] or full
+    full = [name for name in full if parts[name][1] not in LOGARITHMS] or full
     by_unit = [name for name in full if role == "compute" and named_by_unit(name)]
     full = [name for name in full if name not in by_unit]
     others = [name for name in names if role == "loss" and other_loss(name)]
     meant = [name for name in others if unit and kin(unit) == kin(OTHER_LOSSES[other_loss(name)][1])]
     if meant:  # a perplexity is never called a loss, bits may be
         return _one(role, meant if unit == "perplexity" else [*meant, *full], numbers), []
-    last = [name for name in names if name not in full and plainly(re.split(r"[./:|\\]", str(name))[-1]) in NAMES[role]]
+    last = [name for name in names if name not in full and plainly(last_part(name)) in NAMES[role]]
     vague = [name for name in names if bare[name] == VAGUE_NAMES.get(role)]
+    vague = [name for name in vague if unit or parts[name][1] or _may_be_count(role, name, numbers)]
     letters = [name for name in names if plainly(name) == LETTERS[role]]
     if not asked:
         if len(full) > 1 and not _all_same(full, numbers):
@@ -136,19 +140,20 @@ def _guess(role: str, names: Sequence[Any], asked: bool, unit: str | None, numbe
     notes = passed_over + [
         f"{clipped(other)} is not read as {role}, {clipped(name)} is (--column {role}={clipped(other)} if it should be)"
         for other in (*(last if full else ()), *(by_unit if name not in by_unit else ()), *letters)
-        if not (_all_same([name, other], numbers) or _proportional(name, other, numbers))
+        if not (_all_same([name, other], numbers) or _proportional(role, name, other, numbers))
     ]
     for letter in letters:
-        if _could_be(role, letter, numbers) and not _proportional(name, letter, numbers):
+        if _could_be(role, letter, numbers) and not _proportional(role, name, letter, numbers):
             raise Question(which_text(role, [name, letter]))
     return name, notes
 
 
 def _is_logarithm(role: str, name: Any, numbers: Numbers) -> bool:
     """Whether a column is the logarithm of a size, to a base that its name does not say: ``logN``."""
-    values = None if unit_in(role, name)[1] == LOG10 else numbers(name)
-    last = re.split(r"[./:|\\]", str(name))[-1]
-    return last.casefold().startswith(("log", "ln")) and values is not None and np.nanmax(values) < LOGARITHM_MAX
+    values = None if unit_in(role, name)[1] in LOGARITHMS else numbers(name)
+    words = words_of(last_part(name))
+    called = any(word.startswith(("log", "ln")) for word in words)
+    return called and values is not None and np.nanmax(values) < LOGARITHM_MAX
 
 
 def _by_letter(role: str, letters: list[Any], names: Sequence[Any], numbers: Numbers) -> Any:
@@ -173,7 +178,7 @@ def _one(role: str, found: list[Any], numbers: Numbers) -> Any:
     if len(found) == 1:  # comparing numbers of very many runs is slow
         return found[0]
     filled = [name for name in found if numbers(name) is not None] or found
-    in_units = all(_proportional(filled[0], name, numbers) for name in filled[1:]) and any(
+    in_units = all(_proportional(role, filled[0], name, numbers) for name in filled[1:]) and any(
         unit_in(role, name)[1] for name in filled
     )
     if len(filled) > 1 and not (in_units or _all_same(filled, numbers)):
@@ -186,10 +191,14 @@ def _no_compute(roles: Mapping[str, Any], given: Mapping[str, Any], units: Mappi
     name = roles.get("compute")
     if name is None or "compute" in {*given, *units}:
         return ""
-    if plainly(name) != LETTERS["compute"] and not named_by_unit(name):
-        return ""
+    doubtful = plainly(name) == LETTERS["compute"] or named_by_unit(name)
     if not {"params", "tokens"} <= roles.keys():
-        return f"{clipped(name)} may be a speed (--column compute={clipped(name)} if not)" if may_be_speed(name) else ""
+        speed = doubtful and may_be_speed(name)
+        return (
+            f"{clipped(name)} may be of a second or of a pass (--column compute={clipped(name)} if not)"
+            if speed
+            else ""
+        )
     N, D, C = (numbers(roles[role]) for role in SIZES)
     if C is None or N is None or D is None:
         return ""
@@ -197,9 +206,13 @@ def _no_compute(roles: Mapping[str, Any], given: Mapping[str, Any], units: Mappi
         scale, ratio = np.log(N) + np.log(D), np.log(C) - np.log(N) - np.log(D)
     if not np.isfinite(ratio).all():
         return ""  # reading the cells reports which is wrong
-    goes_along = np.ptp(ratio) <= max(np.log(10.0), 0.5 * np.ptp(scale))
-    factor = unit_of(unit_in("compute", name)[1]) or 1.0
-    if goes_along and np.median(C) * factor >= LETTER_MEDIAN_MIN["compute"]:
+    if not doubtful:
+        goes_along = np.ptp(scale) <= np.log(10.0) or np.ptp(np.log(C)) > SPEED_LOG_MAX
+    else:
+        goes_along = np.ptp(ratio) <= max(np.log(10.0), 0.5 * np.ptp(scale))
+        factor = unit_of(unit_in("compute", name)[1]) or 1.0
+        goes_along &= np.median(C) * factor >= LETTER_MEDIAN_MIN["compute"]
+    if goes_along:
         return ""
     return (
         f"{clipped(name)} is not read as compute: its values, {C.min():.4g} to {C.max():.4g}, do not go with 6 N D "
@@ -264,6 +277,12 @@ def _could_be(role: str, letter: Any, numbers: Numbers) -> bool:
     return not _whole(values) if role == "loss" else bool(np.median(values) >= LETTER_MEDIAN_MIN[role])
 
 
+def _may_be_count(role: str, name: Any, numbers: Numbers) -> bool:
+    """Whether the numbers of a column, if it has any, are as large as those of its role."""
+    values = numbers(name)
+    return values is None or bool(np.nanmedian(values) >= LETTER_MEDIAN_MIN[role])
+
+
 def _whole(values: np.ndarray) -> bool:
     return bool((values == np.round(values)).all())
 
@@ -275,11 +294,14 @@ def _all_same(names: Sequence[Any], numbers: Numbers) -> bool:
     return all(np.allclose(a, b, rtol=EQUAL_RELATIVE, atol=0, equal_nan=True) for a, b in itertools.pairwise(columns))
 
 
-def _proportional(name: Any, other: Any, numbers: Numbers) -> bool:
-    """Whether one column is the other in another unit."""
+def _proportional(role: str, name: Any, other: Any, numbers: Numbers) -> bool:
+    """Whether one column is the other in another unit: of counts a power of ten, as all may be 8 times the active."""
     a, b = numbers(name), numbers(other)
     if a is None or b is None or len(a) < 2:
         return False
     with np.errstate(all="ignore"):
-        ratio = np.log(a) - np.log(b)
-    return bool(np.isfinite(ratio).all() and np.ptp(ratio) <= EQUAL_RELATIVE and np.ptp(a) > 0)
+        ratio = np.log10(a) - np.log10(b)
+    if not (np.isfinite(ratio).all() and np.ptp(ratio) <= EQUAL_RELATIVE and np.ptp(a) > 0):
+        return False
+    power = float(np.median(ratio))
+    return role not in ("params", "tokens") or abs(power - round(power)) < EQUAL_RELATIVE

@@ -10,7 +10,6 @@ which are positive, rise with N and, for c > 0, approach 6 N D for large models.
 """
 
 import functools
-import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,10 +18,9 @@ import numpy as np
 from bayescale.errors import FormulaError
 from bayescale.field import FLOPS_PER_PARAM_TOKEN, TRAINING, number_text
 from bayescale.laws.formula import Node, evaluate, names, parse
+from bayescale.runs.compute_unit import PFLOP_DAY, unit_name
+from bayescale.runs.spellings import DERIVED_SIZES
 
-PFLOP_DAY = 86400e15  # FLOP
-NAMED_UNITS = {"FLOP": 1.0, "GFLOP": 1e9, "TFLOP": 1e12, "PFLOP": 1e15, "EFLOP": 1e18, "ZFLOP": 1e21}
-NAMED_UNITS |= {"PFLOP-day": PFLOP_DAY, "MAC": 2.0}  # a multiply-accumulate is two operations
 UNIT_POWERS = range(1, 31)  # of ten: possible units of a column
 # FLOP per parameter and token: all, forward, none, MACs, backward, recomputed
 KNOWN_FLOPS_PER_PARAM_TOKEN = (6.0, 2.0, 1.0, 3.0, 4.0, 8.0)
@@ -93,26 +91,6 @@ def tree_of(formula: str) -> Node:
     return parse(formula)
 
 
-def unit_of(text: str) -> float | None:
-    """FLOP in a unit of compute: ``GFLOP``, ``PF-days``, ``MAC``, ``1e21``; None where the text is no unit."""
-    plain = re.sub(r"[-_ ]+", "-", text.strip().lower().replace("flops", "flop").replace("days", "day"))
-    for name in ("giga", "tera", "peta", "exa", "zetta"):
-        plain = re.sub(f"^{name}-?", name[0], plain)
-    plain = re.sub("^pf(lop)?([-/]s)?[-/]?day$", "pflop-day", plain).replace("macs", "mac")
-    for name, value in NAMED_UNITS.items():
-        if plain == name.lower():
-            return value
-    plain = plain.removesuffix("flop").strip("-*")
-    try:
-        value = float(plain)
-    except ValueError:
-        return None
-    if not (np.isfinite(value) and value > 0):
-        return None
-    power = np.log10(value)
-    return value if abs(power - round(power)) < 1e-9 else None
-
-
 def objection_to(formula: str) -> str:
     """Why a text is not a definition of compute, or an empty text: it must use N and be proportional to D."""
     try:
@@ -126,12 +104,6 @@ def objection_to(formula: str) -> str:
     if not ((once > 0) & np.isfinite(once) & (np.abs(twice / once - 2) < 1e-9) & (np.diff(once, prepend=0) > 0)).all():
         return "it is not a number of FLOP a token that rises with N"
     return ""
-
-
-def unit_name(factor: float) -> str:
-    """The name of a unit of ``factor`` FLOP."""
-    named = [name for name, value in NAMED_UNITS.items() if value == factor]
-    return named[0] if named and factor != 1e21 else number_text(factor)
 
 
 def constant_multiple(N: np.ndarray, D: np.ndarray, compute: np.ndarray, *, unit_known: bool = False) -> Definition:
@@ -180,6 +152,14 @@ def _log_ratio(N: np.ndarray, D: np.ndarray, compute: np.ndarray) -> np.ndarray:
     """log(compute / 6 N D) [run]."""
     with np.errstate(all="ignore"):
         return np.log(compute) - np.log(FLOPS_PER_PARAM_TOKEN) - np.log(N) - np.log(D)
+
+
+def no_compute_text(role: str, value: float, name: str) -> str:
+    """Why a column that makes a size less than 1 cannot be compute."""
+    return (
+        f"{role} = {DERIVED_SIZES[role]} comes out as {value:.2g}: {name} is no compute in FLOP; name its unit (--unit "
+        f"compute=EFLOP, PFLOP-day, ...), or where it is hours or money give {role} instead (--column {role}=...)"
+    )
 
 
 def sizes_of(runs: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:

@@ -11,14 +11,21 @@ import pandas as pd
 from bayescale.field import SUFFIXES, clipped, listed
 from bayescale.runs.cells import as_numbers, texts_of
 from bayescale.runs.question import Question
-from bayescale.runs.spellings import plainly
+from bayescale.runs.spellings import last_part, plainly
 from bayescale.runs.tables.formats import Table
 
 # last parts of names, compared by `plainly`
 LAYERS = "nlayers numlayers nlayer layers numhiddenlayers depth nblocks numblocks"
 WIDTHS = "dmodel hiddensize nembd nembed width modeldim hiddendim embeddim dim embeddingdim"
-STEPS = "steps maxsteps trainsteps totalsteps numsteps step globalstep trainstep trainerglobalstep trainglobalstep"
-BATCHES = "globalbatchsize totalbatchsize effectivebatchsize"
+STEPS = (  # done, then planned; W&B's own count is of calls
+    "steps step globalstep globalsteps trainstep trainerglobalstep trainglobalstep iteration iterations iter iters "
+    "iternum numupdates updates trainsteps trainingsteps numsteps maxsteps totalsteps numtrainsteps maxiters _step"
+)
+SAMPLES = (
+    "samples consumedsamples consumedtrainsamples samplesseen trainsamples sequences numsequences sequencesseen "
+    "examples numexamples examplesseen"
+)
+BATCHES = "globalbatchsize totalbatchsize effectivebatchsize batchsizesequences"
 VAGUE_BATCHES = "batchsize trainbatchsize"  # of all devices, or of one
 DEVICE_BATCHES = (
     "perdevicetrainbatchsize perdevicebatchsize microbatchsize trainmicrobatchsizepergpu batchsizeperdevice "
@@ -26,13 +33,17 @@ DEVICE_BATCHES = (
 )
 ACCUMULATIONS = "gradientaccumulationsteps gradaccumsteps gradaccumulationsteps gradaccum accumulategradbatches"
 DEVICES = "worldsize numgpus ngpus numdevices ndevices dataparallelsize"
-LENGTHS = "seqlen sequencelength seqlength contextlength blocksize nctx maxseqlen maxseqlength contextsize"
+LENGTHS = (
+    "seqlen sequencelength seqlength contextlength blocksize nctx maxseqlen maxseqlength contextsize encoderseqlength "
+    "tokenspersample tokensperexample"
+)
 TOKENS_A_STEP = "tokensperstep tokensperbatch batchtokens batchsizetokens tokensperiteration"
 REPEATED_EPOCHS_MIN = 1.5  # passes over the data that are worth a note
 UNIQUE_TOKENS = "uniquetokens nuniquetokens numuniquetokens uniquetokencount datasettokens datasetsizetokens"
 EPOCHS = "epochs nepochs numepochs trainepochs passes"
 LABELS = "run name runname experiment model modelname file displayname"
 STEP_TOKENS_MAX = 1e8  # where batch x length is more, the batch is counted in tokens: the largest batches have 6e7
+BATCH_SEQUENCES_MAX = 16384  # batches of more sequences are rare; such numbers may be of tokens
 NUMBER = r"(?P<number>[0-9]+(?:\.[0-9]+)?)"
 START, END = r"(?<![A-Za-z0-9.])", r"(?![A-Za-z0-9])"
 IN_NAMES = {
@@ -75,15 +86,20 @@ def guesses(table: Table, have: Sequence[str]) -> dict[str, Guess]:
 
 def _numbers(frame: pd.DataFrame, names: str) -> tuple[Any, np.ndarray] | None:
     """The first column whose last part is called so, with its numbers, NaN where they are not above 0."""
-    last = {name: plainly(re.split(r"[./:|\\]", str(name))[-1]) for name in frame.columns}
+    last = {name: _called(last_part(name)) for name in frame.columns}
     for called in names.split():
         for name in frame.columns:
-            if called in (plainly(name), last[name]):
+            if called in (_called(name), last[name]):
                 values = as_numbers(frame[name])
                 values = np.where(values > 0, values, np.nan)
                 if np.isfinite(values).any():
                     return name, values
     return None
+
+
+def _called(name: Any) -> str:
+    """A name as the lists above have it."""
+    return ("_" if str(name).startswith("_") else "") + plainly(name)
 
 
 def _by_layers(frame: pd.DataFrame) -> Guess | None:
@@ -111,9 +127,19 @@ def _by_steps(frame: pd.DataFrame) -> Guess | None:
                 f"{clipped(batch[0])} may be the batch of one device, as {listed(more)} is there, and tokens so many "
                 "times more; add a column of tokens, or call it global_batch_size or per_device_batch_size"
             )
-    if batch is not None and length is not None and np.nanmedian(batch[1] * length[1]) > STEP_TOKENS_MAX:
-        return _product([steps, batch])
+    if batch is not None and length is not None:
+        if np.nanmedian(batch[1] * length[1]) > STEP_TOKENS_MAX:
+            return _product([steps, batch])
+        if np.nanmedian(batch[1]) > BATCH_SEQUENCES_MAX and "sequences" not in plainly(batch[0]):
+            raise Question(
+                f"{clipped(batch[0])} may count sequences or tokens: call it batch_size_sequences or "
+                "batch_size_tokens, or add a column of tokens"
+            )
     return _product([steps, batch, length])
+
+
+def _by_samples(frame: pd.DataFrame) -> Guess | None:
+    return _product([_numbers(frame, SAMPLES), _numbers(frame, LENGTHS)])
 
 
 def _by_epochs(frame: pd.DataFrame) -> Guess | None:
@@ -191,5 +217,5 @@ def _said(text: str, what: str) -> float | None:
 
 WAYS: dict[str, tuple[Callable[[pd.DataFrame], Guess | None], ...]] = {
     "params": (_by_layers, _params_in_names),
-    "tokens": (_by_steps, _by_epochs, _tokens_in_names),
+    "tokens": (_by_steps, _by_samples, _by_epochs, _tokens_in_names),
 }

@@ -6,17 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from bayescale.runs.compute import unit_name, unit_of
+from bayescale.runs.compute_unit import NAMED_UNITS, unit_name, unit_of
 
 COUNT_UNITS = {
     "K": "k thousand thousands 1e3 10^3",
-    "M": "m mn mio mio. million millions 1e6 10^6",
-    "B": "b bn g mrd mrd. billion billions 1e9 10^9",
+    "M": "m mn mio mio. mil mil. mill mill. million millions 1e6 10^6",
+    "B": "b bn bil bil. bill bill. g mrd mrd. billion billions 1e9 10^9",
     "T": "t tn trillion trillions 1e12 10^12",
 }
 LOSS_UNITS = {
-    "nats": "nat nats nats/token",
-    "bits": "bit bits bits/token",
+    "nats": "nat nats nats/token nats/tok",
+    "bits": "bit bits bits/token bits/tok",
     "bits_per_byte": "bits/byte bits_per_byte bpb",
     "perplexity": "ppl perplexity",
     "mse": "mse",
@@ -25,18 +25,30 @@ COUNT_MEDIAN_MIN = {"params": 1e4, "tokens": 1e6}  # counts are larger
 CHARACTERS_MAX = 200  # of a heading with a unit
 BRACKETED = re.compile(r"(?P<bare>.*\S)\s*[(\[]\s*(?P<unit>[^()\[\]]+?)\s*[)\]]", re.DOTALL)
 ENDING = re.compile(
-    r"(?P<bare>.+?)[\s_-]+(?:in[\s_-]+)?(?P<unit>[KMBTkmbt]|thousands?|millions?|billions?|trillions?|bits|nats)",
+    r"(?P<bare>.+?)[\s_-]+(?:in[\s_-]+)?(?P<unit>[KMBTkmbt]|mn|bn|tn|thousands?|millions?|billions?|trillions?|bits|nats)",
     re.DOTALL,
 )
-CAPITAL = re.compile(r"(?P<bare>.*[a-z])(?P<unit>[KMBT])|(?P<first>[KMBTG])(?P<rest>[Pp]arams|[Tt]okens)", re.DOTALL)
-FACTOR = re.compile(r"^(?:in\s+|[x×]\s*(?=1))|\s*\*$", re.IGNORECASE)  # in M, x 1e6
-LOG10 = "log10"  # the unit of a column that has the logarithm of a size to this base
-LOGARITHM = re.compile(r"log_?10[\s_-]*\(?\s*(?P<bare>[^()]+?)\s*\)?", re.DOTALL | re.IGNORECASE)
+DIVIDED = re.compile(r"(?P<bare>.*\S)\s*[/÷]\s*(?P<unit>1e[0-9]+|10\^[0-9]+|millions?|billions?|trillions?)", re.DOTALL)
+CAPITAL = re.compile(
+    r"(?P<bare>.*[a-z])(?P<unit>[KMBT])|(?P<first>[KMBTG])(?P<rest>[Pp]arams|[Tt]ok(?:en)?s?)", re.DOTALL
+)
+FACTOR = re.compile(  # in M, x 1e6, $10^6$, M parameters, M, without embeddings
+    r"^(?:in\s+|[x×]\s*(?=1))|\s*\*$|\$|\s+(?:param(?:eter)?s|tok(?:en)?s)$|,.*", re.IGNORECASE | re.DOTALL
+)
+LOGARITHMS = {"log10": 10.0, "log2": 2.0, "ln": float(np.e)}  # units of columns that have logarithms of sizes: bases
+LOGARITHM = re.compile(
+    r"(?P<base>log_?10|log_?2|ln(?=[\s_(-]))[\s_-]*\(?\s*(?P<bare>[^()]+?)\s*\)?|"
+    r"(?P<before>.+?)[\s_-]*(?:[(\[]\s*(?P<after>log_?10|log_?2|ln)\s*[)\]]|(?<=[\s_-])(?P<last>log_?10|log_?2))",
+    re.DOTALL | re.IGNORECASE,
+)
 LOGARITHM_MAX = 75.0  # of a size, to any base: that of 1e32
-MARKS = " *†‡§¶↓↑"  # of footnotes, and of what is better
+MARKS = " *†‡§¶¹↓↑"  # of footnotes, and of what is better
+NUMBERED_MARK = re.compile(r"(?<=[)\]])\s*[²³⁴⁵⁶⁷⁸⁹]$|(?<=\S)\s*\[[0-9]{1,2}\]$")
+RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
+RAISED_POWER = re.compile(r"(?<![0-9])10([⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]+)")
 COMPUTE_ENDING = re.compile(  # no kFLOP or MFLOP: the M of "mflops" may be "model"
-    r"(?P<bare>.*?)[\s_-]*(?P<unit>(?:giga|tera|peta|exa|zetta|[gtpez])flops?|macs?|"
-    r"(?:pf|pflops?|peta-?flops?)(?:[\s_/-]*s)?[\s_/-]*days?)",
+    r"(?P<bare>.*?)[\s_-]*(?P<unit>(?:giga|tera|peta|exa|zetta|[gtpez])flops?|[gtpez]?macs?|"
+    r"(?:[gtpez]f|[gtpez]flops?|(?:giga|tera|peta|exa|zetta)-?flops?)(?:[\s_/-]*s)?[\s_/-]*(?:days?|hours?))",
     re.DOTALL | re.IGNORECASE,
 )
 
@@ -47,12 +59,14 @@ def unit_in(role: str, name: Any, numbers: Callable[[Any], np.ndarray | None] | 
     ``numbers`` of a column by its name, if given, decide what a letter at the end means: ``tokens_b`` are billions only
     where its numbers are too small for counts.
     """
-    text = str(name).strip().rstrip(MARKS)
+    text = str(name).strip()
     if len(text) > CHARACTERS_MAX:
         return text, ""
+    text = powers_written(NUMBERED_MARK.sub("", text.rstrip(MARKS)))
     if (logarithm := LOGARITHM.fullmatch(text)) and role in ("params", "tokens", "compute"):
-        return logarithm["bare"], LOG10
-    bracketed = BRACKETED.fullmatch(text)
+        base = (logarithm["base"] or logarithm["after"] or logarithm["last"]).casefold().replace("_", "")
+        return logarithm["bare"] or logarithm["before"], base
+    bracketed = BRACKETED.fullmatch(text) or DIVIDED.fullmatch(text)
     found = bracketed or ENDING.fullmatch(text)
     bare, ending = (found["bare"], found["unit"]) if found else (text, "")
     if not found and (capital := CAPITAL.fullmatch(text)):
@@ -64,8 +78,14 @@ def unit_in(role: str, name: Any, numbers: Callable[[Any], np.ndarray | None] | 
     if role == "compute" and (found := COMPUTE_ENDING.fullmatch(text)):
         bare = found["bare"]
         named = "compute" in bare.casefold() or "flop" in bare.casefold()
-        return bare if named else f"{bare}_flops".lstrip("_"), unit_name(unit_of(found["unit"]))
+        name = unit_name(unit_of(found["unit"]))
+        return bare if named else f"{bare}_flops".lstrip("_"), name if name in NAMED_UNITS else found["unit"]
     return text, ""
+
+
+def powers_written(text: str) -> str:
+    """A text with 10^9 where it has 10⁹."""
+    return RAISED_POWER.sub(lambda found: f"10^{found[1].translate(RAISED)}", text)
 
 
 def named_by_unit(name: Any) -> bool:
@@ -74,9 +94,9 @@ def named_by_unit(name: Any) -> bool:
 
 
 def may_be_speed(name: Any) -> bool:
-    """Whether a column is called by such a unit and nothing else, as FLOP a second often are: ``tflops``."""
+    """Whether a column is called by such a unit and nothing else, as FLOP a second or a pass are: ``tflops``."""
     found = COMPUTE_ENDING.fullmatch(str(name).strip()[:CHARACTERS_MAX])
-    return found is not None and not found["bare"] and found["unit"].casefold().rstrip("s").endswith("flop")
+    return found is not None and not found["bare"] and found["unit"].casefold().rstrip("s").endswith(("flop", "mac"))
 
 
 def names_unit(text: str) -> bool:

@@ -23,6 +23,10 @@ RUN_NAMES = {"run", "run_name", "run_id", "run_path", "experiment", "exp", "exp_
 DATES = {"created", "updated", "timestamp", "date", "time", "runtime", "start_time", "end_time"}
 LEARNING_RATE_NAMES = {"lr", "learning_rate", "learningrate", "rate"}
 SEED_NAMES = {"seed", "seeds", "replicate", "repeat", "trial"}
+# rows that sum up others, in columns that name runs
+SUMMARIES = {"mean", "average", "avg", "avg.", "median", "total", "sum", "std", "stdev", "std dev", "sd", "min", "max"}
+SUMMARIES |= {"overall", "count", "25%", "50%", "75%", "mean ± std"}
+LABEL_NAMES = RUN_NAMES | SEED_NAMES | {"model", "model_name", "index", "column_1", "unnamed:_0"}
 CHECKPOINT_ROWS_MIN = 3  # rows of one run, at different D, that make a curve
 RATE_LEFT_SHARE = 0.1  # of a run's largest learning rate: above it the schedule is not over
 SETTINGS_SPREAD_LOG_MIN = 0.01  # within one (N, D): repeats of one setting differ by less
@@ -66,6 +70,20 @@ def unfinished(seen: Seen) -> Iterator[Note]:
             f"leave them out (--where {shlex.quote(condition)}){_or_censored(seen, name)}"
         )
         yield note(seen, "unfinished_runs", "warning", text, bad, where=condition)
+
+
+def summaries(seen: Seen) -> Iterator[Note]:
+    """Rows called mean, total and the like, which are no runs."""
+    for name, values in _texts(seen).items():
+        texts = pd.Series(values).astype(str).str.strip()
+        bad = np.flatnonzero(texts.str.lower().isin(SUMMARIES))
+        if plain_name(name) in LABEL_NAMES and 0 < bad.size < seen.number:
+            condition = _not_in(name, sorted(set(texts.iloc[bad])))
+            text = (
+                f"by the column {name}, {bad.size} of {seen.number} rows sum up others ({where(seen, bad)}) and are no "
+                f"runs: leave them out (--where {shlex.quote(condition)})"
+            )
+            yield note(seen, "summary_rows", "warning", text, bad, where=condition)
 
 
 def _or_censored(seen: Seen, name: str) -> str:

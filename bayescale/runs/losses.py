@@ -4,11 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bayescale.field import clipped
+from bayescale.runs.headings import unit_in
 from bayescale.runs.question import Numbers, Question, other_loss_text
 from bayescale.runs.spellings import (
     HELD_OUT,
+    NAMES,
     OTHER_LOSSES,
     OTHER_MEANINGS,
+    OTHER_QUANTITIES,
     PARTS_OF_LOSSES,
     WORDS,
     other_loss,
@@ -18,9 +21,17 @@ from bayescale.runs.spellings import (
 
 
 def given_loss(name: Any, units: Mapping[str, str]) -> list[str]:
-    """Notes on a column that is given as the loss, without a unit, and whose name says another unit."""
-    if name is None or "loss" in units or (kind := other_loss(name)) is None:
+    """Notes on a column that is given as the loss, without a unit, and whose name says another unit or quantity."""
+    if name is None or "loss" in units:
         return []
+    if (kind := other_loss(name)) is None:
+        said = words_of(name)
+        other = next((what for what, words in OTHER_QUANTITIES.items() if said & words), None)
+        a_loss = plainly(name) in NAMES["loss"] or said & OTHER_LOSSES["perplexity"][0]  # of a perplexity the logarithm
+        if other is None or unit_in("loss", name)[1] or a_loss:
+            return []
+        text = "is read as it stands, in nats per token; its name may say"
+        return [f"{clipped(name)} {text} {other} (--unit loss=nats if it does not)"]
     if kind == "perplexity":
         raise Question(other_loss_text(name))
     _, unit, what = OTHER_LOSSES[kind]

@@ -15,7 +15,7 @@ from bayescale.laws.law import Law
 from bayescale.runs.best_setting import Selection
 from bayescale.runs.cells import all_positive, checked_flags, checked_numbers, numbers_or_texts, texts_of
 from bayescale.runs.choose import Asked, Choice, choose
-from bayescale.runs.compute import ROUNDING_RELATIVE, constant_multiple, rounded
+from bayescale.runs.compute import ROUNDING_RELATIVE, constant_multiple, no_compute_text, rounded
 from bayescale.runs.loss_unit import NATS, PERPLEXITY, to_nats
 from bayescale.runs.roles import (
     CENSORED,
@@ -61,10 +61,10 @@ def read_runs(
         with it the columns that the law uses: its inputs and what it explains
     columns : role -> column name, e.g. ``{"loss": "pile_loss"}``; roles not given are guessed from common spellings,
         and where two columns could be meant that is an error which asks. Every input of the law is a role too
-    units : role -> unit: K, M, B, T, log10 for params and tokens; nats, bits, bits_per_byte or perplexity for loss,
-        which is kept in nats, and in which results are then given; for compute FLOP, GFLOP, TFLOP, PFLOP, EFLOP, MAC,
-        PFLOP-day or a power of ten such as 1e21. Without it they are counts, nats per token and FLOP, unless comparison
-        with 6 N D shows another unit
+    units : role -> unit: K, M, B, T, log10, log2, ln for params and tokens; nats, bits, bits_per_byte or perplexity
+        for loss, which is kept in nats, and in which results are then given; for compute FLOP, GFLOP, TFLOP, PFLOP,
+        EFLOP, MAC, PFLOP-day or a power of ten such as 1e21. Without it they are counts, nats per token and FLOP,
+        unless comparison with 6 N D shows another unit
     where : a condition that rows must meet, such as ``state == "finished" and lr > 1e-4``; nothing in it is executed
     above_step : rows up to this step are left out
     last_of : a column that names runs: of each its last complete row
@@ -162,7 +162,7 @@ def _dataset(
         values = _all_sizes({role: value * factors[role] for role, (value, _) in numbers.items()})
     said = {name: about[name] for name in KEPT_ATTRIBUTES if name in about}
     said |= {f"{role}_unit": unit for role, unit in units.items() if role in ("compute", "loss") and role in roles}
-    values, seen = _inside_units(table, values, units, "compute_unit" in said, "compute" in roles)
+    values, seen = _inside_units(table, values, units, "compute_unit" in said, roles)
     said |= seen
     for role in numbers.keys() & set(input_errors(laws)):
         values[role] = _error_of_size(role, values, numbers, factors, units.get(role) == RELATIVE)
@@ -294,7 +294,7 @@ def _all_sizes(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _inside_units(
-    table: Table, values: dict[str, np.ndarray], units: Mapping[str, str], unit_known: bool, has_compute: bool
+    table: Table, values: dict[str, np.ndarray], units: Mapping[str, str], unit_known: bool, roles: Mapping[str, Any]
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Loss in nats, compute in FLOP; and attributes with the recognised unit of compute."""
     values, seen = dict(values), {}
@@ -303,13 +303,15 @@ def _inside_units(
         if (low := np.flatnonzero(~(values["loss"] > 0))).size:
             perplexity = np.exp(values["loss"][low[0]])
             raise RunsError(f"{table.at(low[0])}: a perplexity of {perplexity:g} (must be above 1)")
-    if has_compute and set(SIZES) <= values.keys():
+    if "compute" in roles and set(SIZES) <= values.keys():
         values["compute"], seen = _in_flop(*(values[role] for role in SIZES), unit_known)
     for role, value in values.items():
         bad = np.flatnonzero(~np.isfinite(value) | ((value <= 0) & (role in SIZES)))
         if bad.size:
             found = f"{role} comes out as {value[bad[0]]:g}"
             raise RunsError(f"{table.at(bad[0])}: {found}, by the units and C = 6 N D: check the sizes")
+        if role in ("params", "tokens") and role not in roles and (low := np.flatnonzero(value < 1)).size:
+            raise RunsError(f"{table.at(low[0])}: {no_compute_text(role, value[low[0]], heading(roles['compute']))}")
     return values, seen
 
 

@@ -12,9 +12,9 @@ from bayescale.laws.input_errors import input_roles
 from bayescale.laws.law import Law, column, positive_columns
 from bayescale.runs.cells import as_numbers
 from bayescale.runs.columns import Found, find_columns
-from bayescale.runs.compute import unit_of
+from bayescale.runs.compute_unit import unit_of
 from bayescale.runs.guess import guesses
-from bayescale.runs.headings import LOG10, unit_in
+from bayescale.runs.headings import LOGARITHMS, unit_in
 from bayescale.runs.loss_unit import NATS_IN, PERPLEXITY
 from bayescale.runs.losses import related_columns
 from bayescale.runs.question import Question
@@ -133,15 +133,15 @@ def from_logarithms(
 ) -> tuple[Table, dict[str, str], list[str]]:
     """The table with sizes where their logarithms stood, the other units, and notes on it."""
     logarithms = {
-        role: roles[role] for role, unit in units.items() if unit == LOG10 and role in SIZES and role in roles
+        role: roles[role] for role, unit in units.items() if unit in LOGARITHMS and role in {*SIZES} & {*roles}
     }
     if not logarithms:
         return table, dict(units), []
     with np.errstate(over="ignore"):
-        sizes = {name: 10.0 ** as_numbers(table.frame[name]) for name in logarithms.values()}
+        raised = {name: LOGARITHMS[units[role]] ** as_numbers(table.frame[name]) for role, name in logarithms.items()}
     left = {role: unit for role, unit in units.items() if role not in logarithms}
-    notes = [f"{clipped(name)} is read as log10 of {role}" for role, name in logarithms.items()]
-    return replace(table, frame=table.frame.assign(**sizes)), left, notes
+    notes = [f"{clipped(name)} is read as {units[role]} of {role}" for role, name in logarithms.items()]
+    return replace(table, frame=table.frame.assign(**raised)), left, notes
 
 
 def _check_given(where: str, names: Sequence[Any], given: Mapping[str, Any], known: Sequence[str]) -> None:
@@ -193,9 +193,9 @@ def multipliers(units: Mapping[str, str], roles: Mapping[str, Any], where: str) 
         factor = unit_of(unit) if role == "compute" else UNIT_FACTORS[role].get(unit)
         if factor is None:
             allowed = (
-                "FLOP, GFLOP, TFLOP, PFLOP, EFLOP, MAC, PFLOP-day, log10 and powers of ten such as 1e21"
+                "FLOP, GFLOP, TFLOP, PFLOP, EFLOP, MAC, PFLOP-day, log10, log2, ln and powers of ten such as 1e21"
                 if role == "compute"
-                else ", ".join((*UNIT_FACTORS[role], *([LOG10] if role in SIZES else [])))
+                else ", ".join((*UNIT_FACTORS[role], *(LOGARITHMS if role in SIZES else [])))
             )
             raise RunsError(f"{where}: unknown unit '{heading(unit)}' for {role}; allowed are {allowed}")
         if role not in roles:

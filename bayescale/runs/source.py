@@ -42,9 +42,9 @@ def table_of(source: Any) -> Table:
         paths = [path for one in source for path in _files(Path(one))]
         table = read_table(paths[0]) if len(paths) == 1 else _of_files(paths)
     else:
-        frame = _frame(source)
+        frame = _with_index(_frame(source))
         check_headings(list(frame.columns), "runs")
-        table = Table(frame.reset_index(drop=True), "runs", "row")
+        table = Table(frame, "runs", "row")
     frame = table.frame
     added = [name for name in SIZES if name in frame.columns]  # by read_runs, when runs are read again
     check_size(len(frame), len(frame.columns) - len(added), table.where, in_memory=True)
@@ -159,6 +159,17 @@ def _frame(source: Any) -> pd.DataFrame:
         f"runs of type {type(source).__name__} cannot be read: give a path of a table, a pandas or polars frame, an "
         "Arrow table, a list of dicts, a dict of columns or an xarray Dataset"
     )
+
+
+def _with_index(frame: pd.DataFrame) -> pd.DataFrame:
+    """A frame whose index counts its rows: what else it says is a column; headings of several rows are one."""
+    if isinstance(frame.columns, pd.MultiIndex):
+        frame = frame.set_axis(["/".join(str(part) for part in name if part != "") for name in frame.columns], axis=1)
+    said = [name for name in frame.index.names if name is not None and name not in frame.columns]
+    unnamed = frame.index.nlevels == 1 and frame.index.name is None and frame.index.dtype.kind == "O"
+    if unnamed and "index" not in frame.columns:
+        return frame.reset_index()
+    return frame.reset_index(said).reset_index(drop=True) if said else frame.reset_index(drop=True)
 
 
 def _made(columns: Mapping[Any, Any]) -> pd.DataFrame:

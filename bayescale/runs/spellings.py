@@ -16,7 +16,9 @@ SPELLINGS = {
         non_embedding_params non_embedding_parameters params_non_embedding n_params_non_embedding
         num_params_non_embedding n_non_embedding_params num_non_embedding_params num_non_embedding_parameters
         non_emb_params n_params_non_emb params_no_embedding active_params n_active_params num_active_params
-        active_parameters model_parameter_count n_model_params
+        active_parameters model_parameter_count n_model_params num_model_params all_params all_parameters
+        activated_params activated_parameters n_activated_params num_activated_params params_active params_activated
+        active_param_count n_active n_activated
         parameter paramètres parámetros parametri parâmetros параметры 参数 参数量 参数数量 パラメータ数""",
     "tokens": """
         tokens tok n_tok num_tok train_tok
@@ -29,10 +31,12 @@ SPELLINGS = {
         trainingstokens jetons токены token数 训练token数 词元数 训练词元数 トークン数 学習トークン数""",
     "compute": """
         compute flops flop n_flops num_flops total_flops total_flop flops_total flop_total training_flop training_flops
-        train_flop train_flops total_compute training_compute train_compute compute_flops compute_flop
+        train_flop train_flops total_flos train_total_flos
+        total_compute training_compute train_compute compute_flops compute_flop
         total_training_flops total_train_flops rechenaufwand 计算量 計算量""",
     "loss": """
         loss val_loss valid_loss validation_loss eval_loss evaluation_loss test_loss dev_loss held_out_loss final_loss
+        loss_mean val_loss_mean eval_loss_mean mean_val_loss mean_eval_loss
         final_val_loss final_eval_loss final_test_loss val_loss_final best_val_loss min_val_loss train_loss
         training_loss final_train_loss train_loss_final avg_loss mean_loss lm_loss cross_entropy cross_entropy_loss
         ce ce_loss val_ce eval_ce test_ce val_ce_loss val_cross_entropy eval_cross_entropy test_cross_entropy
@@ -51,7 +55,7 @@ WORDS = {
     "params": {"params", "param", "parameters"},
     "tokens": {"tokens"},
     "compute": {"compute", "flop", "flops"},
-    "loss": {"loss", "nll", "entropy"},
+    "loss": {"loss", "nll", "entropy", "xent"},
 }
 HELD_OUT = {"val", "valid", "validation", "eval", "evaluation", "test", "dev", "heldout"}
 PARTS_OF_LOSSES = {"train", "training", "aux", "auxiliary", "z", "router", "balance", "balancing", "kl", "reg", "mtp"}
@@ -62,6 +66,16 @@ OTHER_LOSSES = {
     "perplexity": ({"ppl", "perplexity", "perplexities"}, "perplexity", "a perplexity"),
     "bits": ({"bpc"}, "bits", "a loss in bits"),
     "bits_per_byte": ({"bpb"}, "bits_per_byte", "a loss in bits per byte"),
+}
+# what else the name of a column that is given as the loss may say
+OTHER_QUANTITIES = {
+    "a logarithm": {"log", "ln", "log2", "log10"},
+    "an exponential": {"exp"},
+    "a difference": {"excess", "reducible", "delta", "diff", "difference"},
+    "a ratio": {"relative", "ratio", "normalized", "normalised"},
+    "a sum": {"sum", "sequence", "sequences"},
+    "no loss per token": {"byte", "bytes", "char", "chars", "character", "word", "words"},
+    "a multiple": {"x10", "x100", "x1000", "10", "100", "1000", "1e2", "1e3"},
 }
 REPEATED_NAMES = {
     "uniquetokens",
@@ -83,14 +97,27 @@ def plainly(name: Any) -> str:
     return "".join(character for character in str(name).casefold() if character.isalnum())
 
 
+def last_part(name: Any) -> str:
+    """The last part of a path such as ``model.n_params``; of a ratio such as tokens/params or 1/loss nothing."""
+    parts = re.split(r"[./:|\\]", str(name))
+    if "/" not in str(name):
+        return parts[-1]
+    *_, over, under = ("", *map(plainly, str(name).split("/")))
+    ours = {role for role, names in NAMES.items() if under in names}
+    others = {role for role, names in NAMES.items() if over in {*names, LETTERS[role]} and role not in ours}
+    return "" if over.isdigit() or (ours and others) else parts[-1]
+
+
 NAMES = {role: frozenset(map(plainly, names.split())) for role, names in SPELLINGS.items()}
 
 
 def other_loss(name: Any) -> str | None:
     """The key of OTHER_LOSSES that the name of a column implies, or None."""
     words = words_of(name)
-    if "log" in words:  # of a perplexity: a loss
+    if words & {"log", "ln", "log10"}:  # of a perplexity: a loss
         return None
+    if "log2" in words and words & OTHER_LOSSES["perplexity"][0]:
+        return "bits"
     kind = next((kind for kind, (those, _, _) in OTHER_LOSSES.items() if words & those), None)
     if kind is None and {"bits", "per"} <= words:
         return "bits_per_byte" if "byte" in words else "bits"

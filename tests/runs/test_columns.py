@@ -437,9 +437,60 @@ def test_the_logarithm_of_a_size():
     assert beside.params.values.tolist() == [1e8, 1e9] and not read_notes(beside.attrs)
     chosen = read_runs(table | {"log10 params": [8, 9]}, where="params > 500M")
     assert chosen.params.values.tolist() == [1e9]
-    with pytest.raises(RunsError, match="logN is a logarithm, by its name and numbers; if its base is 10 say --unit"):
+    with pytest.raises(RunsError, match="logN is a logarithm, by its name and numbers: say its base"):
         read_runs(table | {"logN": [8, 9]}, columns={"params": "logN"})
     runs = read_runs(table | {"logN": [8, 9]}, columns={"params": "logN"}, units={"params": "log10"})
     np.testing.assert_allclose(runs.params, [1e8, 1e9])
     with pytest.raises(RunsError, match=r"row 1: .* comes out as inf|row 1: log10 params = inf"):
         read_runs(table | {"log10 params": [8, 400]})
+
+
+def test_other_bases_of_logarithms():
+    table = {"tokens": [1e9, 2e9], "loss": [3.3, 3.2]}
+    for name, values in (("ln(params)", np.log([1e8, 1e9])), ("log2_params", np.log2([1e8, 1e9]))):
+        np.testing.assert_allclose(read_runs(table | {name: values}).params, [1e8, 1e9])
+    with pytest.raises(RunsError, match=r"say its base .--unit params=log10, log2 or ln"):
+        read_runs(table | {"params (log)": [18.4, 20.7]}, columns={"params": "params (log)"})
+
+
+@pytest.mark.parametrize("name", ["tokens/params", "tokens / param", "loss/params", "1/params"])
+def test_a_ratio_is_no_path(name):
+    table = {"tokens": [1e9, 2e9, 4e9], "loss": [3.3, 3.2, 3.1], name: [10.0, 20.0, 40.0]}
+    with pytest.raises(RunsError, match=r"two of params, tokens and compute are needed"):
+        read_runs(table)
+    assert read_runs(table | {"model/params": [1e8, 2e8, 4e8]}).params[0] == 1e8
+
+
+def test_active_and_all_parameters_are_a_question():
+    table = {"tokens": [1e9, 2e9, 4e9], "loss": [3.3, 3.2, 3.1]}
+    active, every = [1e8, 2e8, 4e8], [8e8, 16e8, 32e8]
+    for names in (("Activated params", "Total params"), ("n_active", "N"), ("trainable params", "all params")):
+        with pytest.raises(RunsError, match="could each be params"):
+            read_runs(table | dict(zip(names, (active, every), strict=True)))
+    millions = {"active params (M)": [100, 200, 400], "params (M)": [800, 1600, 3200]}
+    with pytest.raises(RunsError, match="could each be params"):
+        read_runs(table | millions)
+    assert read_runs(table | {"params (M)": [100, 200, 400], "params": active}).params[0] == 1e8
+
+
+def test_a_size_too_small_for_parameters_is_another():
+    table = {"tokens": [1e9, 2e9, 4e9], "loss": [3.3, 3.2, 3.1]}
+    with pytest.raises(RunsError, match=r"two of params, tokens and compute are needed"):
+        read_runs(table | {"size": [256, 512, 1024]})
+    assert read_runs(table | {"size": [1e8, 2e8, 4e8]}).params[0] == 1e8
+    assert read_runs(table | {"size": [100, 200, 400]}, units={"params": "M"}).params[0] == 1e8
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("log10 loss", "a logarithm"), ("excess_loss", "a difference"), ("loss x 100", "a multiple"), ("nll", None),
+     ("loss per byte", "no loss per token"), ("log ppl", None), ("sum_loss", "a sum"), ("loss_c4", None)],
+)  # fmt: skip
+def test_a_loss_that_is_given_and_called_otherwise_is_said(name, said):
+    table = {"params": [1e8, 2e8, 4e8], "tokens": [1e9, 2e9, 4e9], name: [3.3, 3.2, 3.1]}
+    notes = read_notes(read_runs(table, columns={"loss": name}).attrs)
+    stands = (
+        f"{name} is read as it stands, in nats per token; its name may say {said} (--unit loss=nats if it does not)"
+    )
+    assert notes == ([] if said is None else [stands])
+    assert not read_notes(read_runs(table, columns={"loss": name}, units={"loss": "nats"}).attrs)

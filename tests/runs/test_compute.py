@@ -18,9 +18,10 @@ from bayescale.fitting.store import open_fit, save_fit
 from bayescale.forecasts.forecast import forecast
 from bayescale.laws.javascript import law_script
 from bayescale.laws.law import load_law
-from bayescale.runs.compute import Definition, counted, learn, objection_to, unit_of
+from bayescale.runs.compute import Definition, counted, learn, objection_to
+from bayescale.runs.compute_unit import unit_of
 from bayescale.runs.lint import check_runs, remarks
-from bayescale.runs.read import read_runs
+from bayescale.runs.read import read_notes, read_runs
 from bayescale.study import Study
 
 N, D = (grid.ravel() for grid in np.meshgrid(np.logspace(7, 9.5, 8), np.logspace(9, 11.5, 6), indexing="ij"))
@@ -34,7 +35,9 @@ def digits(values, count):
 @pytest.mark.parametrize(
     ("name", "value"),
     [("FLOP", 1), ("GFLOP", 1e9), ("gflops", 1e9), ("TFLOP", 1e12), ("PFLOP", 1e15), ("EFLOP", 1e18), ("1e21", 1e21),
-     ("1e21 FLOP", 1e21), ("MAC", 2), ("PFLOP-day", 86400e15), ("PF-days", 86400e15), ("12", None), ("ell", None)],
+     ("1e21 FLOP", 1e21), ("MAC", 2), ("PFLOP-day", 86400e15), ("PF-days", 86400e15),
+     ("pfs-days", 86400e15), ("PFLOP/s-days", 86400e15), ("TFLOP/s-hours", 3600e12), ("GMACs", 2e9), ("10^18", 1e18),
+     ("GPU-hours", None), ("12", None), ("ell", None)],
 )  # fmt: skip
 def test_units_by_name(name, value):
     assert unit_of(name) == value
@@ -303,3 +306,21 @@ def test_sizes_that_a_budget_buys():
     size = found.params(20.0, np.array([1e18, 1e24]))
     np.testing.assert_allclose(found.compute(size, 20 * size), [1e18, 1e24], rtol=1e-9)
     np.testing.assert_allclose(Definition().params(20.0, 1.2e23), np.sqrt(1.2e23 / 120), rtol=1e-9)
+
+
+def test_compute_that_buys_less_than_a_token_asks_for_its_unit():
+    table = {"params": N, "loss": np.linspace(3, 2, len(N))}
+    for unit in (1e18, 86400e15, 4e17):  # the last: GPU-hours
+        with pytest.raises(RunsError, match=r"row 0: tokens = compute / 6 N comes out as .*: compute is no comp"):
+            read_runs(table | {"compute": 6 * N * D / unit})
+    with pytest.raises(RunsError, match=r"params = compute / 6 D comes out as .* give params instead"):
+        read_runs({"tokens": D, "compute": 6 * N * D / 1e18, "loss": table["loss"]})
+    runs = read_runs(table | {"compute": 6 * N * D / 1e18}, units={"compute": "EFLOP"})
+    np.testing.assert_allclose(runs.tokens, D)
+
+
+def test_a_speed_is_no_compute():
+    table = {"params": N, "tokens": D, "loss": np.linspace(3, 2, len(N))}
+    runs = read_runs(table | {"flops": np.linspace(1.2e14, 1.3e14, len(N))})
+    np.testing.assert_allclose(runs["compute"], 6 * N * D)
+    assert "flops is not read as compute" in read_notes(runs.attrs)[0]

@@ -366,3 +366,21 @@ def test_missing_values_of_frames_are_named():
     table = pl.LazyFrame({"params": [1e8, None], "tokens": [2e9, 2e9], "loss": [3.0, 2.9]})
     refused(table, "row 1: params is missing or NaN")
     assert np.isfinite(read_runs(table.head(1)).loss.item())
+
+
+def test_what_an_index_says_is_a_column():
+    frame = pd.DataFrame({"params": [1e8, 2e8], "tokens": [1e9, 2e9], "loss": [3.3, 3.2]})
+    plain = read_runs(frame)
+    for one in (
+        frame.groupby(["params", "tokens"]).mean(),
+        frame.set_index("params"),
+        frame.set_index("params", drop=False),
+    ):
+        np.testing.assert_array_equal(read_runs(one).params, plain.params)
+    named = read_runs(frame.set_axis(["a", "mean"], axis=0))
+    assert named["index"].values.tolist() == ["a", "mean"]
+    several = frame.set_axis(
+        pd.MultiIndex.from_tuples([("size", "params"), ("size", "tokens"), ("eval", "loss")]), axis=1
+    )
+    assert read_runs(several).loss.values.tolist() == [3.3, 3.2]
+    assert read_runs(frame.iloc[::-1]).loss.values.tolist() == [3.2, 3.3]

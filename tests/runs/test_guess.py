@@ -107,3 +107,22 @@ def test_tokens_that_repeat_are_said_to():
     assert "tokens repeat, up to 4 times" in said and "--law data_constrained" in said
     (said,) = [text for text in read_notes(read_runs(columns | {"epochs": [1, 1, 1]}).attrs) if "guess" in text]
     assert "repeat" not in said
+
+
+def test_steps_that_were_done_precede_those_planned():
+    table = {"params": [1e8, 2e8, 3e8], "max_steps": [2000] * 3, "tokens_per_step": [1e6] * 3, "loss": LOSS}
+    assert read_runs(table | {"global_step": [500, 1000, 2000]}).tokens.values.tolist() == [5e8, 1e9, 2e9]
+    assert read_runs(table | {"_step": [50, 100, 200]}).tokens.values.tolist() == [2e9] * 3  # W&B's count of calls
+
+
+def test_samples_and_length():
+    table = {"params": [1e8, 2e8, 3e8], "consumed_samples": [1e6, 2e6, 3e6], "loss": LOSS}
+    assert read_runs(table | {"encoder_seq_length": [2048] * 3}).tokens[0] == 1e6 * 2048
+
+
+def test_a_batch_that_may_count_tokens_is_a_question():
+    table = {"params": [1e8, 2e8, 3e8], "steps": [1000, 2000, 3000], "loss": LOSS, "seq_len": [512] * 3}
+    with pytest.raises(RunsError, match="batch_size may count sequences or tokens: call it batch_size_sequences or"):
+        read_runs(table | {"batch_size": [65536] * 3})
+    assert read_runs(table | {"batch_size_tokens": [65536] * 3}).tokens[0] == 1000 * 65536
+    assert read_runs(table | {"batch_size_sequences": [65536] * 3}).tokens[0] == 1000 * 65536 * 512

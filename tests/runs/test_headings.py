@@ -50,6 +50,11 @@ PARAMS, TOKENS, LOSS = [70e6, 160e6, 1.4e9], [2e9, 8e9, 30e9], [3.4, 3.1, 2.7]
         ("3 Mio.", 3e6),
         ("63.2 %", 0.632),
         ("3.36*", 3.36),
+        ("3.36¹", 3.36),
+        ("31000000²", 3.1e7),
+        ("31M²", 3.1e7),
+        ("∼70M", 7e7),
+        ("1.4⋅10 ^ 7", 1.4e7),
     ],
 )
 def test_numbers_as_people_write_them(cell, number):
@@ -58,7 +63,7 @@ def test_numbers_as_people_write_them(cell, number):
 
 @pytest.mark.parametrize(
     "cell",
-    ["1.3X", "1_000", "M", "", "1.3.2B", "1 00", "1.2x109", "1B2", "٣M", "0x10M", "<70M", "1" * 100 + "M"],
+    ["1.3X", "1_000", "M", "", "1.3.2B", "1 00", "1.2x109", "1B2", "٣M", "0x10M", "<70M", "2³", "1" * 100 + "M"],
 )
 def test_what_is_no_number(cell):
     assert np.isnan(as_numbers(pd.Series(["7", cell], dtype=object)))[1]
@@ -158,6 +163,22 @@ def test_a_column_without_a_role_keeps_its_texts():
         ("params", "Params in millions", ("Params", "M")),
         ("params", "params (in M)", ("params", "M")),
         ("params", "params (×1e6)", ("params", "M")),
+        ("params", "N / 10⁶", ("N", "M")),
+        ("params", "# params ($10^6$)", ("# params", "M")),
+        ("params", "Params (million parameters)²", ("Params", "M")),
+        ("params", "params (M, non-embedding) [2]", ("params", "M")),
+        ("params", "Params (mil.)", ("Params", "M")),
+        ("params", "loss²", ("loss²", "")),
+        ("tokens", "tokens_bn", ("tokens", "B")),
+        ("tokens", "BTok", ("Tok", "B")),
+        ("params", "log2(N)", ("N", "log2")),
+        ("params", "ln params", ("params", "ln")),
+        ("params", "lnparams", ("lnparams", "")),
+        ("tokens", "tokens (log10)", ("tokens", "log10")),
+        ("compute", "pfs_days", ("flops", "PFLOP-day")),
+        ("compute", "EF-hours", ("flops", "EF-hours")),
+        ("compute", "total_GMACs", ("total_flops", "GMACs")),
+        ("compute", "Compute (10^18 FLOPs)", ("Compute", "10^18 FLOPs")),
         ("tokens", "tokens (x10^9)", ("tokens", "B")),
         ("tokens", "Tokens (Mrd.)", ("Tokens", "B")),
         ("tokens", "tokensB", ("tokens", "B")),

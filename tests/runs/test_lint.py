@@ -240,7 +240,7 @@ def test_runs_that_a_flag_says_diverged_are_named(rng, name, good, bad):
 
 def test_tokens_made_of_compute_in_another_unit_ask_for_the_unit_of_compute(rng):
     table = chinchilla_runs(rng)
-    table = {"params": table["params"], "compute": 6 * table["params"] * table["tokens"] / 1e18, "loss": table["loss"]}
+    table = {"params": table["params"], "compute": 6 * table["params"] * table["tokens"] / 1e9, "loss": table["loss"]}
     note = codes(table)["units"]
     assert "which is compute / 6 N" in note.text and "--unit compute=" in note.text and "tokens=B" not in note.text
 
@@ -375,3 +375,12 @@ def test_a_slip_of_a_power_of_ten(rng):
     slipped[5] = table["tokens"].max() * 100
     note = codes(table | {"tokens": slipped}, "floor_tokens")["isolated_size"]
     assert note.rows == (5,) and "row 5 has D 10T, 100 times the next largest" in note.text
+
+
+def test_rows_that_sum_up_others_are_named(rng):
+    table = chinchilla_runs(rng)
+    names = [f"r{row}" for row in range(len(table["loss"]))]
+    more = {name: np.append(values, values.mean()) for name, values in table.items()} | {"name": [*names, "Average"]}
+    note = codes(more)["summary_rows"]
+    assert note.rows == (len(names),) and dict(note.options)["where"] == 'name not in ["Average"]'
+    assert "summary_rows" not in codes(table | {"pooling": ["mean"] * 12 + ["cls"] * 12})

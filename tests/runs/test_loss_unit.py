@@ -117,8 +117,10 @@ def test_a_gain_needs_losses_of_one_kind(fits):
         gain = compute_gain(fits["nats"], fits[unit], 1e22)
         assert float(gain["gain"].median()) == pytest.approx(1, rel=1e-6)
         assert abs(float(gain["difference"].median())) < 1e-6
-    with pytest.raises(FitError, match=r"bits per byte.*per token"):
+    with pytest.raises(FitError, match=r"in nats per token, of the other in bits per byte: these cannot be compared"):
         compute_gain(fits["nats"], fits["bits_per_byte"], 1e22)
+    with pytest.raises(FitError, match=r"of the other error rates: these"):
+        compute_gain(fits["nats"], fits["error"], 1e22)
 
 
 def test_the_unit_is_saved(fits, tmp_path):

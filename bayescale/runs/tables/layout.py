@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
+from bayescale.field import clipped
 from bayescale.runs.headings import names_unit
 
 HEAD_ROWS = 20  # titles above a header are fewer
+TITLE_CHARACTERS_MAX = 80  # of them that a note repeats: they may say a unit
 
 
 def header_row(rows: Sequence[Sequence[Any]]) -> int:
@@ -29,7 +31,8 @@ def without_titles(rows: list[Any], lines: list[int]) -> tuple[list[Any], list[i
     if not start:
         return rows, lines, ""
     many = "one line above the header is" if start == 1 else f"{start} lines above the header are"
-    return rows[start:], lines[start:], f"{many} left out"
+    said = " ".join(str(cell) for row in rows[:start] for cell in row if cell != "")
+    return rows[start:], lines[start:], f"{many} left out: {clipped(said, TITLE_CHARACTERS_MAX)}"
 
 
 def with_units(header: Sequence[str], below: Sequence[Any]) -> list[str] | None:
