@@ -13,14 +13,12 @@ PREFIXES = ("kilo", "mega", "giga", "tera", "peta", "exa", "zetta")
 POWERS = {None: 1.0} | {name[0]: 10.0 ** (3 * power) for power, name in enumerate(PREFIXES, start=1)}
 SECONDS = {"day": 86400.0, "hour": 3600.0}
 COUNTED_UNIT = re.compile("(?P<prefix>[kmgtpez])?(?P<what>flop|mac)s?")
-WORKED_UNIT = re.compile(
-    "(?P<prefix>[gtpez])f(?:lop)?s?(?:[-/]s)?[-/]?(?P<time>day|hour)s?"
-)  # PF-days: at so many a second
+WORKED_UNIT = re.compile("(?P<prefix>[gtpez])f(?:lop)?s?(?:-s)?-?(?P<time>day|hour)s?")  # PF-days: at so many a second
 
 
 def unit_of(text: str) -> float | None:
     """FLOP in a unit of compute: ``GFLOP``, ``PF-days``, ``MAC``, ``1e21``; None where the text is no unit."""
-    plain = re.sub(r"[-_ ]+", "-", text.strip().lower().replace("10^", "1e"))
+    plain = re.sub(r"[-_/\s]+", "-", text.strip().lower().replace("10^", "1e"))
     for name in PREFIXES:
         plain = re.sub(f"^{name}-?", name[0], plain)
     if found := WORKED_UNIT.fullmatch(plain):

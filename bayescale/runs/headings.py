@@ -75,10 +75,10 @@ def unit_in(role: str, name: Any, numbers: Callable[[Any], np.ndarray | None] | 
         values = numbers(name) if numbers and not bracketed and len(ending) == 1 else None
         counts = values is not None and np.nanmedian(values) >= COUNT_MEDIAN_MIN.get(role, np.inf)
         return (text, "") if counts else (bare, unit)
-    if role == "compute" and (found := COMPUTE_ENDING.fullmatch(text)):
+    if role == "compute" and (found := COMPUTE_ENDING.fullmatch(text)) and (factor := unit_of(found["unit"])):
         bare = found["bare"]
         named = "compute" in bare.casefold() or "flop" in bare.casefold()
-        name = unit_name(unit_of(found["unit"]))
+        name = unit_name(factor)
         return bare if named else f"{bare}_flops".lstrip("_"), name if name in NAMED_UNITS else found["unit"]
     return text, ""
 

@@ -152,6 +152,9 @@ def test_a_column_without_a_role_keeps_its_texts():
         ("compute", "compute [PF-days]", ("compute", "PF-days")),
         ("compute", "pf_days", ("flops", "PFLOP-day")),
         ("compute", "petaflop/s-days", ("flops", "PFLOP-day")),
+        ("compute", "compute PF / days", ("compute", "PFLOP-day")),
+        ("compute", "compute_pflops / s-days", ("compute", "PFLOP-day")),
+        ("compute", "macſ", ("macſ", "")),  # an s to a search that ignores case, and in no unit
         ("compute", "compute_pf_days", ("compute", "PFLOP-day")),
         ("compute", "train_gflops", ("train_flops", "GFLOP")),
         ("compute", "Total ExaFLOPs", ("Total_flops", "EFLOP")),
