@@ -123,4 +123,5 @@ def _simulated(fitted: np.ndarray, sigma: float, rows: list[np.ndarray]) -> Sele
         f = fitted[some]
         lowest = (f + sigma * rng.standard_normal((draws, len(some)))).min(axis=1) - f.min()
         found[:, position] = lowest.mean(), *np.quantile(lowest, QUANTILES)
-    return Selection(*found, sigma)
+    bias, low, high = found
+    return Selection(bias, low, high, sigma)

@@ -1,6 +1,7 @@
 """The cells of a column as numbers or texts, and the row of the first that is not allowed."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,7 @@ def _read_numbers(column: pd.Series) -> tuple[np.ndarray, str, np.ndarray]:
         return numbers, "", scaled
     numbers, first, known = numbers.copy(), "", {}
     texts = {cell for cell in column.iloc[odd] if type(cell) is str and len(cell) <= CELL_CHARACTERS_MAX}
-    plainly = str
+    plainly: Callable[[str], str] = str
     if any(POINTS_APART.fullmatch(text.strip()) for text in texts):  # then 1.300 is no 1.3 either
         plainly, odd = _points_left_out, np.arange(len(column))
     elif any(map(DECIMAL_COMMA.search, texts)) and not any(text.count(",") > 1 for text in texts):

@@ -1,6 +1,6 @@
 """Which rows of a table are the runs: a condition, complete rows, final checkpoints, the best of each size; counted."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -111,7 +111,7 @@ def choose(asked: Asked, choice: Choice) -> tuple[Table, dict[str, int], Selecti
     RunsError
         If an option names no column, or no row is left.
     """
-    steps = {
+    steps: dict[str, tuple[Any, Callable[[Asked, Any], Kept]]] = {
         "where": (choice.where, _where),
         "above_step": (choice.above_step, _above_step),
         "last_of": (choice.last_of, _last_of),
@@ -229,7 +229,7 @@ def lowest_of(asked: Asked, names: Sequence[str]) -> tuple[Selection | None, str
     first = pd.DataFrame({"cell": cell, "loss": log_loss}).sort_values("loss", kind="stable").groupby("cell").head(1)
     order = first.sort_index()["cell"].to_numpy()
     by = f"{100 * -np.expm1(found.bias.mean()):.2g} %"
-    along = listed([clipped(name) for name in settings]) or "repeats"
+    along = listed([clipped(name) for name in settings or ()]) or "repeats"
     text = (
         f"each loss is the lowest of several ({along}), and lies {by} (mean) below the true loss of the best setting, "
         f"as losses scatter by {100 * found.sigma:.2g} %: raised by that; lowest_loss has what was measured"

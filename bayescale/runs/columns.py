@@ -89,9 +89,9 @@ def find_columns(
         notes += said
         if name is not None:
             roles[role] = name
-    if said := _no_compute(roles, given, units, numbers):
+    if reason := _no_compute(roles, given, units, numbers):
         del roles["compute"]
-        notes.append(said)
+        notes.append(reason)
     return Found(roles, tuple(notes + _unused(names, roles, numbers)))
 
 
@@ -114,8 +114,8 @@ def _guess(role: str, names: Sequence[Any], asked: bool, unit: str | None, numbe
     full = [name for name in full if parts[name][1] not in LOGARITHMS] or full
     by_unit = [name for name in full if role == "compute" and named_by_unit(name)]
     full = [name for name in full if name not in by_unit]
-    others = [name for name in names if role == "loss" and other_loss(name)]
-    meant = [name for name in others if unit and kin(unit) == kin(OTHER_LOSSES[other_loss(name)][1])]
+    others = {name: kind for name in names if role == "loss" and (kind := other_loss(name))}
+    meant = [name for name, kind in others.items() if unit and kin(unit) == kin(OTHER_LOSSES[kind][1])]
     if meant:  # a perplexity is never called a loss, bits may be
         return _one(role, meant if unit == "perplexity" else [*meant, *full], numbers), []
     last = [name for name in names if name not in full and plainly(last_part(name)) in NAMES[role]]
@@ -128,9 +128,9 @@ def _guess(role: str, names: Sequence[Any], asked: bool, unit: str | None, numbe
         return (full[0] if full else None), []
     if not (full or last or by_unit or vague):
         if others and not letters:
-            raise Question(other_loss_text(others[0]))
+            raise Question(other_loss_text(*next(iter(others.items()))))
         return _by_letter(role, letters, [*others, *names], numbers), []
-    found, passed_over = full or last or by_unit or vague, []
+    found, passed_over = full or last or by_unit or vague, list[str]()
     if role == "loss":
         found, passed_over = without_training(found)
         passed_over += held_out(found, others)
@@ -288,8 +288,8 @@ def _whole(values: np.ndarray) -> bool:
 
 
 def _all_same(names: Sequence[Any], numbers: Numbers) -> bool:
-    columns = [numbers(name) for name in names]
-    if any(column is None for column in columns):
+    columns = [column for name in names if (column := numbers(name)) is not None]
+    if len(columns) < len(names):
         return False
     return all(np.allclose(a, b, rtol=EQUAL_RELATIVE, atol=0, equal_nan=True) for a, b in itertools.pairwise(columns))
 

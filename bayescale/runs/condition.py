@@ -97,8 +97,8 @@ class Condition:
                     return Rows(np.logical_and.reduce(yes), np.logical_or.reduce(no))
                 return Rows(np.logical_or.reduce(yes), np.logical_and.reduce(no))
             case ast.UnaryOp(op=ast.Not(), operand=part):
-                found = self._rows(part, quoted, depth + 1)
-                return Rows(found.no, found.yes)
+                inner = self._rows(part, quoted, depth + 1)
+                return Rows(inner.no, inner.yes)
             case ast.Compare(left=left, ops=ops, comparators=others):
                 sides = [left, *others]
                 found = [

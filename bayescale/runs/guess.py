@@ -145,8 +145,7 @@ def _by_samples(frame: pd.DataFrame) -> Guess | None:
 def _by_epochs(frame: pd.DataFrame) -> Guess | None:
     epochs = _numbers(frame, EPOCHS)
     guess = _product([_numbers(frame, UNIQUE_TOKENS), epochs])
-    most = 0.0 if guess is None else np.nanmax(epochs[1])
-    if most <= REPEATED_EPOCHS_MIN:
+    if guess is None or epochs is None or (most := np.nanmax(epochs[1])) <= REPEATED_EPOCHS_MIN:
         return guess
     return replace(guess, note=f"{guess.note}; {repeated_text(most)}")
 
@@ -161,10 +160,11 @@ def repeated_text(most: float) -> str:
 
 def _product(parts: Sequence[tuple[Any, np.ndarray] | None]) -> Guess | None:
     """Tokens as the product of columns, if all are there."""
-    if any(part is None for part in parts):
+    there = [part for part in parts if part is not None]
+    if len(there) < len(parts):
         return None
-    made_of = " x ".join(clipped(name) for name, _ in parts)
-    values = np.prod([numbers for _, numbers in parts], axis=0)
+    made_of = " x ".join(clipped(name) for name, _ in there)
+    values = np.prod([numbers for _, numbers in there], axis=0)
     return Guess(values, made_of, f"tokens is a guess of {made_of} (--column tokens=... if a column has it)")
 
 

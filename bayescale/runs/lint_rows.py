@@ -39,7 +39,7 @@ SCATTER_LEFT_MAX = 0.8  # share of the scatter that offsets worth a remark leave
 GROUP_OFFSET_MIN = 0.01  # of the loss, or in the unit of what is observed: smaller offsets do not matter
 
 
-def plain_name(name: str) -> str:
+def plain_name(name: object) -> str:
     """The last part of a name such as optim.lr or config/learning-rate, in lower case."""
     return re.split(r"[./]", str(name).strip().lower())[-1].replace(" ", "_").replace("-", "_").strip("_")
 
@@ -273,7 +273,7 @@ def groups(seen: Seen, surface: Surface) -> Iterator[tuple[str, Note]]:
         )
 
 
-def _grouping(seen: Seen, name: str, values: np.ndarray):
+def _grouping(seen: Seen, name: str, values: np.ndarray) -> tuple[str, np.ndarray, list[str]] | None:
     """A text column as groups [run], from 0, and their labels; None where it is none, or a size by another name."""
     if plain_name(name) in STATE_NAMES:
         return None

@@ -302,7 +302,8 @@ def constant_or_rising(seen: Seen) -> Iterator[Note]:
         yield note(seen, "constant_loss", "warning", f"all {what} equal: there is nothing to learn from")
     elif seen.observed == "loss" and seen.number >= 6:
         compute = seen.runs["compute"].values if "compute" in seen.runs else np.array([""])
-        sizes = ({"compute": compute} if compute.dtype.kind == "f" and (compute > 0).all() else {}) | seen.sizes
+        known = {"compute": compute} if compute.dtype.kind == "f" and (compute > 0).all() else {}
+        sizes = {**known, **seen.sizes}
         if not sizes:
             return
         name, values = next(iter(sizes.items()))

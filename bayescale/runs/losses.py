@@ -33,7 +33,7 @@ def given_loss(name: Any, units: Mapping[str, str]) -> list[str]:
         text = "is read as it stands, in nats per token; its name may say"
         return [f"{clipped(name)} {text} {other} (--unit loss=nats if it does not)"]
     if kind == "perplexity":
-        raise Question(other_loss_text(name))
+        raise Question(other_loss_text(name, kind))
     _, unit, what = OTHER_LOSSES[kind]
     return [f"{clipped(name)} is read in nats; its name says {what} (--unit loss={unit} if it is)"]
 
@@ -63,12 +63,12 @@ def also_meant(found: list[Any], full: list[Any], names: Sequence[Any], numbers:
     return [name for name in others if words_of(name) & HELD_OUT] if full else others
 
 
-def held_out(losses: list[Any], others: list[Any]) -> list[str]:
-    """A note on a held-out loss in another unit, where all losses in nats are those of training."""
-    held_out = [name for name in others if "train" not in plainly(name)]
+def held_out(losses: list[Any], others: Mapping[Any, str]) -> list[str]:
+    """A note on a held-out loss in another unit, where all losses in nats are those of training; others by kind."""
+    held_out = [(clipped(name), OTHER_LOSSES[kind][1]) for name, kind in others.items() if "train" not in plainly(name)]
     if not held_out or not all("train" in plainly(name) for name in losses):
         return []
-    name, unit = clipped(held_out[0]), OTHER_LOSSES[other_loss(held_out[0])][1]
+    name, unit = held_out[0]
     return [f"{name}, which is not of training, is not read as loss (--column loss={name} --unit loss={unit})"]
 
 

@@ -52,11 +52,12 @@ def look(source: Any, law: Law | None, given: Mapping[str, Any]) -> Look:
     """
     table = runs_given(source)
     options = dict(given)
+    missing: tuple[Note, ...] = ()
     try:
-        runs, missing = read_runs(table, law, **options), ()
+        runs = read_runs(table, law, **options)
     except RunsError as error:
         try:
-            runs = read_runs(table, law, **options, **({} if "drop_missing" in options else {"drop_missing": True}))
+            runs = read_runs(table, law, **({"drop_missing": True} | options))
         except RunsError:
             raise error from None
         options["drop_missing"] = True

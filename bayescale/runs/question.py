@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from bayescale.field import clipped, listed
-from bayescale.runs.spellings import OTHER_LOSSES, other_loss
+from bayescale.runs.spellings import OTHER_LOSSES
 
 NAMES_MAX = 6  # of columns
 
@@ -29,8 +29,8 @@ def which_text(role: str, found: Sequence[Any]) -> str:
     )
 
 
-def other_loss_text(name: Any) -> str:
-    _, unit, what = OTHER_LOSSES[other_loss(name)]
+def other_loss_text(name: Any, kind: str) -> str:
+    _, unit, what = OTHER_LOSSES[kind]
     return (
         f"the column {clipped(name)} looks like {what}, not a loss in nats; say what it is "
         f"(columns={{'loss': {name!r}}}, units={{'loss': {unit!r}}}, --column loss={clipped(name)} --unit loss={unit}, "

@@ -124,7 +124,7 @@ def read_runs(
 def _without_luck(runs: xr.Dataset, picked: Selection) -> xr.Dataset:
     """Runs that were the best of several, with the loss that their setting has on average, and its 90 % band [run]."""
     lowest, about = runs["loss"].values, runs["loss"].attrs
-    shifts = {"loss": picked.bias, "lowest_loss": 0.0, "loss_q05": picked.high, "loss_q95": picked.low}
+    shifts: dict[str, Any] = {"loss": picked.bias, "lowest_loss": 0.0, "loss_q05": picked.high, "loss_q95": picked.low}
     runs = runs.assign({name: ("run", lowest * np.exp(-shift)) for name, shift in shifts.items()})
     runs["loss"].attrs = about
     return runs
@@ -297,14 +297,15 @@ def _inside_units(
     table: Table, values: dict[str, np.ndarray], units: Mapping[str, str], unit_known: bool, roles: Mapping[str, Any]
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Loss in nats, compute in FLOP; and attributes with the recognised unit of compute."""
-    values, seen = dict(values), {}
+    values = dict(values)
+    seen: dict[str, Any] = {}
     if units.get("loss") == PERPLEXITY:
         values["loss"] = to_nats(values["loss"], PERPLEXITY)
         if (low := np.flatnonzero(~(values["loss"] > 0))).size:
             perplexity = np.exp(values["loss"][low[0]])
             raise RunsError(f"{table.at(low[0])}: a perplexity of {perplexity:g} (must be above 1)")
     if "compute" in roles and set(SIZES) <= values.keys():
-        values["compute"], seen = _in_flop(*(values[role] for role in SIZES), unit_known)
+        values["compute"], seen = _in_flop(values["params"], values["tokens"], values["compute"], unit_known)
     for role, value in values.items():
         bad = np.flatnonzero(~np.isfinite(value) | ((value <= 0) & (role in SIZES)))
         if bad.size:

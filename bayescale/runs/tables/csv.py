@@ -37,8 +37,8 @@ def read_csv(content: bytes, where: str) -> pd.DataFrame:
     if not records:
         raise RunsError(f"{where} is empty; a header line and one line for each run are expected")
     records, lines, note = without_titles(records, lines)
-    header, first = records.pop(0), f"{where}, line {lines.pop(0)}"
-    header = [name or f"column_{position}" for position, name in enumerate(header, start=1)]
+    names, first = records.pop(0), f"{where}, line {lines.pop(0)}"
+    header = [name or f"column_{position}" for position, name in enumerate(names, start=1)]
     if records and (named := with_units(header, records[0])) is not None:
         header, records, lines = named, records[1:], lines[1:]
     check_headings(header, first)

@@ -14,7 +14,8 @@ def is_evaluation(value: Any) -> bool:
 
 def records_of_evaluation(value: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Rows with ``model``, ``params``, ``task``, ``filter``, ``items`` and each metric with its ``_stderr``."""
-    config = value.get("config") if isinstance(value.get("config"), Mapping) else {}
+    config = value.get("config")
+    config = config if isinstance(config, Mapping) else {}
     about = {"model": value.get("model_name") or config.get("model_args") or config.get("model") or ""}
     if (params := config.get("model_num_parameters")) is not None:
         about["params"] = params

@@ -29,15 +29,14 @@ def read_excel(content: bytes, where: str) -> pd.DataFrame:
     _check_parts(content, where)
     try:
         book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True, keep_links=False)
-        found = [(sheet.title, rows) for sheet in book.worksheets if (rows := _rows(sheet, where))]
+        found = [numbered for sheet in book.worksheets if (numbered := _rows(sheet, where))]
     except RunsError:
         raise
     except Exception:  # openpyxl raises many kinds on a damaged workbook
         raise _damaged(where) from None
     if not found:
         raise RunsError(f"{where} is empty; a header row and one row for each run are expected")
-    numbers, rows = map(list, zip(*found[0][1], strict=True))
-    rows, numbers, note = without_titles(rows, numbers)
+    rows, numbers, note = without_titles([row for _, row in found[0]], [number for number, _ in found[0]])
     width = max(map(len, rows))  # marks may stand beside the table, without a heading
     rows = [(*row, *[""] * (width - len(row))) for row in rows]
     header = [str(name).strip() or f"column_{position}" for position, name in enumerate(rows[0], start=1)]
@@ -72,7 +71,8 @@ def _check_parts(content: bytes, where: str) -> None:
 
 def _rows(sheet: Any, where: str) -> list[tuple[int, tuple[Any, ...]]]:
     """The rows that are not blank, with their numbers; empty without a row below the first."""
-    rows, cells = [], 0
+    rows: list[tuple[int, tuple[Any, ...]]] = []
+    cells = 0
     for number, values in enumerate(sheet.iter_rows(values_only=True, max_col=limits.MAX_COLUMNS + 1), start=1):
         cells += len(values) if rows else 0
         filled = [position for position, value in enumerate(values, start=1) if value not in (None, "")]

@@ -50,9 +50,9 @@ def read_json(content: bytes, where: str) -> pd.DataFrame:
         if len(value) > 1 and all(isinstance(row, list) for row in value) and _are_names(value[0]):
             return _by_row(value[0], value[1:], where)
         return frame_of(value, where)
-    records = next((records(value) for known, records in KNOWN if known(value)), None)
-    if records is not None:
-        return frame_of(records, where)
+    found = next((records_of(value) for known, records_of in KNOWN if known(value)), None)
+    if found is not None:
+        return frame_of(found, where)
     return _of_object(value, where)
 
 
@@ -91,7 +91,7 @@ def _of_object(value: Mapping[str, Any], where: str) -> pd.DataFrame:
     if 1 < len(flat) < len(value) and len(long := {len(one) for one in flat.values()}) == 1 < max(long):
         about = {name: one for name, one in value.items() if name not in lists}
         return frame_of((about | dict(zip(flat, row, strict=True)) for row in zip(*flat.values(), strict=True)), where)
-    columns = lists if lists else {name: one for name, one in value.items() if isinstance(one, Mapping)}
+    columns: dict[str, Any] = lists or {name: one for name, one in value.items() if isinstance(one, Mapping)}
     if len(columns) == len(value) > 1 and len({len(one) for one in columns.values()}) == 1:
         first = next(iter(columns.values()))
         if isinstance(first, list):

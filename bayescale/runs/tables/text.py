@@ -21,12 +21,13 @@ def text_of(content: bytes, where: str) -> str:
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError:
-        text = _of_windows(content) if encoding == "utf-8" else None
-        if text is None:
+        found = _of_windows(content) if encoding == "utf-8" else None
+        if found is None:
             raise RunsError(f"{where} is not UTF-8 or UTF-16 text; save it as CSV in UTF-8") from None
-    if found := CONTROL.search(text):
-        line = text.count("\n", 0, found.start()) + 1
-        raise RunsError(f"{where}, line {line}: the control character {found[0]!r}; a table in plain text is expected")
+        text = found
+    if bad := CONTROL.search(text):
+        line = text.count("\n", 0, bad.start()) + 1
+        raise RunsError(f"{where}, line {line}: the control character {bad[0]!r}; a table in plain text is expected")
     return text
 
 
