@@ -20,6 +20,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "train_or_sample": ("chain", "draw", "budget"),
     "least_compute": ("chain", "draw", "target"),
     "compute_gain": ("chain", "draw", "budget"),
+    "emergence": ("chain", "draw", "point"),
     "approaches": ("approach",),
     "landmarks": (),
     "published_split": (),

@@ -9,7 +9,7 @@ import pytest
 nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed (extra: docs)")
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
-NAMES = ["quick_start", "which_law", "how_far"]
+NAMES = ["quick_start", "which_law", "how_far", "jump_or_metric"]
 MINUTES = 3
 # what the text around the cells rests on, in the outputs
 SHOWS = {
@@ -21,6 +21,8 @@ SHOWS = {
         "not identified: N and D move together",
         "the truth: 2.142",
     ],
+    # the rise of one token as of ten, and what stands in the text of each
+    "jump_or_metric": ["accuracy is 1.[567] times as sharp", "accuracy is 2.[3-7] times as sharp", "least budget"],
 }
 
 

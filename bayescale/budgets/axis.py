@@ -1,18 +1,22 @@
 """One size and what a law gives along it: the budget of a law of N and D, split at its best, or a law's own size."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from bayescale.budgets.cost import spend
 from bayescale.budgets.minimise import root
 from bayescale.budgets.optimum import Problem, best_split
-from bayescale.budgets.problem import SplitOptions, inputs_given
+from bayescale.budgets.problem import SplitOptions, inputs_given, problem_of
 from bayescale.errors import FitError
 from bayescale.field import listed
 from bayescale.fitting.doors import mapping
-from bayescale.laws.law import NO_SIZE, column, law_loss, size_column
+from bayescale.forecasts.chain import check_link
+from bayescale.laws.groups import with_codes
+from bayescale.laws.law import NO_SIZE, column, is_joint, law_loss, size_column
+from bayescale.runs.loss_unit import from_nats
 from bayescale.study import Study
 
 SEARCHED_TIMES = (1e-8, 1e12)  # the largest run's size: where a target is sought
@@ -28,12 +32,14 @@ class Axis:
 
     Attributes
     ----------
+    study : the one whose runs have that size: of a chain the first
     size : column of the size; "compute" for budgets
     curve : the value of the law at log sizes
     first, last : sizes between which a target is sought, from the worst run to the best: of a loss the highest is first
-    others : values of the other inputs of the law, by column
+    others : values of the other inputs of the law, by column; of a chain those of all its laws
     """
 
+    study: Study
     size: str
     curve: Curve
     first: float
@@ -41,14 +47,80 @@ class Axis:
     others: Mapping[str, float]
 
 
-def frontier(problem: Problem, low: float, high: float) -> Axis:
+def asked_axis(
+    study: Study, seed: int, options: SplitOptions, through: Mapping[str, Study] | None = None
+) -> tuple[Axis, Problem | None]:
+    """Along what a question is asked: budgets and their split, or the size of a law that has no split.
+
+    Parameters
+    ----------
+    through : studies whose laws give an input of the law, by column: the size is then that of the first of the chain
+
+    Raises
+    ------
+    FitError
+        If an option or a study of a chain is of no use.
+    """
+    links = dict(through or {})
+    inputs = {column(symbol): symbol for symbol in study.law.inputs}
+    linked = [] if is_joint(study.law) else [name for name in inputs if name in links]
+    if linked:
+        inner = links.pop(linked[0])
+        check_link(study, linked[0], inner.law.observed.column, inner.loss_unit)
+        own = set(inputs) - {linked[0]}
+        given = with_codes(study.law.groups, mapping("given", options.get("given")))
+        mine = {name: value for name, value in given.items() if name in own}
+        shared = {column(symbol) for one in (inner, *links.values()) for symbol in one.law.inputs}
+        left = {name: value for name, value in given.items() if name not in own or name in shared}
+        others = inputs_given(study.law, own, mine, f"besides {linked[0]}")
+        axis, problem = asked_axis(inner, seed, {**options, "given": left or None}, links)
+        return _linked(axis, study, (linked[0], inputs[linked[0]]), inner, others, seed), problem
+    if links:
+        raise FitError(f"'{min(links)}' is not an input of a law of the chain that can be forecast by another fit")
+    if not is_joint(study.law):
+        return own_axis(study, options), None
+    problem, _ = problem_of(study, seed=seed, **options)
+    return _frontier(study, problem), problem
+
+
+def _linked(
+    axis: Axis, study: Study, link: tuple[str, str], inner: Study, others: Mapping[str, float], seed: int
+) -> Axis:
+    """A law along the axis of the law that gives one of its inputs (column, symbol); draws are paired at random."""
+    law, (name, symbol) = study.law, link
+    rng = np.random.default_rng([seed, len(law.text)])
+    order = np.resize(rng.permutation(draws_of(study)), draws_of(axis.study))
+    fixed = {one: np.asarray(study.draws[one])[order] for one in law.priors} | dict(study.constants) | dict(others)
+    in_unit = name != "loss" and inner.law.observed.column == "loss"
+
+    def curve(log_size: np.ndarray, near: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        value, near = axis.curve(log_size, near)
+        with np.errstate(all="ignore"):
+            value = from_nats(value, inner.loss_unit) if in_unit else value
+            found = np.asarray(law_loss(law, {**fixed, symbol: value}), dtype=float)
+        return np.broadcast_to(found, np.broadcast_shapes(found.shape, value.shape)), near
+
+    return replace(axis, curve=curve, others={**axis.others, **{column(one): value for one, value in others.items()}})
+
+
+def draws_of(study: Study) -> int:
+    return study.posterior.sizes["chain"] * study.posterior.sizes["draw"]
+
+
+def _frontier(study: Study, problem: Problem) -> Axis:
     """The best split of every budget: its loss along log budget; NaN where a budget allows none."""
+    data = study.runs
+    middle = {name: float(np.median(value)) for name, value in problem.cost_values.items()}
+    if problem.menu is not None:
+        middle |= {name: float(np.median(value)) for name, value in problem.menu.items() if name != "params"}
+    run = int(np.argmax(data["compute"].values))
+    largest = float(spend(problem.cost, middle, data["params"].values[run], data["tokens"].values[run]))
 
     def curve(log_budget: np.ndarray, near: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         split = best_split(problem, np.exp(log_budget), near, strict=False)
         return split.loss, split.N
 
-    return Axis("compute", curve, low, high, {})
+    return Axis(study, "compute", curve, largest * SEARCHED_TIMES[0], largest * SEARCHED_TIMES[1], {})
 
 
 def own_axis(study: Study, options: SplitOptions) -> Axis:
@@ -88,7 +160,7 @@ def own_axis(study: Study, options: SplitOptions) -> Axis:
 
     largest = float(study.runs[size].max())
     first, last = (largest / times if size == "loss" else largest * times for times in SEARCHED_TIMES)
-    return Axis(size, curve, first, last, {column(name): value for name, value in others.items()})
+    return Axis(study, size, curve, first, last, {column(name): value for name, value in others.items()})
 
 
 def least_size(

@@ -69,12 +69,9 @@ def not_identified(study: Study, problem: Problem, budget: np.ndarray, split: Sp
     return reasons
 
 
-def marked(result: xr.Dataset, reasons: list[str]) -> xr.Dataset:
-    """A result with ``identified`` and ``why_not`` [budget]."""
-    return result.assign(
-        identified=("budget", [not reason for reason in reasons]),
-        why_not=("budget", reasons),
-    )
+def marked(result: xr.Dataset, reasons: list[str], along: str = "budget") -> xr.Dataset:
+    """A result with ``identified`` and ``why_not`` [``along``]."""
+    return result.assign(identified=(along, [not reason for reason in reasons]), why_not=(along, reasons))
 
 
 def _share_of_prior(study: Study, problem: Problem, budget: np.ndarray, split: Split, which: np.ndarray) -> np.ndarray:

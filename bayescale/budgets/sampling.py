@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescale.budgets.axis import decades_beyond
+from bayescale.budgets.axis import decades_beyond, draws_of
 from bayescale.budgets.identified import marked, not_identified
 from bayescale.budgets.optimum import best_split
 from bayescale.budgets.problem import budgets_of, check_scale, problem_of, result_attrs
@@ -17,6 +17,7 @@ from bayescale.errors import FitError
 from bayescale.field import BAND, SIZES_SAID, band_ends, band_percent, number_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.fitting.doors import check_seed, ends_in, level_of, mapping, number, opened, opened_result
+from bayescale.forecasts.chain import check_link
 from bayescale.laws.law import column, goal_sign, law_loss, size_column
 from bayescale.reading import Column, Reading, bands
 from bayescale.study import Study
@@ -84,7 +85,7 @@ def train_or_sample(
         raise FitError(f"'{size}' cannot be given a value: it is what is sought; samples=(least, most) are its limits")
     grid = np.geomspace(low, high, max(3, int(np.ceil(POINTS_A_DECADE * np.log10(high / low))) + 1))
     rng = np.random.default_rng([seed, 7])
-    order = np.resize(rng.permutation(_draws(link)), _draws(study))
+    order = np.resize(rng.permutation(draws_of(link)), draws_of(study))
     values = {name: np.asarray(link.draws[name])[order] for name in link.law.priors} | dict(link.constants)
     found, near = [], None
     for k in grid:
@@ -101,10 +102,6 @@ def train_or_sample(
     return marked(_result(study, link, size, budgets, np.log(grid), (log_n, log_d, gives), cost, seed), reasons)
 
 
-def _draws(study: Study) -> int:
-    return study.posterior.sizes["chain"] * study.posterior.sizes["draw"]
-
-
 def _symbol(link: Study, size: str) -> str:
     return next(symbol for symbol in link.law.inputs if column(symbol) == size)
 
@@ -117,8 +114,7 @@ def _size_of(study: Study, link: Study) -> str:
             f"law '{link.law.name}' takes {', '.join(sorted(inputs))}; a law of the loss and of one size is expected, "
             "such as coverage_of_loss"
         )
-    if (study.loss_unit == "bits_per_byte") != (link.loss_unit == "bits_per_byte"):
-        raise FitError(f"losses in {study.loss_unit} and in {link.loss_unit} cannot stand for each other")
+    check_link(link, "loss", study.law.observed.column, study.loss_unit)
     return size
 
 

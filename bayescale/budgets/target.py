@@ -1,7 +1,7 @@
 """The least budget, or the least size, at which a law meets a target."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Unpack
 
@@ -10,48 +10,51 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.budgets.allocate import without_zero_width
-from bayescale.budgets.axis import (
-    OWN_UNITS,
-    SEARCHED_TIMES,
-    Axis,
-    decades_beyond,
-    frontier,
-    least_size,
-    own_axis,
-)
-from bayescale.budgets.cost import spend
-from bayescale.budgets.identified import HELD_SHARE
-from bayescale.budgets.optimum import Problem, best_split
-from bayescale.budgets.problem import SplitOptions, compute_unit, problem_of, result_attrs, units_said
+from bayescale.budgets.axis import OWN_UNITS, Axis, asked_axis, decades_beyond, least_size
+from bayescale.budgets.chance import size_for_chance
+from bayescale.budgets.identified import HELD_SHARE, marked
+from bayescale.budgets.optimum import best_split
+from bayescale.budgets.problem import SplitOptions, compute_unit, result_attrs, units_said
 from bayescale.errors import FitError
 from bayescale.field import BAND, band_ends, band_percent, number_text, quantity_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
-from bayescale.fitting.doors import check_seed, goal, level_of, numbers, opened, opened_result
+from bayescale.fitting.doors import check_seed, goal, level_of, mapping, numbers, opened, opened_result, proportion
+from bayescale.forecasts.chain import chain_diagnostics
 from bayescale.forecasts.discrepancy import has_drift
-from bayescale.forecasts.forecast import QUANTILES
+from bayescale.forecasts.forecast import QUANTILES, no_drift_warning
 from bayescale.forecasts.planned import FAR_DECADES
-from bayescale.laws.law import goal_sign, is_joint
+from bayescale.laws.law import goal_sign
 from bayescale.reading import Column, Reading, bands
 from bayescale.runs.loss_unit import PERPLEXITY, UNITS, loss_unit, to_nats
 from bayescale.study import Study
 
+CHANCE = 0.9  # of meeting the target, that a budget is named for
 REACHED_SHARE_MIN = 0.99  # of the draws; with fewer a target is not called reached
 SPLIT_COLUMNS = {"compute": "compute", "N": "params", "D": "tokens", "tokens_per_param": "tokens_per_param"}
 
 
 def least_compute(
-    fit: xr.DataTree | Study, target: Any, *, seed: int = 0, **options: Unpack[SplitOptions]
+    fit: xr.DataTree | Study,
+    target: Any,
+    *,
+    through: Mapping[str, xr.DataTree | Study] | None = None,
+    chance: float = CHANCE,
+    seed: int = 0,
+    **options: Unpack[SplitOptions],
 ) -> xr.Dataset:
     """The least budget whose best split reaches a loss, or the least size of a law of one size: of each draw.
 
     C(l) = min cost(N, D) subject to L(N, D) <= l, the inverse of :func:`bayescale.allocate`. A law of one size x (C, N,
     D, samples, ...) has no split: x(l) is the first size along it at which the law meets the target, and of a law of a
-    loss the highest loss.
+    loss the highest loss. Through a chain C(a) is the least budget whose best split brings an accuracy a, say.
 
     Parameters
     ----------
     fit, options : as in :func:`bayescale.allocate`; of a law of one size only ``given``, the values of other inputs.
         Where its size is given, the only input that is not is sought
+    through : fits whose laws give an input of the law, by column: ``{"loss": loss_fit}`` for a law of an accuracy. The
+        size, and the options of a split, are then those of the first of the chain
+    chance : the probability for ``NAME_at_chance``
     target : a number or a sequence, in the unit of what the law explains; a better run lies below a loss and above an
         accuracy, a text such as ``">= 0.9"`` gives the side
     seed : of the draws of uncertain costs
@@ -61,8 +64,10 @@ def least_compute(
     Dataset [chain, draw, target] of ``compute`` (in the unit of the cost), ``N``, ``D`` and ``tokens_per_param``, or of
     the law's size, by column, infinite where a draw never reaches the target (a loss is then 0); with the targets as a
     coordinate by the name of what the law explains, ``p_reached`` [target] the share of draws that reach it,
-    ``identified``, ``why_not`` and ``decades_beyond`` [target]. Bands take the law to be exactly right; what a run of
-    that size would show is a question for :func:`bayescale.forecast`.
+    ``identified``, ``why_not`` and ``decades_beyond`` [target]. These draws take the law to be exactly right.
+    ``compute_at_chance`` [target], or that of the law's size, does not: it is the least at which
+    :func:`bayescale.forecast` gives a run of the median split that probability of meeting the target, infinite where
+    none within three decades has it; ``chance_most`` [target] is the largest probability there.
 
     Raises
     ------
@@ -74,10 +79,12 @@ def least_compute(
     >>> bayescale.least_compute(fit, 2.3)["compute"].dims
     ('chain', 'draw', 'target')
     """
-    study = opened(fit)
+    study, chance = opened(fit), proportion("chance", chance)
     check_seed(seed)
+    links = {name: opened(one) for name, one in mapping("through", through).items()}
     sign, targets = _goals(study, target)
-    axis, problem = asked_axis(study, seed, options)
+    axis, problem = asked_axis(study, seed, options, links)
+    first = axis.study
     wanted = to_nats(targets, study.loss_unit) if has_drift(study.law) else targets
     size, near = least_size(axis, gap_to(study, sign), wanted[None, :])
     reached = np.isfinite(size)
@@ -89,31 +96,33 @@ def least_compute(
         drawn |= {"N": np.where(reached, split.N, np.inf), "D": np.where(reached, split.D, np.inf)}
         drawn |= {"tokens_per_param": ratio}
     result = xr.Dataset(
-        {name: study.labelled(values, "target") for name, values in drawn.items()},
+        {name: first.labelled(values, "target") for name, values in drawn.items()},
         coords={study.law.observed.column: ("target", targets)},
     )
-    reasons = _reasons(axis, size)
     result["p_reached"] = ("target", reached.mean(axis=0))
-    result["identified"] = ("target", [not reason for reason in reasons])
-    result["why_not"] = ("target", reasons)
+    result = marked(result, _reasons(axis, size), "target")
     if problem is None:
-        beyond = decades_beyond(study, axis.size, np.median(drawn[axis.size], axis=0))
+        beyond = decades_beyond(first, axis.size, np.median(drawn[axis.size], axis=0))
     else:
-        training = np.where(reached, study.definition.compute(split.N, split.D), np.inf)
-        beyond = np.maximum(0.0, np.log10(np.median(training, axis=0) / study.largest_compute))
+        training = np.where(reached, first.definition.compute(split.N, split.D), np.inf)
+        beyond = np.maximum(0.0, np.log10(np.median(training, axis=0) / first.largest_compute))
     result["decades_beyond"] = ("target", beyond)
-    about = {"size": axis.size, "observed": study.law.observed.column, "goal": sign}
-    result.attrs = result_attrs(study, "least_compute", problem.cost.text if problem else axis.size, seed, **about)
-    result.attrs["others"] = json.dumps(axis.others)
+    needed, most = size_for_chance(study, links, axis, problem, drawn[axis.size], (sign, targets), chance, seed)
+    result[f"{axis.size}_at_chance"], result["chance_most"] = ("target", needed), ("target", most)
+    cost = problem.cost.text if problem else axis.size
+    result.attrs = result_attrs(first, "least_compute", cost, seed, goal=sign, chance=chance)
+    result.attrs |= _about(study, [*links.values()], axis)
     return result
 
 
-def asked_axis(study: Study, seed: int, options: SplitOptions) -> tuple[Axis, Problem | None]:
-    """Along what a question is asked: budgets and their split, or the size of a law that has no split."""
-    if not is_joint(study.law):
-        return own_axis(study, options), None
-    problem, _ = problem_of(study, seed=seed, **options)
-    return frontier(problem, *_searched(study, problem)), problem
+def _about(study: Study, links: Sequence[Study], axis: Axis) -> dict[str, str]:
+    """What a least size is of, and what speaks against the fits that it comes from."""
+    observed = study.law.observed.column
+    told = [text for one in (study, *links) for text in trust_warnings(diagnostics(one))]
+    told += [] if has_drift(study.law) else [no_drift_warning(observed)]
+    about = {"law": ", ".join(one.law.name for one in (*links, study)), "size": axis.size, "observed": observed}
+    about |= {"diagnostics": chain_diagnostics((axis.study, study, *links))}
+    return about | {"others": json.dumps(axis.others), "told": json.dumps([*dict.fromkeys(told)])}
 
 
 def _goals(study: Study, target: Any) -> tuple[str, np.ndarray]:
@@ -156,16 +165,6 @@ def _reasons(axis: Axis, size: np.ndarray) -> list[str]:
     return reasons
 
 
-def _searched(study: Study, problem: Problem) -> tuple[float, float]:
-    data = study.runs
-    middle = {name: float(np.median(value)) for name, value in problem.cost_values.items()}
-    if problem.menu is not None:
-        middle |= {name: float(np.median(value)) for name, value in problem.menu.items() if name != "params"}
-    run = int(np.argmax(data["compute"].values))
-    largest = float(spend(problem.cost, middle, data["params"].values[run], data["tokens"].values[run]))
-    return largest * SEARCHED_TIMES[0], largest * SEARCHED_TIMES[1]
-
-
 def banded(values: xr.DataArray, level: float = BAND) -> dict[str, np.ndarray]:
     """Quantiles over draws of which some may be infinite."""
     flat = np.sort(values.stack(sample=("chain", "draw")).transpose("sample", ...).values, axis=0)
@@ -198,9 +197,10 @@ def read(result: xr.Dataset, *, level: float = BAND) -> Reading:
     for name, called in columns.items():
         for label, values in banded(result[name], level).items():
             frame[f"{called}_{label}"] = values
-    for name in ("p_reached", "identified", "why_not", "decades_beyond"):
+    at_chance = f"{size}_at_chance"
+    for name in ("p_reached", at_chance, "chance_most", "identified", "why_not", "decades_beyond"):
         frame[name] = result[name].values
-    warnings = [*trust_warnings(diagnostics(result)), *far_warnings(result)]
+    warnings = [*json.loads(attrs["told"]), *far_warnings(result)]
     for target, reason in zip(frame[observed], frame["why_not"], strict=True):
         if reason:
             warnings.append(f"{observed} {number_text(target, 6)}: not identified: {reason}")
@@ -213,10 +213,12 @@ def read(result: xr.Dataset, *, level: float = BAND) -> Reading:
         Column(observed, f"{observed} {attrs['goal']}", unit, "number", 6),
         *_size_columns(attrs, size, split, unknown),
         Column("p_reached", "P(reachable)", "", "decimals", 2),
+        _chance_column(attrs, size, split, frame),
     )
     return Reading(
         f"{'Least budget' if split else what} for a target{f' at {others}' if others else ''}: median and "
-        f"{band_percent(level)} band; the law is taken to be exactly right",
+        f"{band_percent(level)} band if the law is exactly right; last, where a forecast meets it with P = "
+        f"{attrs['chance']:.2g}",
         frame,
         tuple(replace(one, ends=tuple(band_ends(level))) for one in shown),
         warnings=tuple(warnings),
@@ -225,6 +227,15 @@ def read(result: xr.Dataset, *, level: float = BAND) -> Reading:
         rows="targets",
         groups=bands(columns.values(), QUANTILES | band_ends(level)),
     )
+
+
+def _chance_column(attrs: Mapping[str, Any], size: str, split: bool, frame: pd.DataFrame) -> Column:
+    """What a forecast asks for, so that the target is met with the probability that was asked."""
+    key, most = f"{size}_at_chance", frame["chance_most"]
+    instead = tuple(None if p >= attrs["chance"] else f"none (P up to {np.floor(100 * p) / 100:.2f})" for p in most)
+    unit = compute_unit(attrs) if split else OWN_UNITS.get(size, "")
+    how = "size" if size in ("params", "tokens") else "number"
+    return Column(key, f"for P = {attrs['chance']:.2g}", unit, how, instead=instead)
 
 
 def _size_columns(attrs: Mapping[str, Any], size: str, split: bool, unknown: tuple[str | None, ...]) -> list[Column]:

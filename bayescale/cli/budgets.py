@@ -1,4 +1,4 @@
-"""Commands about budgets: allocate, sample, reach, gain, approaches, landmarks, next, plan."""
+"""Commands about budgets: allocate, sample, reach, emergence, gain, approaches, landmarks, next, plan."""
 
 from pathlib import Path
 from typing import Annotated
@@ -94,6 +94,8 @@ def reach(
             "--target", "-t", "--loss", "-L", help="Loss or other value; '>=0.9' gives the side; may be repeated."
         ),
     ],
+    through: arg.Through = None,
+    chance: Annotated[float, typer.Option(help="Also: the least budget that meets it with this probability.")] = 0.9,
     cost: arg.CostFormula = None,
     given: arg.Given = None,
     params: arg.ParamsLimit = None,
@@ -113,8 +115,46 @@ def reach(
     share = arg.level(level)
     options = arg.split_options(cost, given, params, tokens, ratio, unique_tokens, menu)
     with working("looking for the least budget", quiet or as_json):
-        result = least_compute(open_fit(fit), [arg.target(text) for text in target], seed=seed, **options)
+        links = arg.fits_given(through) or None
+        targets = [arg.target(text) for text in target]
+        result = least_compute(open_fit(fit), targets, through=links, chance=chance, seed=seed, **options)
     print_answer(read(result, level=share), as_json, quiet)
+
+
+def emergence(
+    fit: Annotated[Path, typer.Argument(metavar="SHARP.nc", help="A fit of an accuracy by a law of the loss.")],
+    through: arg.Through = None,
+    params: arg.PlannedParams = None,
+    tokens: arg.PlannedTokens = None,
+    compute: arg.PlannedCompute = None,
+    at: arg.PlannedAt = None,
+    figure: Annotated[Path | None, typer.Option(help="Draw both metrics here (PNG).")] = None,
+    level: arg.Level = 90.0,
+    output: arg.TableFile = None,
+    seed: arg.Seed = 0,
+    as_json: arg.Json = False,
+    quiet: arg.Quiet = False,
+) -> None:
+    """A sharp metric beside the smooth one: between which runs its jump lies, and how much of it is the metric."""
+    from bayescale.budgets.emergence import emergence as beside  # 'emergence' is this command
+    from bayescale.budgets.emergence import read
+    from bayescale.fitting.store import open_fit
+
+    arg.check_output(output, "emergence.csv", fit)
+    arg.check_output(figure, "emergence.png", fit)
+    share = arg.level(level)
+    given = {"params": params, "tokens": tokens, "compute": compute}
+    sizes = {name: arg.numbers(f"--{name}", values) or None for name, values in given.items()}
+    covariates = arg.named_numbers("--at", at)
+    links = arg.fits_given(through)
+    with working("following both metrics", quiet or as_json):
+        result = beside(open_fit(fit), through=links, covariates=covariates, seed=seed, **sizes)
+    if figure is not None:
+        from bayescale.display.figures import save_figure
+        from bayescale.display.plots_decision import plot_emergence
+
+        save_figure(plot_emergence(result, level=share), figure)
+    print_answer(read(result, level=share), as_json, quiet, output)
 
 
 def gain(

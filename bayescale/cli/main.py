@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperCommand
 
-from bayescale.cli.budgets import allocate, approaches, gain, landmarks, next_, plan, reach, sample
+from bayescale.cli.budgets import allocate, approaches, emergence, gain, landmarks, next_, plan, reach, sample
 from bayescale.cli.evidence import backtest, calibrate, compare
 from bayescale.cli.fits import cite, fit, reproduce, show
 from bayescale.cli.forecasts import forecast, running
@@ -26,7 +26,7 @@ from bayescale.errors import BayescaleError, InputError
 
 # in the order of the help
 COMMANDS = (
-    *(check, laws, fit, forecast, running, allocate, sample, reach, gain, approaches, landmarks),
+    *(check, laws, fit, forecast, running, allocate, sample, reach, emergence, gain, approaches, landmarks),
     *(next_, plan, backtest, calibrate, compare),
     *(reproduce, report, plot, show, cite, demo, datasets),
 )

@@ -28,6 +28,7 @@ CHARACTERS_PER_INCH = 13.0  # of a title
 WIDE = (7.6, 4.6)  # inches; at 10 pt legible in print, on a slide, and across a page
 RUNS_SHOWN = 500  # dots for runs in one picture: more hide each other, and make a page as large as they are many
 LOSS_STEPS = (1, 2, 5, 10)  # times a power of ten: between two ticks of an axis of losses
+SIZES = {"params": "parameters N", "tokens": "tokens D", "compute": "compute [FLOP]"}  # names of axes
 
 
 @contextmanager

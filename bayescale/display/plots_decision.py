@@ -1,4 +1,4 @@
-"""Figures of decisions: what another size costs, the next run."""
+"""Figures of decisions: what another size costs, the next run, where a sharp metric jumps."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -10,22 +10,27 @@ from bayescale.display.figures import (
     BLUE,
     HORIZONS,
     LAW,
+    SIZES,
     TRUTH,
     WIDE,
+    apart,
     canvas,
+    compute_axis,
     drawn_runs,
     legend_below,
     mark_doubt,
+    number_axis,
     runs_label,
     size_axis,
     titled,
     widened,
 )
 from bayescale.errors import FitError
-from bayescale.field import number_text, size_text
+from bayescale.field import BAND, band_ends, band_percent, number_text, size_text
 from bayescale.fitting.diagnostics import diagnostics
-from bayescale.fitting.doors import check_whole, opened, opened_result
-from bayescale.runs.loss_unit import loss_unit, to_nats
+from bayescale.fitting.doors import check_whole, level_of, opened, opened_result
+from bayescale.forecasts.forecast import quantiles
+from bayescale.runs.loss_unit import UNITS, loss_unit, to_nats
 from bayescale.study import Study
 
 if TYPE_CHECKING:
@@ -151,3 +156,49 @@ def plot_next_run(plan: xr.Dataset, fit: xr.DataTree | Study | None = None, *, a
         legend_below(axes)
         mark_doubt(figure, diagnostics(plan))
     return figure
+
+
+def plot_emergence(found: xr.Dataset, *, level: float = BAND, ax: Any = None) -> "Figure":
+    """The smooth and the sharp metric of a task side by side, and the probability that the jump lies behind each run.
+
+    The dashed line is half of the rise of the sharp metric, from the lowest to the highest value of its law.
+
+    Parameters
+    ----------
+    found : what :func:`bayescale.emergence` returns
+    level : what the wider band is to hold
+    ax : two axes of matplotlib to draw on; a new figure by default
+
+    Examples
+    --------
+    >>> runs = {"params": ["1B", "70B"], "tokens": ["20B", "1.4T"], "covariates": {"samples": 10}}
+    >>> found = bayescale.emergence(coverage_fit, **runs, through={"loss": fit})
+    >>> bayescale.plot_emergence(found).savefig("emergence.png")
+    """
+    found, share = opened_result(found, "emergence"), level_of(level)
+    smooth, sharp = found.attrs["smooth"], found.attrs["sharp"]
+    by = "compute" if "compute" in found else next(str(name) for name in found if found[name].dims == ("point",))
+    order = np.argsort(found[by].values, kind="stable")
+    found = found.isel(point=order)
+    x, (first, last) = apart(found[by].values, 1.15), band_ends(share)
+    with canvas(ax, columns=2, size=(WIDE[0] * 1.25, WIDE[1])) as (left, right):
+        for axes, name in ((left, smooth), (right, sharp)):
+            band = quantiles(found[name], share)
+            label = f"a run: {band_percent(share)} and 50 % band"
+            axes.vlines(x, band[first], band[last], color=BLUE, lw=1.6, label=label)
+            axes.vlines(x, band["q25"], band["q75"], color=BLUE, lw=5, alpha=0.75)
+            axes.scatter(x, band["q50"], s=14, color="white", edgecolors=BLUE, zorder=3)
+            axes.set_xscale("log")
+            axes.set_xlim(*widened(x, 0.1))
+            (compute_axis if by == "compute" else number_axis)(axes.xaxis, SIZES.get(by, by), 5)
+            axes.set_ylabel(f"{name} [{UNITS[loss_unit(found.attrs)]}]" if name == "loss" else name)
+        half = float(((found["lowest"] + found["highest"]) / 2).median())
+        right.axhline(half, color=LAW, lw=1.2, ls="--", label="half of the rise")
+        top = quantiles(found[sharp], share)[last]
+        for at, height, chance in zip(x, top, found["p_behind"].values, strict=True):
+            right.annotate(f"{chance:.2f}", (at, height), (0, 4), textcoords="offset points", ha="center", fontsize=8.5)
+        right.margins(y=0.12)
+        titled(left, f"{smooth}, smooth")
+        titled(right, f"{sharp}, sharp; above: P(jump behind)")
+        right.legend(loc="best")
+        return left.get_figure(root=True)

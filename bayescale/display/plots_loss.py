@@ -15,6 +15,7 @@ from bayescale.display.figures import (
     CHARACTERS_PER_INCH,
     LAW,
     POINT,
+    SIZES,
     TRUTH,
     WIDE,
     apart,
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
 
 CURVE_DRAWS = 1000  # behind the bands of isoFLOP profiles
 BUDGETS_SHOWN = 6  # isoFLOP profiles in one figure: more cannot be told apart
-SIZES = {"params": "parameters N", "tokens": "tokens D", "compute": "compute [FLOP]"}
 
 
 def _label(study: Study) -> str:

@@ -8,6 +8,7 @@ from bayescale.budgets import (
     approaches,
     decide,
     design,
+    emergence,
     gain,
     landmarks,
     planning,
@@ -30,6 +31,7 @@ READERS: dict[str, Callable[..., Reading]] = {
     "train_or_sample": sampling.read,
     "least_compute": target.read,
     "compute_gain": gain.read,
+    "emergence": emergence.read,
     "approaches": approaches.read,
     "landmarks": landmarks.read,
     "published_split": published.read,
@@ -48,6 +50,7 @@ OPTIONS = {
     "train_or_sample": {"level"},
     "least_compute": {"level"},
     "compute_gain": {"level"},
+    "emergence": {"level"},
     "calibrate": {"level"},
 }
 
@@ -59,8 +62,8 @@ def read(result: Any, **options: Any) -> Reading:
     ----------
     result : what ``forecast``, ``allocate``, ``decide``, ``compare`` and their like return: whatever has the attribute
         ``kind``
-    options : of a forecast ``target``: also the probability to reach this loss; of forecasts,
-        allocations, least budgets, gains and budgets of samples ``level``: what bands are to hold, .9 by default; of a
+    options : of a forecast ``target``: also the probability to reach this loss; of forecasts, allocations, least
+        budgets, gains, budgets of samples and emergence ``level``: what bands are to hold, .9 by default; of a
         calibration ``level``: how often any quantity of a right machine may leave its band
 
     Returns

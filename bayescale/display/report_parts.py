@@ -169,7 +169,8 @@ def targets_part(asked: Asked) -> list[Part]:
         return least_compute(study, goal, seed=one.seed, **one.options).assign_attrs(unit=one.called)
 
     if not asked.questions:
-        made = [or_none(lambda: least_compute(study, goal, given=asked.at or None, seed=asked.seed))]
+        links = asked.links or None
+        made = [or_none(lambda: least_compute(study, goal, through=links, given=asked.at or None, seed=asked.seed))]
     else:
         made = [or_none(partial(least, one)) for one in asked.questions]
     readings = [read_target(one, level=asked.level) for one in made if one is not None]

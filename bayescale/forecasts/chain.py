@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from bayescale.errors import FitError
+from bayescale.fitting.diagnostics import diagnostics
 from bayescale.fitting.doors import kind_of, mapping, opened_result
 from bayescale.forecasts.curve import Curve, sample_curve, squared_width
 from bayescale.forecasts.discrepancy_posterior import Discrepancy
@@ -53,24 +54,31 @@ def links_of(study: Study, covariates: Any, seed: int) -> tuple[dict[str, Any], 
             continue
         tree = opened_result(value, "forecast")
         observed = tree.attrs["observed"]
-        if name == "loss" and observed != "loss":
-            raise FitError(f"'loss' is given a forecast of {observed}; name the input that it is")
+        check_link(study, name, observed, tree.attrs["loss_unit"])
         draws = tree["predictions"][observed].stack(sample=("chain", "draw")).transpose("sample", "point").values
         if name == "loss":
-            _check_unit(study, tree)
             draws = to_nats(draws, tree.attrs["loss_unit"])
         order = np.resize(np.random.default_rng([seed, i]).permutation(len(draws)), count)
         links.append(Link(name, draws[order], tree))
     return given | {link.name: np.median(link.draws, axis=0) for link in links}, tuple(links)
 
 
-def _check_unit(study: Study, tree: xr.DataTree) -> None:
-    mine, theirs = study.loss_unit, tree.attrs["loss_unit"]
-    if (mine == "bits_per_byte") != (theirs == "bits_per_byte"):
+def check_link(study: Study, name: str, observed: str, loss_unit: str) -> None:
+    """Raise FitError if what is observed, in that unit, cannot be the input ``name`` of a study."""
+    if name != "loss":
+        return
+    if observed != "loss":
+        raise FitError(f"'loss' is given a forecast of {observed}; name the input that it is")
+    if (study.loss_unit == "bits_per_byte") != (loss_unit == "bits_per_byte"):
         raise FitError(
-            f"the forecast is in {UNITS[theirs]}, the losses of the fit that takes it in {UNITS[mine]}: losses per "
-            "byte and per token cannot stand for each other"
+            f"the forecast is in {UNITS[loss_unit]}, the losses of the fit that takes it in {UNITS[study.loss_unit]}: "
+            "losses per byte and per token cannot stand for each other"
         )
+
+
+def chain_diagnostics(studies: Sequence[Study]) -> str:
+    """Diagnostics of a chain as JSON: those of its first fit that did not converge, or else of its first."""
+    return next((one for one in studies if not diagnostics(one)["converged"]), studies[0]).attrs["diagnostics"]
 
 
 def law_at(study: Study, points: xr.Dataset, links: Sequence[Link] = (), middle: bool = False) -> np.ndarray:

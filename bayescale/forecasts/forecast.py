@@ -336,10 +336,7 @@ def _warnings(tree: xr.DataTree) -> list[str]:
     if np.isnan(points["decades_beyond"].values).all():
         warnings.append(f"{NO_SIZE}: how far a point lies beyond the runs is not told")
     if not tree.attrs["drift"]:
-        warnings.append(
-            f"the bands of {tree.attrs['observed']} hold the law and its noise only: how far such laws go wrong beyond "
-            "the data has not been learnt, so they are too narrow there"
-        )
+        warnings.append(no_drift_warning(tree.attrs["observed"]))
     ess = float(tree.attrs["drift_ess"])
     if ess < DRIFT_ESS_MIN:
         warnings.append(
@@ -347,3 +344,10 @@ def _warnings(tree: xr.DataTree) -> list[str]:
             "wanted): band edges may be off by several percent of the width"
         )
     return warnings
+
+
+def no_drift_warning(observed: str) -> str:
+    return (
+        f"the bands of {observed} hold the law and its noise only: how far such laws go wrong beyond the data has not "
+        "been learnt, so they are too narrow there"
+    )

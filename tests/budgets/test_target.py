@@ -11,6 +11,7 @@ from bayescale.budgets.optimum import best_split
 from bayescale.budgets.problem import problem_of
 from bayescale.budgets.target import least_compute
 from bayescale.errors import FitError
+from bayescale.forecasts.forecast import forecast, probability_to_reach
 from bayescale.study import Study
 
 
@@ -105,6 +106,53 @@ def test_summaries_are_json(recipe, learnt):
         bayescale.read(compute_gain(learnt, learnt, 1e22)).to_dict(),
     ):
         json.dumps(plain(summary), allow_nan=False)
+
+
+# ---- with the probability that was asked, and through a chain -------------------------------------------------------
+
+
+@pytest.mark.usefixtures("drift_once")
+def test_the_budget_for_a_chance_has_that_chance_by_forecast(true_fit):
+    learnt = true_fit(draws=4000)
+    result = least_compute(learnt, [2.4, 2.2], chance=0.8)
+    for i, target in enumerate((2.4, 2.2)):
+        budget = float(result["compute_at_chance"][i])
+        split = best_split(problem_of(Study.opened(learnt))[0], np.full((1, 1), budget))
+        N = float(np.median(split.N))
+        tree = forecast(learnt, N, budget / (6 * N))
+        assert probability_to_reach(tree, target)[0] == pytest.approx(0.8, abs=0.04)
+    assert result["chance_most"].values == pytest.approx(1.0, abs=0.05)
+    never = least_compute(learnt, 1.9, chance=0.999)
+    assert np.isinf(never["compute_at_chance"]).all() and never["chance_most"][0] < 0.999
+    assert "none (P up to" in str(bayescale.show(never))
+
+
+@pytest.mark.usefixtures("drift_once")
+def test_through_a_chain_it_is_the_closed_form_of_both_laws(make_fit, crossed_runs, coverage_fit):
+    """exp(-2 exp(3 (L - 2.5)) k**-.3) = p at L = 2.5 + log(-log(p) k**.3 / 2) / 3, and L*(C) as above."""
+    runs = crossed_runs()
+    loss_fit = make_fit(
+        "chinchilla", chinchilla_parameters(runs, **{k: np.full(8, v) for k, v in BESIROGLU.items()}), runs
+    )
+    coverage, samples = np.array([0.3, 0.6]), 10.0
+    losses = 2.5 + np.log(-np.log(coverage) * samples**0.3 / 2) / 3
+    direct = least_compute(loss_fit, losses)
+    found = least_compute(coverage_fit, coverage, through={"loss": loss_fit}, given={"samples": samples})
+    for name in ("compute", "N", "D"):
+        np.testing.assert_allclose(found[name].median(("chain", "draw")), direct[name][0, 0], rtol=2e-3)
+    assert found.attrs["law"] == "chinchilla, coverage_of_loss" and (found["p_reached"] == 1).all()
+    assert any("law and its noise only" in text for text in bayescale.read(found).warnings)
+
+
+def test_what_is_no_chain(learnt, coverage_fit):
+    with pytest.raises(FitError, match="'pretrain' is not an input of a law of the chain"):
+        least_compute(coverage_fit, 0.5, through={"loss": learnt, "pretrain": learnt}, given={"samples": 10})
+    with pytest.raises(FitError, match="'loss' is given a forecast of coverage"):
+        least_compute(coverage_fit, 0.5, through={"loss": coverage_fit}, given={"samples": 10})
+    with pytest.raises(FitError, match=r"needs \['samples'\] besides loss"):
+        least_compute(coverage_fit, 0.5, through={"loss": learnt})
+    with pytest.raises(FitError, match=r"chance = 1\.5: a number between 0 and 1 is expected"):
+        least_compute(learnt, 2.2, chance=1.5)
 
 
 @pytest.mark.parametrize("loss", [0, -1, np.nan, np.inf])

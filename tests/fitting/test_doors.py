@@ -38,6 +38,7 @@ CALLS = {
     "complete": ("fit", bayescale.complete),
     "compute_gain": ("fit", lambda x: bayescale.compute_gain(x, x, 1e21)),
     "decide": ("fit", lambda x: bayescale.decide(x, 1e21)),
+    "emergence": ("fit", lambda x: bayescale.emergence(_sampled(), through={"loss": x}, **_emerging())),
     "fit_contents": ("fit", bayescale.fit_contents),
     "forecast": ("fit", lambda x: bayescale.forecast(x, **_sizes(x))),
     "landmarks": ("fit", bayescale.landmarks),
@@ -82,6 +83,7 @@ CALLS = {
     "plot_regret": ("decide", bayescale.plot_regret),
     "read": ("result", bayescale.read),
     "plot_next_run": ("next_run", bayescale.plot_next_run),
+    "plot_emergence": ("emergence", bayescale.plot_emergence),
     "save_report": ("page", lambda x: bayescale.save_report(x, "never.html")),
     "open_fit": ("path", bayescale.open_fit),
     "load_dataset": ("path", bayescale.load_dataset),
@@ -127,6 +129,10 @@ def _sampled():
     runs = {"loss": [2.0, 2.2, 2.4, 2.6, 2.8, 3.0], "samples": [1.0, 4.0, 16.0, 1.0, 4.0, 16.0]}
     runs |= {"coverage": [0.7, 0.8, 0.8, 0.3, 0.4, 0.5], "items": [100.0] * 6}
     return bayescale.fit_from_draws(xr.Dataset(draws), runs, "coverage_of_loss")
+
+
+def _emerging():
+    return {"params": [1e9, 7e9], "tokens": 1.4e11, "covariates": {"samples": 10.0}}
 
 
 def _even(fits):

@@ -1,0 +1,108 @@
+"""A sharp metric beside the smooth one: closed forms of where it jumps, and what is said of it."""
+
+import numpy as np
+import pytest
+
+import bayescale
+from bayescale.budgets.emergence import emergence
+from bayescale.cli.main import main
+from bayescale.errors import FitError
+from bayescale.fitting.store import save_fit
+from bayescale.forecasts.forecast import forecast
+
+pytestmark = pytest.mark.usefixtures("drift_once")
+RUNS = {"params": [7e10, 1e8, 1e9], "tokens": [1.4e12, 2e9, 2e10]}
+FLOOR = 1.2
+
+
+@pytest.fixture(scope="module")
+def smooth(true_fit):
+    return true_fit(draws=2000)
+
+
+@pytest.fixture(scope="module")
+def sharp(make_fit):
+    """A fit of exact match = exp(-answer_tokens (L - FLOOR)), its parameters known."""
+
+    def make(losses=(1.5, 4.0)):
+        loss, tokens = np.linspace(*losses, 24), np.tile([1.0, 4.0], 12)
+        shown = np.round(np.exp(-tokens * (loss - FLOOR)), 3)
+        runs = {"loss": loss, "answer_tokens": tokens, "accuracy": shown, "items": np.full(24, 1000.0)}
+        middle = np.exp(np.log(loss).mean())
+        draws = {"guess": np.full(2000, 1e-12), "c": np.ones(2000), "floor": np.full(2000, FLOOR / middle)}
+        return make_fit("exact_match", draws, runs)
+
+    return make
+
+
+@pytest.mark.parametrize("answer_tokens", [1.0, 4.0])
+def test_where_the_rise_lies_is_its_closed_form(sharp, smooth, answer_tokens):
+    """A share s of exact match is reached at L = FLOOR - log(s) / tokens; half of it is behind runs of less loss."""
+    found = emergence(sharp(), **RUNS, through={"loss": smooth}, covariates={"answer_tokens": answer_tokens})
+    for share in (0.1, 0.5, 0.9):
+        at = found["rise_at"].sel(share=share)
+        np.testing.assert_allclose(at, FLOOR - np.log(share) / answer_tokens, rtol=1e-6)
+    np.testing.assert_allclose(found["lowest"], 0, atol=1e-9)
+    np.testing.assert_allclose(found["highest"], 1, atol=1e-9)
+    half = FLOOR + np.log(2) / answer_tokens
+    loss = forecast(smooth, **RUNS)["predictions"]["loss"]
+    behind = np.sort((loss <= half).mean(("chain", "draw")).values)
+    np.testing.assert_allclose(found["p_behind"], behind, atol=1e-12)
+    assert list(found["params"].values) == [1e8, 1e9, 7e10], "from the worse to the better"
+    np.testing.assert_allclose(found["p_between"].sum(), behind[-1], rtol=1e-12)
+
+
+def test_how_much_is_the_metric(sharp, smooth):
+    """From 10 to 90 % of exact match of k tokens the probability of one goes from f .1**(1/k) to f .9**(1/k)."""
+    found = emergence(sharp(), **RUNS, through={"loss": smooth}, covariates={"answer_tokens": 4.0})
+    first, last = (np.exp(-FLOOR) * share**0.25 for share in (0.1, 0.9))
+    says = " ".join(bayescale.read(found).says)
+    assert f"goes from {first:.2g} to {last:.2g}: accuracy is {0.8 / (last - first):.2g} times as sharp" in says
+    reading = bayescale.read(found, level=0.95)
+    assert {"accuracy_q025", "accuracy_q975", "loss_q025", "p_behind", "p_between"} <= set(reading.frame)
+    assert reading.to_dict()["points"][0]["loss"]["q50"] > reading.to_dict()["points"][2]["loss"]["q50"]
+    assert any("law and its noise only" in text for text in reading.warnings)
+    assert not any("of the rise only" in text for text in reading.warnings)
+
+
+def test_a_rise_that_has_hardly_begun_is_said(sharp, smooth):
+    found = emergence(sharp((2.5, 4.0)), **RUNS, through={"loss": smooth}, covariates={"answer_tokens": 1.0})
+    assert any("27 % of the rise only" in text for text in bayescale.read(found).warnings)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"through": {}}, r"takes answer_tokens, loss; exactly one of these is to be given by the fit"),
+        ({"through": {"pretrain": None}}, "through"),
+    ],
+)
+def test_what_cannot_be_set_side_by_side(sharp, smooth, options, message):
+    options = {"through": {name: smooth for name in options["through"]}}
+    with pytest.raises(FitError, match=message):
+        emergence(sharp(), **RUNS, covariates={"answer_tokens": 1.0}, **options)
+
+
+def test_a_loss_is_no_sharp_metric(smooth, make_fit, tmp_path):
+    path = tmp_path / "task.toml"
+    prior = 'level = { dist = "LogNormal", mu = 0.1, sigma = 0.3, about = "level" }'
+    path.write_text(
+        f'title = "Task loss"\ncite = "none"\nformula = "L_ref*level*x/x_ref"\nsize = "x"\n[priors]\n{prior}\n'
+    )
+    x = np.geomspace(2.0, 4.0, 12)
+    task = make_fit(path, {"level": np.full(40, 1.3)}, {"x": x, "loss": x / 3})
+    with pytest.raises(FitError, match="explains loss; an accuracy or another share"):
+        emergence(task, **RUNS, through={"x": smooth})
+
+
+def test_on_the_command_line_and_as_a_figure(sharp, smooth, tmp_path, monkeypatch, capsys):
+    files = save_fit(sharp(), tmp_path / "sharp.nc"), save_fit(smooth, tmp_path / "smooth.nc")
+    sizes = ["-N", "100M", "-D", "2B", "-N", "70B", "-D", "1.4T", "--at", "answer_tokens=4"]
+    command = ["bayescale", "emergence", str(files[0]), "--from", f"loss={files[1]}", *sizes]
+    monkeypatch.setattr("sys.argv", [*command, "--figure", str(tmp_path / "both.png")])
+    with pytest.raises(SystemExit) as done:
+        main()
+    assert done.value.code == 0
+    shown = capsys.readouterr().out
+    assert "P(jump behind)" in shown and "Half of the rise of accuracy from 0.00 to 1.00" in shown
+    assert (tmp_path / "both.png").read_bytes()[:4] == b"\x89PNG"
