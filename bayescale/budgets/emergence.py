@@ -80,27 +80,26 @@ def emergence(
     >>> found["coverage"].dims
     ('chain', 'draw', 'point')
     """
-    study = opened(fit)
+    study, links = opened(fit), {name: opened(one) for name, one in mapping("through", through).items()}
     check_seed(seed)
-    links = {name: opened(one) for name, one in mapping("through", through).items()}
     name = _link_of(study, links)
     given = {"params": params, "tokens": tokens, "compute": compute}
     given = {one: value for one, value in given.items() if value is not None} | mapping("covariates", covariates)
     smooth, sharp, others = _forecasts(study, links, name, given, seed)
     rise = _rise_of(study, others)
-    observed, before = sharp.attrs["observed"], smooth.attrs["observed"]
-    half = _labelled(study, (rise.lowest + rise.highest) / 2)
-    behind = (
-        (rise.upward * (sharp["predictions"].dataset[f"law_{observed}"] - half) >= 0).mean(("chain", "draw")).values
+    (before, of_smooth), (observed, of_sharp) = (
+        (tree.attrs["observed"], tree["predictions"].dataset) for tree in (smooth, sharp)
     )
+    past_half = rise.upward * (of_sharp[f"law_{observed}"] - _labelled(study, (rise.lowest + rise.highest) / 2)) >= 0
+    behind = past_half.mean(("chain", "draw")).values
     better = -1.0 if smooth.attrs["goal"] == "<=" else 1.0
-    order = np.argsort(better * smooth["predictions"].dataset[before].median(("chain", "draw")).values, kind="stable")
+    order = np.argsort(better * of_smooth[before].median(("chain", "draw")).values, kind="stable")
     behind = np.maximum.accumulate(behind[order])
     points = smooth["predictions_constant_data"].to_dataset()
     names = list(points.data_vars)
     result = points[names[: names.index("decades_beyond") + 1]].isel(point=order)
-    result[observed] = sharp["predictions"].dataset[observed].isel(point=order)
-    result[before] = _as_many(smooth["predictions"].dataset[before].isel(point=order), study)
+    result[observed] = of_sharp[observed].isel(point=order)
+    result[before] = _as_many(of_smooth[before].isel(point=order), study)
     result["p_behind"], result["p_between"] = ("point", behind), ("point", np.diff(behind, prepend=0.0))
     at = from_nats(rise.at, links[name].loss_unit) if name == "loss" else rise.at
     result = result.assign(rise_at=study.labelled(at, "share")).assign_coords(share=list(RISE_SHARES))

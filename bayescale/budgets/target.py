@@ -21,8 +21,8 @@ from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.fitting.doors import check_seed, goal, level_of, mapping, numbers, opened, opened_result, proportion
 from bayescale.forecasts.chain import chain_diagnostics
 from bayescale.forecasts.discrepancy import has_drift
-from bayescale.forecasts.forecast import QUANTILES, no_drift_warning
-from bayescale.forecasts.planned import FAR_DECADES
+from bayescale.forecasts.forecast import QUANTILES
+from bayescale.forecasts.planned import FAR_DECADES, no_drift_warning
 from bayescale.laws.law import goal_sign
 from bayescale.reading import Column, Reading, bands
 from bayescale.runs.loss_unit import PERPLEXITY, UNITS, loss_unit, to_nats

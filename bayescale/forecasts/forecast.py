@@ -21,6 +21,7 @@ from bayescale.forecasts.planned import (
     CHECKED_DECADES,
     ONE_SIZE_CHECKED_DECADES,
     distance_warnings,
+    no_drift_warning,
     planned_runs,
     words_of,
 )
@@ -344,10 +345,3 @@ def _warnings(tree: xr.DataTree) -> list[str]:
             "wanted): band edges may be off by several percent of the width"
         )
     return warnings
-
-
-def no_drift_warning(observed: str) -> str:
-    return (
-        f"the bands of {observed} hold the law and its noise only: how far such laws go wrong beyond the data has not "
-        "been learnt, so they are too narrow there"
-    )

@@ -147,3 +147,10 @@ def distance_warnings(
             else f"a point lies {away:.1f} decades of {inputs} away from the nearest run"
         )
     return warnings
+
+
+def no_drift_warning(observed: str) -> str:
+    return (
+        f"the bands of {observed} hold the law and its noise only: how far such laws go wrong beyond the data has not "
+        "been learnt, so they are too narrow there"
+    )

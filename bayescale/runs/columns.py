@@ -200,7 +200,7 @@ def _no_compute(roles: Mapping[str, Any], given: Mapping[str, Any], units: Mappi
             else ""
         )
     N, D, C = (numbers(roles[role]) for role in SIZES)
-    if C is None or N is None or D is None:
+    if C is None or N is None or D is None or not len(C):
         return ""
     with np.errstate(all="ignore"):
         scale, ratio = np.log(N) + np.log(D), np.log(C) - np.log(N) - np.log(D)

@@ -45,7 +45,7 @@ def learnt(true_fit, scatter):
 
 
 @pytest.fixture(scope="module")
-def results(learnt, make_fit, true_fit, crossed_runs):
+def results(learnt, make_fit, true_fit, crossed_runs, coverage_fit):
     rng = np.random.default_rng(5)
     slope = 0.1 * np.exp(0.0005 * rng.standard_normal(400))
     kaplan = {"level": 1.35, "slope": slope, "lean": 0.01 * rng.standard_normal(400), "share": 0.5}
@@ -63,6 +63,9 @@ def results(learnt, make_fit, true_fit, crossed_runs):
         "train_or_sample": _train_or_sample(learnt),
         "least_compute": bayescale.least_compute(learnt, [2.0, 1.5]),
         "compute_gain": bayescale.compute_gain(learnt, learnt, 1e22),
+        "emergence": bayescale.emergence(
+            coverage_fit, [7e9, 70e9], [1.4e11, 1.4e12], through={"loss": learnt}, covariates={"samples": 10}
+        ),
         "approaches": bayescale.approaches(learnt, 1e21),
         "next_run": bayescale.next_run(learnt, 1e21, params=70e9, tokens=1.4e12),
         "landmarks": bayescale.landmarks(learnt),
@@ -139,7 +142,7 @@ def _calibration():
     return dataset.assign_attrs(law="chinchilla", source="mine", runs=36, most=100, kind="calibrate", truths="prior")
 
 
-KINDS = """runs law fit forecast allocate decide least_compute compute_gain approaches landmarks next_run plan_runs
+KINDS = """runs law fit forecast allocate decide least_compute compute_gain emergence approaches landmarks next_run plan_runs
 published_split train_or_sample backtest calibrate compare prior_sensitivity reproduce""".split()
 HOLDS = {  # in the header or the text of each
     "runs": "nats per token",
@@ -150,6 +153,7 @@ HOLDS = {  # in the header or the text of each
     "decide": "compute wasted",
     "least_compute": "P(reachable)",
     "compute_gain": "P(better)",
+    "emergence": "P(jump behind)",
     "approaches": "exponent of N*",
     "next_run": "sd left",
     "landmarks": "source of N and D",
