@@ -142,8 +142,8 @@ def _calibration():
     return dataset.assign_attrs(law="chinchilla", source="mine", runs=36, most=100, kind="calibrate", truths="prior")
 
 
-KINDS = """runs law fit forecast allocate decide least_compute compute_gain emergence approaches landmarks next_run plan_runs
-published_split train_or_sample backtest calibrate compare prior_sensitivity reproduce""".split()
+KINDS = """runs law fit forecast allocate decide least_compute compute_gain emergence approaches landmarks next_run
+plan_runs published_split train_or_sample backtest calibrate compare prior_sensitivity reproduce""".split()
 HOLDS = {  # in the header or the text of each
     "runs": "nats per token",
     "law": "90 % of it",
