@@ -123,8 +123,8 @@ def quantity(name: str, value: Any) -> "float | Prior":
             raise FitError(f"{what}: {len(value)} characters; at most {VALUE_CHARACTERS_MAX} are allowed")
         low, dots, high = value.partition("..")
         if dots:
-            edges = (None, None) if ".." in high else (quantity(name, low), quantity(name, high))
-            if not (all(isinstance(edge, float) for edge in edges) and 0 < edges[0] < edges[1]):  # type: ignore[operator]
+            edges: Any = (None, None) if ".." in high else (quantity(name, low), quantity(name, high))
+            if not (all(isinstance(edge, float) for edge in edges) and 0 < edges[0] < edges[1]):
                 raise FitError(f"{what}: a range LOW..HIGH with 0 < LOW < HIGH is expected")
             ends = np.log(np.array(edges, dtype=float))
             return Prior("LogNormal", {"mu": float(ends.mean()), "sigma": float(np.ptp(ends) / (2 * BAND_SD))})
@@ -143,10 +143,9 @@ def quantity(name: str, value: Any) -> "float | Prior":
 def _prior(what: str, text: str) -> Prior:
     try:
         with warnings.catch_warnings(action="ignore"):  # of odd literals
-            call = ast.parse(text.strip(), mode="eval").body
-        dist = call.func.id  # type: ignore[attr-defined]
-        params = {key.arg: _literal(key.value) for key in call.keywords}  # type: ignore[attr-defined]
-        positional = call.args  # type: ignore[attr-defined]
+            call: Any = ast.parse(text.strip(), mode="eval").body  # what is no call of a name lacks what is read of it
+        dist, positional = call.func.id, call.args
+        params = {key.arg: _literal(key.value) for key in call.keywords}
     except (SyntaxError, AttributeError, ValueError, TypeError, OverflowError, MemoryError, RecursionError):
         raise FitError(f"{what}: not a prior; Beta(alpha=40, beta=60) is one") from None
     needed = DISTRIBUTIONS[dist].params if dist in DISTRIBUTIONS else ()

@@ -137,12 +137,12 @@ def prior_of(text: Any, what: str) -> Prior:
         if not isinstance(text, str) or len(text) > TEXT_MAX:
             raise ValueError
         with warnings.catch_warnings(action="ignore"):  # of odd literals
-            call = ast.parse(text.strip(), mode="eval").body
-        needed = DISTRIBUTIONS[call.func.id].params if call.func.id in DISTRIBUTIONS else ()  # type: ignore[attr-defined]
-        pairs = [*zip(needed, call.args, strict=False), *((one.arg, one.value) for one in call.keywords)]  # type: ignore[attr-defined]
+            call: Any = ast.parse(text.strip(), mode="eval").body  # what is no call of a name lacks what is read of it
+        dist = call.func.id
+        needed = DISTRIBUTIONS[dist].params if dist in DISTRIBUTIONS else ()
+        pairs = [*zip(needed, call.args, strict=False), *((one.arg, one.value) for one in call.keywords)]
         given = {name: ast.literal_eval(value) for name, value in pairs}
-        whole = not needed or (len(call.args) <= len(needed) and len(given) == len(pairs))  # type: ignore[attr-defined]
-        dist = call.func.id  # type: ignore[attr-defined]
+        whole = not needed or (len(call.args) <= len(needed) and len(given) == len(pairs))
     except (SyntaxError, AttributeError, ValueError, TypeError, OverflowError, MemoryError, RecursionError):
         raise LawError(f"{here}: not a prior; Normal(0.34, 0.02) is one") from None
     if not whole:
