@@ -107,20 +107,25 @@ def draws_of(study: Study) -> int:
     return study.posterior.sizes["chain"] * study.posterior.sizes["draw"]
 
 
+def curve_of(problem: Problem) -> Curve:
+    """The loss of the best split along log budget; NaN where a budget allows none."""
+
+    def curve(log_budget: np.ndarray, near: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        split = best_split(problem, np.exp(log_budget), near, strict=False)
+        return split.loss, split.N
+
+    return curve
+
+
 def _frontier(study: Study, problem: Problem) -> Axis:
-    """The best split of every budget: its loss along log budget; NaN where a budget allows none."""
+    """The best split of every budget."""
     data = study.runs
     middle = {name: float(np.median(value)) for name, value in problem.cost_values.items()}
     if problem.menu is not None:
         middle |= {name: float(np.median(value)) for name, value in problem.menu.items() if name != "params"}
     run = int(np.argmax(data["compute"].values))
     largest = float(spend(problem.cost, middle, data["params"].values[run], data["tokens"].values[run]))
-
-    def curve(log_budget: np.ndarray, near: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        split = best_split(problem, np.exp(log_budget), near, strict=False)
-        return split.loss, split.N
-
-    return Axis(study, "compute", curve, largest * SEARCHED_TIMES[0], largest * SEARCHED_TIMES[1], {})
+    return Axis(study, "compute", curve_of(problem), largest * SEARCHED_TIMES[0], largest * SEARCHED_TIMES[1], {})
 
 
 def own_axis(study: Study, options: SplitOptions) -> Axis:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
-from bayescale.budgets.axis import frontier, least_size
+from bayescale.budgets.axis import Axis, curve_of, least_size
 from bayescale.budgets.cost import parse_cost
 from bayescale.budgets.minimise import minimise, root
 from bayescale.budgets.optimum import Limits, Problem, best_split, frontier_slopes
@@ -422,6 +422,10 @@ def test_exponents_of_the_frontier(rng):
     np.testing.assert_allclose(slopes["a"] + slopes["b"], 1.0, atol=1e-9)
 
 
+def frontier(which):
+    return Axis(None, "compute", curve_of(which), 1e15, 1e30, {})
+
+
 def test_least_budget_inverts_the_frontier(rng):
     law = load_law("coupled")
     which = problem(law, drawn(law, 300, rng))
@@ -429,7 +433,7 @@ def test_least_budget_inverts_the_frontier(rng):
     there = best_split(which, budget)
     steep = there.loss > 1.0001 * best_split(which, 1.5 * budget).loss  # where all is floor the inverse means nothing
     assert steep.mean() > 0.8
-    again, near = least_size(frontier(which, 1e15, 1e30), lambda loss, goal: np.log(loss / goal), there.loss)
+    again, near = least_size(frontier(which), lambda loss, goal: np.log(loss / goal), there.loss)
     split = best_split(which, again, near)
     np.testing.assert_allclose(again[steep], np.broadcast_to(budget, again.shape)[steep], rtol=1e-4)
     np.testing.assert_allclose(split.loss[steep], there.loss[steep], rtol=1e-9)
@@ -439,7 +443,7 @@ def test_a_loss_below_the_floor_is_never_reached():
     law = load_law("chinchilla")
     values = drawn(law, 50, np.random.default_rng(0))
     floor = values["level"] * values["floor"] * REFERENCES["L_ref"]
-    axis = frontier(problem(law, values), 1e15, 1e30)
+    axis = frontier(problem(law, values))
     budget, _ = least_size(axis, lambda loss, goal: np.log(loss / goal), 0.99 * floor)
     assert np.isnan(budget).all()
 
