@@ -17,6 +17,7 @@ from bayescale.laws.slope import value_and_slope
 
 SIZE_SEARCHED_MAX = 1e40  # parameters or tokens that a budget buys
 BISECTIONS = 55  # of 92 e-folds: to 3e-15 of the logarithm
+SHARES_OF_SPEED = {"mfu", "hfu", "utilization", "utilisation"}
 VALUE_CHARACTERS_MAX = 200  # characters of a range or a prior
 BAND_SD = 1.6448536269514722  # a range low..high is the central 90 % of a log-normal
 
@@ -131,6 +132,8 @@ def quantity(name: str, value: Any) -> "float | Prior":
         if "(" in value:
             return _prior(what, value)
     number = number_in(value) if isinstance(value, str) else real(value)
+    if number is not None and number > 1 and name.casefold() in SHARES_OF_SPEED:
+        raise FitError(f"{what}: a share of the peak is expected, at most 1, such as 0.4 for 40 %")
     if number is None:
         raise FitError(
             f"{what}: a number, a range such as 0.35..0.5, or a prior such as Beta(alpha=40, beta=60) is expected"

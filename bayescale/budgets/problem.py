@@ -195,8 +195,6 @@ def _limit(name: str, given: Any) -> tuple[float, float]:
         ends = (number(name, given, expected),) * 2
     else:
         ends = 0.0 if low is None else number(name, low), np.inf if high is None else number(name, high)
-    if held and name == "ratio":
-        raise FitError(f"ratio = {number_text(ends[0], 6)}: a pair (least, most) of tokens per parameter is expected")
     return ends
 
 

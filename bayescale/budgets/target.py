@@ -22,10 +22,10 @@ from bayescale.fitting.doors import check_seed, goal, level_of, mapping, numbers
 from bayescale.forecasts.chain import chain_diagnostics
 from bayescale.forecasts.discrepancy import has_drift
 from bayescale.forecasts.forecast import QUANTILES
-from bayescale.forecasts.planned import FAR_DECADES, no_drift_warning
+from bayescale.forecasts.planned import FAR_DECADES, no_drift_warning, target_warnings, worst_run
 from bayescale.laws.law import goal_sign
 from bayescale.reading import Column, Reading, bands
-from bayescale.runs.loss_unit import PERPLEXITY, UNITS, loss_unit, to_nats
+from bayescale.runs.loss_unit import PERPLEXITY, UNITS, loss_unit, to_nats, unit_sentence
 from bayescale.study import Study
 
 CHANCE = 0.9  # of meeting the target, that a budget is named for
@@ -111,17 +111,19 @@ def least_compute(
     result[f"{axis.size}_at_chance"], result["chance_most"] = ("target", needed), ("target", most)
     cost = problem.cost.text if problem else axis.size
     result.attrs = result_attrs(first, "least_compute", cost, seed, goal=sign, chance=chance)
-    result.attrs |= _about(study, [*links.values()], axis)
+    result.attrs |= _about(study, [*links.values()], axis, sign)
     return result
 
 
-def _about(study: Study, links: Sequence[Study], axis: Axis) -> dict[str, str]:
+def _about(study: Study, links: Sequence[Study], axis: Axis, sign: str) -> dict[str, Any]:
     """What a least size is of, and what speaks against the fits that it comes from."""
     observed = study.law.observed.column
     told = [text for one in (study, *links) for text in trust_warnings(diagnostics(one))]
     told += [] if has_drift(study.law) else [no_drift_warning(observed)]
-    about = {"law": ", ".join(one.law.name for one in (*links, study)), "size": axis.size, "observed": observed}
+    about: dict[str, Any] = {"law": ", ".join(one.law.name for one in (*links, study))}
+    about |= {"size": axis.size, "observed": observed}
     about |= {"diagnostics": chain_diagnostics((axis.study, study, *links))}
+    about |= {"worst_run": worst_run(study)} if sign == goal_sign(study.law) else {}
     return about | {"others": json.dumps(axis.others), "told": json.dumps([*dict.fromkeys(told)])}
 
 
@@ -204,6 +206,7 @@ def read(result: xr.Dataset, *, level: float = BAND) -> Reading:
     for target, reason in zip(frame[observed], frame["why_not"], strict=True):
         if reason:
             warnings.append(f"{observed} {number_text(target, 6)}: not identified: {reason}")
+    warnings += target_warnings(attrs, attrs["goal"], frame[observed])
     unit = UNITS[loss_unit(attrs)] if observed == "loss" else ""
     unknown = tuple(None if one else "not identified" for one in frame["identified"])
     others = ", ".join(f"{name} = {quantity_text(name, value)}" for name, value in json.loads(attrs["others"]).items())
@@ -222,7 +225,7 @@ def read(result: xr.Dataset, *, level: float = BAND) -> Reading:
         frame,
         tuple(replace(one, ends=tuple(band_ends(level))) for one in shown),
         warnings=tuple(warnings),
-        notes=(units_said(attrs),) if split else (),
+        notes=(units_said(attrs),) if split else (unit_sentence(attrs),) if observed == "loss" else (),
         about={name: attrs[name] for name in ("law", "cost")} | {"loss_unit": unit, "diagnostics": diagnostics(result)},
         rows="targets",
         groups=bands(columns.values(), QUANTILES | band_ends(level)),

@@ -84,7 +84,9 @@ Given = Annotated[
 ]
 ParamsLimit = Annotated[str | None, typer.Option("--params", "-N", help="Limits of N: 7B..70B, ..70B; 70B holds it.")]
 TokensLimit = Annotated[str | None, typer.Option("--tokens", "-D", help="Limits of D: ..2T, or 2T to hold it.")]
-RatioLimit = Annotated[str | None, typer.Option("--ratio", help="Limits of tokens per parameter: 20..200.")]
+RatioLimit = Annotated[
+    str | None, typer.Option("--ratio", help="Limits of tokens per parameter: 20..200; 20 holds it.")
+]
 UniqueTokens = Annotated[
     str | None, typer.Option("--unique-tokens", help="Distinct tokens there are, for laws of repeated data.")
 ]
@@ -282,8 +284,8 @@ def numbers(option: str, given: Sequence[str] | None) -> list[float]:
 
 def level(percent: float) -> float:
     """The level of bands as a share."""
-    if not 0 < percent < 100:
-        raise InputError(f"--level {percent:g}: percent between 0 and 100 are expected, such as 95")
+    if not 1 <= percent < 100:  # .9 would be 0.9 %
+        raise InputError(f"--level {percent:g}: percent between 1 and 100 are expected, such as 95")
     return percent / 100
 
 
@@ -298,8 +300,11 @@ def number(option: str, text: str | None, positive: bool = True) -> Any:
         return None
     value = number_in(text)
     if value is None:
-        several = f"; for several give the option again, {option} 1B {option} 7B" if "," in text else ""
-        raise InputError(f"{option} {clipped(text)}: not a number (write 70e9 or 70B{several})")
+        budget = option in ("--compute", "--budget")
+        one, other = ("1e22", "1e23") if budget else ("1B", "7B")
+        several = f"; for several give the option again, {option} {one} {option} {other}" if "," in text else ""
+        plain = "1e22: FLOP as the runs count it, or what --cost counts" if budget else "70e9 or 70B"
+        raise InputError(f"{option} {clipped(text)}: not a number (write {plain}{several})")
     if not (math.isfinite(value) and (value > 0 or not positive)):
         raise InputError(f"{option} {clipped(text)}: a finite number{' above 0' if positive else ''} is expected")
     return value

@@ -23,7 +23,9 @@ from bayescale.forecasts.planned import (
     distance_warnings,
     no_drift_warning,
     planned_runs,
+    target_warnings,
     words_of,
+    worst_run,
 )
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.law import NO_SIZE, goal_sign
@@ -133,7 +135,7 @@ def _about(study: Study) -> dict[str, Any]:
     law = study.law
     about: dict[str, Any] = {"kind": "forecast", "law": law.name, "observed": law.observed.column, **words_of(law)}
     checked = CHECKED_DECADES if one_size(law) is None else ONE_SIZE_CHECKED_DECADES
-    about |= {"checked": checked if has_drift(law) else 0.0}
+    about |= {"checked": checked if has_drift(law) else 0.0, "worst_run": worst_run(study)}
     about |= {"groups": json.dumps(law.groups.codes)} if law.groups else {}
     return about | {"goal": goal_sign(law), "loss_unit": study.loss_unit, "diagnostics": study.attrs["diagnostics"]}
 
@@ -267,9 +269,10 @@ def read(tree: xr.DataTree, *, target: "float | str | None" = None, level: float
     worst = f"{observed}_{label}"
     frame[worst] = drawn[observed].quantile(share, ("chain", "draw")).values
     frame["edge_error"] = edge_error(tree)
-    side = None
+    side, warnings = None, _warnings(tree)
     if target is not None:
         side = _goal(tree, target)
+        warnings += target_warnings(tree.attrs, side[0], side[1:])
         frame["target"], frame["p_reach"] = side[1], probability_to_reach(tree, target)
     is_loss = observed == "loss"
     unit = UNITS[loss_unit(tree.attrs)] if is_loss else ""
@@ -287,11 +290,9 @@ def read(tree: xr.DataTree, *, target: "float | str | None" = None, level: float
         f"Forecast: median and {band_percent(band_level)} band; decades beyond the data; shares of the variance",
         frame,
         tuple(_columns(frame, inputs, observed, unit, side, band_level)),
-        warnings=tuple(_warnings(tree)),
+        warnings=tuple(warnings),
         notes=notes,
-        about={"law": tree.attrs["law"]}
-        | ({"loss_unit": unit} if is_loss else {})
-        | {"diagnostics": diagnostics(tree)},
+        about={"law": tree.attrs["law"], "diagnostics": diagnostics(tree)} | ({"loss_unit": unit} if is_loss else {}),
         rows="points",
         groups=bands((f"law_{observed}",), QUANTILES | band_ends(band_level))
         | bands((observed,), (*(QUANTILES | band_ends(band_level)), label))

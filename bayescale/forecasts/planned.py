@@ -1,6 +1,6 @@
 """Sizes not yet trained -> planned runs [point], checked, with their distance from the runs that were fitted."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,9 +9,10 @@ import xarray as xr
 from bayescale.errors import FitError
 from bayescale.field import listed, number_text, symbol
 from bayescale.fitting.doors import mapping, numbers
-from bayescale.forecasts.discrepancy import sizes_at
+from bayescale.forecasts.discrepancy import has_drift, sizes_at
 from bayescale.laws.groups import GROUP, with_codes
-from bayescale.laws.law import Law, column, is_joint, positive_columns, size_column
+from bayescale.laws.law import Law, column, goal_sign, is_joint, positive_columns, size_column
+from bayescale.runs.loss_unit import from_nats
 from bayescale.study import Study
 
 FAR_DECADES = 2.0  # of compute beyond the largest run
@@ -106,6 +107,23 @@ def _nearest_run(study: Study, points: xr.Dataset) -> np.ndarray:
 
         return KDTree(there).query(here)[0]
     return np.sqrt(((here[:, None, :] - there[None, :, :]) ** 2).sum(axis=2)).min(axis=1)
+
+
+def worst_run(study: Study) -> float:
+    """What was observed of the worst run of the fit, in the unit of targets."""
+    seen = study.runs[study.law.observed.column].values
+    worst = float(seen.max() if goal_sign(study.law) == "<=" else seen.min())
+    return float(from_nats(worst, study.loss_unit)) if has_drift(study.law) else worst
+
+
+def target_warnings(about: Mapping[str, Any], sign: str, targets: Iterable[float]) -> list[str]:
+    """Targets that every run of a fit has met; ``about`` are the attributes of a result, whose ``goal`` is the side."""
+    worst = about.get("worst_run")
+    if worst is None or sign != about.get("goal", "<="):
+        return []
+    met = [one for one in targets if (one > worst if sign == "<=" else one < worst)]
+    seen = f"than that of every run of the fit ({number_text(worst, 4)})"
+    return [f"{about['observed']} {number_text(one, 6)} is worse {seen}: is it in their unit?" for one in met]
 
 
 def words_of(law: Law) -> dict[str, str]:

@@ -466,7 +466,11 @@ def test_experts_are_given(prior_of):
     [
         ({"params": (1e12, 1e9)}, "the least is above the most; no split can keep to that"),
         ({"params": 1e9, "tokens": 1e11}, "both params and tokens are held"),
-        ({"ratio": 20}, r"ratio = 20: a pair \(least, most\)"),
+        (
+            {"cost": "6*N*D/mfu", "given": {"mfu": 40}},
+            "mfu = 40: a share of the peak is expected, at most 1, such as 0.4",
+        ),
+        ({"cost": "6*N*D/mfu", "given": {"mfu": "35..50"}}, "mfu = '35': a share of the peak"),
         ({"tokens": "many"}, "tokens = 'many': a number or a pair"),
         ({"tokens": (0, 1e12)}, "tokens = 0: a finite number above 0"),
         (
@@ -489,6 +493,12 @@ def test_experts_are_given(prior_of):
 def test_requests_that_cannot_be_met(learnt, options, message):
     with pytest.raises(FitError, match=message):
         allocate(learnt, 1e22, **options)
+
+
+def test_a_ratio_is_held(learnt):
+    held, pair = (allocate(learnt, 1e22, ratio=ratio) for ratio in (20, (20, 20)))
+    np.testing.assert_allclose(held["D"] / held["N"], 20)
+    assert held.equals(pair)
 
 
 def test_a_law_of_something_else_is_refused(prior_of):

@@ -172,7 +172,7 @@ def test_no_listed_choice_is_better_whatever_the_limits_costs_and_menus(true_fit
     limits = [{}, {"tokens": (None, 20 * N * near[0])}, {"params": (None, N * near[1])}]
     limits += [{"ratio": (None, 20 * near[2])}, {"tokens": (20 * N * near[3] / 5, None)}, {"menu": N * near[3:7]}]
     limits += [{"params": (None, N / 2), "tokens": (None, N)}, {"tokens": 20 * N * near[7]}]
-    costs = [{}, {"cost": "6*N*D/mfu", "given": {"mfu": "0.7..1.4"}}, {"cost": "6*N*D + 2*N*1e9"}]
+    costs = [{}, {"cost": "6*N*D/speed", "given": {"speed": "0.7..1.4"}}, {"cost": "6*N*D + 2*N*1e9"}]
     for i, limit in enumerate(limits):  # over the three seeds every limit meets every cost
         result = decide(learnt, budget, seed=seed, candidates=N * near[:2], **limit, **costs[(i + seed) % 3])
         loss, allowed = result["expected_loss"].values[0], result["allowed"].values[0]

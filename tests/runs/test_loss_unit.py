@@ -104,6 +104,17 @@ def test_a_loss_to_reach_is_in_the_unit(unit, fits):
     assert summary["targets"][0]["loss"] == goal and summary["loss_unit"] == UNITS[unit]
 
 
+@pytest.mark.parametrize("unit", ["nats", "perplexity"])
+def test_a_target_that_every_run_has_met_is_asked_about(unit, fits):
+    """A perplexity as the target of a fit in nats, as it is met by any run."""
+    far = from_nats(LOSS.max() * 1.2, unit)
+    for told in (least_compute(fits[unit], far), forecast(fits[unit], 1e10, 2e11)):
+        text = str(show(told, **({"target": far} if "predictions" in told else {})))
+        assert "is worse than that of every run of the fit" in text and f"({from_nats(LOSS.max(), unit):.4g})" in text
+    assert "worse than" not in str(show(least_compute(fits[unit], from_nats(2.2, unit))))
+    assert "every run" not in str(show(forecast(fits[unit], 1e10, 2e11), target=f">= {far}"))
+
+
 def test_measured_losses_are_in_the_unit(fits):
     told = [
         float(forecast(fits[unit], 1e10, 2e11, measured=from_nats(2.2, unit))["predictions_constant_data"]["elpd"][0])
