@@ -287,12 +287,12 @@ def result_attrs(study: Study, kind: str, cost: str, seed: int, **others: Any) -
     } | others
 
 
-def units_said(attrs: Mapping[str, Any]) -> str:
+def units_said(attrs: Mapping[Any, Any]) -> str:
     """Units of loss, size and compute of a result, in sentences."""
     group = f" Of the group {attrs['group']}." if "group" in attrs else ""
     return f"{unit_sentence(attrs)} {SIZES_SAID}. {counted(attrs)}{group}"
 
 
-def compute_unit(attrs: Mapping[str, Any]) -> str:
+def compute_unit(attrs: Mapping[Any, Any]) -> str:
     """FLOP where a result's budgets are compute as the runs count it, else the unit of the cost, where it was named."""
     return "FLOP" if attrs["cost"] == attrs.get("compute_counted", TRAINING) else attrs.get("unit", "")

@@ -116,7 +116,7 @@ def worst_run(study: Study) -> float:
     return float(from_nats(worst, study.loss_unit)) if has_drift(study.law) else worst
 
 
-def target_warnings(about: Mapping[str, Any], sign: str, targets: Iterable[float]) -> list[str]:
+def target_warnings(about: Mapping[Any, Any], sign: str, targets: Iterable[float]) -> list[str]:
     """Targets that every run of a fit has met; ``about`` are the attributes of a result, whose ``goal`` is the side."""
     worst = about.get("worst_run")
     if worst is None or sign != about.get("goal", "<="):

@@ -25,7 +25,7 @@ def loss_unit(about: Mapping[Any, Any]) -> str:
     return str(about.get("loss_unit", NATS))
 
 
-def is_text(losses: np.ndarray, about: Mapping[str, Any]) -> bool:
+def is_text(losses: np.ndarray, about: Mapping[Any, Any]) -> bool:
     """Whether losses are cross-entropies of text: by their unit if one was stated, else by their size."""
     if "loss_unit" in about:
         return loss_unit(about) not in OTHER_LOSSES

@@ -222,31 +222,31 @@ def read_roles(about: Mapping[Any, Any]) -> dict[str, str]:
     return dict(json.loads(about.get("read", "{}")))
 
 
-def read_text(about: Mapping[str, Any]) -> str:
+def read_text(about: Mapping[Any, Any]) -> str:
     """What was read, in one line, from the attributes of runs, of a fit or of a result:
     ``loss = val_loss [nats], params = n_params, tokens = n_tokens, compute = 6 N D``, and which rows were left out."""
     columns = ", ".join(f"{role} = {text}" for role, text in read_roles(about).items())
     return "; ".join(filter(None, (columns, left_out_text(about))))
 
 
-def left_out(about: Mapping[str, Any]) -> dict[str, int]:
+def left_out(about: Mapping[Any, Any]) -> dict[str, int]:
     """Reason -> how many rows were left out for it, from the attributes of runs, of a fit or of a result."""
     return dict(json.loads(about.get("left_out", "{}")))
 
 
-def left_out_text(about: Mapping[str, Any]) -> str:
+def left_out_text(about: Mapping[Any, Any]) -> str:
     """The same in words, or ""."""
     reasons = left_out(about)
     told = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
     return f"left out {sum(reasons.values())} row{'s' if sum(reasons.values()) > 1 else ''}: {told}" if reasons else ""
 
 
-def read_notes(about: Mapping[str, Any]) -> list[str]:
+def read_notes(about: Mapping[Any, Any]) -> list[str]:
     """Sentences about columns that were not read, from the attributes of runs."""
     return list(json.loads(about.get("read_notes", "[]")))
 
 
-def read_said(about: Mapping[str, Any]) -> tuple[str, ...]:
+def read_said(about: Mapping[Any, Any]) -> tuple[str, ...]:
     """The columns that a result was read from, and notes on others, from its attributes."""
     text = read_text(about)
     return (*([f"read: {text}"] if text else []), *(f"note: {note}" for note in read_notes(about)))
