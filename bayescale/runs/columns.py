@@ -11,7 +11,7 @@ from bayescale.field import clipped
 from bayescale.runs.compute_unit import unit_of
 from bayescale.runs.guess import REPEATED_EPOCHS_MIN, repeated_text
 from bayescale.runs.headings import LOGARITHM_MAX, LOGARITHMS, may_be_speed, named_by_unit, unit_in
-from bayescale.runs.losses import also_meant, given_loss, held_out, kin, related, without_training
+from bayescale.runs.losses import also_meant, check_base, given_loss, held_out, kin, related, without_training
 from bayescale.runs.question import Numbers, Question, names_text, other_loss_text, which_text
 from bayescale.runs.spellings import (
     LETTER_MEDIAN_MIN,
@@ -89,6 +89,8 @@ def find_columns(
         notes += said
         if name is not None:
             roles[role] = name
+    if "loss" in roles and "loss" not in units and not unit_in("loss", roles["loss"])[1]:
+        check_base(roles["loss"], names, numbers)
     if reason := _no_compute(roles, given, units, numbers):
         del roles["compute"]
         notes.append(reason)

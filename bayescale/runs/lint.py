@@ -79,6 +79,7 @@ def remarks(runs: xr.Dataset, law: Law | None = None, definition: Definition | N
         *lint_values.uncounted(seen),
         *lint_values.other_losses(seen),
         *lint_values.units(seen),
+        *lint_values.mixed_units(seen),
         *lint_values.isolated(seen),
         *lint_rows.summaries(seen),
         *lint_rows.unfinished(seen),

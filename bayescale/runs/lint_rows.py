@@ -18,6 +18,8 @@ UNFINISHED_STATES = {"crashed", "failed", "killed", "running", "preempted", "pre
 UNFINISHED_STATES |= {"stopped", "aborted", "cancelled", "canceled", "timeout", "timed out", "oom", "error"}
 UNFINISHED_STATES |= {"diverged", "interrupted", "unfinished"}
 FAILED_FLAGS = {"diverged", "crashed", "failed", "killed", "aborted", "nan", "nans", "unstable", "oom"}
+EXCLUDED_FLAGS = {"exclude", "excluded", "invalid", "outlier", "bad", "ignore"}
+INCLUDED_FLAGS = {"valid", "include", "included", "keep", "good"}
 STATE_NAMES = {"state", "status", "run_state", "run_status"}
 RUN_NAMES = {"run", "run_name", "run_id", "run_path", "experiment", "exp", "exp_name", "name", "job", "job_id", "id"}
 DATES = {"created", "updated", "timestamp", "date", "time", "runtime", "start_time", "end_time"}
@@ -26,6 +28,7 @@ SEED_NAMES = {"seed", "seeds", "replicate", "repeat", "trial"}
 # rows that sum up others, in columns that name runs
 SUMMARIES = {"mean", "average", "avg", "avg.", "median", "total", "sum", "std", "stdev", "std dev", "sd", "min", "max"}
 SUMMARIES |= {"overall", "count", "25%", "50%", "75%", "mean ± std"}
+PREDICTED = {"predicted", "prediction", "extrapolated", "extrapolation", "forecast", "forecasted"}  # in any column
 LABEL_NAMES = RUN_NAMES | SEED_NAMES | {"model", "model_name", "index", "column_1", "unnamed:_0"}
 CHECKPOINT_ROWS_MIN = 3  # rows of one run, at different D, that make a curve
 RATE_LEFT_SHARE = 0.1  # of a run's largest learning rate: above it the schedule is not over
@@ -52,7 +55,8 @@ def unfinished(seen: Seen) -> Iterator[Note]:
     """Runs that crashed, failed, were killed or still run."""
     for name, values in _texts(seen).items():
         texts = pd.Series(values).astype(str).str.strip().str.lower()
-        if not (plain_name(name) in STATE_NAMES or set(texts.unique()) <= FINISHED_STATES | UNFINISHED_STATES):
+        said = set(texts.unique()) - {""}  # a note may be made of failures only
+        if not (plain_name(name) in STATE_NAMES or (said and said <= FINISHED_STATES | UNFINISHED_STATES)):
             continue
         bad = np.flatnonzero(texts.isin(UNFINISHED_STATES))
         if bad.size:
@@ -65,23 +69,26 @@ def unfinished(seen: Seen) -> Iterator[Note]:
             )
             yield note(seen, "unfinished_runs", "warning", text, bad, where=condition)
     for name, bad, condition in _flags(seen):
+        marked = plain_name(name).removeprefix("is_") in EXCLUDED_FLAGS | INCLUDED_FLAGS
+        what = "are marked as no good" if marked else "diverged or did not finish"
         text = (
-            f"by the column {name}, {bad.size} of {seen.number} runs diverged or did not finish ({where(seen, bad)}): "
+            f"by the column {name}, {bad.size} of {seen.number} runs {what} ({where(seen, bad)}): "
             f"leave them out (--where {shlex.quote(condition)}){_or_censored(seen, name)}"
         )
         yield note(seen, "unfinished_runs", "warning", text, bad, where=condition)
 
 
 def summaries(seen: Seen) -> Iterator[Note]:
-    """Rows called mean, total and the like, which are no runs."""
+    """Rows called mean, total, predicted and the like, which are no runs."""
     for name, values in _texts(seen).items():
         texts = pd.Series(values).astype(str).str.strip()
-        bad = np.flatnonzero(texts.str.lower().isin(SUMMARIES))
-        if plain_name(name) in LABEL_NAMES and 0 < bad.size < seen.number:
+        sums = SUMMARIES if plain_name(name) in LABEL_NAMES else set()
+        bad = np.flatnonzero(texts.str.lower().isin(sums | PREDICTED))
+        if 0 < bad.size < seen.number:
             condition = _not_in(name, sorted(set(texts.iloc[bad])))
             text = (
-                f"by the column {name}, {bad.size} of {seen.number} rows sum up others ({where(seen, bad)}) and are no "
-                f"runs: leave them out (--where {shlex.quote(condition)})"
+                f"by the column {name}, {bad.size} of {seen.number} rows ({where(seen, bad)}) are no runs, but made of "
+                f"others: leave them out (--where {shlex.quote(condition)})"
             )
             yield note(seen, "summary_rows", "warning", text, bad, where=condition)
 
@@ -108,12 +115,13 @@ def _flags(seen: Seen) -> Iterator[tuple[str, np.ndarray, str]]:
     """Columns that say of each run whether it diverged, or whether it finished: name, bad rows, the condition."""
     for name, one in seen.runs.data_vars.items():
         word = plain_name(name).removeprefix("is_").removeprefix("has_")
-        if word not in FAILED_FLAGS | FINISHED_STATES:
+        bad_words = FAILED_FLAGS | EXCLUDED_FLAGS
+        if word not in bad_words | FINISHED_STATES | INCLUDED_FLAGS:
             continue
         texts = pd.Series(one.values).astype(str).str.strip().str.lower().str.removesuffix(".0")
         if not set(texts.unique()) <= TRUE_TEXTS | FALSE_TEXTS:
             continue
-        bad = np.flatnonzero(texts.isin(TRUE_TEXTS if word in FAILED_FLAGS else FALSE_TEXTS))
+        bad = np.flatnonzero(texts.isin(TRUE_TEXTS if word in bad_words else FALSE_TEXTS))
         if bad.size:
             values = sorted({str(value) for value in one.values[bad]})
             unequal = f"{_quoted(str(name))} != {values[0].removesuffix('.0')}"

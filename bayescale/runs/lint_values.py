@@ -9,7 +9,7 @@ import numpy as np
 
 from bayescale.field import listed, number_text, rows_text, size_text, symbol
 from bayescale.laws.law import SHARES
-from bayescale.runs.loss_unit import LOSS_NATS_MAX, TEXT_NATS_MIN, is_text
+from bayescale.runs.loss_unit import LOSS_NATS_MAX, OTHER_LOSSES, TEXT_NATS_MIN, is_text
 from bayescale.runs.smooth import SURPRISING_SD, Seen, Surface, line_of_sizes, log_slope, move_together
 from bayescale.runs.spellings import DERIVED_SIZES
 
@@ -26,6 +26,8 @@ RUNS_WANTED = 12
 SPARE_RUNS_MIN = 2  # runs besides one for each parameter: one for the scale of the noise, one to learn from
 DISTINCT_VALUES_MIN = 4  # of a size: with fewer its effect rests on the prior
 ISOLATED_TIMES_MIN = 30.0  # ratio of a size to the next one: a slip of a power of ten, or an isolated run
+RATIO_MAX = 1e6  # tokens per parameter of runs that were ever made are fewer
+MIXED_TIMES_MIN = 1e3  # between neighbouring sizes of one column
 NOTE_ROWS_MAX = 1000  # the text of a note counts all of them
 
 
@@ -109,7 +111,8 @@ def units(seen: Seen) -> Iterator[Note]:
     """Sizes that cannot be counts of parameters and tokens."""
     median = {name: float(np.median(seen.sizes[name])) for name in ("params", "tokens") if name in seen.sizes}
     both = len(median) == 2
-    few = both and np.median(np.log(seen.sizes["tokens"]) - np.log(seen.sizes["params"])) < np.log(0.1)
+    ratio = float(np.median(np.log(seen.sizes["tokens"]) - np.log(seen.sizes["params"]))) if both else 0.0
+    few = both and ratio < np.log(0.1)
     told = " and ".join(f"{name} {size_text(value)}" for name, value in median.items())
     read = json.loads(seen.runs.attrs.get("read", "{}"))
     made = next((name for name in median if read.get(name) == DERIVED_SIZES[name]), None)
@@ -119,7 +122,7 @@ def units(seen: Seen) -> Iterator[Note]:
             "(--unit tokens=B)?"
         )
         yield note(seen, "units", "warning", text)
-    elif few or median.get("params", 1e9) < 1e3 or median.get("tokens", 1e9) < 1e4:
+    elif few or ratio > np.log(RATIO_MAX) or median.get("params", 1e9) < 1e3 or median.get("tokens", 1e9) < 1e4:
         text = f"median {told} look{'' if both else 's'} like other units; give them as counts or say the unit "
         text += "(--unit params=M --unit tokens=B)"
         if made:
@@ -129,6 +132,22 @@ def units(seen: Seen) -> Iterator[Note]:
                 f"compute=PFLOP) or of {other} (--unit {other}={'M' if other == 'params' else 'B'})"
             )
         yield note(seen, "units", "warning", text)
+
+
+def mixed_units(seen: Seen) -> Iterator[Note]:
+    """Sizes of two scales in one column, as where some rows are in millions."""
+    for name, values in seen.sizes.items():
+        order = np.argsort(values)
+        with np.errstate(all="ignore"):
+            gaps = np.diff(np.log(values[order]))
+        if not len(gaps) or not np.nanmax(gaps) > np.log(MIXED_TIMES_MIN):
+            continue
+        split = int(np.nanargmax(gaps)) + 1
+        small = np.sort(order[:split])
+        if min(split, len(order) - split) > 1:  # of one alone see isolated
+            low, high = size_text(values[order[split - 1]]), size_text(values[order[split]])
+            text = f"{small.size} runs ({where(seen, small)}) have {name} of {low} at most, the others {high} or more: "
+            yield note(seen, "mixed_units", "warning", f"{text}are they in different units?", small)
 
 
 def isolated(seen: Seen) -> Iterator[Note]:
@@ -189,6 +208,8 @@ def _may_count(seen: Seen, name: Any) -> bool:
 
 
 def perplexity(seen: Seen) -> Iterator[Note]:
+    if seen.runs.attrs.get("loss_unit") in OTHER_LOSSES:
+        return
     if seen.observed == "loss" and seen.scale == "log" and np.median(seen.values) > LOSS_NATS_MAX:
         text = (
             f"a median loss of {number_text(float(np.median(seen.values)))} looks like a perplexity; a loss in nats is "

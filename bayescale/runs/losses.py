@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from bayescale.field import clipped
 from bayescale.runs.headings import unit_in
 from bayescale.runs.question import Numbers, Question, other_loss_text
@@ -18,6 +20,8 @@ from bayescale.runs.spellings import (
     plainly,
     words_of,
 )
+
+BASE_RELATIVE = 0.01  # of a loss and a perplexity that were rounded
 
 
 def given_loss(name: Any, units: Mapping[str, str]) -> list[str]:
@@ -36,6 +40,21 @@ def given_loss(name: Any, units: Mapping[str, str]) -> list[str]:
         raise Question(other_loss_text(name, kind))
     _, unit, what = OTHER_LOSSES[kind]
     return [f"{clipped(name)} is read in nats; its name says {what} (--unit loss={unit} if it is)"]
+
+
+def check_base(loss: Any, names: Sequence[Any], numbers: Numbers) -> None:
+    """Ask whether a loss is in bits where a perplexity beside it is 2 to its power, as fairseq logs them."""
+    values = numbers(loss)
+    for name in names:
+        if other_loss(name) != "perplexity" or values is None or (perplexity := numbers(name)) is None:
+            continue
+        with np.errstate(all="ignore"):
+            base = np.log(perplexity) / values / np.log(2)
+        if len(base) > 1 and (np.abs(base - 1) < BASE_RELATIVE).all():
+            raise Question(
+                f"{clipped(name)} is 2 to the power of {clipped(loss)}, which then is in bits: say so "
+                "(units={'loss': 'bits'}, --unit loss=bits, or loss=nats)"
+            )
 
 
 def kin(unit: str) -> str:

@@ -99,7 +99,7 @@ def read_runs(
     given = _given(before, columns, units, table.where)
     table, found = find_roles(table, given, units, laws)
     asked = {*needed_roles(laws), *given, *units}
-    units = units_of_headings(table, {role: name for role, name in found.roles.items() if role not in before}) | units
+    units = units_of_headings(table, found.roles, {*before, *units}) | units
     table, units, of_logarithms = from_logarithms(table, found.roles, units)
     factors = multipliers(units, found.roles, table.where)
     if not len(table.frame):

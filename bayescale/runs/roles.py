@@ -1,6 +1,6 @@
 """Which column of a table plays each role for these laws, and in which unit."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,7 @@ from bayescale.errors import RunsError
 from bayescale.field import clipped
 from bayescale.laws.input_errors import input_roles
 from bayescale.laws.law import Law, column, positive_columns
-from bayescale.runs.cells import as_numbers
+from bayescale.runs.cells import as_numbers, counted
 from bayescale.runs.columns import Found, find_columns
 from bayescale.runs.compute_unit import unit_of
 from bayescale.runs.guess import guesses
@@ -28,6 +28,7 @@ UNIT_FACTORS = {
     "tokens": COUNTS,
     "loss": NATS_IN | {PERPLEXITY: 1.0},  # a perplexity is no multiple of nats: its logarithm is taken
 }
+SIZE_MEDIAN_MAX = {"params": 1e13, "tokens": 1e15, "compute": 1e29}  # of the largest runs a thousand times more
 HEADINGS_LISTED = 15
 ACCURACIES = {"acc", "accuracy", "accuracies"}
 RELATIVE = "relative"  # the unit of standard errors that are shares of a size
@@ -122,10 +123,28 @@ def numbers_of(table: Table, name: Any) -> np.ndarray | None:
     return values if np.isfinite(values).any() else None
 
 
-def units_of_headings(table: Table, roles: Mapping[str, Any]) -> dict[str, str]:
-    """Role -> the unit that the heading of its column gives, where it gives one."""
-    found = {role: unit_in(role, name, lambda one: numbers_of(table, one))[1] for role, name in roles.items()}
-    return {role: unit for role, unit in found.items() if unit}
+def units_of_headings(table: Table, roles: Mapping[str, Any], given: Collection[str]) -> dict[str, str]:
+    """Role -> the unit that the heading of its column gives, where it gives one; roles ``given`` have another.
+
+    Raises
+    ------
+    RunsError
+        If sizes would be larger in that unit than any are.
+    """
+    new = {role: name for role, name in roles.items() if role not in given}
+    found = {role: unit_in(role, name, lambda one: numbers_of(table, one))[1] for role, name in new.items()}
+    units = {role: unit for role, unit in found.items() if unit}
+    for role in SIZE_MEDIAN_MAX.keys() & units.keys() - {role for role in units if units[role] in LOGARITHMS}:
+        factor = (unit_of(units[role]) if role == "compute" else COUNTS.get(units[role])) or 1.0
+        with np.errstate(all="ignore"):
+            median = float(np.nanmedian(counted(table.frame[roles[role]], factor)))
+        if median > SIZE_MEDIAN_MAX[role]:
+            plain = "FLOP" if role == "compute" else "1"
+            raise RunsError(
+                f"{table.where}: by its heading, {heading(roles[role])} has a median of {median:.2g} {role}: are its "
+                f"numbers in another unit (units={{'{role}': '{plain}'}}, --unit {role}={plain})?"
+            )
+    return units
 
 
 def from_logarithms(

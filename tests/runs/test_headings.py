@@ -250,3 +250,22 @@ def test_a_column_in_two_units_is_no_question():
     np.testing.assert_allclose(runs["compute"], [1e21, 4e21])
     with pytest.raises(RunsError, match="could each be compute"):
         read_runs(table | {"flops": [1e21, 5e21]})
+
+
+def test_counts_below_a_heading_with_a_unit_are_a_question():
+    table = {"params": PARAMS, "loss": LOSS}
+    with pytest.raises(RunsError, match=r"by its heading, tokens .B. has a median of 8e.18 tokens: .* --unit tokens=1"):
+        read_runs(table | {"tokens (B)": TOKENS})
+    assert read_runs(table | {"tokens (B)": TOKENS}, units={"tokens": "1"}).tokens.values.tolist() == TOKENS
+    assert read_runs(table | {"tokens (B)": ["2B", "8B", "30B"]}).tokens.values.tolist() == TOKENS
+    with pytest.raises(RunsError, match=r"has a median of 6e.40 compute: .* --unit compute=FLOP"):
+        read_runs(table | {"FLOPs (1e21)": [1e19, 6e19, 2e20]})
+
+
+def test_a_loss_whose_perplexity_is_a_power_of_two_is_in_bits():
+    table = {"params": PARAMS, "tokens": TOKENS, "valid_loss": LOSS, "valid_ppl": [round(2**loss, 2) for loss in LOSS]}
+    with pytest.raises(RunsError, match=r"valid_ppl is 2 to the power of valid_loss, which then is in bits"):
+        read_runs(table)
+    assert read_runs(table, units={"loss": "nats"}).loss.values.tolist() == LOSS
+    np.testing.assert_allclose(read_runs(table, units={"loss": "bits"}).loss, np.array(LOSS) * np.log(2))
+    assert read_runs(table | {"valid_ppl": np.exp(LOSS)}).loss.values.tolist() == LOSS

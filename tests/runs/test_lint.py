@@ -384,3 +384,23 @@ def test_rows_that_sum_up_others_are_named(rng):
     note = codes(more)["summary_rows"]
     assert note.rows == (len(names),) and dict(note.options)["where"] == 'name not in ["Average"]'
     assert "summary_rows" not in codes(table | {"pooling": ["mean"] * 12 + ["cls"] * 12})
+
+
+def test_rows_in_another_unit_are_named(rng):
+    table = chinchilla_runs(rng)
+    mixed = table | {"params": np.where(np.arange(24) % 3, table["params"], table["params"] / 1e6)}
+    assert codes(mixed)["mixed_units"].rows == tuple(range(0, 24, 3)) and "mixed_units" not in codes(table)
+    assert "look like other units" in codes(table | {"tokens": table["tokens"] * 1e9})["units"].text
+
+
+def test_marks_that_a_run_is_none(rng):
+    table = chinchilla_runs(rng)
+    for name, good, bad in (("exclude", "no", "yes"), ("valid", True, False)):
+        note = codes(table | {name: [good] * 23 + [bad]})["unfinished_runs"]
+        assert note.rows == (23,) and "1 of 24 runs are marked as no good" in note.text
+    assert codes(table | {"note": [""] * 23 + ["diverged"]})["unfinished_runs"].rows == (23,)
+    note = codes(table | {"type": ["measured"] * 23 + ["Predicted"]})["summary_rows"]
+    assert dict(note.options)["where"] == 'type not in ["Predicted"]'
+    assert "perplexity" not in {
+        one.code for one in check_runs(table | {"loss": table["loss"] * 10}, units={"loss": "error"})
+    }
