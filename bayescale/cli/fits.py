@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import bayescale
 from bayescale.cli import arguments as arg
-from bayescale.display.terminal import print_answer, print_fit, print_json, print_table, print_warnings, say, working
+from bayescale.cli import options as opt
+from bayescale.display.terminal import print_fit, print_json, print_table, print_warnings, say
 from bayescale.errors import InputError
 from bayescale.field import clipped, number_text
 
@@ -19,22 +21,17 @@ if TYPE_CHECKING:
 
 
 def fit(
-    runs: arg.Runs,
-    law: arg.LawName = None,
+    runs: opt.Runs,
+    *,
+    law: opt.LawName = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Save the fit here (NetCDF).")] = None,
-    noise: arg.Noise = None,
+    noise: opt.Noise = None,
     draws: Annotated[int, typer.Option(help="Draws of each chain; chains go on where so few are not enough.")] = 1000,
     chains: Annotated[int, typer.Option(help="Chains.")] = 4,
     below: Annotated[
         str | None, typer.Option(help="Fit only the runs below this compute (or other size of the law), e.g. 1e22.")
     ] = None,
-    column: arg.Columns = None,
-    unit: arg.Units = None,
-    where: arg.Where = None,
-    above_step: arg.AboveStep = None,
-    last_of: arg.LastOf = None,
-    drop_missing: arg.DropMissing = False,
-    best_of: arg.BestOf = None,
+    table: opt.TableOptions,
     quick: Annotated[
         bool | None,
         typer.Option(
@@ -59,40 +56,39 @@ def fit(
         str | None,
         typer.Option(help="Column of runs whose residuals go together, or none; by default it is looked for."),
     ] = None,
-    group: arg.Group = None,
-    by: arg.By = None,
-    level: arg.Level = 90.0,
-    seed: arg.Seed = 0,
-    as_json: arg.Json = False,
-    quiet: arg.Quiet = False,
+    group: Annotated[
+        str | None, typer.Option(help="Column of runs over whose values the law varies: family, corpus ...")
+    ] = None,
+    by: Annotated[
+        list[str] | None, typer.Option("--by", metavar="NAME", help="What varies; default: level and slope.")
+    ] = None,
+    level: opt.Level = 90.0,
+    seed: opt.Seed = 0,
+    said: opt.Said,
 ) -> None:
     """Sample the posterior of a law given runs."""
-    share = arg.level(level)
-    priors, rows = _priors(prior), arg.rows_given(where, above_step, last_of, drop_missing, best_of)
-    source = arg.source_given(runs)
-    laws = arg.laws_or_default(law, source, column)
-    data = arg.runs_of(source, column, unit, laws, rows)
+    priors, source = _priors(prior), arg.source_given(runs)
+    laws = table.laws(law, source)
+    data = table.read(source, laws)
     if (most := arg.number("--below", below)) is not None:
         data = _below(data, laws[0], most)
     arg.check_output(output, "fit.nc", *runs, law)
-    _say_how_long(data.sizes["run"], quick, quiet or as_json)
-    with working("compiling and sampling", quiet or as_json):
-        from bayescale.fitting.diagnostics import fit_summary
-        from bayescale.fitting.fit import fit as fit_law  # 'fit' is this command
-        from bayescale.fitting.store import save_fit
-
+    _say_how_long(data.sizes["run"], quick, said.quiet or said.as_json)
+    with said.working("compiling and sampling"):
         options: dict[str, Any] = {"noise": noise, "draws": draws, "chains": chains, "seed": seed, "quick": quick}
         options |= {"engine": engine, "backend": backend, "clusters": clusters}
-        options |= {"priors": priors, "group": group, "by": by or None}
-        tree = fit_law(data, laws[0] if len(laws) == 1 else None, **options, allow_unconverged=allow_unconverged)
+        options |= {"priors": priors, "group": group, "by": by or None, "allow_unconverged": allow_unconverged}
+        tree = bayescale.fit(data, laws[0] if len(laws) == 1 else None, **options)
     if most is not None:
         tree.attrs["below"] = most
     if output is not None:
-        save_fit(tree, output)
-    if as_json:
-        print_json(fit_summary(tree, share))
-    elif not quiet:
-        print_fit(tree, share)
+        bayescale.save_fit(tree, output)
+    if said.as_json:
+        from bayescale.fitting.diagnostics import fit_summary
+
+        print_json(fit_summary(tree, level))
+    elif not said.quiet:
+        print_fit(tree, level)
         if output is not None:
             say(f"saved: {output}")
 
@@ -132,16 +128,15 @@ def _below(runs: "xr.Dataset", law: "Law", most: float) -> "xr.Dataset":
     return kept
 
 
-def show(fit: arg.FitFile, level: arg.Level = 90.0, as_json: arg.Json = False, quiet: arg.Quiet = False) -> None:
+def show(fit: opt.FitFile, *, level: opt.Level = 90.0, said: opt.Said) -> None:
     """What is in a fit: runs, law (shipped, changed or your own), priors, convergence, notes, versions."""
-    from bayescale.display.contents import contents_tables, fit_contents
-    from bayescale.fitting.store import open_fit
+    from bayescale.display.contents import contents_tables
 
-    share, opened = arg.level(level), open_fit(fit)
-    if as_json:
-        print_json(fit_contents(opened, level=share))
-    elif not quiet:
-        for position, table in enumerate(contents_tables(opened, share)):
+    opened = bayescale.open_fit(fit)
+    if said.as_json:
+        print_json(bayescale.fit_contents(opened, level=level))
+    elif not said.quiet:
+        for position, table in enumerate(contents_tables(opened, level)):
             if position:
                 say("")
             print_table(table)
@@ -151,52 +146,42 @@ def show(fit: arg.FitFile, level: arg.Level = 90.0, as_json: arg.Json = False, q
 
 
 def reproduce(
-    fit: arg.FitFile,
-    runs: arg.Runs,
+    fit: opt.FitFile,
+    runs: opt.Runs,
+    *,
     below: Annotated[
         str | None, typer.Option("--below", help="Only the runs below this compute; default: as the fit was made.")
     ] = None,
-    column: arg.Columns = None,
-    unit: arg.Units = None,
-    where: arg.Where = None,
-    above_step: arg.AboveStep = None,
-    last_of: arg.LastOf = None,
-    drop_missing: arg.DropMissing = False,
-    best_of: arg.BestOf = None,
-    as_json: arg.Json = False,
-    quiet: arg.Quiet = False,
+    table: opt.TableOptions,
+    said: opt.Said,
 ) -> None:
     """Make a fit again from its runs: same bits, same within Monte Carlo error (status 0), or not (status 1)."""
-    from bayescale.fitting.reproduce import REPRODUCED, read
-    from bayescale.fitting.reproduce import reproduce as fit_again  # 'reproduce' is this command
-    from bayescale.fitting.store import open_fit
+    from bayescale.fitting.reproduce import REPRODUCED
     from bayescale.study import law_of
 
-    opened = open_fit(fit)
-    rows = arg.rows_given(where, above_step, last_of, drop_missing, best_of)
-    data = arg.runs_given(runs, column, unit, law_of(opened), rows)
-    with working("fitting again", quiet or as_json):
-        result = fit_again(opened, data, below=arg.number("--below", below))
-    print_answer(read(result), as_json, quiet)
+    opened = bayescale.open_fit(fit)
+    data = table.read(arg.source_given(runs), law_of(opened))
+    with said.working("fitting again"):
+        result = bayescale.reproduce(opened, data, below=arg.number("--below", below))
+    said.answer(bayescale.read(result))
     if result.attrs["verdict"] not in REPRODUCED:
         raise typer.Exit(1)
 
 
 def cite(
     law: Annotated[str | None, typer.Argument(help="Name or path of a law, whose papers are added.")] = None,
-    as_json: arg.Json = False,
-    quiet: arg.Quiet = False,
+    *,
+    said: opt.Said,
 ) -> None:
     """BibTeX of the package, of its method, and of the papers that a law comes from."""
-    from bayescale.laws.law import load_law
     from bayescale.laws.references import METHOD, bibtex, cited, package_bibtex
 
-    chosen = None if law is None else load_law(law)
+    chosen = None if law is None else bayescale.load_law(law)
     papers = [] if chosen is None else cited(chosen)
     found = {"package": package_bibtex(), "method": bibtex(METHOD), "law": bibtex(papers)}
-    if as_json:
+    if said.as_json:
         print_json(found)
-    elif not quiet:
+    elif not said.quiet:
         say("\n\n".join(text for text in found.values() if text))
         if chosen is not None and not papers:
             say(f"note: law '{chosen.name}' names no arXiv number: {chosen.cite}", file=sys.stderr)

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import bayescale
 from bayescale.cli import arguments as arg
-from bayescale.display.terminal import print_answer, working
+from bayescale.cli import options as opt
 from bayescale.errors import InputError
 
 if TYPE_CHECKING:
@@ -13,45 +14,34 @@ if TYPE_CHECKING:
 
 
 def forecast(
-    fit: arg.FitFile,
-    params: arg.PlannedParams = None,
-    tokens: arg.PlannedTokens = None,
-    compute: arg.PlannedCompute = None,
-    at: arg.PlannedAt = None,
-    through: arg.Through = None,
-    target: arg.Target = None,
-    level: arg.Level = 90.0,
-    output: arg.TableFile = None,
-    seed: arg.Seed = 0,
-    as_json: arg.Json = False,
-    quiet: arg.Quiet = False,
+    fit: opt.FitFile,
+    *,
+    planned: opt.Planned,
+    through: opt.Through = None,
+    target: opt.Target = None,
+    level: opt.Level = 90.0,
+    output: opt.TableFile = None,
+    seed: opt.Seed = 0,
+    said: opt.Said,
 ) -> None:
     """Credible bands for the loss of runs not yet made."""
-    from bayescale.fitting.store import open_fit
     from bayescale.forecasts.chain import chained
-    from bayescale.forecasts.forecast import forecast as forecast_runs  # 'forecast' is this command
-    from bayescale.forecasts.forecast import read
 
     arg.check_output(output, "forecast.csv", fit)
-    goal, share = arg.target(target), arg.level(level)
-    given = {
-        "params": arg.numbers("--params", params),
-        "tokens": arg.numbers("--tokens", tokens),
-        "compute": arg.numbers("--compute", compute),
-    }
-    given = {name: values for name, values in given.items() if values} | arg.named_numbers("--at", at)
-    links = arg.fits_given(through)
+    goal, given, links = arg.target(target), planned.inputs, arg.fits_given(through)
 
     def forecast_of(one: "xr.DataTree", inputs: dict[str, Any]) -> "xr.DataTree":
-        return forecast_runs(one, covariates=inputs, seed=seed)
+        tree: xr.DataTree = bayescale.forecast(one, covariates=inputs, seed=seed)
+        return tree
 
-    opened = open_fit(fit)
+    opened = bayescale.open_fit(fit)
     tree = chained(opened, links, given, forecast_of) if links else forecast_of(opened, given)
-    print_answer(read(tree, target=goal, level=share), as_json, quiet, output)
+    said.answer(bayescale.read(tree, target=goal, level=level), output)
 
 
 def running(
     curve: Annotated[list[str], typer.Argument(metavar="CURVE", help="Table of the losses so far: step, loss.")],
+    *,
     schedule: Annotated[
         str | None, typer.Option(help="constant, linear, cosine or wsd; or a table of its rates: step, lr.")
     ] = None,
@@ -61,36 +51,33 @@ def running(
     warmup: Annotated[str, typer.Option(help="Steps of warm-up.")] = "0",
     cooldown: Annotated[str, typer.Option(help="Steps of the cool-down of wsd.")] = "0",
     step: Annotated[str, typer.Option(help="The column that counts steps.")] = "step",
-    target: arg.Target = None,
-    column: arg.Columns = None,
-    unit: arg.Units = None,
-    where: arg.Where = None,
-    level: arg.Level = 90.0,
-    output: arg.TableFile = None,
-    seed: arg.Seed = 0,
-    as_json: arg.Json = False,
-    quiet: arg.Quiet = False,
+    target: opt.Target = None,
+    column: opt.Columns = None,
+    unit: opt.Units = None,
+    where: opt.Where = None,
+    level: opt.Level = 90.0,
+    output: opt.TableFile = None,
+    seed: opt.Seed = 0,
+    said: opt.Said,
 ) -> None:
     """The final loss of a job that is still running, from its curve and its learning-rate schedule."""
-    from bayescale.forecasts.forecast import read
-    from bayescale.forecasts.running import final_loss
-    from bayescale.runs.schedule import KINDS, learning_rates, schedule_in
+    from bayescale.runs.schedule import KINDS, schedule_in
 
     arg.check_output(output, "final.csv", *curve)
-    goal, share = arg.target(target), arg.level(level)
+    goal = arg.target(target)
     if schedule in KINDS:
         if steps is None or peak is None:
             raise InputError(f"--schedule {schedule} needs --steps and --peak")
         whole = {"warmup": warmup, "cooldown": cooldown}
         options = {name: int(arg.number(f"--{name}", text, positive=False)) for name, text in whole.items()}
         options |= {"peak": arg.number("--peak", peak), "final": arg.number("--final", final, positive=False)}
-        rates = learning_rates(schedule, int(arg.number("--steps", steps)), **options)
+        rates = bayescale.learning_rates(schedule, int(arg.number("--steps", steps)), **options)
     elif schedule is not None:
         rates = schedule_in(schedule)
     else:
         raise InputError("--schedule is needed: constant, linear, cosine, wsd, or a table with the columns step and lr")
-    named: dict[str, Any] = {"columns": arg.pairs("--column", column), "units": arg.pairs("--unit", unit)}
-    named |= {} if where is None else {"where": where}
-    with working("fitting the curve", quiet or as_json):
-        tree = final_loss(arg.source_given(curve), rates, step=step, seed=seed, **named)
-    print_answer(read(tree, target=goal, level=share), as_json, quiet, output)
+    table = opt.TableOptions(column, unit, where)
+    named = table.named | table.rows
+    with said.working("fitting the curve"):
+        tree = bayescale.final_loss(arg.source_given(curve), rates, step=step, seed=seed, **named)
+    said.answer(bayescale.read(tree, target=goal, level=level), output)

@@ -4,13 +4,16 @@ from typing import Annotated
 
 import typer
 
-from bayescale.cli.arguments import Json, Quiet, named_numbers
-from bayescale.display.terminal import card, print_answer, print_card, print_json, print_law_line, print_published
+import bayescale
+from bayescale.cli import options as opt
+from bayescale.cli.arguments import named_numbers
+from bayescale.display.terminal import card, print_card, print_json, print_law_line, print_published
 from bayescale.errors import InputError
 
 
 def laws(
     name: Annotated[str | None, typer.Argument(help="Name or path of a law: print its whole card.")] = None,
+    *,
     at: Annotated[
         str | None,
         typer.Option(
@@ -18,30 +21,27 @@ def laws(
             "best split."
         ),
     ] = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    said: opt.Said,
 ) -> None:
     """List the laws, or print one law's card: formula, priors, derived quantities, published values, traps."""
-    from bayescale.laws import law as law_module
+    from bayescale.laws.law import published_values
 
-    chosen = [law_module.load_law(one) for one in ([name] if name else law_module.law_names())]
+    chosen = [bayescale.load_law(one) for one in ([name] if name else bayescale.law_names())]
     if at is not None:
         if name is None:
             raise InputError("--at goes with a law: bayescale laws chinchilla --at params=70e9,tokens=1.4e12")
-        given = named_numbers("--at", at.split(","))
-        if "compute" in given and {"N", "D"} <= set(chosen[0].inputs):
-            from bayescale.budgets.published import published_split, read
-
+        law, given = chosen[0], named_numbers("--at", at.split(","))
+        if "compute" in given and {"N", "D"} <= set(law.inputs):
             budget = given.pop("compute")
-            return print_answer(read(published_split(chosen[0], budget, given=given)), as_json, quiet)
-        values = law_module.published_values(chosen[0], given)
-        if as_json:
-            print_json({"law": chosen[0].name, "at": given, chosen[0].observed.column: values})
-        elif not quiet:
-            print_published(chosen[0], given, values)
-    elif as_json:
+            return said.answer(bayescale.read(bayescale.published_split(law, budget, given=given)))
+        values = published_values(law, given)
+        if said.as_json:
+            print_json({"law": law.name, "at": given, law.observed.column: values})
+        elif not said.quiet:
+            print_published(law, given, values)
+    elif said.as_json:
         cards = [card(law) for law in chosen]
         print_json(cards[0] if name else {"laws": cards})
-    elif not quiet:
+    elif not said.quiet:
         for law in chosen:
             print_card(law) if name else print_law_line(law)

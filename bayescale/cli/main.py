@@ -18,6 +18,7 @@ from bayescale.cli.evidence import backtest, calibrate, compare
 from bayescale.cli.fits import cite, fit, reproduce, show
 from bayescale.cli.forecasts import forecast, running
 from bayescale.cli.laws import laws
+from bayescale.cli.options import flat
 from bayescale.cli.plots import plot
 from bayescale.cli.report import demo, report
 from bayescale.cli.runs import check, datasets
@@ -69,7 +70,7 @@ def bayescale(
 
 
 for command in COMMANDS:
-    app.command(name=command.__name__.strip("_").replace("_", "-"), cls=Command)(command)
+    app.command(name=command.__name__.strip("_").replace("_", "-"), cls=Command)(flat(command))
 
 
 def main() -> None:

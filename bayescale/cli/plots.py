@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import bayescale
 from bayescale.cli import arguments as arg
-from bayescale.display.terminal import print_json, say, working
+from bayescale.cli import options as opt
+from bayescale.display.terminal import print_json, say
 from bayescale.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,27 +29,26 @@ BUDGET_TIMES = 10.0  # the largest run's compute: the budget of a regret unless 
 
 
 def plot(
-    fit: arg.FitFile,
+    fit: opt.FitFile,
     kind: Annotated[str, typer.Argument(help=f"Which figure: {', '.join(KINDS)}.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The figure: .png, .svg or .pdf.")],
-    params: arg.PlannedParams = None,
-    tokens: arg.PlannedTokens = None,
+    *,
+    params: opt.PlannedParams = None,
+    tokens: opt.PlannedTokens = None,
     compute: Annotated[str | None, typer.Option("--compute", "-C", help="Budget in FLOP to draw or to mark.")] = None,
-    at: arg.PlannedAt = None,
+    at: opt.PlannedAt = None,
     measured: Annotated[
         list[str] | None, typer.Option("--measured", help="What a planned run showed, once known; may be repeated.")
     ] = None,
     level: Annotated[
-        float | None, typer.Option("--level", metavar="PERCENT", help="What the bands are to hold: 95.")
+        float | None,
+        typer.Option("--level", metavar="PERCENT", callback=arg.level, help="What the bands are to hold: 95."),
     ] = None,
-    seed: arg.Seed = 0,
-    as_json: arg.Json = False,
-    quiet: arg.Quiet = False,
+    seed: opt.Seed = 0,
+    said: opt.Said,
 ) -> None:
     """One figure of a fit as a file: the forecast, the frontier, isoFLOP profiles, priors and others."""
-    import bayescale
     from bayescale.display.figures import save_figure
-    from bayescale.fitting.store import open_fit
 
     arg.check_output(output, "figure.png", fit)
     if kind not in KINDS:
@@ -58,13 +59,13 @@ def plot(
         "compute": arg.number("--compute", compute),
         "at": arg.named_numbers("--at", at),
         "measured": [arg.number("--measured", text, positive=False) for text in measured or ()],
+        "level": level,
     }
-    given["level"] = None if level is None else arg.level(level)
     given = {name: value for name, value in given.items() if value not in (None, [], {})}
     if unused := sorted(given.keys() - KINDS[kind]):
         raise InputError(f"--{unused[0]} does not go with the figure '{kind}'")
-    with working("drawing", quiet or as_json):
-        opened = open_fit(fit)
+    with said.working("drawing"):
+        opened = bayescale.open_fit(fit)
         if kind == "forecast":
             figure = _forecast(opened, given, seed)
         elif kind == "regret":
@@ -73,16 +74,14 @@ def plot(
         else:
             figure = getattr(bayescale, f"plot_{kind}")(opened, **given)
         path = save_figure(figure, output)
-    if as_json:
+    if said.as_json:
         print_json({"file": str(path)})
-    elif not quiet:
+    elif not said.quiet:
         say(f"Written: {path}")
 
 
 def _forecast(fit: "xr.DataTree", given: dict[str, Any], seed: int) -> Any:
     """The forecast of the planned runs, with what they showed."""
-    import bayescale
-
     band = {"level": given["level"]} if "level" in given else {}
     sizes = {name: given[name] for name in ("params", "tokens") if name in given} | given.get("at", {})
     if not sizes:

@@ -5,15 +5,18 @@ from typing import Annotated, Any
 
 import typer
 
+import bayescale
 from bayescale.cli import arguments as arg
+from bayescale.cli import options as opt
 from bayescale.display.table import table_of
-from bayescale.display.terminal import print_json, print_table, print_warnings, progress_bar, say, working
+from bayescale.display.terminal import print_json, print_table, print_warnings, say
 from bayescale.errors import InputError
 from bayescale.field import clipped
 
 
 def report(
-    fit: arg.FitFile,
+    fit: opt.FitFile,
+    *,
     output: Annotated[Path, typer.Option("--output", "-o", help="The page, one HTML file.")] = Path("report.html"),
     compute: Annotated[
         list[str] | None,
@@ -27,17 +30,16 @@ def report(
     tokens: Annotated[
         list[str] | None, typer.Option("--tokens", "-D", help="Planned run: 1.4T; or limits of D: ..2T; repeat.")
     ] = None,
-    at: arg.PlannedAt = None,
-    target: arg.Target = None,
-    cost: arg.CostFormula = None,
-    given: arg.Given = None,
-    ratio: arg.RatioLimit = None,
-    unique_tokens: arg.UniqueTokens = None,
-    menu: arg.Menu = None,
+    at: opt.PlannedAt = None,
+    target: opt.Target = None,
+    cost: opt.CostFormula = None,
+    given: opt.Given = None,
+    ratio: opt.RatioLimit = None,
+    stock: opt.Stock,
     other: Annotated[
         Path | None, typer.Option("--other", metavar="OTHER.nc", help="A fit of another recipe, to compare with.")
     ] = None,
-    through: arg.Through = None,
+    through: opt.Through = None,
     backtest: Annotated[
         bool, typer.Option("--backtest", help="Forecast the fit's own larger runs from its smaller ones (refits).")
     ] = False,
@@ -49,16 +51,11 @@ def report(
     title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
     author: Annotated[str | None, typer.Option(help="Who made the page.")] = None,
     note: Annotated[str | None, typer.Option(help="What readers should know, under the heading.")] = None,
-    level: arg.Level = 90.0,
-    seed: arg.Seed = 0,
-    as_json: arg.Json = False,
-    quiet: arg.Quiet = False,
+    level: opt.Level = 90.0,
+    seed: opt.Seed = 0,
+    said: opt.Said,
 ) -> None:
     """One HTML page that answers your question, for whoever decides: no network, one file, sizes and budgets to try."""
-    from bayescale.display.report import report as make_report  # 'report' is this command
-    from bayescale.display.report import save_report
-    from bayescale.fitting.store import open_fit
-
     arg.check_output(output, "report.html", fit)
     planned_params, params_limit = _planned_or_limit("--params", params)
     planned_tokens, tokens_limit = _planned_or_limit("--tokens", tokens)
@@ -73,20 +70,18 @@ def report(
         "cost": cost,
         "given": arg.values_given(given) or None,
         "limits": limits or None,
-        "unique_tokens": arg.number("--unique-tokens", unique_tokens),
-        "menu": arg.menu_given(menu),
-        "other": None if other is None else open_fit(other),
+        "other": None if other is None else bayescale.open_fit(other),
         "through": arg.fits_given(through),
     }
-    options |= {"title": title, "author": author, "note": note, "level": arg.level(level)}
-    opened = open_fit(fit)
-    tested, compared = _refits(opened, backtest, compare, horizon, resume, seed, quiet or as_json)
-    with working("drawing the page", quiet or as_json):
-        page = make_report(opened, **options, tested=tested, compared=compared, seed=seed)
-        path = save_report(page, output)
-    if as_json:
+    options |= stock.options | {"title": title, "author": author, "note": note, "level": level, "seed": seed}
+    opened = bayescale.open_fit(fit)
+    refits = _refits(opened, backtest, compare, {"horizon": horizon, "seed": seed, "folder": resume}, said)
+    with said.working("drawing the page"):
+        page = bayescale.report(opened, **options, **refits)
+        path = bayescale.save_report(page, output)
+    if said.as_json:
         print_json({"file": str(path), "bytes": len(page.encode())})
-    elif not quiet:
+    elif not said.quiet:
         say(f"Written: {path}")
 
 
@@ -104,45 +99,38 @@ def _budget(text: str) -> Any:
     return text if " " in text.strip() else arg.number("--compute", text)
 
 
-def _refits(
-    fit: Any, backtest: bool, compare: str | None, horizon: float, resume: Path | None, seed: int, quiet: bool
-) -> tuple[Any, Any]:
+def _refits(fit: Any, backtest: bool, compare: str | None, options: dict[str, Any], said: opt.Said) -> dict[str, Any]:
     """A backtest of the runs of a fit and a comparison of laws on them, where they are asked for."""
     from bayescale.study import Study
 
     study = Study.opened(fit)
     runs, law = study.runs, study.law
-    tested = compared = None
+    found: dict[str, Any] = {}
     if backtest:
-        from bayescale.evidence.backtest import backtest as run_backtest
-
-        with progress_bar("forecasting the larger runs from the smaller", quiet) as step:
-            tested = run_backtest(runs, law, horizon=horizon, seed=seed, folder=resume, progress=step)
+        with said.progress("forecasting the larger runs from the smaller") as step:
+            found["tested"] = bayescale.backtest(runs, law, **options, progress=step)
     if compare is not None:
-        from bayescale.evidence.compare import compare as compare_fits
-        from bayescale.evidence.compare import fit_laws
-
         others = [other for other in arg.laws_given(compare) if other.name != law.name]
-        with progress_bar("fitting the laws", quiet) as step:
-            fits = fit_laws(runs, [law, *others], seed=seed, progress=step)
-        with working("comparing them", quiet):
-            compared = compare_fits(fits, forward=backtest, horizon=horizon, seed=seed, folder=resume)
-    return tested, compared
+        with said.progress("fitting the laws") as step:
+            fits = bayescale.fit_laws(runs, [law, *others], seed=options["seed"], progress=step)
+        with said.working("comparing them"):
+            found["compared"] = bayescale.compare(fits, forward=backtest, **options)
+    return found
 
 
 def demo(
+    *,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path("demo"),
-    seed: arg.Seed = 0,
-    as_json: arg.Json = False,
-    quiet: arg.Quiet = False,
+    seed: opt.Seed = 0,
+    said: opt.Said,
 ) -> None:
     """The whole job on the embedded runs: fit those below 1e22 FLOP, forecast the larger, compare with measured."""
     from bayescale.cli.demo import run_demo
 
-    result = run_demo(output, seed=seed, step=lambda what: working(what, quiet or as_json))
-    if as_json:
+    result = run_demo(output, seed=seed, step=said.working)
+    if said.as_json:
         print_json(result.summary)
-    elif not quiet:
+    elif not said.quiet:
         say(f"Fitted {result.fitted} runs below 1e22 FLOP with the law '{result.fit.attrs['law']}'.")
         print_table(table_of(result.forecasts))
         say(result.verdict)

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bayescale.cli import arguments as arg
+from bayescale.cli import options as opt
 from bayescale.display.table import range_text
 from bayescale.display.terminal import print_json, say
+from bayescale.jobs.files import write_table
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -16,37 +18,28 @@ RANGES_MAX = 12  # columns whose range is shown
 
 
 def check(
-    runs: arg.Runs,
+    runs: opt.Runs,
+    *,
     law: Annotated[str | None, typer.Option("--law", "-l", help="Check the runs as those of this law.")] = None,
-    column: arg.Columns = None,
-    unit: arg.Units = None,
-    where: arg.Where = None,
-    above_step: arg.AboveStep = None,
-    last_of: arg.LastOf = None,
-    drop_missing: arg.DropMissing = False,
-    best_of: arg.BestOf = None,
+    table: opt.TableOptions,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Save the runs as read here (CSV).")] = None,
-    as_json: arg.Json = False,
-    quiet: arg.Quiet = False,
+    said: opt.Said,
 ) -> None:
     """Start here: read runs, say what was read, what a careful reader would leave out, and the next command."""
-    from bayescale.jobs.files import write_table
     from bayescale.runs.proposal import command, look, option_texts, tidy
     from bayescale.runs.read import read_text
 
     arg.check_output(output, "tidy.csv", *runs)
-    options = arg.rows_given(where, above_step, last_of, drop_missing, best_of)
-    named = {"columns": arg.pairs("--column", column), "units": arg.pairs("--unit", unit)}
     source = arg.source_given(runs)
-    laws = arg.laws_or_default(law, source, column)
-    found = look(source, laws[0] if law or len(laws) > 1 else None, named | options)
+    laws = table.laws(law, source)
+    found = look(source, laws[0] if law or len(laws) > 1 else None, table.named | table.rows)
     data = found.runs
-    about = [*(["--law", law] if law else []), *(word for one in column or () for word in ("--column", one))]
-    about += [word for one in unit or () for word in ("--unit", one)]
+    about = [*(["--law", law] if law else []), *(word for one in table.column or () for word in ("--column", one))]
+    about += [word for one in table.unit or () for word in ("--unit", one)]
     following = command(["bayescale", "fit", *runs, *about, *option_texts(found.options), "-o", "fit.nc"])
     if output is not None:
         write_table(tidy(data), output)
-    if as_json:
+    if said.as_json:
         print_json(
             {
                 "source": data.attrs["source"],
@@ -61,7 +54,7 @@ def check(
                 "next": following,
             }
         )
-    elif not quiet:
+    elif not said.quiet:
         _say_runs(data)
         for note in found.notes:
             say(f"{note.severity}: {note.text} [{note.code}]")
@@ -90,9 +83,9 @@ def _say_runs(runs: "xr.Dataset") -> None:
 
 def datasets(
     name: Annotated[str | None, typer.Argument(help="Data set to get; without it they are listed.")] = None,
+    *,
     folder: Annotated[Path | None, typer.Option(help="Keep downloads here instead of the user's cache.")] = None,
-    as_json: arg.Json = False,
-    quiet: arg.Quiet = False,
+    said: opt.Said,
 ) -> None:
     """List the data sets, or get one: downloaded once, verified by checksum; prints where its file is."""
     from bayescale.runs import datasets as module
@@ -108,16 +101,16 @@ def datasets(
             }
             for key, source in module.DATASETS.items()
         ]
-        if as_json:
+        if said.as_json:
             print_json({"datasets": rows})
-        elif not quiet:
+        elif not said.quiet:
             for row in rows:
                 kept = "embedded" if row["embedded"] else "download"
                 say(f"{row['name']} ({kept}): {row['about']}. {row['cite']}. Licence: {row['licence']}")
         return
     runs = module.load_dataset(name, folder)
     path = module.fetch_file(name, folder)
-    if as_json:
+    if said.as_json:
         print_json({"name": name, "file": str(path), "runs": runs.sizes["run"], "cite": runs.attrs["cite"]})
-    elif not quiet:
+    elif not said.quiet:
         say(path)

@@ -1,47 +1,31 @@
 """Any result -> what it says, found by its kind."""
 
-from collections.abc import Callable
+import importlib
 from typing import Any
 
-from bayescale.budgets import (
-    allocate,
-    approaches,
-    decide,
-    design,
-    emergence,
-    gain,
-    landmarks,
-    planning,
-    published,
-    sampling,
-    target,
-)
 from bayescale.errors import FitError
-from bayescale.evidence import backtest, calibration, sensitivity, verdict
-from bayescale.fitting import reproduce
 from bayescale.fitting.doors import kind_of
-from bayescale.forecasts import forecast
 from bayescale.reading import Reading
 
-# of every kind, the function at the end of the module that makes it
-READERS: dict[str, Callable[..., Reading]] = {
-    "forecast": forecast.read,
-    "allocate": allocate.read,
-    "decide": decide.read,
-    "train_or_sample": sampling.read,
-    "least_compute": target.read,
-    "compute_gain": gain.read,
-    "emergence": emergence.read,
-    "approaches": approaches.read,
-    "landmarks": landmarks.read,
-    "published_split": published.read,
-    "next_run": design.read,
-    "plan_runs": planning.read,
-    "backtest": backtest.read,
-    "calibrate": calibration.read,
-    "compare": verdict.read,
-    "prior_sensitivity": sensitivity.read,
-    "reproduce": reproduce.read,
+# of every kind the module that makes it and ends with its ``read``; loaded when such a result is read
+READERS = {
+    "forecast": "forecasts.forecast",
+    "allocate": "budgets.allocate",
+    "decide": "budgets.decide",
+    "train_or_sample": "budgets.sampling",
+    "least_compute": "budgets.target",
+    "compute_gain": "budgets.gain",
+    "emergence": "budgets.emergence",
+    "approaches": "budgets.approaches",
+    "landmarks": "budgets.landmarks",
+    "published_split": "budgets.published",
+    "next_run": "budgets.design",
+    "plan_runs": "budgets.planning",
+    "backtest": "evidence.backtest",
+    "calibrate": "evidence.calibration",
+    "compare": "evidence.verdict",
+    "prior_sensitivity": "evidence.sensitivity",
+    "reproduce": "fitting.reproduce",
 }
 # what else a reading may be told, by kind
 OPTIONS = {
@@ -91,7 +75,8 @@ def read(result: Any, **options: Any) -> Reading:
             f"a {type(result).__name__} cannot be shown: give runs, a law, a fit, or what one of these functions "
             f"returned: {', '.join(READERS)}"
         )
-    return READERS[kind](result, **options)
+    reading: Reading = importlib.import_module(f"bayescale.{READERS[kind]}").read(result, **options)
+    return reading
 
 
 def _goes_with(option: str) -> str:

@@ -5,13 +5,11 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from bayescale.display.table import Table, table_of
 from bayescale.display.tables import derived_cells, fit_cells, fit_sentences, priors_cells
 from bayescale.field import number_text, printable, quantity_text
-from bayescale.jobs.files import write_table
 from bayescale.reading import Reading, plain
 from bayescale.runs.loss_unit import NATS, UNITS
 
@@ -84,16 +82,6 @@ def print_readings(*readings: Reading) -> None:
                 say(text)
                 said.append(text)
     print_warnings(list(dict.fromkeys(text for reading in readings for text in reading.warnings)))
-
-
-def print_answer(reading: Reading, as_json: bool, quiet: bool, output: Path | None = None) -> None:
-    """The answer of a command: its numbers into a file, if one was asked for, and as JSON or in words."""
-    if output is not None:
-        write_table(reading.frame, output)
-    if as_json:
-        print_json(reading.to_dict())
-    elif not quiet:
-        print_readings(reading)
 
 
 def print_fit(tree: Any, level: float) -> None:

@@ -150,7 +150,8 @@ def make_options(rng: random.Random) -> bytes:
 def bear_options(raw: bytes) -> bool:
     """The options as the command line gives them, through to the problem that is then solved."""
     from bayescale.budgets.problem import problem_of
-    from bayescale.cli.arguments import runs_given, split_options
+    from bayescale.cli.arguments import source_given
+    from bayescale.cli.options import SplitOptions, Stock, TableOptions
 
     options = json.loads(raw)
     runs = scratch("few.csv")
@@ -158,9 +159,11 @@ def bear_options(raw: bytes) -> bool:
     menu = scratch("menu.csv")
     menu.write_text(options.pop("menu_text"), encoding="utf-8", errors="surrogatepass")
     options["menu"] = str(menu) if options["menu"] == "MENU" else options["menu"]
-    column, unit = options.pop("column"), options.pop("unit")
-    used = borne(lambda: _told(lambda: runs_given([str(runs)], column, unit)))
-    return borne(lambda: _told(lambda: problem_of(Study.opened(a_fit()), **split_options(**options)))) and used
+    table = TableOptions(options.pop("column"), options.pop("unit"))
+    stock = Stock(options.pop("unique_tokens"), options.pop("menu"))
+    used = borne(lambda: _told(lambda: table.read(source_given([str(runs)]), None)))
+    split = SplitOptions(**options)
+    return borne(lambda: _told(lambda: problem_of(Study.opened(a_fit()), **split.options, **stock.options))) and used
 
 
 def _told(use: Callable[[], Any]) -> None:

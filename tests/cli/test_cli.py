@@ -355,12 +355,12 @@ def test_unconverged_fit_is_one_sentence_too(command, runs, tmp_path, monkeypatc
 
 
 def test_our_own_mistakes_are_not_hidden(command, monkeypatch):
-    def broken(name):
+    def broken():
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("bayescale.laws.law.law_names", broken)
+    monkeypatch.setattr(bayescale, "law_names", broken)
     monkeypatch.setattr(sys, "argv", ["bayescale", "laws"])
-    with pytest.raises((ZeroDivisionError, TypeError)):
+    with pytest.raises(ZeroDivisionError):
         cli.main()
 
 

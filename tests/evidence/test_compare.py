@@ -282,7 +282,7 @@ def test_tie_is_below_four_or_two_standard_errors(d_elpd, d_se, tied):
 
 @pytest.fixture
 def command(monkeypatch, capsys, fits, forecasts, tmp_path):
-    monkeypatch.setattr(module, "fit_laws", lambda runs, laws, *, seed, executor, progress: fits)
+    monkeypatch.setattr(bayescale, "fit_laws", lambda runs, laws, *, seed, executor, progress: fits)
     path = tmp_path / "runs.csv"
     runs = Study.opened(fits["chinchilla"]).runs
     pd.DataFrame({name: runs[name].values for name in ("params", "tokens", "loss")}).to_csv(path, index=False)
