@@ -29,12 +29,15 @@ WRITTEN = re.compile(
     r"(?:\.[0-9]*)?|[0-9]+\.?[0-9]*|\.[0-9]+))(?:(?P<exponent>[eE][+-]?[0-9]+)|"
     r"\s*(?:[x×·*]|\\times|\\cdot)\s*10\s*(?:\^|\*\*)\s*\{?(?P<power>[+-]?[0-9]+)\}?)?"
     r"\s*(?:(?P<suffix>[kmbtg]|mn|bn|tn|mio\.?|mrd\.?|thousand|million|billion|trillion)?"
-    r"(?:\s*(?:params?|parameters?|toks?|tokens?|flops?))?|(?P<prefix>[kmgtpez])flops?|(?P<percent>%))\s*[*†‡§¶]*\s*",
+    r"(?:\s*(?:params?|parameters?|toks?|tokens?|flops?|nats?))?|(?P<prefix>[kmgtpez])flops?|(?P<percent>%))\s*[*†‡§¶]*\s*",
     re.IGNORECASE,
 )
 POWERS = {"": 0, "g": 9, "mrd": 9, "p": 15, "e": 18, "z": 21} | {letter.lower(): power for letter, power in SUFFIXES}
 # other signs for those of WRITTEN
 SIGNS = str.maketrans("−∼˜⋅∙✕", "-~~··×")
+MARKED = re.compile(  # a text in spreadsheets, or bold
+    r"""="(.*)"|'(.*)|\*\*(.*)\*\*|\\(?:textbf|textit|mathbf|num)\{(.*)\}|<b>(.*)</b>"""
+)
 FOOTNOTE = re.compile(r"(?<=[^⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]{3})[⁰¹²³⁴⁵⁶⁷⁸⁹]+$")  # 3.36¹; 2³ may be 8
 DECIMAL_COMMA = re.compile(r"[0-9],(?:[0-9]{1,2}|[0-9]{4,})(?![0-9,.])")
 POINTS_APART = re.compile(r"[+-]?[0-9]{1,3}(?:\.[0-9]{3}){2,}(?:,[0-9]+)?")  # 1.300.000
@@ -92,6 +95,8 @@ def _points_left_out(cell: str) -> str:
 
 def _written_number(cell: str) -> tuple[float, bool]:
     """The number of a cell such as 4.6M, 1.3 billion or 1,300,000,000, and whether it has a unit; NaN of any other."""
+    if marked := MARKED.fullmatch(cell.strip()):
+        cell = next(inner for inner in marked.groups() if inner is not None)
     cell = powers_written(cell.strip().removeprefix("$").removesuffix("$")).translate(SIGNS)
     cell = FOOTNOTE.sub("", cell)
     found = WRITTEN.fullmatch(f"1x{cell}" if cell.startswith("10^") else cell)

@@ -94,7 +94,7 @@ RENAMED_COLUMNS = {"run": "run_name"}  # in a Dataset of runs: run is the dimens
 
 def plainly(name: Any) -> str:
     """A name for comparison: letters and digits in lower case (``eval/loss`` and ``evalLoss`` are equal)."""
-    return "".join(character for character in str(name).casefold() if character.isalnum())
+    return "".join(character for character in str(name).casefold() if character.isalnum() or character == "√")
 
 
 def last_part(name: Any) -> str:

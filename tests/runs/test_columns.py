@@ -453,7 +453,7 @@ def test_other_bases_of_logarithms():
         read_runs(table | {"params (log)": [18.4, 20.7]}, columns={"params": "params (log)"})
 
 
-@pytest.mark.parametrize("name", ["tokens/params", "tokens / param", "loss/params", "1/params"])
+@pytest.mark.parametrize("name", ["tokens/params", "tokens / param", "loss/params", "1/params", "√params"])
 def test_a_ratio_is_no_path(name):
     table = {"tokens": [1e9, 2e9, 4e9], "loss": [3.3, 3.2, 3.1], name: [10.0, 20.0, 40.0]}
     with pytest.raises(RunsError, match=r"two of params, tokens and compute are needed"):

@@ -129,6 +129,19 @@ FILES = {
 }
 
 
+LATEX = r"""
+\begin{tabular}{lll}
+\toprule
+params ($10^6$) & tokens & \# loss \\ \midrule
+10 & 1B & \textbf{3.5} \\[2pt] % the first
+100 & 2B & 3.125 \\ \hline
+1000 & 4B & $2.875$ \\
+\bottomrule
+\end{tabular}
+"""
+SIDEWAYS = "model,a,b,c\nparams,10M,100M,1B\ntokens,1e9,2e9,4e9\nloss,3.5,3.125,2.875\n"
+
+
 @pytest.fixture
 def file(tmp_path):
     def write(content):
@@ -192,3 +205,41 @@ def test_records_in_cells_are_never_evaluated(file):
 def test_a_page_of_the_web_is_no_table(file):
     with pytest.raises(RunsError, match="runs: an HTML or XML page, no table; download the table itself"):
         read_runs(file("\n<!DOCTYPE html><table><tr><td>params"))
+
+
+@pytest.mark.parametrize("content", [LATEX, SIDEWAYS, SIDEWAYS.replace(",", " & ").replace("\n", " \\\\\n")])
+def test_tables_of_papers(content, file):
+    runs = read_runs(file(content))
+    assert runs.params.values.tolist() == [1e7, 1e8, 1e9] and runs.tokens.values.tolist() == [1e9, 2e9, 4e9]
+    assert runs.loss.values.tolist() == [3.5, 3.125, 2.875]
+    assert (content is LATEX) or read_notes(runs.attrs)[0].startswith("rows and columns are exchanged")
+
+
+def test_a_column_for_each_size(file):
+    runs = read_runs(file("tokens (B),10M,100M,1000000000\n1,3.5,3.3,\n2,3.4,3.125,2.9\n"))
+    assert runs.params.values.tolist() == [1e7, 1e7, 1e8, 1e8, 1e9] and runs.tokens.values[:2].tolist() == [1e9, 2e9]
+    assert runs.loss.values.tolist() == [3.5, 3.4, 3.3, 3.125, 2.9]
+    assert read_notes(runs.attrs)[0] == "headings are read as params, what stands below them as losses: 5 rows"
+    for other in ("tokens,2019,2020,2021\n1e9,3,2,1\n", "tokens,10M,100M,1B\n1e9,3,lots,1\n"):
+        with pytest.raises(RunsError, match="no column for loss among tokens"):
+            read_runs(file(other))
+
+
+@pytest.mark.parametrize("cells", [("3.5 (0.02)", "3.125", "2.875 (.01)"), ("3.5 ± .02", "3.125", "2.875(10)")])
+def test_some_numbers_have_errors(cells, file):
+    lines = [f"{10.0**power},1e9,{cell}" for power, cell in zip((7, 8, 9), cells, strict=True)]
+    assert read_runs(file("\n".join(["params,tokens,loss", *lines]))).loss.values.tolist() == [3.5, 3.125, 2.875]
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"SQLite format 3\0", "an SQLite database"),
+        (b"\x80\x04abc", "a pickle"),
+        (b"\x89HDF\r\n", "an HDF5 file, such as a saved fit"),
+        ('{"cells": [], "nbformat": 4}', "a notebook, no table"),
+    ],
+)
+def test_what_is_no_table_is_told_what_it_is(content, what, file):
+    with pytest.raises(RunsError, match=f"runs: {what}"):
+        read_runs(file(content))

@@ -17,6 +17,13 @@ from bayescale.runs.tables.layout import HEAD_ROWS, with_units, without_titles
 from bayescale.runs.tables.limits import check_headings, check_size
 from bayescale.runs.tables.text import text_of
 
+LATEX_END = re.compile(r"\\\\(?:\[[^\]]{0,40}\])?\s*(?:\\[a-z]+\S*|%.*)?$")  # of a row: \\ \hline
+LATEX_RULE = re.compile(
+    r"\\(?:hline|toprule|midrule|bottomrule|(?:cmidrule|cline)\S*)|"
+    r"\\\\(?:\[[^\]]{0,40}\])?(?=\s*(?:\\|%|$))|(?<!\\)%.*$"
+)
+LATEX_ESCAPE = re.compile(r"\\([%&#_$])")
+LATEX_CHARACTERS, LATEX_END_CHARACTERS = 20_000, 80  # in which such a table begins, and a row ends
 DELIMITERS = (",", "\t", ";", "|")  # of equally many fields in the header the first is taken
 DECIMAL_COMMA = re.compile(r"([+-]?\d+),(\d+(?:[eE][+-]?\d+)?)")
 THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")  # 1,300 may be either
@@ -32,6 +39,7 @@ def read_csv(content: bytes, where: str) -> pd.DataFrame:
         Naming the line.
     """
     text = text_of(content, where)
+    text = _of_latex(text) if _is_latex(text) else text
     text, delimiter = _delimited(text)
     lines, records = _records(text, where, delimiter)
     if not records:
@@ -53,6 +61,19 @@ def read_csv(content: bytes, where: str) -> pd.DataFrame:
     frame = pd.DataFrame(dict(zip(header, columns, strict=True)), index=lines, dtype=object)
     frame.attrs["note"] = note
     return frame
+
+
+def _is_latex(text: str) -> bool:
+    """Whether a line near the beginning is a row of a table in LaTeX: a & b \\\\."""
+    lines = text[:LATEX_CHARACTERS].splitlines()
+    return any("&" in line and LATEX_END.search(line[-LATEX_END_CHARACTERS:]) for line in lines)
+
+
+def _of_latex(text: str) -> str:
+    """The cells of a table in LaTeX between tabs, on the lines on which they stand."""
+    lines = (LATEX_RULE.sub("", line).strip() for line in text.split("\n"))
+    rows = (re.sub(r"\s*(?<!\\)&\s*", "\t", line) if "&" in line else "" for line in lines)
+    return "\n".join(LATEX_ESCAPE.sub(r"\1", row.replace("~", " ").replace("\\,", " ")) for row in rows)
 
 
 def _delimited(text: str) -> tuple[str, str]:

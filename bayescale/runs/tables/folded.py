@@ -14,6 +14,8 @@ from bayescale.runs.tables.records import frame_of
 CHARACTERS_MAX = 200_000  # of a cell
 ERROR_CHARACTERS_MAX = 80
 WITH_ERROR = re.compile(r"\s*(?P<value>[0-9.,eE+-]+?)\s*(?:±|\+/-|\+-|\\pm)\s*(?P<error>[0-9.,eE-]+)\s*")  # 3.36 ± .01
+ALONE = re.compile(r"[0-9]+\.[0-9]+")
+IN_BRACKETS = re.compile(r"\s*(?P<value>[0-9]+\.[0-9]+)\s*\((?P<error>0?\.[0-9]+)\)\s*")  # 3.36 (0.01)
 LAST_DIGITS = re.compile(r"\s*(?P<value>[0-9]+\.(?P<decimals>[0-9]+))\((?P<error>[0-9]+)\)\s*")  # 3.36(1)
 
 
@@ -76,7 +78,7 @@ def _with_errors(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 
 
 def _pairs(column: pd.Series) -> list[tuple[str, str]] | None:
-    """The numbers and errors in the cells of a column; None where a number stands alone, or no error is there."""
+    """The numbers and errors in the cells of a column; None where a cell is no number, or none has an error."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         return _by_category(column, _pairs)
     pairs, some = [], False
@@ -84,8 +86,8 @@ def _pairs(column: pd.Series) -> list[tuple[str, str]] | None:
         if type(cell) is not str or len(cell) > ERROR_CHARACTERS_MAX:
             return None
         text = cell.strip().removeprefix("$").removesuffix("$")
-        found = WITH_ERROR.fullmatch(text) or LAST_DIGITS.fullmatch(text)
-        if found is None and any(map(str.isdigit, cell)):
+        found = WITH_ERROR.fullmatch(text) or LAST_DIGITS.fullmatch(text) or IN_BRACKETS.fullmatch(text)
+        if found is None and any(map(str.isdigit, cell)) and not ALONE.fullmatch(text):
             return None
         some = some or found is not None
         pairs.append((cell, "") if found is None else (found["value"], _error(found)))

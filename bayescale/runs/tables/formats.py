@@ -16,6 +16,7 @@ from bayescale.runs.tables.folded import unfolded
 from bayescale.runs.tables.json import is_json, read_json
 from bayescale.runs.tables.markdown import is_markdown, read_markdown
 from bayescale.runs.tables.packed import unpacked
+from bayescale.runs.tables.turned import turned
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,13 @@ FORMATS = (
     Format(read_markdown, is_markdown, (".md", ".markdown"), "line"),
     Format(read_csv, lambda content: False, (".csv", ".tsv", ".txt"), "line"),
 )
+NO_TABLES = {  # first bytes -> what such a file is
+    b"SQLite format 3": "an SQLite database",
+    b"\x93NUMPY": "an array of NumPy",
+    b"\x80\x04": "a pickle",
+    b"\x80\x05": "a pickle",
+    b"\x89HDF": "an HDF5 file, such as a saved fit",
+}
 PACKED_ENDINGS = (".gz", ".zst")
 
 
@@ -92,6 +100,8 @@ def read_table(path: "str | os.PathLike[str]") -> Table:
     content = unpacked(content, where)
     if content[:400].lstrip()[:1] == b"<":
         raise RunsError(f"{where}: an HTML or XML page, no table; download the table itself, or save it as CSV")
+    if other := next((what for start, what in NO_TABLES.items() if content.startswith(start)), ""):
+        raise RunsError(f"{where}: {other}, which is not read; export the table as CSV or parquet")
     endings = [ending.lower() for ending in Path(path).suffixes]
     ending = next((ending for ending in reversed(endings) if ending not in PACKED_ENDINGS), "")
     found = [one for one in FORMATS if one.known(content)] or [one for one in FORMATS if ending in one.endings]
@@ -100,8 +110,9 @@ def read_table(path: "str | os.PathLike[str]") -> Table:
     told = [read.attrs.pop("note", "")]
     frame, note = unfolded(read, where)
     frame, of_chart = by_run(frame, where)
+    frame, of_sides = turned(frame)
     place = chosen.place if frame.index.equals(read.index) else "row"
-    return Table(frame, where, place, tuple(filter(None, (*told, note, of_chart))))
+    return Table(frame, where, place, tuple(filter(None, (*told, note, of_chart, of_sides))))
 
 
 def is_table_name(name: str) -> bool:

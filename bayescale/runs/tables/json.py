@@ -50,6 +50,8 @@ def read_json(content: bytes, where: str) -> pd.DataFrame:
         if len(value) > 1 and all(isinstance(row, list) for row in value) and _are_names(value[0]):
             return _by_row(value[0], value[1:], where)
         return frame_of(value, where)
+    if isinstance(value, Mapping) and {"cells", "nbformat"} <= value.keys():
+        raise RunsError(f"{where}: a notebook, no table; save the table in it (frame.to_csv('runs.csv')) and give that")
     found = next((records_of(value) for known, records_of in KNOWN if known(value)), None)
     if found is not None:
         return frame_of(found, where)

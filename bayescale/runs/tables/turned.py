@@ -1,0 +1,56 @@
+"""Tables that lie on their side, or have a column for each size -> a row for each run."""
+
+from typing import Any
+
+import pandas as pd
+
+from bayescale.field import number_in
+from bayescale.runs.headings import unit_in
+from bayescale.runs.spellings import LETTERS, NAMES, plainly
+
+COLUMNS_MIN = 3  # of runs or sizes
+SIZE_MIN = 1e5  # of parameters or tokens in a heading
+LOSS_MAX = 20.0  # of what stands below such headings
+
+
+def turned(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The table with a row for each run, and a sentence on what was done; other tables as they are."""
+    if len(frame.columns) <= COLUMNS_MIN or any(_role(name) and len(str(name)) > 1 for name in frame.columns[1:]):
+        return frame, ""
+    first, cells = _role(frame.columns[0]), frame.iloc[:, 0].tolist()
+    if first in ("params", "tokens"):
+        return _of_sizes(frame, first)
+    if first or len(cells) > len(frame.columns) or len({*map(str, cells)}) < len(cells):
+        return frame, ""
+    if "loss" not in (roles := {_role(cell) for cell in cells} - {""}) or len(roles) == 1:
+        return frame, ""
+    columns = {str(name): frame.iloc[row, 1:].tolist() for row, name in enumerate(cells)}
+    called = "name" if "name" not in columns else "column"
+    table = pd.DataFrame({called: list(frame.columns[1:]), **columns}, dtype=object)
+    return table, "rows and columns are exchanged: runs stood side by side"
+
+
+def _of_sizes(frame: pd.DataFrame, role: str) -> tuple[pd.DataFrame, str]:
+    """A table of losses by one size in the rows and the other in the headings."""
+    sizes = [number_in(str(name)) for name in frame.columns[1:]]
+    cells = frame.iloc[:, 1:]
+    blank = ((cells == "") | cells.isna()).to_numpy()
+    values = cells.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
+    losses = values[~blank]
+    if not all(size is not None and size >= SIZE_MIN for size in sizes) or not losses.size:
+        return frame, ""
+    if not ((losses > 0) & (losses < LOSS_MAX)).all():  # nor where a cell is no number
+        return frame, ""
+    other = "tokens" if role == "params" else "params"
+    table = frame.melt(frame.columns[0], var_name=other, value_name="loss").astype(object)
+    table = table[~blank.ravel(order="F")].reset_index(drop=True)
+    return table, f"headings are read as {other}, what stands below them as losses: {len(table)} rows"
+
+
+def _role(name: Any) -> str:
+    """The role that a heading has by its full name, or by its letter, or ""."""
+    for role, names in NAMES.items():
+        bare = plainly(unit_in(role, name)[0])
+        if bare in names or bare == LETTERS[role]:
+            return role
+    return ""
