@@ -116,7 +116,7 @@ def test_coupling_of_chinchillas_runs():
 
 
 @needs_studies
-@pytest.mark.parametrize("path", sorted(STUDIES.glob("*.csv")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(STUDIES.glob("*.csv")), ids=lambda path: getattr(path, "stem", "none"))
 def test_default_fit_of_every_study(path):
     report = diagnostics(fit(path))
     assert report["r_hat_max"] < 1.01 and report["ess_min"] > 400 and report["divergences"] <= 2
@@ -161,7 +161,7 @@ def test_exponents_of_porians_recipes(recipe):
 
 
 @needs_studies
-@pytest.mark.parametrize("path", sorted(STUDIES.glob("*.csv")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(STUDIES.glob("*.csv")), ids=lambda path: getattr(path, "stem", "none"))
 def test_the_decision_is_never_expected_to_be_worse(path):
 
     learnt = fit(path, allow_unconverged=True)

@@ -114,7 +114,9 @@ def _written_number(cell: str) -> tuple[float, bool]:
 def _plain_numbers(column: pd.Series) -> np.ndarray:
     try:
         found = pd.to_numeric(column, errors="coerce")
-    except (TypeError, ValueError, OverflowError):  # lists, records, integers too large for a float
+    except OverflowError:  # integers too large for a float
+        return np.array([_number(value) for value in column], dtype=float)
+    except (TypeError, ValueError):  # lists, records
         return np.full(len(column), np.nan)
     if found.dtype.kind == "c":
         return np.full(len(column), np.nan)

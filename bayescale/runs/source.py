@@ -175,6 +175,8 @@ def _with_index(frame: pd.DataFrame) -> pd.DataFrame:
 def _made(columns: Mapping[Any, Any]) -> pd.DataFrame:
     try:
         return pd.DataFrame(columns)
+    except OverflowError:  # integers too large for a float, in a list of numbers
+        return pd.DataFrame(columns, dtype=object)
     except (ValueError, TypeError) as error:
         raise RunsError(f"runs: the columns do not make a table: {clipped(error, 80)}") from None
 

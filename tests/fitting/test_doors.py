@@ -352,8 +352,8 @@ def test_sizes_as_people_write_them(fit):
     menus = [bayescale.decide(fit, 1e22, menu=menu) for menu in ([1e9, 7e9], "1B,7B", ["1B", "7B"])]
     assert menus[0].identical(menus[1]) and menus[0].identical(menus[2])
     assert bayescale.least_compute(fit, "2.1").identical(bayescale.least_compute(fit, 2.1))
-    with pytest.raises(FitError, match="ratio = 20: a pair"):
-        bayescale.allocate(fit, 1e22, ratio="20")
+    held = [bayescale.allocate(fit, 1e22, ratio=ratio) for ratio in ("20", 20, (20, 20))]
+    assert held[0].identical(held[1]) and held[0].identical(held[2])
     with pytest.raises(FitError, match=r"params = '7X': a finite number above 0 is expected"):
         bayescale.allocate(fit, 1e22, params="7X..")
 
