@@ -80,7 +80,7 @@ def _source_file(text: str, folder: Path) -> Path | None:
             return None
         path = folder / f"kernel_{hashlib.sha256(key).hexdigest()[:24]}.py"
         if not (path.is_file() and _of_user(path) and path.read_bytes() == text.encode()):
-            _forget(path)  # before 0.68 Numba compiles anew for a source of another date, and the checksums are then wrong
+            _forget(path)  # Numba before 0.68 compiles anew for a source of another date: checksums would be wrong
             write_whole(path, lambda draft: draft.write_bytes(text.encode()))
             path.chmod(0o600)
     except (OSError, RuntimeError):  # RuntimeError: no home folder
