@@ -14,6 +14,7 @@ from bayescale.runs.headings import LOGARITHM_MAX, LOGARITHMS, may_be_speed, nam
 from bayescale.runs.losses import also_meant, check_base, given_loss, held_out, kin, related, without_training
 from bayescale.runs.question import Numbers, Question, names_text, other_loss_text, which_text
 from bayescale.runs.spellings import (
+    EXPERTS_NAMES,
     LETTER_MEDIAN_MIN,
     LETTERS,
     NAMES,
@@ -228,6 +229,7 @@ def _unused(names: Sequence[Any], roles: Mapping[str, Any], numbers: Numbers) ->
     return [
         *(_flop_a_token(name) for name in unused if "compute" not in roles and _is_flop_a_token(name)),
         *(said for name in unused if (said := _repeated(name, roles, numbers))),
+        *(said for name in unused if (said := _experts(name, roles, numbers))),
         *_standard_errors(unused, roles),
     ]
 
@@ -257,6 +259,20 @@ def _repeated(name: Any, roles: Mapping[str, Any], numbers: Numbers) -> str:
     if not (REPEATED_EPOCHS_MIN < most < np.inf):
         return ""
     return f"{clipped(name)} is not used: {repeated_text(most)}"
+
+
+def _experts(name: Any, roles: Mapping[str, Any], numbers: Numbers) -> str:
+    """A note on a number of experts where it is open which parameters are counted, or an empty text."""
+    if (
+        plainly(name) not in EXPERTS_NAMES
+        or "params" not in roles
+        or words_of(roles["params"]) & {"active", "activated"}
+    ):
+        return ""
+    if (values := numbers(name)) is None or not np.nanmax(values) > 1:
+        return ""
+    column = clipped(roles["params"])
+    return f"by {clipped(name)}, runs are mixtures of experts: does {column} count all parameters, or the active ones?"
 
 
 def _standard_errors(names: Sequence[Any], roles: Mapping[str, Any]) -> list[str]:

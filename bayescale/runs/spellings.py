@@ -86,6 +86,7 @@ REPEATED_NAMES = {
     "nepochs",
     "numepochs",
 }
+EXPERTS_NAMES = {"experts", "nexperts", "numexperts", "numberofexperts", "numlocalexperts", "moenumexperts"}
 SE_NAMES = ("se", "sem", "stderr", "std_err", "std_error", "standard_error", "std", "sd", "err", "error", "uncertainty")
 
 

@@ -494,3 +494,12 @@ def test_a_loss_that_is_given_and_called_otherwise_is_said(name, said):
     )
     assert notes == ([] if said is None else [stands])
     assert not read_notes(read_runs(table, columns={"loss": name}, units={"loss": "nats"}).attrs)
+
+
+def test_parameters_of_mixtures_are_asked_about():
+    table = {"params": [1e8, 2e8, 4e8], "tokens": [1e9, 2e9, 4e9], "loss": [3.3, 3.2, 3.1]}
+    (note,) = read_notes(read_runs(table | {"n_experts": [1, 8, 8]}).attrs)
+    assert note == "by n_experts, runs are mixtures of experts: does params count all parameters, or the active ones?"
+    assert not read_notes(read_runs(table | {"n_experts": [1, 1, 1]}).attrs)
+    active = {"active_params": table.pop("params")}
+    assert not read_notes(read_runs(table | active | {"n_experts": [8, 8, 8]}).attrs)
