@@ -137,7 +137,8 @@ def units_of_headings(table: Table, roles: Mapping[str, Any], given: Collection[
     for role in SIZE_MEDIAN_MAX.keys() & units.keys() - {role for role in units if units[role] in LOGARITHMS}:
         factor = (unit_of(units[role]) if role == "compute" else COUNTS.get(units[role])) or 1.0
         with np.errstate(all="ignore"):
-            median = float(np.nanmedian(counted(table.frame[roles[role]], factor)))
+            values = counted(table.frame[roles[role]], factor)
+        median = float(np.median(values[np.isfinite(values)])) if np.isfinite(values).any() else 0.0
         if median > SIZE_MEDIAN_MAX[role]:
             plain = "FLOP" if role == "compute" else "1"
             raise RunsError(

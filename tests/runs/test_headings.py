@@ -262,6 +262,8 @@ def test_counts_below_a_heading_with_a_unit_are_a_question():
         read_runs(table | {"tokens (B)": TOKENS})
     assert read_runs(table | {"tokens (B)": TOKENS}, units={"tokens": "1"}).tokens.values.tolist() == TOKENS
     assert read_runs(table | {"tokens (B)": ["2B", "8B", "30B"]}).tokens.values.tolist() == TOKENS
+    with pytest.raises(RunsError, match=r"row 0: tokens .B. = 'many' is not a number"):
+        read_runs(table | {"tokens (B)": ["many"] * 3})
     with pytest.raises(RunsError, match=r"has a median of 6e.40 compute: .* --unit compute=FLOP"):
         read_runs(table | {"FLOPs (1e21)": [1e19, 6e19, 2e20]})
 
