@@ -163,6 +163,11 @@ class Study:
         """Draws of all quantities of the fit that the study was opened from [chain, draw]."""
         return self.tree["posterior"].to_dataset()
 
+    @property
+    def draw_count(self) -> int:
+        """How many draws the fit has, of all chains."""
+        return self.posterior.sizes["chain"] * self.posterior.sizes["draw"]
+
     @functools.cached_property
     def draws(self) -> dict[str, Any]:
         """Parameters [draw, 1], chains one after the other, and constants: what a formula needs besides inputs."""

@@ -34,7 +34,7 @@ def judged(path: Path, decades: float) -> list[dict]:
         return []
     budget = float(compute.max())
     learnt, judge = fit(small, allow_unconverged=True), fit(runs, allow_unconverged=True)
-    problem, _ = problem_of(Study.opened(judge))
+    problem = problem_of(Study.opened(judge))
     row = np.array([[budget]])
     least = best_split(problem, row).loss
     rows = []

@@ -150,7 +150,7 @@ def widths(tree: xr.DataTree, aim: tuple[float, float, float], discrepancy: bool
     """Widths of the targets' bands by the law of a fit."""
     N, D, far = aim
     law = np.log(law_loss(law_of(tree), draws_of(tree) | {"N": N, "D": D})).values
-    best = np.log(best_split(problem_of(Study.opened(tree))[0], np.array([[far]])).N)
+    best = np.log(best_split(problem_of(Study.opened(tree)), np.array([[far]])).N)
     found = {"loss, law": width(law), "N*, law": width(best)}
     return found | ({"loss, drift": width_with_drift(tree, aim)} if discrepancy else {})
 

@@ -100,23 +100,23 @@ def allocate(
     closed_form, discrepancy = flag("closed_form", closed_form), flag("discrepancy", discrepancy)
     exponents = flag("exponents", exponents)
     budgets = budgets_of(compute, options.get("cost"))
-    problem, covariates = problem_of(study, seed=seed, **options)
+    problem = problem_of(study, seed=seed, **options)
     row = budgets[None, :]
     by_law = _by_law(study, problem, row, closed_form)
     check_scale(study, budgets, by_law)
     split = by_law
     if discrepancy:
-        wrong = erring(study, problem, covariates, by_law, budgets, seed)
+        wrong = erring(study, problem, by_law, budgets, seed)
         split = _moved(by_law, wrong) if scale_free(problem) else best_split(wrong, row)
     slopes = {}
     if exponents and problem.menu is None:
-        aside = _aside(study, problem, covariates, by_law, budgets, seed) if discrepancy else (problem, problem)
+        aside = _aside(study, problem, by_law, budgets, seed) if discrepancy else (problem, problem)
         slopes = frontier_slopes(aside, budgets, split)
     result = in_unit(_dataset(study, split, by_law, slopes), ("law_loss",), study.loss_unit)
-    result = result.assign(_at_median(study, problem, covariates, median_split(problem, split, budgets), seed))
+    result = result.assign(_at_median(study, problem, median_split(problem, split, budgets), seed))
     result = result.assign_coords(compute=("budget", budgets))
     result = marked(result, not_identified(study, problem, row, by_law)).assign(held=("budget", held_text(split)))
-    about = group_of(study.law, covariates) | {"discrepancy": int(discrepancy)}
+    about = group_of(study.law, problem.covariates) | {"discrepancy": int(discrepancy)}
     result.attrs = result_attrs(study, "allocate", problem.cost.text, seed, **about)
     return result
 
@@ -128,12 +128,10 @@ def _by_law(study: Study, problem: Problem, budget: np.ndarray, closed_form: boo
     return best_split(problem, budget) if found is None else found
 
 
-def _at_median(
-    study: Study, problem: Problem, covariates: Mapping[str, float], sizes: tuple[np.ndarray, np.ndarray], seed: int
-) -> dict[str, Any]:
+def _at_median(study: Study, problem: Problem, sizes: tuple[np.ndarray, np.ndarray], seed: int) -> dict[str, Any]:
     """What a run of the median split of each budget would show, and how far it lies beyond the runs."""
     N, D = sizes
-    tree = forecast(study, N, D, covariates=forecast_inputs(problem, covariates, D), seed=seed)
+    tree = forecast(study, N, D, covariates=forecast_inputs(problem, D), seed=seed)
     points = tree["predictions_constant_data"].dataset
     far = {name: ("budget", points[name].values) for name in ("decades_beyond", "nearest_run")}
     return {"loss": tree["predictions"]["loss"].rename(point="budget")} | far
@@ -153,15 +151,13 @@ def _moved(split: Split, wrong: Problem) -> Split:
     return Split(split.N * rise, split.D / rise, split.loss, split.held)
 
 
-def _aside(
-    study: Study, problem: Problem, covariates: Mapping[str, float], split: Split, budgets: np.ndarray, seed: int
-) -> tuple[Problem, Problem]:
+def _aside(study: Study, problem: Problem, split: Split, budgets: np.ndarray, seed: int) -> tuple[Problem, Problem]:
     """The erring problems below and above ``budgets``, ``split`` being the law's own there."""
     moved = sides(budgets)
     below = above = split
     if not scale_free(problem):  # else N D does not depend on the size
         below, above = (best_split(problem, some[None, :], split.N, strict=False) for some in moved)
-    return erring_aside(study, problem, covariates, (below, above), moved, seed)
+    return erring_aside(study, problem, (below, above), moved, seed)
 
 
 _COLUMNS = {

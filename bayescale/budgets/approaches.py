@@ -78,8 +78,8 @@ def approaches(fit: xr.DataTree | Study, compute: float, *, level: float = BAND,
     budget = budgets_of(compute)
     if len(budget) != 1:
         raise FitError("approaches are compared at one budget; give one number as compute")
-    problem, covariates = problem_of(study, seed=seed)
-    if covariates:
+    problem = problem_of(study, seed=seed)
+    if problem.inputs:
         raise FitError(
             f"law '{study.attrs['law']}' needs more than N and D; the approaches are compared for laws of N and D"
         )
@@ -92,8 +92,8 @@ def approaches(fit: xr.DataTree | Study, compute: float, *, level: float = BAND,
     split = best_split(problem, budget[None, :])
     check_scale(study, budget, split)
     drawn = [(line.a, line.intercept + line.a * np.log(budget[0])) for line in lines]
-    own = best_split(erring(study, problem, covariates, split, budget, seed), budget[None, :])
-    aside = erring_aside(study, problem, covariates, (split, split), sides(budget), seed)
+    own = best_split(erring(study, problem, split, budget, seed), budget[None, :])
+    aside = erring_aside(study, problem, (split, split), sides(budget), seed)
     drawn.append((frontier_slopes(aside, budget, own)["a"][:, 0], np.log(own.N[:, 0])))
     result = xr.Dataset(coords={"approach": list(APPROACH_NAMES)})
     bands = {"a": [a for a, _ in drawn], "params": [np.exp(n) for _, n in drawn]}

@@ -79,7 +79,7 @@ def asked_axis(
         raise FitError(f"'{min(links)}' is not an input of a law of the chain that can be forecast by another fit")
     if not is_joint(study.law):
         return own_axis(study, options), None
-    problem, _ = problem_of(study, seed=seed, **options)
+    problem = problem_of(study, seed=seed, **options)
     return _frontier(study, problem), problem
 
 
@@ -89,7 +89,7 @@ def _linked(
     """A law along the axis of the law that gives one of its inputs (column, symbol); draws are paired at random."""
     law, (name, symbol) = study.law, link
     rng = np.random.default_rng([seed, len(law.text)])
-    order = np.resize(rng.permutation(draws_of(study)), draws_of(axis.study))
+    order = np.resize(rng.permutation(study.draw_count), axis.study.draw_count)
     fixed = {one: np.asarray(study.draws[one])[order] for one in law.priors} | dict(study.constants) | dict(others)
     in_unit = name != "loss" and inner.law.observed.column == "loss"
 
@@ -101,10 +101,6 @@ def _linked(
         return np.broadcast_to(found, np.broadcast_shapes(found.shape, value.shape)), near
 
     return replace(axis, curve=curve, others={**axis.others, **{column(one): value for one, value in others.items()}})
-
-
-def draws_of(study: Study) -> int:
-    return study.posterior.sizes["chain"] * study.posterior.sizes["draw"]
 
 
 def curve_of(problem: Problem) -> Curve:

@@ -11,7 +11,6 @@ from bayescale.budgets.optimum import Problem, best_split
 from bayescale.budgets.problem import forecast_inputs, median_split
 from bayescale.forecasts.chain import chained
 from bayescale.forecasts.forecast import forecast, probability_to_reach
-from bayescale.laws.law import column
 from bayescale.study import Study
 
 POINTS_A_DECADE = 6  # of the size, at which runs are forecast; in between the probability is interpolated
@@ -93,6 +92,5 @@ def _forecast(
         inputs[axis.size] = sizes
     else:
         N, D = median_split(problem, best_split(problem, sizes[None, :], strict=False), sizes)
-        inputs |= {"params": N, "tokens": D}
-        inputs |= forecast_inputs(problem, {column(name): value for name, value in problem.inputs.items()}, D)
+        inputs |= {"params": N, "tokens": D} | forecast_inputs(problem, D)
     return chained(study, links, inputs, lambda one, given: forecast(one, covariates=given, seed=seed))

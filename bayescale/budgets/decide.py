@@ -104,11 +104,11 @@ def decide(
     tolerance = number("tolerance", tolerance, "a share of the loss above 0, such as 0.001,")
     factor = number("factor", factor, "a number above 1", above=1.0)
     budgets = budgets_of(compute, options.get("cost"))
-    problem, covariates = problem_of(study, seed=seed, **options)
+    problem = problem_of(study, seed=seed, **options)
     sizes = _sizes(candidates, problem)
     split = best_split(problem, budgets[None, :])
     check_scale(study, budgets, split)
-    wrong = erring(study, problem, covariates, split, budgets, seed) if discrepancy else problem
+    wrong = erring(study, problem, split, budgets, seed) if discrepancy else problem
     best = best_split(wrong, budgets[None, :]) if discrepancy else split
     medians, _ = median_split(problem, best, budgets)
     rows: list[dict[str, Any]] = []
@@ -116,18 +116,18 @@ def decide(
         others = np.array([medians[i], _rule_of_thumb(problem, budget), *sizes])
         rows.append(_decision(of_budget(wrong, i), _of_budget(best, i), float(budget), others, tolerance, factor))
     result = _dataset(study, rows, budgets, [*CHOICES, *(f"N = {size_text(size, 4)}" for size in sizes)])
-    result = _placed(result, study, problem, covariates)
+    result = _placed(result, study, problem)
     result = marked(result, not_identified(study, problem, budgets[None, :], split))
-    about: dict[str, Any] = group_of(study.law, covariates) | {"discrepancy": int(discrepancy)}
+    about: dict[str, Any] = group_of(study.law, problem.covariates) | {"discrepancy": int(discrepancy)}
     about |= {"tolerance": tolerance, "factor": factor}
     result.attrs = result_attrs(study, "decide", problem.cost.text, seed, **about)
     return result
 
 
-def _placed(result: xr.Dataset, study: Study, problem: Problem, covariates: Mapping[str, float]) -> xr.Dataset:
+def _placed(result: xr.Dataset, study: Study, problem: Problem) -> xr.Dataset:
     """A decision with how far its splits lie from the runs [budget]."""
     N, D = (result[name].values[:, 0] for name in ("N", "D"))
-    points = planned_runs(study, N, D, forecast_inputs(problem, covariates, D))
+    points = planned_runs(study, N, D, forecast_inputs(problem, D))
     return result.assign({name: ("budget", points[name].values) for name in ("decades_beyond", "nearest_run")})
 
 

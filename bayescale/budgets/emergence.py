@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescale.budgets.axis import draws_of, least_size, own_axis, values_at
+from bayescale.budgets.axis import least_size, own_axis, values_at
 from bayescale.errors import FitError
 from bayescale.field import BAND, SIZES_SAID, band_ends, band_percent, number_text
 from bayescale.fitting.doors import check_seed, level_of, mapping, opened, opened_result
@@ -154,7 +154,7 @@ class _Rise:
 
 def _rise_of(study: Study, others: Mapping[str, Any]) -> _Rise:
     axis = own_axis(study, {"given": {name: one for name, one in others.items() if name != study.law.observed.count}})
-    lowest, highest = np.broadcast_to(values_at(axis, np.array([axis.first, axis.last])), (draws_of(study), 2)).T
+    lowest, highest = np.broadcast_to(values_at(axis, np.array([axis.first, axis.last])), (study.draw_count, 2)).T
     upward = 1.0 if np.median(highest - lowest) >= 0 else -1.0
     wanted = lowest[:, None] + (highest - lowest)[:, None] * np.array(RISE_SHARES)
     at, _ = least_size(axis, lambda value, target: upward * (target - value), wanted)
@@ -168,7 +168,7 @@ def _labelled(study: Study, values: np.ndarray) -> xr.DataArray:
 def _as_many(drawn: xr.DataArray, study: Study) -> xr.DataArray:
     """Draws of another fit, as many as this one has."""
     flat = drawn.stack(sample=("chain", "draw")).transpose("sample", "point").values
-    return study.labelled(np.resize(flat, (draws_of(study), flat.shape[1])), "point")
+    return study.labelled(np.resize(flat, (study.draw_count, flat.shape[1])), "point")
 
 
 def _unseen(study: Study, rise: _Rise) -> list[str]:

@@ -14,7 +14,6 @@ the distance beyond them, and EXCHANGE_SD squared: how far the measured minima o
 besides (benchmarks/exchange.py, docs/allocation.md).
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -57,23 +56,20 @@ class Exchange:
         return np.hypot(EXCHANGE_SD, self.open_sd)
 
 
-def erring(
-    study: Study, problem: Problem, covariates: Mapping[str, float], split: Split, budgets: np.ndarray, seed: int
-) -> Problem:
+def erring(study: Study, problem: Problem, split: Split, budgets: np.ndarray, seed: int) -> Problem:
     """The same problem under a law that may be wrong about the exchange of parameters and tokens.
 
     Its draws x [draw, budget] are those at the products N D of the law's own ``split``. A draw has one place in the
     normal distributions of all budgets.
     """
     N, D = median_split(problem, split, budgets)
-    at = exchange_at(study.once(discrepancy_of), problem, covariates, N * D)
+    at = exchange_at(study.once(discrepancy_of), problem, N * D)
     return _with_errors(problem, at.centre + at.sd * paired_places(study, problem, seed)[:, None])
 
 
 def erring_aside(
     study: Study,
     problem: Problem,
-    covariates: Mapping[str, float],
     splits: tuple[Split, Split],
     budgets: tuple[np.ndarray, np.ndarray],
     seed: int,
@@ -85,18 +81,14 @@ def erring_aside(
     (docs/allocation.md). ``splits`` are the law's own.
     """
     pairs = [np.prod(median_split(problem, *some), axis=0) for some in zip(splits, budgets, strict=True)]
-    below, above, alike = _exchange_aside(study.once(discrepancy_of), problem, covariates, *pairs)
-    first, second, *own = (normal_places(_draws(study), seed, use)[:, None] for use in range(4))
+    below, above, alike = _exchange_aside(study.once(discrepancy_of), problem, *pairs)
+    first, second, *own = (normal_places(study.draw_count, seed, use)[:, None] for use in range(4))
     second = alike * first + np.sqrt(1 - alike**2) * second
     errors = [
         at.centre + at.open_sd * place + EXCHANGE_SD * rest
         for at, place, rest in zip((below, above), (first, second), own, strict=True)
     ]
     return _with_errors(problem, errors[0]), _with_errors(problem, errors[1])
-
-
-def _draws(study: Study) -> int:
-    return study.posterior.sizes["chain"] * study.posterior.sizes["draw"]
 
 
 def _with_errors(problem: Problem, errors: np.ndarray) -> Problem:
@@ -128,7 +120,7 @@ def paired_places(study: Study, problem: Problem, seed: int) -> np.ndarray:
     sizes = [study.runs[name].values.astype(float) for name in ("params", "tokens")]
     N, D = (np.full((1, 1), size[np.argmax(sizes[0] * sizes[1])]) for size in sizes)
     with np.errstate(all="ignore"):
-        slope = np.broadcast_to(loss_slope(problem.surface, N, D, -D), (_draws(study), 1))[:, 0]
+        slope = np.broadcast_to(loss_slope(problem.surface, N, D, -D), (study.draw_count, 1))[:, 0]
     rng, count = np.random.default_rng([seed, 200]), len(slope)
     block = round(np.sqrt(count))
     parts = rng.permuted(np.tile(np.arange(block), (-(-count // block), 1)), axis=1).ravel()[:count]
@@ -137,32 +129,30 @@ def paired_places(study: Study, problem: Problem, seed: int) -> np.ndarray:
     return places
 
 
-def exchange_at(found: Discrepancy, problem: Problem, covariates: Mapping[str, float], pairs: np.ndarray) -> Exchange:
+def exchange_at(found: Discrepancy, problem: Problem, pairs: np.ndarray) -> Exchange:
     """The law's error in the exchange of parameters and tokens at N D = ``pairs`` [budget].
 
     The centre is 0 where the law's own mean has no least.
     """
     parts = np.array_split(pairs, -(-len(pairs) // BUDGETS_AT_ONCE))
-    each = [_exchange_together(found, problem, covariates, part)[0] for part in parts]
+    each = [_exchange_together(found, problem, part)[0] for part in parts]
     return Exchange(np.concatenate([one.centre for one in each]), np.concatenate([one.open_sd for one in each]))
 
 
 def _exchange_aside(
-    found: Discrepancy, problem: Problem, covariates: Mapping[str, float], below: np.ndarray, above: np.ndarray
+    found: Discrepancy, problem: Problem, below: np.ndarray, above: np.ndarray
 ) -> tuple[Exchange, Exchange, np.ndarray]:
     """The law's errors at two products N D of each budget, and the correlation of their open parts [budget]."""
     each, alike = [], []
     for pairs in np.array_split(np.stack([below, above]), -(-2 * len(below) // BUDGETS_AT_ONCE), axis=1):
-        at, correlation = _exchange_together(found, problem, covariates, pairs.ravel())
+        at, correlation = _exchange_together(found, problem, pairs.ravel())
         each.append((at.centre.reshape(pairs.shape), at.open_sd.reshape(pairs.shape)))
         alike.append(np.diag(correlation, pairs.shape[1]))
     centre, open_sd = (np.concatenate(parts, axis=1) for parts in zip(*each, strict=True))
     return Exchange(centre[0], open_sd[0]), Exchange(centre[1], open_sd[1]), np.concatenate(alike)
 
 
-def _exchange_together(
-    found: Discrepancy, problem: Problem, covariates: Mapping[str, float], pairs: np.ndarray
-) -> tuple[Exchange, np.ndarray]:
+def _exchange_together(found: Discrepancy, problem: Problem, pairs: np.ndarray) -> tuple[Exchange, np.ndarray]:
     """The law's errors at some products N D, and the correlation of their open parts [budget, budget]."""
     surface = thinned(problem.surface, MEAN_DRAWS)
     free = Problem(surface, parse_cost("N*D", {}), {})
@@ -170,7 +160,7 @@ def _exchange_together(
     steps = np.linspace(-AROUND_EFOLDS, AROUND_EFOLDS, SPLIT_POINTS)
     N = np.exp(middle[:, None] + steps)  # [budget, step]
     D = pairs[:, None] / N
-    points = planned_runs(found.study, N.ravel(), D.ravel(), forecast_inputs(problem, covariates, D.ravel()))
+    points = planned_runs(found.study, N.ravel(), D.ravel(), forecast_inputs(problem, D.ravel()))
     mean = expected_log_loss(found, points).reshape(N.shape)
     centres = np.zeros(len(pairs))
     for i in range(len(pairs)):

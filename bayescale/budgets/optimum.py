@@ -11,6 +11,7 @@ from bayescale.budgets.minimise import minimise
 from bayescale.budgets.surface import Surface, loss_at, loss_slope
 from bayescale.errors import FitError
 from bayescale.field import number_text, size_text
+from bayescale.laws.law_file import column
 
 SLOPE_EFOLDS = np.log(10.0)  # of the budget, to each side of an exponent: a law errs differently at the next budget
 LOG_SLACK = 1e-9  # of log N, by which limits that meet may miss each other
@@ -50,6 +51,11 @@ class Problem:
     limits: Limits = Limits()
     menu: Mapping[str, np.ndarray] | None = None
     inputs: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def covariates(self) -> dict[str, float]:
+        """The same by column, as :func:`bayescale.forecast` takes them."""
+        return {column(symbol): value for symbol, value in self.inputs.items()}
 
 
 @dataclass(frozen=True)

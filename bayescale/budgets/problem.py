@@ -14,7 +14,7 @@ from bayescale.field import FLOPS_PER_PARAM_TOKEN, SIZES_SAID, TRAINING, clipped
 from bayescale.fitting.doors import ends_in, mapping, number, numbers, what_is
 from bayescale.forecasts.discrepancy import has_drift
 from bayescale.laws.groups import GROUP, with_codes
-from bayescale.laws.law import Law, column, is_joint
+from bayescale.laws.law import Law, is_joint
 from bayescale.runs.compute import counted
 from bayescale.runs.loss_unit import unit_sentence
 from bayescale.study import Study
@@ -36,10 +36,8 @@ class SplitOptions(TypedDict, total=False):
     menu: Any
 
 
-def problem_of(study: Study, *, seed: int = 0, **options: Unpack[SplitOptions]) -> tuple[Problem, dict[str, float]]:
+def problem_of(study: Study, *, seed: int = 0, **options: Unpack[SplitOptions]) -> Problem:
     """The options of an allocation, checked, as a :class:`bayescale.budgets.optimum.Problem` over the draws of a fit.
-
-    Returns also the inputs of the law besides N and D, by column, as :func:`bayescale.forecast` takes them.
 
     Raises
     ------
@@ -83,8 +81,7 @@ def problem_of(study: Study, *, seed: int = 0, **options: Unpack[SplitOptions]) 
     if items is None:
         check_rises(parsed, drawn)
     surface = loss_surface(law, values, unique_tokens, study.definition.tree)
-    problem = Problem(surface, parsed, drawn, _limits(options), items, symbols)
-    return problem, {column(name): value for name, value in symbols.items()}
+    return Problem(surface, parsed, drawn, _limits(options), items, symbols)
 
 
 def check_splits(law: Law) -> None:
@@ -267,11 +264,10 @@ def check_scale(study: Study, budgets: np.ndarray, split: Split) -> None:
             raise FitError(f"{buys}; at most {number_text(TRAINING_FLOP_MAX, 6)} are answered; check its unit")
 
 
-def forecast_inputs(problem: Problem, covariates: Mapping[str, float], D: np.ndarray) -> dict[str, Any]:
+def forecast_inputs(problem: Problem, D: np.ndarray) -> dict[str, Any]:
     """What :func:`bayescale.forecast` needs of runs of D tokens besides N and D."""
-    if problem.surface.unique_tokens is None:
-        return dict(covariates)
-    return {**covariates, UNIQUE: np.minimum(problem.surface.unique_tokens, D)}
+    unique = problem.surface.unique_tokens
+    return problem.covariates | ({} if unique is None else {UNIQUE: np.minimum(unique, D)})
 
 
 def result_attrs(study: Study, kind: str, cost: str, seed: int, **others: Any) -> dict[str, Any]:

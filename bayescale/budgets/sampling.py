@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescale.budgets.axis import decades_beyond, draws_of
+from bayescale.budgets.axis import decades_beyond
 from bayescale.budgets.identified import marked, not_identified
 from bayescale.budgets.optimum import best_split
 from bayescale.budgets.problem import budgets_of, check_scale, problem_of, result_attrs
@@ -85,11 +85,11 @@ def train_or_sample(
         raise FitError(f"'{size}' cannot be given a value: it is what is sought; samples=(least, most) are its limits")
     grid = np.geomspace(low, high, max(3, int(np.ceil(POINTS_A_DECADE * np.log10(high / low))) + 1))
     rng = np.random.default_rng([seed, 7])
-    order = np.resize(rng.permutation(draws_of(link)), draws_of(study))
+    order = np.resize(rng.permutation(link.draw_count), study.draw_count)
     values = {name: np.asarray(link.draws[name])[order] for name in link.law.priors} | dict(link.constants)
     found, near = [], None
     for k in grid:
-        problem, _ = problem_of(study, seed=seed, cost=cost, given=names | {size: float(k)})
+        problem = problem_of(study, seed=seed, cost=cost, given=names | {size: float(k)})
         split = best_split(problem, budgets[None, :], near, strict=False)
         if near is None:
             check_scale(study, budgets, split)

@@ -59,7 +59,7 @@ def fit_contents(fit: xr.DataTree | Study, *, level: float = BAND) -> dict[str, 
             "text": law.text,
         },
         "priors": {name: str(prior) for name, prior in law.priors.items()},
-        "weights": {name: str(belief.prior) for name, belief in law.beliefs.items() if belief.weight},
+        "weights": {name: str(belief.prior) for name, belief in law.weights.items()},
         "noise": study.scatter.noise,
         "runs": {
             "source": study.attrs["source"],

@@ -103,7 +103,7 @@ def _sentence_of(unknown: Unknown | None) -> str:
 def inputs_of(question: Question) -> dict[str, float]:
     """Inputs of the law besides N and D, distinct tokens among them, by column."""
     unique = question.problem.surface.unique_tokens
-    return question.covariates | ({} if unique is None else {UNIQUE: unique})
+    return question.problem.covariates | ({} if unique is None else {UNIQUE: unique})
 
 
 def _exchange(plain: Question, places: np.ndarray) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def _exchange(plain: Question, places: np.ndarray) -> dict[str, Any]:
         errors = np.log(split["N"].values / law_N).reshape(places.size, -1)
         centre, sd = errors.mean(axis=0), errors.std(axis=0) / places.std()
     else:
-        found = exchange_at(study.once(discrepancy_of), problem, plain.covariates, pairs)
+        found = exchange_at(study.once(discrepancy_of), problem, pairs)
         centre, sd = found.centre, found.sd
     logs = np.log10(pairs)
     dense = np.linspace(logs[0], logs[-1], EXCHANGE_NODES)

@@ -86,7 +86,7 @@ def _options_said(question: Question) -> str:
         said.append(f"--unique-tokens {number_text(float(unique), 6)}")
     if question.problem.menu is not None:
         said.append("--menu " + ",".join(number_text(size, 6) for size in question.problem.menu["params"]))
-    said += [f"--given {name}={number_text(value, 6)}" for name, value in question.covariates.items()]
+    said += [f"--given {name}={number_text(value, 6)}" for name, value in question.problem.covariates.items()]
     if question.options.get("cost") is not None:
         said.append(f"--cost {json.dumps(question.problem.cost.text)}")
     return " ".join(said)

@@ -205,7 +205,7 @@ def plot_isoflops(fit: xr.DataTree | Study, *, level: float = BAND, ax: Any = No
     import matplotlib.pyplot as plt
 
     study, shares, percent = opened(fit), list(middle_and_ends(level_of(level)).values()), band_percent(level)
-    problem, _ = problem_of(study)
+    problem = problem_of(study)
     definition, unit = study.definition, study.loss_unit
     collinear = diagnostics(study)["collinear"]
     data = without_censored(study.runs)

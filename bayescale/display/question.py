@@ -39,12 +39,7 @@ class Question:
     @functools.cached_property
     def problem(self) -> Problem:
         """The options, checked."""
-        return problem_of(self.study, seed=self.seed, **self.options)[0]
-
-    @functools.cached_property
-    def covariates(self) -> dict[str, float]:
-        """Inputs of the law besides N and D, by column."""
-        return problem_of(self.study, seed=self.seed, **self.options)[1]
+        return problem_of(self.study, seed=self.seed, **self.options)
 
     @property
     def unit(self) -> str:

@@ -267,7 +267,7 @@ def _forecasts(asked: Asked) -> Forecasts:
                     else float(study.definition.params(ratio, question.budgets[i]))
                 )
                 D, name = ratio * N, f"{number_text(ratio)} tokens per parameter, as the runs"
-            at = dict(question.covariates)
+            at = question.problem.covariates
             if (unique := question.problem.surface.unique_tokens) is not None:
                 at[UNIQUE] = min(unique, D)
             found.append((name, forecast(study, N, D, covariates=at, seed=asked.seed)))

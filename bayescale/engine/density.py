@@ -85,7 +85,7 @@ def data_split(law: Law, noise: str, known: tuple[str, ...] = ()) -> tuple[dict[
     scatter = Scatter.of(law, noise)
     trees = {**law.where, PREDICTED: law.tree} | ({_SIGMA: scatter.sigma} if scatter.groups else {})
     trees |= slopes(law, tuple(name for name in known if name in input_roles(law)))
-    trees |= {_weighted(key): belief.tree for key, belief in law.beliefs.items() if belief.weight}
+    trees |= {_weighted(key): belief.tree for key, belief in law.weights.items()}
     return split_data(trees, {*law.inputs, *law.constants, "C_ref"}, {**law.priors, **scatter.priors}, law.constants)
 
 
@@ -130,9 +130,8 @@ def log_posterior(law: Law, noise: str, known: tuple[str, ...] = ()) -> Density:
 
 def sum_of_weights(law: Law, start: Node) -> Node:
     """``start`` and the log weights of a law's beliefs, of the names that :func:`data_split` gives their quantities."""
-    for key, belief in law.beliefs.items():
-        if belief.weight:
-            start = Binary("+", start, belief.log_weight(Name(_weighted(key))))
+    for key, belief in law.weights.items():
+        start = Binary("+", start, belief.log_weight(Name(_weighted(key))))
     return start
 
 

@@ -85,7 +85,7 @@ def build_model(study: Study) -> Any:
         for name, quantity in {**law.derived, **study.scatter.derived}.items():
             if name not in model.named_vars:
                 pm.Deterministic(name, evaluate(quantity.tree, values))
-        if any(belief.weight for belief in law.beliefs.values()):
+        if law.weights:
             pm.Potential("weights", evaluate(sum_of_weights(law, Number(0.0)), values))
         _observe(study, values)
     return model

@@ -85,7 +85,7 @@ def loo(
     labels, members = group_runs(fit, groups)
     study = Study.opened(fit)
     elpd, lppd, k, pit = _by_importance(study, pointwise, members)
-    good_k = min(PARETO_K_MAX, 1 - 1 / np.log10(pointwise.sizes["chain"] * pointwise.sizes["draw"]))
+    good_k = min(PARETO_K_MAX, 1 - 1 / np.log10(study.draw_count))
     mended, why = np.zeros(len(labels), dtype=bool), []
     bad = np.flatnonzero(~(k <= good_k)) if mend else np.array([], dtype=int)
     for group, again in zip(bad, _refits(study, members, bad, seed, executor, progress), strict=True):
@@ -111,11 +111,10 @@ def loo(
 
 def _by_importance(study: Study, pointwise: xr.DataArray, members: np.ndarray) -> tuple[np.ndarray, ...]:
     """Log predictive density [group] without each group and with it, Pareto k [group], and PIT [run]."""
-    draws = pointwise.sizes["chain"] * pointwise.sizes["draw"]
-    if draws < MIN_DRAWS:
+    if (draws := study.draw_count) < MIN_DRAWS:
         raise FitError(f"a fit of {draws} draws: leaving runs out by importance needs at least {MIN_DRAWS}; fit again")
     flat = sum_groups(pointwise, members).stack(sample=("chain", "draw")).transpose("group", "sample").values
-    weights, k = smoothed_weights(-flat, relative_efficiency(study.tree))
+    weights, k = smoothed_weights(-flat, relative_efficiency(study))
     elpd, lppd = logsumexp(flat + weights, axis=1), logsumexp(flat, axis=1) - np.log(draws)
     return elpd, lppd, k, _weighted_pit(study, weights, members, max(1, draws // PIT_DRAWS))
 
@@ -224,11 +223,10 @@ def group_runs(fit: xr.DataTree, groups: Any) -> tuple[list[str], np.ndarray]:
     return labels, members
 
 
-def relative_efficiency(fit: xr.DataTree) -> float:
+def relative_efficiency(study: Study) -> float:
     """Effective over kept draws, mean over the parameters: what PSIS takes for the autocorrelation of the chains."""
-    ess = list(diagnostics(fit)["ess_bulk"].values())
-    sizes = fit["posterior"].sizes
-    return min(1.0, float(np.mean(ess)) / (sizes["chain"] * sizes["draw"])) if ess else 1.0
+    ess = list(diagnostics(study)["ess_bulk"].values())
+    return min(1.0, float(np.mean(ess)) / study.draw_count) if ess else 1.0
 
 
 def _weighted_pit(study: Study, log_weights: np.ndarray, members: np.ndarray, every: int) -> np.ndarray:

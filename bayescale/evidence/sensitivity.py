@@ -68,13 +68,13 @@ def prior_sensitivity(
     import arviz_stats
 
     study = opened(fit)
-    if study.posterior.sizes["chain"] * study.posterior.sizes["draw"] < MIN_DRAWS:
+    if study.draw_count < MIN_DRAWS:
         raise FitError(f"sensitivities come from importance weights of at least {MIN_DRAWS} draws; fit with more draws")
     quantities = _quantities(study, compute, params, tokens)
     law = study.law
     drawn = {name: study.posterior[name] for name in law.priors}
     prior = xr.Dataset({name: x.copy(data=log_prior(law.priors[name], x.values)) for name, x in drawn.items()})
-    if any(belief.weight for belief in law.beliefs.values()):
+    if law.weights:
         values = {name: draws.values for name, draws in drawn.items()} | dict(study.constants)
         prior = prior.assign(weights=(("chain", "draw"), log_weight(law, values)))
     tree = xr.DataTree.from_dict(
@@ -114,7 +114,7 @@ def _quantities(study: Study, compute: Any, params: Any, tokens: Any) -> xr.Data
     quantities = {}
     if compute is not None:
         budgets = budgets_of(compute)
-        split = best_split(problem_of(study)[0], budgets[None, :])
+        split = best_split(problem_of(study), budgets[None, :])
         best, loss = (study.labelled(values, "budget") for values in (split.N, split.loss))
         for i, budget in enumerate(budgets):
             quantities[f"N* at {number_text(budget)} FLOP"] = best.isel(budget=i)

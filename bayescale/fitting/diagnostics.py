@@ -128,11 +128,10 @@ def check_identification(
     When N and D move together the sum of their effects is seen, and each of them only through the prior.
     """
     # of which a narrow weight leaves few
-    weighted = any(belief.weight for belief in law.beliefs.values())
-    prior = sample_priors(law, 40_000 if weighted else 4000, np.random.default_rng(0))
+    prior = sample_priors(law, 40_000 if law.weights else 4000, np.random.default_rng(0))
     prior |= law_derived(law, prior | dict(constants))
     log_weights = log_weight(law, prior | dict(constants))
-    weights = np.exp(log_weights - np.max(log_weights)) if weighted else None
+    weights = np.exp(log_weights - np.max(log_weights)) if law.weights else None
     shares = {}
     for name in (*law.priors, *law.derived):
         low, high = np.quantile(posterior[name], [0.05, 0.95])

@@ -52,8 +52,7 @@ def complete(fit: xr.DataTree | Study) -> xr.DataTree:
     """
     study = opened(fit)
     posterior, count = study.posterior, study.seen.size
-    total = posterior.sizes["chain"] * posterior.sizes["draw"] * count
-    if total > LOG_LIKELIHOOD_MAX:
+    if (total := study.draw_count * count) > LOG_LIKELIHOOD_MAX:
         raise FitError(
             f"predictions of {count} runs are {total:.2g} numbers; at most {LOG_LIKELIHOOD_MAX:.0e} are kept"
         )
@@ -62,7 +61,7 @@ def complete(fit: xr.DataTree | Study) -> xr.DataTree:
     prior = _prior_draws(study, rng)
     of_prior = as_dataset({name: prior[name] for name in prior if name in posterior})
     log_priors = {name: log_prior(prior, drawn[name]) for name, prior in study.priors.items()}
-    if any(belief.weight for belief in study.law.beliefs.values()):
+    if study.law.weights:
         log_priors["weights"] = log_weight(study.law, drawn | dict(study.constants))
     tree = study.tree.copy()
     tree["posterior_predictive"] = _predicted(study, drawn, posterior, rng)
@@ -77,14 +76,13 @@ def complete(fit: xr.DataTree | Study) -> xr.DataTree:
 
 def _prior_draws(study: Study, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Draws of parameters and derived quantities from priors and weights [chain, draw], as one chain."""
-    weighed = any(belief.weight for belief in study.law.beliefs.values())
-    count = PRIOR_DRAWS_WEIGHED if weighed else PRIOR_DRAWS
+    count = PRIOR_DRAWS_WEIGHED if study.law.weights else PRIOR_DRAWS
     draws = {name: quantile(prior, rng.uniform(size=count)) for name, prior in study.priors.items()}
     draws |= {
         name: np.broadcast_to(value, count)
         for name, value in law_derived(study.law, draws | dict(study.constants)).items()
     }
-    if weighed:
+    if study.law.weights:
         log_weights = np.nan_to_num(log_weight(study.law, draws | dict(study.constants)), nan=-np.inf)
         weights = np.exp(log_weights - log_weights.max())
         chosen = rng.choice(count, PRIOR_DRAWS, p=weights / weights.sum())

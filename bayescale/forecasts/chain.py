@@ -48,7 +48,6 @@ def links_of(study: Study, covariates: Any, seed: int) -> tuple[dict[str, Any], 
     """
     given = mapping("covariates", covariates)
     links = []
-    count = study.posterior.sizes["chain"] * study.posterior.sizes["draw"]
     for i, (name, value) in enumerate(given.items()):
         if kind_of(value) != "forecast":
             continue
@@ -58,7 +57,7 @@ def links_of(study: Study, covariates: Any, seed: int) -> tuple[dict[str, Any], 
         draws = tree["predictions"][observed].stack(sample=("chain", "draw")).transpose("sample", "point").values
         if name == "loss":
             draws = to_nats(draws, tree.attrs["loss_unit"])
-        order = np.resize(np.random.default_rng([seed, i]).permutation(len(draws)), count)
+        order = np.resize(np.random.default_rng([seed, i]).permutation(len(draws)), study.draw_count)
         links.append(Link(name, draws[order], tree))
     return given | {link.name: np.median(link.draws, axis=0) for link in links}, tuple(links)
 
@@ -94,9 +93,7 @@ def law_at(study: Study, points: xr.Dataset, links: Sequence[Link] = (), middle:
     constants = {name: study.constants[name] for name in study.law.constants}
     with np.errstate(all="ignore"):
         loss = law_loss(study.law, {**inputs, **constants, **draws})
-    return np.broadcast_to(
-        loss, (study.posterior.sizes["chain"] * study.posterior.sizes["draw"], points.sizes["point"])
-    )
+    return np.broadcast_to(loss, (study.draw_count, points.sizes["point"]))
 
 
 def chained_curve(found: Discrepancy, points: xr.Dataset, links: Sequence[Link], rng: np.random.Generator) -> Curve:

@@ -76,8 +76,7 @@ class Chance:
 @one_blas_thread()
 def chance_of(found: Discrepancy, count: int | None, rng: np.random.Generator) -> Chance:
     """What is drawn for ``count`` points together; with None, for any number of points apart."""
-    study, cells = found.study, found.cells
-    draws = study.posterior.sizes["chain"] * study.posterior.sizes["draw"]
+    study, cells, draws = found.study, found.cells, found.study.draw_count
     seen_law, by_scale = study.standardised(cells.inputs), []
     for at, times in zip(found.by_scale, _allot(draws, found.probabilities, rng), strict=True):
         if not times:

@@ -164,17 +164,16 @@ class _Peak:
 def _model(study: Study) -> _Model:
     cells, prior = cells_of(study), study.scatter.priors["sigma"].params
     nu = float(study.scatter.tail_df(study.medians))
-    weighted = any(belief.weight for belief in study.law.beliefs.values())
 
     def log_weight(z: np.ndarray) -> np.ndarray:
-        if not weighted:
+        if not study.law.weights:
             return np.zeros(len(z))
         with np.errstate(all="ignore"):  # far from all runs
             weights = log_weight_of(study.law, standard_parameters(study.law, z) | dict(study.constants))
         return np.nan_to_num(np.broadcast_to(weights, len(z)), nan=-np.inf)
 
     sigma_prior = prior["mu"], prior["sigma"]
-    return _Model(study.standardised(cells.inputs), log_weight, weighted, cells, nu, sigma_prior)
+    return _Model(study.standardised(cells.inputs), log_weight, bool(study.law.weights), cells, nu, sigma_prior)
 
 
 def _start(study: Study) -> np.ndarray:

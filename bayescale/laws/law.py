@@ -238,8 +238,7 @@ def law_derived(law: Law, values: Mapping[str, Any]) -> dict[str, Any]:
 def log_weight(law: Law, values: Mapping[str, Any]) -> Any:
     """Log of the weights of [beliefs] at these parameters and constants, up to a constant; 0 where there are none."""
     values = with_where(law, values)
-    weights = [belief for belief in law.beliefs.values() if belief.weight]
-    return sum((evaluate(belief.log_weight(belief.tree), values) for belief in weights), 0.0)
+    return sum((evaluate(belief.log_weight(belief.tree), values) for belief in law.weights.values()), 0.0)
 
 
 def published_values(law: Law, at: Mapping[str, float]) -> dict[str, float]:

@@ -113,6 +113,11 @@ class Law:
             fixed = MappingProxyType(value) if isinstance(value, dict) else value
             object.__setattr__(self, key, fixed)
 
+    @property
+    def weights(self) -> dict[str, Belief]:
+        """Those of the beliefs that are weights."""
+        return {key: belief for key, belief in self.beliefs.items() if belief.weight}
+
     def __repr__(self) -> str:
         return f"Law({self.name!r}: {self.formula})"
 

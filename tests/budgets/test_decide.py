@@ -64,7 +64,7 @@ def test_no_other_choice_is_expected_to_be_better(decided, drifting):
 
 
 def test_regret_is_the_excess_over_each_draws_best(learnt, decided):
-    problem, _ = problem_of(Study.opened(learnt))
+    problem = problem_of(Study.opened(learnt))
     least = best_split(problem, np.array([BUDGETS])).loss
     for i, budget in enumerate(BUDGETS):
         N = decided["N"].values[i][None, :]
@@ -75,7 +75,7 @@ def test_regret_is_the_excess_over_each_draws_best(learnt, decided):
 
 def test_compute_regret_is_what_less_compute_would_have_reached(learnt, decided):
     """At (1 - waste) C the best split has the loss of the choice."""
-    problem, _ = problem_of(Study.opened(learnt))
+    problem = problem_of(Study.opened(learnt))
     for choice in (2, 3, 4):
         N = decided["N"].values[0, choice]
         waste = decided["compute_regret"].isel(budget=0, choice=choice).values.reshape(-1, 1)
@@ -106,7 +106,7 @@ def test_flat_region_of_a_curve_by_hand():
 
 
 def test_probability_of_being_near(learnt, decided):
-    problem, _ = problem_of(Study.opened(learnt))
+    problem = problem_of(Study.opened(learnt))
     best = best_split(problem, np.array([BUDGETS])).N
     for i in range(2):
         for j, N in enumerate(decided["N"].values[i]):
@@ -144,7 +144,7 @@ def test_regret_of_a_symmetric_law_by_closed_form(make_fit, crossed_runs):
 def test_the_centre_of_the_exchange_is_how_far_the_drift_moves_the_least(error, true_fit, monkeypatch):
     """Where the runs say law(N e^-x, D e^x) it is x, though half of the draws have their best split elsewhere."""
     study = Study.opened(true_fit(draws=200, spread=0.1))
-    problem, _ = problem_of(study)
+    problem = problem_of(study)
 
     def moved(_, points):
         N, D = (points[name].values[None, :] for name in ("params", "tokens"))
@@ -153,7 +153,7 @@ def test_the_centre_of_the_exchange_is_how_far_the_drift_moves_the_least(error, 
     monkeypatch.setattr(exchange, "expected_log_loss", moved)
     monkeypatch.setattr(exchange, "open_contrasts", lambda *_: np.diag([0.0, 0.01**2]))
     nothing, pairs = Discrepancy(study, shipped_prior(), cells_of(study), ()), np.array([1e21, 1e22])
-    found = exchange.exchange_at(nothing, problem, {}, pairs)
+    found = exchange.exchange_at(nothing, problem, pairs)
     np.testing.assert_allclose(found.centre, error, atol=1e-6)  # by whole steps of its grid: the parabola is the same
     # the slope of the open drift, .01 over two e-folds, over the curvature of the mean curve moves the minimum
     N = np.median(best_split(problem, 6 * pairs[None, 1:]).N) * np.exp([-1.0, 0.0, 1.0])
@@ -211,7 +211,7 @@ def test_seeds_change_little(true_fit):
 
 def test_a_mean_over_draws_hardly_depends_on_which_draw_has_which_error_of_exchange(true_fit):
     study = Study.opened(true_fit(spread=0.05))
-    problem, _ = problem_of(study)
+    problem = problem_of(study)
     best = np.log(best_split(problem, np.full((1, 1), 1e22)).N[:, 0])
     paired = np.array([exchange.paired_places(study, problem, seed) for seed in range(40)])
     shuffled = np.array([exchange.normal_places(len(best), seed) for seed in range(40)])

@@ -41,7 +41,7 @@ def test_inverse_of_an_allocation(learnt):
     budgets = result["compute"].values.ravel()
     # draws whose frontier lies above the goal need more than 1e22, those below less
     assert ((budgets > 1e22) == (draws > goal)).all()
-    back = best_split(problem_of(Study.opened(learnt))[0], budgets[:, None]).loss
+    back = best_split(problem_of(Study.opened(learnt)), budgets[:, None]).loss
     np.testing.assert_allclose(back, goal, rtol=1e-9)
     np.testing.assert_allclose(6 * result["N"] * result["D"] / result["compute"], 1, rtol=1e-9)
 
@@ -117,7 +117,7 @@ def test_the_budget_for_a_chance_has_that_chance_by_forecast(true_fit):
     result = least_compute(learnt, [2.4, 2.2], chance=0.8)
     for i, target in enumerate((2.4, 2.2)):
         budget = float(result["compute_at_chance"][i])
-        split = best_split(problem_of(Study.opened(learnt))[0], np.full((1, 1), budget))
+        split = best_split(problem_of(Study.opened(learnt)), np.full((1, 1), budget))
         N = float(np.median(split.N))
         tree = forecast(learnt, N, budget / (6 * N))
         assert probability_to_reach(tree, target)[0] == pytest.approx(0.8, abs=0.04)
