@@ -4,7 +4,7 @@ import base64
 import io
 import itertools
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ import xarray as xr
 
 from bayescale.errors import FitError
 from bayescale.field import number_text, size_text
+from bayescale.fitting.diagnostics import diagnostics
 from bayescale.jobs.files import write_file
 from bayescale.study import Study
 
@@ -27,6 +28,7 @@ NARROW_INCHES = 6.0
 CHARACTERS_PER_INCH = 13.0  # of a title
 WIDE = (7.6, 4.6)  # inches; at 10 pt legible in print, on a slide, and across a page
 RUNS_SHOWN = 500  # dots for runs in one picture: more hide each other, and make a page as large as they are many
+LOSS_TICKS = 8  # of an axis of losses, about
 LOSS_STEPS = (1, 2, 5, 10)  # times a power of ten: between two ticks of an axis of losses
 SIZES = {"params": "parameters N", "tokens": "tokens D", "compute": "compute [FLOP]"}  # names of axes
 
@@ -56,7 +58,7 @@ def style() -> Iterator[None]:
 
 
 @contextmanager
-def canvas(ax: Any = None, *, rows: int = 1, columns: int = 1, size: Any = WIDE, **options: Any) -> Iterator[Any]:
+def canvas(ax: Any = None, *, columns: int = 1, size: Any = WIDE, **options: Any) -> Iterator[Any]:
     """Axes to draw on, flat, in the package's style: new ones, or those that a user gave.
 
     Raises
@@ -68,12 +70,12 @@ def canvas(ax: Any = None, *, rows: int = 1, columns: int = 1, size: Any = WIDE,
 
     with style():
         if ax is None:
-            _, grid = plt.subplots(rows, columns, figsize=size, squeeze=False, **options)
+            _, grid = plt.subplots(1, columns, figsize=size, squeeze=False, **options)
             yield list(grid.ravel())
             return
         given = list(np.ravel(np.array(ax, dtype=object)))
-        if len(given) != rows * columns or not all(hasattr(one, "get_figure") for one in given):
-            raise FitError(f"ax: {rows * columns} axes of matplotlib are expected")
+        if len(given) != columns or not all(hasattr(one, "get_figure") for one in given):
+            raise FitError(f"ax: {columns} axes of matplotlib are expected")
         yield given
 
 
@@ -119,9 +121,24 @@ def size_axis(axis: Any, label: str, most: int = 6) -> None:
     _log_axis(axis, label, size_text, most)
 
 
-def compute_axis(axis: Any, label: str = "compute [FLOP]", most: int = 6) -> None:
+def compute_axis(axis: Any, most: int = 6) -> None:
     """A logarithmic axis of compute: 1e21."""
-    _log_axis(axis, label, lambda value: f"{value:.0e}".replace("e+", "e"), most)
+    _log_axis(axis, SIZES["compute"], lambda value: f"{value:.0e}".replace("e+", "e"), most)
+
+
+def own_axis(axis: Any, size: str, most: int = 6) -> None:
+    """A logarithmic axis of a law's own size: of compute as such, of others plain numbers."""
+    if size == "compute":
+        compute_axis(axis, most)
+    else:
+        number_axis(axis, SIZES.get(size, size), most)
+
+
+def plane_axes(axes: "Axes", params: tuple[float, float], tokens: tuple[float, float]) -> None:
+    """Logarithmic axes of the plane of N and D, between these ends."""
+    axes.set(xscale="log", yscale="log", xlim=params, ylim=tokens)
+    size_axis(axes.xaxis, SIZES["params"])
+    size_axis(axes.yaxis, SIZES["tokens"])
 
 
 def number_axis(axis: Any, label: str, most: int = 6) -> None:
@@ -129,41 +146,37 @@ def number_axis(axis: Any, label: str, most: int = 6) -> None:
     _log_axis(axis, label, lambda value: number_text(value, 6), most)
 
 
-def _log_axis(axis: Any, label: str, text: Any, most: int) -> None:
+def _log_axis(axis: Any, label: str, text: Callable[[float], str], most: int) -> None:
+    getattr(axis.axes, f"set_{axis.axis_name}scale")("log")
+    ends = axis.get_view_interval()
+    _ticked(axis, label, log_ticks(min(ends), max(ends), most), text, ends)
+
+
+def _ticked(axis: Any, label: str, ticks: np.ndarray, text: Callable[[float], str], ends: Sequence[float]) -> None:
+    """An axis with these ticks and no others, their texts, a label and ends."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-    axes, name = axis.axes, axis.axis_name
-    getattr(axes, f"set_{name}scale")("log")
-    low, high = sorted(axis.get_view_interval())
-    axis.set_major_locator(FixedLocator(log_ticks(low, high, most).tolist()))
+    axis.set_major_locator(FixedLocator(ticks.tolist()))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
-    getattr(axes, f"set_{name}label")(label)
-    getattr(axes, f"set_{name}lim")(*axis.get_view_interval())
+    axis.axes.set(**{f"{axis.axis_name}label": label, f"{axis.axis_name}lim": ends})
 
 
-def loss_axis(axis: Any, label: str, *, logarithmic: bool = True, most: int = 8) -> None:
+def loss_axis(axis: Any, label: str, *, logarithmic: bool = True) -> None:
     """An axis of losses: round numbers instead of powers of ten, as losses span far less than a decade."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-
-    axes, name = axis.axes, axis.axis_name
     if logarithmic:
-        getattr(axes, f"set_{name}scale")("log")
+        getattr(axis.axes, f"set_{axis.axis_name}scale")("log")
     low, high = sorted(axis.get_view_interval())
-    power = 10.0 ** np.floor(np.log10((high - low) / most))
-    step = next(factor * power for factor in LOSS_STEPS if factor * power * most >= 0.999 * (high - low))
+    power = 10.0 ** np.floor(np.log10((high - low) / LOSS_TICKS))
+    step = next(factor * power for factor in LOSS_STEPS if factor * power * LOSS_TICKS >= 0.999 * (high - low))
     ticks = np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
     if logarithmic:  # the upper ones crowd
         kept: list[float] = []
         for tick in ticks:
-            if not kept or np.log(tick / kept[-1]) > 0.6 * np.log(high / low) / most:
+            if not kept or np.log(tick / kept[-1]) > 0.6 * np.log(high / low) / LOSS_TICKS:
                 kept.append(tick)
         ticks = np.array(kept)
-    axis.set_major_locator(FixedLocator(ticks))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.10g}"))
-    getattr(axes, f"set_{name}label")(label)
-    getattr(axes, f"set_{name}lim")(low, high)
+    _ticked(axis, label, ticks, lambda value: f"{value:.10g}", (low, high))
 
 
 def fading_band(
@@ -183,12 +196,11 @@ def fading_band(
     axes.fill_between(x[:1], low[:1], high[:1], color=BLUE, alpha=alpha, lw=0, label=label)
 
 
-def mark_edge(axes: "Axes", edge: float, text: str = "largest run ") -> None:
+def mark_edge(axes: "Axes", edge: float) -> None:
     """A dotted line where the runs end."""
     axes.axvline(edge, color="0.5", lw=1, ls=":")
-    axes.annotate(
-        text, (edge, 1), xycoords=("data", "axes fraction"), ha="right", va="top", color="0.35", fontsize=8.5, zorder=9
-    )
+    where: Any = {"xycoords": ("data", "axes fraction"), "ha": "right", "va": "top"}
+    axes.annotate("largest run ", (edge, 1), **where, color="0.35", fontsize=8.5, zorder=9)
 
 
 def apart(x: np.ndarray, factor: float = 1.09) -> np.ndarray:
@@ -207,10 +219,12 @@ def widened(values: Sequence[float] | np.ndarray, share: float = 0.06) -> tuple[
     return float(np.exp(low - room)), float(np.exp(high + room))
 
 
-def mark_doubt(figure: Any, report: Mapping[str, Any]) -> None:
-    """Say on a figure that the chains of the fit behind it did not converge, where that is so."""
-    if not report["converged"]:
+def finished(axes: "Axes", made_from: Any) -> Any:
+    """The whole figure that axes are in, which says where the chains of the fit behind it did not converge."""
+    figure = figure_of(axes)
+    if not diagnostics(made_from)["converged"]:
         figure.supxlabel("The chains did not converge: these numbers must not be trusted", color=TRUTH, fontsize=10.5)
+    return figure
 
 
 def shown_runs(sizes: np.ndarray) -> np.ndarray:

@@ -10,16 +10,16 @@ from bayescale.display.figures import (
     BLUE,
     HORIZONS,
     LAW,
-    SIZES,
     TRUTH,
     WIDE,
     apart,
     canvas,
-    compute_axis,
     drawn_runs,
+    figure_of,
+    finished,
     legend_below,
-    mark_doubt,
-    number_axis,
+    own_axis,
+    plane_axes,
     runs_label,
     size_axis,
     titled,
@@ -27,7 +27,6 @@ from bayescale.display.figures import (
 )
 from bayescale.errors import FitError
 from bayescale.field import BAND, band_ends, band_percent, number_text, size_text
-from bayescale.fitting.diagnostics import diagnostics
 from bayescale.fitting.doors import check_whole, level_of, opened, opened_result
 from bayescale.forecasts.forecast import quantiles
 from bayescale.runs.loss_unit import UNITS, loss_unit, to_nats
@@ -93,9 +92,7 @@ def plot_regret(decision: xr.Dataset, budget: int = 0, *, ax: Any = None) -> "Fi
         budget_text = f"{number_text(float(one['compute']))} {compute_unit(decision.attrs)}".strip()
         titled(axes, f"What another size costs at {budget_text}")
         axes.legend(loc="upper center")
-        figure = axes.get_figure(root=True)
-        mark_doubt(figure, diagnostics(decision))
-    return figure
+        return finished(axes, decision)
 
 
 def plot_next_run(plan: xr.Dataset, fit: xr.DataTree | Study | None = None, *, ax: Any = None) -> "Figure":
@@ -115,7 +112,6 @@ def plot_next_run(plan: xr.Dataset, fit: xr.DataTree | Study | None = None, *, a
     plan = opened_result(plan, "next_run")
     study = None if fit is None else opened(fit)
     with canvas(ax, size=(WIDE[0], 5.0)) as (axes,):
-        figure = axes.get_figure(root=True)
         if not {"candidate_params", "candidate_tokens"} <= set(plan.data_vars):
             raise FitError("a plan of runs of N and D is drawn; of a law of one size read() says it all")
         N, D = plan["candidate_params"].values, plan["candidate_tokens"].values
@@ -123,7 +119,7 @@ def plot_next_run(plan: xr.Dataset, fit: xr.DataTree | Study | None = None, *, a
         shade = axes.scatter(
             N, D, c=gain, s=46, marker="s", cmap="viridis", vmin=0, lw=0, label="candidates within the budget"
         )
-        figure.colorbar(shade, ax=axes, label="variance of the target removed by this run alone [%]", pad=0.02)
+        figure_of(axes).colorbar(shade, ax=axes, label="variance of the target removed by this run alone [%]", pad=0.02)
         xs, ys = [*N, *plan["params"].values], [*D, *plan["tokens"].values]
         if study is not None:
             data = study.runs
@@ -144,9 +140,7 @@ def plot_next_run(plan: xr.Dataset, fit: xr.DataTree | Study | None = None, *, a
                     ", ".join(map(str, turns[:3])) + ("..." if len(turns) > 3 else ""), pair, xytext=(9, 6),
                     textcoords="offset points", color=TRUTH, fontsize=9, fontweight="bold",
                 )  # fmt: skip
-        axes.set(xscale="log", yscale="log", xlim=widened(xs), ylim=widened(ys))
-        size_axis(axes.xaxis, "parameters N")
-        size_axis(axes.yaxis, "tokens D")
+        plane_axes(axes, widened(xs), widened(ys))
         now, after = plan.attrs["width_now"], plan.attrs["width_after"]
         titled(
             axes,
@@ -154,8 +148,7 @@ def plot_next_run(plan: xr.Dataset, fit: xr.DataTree | Study | None = None, *, a
             f"{number_text(after)} after",
         )
         legend_below(axes)
-        mark_doubt(figure, diagnostics(plan))
-    return figure
+        return finished(axes, plan)
 
 
 def plot_emergence(found: xr.Dataset, *, level: float = BAND, ax: Any = None) -> "Figure":
@@ -188,9 +181,8 @@ def plot_emergence(found: xr.Dataset, *, level: float = BAND, ax: Any = None) ->
             axes.vlines(x, band[first], band[last], color=BLUE, lw=1.6, label=label)
             axes.vlines(x, band["q25"], band["q75"], color=BLUE, lw=5, alpha=0.75)
             axes.scatter(x, band["q50"], s=14, color="white", edgecolors=BLUE, zorder=3)
-            axes.set_xscale("log")
-            axes.set_xlim(*widened(x, 0.1))
-            (compute_axis if by == "compute" else number_axis)(axes.xaxis, SIZES.get(by, by), 5)
+            axes.set(xscale="log", xlim=widened(x, 0.1))
+            own_axis(axes.xaxis, by, 5)
             axes.set_ylabel(f"{name} [{UNITS[loss_unit(found.attrs)]}]" if name == "loss" else name)
         half = float(((found["lowest"] + found["highest"]) / 2).median())
         right.axhline(half, color=LAW, lw=1.2, ls="--", label="half of the rise")
@@ -201,4 +193,4 @@ def plot_emergence(found: xr.Dataset, *, level: float = BAND, ax: Any = None) ->
         titled(left, f"{smooth}, smooth")
         titled(right, f"{sharp}, sharp; above: P(jump behind)")
         right.legend(loc="best")
-        return left.get_figure(root=True)
+        return figure_of(left)

@@ -20,14 +20,15 @@ from bayescale.display.figures import (
     WIDE,
     apart,
     canvas,
-    compute_axis,
     fading_band,
+    figure_of,
+    finished,
     is_narrow,
     legend_below,
     loss_axis,
-    mark_doubt,
     mark_edge,
     number_axis,
+    own_axis,
     runs_label,
     shown_runs,
     size_axis,
@@ -119,17 +120,14 @@ def draw_forecast(
         if forecast is not None:
             _forecast_bars(axes, forecast, (size, shown), measured, level)
         if min(ends) > 0:
-            axes.set_xscale("log")
-            axes.set_xlim(*widened(ends, 0.04))
-        (compute_axis if size == "compute" else number_axis)(axes.xaxis, SIZES.get(size, size))
+            axes.set(xscale="log", xlim=widened(ends, 0.04))
+        own_axis(axes.xaxis, size)
         loss_axis(axes.yaxis, _label(study) if shown == "loss" else shown, logarithmic=logarithmic)
         if max(ends) > ends[1]:
             mark_edge(axes, ends[1])
         titled(axes, f"{'Forecast with the' if planned.size else 'The'} law '{law.name}' ({study.attrs['source']})")
         axes.legend(loc="lower left" if logarithmic else "best")
-        figure = axes.get_figure(root=True)
-        mark_doubt(figure, diagnostics(study))
-    return figure
+        return finished(axes, study)
 
 
 def _axis_of(study: Study) -> str:
@@ -246,9 +244,7 @@ def plot_isoflops(fit: xr.DataTree | Study, *, level: float = BAND, ax: Any = No
             legend_below(axes)
         else:
             axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-        figure = axes.get_figure(root=True)
-        mark_doubt(figure, diagnostics(study))
-    return figure
+        return finished(axes, study)
 
 
 def _profiles(log_c: np.ndarray, N: np.ndarray) -> tuple[np.ndarray, list[np.ndarray], bool]:
@@ -322,29 +318,23 @@ def plot_residuals(fit: xr.DataTree | Study, *, ax: Any = None) -> "Figure":
             axes.axhspan(*(unit * 1.645 * np.median(scale) * np.array([-1, 1])), color=BLUE, alpha=0.15, lw=0)
             axes.axhline(0, color="0.4", lw=0.8)
             axes.scatter(x, unit * left, s=14, c=POINT, lw=0, alpha=0.75)
-            if width:
+            if width and x.min() > 0:
                 kernel = np.ones(width) / width
-                means = np.convolve(left[order], kernel, mode="valid")
-                places = np.exp(np.convolve(np.log(x[order]), kernel, mode="valid")) if x.min() > 0 else None
-                if places is not None:
-                    axes.plot(places, unit * means, color=TRUTH, lw=1.6)
+                means, places = (np.convolve(one[order], kernel, mode="valid") for one in (left, np.log(x)))
+                axes.plot(np.exp(places), unit * means, color=TRUTH, lw=1.6)
             if x.min() > 0:
-                axes.set_xscale("log")
-                axes.set_xlim(*widened(x))
-                labels = {"params": "parameters N", "tokens": "tokens D"}
-                (size_axis if name in labels or name == "compute" else number_axis)(
-                    axes.xaxis, labels.get(name, name), 4
-                )
+                axes.set(xscale="log", xlim=widened(x))
+                label = name if name == "compute" else SIZES.get(name, name)
+                (size_axis if name in SIZES else number_axis)(axes.xaxis, label, 4)
             else:
                 axes.set_xlabel(name)
         beside = rows[0].get_subplotspec().get_gridspec().ncols > 1
         rows[0 if beside else len(rows) // 2].set_ylabel(
             f"measured minus law [{'% of loss' if percent else law.observed.column}]"
         )
-        figure = rows[0].get_figure(root=True)
+        figure = figure_of(rows[0])
         line = f"; line: mean of {width} neighbours" if width else ""
         title = f"{runs_label(count, 'Residuals')} of the law '{law.name}'; shade: 90 % of the noise{line}"
         width = round(CHARACTERS_PER_INCH * figure.get_size_inches()[0])
         figure.suptitle(textwrap.fill(title, width), x=0.01, ha="left", size=10.5)
-        mark_doubt(figure, diagnostics(study))
-    return figure
+        return finished(rows[0], study)

@@ -18,10 +18,11 @@ from bayescale.display.figures import (
     drawn_runs,
     fading_band,
     figure_of,
+    finished,
     legend_below,
     log_ticks,
-    mark_doubt,
     mark_edge,
+    plane_axes,
     runs_label,
     size_axis,
     titled,
@@ -29,7 +30,6 @@ from bayescale.display.figures import (
 )
 from bayescale.display.question import Question, frontier_of, spend_of
 from bayescale.field import BAND, band_ends, band_percent, number_text
-from bayescale.fitting.diagnostics import diagnostics
 from bayescale.fitting.doors import level_of, number, opened
 from bayescale.forecasts.forecast import quantiles
 from bayescale.runs.loss_unit import UNITS, from_nats
@@ -100,11 +100,11 @@ def draw_frontier(
             if budget:
                 axes.axvline(budget, color=TRUTH, lw=0.9)
         panels[0].legend(loc="upper left", bbox_to_anchor=(0.0, 0.94))
-        figure = panels[0].get_figure(root=True)
         if not bool(split["identified"].all()):
-            figure.suptitle("NOT IDENTIFIED by these runs: the bands come from the prior", color=TRUTH, fontsize=10.5)
-        mark_doubt(figure, diagnostics(study))
-    return figure
+            figure_of(panels[0]).suptitle(
+                "NOT IDENTIFIED by these runs: the bands come from the prior", color=TRUTH, fontsize=10.5
+            )
+        return finished(panels[0], study)
 
 
 def plot_surface(fit: xr.DataTree | Study, compute: float | None = None, *, ax: Any = None) -> "Figure":
@@ -134,10 +134,7 @@ def draw_surface(question: Question, split: xr.Dataset, ax: Any = None) -> "Figu
     clouds = [split[name].values.ravel() for name in ("N", "D")]
     step = max(1, len(clouds[0]) // 400)
     known = bool(split["identified"].all())
-    centres = [float(np.median(cloud)) for cloud in clouds]
-    spans = [
-        np.quantile(cloud, [0.02, 0.98]) if known else [centre] for cloud, centre in zip(clouds, centres, strict=True)
-    ]
+    spans = [np.quantile(cloud, [0.02, 0.5, 0.98] if known else [0.5]) for cloud in clouds]
     ends = [widened([*data[name].values, *span], 0.08) for name, span in zip(("params", "tokens"), spans, strict=True)]
     N, D = (np.geomspace(*end, 50) for end in ends)
     surface = thinned(problem.surface, SURFACE_DRAWS)
@@ -153,16 +150,12 @@ def draw_surface(question: Question, split: xr.Dataset, ax: Any = None) -> "Figu
             label = f"best split of {budget}, draws"
             sizes = (cloud[::step] for cloud in clouds)
             axes.scatter(*sizes, s=5, color=TRUTH, alpha=0.45, lw=0, zorder=5, label=label)
-            axes.plot(*centres, "D", ms=6, color=TRUTH, mec="white", zorder=6, label="its median")
-        axes.set(xscale="log", yscale="log", xlim=ends[0], ylim=ends[1])
-        size_axis(axes.xaxis, "parameters N")
-        size_axis(axes.yaxis, "tokens D")
+            axes.plot(*map(np.median, clouds), "D", ms=6, color=TRUTH, mec="white", zorder=6, label="its median")
+        plane_axes(axes, *ends)
         title = f"Loss of the law (median, {UNITS[study.loss_unit]}); dashed: equal compute [FLOP]"
         titled(axes, title if known else f"{title}\nThe best split of {budget} is not identified by these runs")
         legend_below(axes)
-        figure = axes.get_figure(root=True)
-        mark_doubt(figure, diagnostics(study))
-    return figure
+        return finished(axes, study)
 
 
 def _contours(axes: "Axes", N: np.ndarray, D: np.ndarray, loss: np.ndarray) -> None:
@@ -231,18 +224,12 @@ def draw_landmarks(study: Study, table: Any, split: xr.Dataset, ax: Any = None, 
         label = runs_label(count, "runs fitted")
         axes.scatter(dots["params"], dots["tokens"], s=9, c=POINT, lw=0, alpha=0.6, label=label)
         axes.scatter(table["params"], table["tokens"], s=30, marker="s", color=TRUTH, edgecolors="white", zorder=5)
-        axes.set(xscale="log", yscale="log")
-        axes.set_xlim(*widened([*data["params"].values, *table["params"]], 0.1))
-        axes.set_ylim(*widened([*data["tokens"].values, *table["tokens"]], 0.1))
-        size_axis(axes.xaxis, "parameters N")
-        size_axis(axes.yaxis, "tokens D")
+        plane_axes(axes, *(widened([*data[name].values, *table[name]], 0.1) for name in ("params", "tokens")))
         _name_landmarks(axes, table)
         legend_below(axes, 2)
         warn = "" if bool(table["identified"].all()) else "\nNOT IDENTIFIED by these runs"
         titled(axes, f"Well-known models and the best splits by this fit{warn}")
-        figure = axes.get_figure(root=True)
-        mark_doubt(figure, diagnostics(study))
-    return figure
+        return finished(axes, study)
 
 
 NAME_POINTS = 8.0  # size of the names of models

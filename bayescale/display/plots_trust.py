@@ -5,7 +5,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from bayescale.display.figures import BLUE, HORIZONS, LAW, POINT, TRUTH, WIDE, canvas, mark_doubt, style, titled
+from bayescale.display.figures import (
+    BLUE,
+    HORIZONS,
+    LAW,
+    POINT,
+    TRUTH,
+    WIDE,
+    canvas,
+    figure_of,
+    finished,
+    style,
+    titled,
+)
 from bayescale.evidence.backtest import HORIZON_BIN_DECADES
 from bayescale.evidence.calibration import FALSE_ALARM_SHARE, read
 from bayescale.evidence.ranks import rank_counts, simultaneous_band
@@ -80,8 +92,7 @@ def plot_priors(fit: xr.DataTree | Study, *, columns: int = 4, size: "tuple[floa
             axes.set_visible(False)
         handles, labels = grid[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper right", ncols=2)
-        mark_doubt(figure, diagnostics(study))
-    return figure
+        return finished(grid[0, 0], study)
 
 
 def plot_calibration(result: xr.Dataset, law: str | None = None, *, ax: Any = None) -> "Figure":
@@ -129,7 +140,7 @@ def plot_calibration(result: xr.Dataset, law: str | None = None, *, ax: Any = No
         right.set(xlim=(0, 100), ylim=(0, 102), xlabel="band says [%]", ylabel="band held [%]")
         right.set_title("Coverage, by distance and forecasts")
         right.legend(loc="lower right", fontsize=8.5)
-    return left.get_figure(root=True)
+    return figure_of(left)
 
 
 def plot_ranks(result: xr.Dataset, *, level: float = FALSE_ALARM_SHARE) -> "Figure":
@@ -222,4 +233,4 @@ def plot_comparison(result: xr.Dataset, *, ax: Any = None) -> "Figure":
             other.plot(result["elpd_forward"].values[usable], places[usable], "D", ms=7, color=LAW, mec="white")
             other.set_xlabel("log predictive density of a larger run")
             other.set_title("Forward: mean, and single cuts")
-    return axes.get_figure(root=True)
+    return figure_of(axes)
