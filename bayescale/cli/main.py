@@ -14,13 +14,14 @@ import typer
 from typer.core import TyperCommand
 
 from bayescale.cli.budgets import allocate, approaches, emergence, gain, landmarks, next_, plan, reach, sample
+from bayescale.cli.demo import demo
 from bayescale.cli.evidence import backtest, calibrate, compare
 from bayescale.cli.fits import cite, fit, reproduce, show
 from bayescale.cli.forecasts import forecast, running
 from bayescale.cli.laws import laws
 from bayescale.cli.options import flat
 from bayescale.cli.plots import plot
-from bayescale.cli.report import demo, report
+from bayescale.cli.report import report
 from bayescale.cli.runs import check, datasets
 from bayescale.display.terminal import say
 from bayescale.errors import BayescaleError, InputError

@@ -1,4 +1,4 @@
-"""The report of a fit, and the demonstration."""
+"""The command report: one page of a fit."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,8 +8,7 @@ import typer
 import bayescale
 from bayescale.cli import arguments as arg
 from bayescale.cli import options as opt
-from bayescale.display.table import table_of
-from bayescale.display.terminal import print_json, print_table, print_warnings, say
+from bayescale.display.terminal import print_json, say
 from bayescale.errors import InputError
 from bayescale.field import clipped
 
@@ -116,26 +115,3 @@ def _refits(fit: Any, backtest: bool, compare: str | None, options: dict[str, An
         with said.working("comparing them"):
             found["compared"] = bayescale.compare(fits, forward=backtest, **options)
     return found
-
-
-def demo(
-    *,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path("demo"),
-    seed: opt.Seed = 0,
-    said: opt.Said,
-) -> None:
-    """The whole job on the embedded runs: fit those below 1e22 FLOP, forecast the larger, compare with measured."""
-    from bayescale.cli.demo import run_demo
-
-    result = run_demo(output, seed=seed, step=said.working)
-    if said.as_json:
-        print_json(result.summary)
-    elif not said.quiet:
-        say(f"Fitted {result.fitted} runs below 1e22 FLOP with the law '{result.fit.attrs['law']}'.")
-        print_table(table_of(result.forecasts))
-        say(result.verdict)
-        print_table(table_of(result.backtest))
-        say("\n".join(result.backtest.says))
-        print_table(table_of(result.allocation))
-        print_warnings(result.warnings)
-        say("Written: " + ", ".join(str(path) for path in result.files))

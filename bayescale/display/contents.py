@@ -93,11 +93,10 @@ def contents_tables(fit: xr.DataTree | Study, level: float = BAND) -> list[Table
     rows += [["read as", held["read"]]] if "read" in held else []
     rows += [["only below", str(held["below"])]] if "below" in held else []
     rows += [["seed", str(held["seed"])]]
-    for name in ("settings", "versions"):
-        if held.get(name):
-            rows.append([name, ", ".join(f"{key} {value}" for key, value in held[name].items())])
-    rows += [[what, held[name]] for name, what in (("machine", "processor"), ("data_hash", "SHA-256 of the runs"))
-             if held.get(name)]  # fmt: skip
+    told = {name: ", ".join(f"{key} {value}" for key, value in held.get(name, {}).items())
+            for name in ("settings", "versions")}  # fmt: skip
+    told |= {"processor": held.get("machine", ""), "SHA-256 of the runs": held.get("data_hash", "")}
+    rows += [[what, text] for what, text in told.items() if text]
     notes = [f"{note['text']} [{note['code']}]" for note in held["notes"] if note["severity"] != "warning"]
     parts = [data_part(study), priors_part(study, None), parameters_part(study, level)]
     *middle, last = (table(part["caption"], part["header"], part["rows"]) for part in parts)

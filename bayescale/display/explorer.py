@@ -8,7 +8,6 @@ draw with as many shapes; the page puts the draws together again and takes its q
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -73,8 +72,7 @@ def explorer(plain: Question, asked: Sequence[Question] = ()) -> dict[str, Any]:
     best = np.clip(best, ratio.min() - AROUND_MOST, ratio.max() + AROUND_MOST)
     low, high = (float(pick([*ratio, *best, np.log10(20.0)])) for pick in (min, max))
     places = paired_places(study, plain.problem, seed)
-    box = _Box(first, last, low - AROUND, high + AROUND)
-    grid = _grid(study, box, inputs, seed, every)
+    grid = _grid(study, (first, last), (low - AROUND, high + AROUND), inputs, seed, every)
     return {
         "script": law_script(law, fixed, study.definition.formula),
         "helpers": HELPERS,
@@ -126,18 +124,11 @@ def _exchange(plain: Question, places: np.ndarray) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class _Box:
-    """What the grid covers: log10 compute of the smallest and largest run, and of tokens per parameter."""
-
-    first: float
-    last: float
-    low: float
-    high: float
-
-
-def _grid(study: Study, box: _Box, at: Mapping[str, float], seed: int, every: int) -> dict[str, Any]:
-    law, (first, last, low, high) = study.law, astuple(box)
+def _grid(
+    study: Study, runs: tuple[float, float], ratios: tuple[float, float], at: Mapping[str, float], seed: int, every: int
+) -> dict[str, Any]:
+    """The grid around the smallest and the largest run [log10 compute], between ratios [log10 tokens per parameter]."""
+    law, (first, last), (low, high) = study.law, runs, ratios
     known = last + BEYOND_DECADES  # where the discrepancy's spread has come in
     edges = (first - 1.0, first, last, known, last + BEYOND)
     step = max(STEP, np.sqrt((edges[-1] - edges[0]) * (high - low) / NODES_MAX))

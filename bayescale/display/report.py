@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayescale.budgets.landmarks import read as read_landmarks
 from bayescale.budgets.surface import UNIQUE
 from bayescale.display.explorer import can_explore
 from bayescale.display.report_asked import Asked, Forecasts, asked_of
@@ -19,6 +20,7 @@ from bayescale.display.report_evidence import (
     glance_part,
     law_part,
     parameters_part,
+    part,
     priors_part,
     record_part,
     record_text,
@@ -31,7 +33,6 @@ from bayescale.display.report_parts import (
     forecast_part,
     gain_part,
     landmarks_of,
-    landmarks_part,
     or_none,
     sensitivity,
     split_part,
@@ -201,7 +202,7 @@ def _page(asked: Asked, tested: xr.Dataset | None, compared: xr.Dataset | None) 
             "head": head_part(asked, forecasts, sensitive, gains),
             "forecasts": forecast_part(forecasts, asked),
             "splits": [split_part(question, asked) for question in asked.asked],
-            "landmarks": landmarks_part(table),
+            "landmarks": None if table is None else part(read_landmarks(table)),
             "targets": targets_part(asked),
             "gains": gains,
             "law": law_part(study, compared),

@@ -64,16 +64,13 @@ def law_part(study: Study, compared: xr.Dataset | None) -> Part:
             f"Exponent of the {resource} term {odds['exponent']:.2f}: {likely}-limited with probability {share:.2f} (a "
             "diagnosis after Bahri et al. 2021, not a claim)."
         )
-    parts = {"title": law.title, "about": law.about, "formula": shown, "says": says, "cite": law.cite, "text": law.text}
-    return parts
+    return {"title": law.title, "about": law.about, "formula": shown, "says": says, "cite": law.cite, "text": law.text}
 
 
 def parameters_part(study: Study, level: float = BAND) -> Part:
     law, rows, ends = study.law, [], band_ends(level)
-    about = {name: prior.about for name, prior in law.priors.items()}
-    about |= {name: item.about for name, item in law.derived.items()}
-    about |= {name: prior.about for name, prior in study.scatter.priors.items()}
-    about |= {name: item.about for name, item in study.scatter.derived.items()}
+    named: dict[str, Any] = {**law.priors, **law.derived, **study.scatter.priors, **study.scatter.derived}
+    about = {name: one.about for name, one in named.items()}
     for name, row in fit_summary(study, level)["parameters"].items():
         seen = "" if row["identified"] else "; the prior decides"
         rows.append([name, *(number_text(row[key], 4) for key in ("median", *ends)), about.get(name, "") + seen])
@@ -113,13 +110,14 @@ def trust_part(study: Study) -> Part:
     notes = []
     if "log_likelihood" in study.tree.children:
         left_out = loo(study, mend=False)
-        k = left_out["pareto_k"].values
+        k, held = left_out["pareto_k"].values, _inside(left_out["pit"].values)
         bad = int((k > left_out.attrs["good_k"]).sum())
-        pit = left_out["pit"].values
-        held = float(((pit >= 0.05) & (pit <= 0.95)).mean())
         rows += [
             ["Pareto k, largest", f"{np.max(k):.2f} ({bad} of {len(k)} above {left_out.attrs['good_k']:.2f})"],
-            ["90 % band of the others held", f"{100 * held:.0f} % of the runs left out in turn"],
+            [
+                "90 % band of the others held",
+                f"{100 * held:.0f} % of the runs left out in turn",
+            ],
         ]
         if bad:
             notes.append(
@@ -143,11 +141,8 @@ def glance_part(study: Study, beyond: float | None, sensitive: Any, tested: xr.D
     codes = {note["code"] for note in report.get("noted", ())}
     runs, unseen = study.runs.sizes["run"], report["not_identified"]
     rows = [("stop" if "too_few_runs" in codes else "fine", "Runs", f"{runs} of {study.attrs['source']}")]
-    rows.append(
-        ("fine", "Sampler", "converged")
-        if report["converged"]
-        else ("stop", "Sampler", f"NOT CONVERGED: {report['why']}")
-    )
+    good = report["converged"]
+    rows.append(("fine" if good else "stop", "Sampler", "converged" if good else f"NOT CONVERGED: {report['why']}"))
     if report["collinear"]:
         rows.append(("stop", "Identification", "N and D move together in the runs: their effects cannot be told apart"))
     else:
@@ -166,15 +161,15 @@ def glance_part(study: Study, beyond: float | None, sensitive: Any, tested: xr.D
     if tested is None:
         rows.append(("care", "Own backtest", "not run: --backtest forecasts these larger runs from the smaller ones"))
     else:
-        inside = (tested["pit"].values >= 0.05) & (tested["pit"].values <= 0.95)
-        known = np.isfinite(tested["pit"].values)
-        held = (
-            f"{100 * inside[known].mean():.0f} % of {known.sum()} forecasts of larger runs"
-            if known.any()
-            else "nothing"
-        )
-        rows.append(("fine" if known.any() else "care", "Own backtest", f"90 % bands held {held}"))
+        pit = tested["pit"].values[np.isfinite(tested["pit"].values)]
+        held = f"{100 * _inside(pit):.0f} % of {pit.size} forecasts of larger runs" if pit.size else "nothing"
+        rows.append(("fine" if pit.size else "care", "Own backtest", f"90 % bands held {held}"))
     return [{"level": level, "sign": SIGNS[level], "name": name, "text": text} for level, name, text in rows]
+
+
+def _inside(pit: np.ndarray) -> float:
+    """Share of runs inside the 90 % bands that have these predictive probabilities below them."""
+    return float(((pit >= 0.05) & (pit <= 0.95)).mean())
 
 
 def record_text(law: Law) -> str:
@@ -234,10 +229,7 @@ def record_part(study: Study, seed: int) -> list[list[str]]:
     if "data_hash" in study.attrs:
         rows.append(["SHA-256 of the runs", study.attrs["data_hash"]])
     rows += [["seed of the fit", str(study.attrs["seed"])], ["seed of this report", str(seed)]]
-    settings = json.loads(study.attrs.get("settings", "{}"))
-    if settings:
-        rows.append(["sampler", ", ".join(f"{name} {value}" for name, value in settings.items())])
-    versions = json.loads(study.attrs["versions"]) if study.attrs.get("versions") else {}
-    if versions:
-        rows.append(["versions", ", ".join(f"{name} {value}" for name, value in versions.items())])
+    for name, called in (("settings", "sampler"), ("versions", "versions")):
+        if held := json.loads(study.attrs.get(name) or "{}"):
+            rows.append([called, ", ".join(f"{key} {value}" for key, value in held.items())])
     return rows

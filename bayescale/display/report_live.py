@@ -13,6 +13,8 @@ from bayescale.forecasts.pointwise import forecast_each
 from bayescale.reading import plain as as_json
 from bayescale.runs.loss_unit import NATS_IN, PERPLEXITY, UNITS, from_nats, to_nats
 
+LEFT, RIGHT, TOP, BOTTOM = 46, 372, 12, 150  # of the small chart
+
 
 def live_part(asked: Asked, forecasts: Forecasts) -> dict[str, Any] | None:
     """What the template needs of the interactive part: its data, and a small chart drawn here; None where the page
@@ -33,29 +35,33 @@ def live_part(asked: Asked, forecasts: Forecasts) -> dict[str, Any] | None:
     least, most = float(band[first].min()), float(band[last].max())
     data |= {"perplexity": study.loss_unit == PERPLEXITY, "natsIn": NATS_IN.get(study.loss_unit, 1.0)}
     data["chart"] = {"low": low, "high": high, "least": least, "most": most}
-    x = 46 + (372 - 46) * (budgets - low) / (high - low)
-    edges = {name: 150 - (150 - 12) * (band[name].values - least) / (most - least) for name in (first, "q50", last)}
+
+    def across(log_budget: Any) -> Any:
+        return LEFT + (RIGHT - LEFT) * (log_budget - low) / (high - low)
+
+    def up(loss: Any) -> Any:
+        return BOTTOM - (BOTTOM - TOP) * (loss - least) / (most - least)
 
     def path(xs: np.ndarray, ys: np.ndarray) -> str:
         return "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in zip(xs, ys, strict=True))
+
+    x, edges = across(budgets), {name: up(band[name].values) for name in (first, "q50", last)}
 
     unit = study.loss_unit
     ends = [float(from_nats(end, unit)) for end in (least, most)]
     steps = (a * 10.0**power for power in range(-2, 12) for a in (1, 2, 5))
     step = next(s for s in steps if s >= 0.02 and (ends[1] - ends[0]) / s <= 5)
     losses = np.arange(np.ceil(ends[0] / step), np.floor(ends[1] / step) + 1) * step
-    decades = [d for d in range(int(np.ceil(low)), int(np.floor(high)) + 1)]
+    decades = range(int(np.ceil(low)), int(np.floor(high)) + 1)
     decades = decades[:: 1 + len(decades) // 6]
     points = forecasts[0][1]["predictions_constant_data"].dataset if forecasts else None
     sizes = [7e9, 140e9] if points is None else [float(points[name].values[0]) for name in ("params", "tokens")]
-    text = json.dumps(as_json({k: v for k, v in data.items() if k not in ("helpers", "script")})).replace(
-        "<", "\\u003c"
-    )
+    helpers, law_script = data.pop("helpers"), data.pop("script")
     return {
-        "helpers": data["helpers"],
-        "law_script": data["script"],
+        "helpers": helpers,
+        "law_script": law_script,
         "cost_scripts": scripts,
-        "json": text,
+        "json": json.dumps(as_json(data)).replace("<", "\\u003c"),
         "count": data["count"],
         "every": data["every"],
         "counted": data["counted"],
@@ -66,10 +72,8 @@ def live_part(asked: Asked, forecasts: Forecasts) -> dict[str, Any] | None:
         "run_d": size_text(sizes[1]),
         "path": path(np.concatenate([x, x[::-1]]), np.concatenate([edges[last], edges[first][::-1]])) + "Z",
         "middle": path(x, edges["q50"]),
-        "edge": f"{46 + (372 - 46) * (data['last'] - low) / (high - low):.1f}",
-        "ticks_x": [(f"{46 + (372 - 46) * (d - low) / (high - low):.1f}", f"1e{d}") for d in decades],
-        "ticks_y": [
-            (f"{150 - (150 - 12) * (to_nats(v, unit) - least) / (most - least):.1f}", number_text(v, 4)) for v in losses
-        ],
+        "edge": f"{across(data['last']):.1f}",
+        "ticks_x": [(f"{across(decade):.1f}", f"1e{decade}") for decade in decades],
+        "ticks_y": [(f"{up(to_nats(loss, unit)):.1f}", number_text(loss, 4)) for loss in losses],
         "loss_unit": UNITS[unit],
     }

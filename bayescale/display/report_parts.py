@@ -14,7 +14,6 @@ from bayescale.budgets.decide import unknown_splits
 from bayescale.budgets.gain import compute_gain
 from bayescale.budgets.gain import read as read_gain
 from bayescale.budgets.landmarks import landmarks
-from bayescale.budgets.landmarks import read as read_landmarks
 from bayescale.budgets.target import least_compute
 from bayescale.budgets.target import read as read_target
 from bayescale.display.question import Question
@@ -144,11 +143,6 @@ def split_part(question: Question, asked: Asked) -> Part:
         ways = or_none(lambda: approaches(study, float(question.budgets[0]), level=asked.level, seed=question.seed))
         whole["approaches"] = "" if ways is None else ways.attrs["statement"]
     return whole
-
-
-def landmarks_part(table: Any) -> Part | None:
-    """Well-known models against the best splits."""
-    return None if table is None else part(read_landmarks(table))
 
 
 def landmarks_of(asked: Asked) -> Any:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -115,18 +116,10 @@ def band_text(row: Any, name: str, digits: int = 3, ends: Sequence[str] = ENDS) 
     return f"{middle:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]" if low == low else f"{middle:.{digits}f}"
 
 
-def size_band_text(row: Any, name: str, ends: Sequence[str] = ENDS) -> str:
-    middle, low, high = (row[f"{name}_{label}"] for label in ("q50", *ends))
-    if low != low:  # NaN: set by a limit, and has no band
-        return size_text(middle)
-    return f"{size_text(middle)} [{size_text(low)}, {size_text(high)}]"
-
-
-def number_band_text(row: Any, name: str, digits: int = 3, ends: Sequence[str] = ENDS) -> str:
+def size_band_text(row: Any, name: str, ends: Sequence[str] = ENDS, text: Callable[[float], str] = size_text) -> str:
     """Median and band, or the median alone where a limit leaves none."""
     middle, low, high = (row[f"{name}_{label}"] for label in ("q50", *ends))
-    text = number_text(middle, digits)
-    return f"{text} [{number_text(low, digits)}, {number_text(high, digits)}]" if low == low else text
+    return f"{text(middle)} [{text(low)}, {text(high)}]" if low == low else text(middle)
 
 
 def _range(low: float, high: float, digits: int) -> str:
@@ -157,7 +150,7 @@ WRITERS: dict[str, Callable[[Any, Column], str]] = {
     "quantity": lambda row, one: quantity_text(one.key, row[one.key]),
     "decades": lambda row, one: f"{row[one.key]:.2f} dec",
     "band": lambda row, one: band_text(row, one.key, one.digits, one.ends),
-    "number band": lambda row, one: number_band_text(row, one.key, one.digits, one.ends),
+    "number band": lambda row, one: size_band_text(row, one.key, one.ends, partial(number_text, digits=one.digits)),
     "size band": lambda row, one: size_band_text(row, one.key, one.ends),
     "shares": lambda row, one: "/".join(f"{100 * row[name]:.0f}" for name in (one.key, *one.also)) + " %",
 }

@@ -178,10 +178,7 @@ def level_of(given: Any) -> float:
     FitError
         If it is no number between 0 and 1.
     """
-    level = real(given)
-    if level is None or not 0 < level < 1:
-        raise FitError(f"level = {what_is(given)}: a share between 0 and 1 is expected, such as 0.95")
-    return level
+    return proportion("level", given, "a share between 0 and 1 is expected, such as 0.95")
 
 
 def check_whole(name: str, number: Any, least: int, most: int | None = None) -> None:
@@ -199,11 +196,11 @@ def check_seed(seed: Any) -> None:
     check_whole("seed", seed, 0)
 
 
-def proportion(name: str, given: Any) -> float:
+def proportion(name: str, given: Any, expected: str = "a number between 0 and 1 is expected") -> float:
     """A number between 0 and 1, neither of them."""
     value = real(given)
     if value is None or not 0 < value < 1:
-        raise FitError(f"{name} = {what_is(given)}: a number between 0 and 1 is expected")
+        raise FitError(f"{name} = {what_is(given)}: {expected}")
     return value
 
 
