@@ -9,6 +9,7 @@ FLOPS_PER_PARAM_TOKEN = 6.0  # C = 6 N D: forward and backward pass, no attentio
 TRAINING = "6*N*D"  # the same as a formula: compute of a training run [FLOP]
 # of columns that are sizes, as formulas and people write them
 SYMBOLS = {"params": "N", "tokens": "D", "compute": "C"}
+SIZE_UNITS = {"params": "parameters", "tokens": "tokens", "compute": "FLOP"}
 BAND = 0.9  # what the wider band of an interval holds, unless another level is asked for
 BAND_LEVELS = (0.5, 0.8, 0.9)  # of bands whose coverage is counted
 SUFFIXES = (("T", 12), ("B", 9), ("M", 6), ("K", 3))
@@ -81,6 +82,14 @@ def number_in(text: str) -> float | None:
         return float(text[:-1] if power else text) * 10.0**power
     except ValueError:
         return None
+
+
+def as_float(value: Any) -> float:
+    """A number as a float, infinite where it is too large for one."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def quantity_text(name: str, value: float) -> str:

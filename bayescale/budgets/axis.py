@@ -21,7 +21,6 @@ from bayescale.study import Study
 
 SEARCHED_TIMES = (1e-8, 1e12)  # the largest run's size: where a target is sought
 POINTS_A_DECADE = 3
-OWN_UNITS = {"compute": "FLOP", "params": "parameters", "tokens": "tokens"}  # of a law's own size
 # log sizes [draw or 1, k] and, where known, what the function returned near there -> values [draw, k], and the latter
 Curve = Callable[[np.ndarray, np.ndarray | None], tuple[np.ndarray, np.ndarray]]
 

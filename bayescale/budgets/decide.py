@@ -267,22 +267,17 @@ def read(result: xr.Dataset) -> Reading:
 
 
 def _choices(result: xr.Dataset) -> pd.DataFrame:
-    rows = []
-    bands = {name: _middle_and_high(result[name]) for name in ("regret", "compute_regret")}
-    for i, compute in enumerate(result["compute"].values):
-        for j, choice in enumerate(result["choice"].values):
-            N, D = float(result["N"][i, j]), float(result["D"][i, j])
-            if not (np.isfinite(N) and result["identified"].values[i]):
-                continue
-            row = {"compute": float(compute), "choice": str(choice), "params": N, "tokens": D}
-            row |= {"allowed": bool(result["allowed"][i, j]), "tokens_per_param": D / N}
-            for name in ("expected_loss", "expected_regret", "left_over", "unaffordable", "p_near"):
-                row[name] = float(result[name][i, j])
-            for name, values in bands.items():
-                row |= {f"{name}_q50": float(values[0, i, j]), f"{name}_q95": float(values[1, i, j])}
-            row |= {name: result[name].values[i].item() for name in ("flat_low", "flat_high", "flat_open", "held")}
-            rows.append(row)
-    return pd.DataFrame(rows, columns=list(_COLUMNS))
+    bands: dict[str, Any] = {
+        f"{name}_{label}": (("budget", "choice"), values)
+        for name in ("regret", "compute_regret")
+        for label, values in zip(("q50", "q95"), _middle_and_high(result[name]), strict=True)
+    }
+    bands["tokens_per_param"] = result["D"] / result["N"]
+    table = result.rename(N="params", D="tokens").assign(bands)
+    names = [name for name in (*_COLUMNS, "identified") if name not in table.coords]
+    frame = table[names].to_dataframe(dim_order=["budget", "choice"]).reset_index()
+    shown = frame["identified"] & np.isfinite(frame["params"])
+    return frame.loc[shown, list(_COLUMNS)].reset_index(drop=True)
 
 
 def _middle_and_high(draws: xr.DataArray) -> np.ndarray:

@@ -8,12 +8,11 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.budgets.aim import SPLITS, Aim, aim_of, own_aim, target_draws
-from bayescale.budgets.axis import OWN_UNITS
 from bayescale.budgets.cost import Cost, check_rises, draw_quantities, increasing_root, parse_cost, spend, tokens_at
 from bayescale.budgets.problem import compute_unit, default_cost, result_attrs
 from bayescale.budgets.screening import Beliefs, band_width, covariance, expected_width, greedy_plan, screen
 from bayescale.errors import FitError
-from bayescale.field import SIZES_SAID, listed, number_text
+from bayescale.field import SIZE_UNITS, SIZES_SAID, listed, number_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.fitting.doors import check_seed, check_whole, flag, mapping, number, opened, opened_result
 from bayescale.forecasts.chain import law_at
@@ -272,7 +271,7 @@ def read(result: xr.Dataset) -> Reading:
         warnings.append("no affordable run tells much about this target: save the compute, or raise the budget")
     if not attrs["discrepancy"]:
         warnings.append("the law is taken to be exactly right: small runs look more telling than they are")
-    unit, says = compute_unit(attrs) if joint else OWN_UNITS.get(attrs["cost"], ""), _statement(result)
+    unit, says = compute_unit(attrs) if joint else SIZE_UNITS.get(attrs["cost"], ""), _statement(result)
     of_split = (
         Column("params", "N", "parameters", "size"),
         Column("tokens", "D", "tokens", "size"),

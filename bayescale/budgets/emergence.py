@@ -18,7 +18,7 @@ from bayescale.errors import FitError
 from bayescale.field import BAND, SIZES_SAID, band_ends, band_percent, number_text
 from bayescale.fitting.doors import check_seed, level_of, mapping, opened, opened_result
 from bayescale.forecasts.chain import chain_diagnostics, chained
-from bayescale.forecasts.forecast import QUANTILES, forecast, quantiles
+from bayescale.forecasts.forecast import QUANTILES, forecast, input_columns, quantiles
 from bayescale.forecasts.forecast import read as read_forecast
 from bayescale.laws.law import column
 from bayescale.reading import Column, Reading, bands
@@ -196,11 +196,8 @@ def read(result: xr.Dataset, *, level: float = BAND) -> Reading:
         for label, values in quantiles(result[name], level).items():
             frame[f"{name}_{label}"] = values
     frame["p_behind"], frame["p_between"] = result["p_behind"].values, result["p_between"].values
-    units = {"params": "parameters", "tokens": "tokens", "compute": "FLOP"}
-    shown = [name for name in inputs if name != "decades_beyond"]
-    shown = [name for name in shown if name != "compute" or not {"params", "tokens"} <= set(shown)]
     unit = UNITS[attrs["loss_unit"]] if smooth == "loss" else ""
-    columns = [Column(name, name, units.get(name, ""), "quantity") for name in shown]
+    columns = input_columns(frame, [name for name in inputs if name != "decades_beyond"])
     columns += [Column("decades_beyond", "beyond", "decades", "decades")]
     columns += [Column(smooth, smooth, unit, "band", ends=ends), Column(sharp, sharp, "", "band", ends=ends)]
     columns += [Column("p_behind", "P(jump behind)", "", "decimals", 2)]
@@ -213,7 +210,7 @@ def read(result: xr.Dataset, *, level: float = BAND) -> Reading:
         tuple(columns),
         says=tuple(_says(result, level)),
         warnings=tuple(json.loads(attrs["told"])),
-        notes=(*notes, f"{SIZES_SAID}.") if {"params", "tokens"} & set(shown) else notes,
+        notes=(*notes, f"{SIZES_SAID}.") if {"params", "tokens"} & set(inputs) else notes,
         about={"law": attrs["law"], "loss_unit": unit},
         rows="points",
         groups=bands((smooth, sharp), names),

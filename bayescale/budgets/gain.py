@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescale.budgets.axis import OWN_UNITS, SEARCHED_TIMES, Axis, decades_beyond, least_size, values_at
+from bayescale.budgets.axis import SEARCHED_TIMES, Axis, decades_beyond, least_size, values_at
 from bayescale.budgets.optimum import best_split
 from bayescale.budgets.problem import SplitOptions, budgets_of, check_scale, compute_unit, result_attrs, units_said
 from bayescale.budgets.target import asked_axis, banded, far_warnings, gap_to
 from bayescale.errors import FitError
-from bayescale.field import BAND, band_ends, band_percent, number_text
+from bayescale.field import BAND, SIZE_UNITS, band_ends, band_percent, number_text
 from bayescale.fitting.diagnostics import trust_warnings
 from bayescale.fitting.doors import check_seed, level_of, numbers, opened, opened_result
 from bayescale.laws.law import goal_sign, is_joint
@@ -184,7 +184,7 @@ def read(result: xr.Dataset, *, level: float = BAND) -> Reading:
         warnings |= {f"{text}; cost='6*N*D' (--cost '6*N*D') counts both alike": None}
     columns = (
         Column(
-            size, size, compute_unit(attrs) if budget else OWN_UNITS.get(size, ""), "number" if budget else "quantity"
+            size, size, compute_unit(attrs) if budget else SIZE_UNITS.get(size, ""), "number" if budget else "quantity"
         ),
         Column(
             "gain",

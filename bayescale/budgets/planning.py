@@ -102,7 +102,7 @@ def plan_runs(
     places = qmc.Halton(len(free), rng=rng).random(int(how_many.max()))
     rows = []
     for count in np.sort(how_many.astype(int)):
-        sizes = {symbol: _spread(pair, places[:count, i]) for i, (symbol, pair) in enumerate(free.items())}
+        sizes = {symbol: spread_evenly(pair, places[:count, i]) for i, (symbol, pair) in enumerate(free.items())}
         if {"N", "D"} <= set(sizes):
             sizes["C"] = FLOPS_PER_PARAM_TOKEN * sizes["N"] * sizes["D"]
         found = posterior_sd(law, quantity, truths, sizes, noise)
@@ -128,7 +128,7 @@ def _free_inputs(law: Law, given: Mapping[str, Any]) -> dict[str, tuple[float, f
     return found
 
 
-def _spread(pair: tuple[float, float], places: np.ndarray) -> np.ndarray:
+def spread_evenly(pair: tuple[float, float], places: np.ndarray) -> np.ndarray:
     """Places from 0 to 1 as sizes: evenly in their logarithm, or as they are where a range starts at 0."""
     low, high = pair
     return low * (high / low) ** places if low > 0 else low + (high - low) * places

@@ -10,13 +10,13 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.budgets.allocate import without_zero_width
-from bayescale.budgets.axis import OWN_UNITS, Axis, asked_axis, decades_beyond, least_size
+from bayescale.budgets.axis import Axis, asked_axis, decades_beyond, least_size
 from bayescale.budgets.chance import size_for_chance
 from bayescale.budgets.identified import HELD_SHARE, marked
 from bayescale.budgets.optimum import best_split
 from bayescale.budgets.problem import SplitOptions, compute_unit, result_attrs, units_said
 from bayescale.errors import FitError
-from bayescale.field import BAND, band_ends, band_percent, number_text, quantity_text
+from bayescale.field import BAND, SIZE_UNITS, band_ends, band_percent, number_text, quantity_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.fitting.doors import check_seed, goal, level_of, mapping, numbers, opened, opened_result, proportion
 from bayescale.forecasts.chain import chain_diagnostics
@@ -236,7 +236,7 @@ def _chance_column(attrs: Mapping[str, Any], size: str, split: bool, frame: pd.D
     """What a forecast asks for, so that the target is met with the probability that was asked."""
     key, most = f"{size}_at_chance", frame["chance_most"]
     instead = tuple(None if p >= attrs["chance"] else f"none (P up to {np.floor(100 * p) / 100:.2f})" for p in most)
-    unit = compute_unit(attrs) if split else OWN_UNITS.get(size, "")
+    unit = compute_unit(attrs) if split else SIZE_UNITS.get(size, "")
     how = "size" if size in ("params", "tokens") else "number"
     return Column(key, f"for P = {attrs['chance']:.2g}", unit, how, instead=instead)
 
@@ -250,4 +250,4 @@ def _size_columns(attrs: Mapping[str, Any], size: str, split: bool, unknown: tup
         ]
     how = {"compute": "number band", "loss": "band"}.get(size, "size band")
     heading = f"{'highest' if size == 'loss' else 'least'} {size}"
-    return [Column(size, heading, OWN_UNITS.get(size, ""), how, instead=unknown)]
+    return [Column(size, heading, SIZE_UNITS.get(size, ""), how, instead=unknown)]

@@ -10,12 +10,8 @@ import xarray as xr
 
 from bayescale.display.reading import read
 from bayescale.display.table import Table, table, table_of
-from bayescale.display.tables import (
-    fit_cells,
-    fit_sentences,
-    priors_cells,
-)
-from bayescale.field import BAND, number_text, size_text
+from bayescale.display.tables import fit_cells, fit_sentences, priors_cells
+from bayescale.field import BAND, SIZE_UNITS, number_text, size_text
 from bayescale.fitting.diagnostics import fit_summary
 from bayescale.fitting.doors import kind_of, level_of, opened_fit
 from bayescale.laws.law_file import Law
@@ -64,7 +60,7 @@ def _runs(runs: xr.Dataset) -> Table:
         if not np.isfinite(values).any():
             continue
         text = size_text if np.nanmax(np.abs(values)) >= 1000 and name != "compute" else partial(number_text, digits=4)
-        unit = {"params": "parameters", "tokens": "tokens", "compute": "FLOP"}.get(name, "")
+        unit = SIZE_UNITS.get(name, "")
         if name == "loss":
             values, unit = from_nats(values, loss_unit(runs.attrs)), UNITS[loss_unit(runs.attrs)]
         rows.append((name, unit, *(text(q) for q in np.nanquantile(values, [0, 0.5, 1]))))
@@ -93,8 +89,4 @@ def _fit(fit: xr.DataTree, level: float = BAND) -> Table:
     return replace(fit_cells(summary, level), notes=tuple(fit_sentences(summary)), warnings=tuple(summary["warnings"]))
 
 
-SHOWN: dict[str, Callable[..., Table]] = {
-    "runs": _runs,
-    "law": _law,
-    "fit": _fit,
-}
+SHOWN: dict[str, Callable[..., Table]] = {"runs": _runs, "law": _law, "fit": _fit}

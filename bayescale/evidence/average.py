@@ -15,9 +15,9 @@ from bayescale.fitting.doors import check_seed, mapping, number, opened_fits, wh
 from bayescale.forecasts.curve import squared_width
 from bayescale.forecasts.discrepancy import has_drift
 from bayescale.forecasts.forecast import forecast
-from bayescale.forecasts.planned import words_of
+from bayescale.forecasts.planned import told_by, words_of
 from bayescale.jobs.threads import one_blas_thread
-from bayescale.laws.law import column, goal_sign
+from bayescale.laws.law import goal_sign
 from bayescale.runs.loss_unit import loss_unit
 from bayescale.study import Study
 
@@ -65,7 +65,7 @@ def average_forecast(
     check_seed(seed)
     given = {"params": params, "tokens": tokens} | mapping("covariates", covariates)
     given = {name: value for name, value in given.items() if value is not None}
-    uses = {name: _used(tree) for name, tree in fits.items()}
+    uses = {name: told_by(Study.opened(tree).law) for name, tree in fits.items()}
     if idle := sorted(given.keys() - set().union(*uses.values())):
         raise FitError(f"'{idle[0]}' is not an input of any of the laws {', '.join(fits)}")
     parts = {}
@@ -97,12 +97,6 @@ def average_forecast(
         "drift_ess": min(float(part.attrs["drift_ess"]) for part in parts.values()),
     }
     return tree
-
-
-def _used(fit: xr.DataTree) -> set[str]:
-    """What a planned run may be told to a law by: its inputs, and N and D where they make up its compute."""
-    law = Study.opened(fit).law
-    return {law.observed.count, *map(column, law.inputs)} | ({"params", "tokens"} if "C" in law.inputs else set())
 
 
 @one_blas_thread()

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayescale.budgets.planning import spread_evenly
 from bayescale.errors import FitError, RunsError
 from bayescale.fitting.diagnostics import ESS_MIN, diagnostics
 from bayescale.fitting.doors import check_seed, check_whole, flag, opened
@@ -156,10 +157,8 @@ def _default_design(law: Law) -> xr.Dataset:
     else:
         steps = np.linspace(0, 1, DESIGN_GRID_SIDE if len(ranges) == 2 else DESIGN_GRID_SIDE**2)
         shares = np.stack(np.meshgrid(*[steps] * len(ranges), indexing="ij"), axis=-1).reshape(-1, len(ranges))
-    columns = {
-        column(symbol): low * (high / low) ** share if low > 0 else low + (high - low) * share
-        for (symbol, (low, high)), share in zip(ranges.items(), shares.T, strict=True)
-    }
+    spread = zip(ranges.items(), shares.T, strict=True)
+    columns = {column(symbol): spread_evenly(pair, share) for (symbol, pair), share in spread}
     columns[law.observed.column] = np.full(len(shares), 2.0 if law.observed.scale == "log" else 0.5)
     if law.observed.count:
         columns[law.observed.count] = np.full(len(shares), float(DEFAULT_ITEMS))

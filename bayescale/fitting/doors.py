@@ -13,7 +13,7 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.errors import FitError
-from bayescale.field import clipped, number_in, shown
+from bayescale.field import as_float, clipped, number_in, shown
 from bayescale.fitting.saved import damage_of
 from bayescale.laws.law_file import Law
 from bayescale.reading import KINDS
@@ -135,10 +135,7 @@ def real(given: Any) -> float | None:
         given = given.item() if given.dtype.kind in "iuf" else None
     if isinstance(given, bool | np.bool_) or not isinstance(given, kinds.Real):
         return None
-    try:
-        return float(given)
-    except OverflowError:
-        return math.inf
+    return as_float(given)
 
 
 def number(name: str, given: Any, expected: str = "a finite number above 0", *, above: float = 0.0) -> float:

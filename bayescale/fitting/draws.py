@@ -8,17 +8,19 @@ Vehtari, Gelman, Simpson, Carpenter, Buerkner 2021, doi:10.1214/20-BA1221 (r-hat
 arXiv:1604.00695 (E-BFMI); Vehtari, Simpson, Gelman, Yao, Gabry 2024, arXiv:1507.02646 (Pareto smoothing).
 """
 
+import contextlib
 from typing import Any
 
 import numpy as np
 from scipy.special import logsumexp
 
 
-def _array_stats() -> Any:
-    """Imported when it is used: scipy.stats comes with it, which takes a second."""
+def _measured(how: str, draws: np.ndarray, **options: Any) -> Any:
+    """By the function of arviz-stats of this name, which is imported here: scipy.stats, a second, comes with it."""
     from arviz_stats.base import array_stats
 
-    return array_stats
+    with np.errstate(all="ignore"):  # draws that are infinite, or all the same
+        return getattr(array_stats, how)(np.asarray(draws, dtype=float), **options)
 
 
 def r_hat(draws: np.ndarray) -> np.ndarray:
@@ -26,26 +28,22 @@ def r_hat(draws: np.ndarray) -> np.ndarray:
 
     NaN where a draw is NaN, where all draws are the same, or of fewer than 4 draws or 2 chains.
     """
-    with np.errstate(all="ignore"):  # draws that are infinite, or all the same
-        return _array_stats().rhat(np.asarray(draws, dtype=float))
+    return _measured("rhat", draws)
 
 
 def ess_bulk(draws: np.ndarray) -> np.ndarray:
     """Effective draws [...] of the bulk of draws [..., chain, draw]; NaN where a draw is NaN, or of fewer than 4."""
-    with np.errstate(all="ignore"):
-        return _array_stats().ess(np.asarray(draws, dtype=float), method="bulk")
+    return _measured("ess", draws, method="bulk")
 
 
 def ess_tail(draws: np.ndarray, probabilities: tuple[float, float]) -> np.ndarray:
     """Effective draws [...] of the shares below two quantiles, such as (.05, .95), the smaller; NaN as above."""
-    with np.errstate(all="ignore"):
-        return _array_stats().ess(np.asarray(draws, dtype=float), method="tail", prob=probabilities)
+    return _measured("ess", draws, method="tail", prob=probabilities)
 
 
 def e_bfmi(energy: np.ndarray) -> np.ndarray:
     """E-BFMI [chain] of energies [chain, draw]: squared steps between draws over their variance."""
-    with np.errstate(all="ignore"):
-        return _array_stats().bfmi(np.asarray(energy, dtype=float))
+    return _measured("bfmi", energy)
 
 
 def smoothed_weights(log_ratios: np.ndarray, r_eff: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -64,12 +62,10 @@ def smoothed_weights(log_ratios: np.ndarray, r_eff: float = 1.0) -> tuple[np.nda
     """
     rows = np.asarray(log_ratios, dtype=float).reshape(-1, log_ratios.shape[-1])
     weights, k = np.empty_like(rows), np.full(len(rows), np.nan)
-    with np.errstate(all="ignore"):  # ratios so far apart that the fit, and its k, is not finite
-        for i, row in enumerate(rows):
-            try:
-                weights[i], k[i] = _array_stats().psislw(-row, r_eff=r_eff)
-            except ValueError:  # there is no tail
-                pass
-            if not np.isfinite(k[i]) or np.isnan(weights[i]).any():
+    for i, row in enumerate(rows):
+        with contextlib.suppress(ValueError):  # there is no tail
+            weights[i], k[i] = _measured("psislw", -row, r_eff=r_eff)
+        if not np.isfinite(k[i]) or np.isnan(weights[i]).any():  # ratios so far apart that the fit is not finite
+            with np.errstate(all="ignore"):
                 weights[i], k[i] = row - logsumexp(row), np.inf
     return weights.reshape(log_ratios.shape), k.reshape(log_ratios.shape[:-1])

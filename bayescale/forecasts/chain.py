@@ -13,6 +13,7 @@ from bayescale.fitting.diagnostics import diagnostics
 from bayescale.fitting.doors import kind_of, mapping, opened_result
 from bayescale.forecasts.curve import Curve, sample_curve, squared_width
 from bayescale.forecasts.discrepancy_posterior import Discrepancy
+from bayescale.forecasts.planned import told_by
 from bayescale.laws.law import column, is_joint, law_loss
 from bayescale.runs.loss_unit import UNITS, to_nats
 from bayescale.study import Study
@@ -176,8 +177,7 @@ def chained(
 
     def of(one: Any, under: tuple[str, ...]) -> xr.DataTree:
         law = Study.opened(one).law
-        used = {law.observed.count, *map(column, law.inputs)} | ({"params", "tokens"} if "C" in law.inputs else set())
-        used |= {"compute"} if is_joint(law) else set()
+        used = told_by(law) | ({"compute"} if is_joint(law) else set())
         through = sorted((used & links.keys()) - sizes.keys())
         if circle := sorted(set(through) & set(under)):
             raise FitError(f"the fits go round in a circle: {' from '.join([*under, circle[0]])}")

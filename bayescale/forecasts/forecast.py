@@ -1,7 +1,7 @@
 """fit + sizes not yet trained -> predictive draws, what they rest on, and the risk of missing a target."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import xarray as xr
 from scipy.special import logsumexp
 
 from bayescale.errors import FitError
-from bayescale.field import BAND, SIZES_SAID, band_ends, band_percent, listed, number_text
+from bayescale.field import BAND, SIZE_UNITS, SIZES_SAID, band_ends, band_percent, listed, number_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.fitting.doors import check_seed, goal, level_of, mapping, numbers, opened, opened_result
 from bayescale.forecasts.chain import about_links, chained_curve, law_at, links_of, shares_of_links
@@ -300,13 +300,17 @@ def read(tree: xr.DataTree, *, target: "float | str | None" = None, level: float
     )
 
 
+def input_columns(frame: pd.DataFrame, inputs: Sequence[str]) -> list[Column]:
+    """Columns of the inputs of runs, by N and D without the compute that follows from them."""
+    shown = [name for name in inputs if name != "compute" or not {"params", "tokens"} <= set(inputs)]
+    texts = {name for name in shown if frame[name].dtype.kind not in "iuf"}  # the name of a group
+    return [Column(name, name, SIZE_UNITS.get(name, ""), "text" if name in texts else "quantity") for name in shown]
+
+
 def _columns(
     frame: pd.DataFrame, inputs: list[str], observed: str, unit: str, side: tuple[str, float] | None, level: float
 ) -> list[Column]:
-    units = {"params": "parameters", "tokens": "tokens", "compute": "FLOP"}
-    shown = [name for name in inputs if name != "compute" or not {"params", "tokens"} <= set(inputs)]
-    texts = {name for name in shown if frame[name].dtype.kind not in "iuf"}  # the name of a group
-    columns = [Column(name, name, units.get(name, ""), "text" if name in texts else "quantity") for name in shown]
+    columns = input_columns(frame, inputs)
     if frame["decades_beyond"].notna().any():  # a law may have no size that a run could be beyond
         columns.append(Column("decades_beyond", "beyond", "decades", "decades"))
     ends = tuple(band_ends(level))

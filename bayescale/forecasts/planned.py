@@ -126,6 +126,11 @@ def target_warnings(about: Mapping[Any, Any], sign: str, targets: Iterable[float
     return [f"{about['observed']} {number_text(one, 6)} is worse {seen}: is it in their unit?" for one in met]
 
 
+def told_by(law: Law) -> set[str]:
+    """What a planned run may be told to a law by: its inputs, and N and D where they make up its compute."""
+    return {law.observed.count, *map(column, law.inputs)} | ({"params", "tokens"} if "C" in law.inputs else set())
+
+
 def words_of(law: Law) -> dict[str, str]:
     """What distances are measured along, for a sentence: the size of a law, and its inputs."""
     return {

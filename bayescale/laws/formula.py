@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from bayescale.errors import FormulaError
+from bayescale.field import as_float
 from bayescale.laws.functions import FUNCTIONS, INNER, Function
 
 CHARACTERS_MAX = 2000
@@ -120,11 +121,7 @@ def _convert(node: ast.expr, text: str, functions: Mapping[str, Function], depth
         case ast.Constant(value=value):
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise FormulaError(f"{_short(value)} in formula {_short(text)}: only numbers are allowed as constants")
-            try:
-                number = float(value)
-            except OverflowError:
-                number = math.inf
-            if not math.isfinite(number):
+            if not math.isfinite(number := as_float(value)):
                 raise FormulaError(f"a number in formula {_short(text)} is too large for a float")
             return Number(number)
         case ast.Name(id=name):

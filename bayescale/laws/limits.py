@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bayescale.errors import FormulaError, LawError
-from bayescale.field import shown
+from bayescale.field import as_float, shown
 from bayescale.laws.data_split import fold
 from bayescale.laws.formula import (
     Binary,
@@ -86,10 +86,6 @@ def finite(value: Any, what: str) -> float:
     """A number of a law file, checked."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise LawError(f"{what} must be a finite number, not {shown(value)}")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
+    if not math.isfinite(number := as_float(value)):
         raise LawError(f"{what} must be a finite number, not {number}")
     return number
