@@ -73,12 +73,8 @@ class Study:
     ) -> "Study":
         """Runs, a law and a noise as :func:`bayescale.fit` takes them, checked against each other.
 
-        Raises
-        ------
-        RunsError, LawError
-            The runs or the law cannot be used.
-        FitError
-            The runs or the noise do not fit the law.
+        Raises RunsError or LawError where the runs or the law cannot be used. Raises FitError where the runs or the
+        noise do not fit the law.
         """
         runs = runs_given(runs)
         law = as_counted(load_law(DEFAULT_LAW if law is None else law), runs, columns)

@@ -51,14 +51,11 @@ def asked_axis(
 ) -> tuple[Axis, Problem | None]:
     """Along what a question is asked: budgets and their split, or the size of a law that has no split.
 
+    Raises FitError if an option or a study of a chain is of no use.
+
     Parameters
     ----------
     through : studies whose laws give an input of the law, by column: the size is then that of the first of the chain
-
-    Raises
-    ------
-    FitError
-        If an option or a study of a chain is of no use.
     """
     links = dict(through or {})
     inputs = {column(symbol): symbol for symbol in study.law.inputs}
@@ -126,12 +123,8 @@ def _frontier(study: Study, problem: Problem) -> Axis:
 def own_axis(study: Study, options: SplitOptions) -> Axis:
     """A law of one size along it, its other inputs as ``given``.
 
-    The size is that of the law, or, where that is given, the only input that is not.
-
-    Raises
-    ------
-    FitError
-        If an option is one of a split, or more than one input is left open.
+    The size is that of the law, or, where that is given, the only input that is not. Raises FitError if an option is
+    one of a split, or more than one input is left open.
     """
     law, given = study.law, mapping("given", options.get("given"))
     if wrong := sorted(name for name, value in options.items() if value is not None and name != "given"):

@@ -31,10 +31,7 @@ def closed_form(law: Law, problem: Problem) -> Node | None:
 def closed_form_split(law: Law, values: Mapping[str, Any], problem: Problem, budget: np.ndarray) -> Split | None:
     """The split by the law's [optimum]; None where it does not apply, or draws have none (exponents below 0, say).
 
-    Raises
-    ------
-    FitError
-        If the [optimum] is not that of the formula; a few draws are solved numerically.
+    Raises FitError if the [optimum] is not that of the formula; a few draws are solved numerically.
     """
     formula = closed_form(law, problem)
     if formula is None:

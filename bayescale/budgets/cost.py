@@ -53,15 +53,12 @@ class Cost:
 def parse_cost(text: str, given: Mapping[str, Any], columns: Collection[str] = ()) -> Cost:
     """The cost in a formula such as ``"6*N*D + 2*N*T"``, checked.
 
+    Raises FitError if the formula is not in the language, does not use N and D, or a name of it has no value.
+
     Parameters
     ----------
     given : values of the names besides N and D: numbers, or what :func:`quantity` reads
     columns : names that a menu of architectures gives
-
-    Raises
-    ------
-    FitError
-        If the formula is not in the language, does not use N and D, or a name of it has no value.
     """
     try:
         tree = parse(text)
@@ -111,10 +108,7 @@ def linear_in(node: Node, name: str) -> tuple[Node, Node] | None:
 def quantity(name: str, value: Any) -> "float | Prior":
     """A number, or the prior of one: ``"1T..50T"`` (90 % of a log-normal) or ``"Beta(alpha=40, beta=60)"``.
 
-    Raises
-    ------
-    FitError
-        If it is neither, or not finite and at least 0.
+    Raises FitError if it is neither, or not finite and at least 0.
     """
     if isinstance(value, Prior):
         return value
@@ -177,12 +171,7 @@ def draw_quantities(
     """Values of the names of a cost: numbers as they are, priors as draws [draw, 1].
 
     One draw from each of ``count`` parts of equal probability, in random order: so a prior's mean and its extremes are
-    nearly the same at any seed.
-
-    Raises
-    ------
-    FitError
-        If a prior reaches below 0, where no price, share or count lies.
+    nearly the same at any seed. Raises FitError if a prior reaches below 0, where no price, share or count lies.
     """
     values: dict[str, float | np.ndarray] = {}
     for name, value in given.items():

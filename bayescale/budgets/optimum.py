@@ -74,15 +74,11 @@ class Split:
 def best_split(problem: Problem, budget: np.ndarray, near: np.ndarray | None = None, *, strict: bool = True) -> Split:
     """The split of least loss for every draw and budget [draw or 1, budget].
 
-    ``near`` [draw, budget] are sizes N known to be within a factor e of the best, which saves the coarse search.
-    A budget that buys more than the limits allow leaves money over. Where no split keeps to the limits the loss is
+    ``near`` [draw, budget] are sizes N known to be within a factor e of the best, which saves the coarse search. A
+    budget that buys more than the limits allow leaves money over. Where no split keeps to the limits the loss is
     infinite, unless ``strict``: then a draw that is short of a lower limit takes the smallest size that is allowed, if
-    such draws are few (:func:`too_often_short`).
-
-    Raises
-    ------
-    FitError
-        If ``strict`` and no split keeps to the limits at a budget.
+    such draws are few (:func:`too_often_short`). Raises FitError if ``strict`` and no split keeps to the limits at a
+    budget.
     """
     if problem.menu is not None:
         return _best_of_menu(problem, problem.menu, budget, strict)

@@ -39,13 +39,8 @@ class SplitOptions(TypedDict, total=False):
 def problem_of(study: Study, *, seed: int = 0, **options: Unpack[SplitOptions]) -> Problem:
     """The options of an allocation, checked, as a :class:`bayescale.budgets.optimum.Problem` over the draws of a fit.
 
-    Raises
-    ------
-    FitError
-        If the law does not depend on N and D, an input or a value of the cost is missing or superfluous, a formula
-        cannot be read, or the limits contradict each other.
-    TypeError
-        If there is no such option.
+    Raises FitError if the law does not depend on N and D, an input or a value of the cost is missing or superfluous, a
+    formula cannot be read, or the limits contradict each other. Raises TypeError if there is no such option.
     """
     if unknown := sorted(set(options) - set(SplitOptions.__annotations__)):
         raise TypeError(f"'{unknown[0]}' is no option of a split; they are {', '.join(SplitOptions.__annotations__)}")
@@ -142,10 +137,7 @@ def _first(values: Mapping[str, Any]) -> np.ndarray:
 def default_cost(study: Study) -> str:
     """What a run costs where nothing else is said: compute, as the fit's own runs count it.
 
-    Raises
-    ------
-    FitError
-        If their compute does not follow from N and D.
+    Raises FitError if their compute does not follow from N and D.
     """
     definition = study.definition
     if definition.doubt:
@@ -158,10 +150,7 @@ def default_cost(study: Study) -> str:
 def budgets_of(compute: Any, cost: str | None = None) -> np.ndarray:
     """Budgets [budget], checked: finite, and under the default cost enough for one token and one parameter.
 
-    Raises
-    ------
-    FitError
-        Naming the first budget that is of no use.
+    Raises FitError, naming the first budget that is of no use.
     """
     training = cost is None or cost == TRAINING
     budgets = numbers("compute", compute, " of FLOP" if training else "")

@@ -61,10 +61,7 @@ def style() -> Iterator[None]:
 def canvas(ax: Any = None, *, columns: int = 1, size: Any = WIDE, **options: Any) -> Iterator[Any]:
     """Axes to draw on, flat, in the package's style: new ones, or those that a user gave.
 
-    Raises
-    ------
-    FitError
-        If the user gave another number of axes.
+    Raises FitError if the user gave another number of axes.
     """
     import matplotlib.pyplot as plt
 
@@ -256,10 +253,7 @@ def figure_source(figure: Any) -> dict[str, Any]:
 def save_figure(figure: Any, path: Path) -> Path:
     """Write a figure, whole or not at all, and close it: PNG, or SVG or PDF by the name of the file.
 
-    Raises
-    ------
-    FileError
-        If it cannot be written.
+    Raises FileError if it cannot be written.
     """
     import matplotlib.pyplot as plt
 

@@ -78,10 +78,7 @@ class Asked:
 def asked_of(study: Study, wanted: Mapping[str, Any]) -> Asked:
     """The options of :func:`bayescale.report`, by name, checked.
 
-    Raises
-    ------
-    FitError
-        As :func:`bayescale.report`.
+    Raises FitError as :func:`bayescale.report`.
     """
     check_seed(wanted["seed"])
     law, joint = study.law, can_explore(study.law)

@@ -174,10 +174,7 @@ def targets_part(asked: Asked) -> list[Part]:
 def gain_part(asked: Asked) -> list[Part]:
     """What the second recipe would need for the same loss, at the budgets of each question.
 
-    Raises
-    ------
-    FitError
-        If the two fits cannot be compared.
+    Raises FitError if the two fits cannot be compared.
     """
     if asked.other is None:
         return []

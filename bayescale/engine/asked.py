@@ -20,10 +20,7 @@ from bayescale.study import Study
 def study_of(runs: Any, law: Any, noise: Any, priors: Any, group: Any, by: Any, columns: Any, units: Any) -> Study:
     """The study of runs, law, noise, priors and groups as :func:`bayescale.fit` takes them.
 
-    Raises
-    ------
-    RunsError, LawError, FitError
-        One of them cannot be used.
+    Raises RunsError, LawError or FitError where one of them cannot be used.
     """
     runs = runs_given(runs)
     law = as_counted(load_law(DEFAULT_LAW if law is None else law), runs, columns)
@@ -38,10 +35,7 @@ def grouped(
 ) -> tuple[xr.Dataset, Law, dict[str, str]]:
     """Runs that were read, the law whose parameters vary over the values of a column of theirs, and that column's role.
 
-    Raises
-    ------
-    FitError, LawError
-        If there is no such column, or its values name no groups.
+    Raises FitError or LawError if there is no such column, or its values name no groups.
     """
     if group is None:
         raise FitError("by (--by) says what varies over groups; say which column names them: group (--group)")

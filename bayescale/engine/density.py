@@ -60,10 +60,7 @@ def observed_data(study: Study) -> dict[str, np.ndarray]:
 def posterior_data(study: Study) -> dict[str, np.ndarray]:
     """Data of :func:`log_posterior`: parts of the law's formula that depend on runs alone, and observed values.
 
-    Raises
-    ------
-    FitError
-        If a part of the formula that depends on the runs alone is not finite.
+    Raises FitError if a part of the formula that depends on the runs alone is not finite.
     """
     values = with_where(study.law, study.inputs() | dict(study.constants))
     _, parts = data_split(study.law, study.scatter.noise, study.known)

@@ -85,10 +85,7 @@ def _functions_hash() -> str:
 def numba_model(study: Study, start: np.ndarray) -> Model:
     """The log posterior of a study as compiled formulas; chains may start at ``start`` [start, parameter].
 
-    Raises
-    ------
-    FitError
-        If a part of the law's formula that depends on the runs alone is not finite.
+    Raises FitError if a part of the law's formula that depends on the runs alone is not finite.
     """
     density, data = log_posterior(study.law, study.scatter.noise, study.known), posterior_data(study)
     return Model(tuple(study.priors), study.runs.sizes["run"], start, functools.cache(lambda: code_of(density, data)))

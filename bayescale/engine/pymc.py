@@ -66,11 +66,8 @@ def pymc_model(
 def build_model(study: Study) -> Any:
     """The ``pymc.Model`` of a study: runs and reference constants as data, priors, the law, and how runs scatter.
 
-    Raises
-    ------
-    FitError
-        If a part of the law's formula that depends on the runs alone is not finite, or if the law gives a name of its
-        own to something that the model names itself.
+    Raises FitError if a part of the law's formula that depends on the runs alone is not finite, or if the law gives a
+    name of its own to something that the model names itself.
     """
     import pymc as pm
 

@@ -58,10 +58,7 @@ class PymcModel:
 def pymc_engine(study: Study, start: np.ndarray, backend: str = "numba") -> Model | PymcModel:
     """The log posterior of a study as PyMC has it; chains may start at ``start`` [start, parameter].
 
-    Raises
-    ------
-    FitError
-        If the model cannot be built.
+    Raises FitError if the model cannot be built.
     """
     built = build_model(study)
     if backend != "numba":
@@ -108,10 +105,7 @@ def draws_by_pymc(
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Positions on the real line and sampler statistics by PyMC's own NUTS, each [chain, draw].
 
-    Raises
-    ------
-    RuntimeError
-        If the sampler cannot start; the message says why.
+    Raises RuntimeError if the sampler cannot start; the message says why.
     """
     import pymc as pm
 

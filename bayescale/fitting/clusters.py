@@ -66,10 +66,7 @@ def alike(values: np.ndarray) -> np.ndarray:
 def check_clusters(named: Any, runs: xr.Dataset) -> str:
     """The column that a user names as that of the clusters, "none", or an empty text where none is named.
 
-    Raises
-    ------
-    FitError
-        If it is no column of the runs, or makes too few clusters.
+    Raises FitError if it is no column of the runs, or makes too few clusters.
     """
     if named is None or named == NONE:
         return named or ""

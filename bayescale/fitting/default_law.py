@@ -55,12 +55,8 @@ def chosen_fit(laws: list[Law], fit_one: Callable[[Law], xr.DataTree]) -> xr.Dat
     """The fit of the first law, or of the one that predicts left-out runs best if the first is far behind it.
 
     elpd = sum_i log p(y_i | y without i), by Pareto-smoothed importance sampling; far behind is :func:`far_behind`. A
-    note says how far others are. A law that cannot be fitted is out.
-
-    Raises
-    ------
-    FitError
-        The error of the first law, if none can be fitted.
+    note says how far others are. A law that cannot be fitted is out. Raises FitError, the error of the first law, if
+    none can be fitted.
     """
     fits, errors = {}, []
     for law in laws:

@@ -58,10 +58,7 @@ def what_is(given: Any) -> str:
 def opened_fit(given: "xr.DataTree | Study") -> xr.DataTree:
     """The fit that a public function was given, checked.
 
-    Raises
-    ------
-    FitError
-        If it is something else, or a fit of which something is missing or changed.
+    Raises FitError if it is something else, or a fit of which something is missing or changed.
     """
     if isinstance(given, Study):
         return given.tree
@@ -75,10 +72,7 @@ def opened_fit(given: "xr.DataTree | Study") -> xr.DataTree:
 def opened(given: "xr.DataTree | Study") -> Study:
     """The study of the fit that a public function was given, checked; a study that was opened before is passed through.
 
-    Raises
-    ------
-    FitError
-        As :func:`opened_fit`.
+    Raises FitError as :func:`opened_fit`.
     """
     return given if isinstance(given, Study) else Study.opened(opened_fit(given))
 
@@ -86,10 +80,7 @@ def opened(given: "xr.DataTree | Study") -> Study:
 def opened_fits(given: Any) -> dict[str, xr.DataTree]:
     """Fits by name, as :func:`bayescale.fit_laws` returns them.
 
-    Raises
-    ------
-    FitError
-        If it is no mapping of names to fits.
+    Raises FitError if it is no mapping of names to fits.
     """
     if not isinstance(given, Mapping):
         raise FitError(f"fits by name are expected, not {what_is(given)}; fit_laws(runs, laws) makes them")
@@ -104,10 +95,7 @@ def opened_fits(given: Any) -> dict[str, xr.DataTree]:
 def opened_result(given: Any, maker: str) -> Any:
     """What the function ``maker`` returned, given to another that reads it.
 
-    Raises
-    ------
-    FitError
-        If it is something else, or has lost a dimension.
+    Raises FitError if it is something else, or has lost a dimension.
     """
     if kind_of(given) != maker:
         raise FitError(f"what {maker}(...) returns is expected, not {what_is(given)}")
@@ -170,10 +158,7 @@ def goal(name: str, given: Any, sign: str, observed: str, positive: bool) -> tup
 def level_of(given: Any) -> float:
     """What a band is to hold, as a share: 0.95.
 
-    Raises
-    ------
-    FitError
-        If it is no number between 0 and 1.
+    Raises FitError if it is no number between 0 and 1.
     """
     return proportion("level", given, "a share between 0 and 1 is expected, such as 0.95")
 

@@ -140,10 +140,7 @@ def finished(
 ) -> xr.DataTree:
     """The fit that draws of a study's parameters make, with what was ``noticed`` of them among its notes.
 
-    Raises
-    ------
-    FitError
-        If they did not converge, unless that is allowed.
+    Raises FitError if they did not converge, unless that is allowed.
     """
     tree = assemble(study, posterior, stats)
     found = remarks(study.runs, study.law, study.definition)

@@ -44,10 +44,7 @@ class NetcdfError(BayescaleError):
 def tree_bytes(tree: xr.DataTree) -> bytes:
     """The content of a NetCDF file that holds a tree as it is, as xarray would write it, in a tenth of its time.
 
-    Raises
-    ------
-    ValueError, TypeError
-        If a name or a value has no place in such a file.
+    Raises ValueError or TypeError if a name or a value has no place in such a file.
     """
     import h5py
 
@@ -93,11 +90,8 @@ class _Source:
 def read_tree(path: "str | os.PathLike[str]") -> xr.DataTree:
     """A file in memory: its groups, variables, dimensions and attributes, as xarray reads them but for unpacking.
 
-    Raises
-    ------
-    NetcdfError
-        If it is too large, packed, refers to other files, or holds something else than numbers and texts. Where HDF5
-        makes no sense of it, exceptions of whatever kind.
+    Raises NetcdfError if it is too large, packed, refers to other files, or holds something else than numbers and
+    texts. Where HDF5 makes no sense of it, exceptions of whatever kind.
     """
     import h5py
 

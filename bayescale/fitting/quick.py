@@ -49,15 +49,12 @@ def approximate(
 ) -> tuple[dict[str, Any], xr.Dataset, xr.Dataset, dict[str, Any]]:
     """Convergence, posterior, statistics and setting like those of :func:`bayescale.fitting.sampling.best_attempt`.
 
+    Raises NotTrusted if the log posterior has no curvature at its optimum or is not finite around it, if the first
+    guess is too far from it, if Pareto k is above its limit, or if too few of the weighted draws count.
+
     Parameters
     ----------
     model : over the real line of each of ``priors``
-
-    Raises
-    ------
-    NotTrusted
-        If the log posterior has no curvature at its optimum or is not finite around it, if the first guess is too far
-        from it, if Pareto k is above its limit, or if too few of the weighted draws count.
     """
     try:
         return _approximate(model, priors, draws, chains, seed)

@@ -48,18 +48,14 @@ def best_attempt(
 ) -> tuple[dict[str, Any], xr.Dataset, xr.Dataset, dict[str, Any]]:
     """Convergence, posterior, statistics and setting of the best attempt, up to the first that is ``enough``.
 
-    The posterior has as many draws as were asked for, or all those that chains made that went on.
+    The posterior has as many draws as were asked for, or all those that chains made that went on. Raises SamplerError
+    if no chain finds a place to start.
 
     Parameters
     ----------
     model : over the real line of each of ``priors``
     enough : "clean" or "converged", see :func:`bayescale.fitting.diagnostics.check_convergence`; "first" is one
         attempt, as many draws as asked for
-
-    Raises
-    ------
-    SamplerError
-        If no chain finds a place to start.
     """
     attempts: list[tuple[dict[str, Any], xr.Dataset, xr.Dataset, tuple[int, float]]] = []
     for setting in SETTINGS:

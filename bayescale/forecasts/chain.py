@@ -40,12 +40,8 @@ class Link:
 def links_of(study: Study, covariates: Any, seed: int) -> tuple[dict[str, Any], tuple[Link, ...]]:
     """Covariates with forecasts replaced by their medians, and those forecasts.
 
-    The two posteriors are independent: draws of the forecast are paired with those of the law in random order.
-
-    Raises
-    ------
-    FitError
-        If a forecast is of something else than the input, or in another kind of unit.
+    The two posteriors are independent: draws of the forecast are paired with those of the law in random order. Raises
+    FitError if a forecast is of something else than the input, or in another kind of unit.
     """
     given = mapping("covariates", covariates)
     links = []
@@ -100,12 +96,8 @@ def law_at(study: Study, points: xr.Dataset, links: Sequence[Link] = (), middle:
 def chained_curve(found: Discrepancy, points: xr.Dataset, links: Sequence[Link], rng: np.random.Generator) -> Curve:
     """Draws of the log loss at points of which an input is a forecast: each draw at its own value of the input.
 
-    The curve of a draw is computed at values between the extremes of the forecast, and interpolated in between.
-
-    Raises
-    ------
-    FitError
-        If more than one input is a forecast.
+    The curve of a draw is computed at values between the extremes of the forecast, and interpolated in between. Raises
+    FitError if more than one input is a forecast.
     """
     if len(links) > 1:
         raise FitError(f"a law of a loss takes one forecast as input, not {len(links)}; give the others as numbers")
@@ -162,16 +154,13 @@ def chained(
 ) -> xr.DataTree:
     """The forecast of a fit whose inputs are forecast by others, and so on.
 
+    Raises FitError if the fits go round in a circle, or a fit or a number is of no use.
+
     Parameters
     ----------
     links : fits by the input that each forecasts
     sizes : numbers by name, each for the fits that use it
     forecast_of : (fit, covariates) -> forecast
-
-    Raises
-    ------
-    FitError
-        If the fits go round in a circle, or a fit or a number is of no use.
     """
     unused = {*links, *sizes}
 

@@ -224,12 +224,8 @@ def edge_error(tree: xr.DataTree) -> np.ndarray:
 def probability_to_reach(tree: xr.DataTree, target: "float | str") -> np.ndarray:
     """P(loss <= target), or P(accuracy >= target), say, at every point of a forecast [point].
 
-    The side is that of a better run, or as in the text ``">= 0.9"``.
-
-    Raises
-    ------
-    FitError
-        If the target is not a finite number, above 0 for a loss.
+    The side is that of a better run, or as in the text ``">= 0.9"``. Raises FitError if the target is not a finite
+    number, above 0 for a loss.
     """
     sign, value = _goal(tree, target)
     shown = tree["predictions"].dataset[tree.attrs["observed"]]

@@ -50,7 +50,8 @@ def forecast_each(
     """Quantiles of the loss at many sizes, equal to those of :func:`bayescale.forecast` of each size alone.
 
     All points see the same random numbers, so that along a curve the band is as smooth as the law. What points have in
-    common, by which one could tell whether they are high together, is not in it.
+    common, by which one could tell whether they are high together, is not in it. Raises FitError as
+    :func:`bayescale.forecast`; or if the law does not explain a loss.
 
     Parameters
     ----------
@@ -64,11 +65,6 @@ def forecast_each(
     -------
     Dataset [point]: ``q05`` ... ``q95`` of the loss, shares of the variance ``params``, ``drift``, ``noise``, and
     ``decades_beyond``, ``nearest_run``.
-
-    Raises
-    ------
-    FitError
-        As :func:`bayescale.forecast`; or if the law does not explain a loss.
     """
     rows, shares = [], QUANTILES | band_ends(level)
     for points, parts in draw_each(opened(fit), params, tokens, covariates or {}, seed):

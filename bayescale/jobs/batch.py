@@ -58,6 +58,8 @@ def run_batch(
 ) -> list[Any]:
     """``[function(task) for task in tasks]``, with a :class:`Failure` where that raised an error.
 
+    Raises FitError if the function or the executor is none, or its worker processes cannot start.
+
     Parameters
     ----------
     function : of a module, and its result a function of the task alone: it may run twice, and anywhere
@@ -68,11 +70,6 @@ def run_batch(
     Returns
     -------
     One result a task, in the order of the tasks.
-
-    Raises
-    ------
-    FitError
-        If the function or the executor is none, or its worker processes cannot start.
     """
     if not callable(function):
         raise FitError(f"run_batch applies a function to every task; a {type(function).__name__} is none")

@@ -30,10 +30,7 @@ FOLDER_TRIES_MAX = 20  # another process may remove a folder before it is locked
 def as_path(given: object) -> Path:
     """A path that a caller gave.
 
-    Raises
-    ------
-    FileError
-        If it is none.
+    Raises FileError if it is none.
     """
     if not isinstance(given, str | os.PathLike) or not isinstance(os.fspath(given), str):
         raise FileError(f"a path is expected, as text or a Path, not of type {type(given).__name__}")
@@ -43,12 +40,7 @@ def as_path(given: object) -> Path:
 def check_writable(given: object, example: str = "result") -> Path:
     """A path at which a file can be written, as far as this can be checked in advance.
 
-    Messages end with the name of a file as an ``example``.
-
-    Raises
-    ------
-    FileError
-        Naming what is in the way.
+    Messages end with the name of a file as an ``example``. Raises FileError, naming what is in the way.
     """
     path = as_path(given)
     if not path.name or not str(path).isprintable():
@@ -75,13 +67,8 @@ def check_writable(given: object, example: str = "result") -> Path:
 def write_whole(path: "str | os.PathLike[str]", write: Callable[[Path], object]) -> Path:
     """Let ``write`` fill a temporary file beside ``path``, and put it in place when it is complete.
 
-    A link stays a link: its target is written. An existing file keeps its mode.
-
-    Raises
-    ------
-    OSError
-        If the folder is missing or read-only, the disk is full, or ``path`` is neither new nor a plain file; what is
-        there is then as it was before.
+    A link stays a link: its target is written. An existing file keeps its mode. Raises OSError if the folder is missing
+    or read-only, the disk is full, or ``path`` is neither new nor a plain file; what is there is then as it was before.
     """
     if not os.fspath(as_path(path)).isprintable():
         raise FileError(f"{path}: a file name of printable characters is expected")
@@ -176,10 +163,7 @@ def _flush(folder: Path) -> None:
 def make_folder(path: "str | os.PathLike[str]") -> Path:
     """The folder, made if need be.
 
-    Raises
-    ------
-    FileError
-        If it cannot be made.
+    Raises FileError if it cannot be made.
     """
     try:
         as_path(path).mkdir(parents=True, exist_ok=True)
@@ -191,10 +175,7 @@ def make_folder(path: "str | os.PathLike[str]") -> Path:
 def write_file(path: "str | os.PathLike[str]", write: Callable[[Path], object]) -> Path:
     """:func:`write_whole`, with one sentence where it fails.
 
-    Raises
-    ------
-    FileError
-        If it cannot be written; an older file of that name is then untouched.
+    Raises FileError if it cannot be written; an older file of that name is then untouched.
     """
     try:
         return write_whole(path, write)
@@ -224,10 +205,7 @@ def kept_text(path: "str | os.PathLike[str]") -> str | None:
 def write_table(table: Any, path: "str | os.PathLike[str]") -> Path:
     """Write a data frame as CSV, whole or not at all.
 
-    Raises
-    ------
-    FileError
-        If it cannot be written; an older file of that name is then untouched.
+    Raises FileError if it cannot be written; an older file of that name is then untouched.
     """
     safe = table.rename(columns=_cell).map(_cell)
     return write_file(path, lambda temporary: safe.to_csv(temporary, index=False))

@@ -125,10 +125,7 @@ def _number(text: str, place: str) -> float:
 def prior_of(text: Any, what: str) -> Prior:
     """The prior that a text such as ``"Normal(.34, .02)"`` or ``"Normal(mu=.34, sigma=.02)"`` says.
 
-    Raises
-    ------
-    LawError
-        If it says none.
+    Raises LawError if it says none.
     """
     if isinstance(text, Prior):
         return text

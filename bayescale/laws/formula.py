@@ -72,11 +72,8 @@ _CALLED = FUNCTIONS | INNER
 def parse(text: str, functions: Mapping[str, Function] = FUNCTIONS) -> Node:
     """The checked tree of a formula that may call these functions.
 
-    Raises
-    ------
-    FormulaError
-        If the text is too long, nested too deep, not an expression, or uses anything but numbers, names,
-        ``+ - * / **`` and the ``functions``; the message names what was refused.
+    Raises FormulaError if the text is too long, nested too deep, not an expression, or uses anything but numbers,
+    names, ``+ - * / **`` and the ``functions``; the message names what was refused.
     """
     if not isinstance(text, str):
         raise FormulaError(f"a formula must be text, not {type(text).__name__}: write it in quotes")

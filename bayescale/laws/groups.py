@@ -79,10 +79,7 @@ class Groups:
     def code_of(self, group: Any) -> float:
         """The code of a group that is given by name or by code.
 
-        Raises
-        ------
-        LawError
-            If there is no such group.
+        Raises LawError if there is no such group.
         """
         codes = self.codes
         if isinstance(group, str) and group.strip() in codes:

@@ -43,10 +43,7 @@ def slope_name(role: str) -> str:
 def slopes(law: Law, roles: tuple[str, ...]) -> dict[str, Node]:
     """The derivatives of a law's formula by the inputs of these roles, by :func:`slope_name`.
 
-    Raises
-    ------
-    FitError
-        If the formula has a function without a second derivative.
+    Raises FitError if the formula has a function without a second derivative.
     """
     whole: dict[str, Node] = {}
     for key, tree in law.where.items():

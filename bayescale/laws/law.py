@@ -244,10 +244,7 @@ def log_weight(law: Law, values: Mapping[str, Any]) -> Any:
 def published_values(law: Law, at: Mapping[str, float]) -> dict[str, float]:
     """What a law gives with each set of its published constants, at these inputs (columns or symbols) -> preset: value.
 
-    Raises
-    ------
-    LawError
-        If the law has no published constants, or an input is missing or not one of the law's.
+    Raises LawError if the law has no published constants, or an input is missing or not one of the law's.
     """
     if not law.presets:
         raise LawError(f"law '{law.name}' comes without published constants; fit it to runs")

@@ -129,10 +129,7 @@ class Law:
 def parse_law(text: str, name: str) -> Law:
     """The law in the text of a law file, checked; the same text is read once.
 
-    Raises
-    ------
-    LawError
-        As :class:`Law`.
+    Raises LawError as :class:`Law`.
     """
     return Law(text, name)
 

@@ -66,10 +66,7 @@ def without_beliefs(law: Law) -> Law:
 def without_count(law: Law) -> Law:
     """A law of a proportion as one of a share whose number of items is not known.
 
-    Raises
-    ------
-    LawError
-        If its file does not have [observed] as a table of its own.
+    Raises LawError if its file does not have [observed] as a table of its own.
     """
     symbol = "" if law.observed.symbol == "Y" else f'symbol = "{law.observed.symbol}"\n'
     table = f'[observed]\ncolumn = "{law.observed.column}"\nscale = "share"\n{symbol}\n'

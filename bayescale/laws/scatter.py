@@ -45,10 +45,7 @@ def log_density_of_run(noise: str, covariates: Collection[str]) -> Node:
 def log_above_of_run(noise: str) -> Node:
     """The log probability of a residual of more than ``excess`` scales, for censored runs.
 
-    Raises
-    ------
-    FitError
-        If the row of the noise in NOISES has none.
+    Raises FitError if the row of the noise in NOISES has none.
     """
     found = NOISES[noise].log_above
     if found is None:
@@ -93,10 +90,7 @@ class Scatter:
     def of(cls, law: Law, noise: str | None = None) -> "Scatter":
         """The scatter around a law, by a noise or by the default one, in the unit 1.
 
-        Raises
-        ------
-        FitError
-            If there is no such noise, or it is not for what the law explains.
+        Raises FitError if there is no such noise, or it is not for what the law explains.
         """
         scale = law.observed.scale
         noise = default_noise(scale) if noise is None else noise
