@@ -26,6 +26,7 @@ RUNS_WANTED = 12
 SPARE_RUNS_MIN = 2  # runs besides one for each parameter: one for the scale of the noise, one to learn from
 DISTINCT_VALUES_MIN = 4  # of a size: with fewer its effect rests on the prior
 ISOLATED_TIMES_MIN = 30.0  # ratio of a size to the next one: a slip of a power of ten, or an isolated run
+ERROR_MEDIAN_MAX = 5.0  # of error rates; word error rates may be above 1
 RATIO_MAX = 1e6  # tokens per parameter of runs that were ever made are fewer
 MIXED_TIMES_MIN = 1e3  # between neighbouring sizes of one column
 NOTE_ROWS_MAX = 1000  # the text of a note counts all of them
@@ -208,7 +209,10 @@ def _may_count(seen: Seen, name: Any) -> bool:
 
 
 def perplexity(seen: Seen) -> Iterator[Note]:
-    if seen.runs.attrs.get("loss_unit") in OTHER_LOSSES:
+    if (unit := seen.runs.attrs.get("loss_unit")) in OTHER_LOSSES:
+        if unit == "error" and np.median(seen.values) > ERROR_MEDIAN_MAX:
+            text = f"a median error rate of {number_text(float(np.median(seen.values)))} looks like percentages: "
+            yield note(seen, "percentages", "warning", f"{text}head them error (%), or they are taken as they stand")
         return
     if seen.observed == "loss" and seen.scale == "log" and np.median(seen.values) > LOSS_NATS_MAX:
         text = (

@@ -404,3 +404,10 @@ def test_marks_that_a_run_is_none(rng):
     assert "perplexity" not in {
         one.code for one in check_runs(table | {"loss": table["loss"] * 10}, units={"loss": "error"})
     }
+
+
+def test_error_rates_that_look_like_percentages(rng):
+    table = chinchilla_runs(rng)
+    for times, told in ((10, True), (0.1, False)):
+        found = {note.code for note in check_runs(table | {"loss": table["loss"] * times}, units={"loss": "error"})}
+        assert ("percentages" in found) == told and "perplexity" not in found
