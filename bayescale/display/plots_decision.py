@@ -6,25 +6,7 @@ import numpy as np
 import xarray as xr
 
 from bayescale.budgets.problem import compute_unit
-from bayescale.display.figures import (
-    BLUE,
-    HORIZONS,
-    LAW,
-    TRUTH,
-    WIDE,
-    apart,
-    canvas,
-    drawn_runs,
-    figure_of,
-    finished,
-    legend_below,
-    own_axis,
-    plane_axes,
-    runs_label,
-    size_axis,
-    titled,
-    widened,
-)
+from bayescale.display import figures as fig
 from bayescale.errors import FitError
 from bayescale.field import BAND, band_ends, band_percent, number_text, size_text
 from bayescale.fitting.doors import check_whole, level_of, opened, opened_result
@@ -67,13 +49,13 @@ def plot_regret(decision: xr.Dataset, budget: int = 0, *, ax: Any = None) -> "Fi
     N = N[known]
     tolerance = 100 * decision.attrs["tolerance"]
     low, high = float(one["flat_low"]), float(one["flat_high"])
-    with canvas(ax) as (axes,):
+    with fig.canvas(ax) as (axes,):
         top = float(np.clip(np.max(excess, initial=0.0), 5 * tolerance, 30 * tolerance))
-        axes.axvspan(low, high, color=LAW, alpha=0.18, lw=0, label=f"less than {tolerance:g} % above the least")
-        axes.plot(N, np.maximum(excess, 0.0), color=BLUE, lw=1.8, marker="o" if len(N) < 12 else None)
+        axes.axvspan(low, high, color=fig.LAW, alpha=0.18, lw=0, label=f"less than {tolerance:g} % above the least")
+        axes.plot(N, np.maximum(excess, 0.0), color=fig.BLUE, lw=1.8, marker="o" if len(N) < 12 else None)
         shown = excess <= top
-        ends = widened([*N[shown], low, high], 0.05)
-        markers = zip(("D", "s", "^", "v", "P", "X"), (TRUTH, *HORIZONS[1:]), strict=False)
+        ends = fig.widened([*N[shown], low, high], 0.05)
+        markers = zip(("D", "s", "^", "v", "P", "X"), (fig.TRUTH, *fig.HORIZONS[1:]), strict=False)
         for name, size, loss, (marker, colour) in zip(
             one["choice"].values, one["N"].values, expected, markers, strict=False
         ):
@@ -87,12 +69,12 @@ def plot_regret(decision: xr.Dataset, budget: int = 0, *, ax: Any = None) -> "Fi
                 label=label, zorder=5, ls="none",
             )  # fmt: skip
         axes.set(xscale="log", ylim=(-0.03 * top, 1.05 * top), xlim=ends)
-        size_axis(axes.xaxis, "parameters N, on the tokens that the budget buys")
+        fig.size_axis(axes.xaxis, "parameters N, on the tokens that the budget buys")
         axes.set_ylabel("expected loss above the least [%]")
         budget_text = f"{number_text(float(one['compute']))} {compute_unit(decision.attrs)}".strip()
-        titled(axes, f"What another size costs at {budget_text}")
+        fig.titled(axes, f"What another size costs at {budget_text}")
         axes.legend(loc="upper center")
-        return finished(axes, decision)
+        return fig.finished(axes, decision)
 
 
 def plot_next_run(plan: xr.Dataset, fit: xr.DataTree | Study | None = None, *, ax: Any = None) -> "Figure":
@@ -111,7 +93,7 @@ def plot_next_run(plan: xr.Dataset, fit: xr.DataTree | Study | None = None, *, a
     """
     plan = opened_result(plan, "next_run")
     study = None if fit is None else opened(fit)
-    with canvas(ax, size=(WIDE[0], 5.0)) as (axes,):
+    with fig.canvas(ax, size=(fig.WIDE[0], 5.0)) as (axes,):
         if not {"candidate_params", "candidate_tokens"} <= set(plan.data_vars):
             raise FitError("a plan of runs of N and D is drawn; of a law of one size read() says it all")
         N, D = plan["candidate_params"].values, plan["candidate_tokens"].values
@@ -119,12 +101,14 @@ def plot_next_run(plan: xr.Dataset, fit: xr.DataTree | Study | None = None, *, a
         shade = axes.scatter(
             N, D, c=gain, s=46, marker="s", cmap="viridis", vmin=0, lw=0, label="candidates within the budget"
         )
-        figure_of(axes).colorbar(shade, ax=axes, label="variance of the target removed by this run alone [%]", pad=0.02)
+        fig.figure_of(axes).colorbar(
+            shade, ax=axes, label="variance of the target removed by this run alone [%]", pad=0.02
+        )
         xs, ys = [*N, *plan["params"].values], [*D, *plan["tokens"].values]
         if study is not None:
             data = study.runs
-            dots, count = drawn_runs(study)
-            label = runs_label(count, "runs made")
+            dots, count = fig.drawn_runs(study)
+            label = fig.runs_label(count, "runs made")
             axes.scatter(dots["params"], dots["tokens"], s=13, c="white", edgecolors="black", lw=0.7, label=label)
             xs, ys = [*xs, *data["params"].values], [*ys, *data["tokens"].values]
         sizes: dict[tuple[float, float], list[int]] = {}
@@ -132,23 +116,23 @@ def plot_next_run(plan: xr.Dataset, fit: xr.DataTree | Study | None = None, *, a
             sizes.setdefault((float(pair[0]), float(pair[1])), []).append(i)
         for number, (pair, turns) in enumerate(sizes.items()):
             axes.plot(
-                *pair, "o", ms=13, mfc="none", mec=TRUTH, mew=2.2, ls="none",
+                *pair, "o", ms=13, mfc="none", mec=fig.TRUTH, mew=2.2, ls="none",
                 label="taken, in this order" if number == 0 else None,
             )  # fmt: skip
             if len(plan["params"]) > 1:
                 axes.annotate(
                     ", ".join(map(str, turns[:3])) + ("..." if len(turns) > 3 else ""), pair, xytext=(9, 6),
-                    textcoords="offset points", color=TRUTH, fontsize=9, fontweight="bold",
+                    textcoords="offset points", color=fig.TRUTH, fontsize=9, fontweight="bold",
                 )  # fmt: skip
-        plane_axes(axes, widened(xs), widened(ys))
+        fig.plane_axes(axes, fig.widened(xs), fig.widened(ys))
         now, after = plan.attrs["width_now"], plan.attrs["width_after"]
-        titled(
+        fig.titled(
             axes,
             f"What to run next for {plan.attrs['target']}\n90 % band {number_text(now)} wide now, "
             f"{number_text(after)} after",
         )
-        legend_below(axes)
-        return finished(axes, plan)
+        fig.legend_below(axes)
+        return fig.finished(axes, plan)
 
 
 def plot_emergence(found: xr.Dataset, *, level: float = BAND, ax: Any = None) -> "Figure":
@@ -173,24 +157,24 @@ def plot_emergence(found: xr.Dataset, *, level: float = BAND, ax: Any = None) ->
     by = "compute" if "compute" in found else next(str(name) for name in found if found[name].dims == ("point",))
     order = np.argsort(found[by].values, kind="stable")
     found = found.isel(point=order)
-    x, (first, last) = apart(found[by].values, 1.15), band_ends(share)
-    with canvas(ax, columns=2, size=(WIDE[0] * 1.25, WIDE[1])) as (left, right):
+    x, (first, last) = fig.apart(found[by].values, 1.15), band_ends(share)
+    with fig.canvas(ax, columns=2, size=(fig.WIDE[0] * 1.25, fig.WIDE[1])) as (left, right):
         for axes, name in ((left, smooth), (right, sharp)):
             band = quantiles(found[name], share)
             label = f"a run: {band_percent(share)} and 50 % band"
-            axes.vlines(x, band[first], band[last], color=BLUE, lw=1.6, label=label)
-            axes.vlines(x, band["q25"], band["q75"], color=BLUE, lw=5, alpha=0.75)
-            axes.scatter(x, band["q50"], s=14, color="white", edgecolors=BLUE, zorder=3)
-            axes.set(xscale="log", xlim=widened(x, 0.1))
-            own_axis(axes.xaxis, by, 5)
+            axes.vlines(x, band[first], band[last], color=fig.BLUE, lw=1.6, label=label)
+            axes.vlines(x, band["q25"], band["q75"], color=fig.BLUE, lw=5, alpha=0.75)
+            axes.scatter(x, band["q50"], s=14, color="white", edgecolors=fig.BLUE, zorder=3)
+            axes.set(xscale="log", xlim=fig.widened(x, 0.1))
+            fig.own_axis(axes.xaxis, by, 5)
             axes.set_ylabel(f"{name} [{UNITS[loss_unit(found.attrs)]}]" if name == "loss" else name)
         half = float(((found["lowest"] + found["highest"]) / 2).median())
-        right.axhline(half, color=LAW, lw=1.2, ls="--", label="half of the rise")
+        right.axhline(half, color=fig.LAW, lw=1.2, ls="--", label="half of the rise")
         top = quantiles(found[sharp], share)[last]
         for at, height, chance in zip(x, top, found["p_behind"].values, strict=True):
             right.annotate(f"{chance:.2f}", (at, height), (0, 4), textcoords="offset points", ha="center", fontsize=8.5)
         right.margins(y=0.12)
-        titled(left, f"{smooth}, smooth")
-        titled(right, f"{sharp}, sharp; above: P(jump behind)")
+        fig.titled(left, f"{smooth}, smooth")
+        fig.titled(right, f"{sharp}, sharp; above: P(jump behind)")
         right.legend(loc="best")
-        return figure_of(left)
+        return fig.figure_of(left)

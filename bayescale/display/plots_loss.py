@@ -10,31 +10,7 @@ from bayescale.budgets.approaches import PARABOLA_SIZES_MIN, budgets_in
 from bayescale.budgets.optimum import best_split
 from bayescale.budgets.problem import problem_of
 from bayescale.budgets.surface import loss_at, thinned
-from bayescale.display.figures import (
-    BLUE,
-    CHARACTERS_PER_INCH,
-    LAW,
-    POINT,
-    SIZES,
-    TRUTH,
-    WIDE,
-    apart,
-    canvas,
-    fading_band,
-    figure_of,
-    finished,
-    is_narrow,
-    legend_below,
-    loss_axis,
-    mark_edge,
-    number_axis,
-    own_axis,
-    runs_label,
-    shown_runs,
-    size_axis,
-    titled,
-    widened,
-)
+from bayescale.display import figures as fig
 from bayescale.display.question import frontier_of
 from bayescale.errors import FitError
 from bayescale.field import BAND, band_ends, band_percent, middle_and_ends
@@ -105,29 +81,29 @@ def draw_forecast(
     sizes = study.runs[size].values
     planned = np.zeros(0) if forecast is None else forecast["predictions_constant_data"].dataset[size].values
     ends = [float(sizes.min()), float(sizes.max()), *planned]
-    with canvas(ax) as (axes,):
+    with fig.canvas(ax) as (axes,):
         if size == "compute" and shown == "loss" and frontier is not None:
             _frontier(axes, study, frontier, (ends[0], 1.5 * max(ends)), level)
         elif not is_joint(law):
             _own_curve(axes, study, size, ends, level)
-        some, label = shown_runs(sizes), runs_label(len(sizes), f"{len(sizes)} runs fitted")
+        some, label = fig.shown_runs(sizes), fig.runs_label(len(sizes), f"{len(sizes)} runs fitted")
         hidden = study.censored[some]
         for runs, marker, name in ((some[~hidden], "o", label), (some[hidden], "^", f"{shown} at least this")):
             if len(runs):
                 axes.scatter(
-                    sizes[runs], seen[runs], s=18, c=POINT, marker=marker, lw=0, alpha=0.8, label=name, zorder=3
+                    sizes[runs], seen[runs], s=18, c=fig.POINT, marker=marker, lw=0, alpha=0.8, label=name, zorder=3
                 )
         if forecast is not None:
             _forecast_bars(axes, forecast, (size, shown), measured, level)
         if min(ends) > 0:
-            axes.set(xscale="log", xlim=widened(ends, 0.04))
-        own_axis(axes.xaxis, size)
-        loss_axis(axes.yaxis, _label(study) if shown == "loss" else shown, logarithmic=logarithmic)
+            axes.set(xscale="log", xlim=fig.widened(ends, 0.04))
+        fig.own_axis(axes.xaxis, size)
+        fig.loss_axis(axes.yaxis, _label(study) if shown == "loss" else shown, logarithmic=logarithmic)
         if max(ends) > ends[1]:
-            mark_edge(axes, ends[1])
-        titled(axes, f"{'Forecast with the' if planned.size else 'The'} law '{law.name}' ({study.attrs['source']})")
+            fig.mark_edge(axes, ends[1])
+        fig.titled(axes, f"{'Forecast with the' if planned.size else 'The'} law '{law.name}' ({study.attrs['source']})")
         axes.legend(loc="lower left" if logarithmic else "best")
-        return finished(axes, study)
+        return fig.finished(axes, study)
 
 
 def _axis_of(study: Study) -> str:
@@ -141,19 +117,21 @@ def _axis_of(study: Study) -> str:
 def _forecast_bars(axes: "Axes", forecast: xr.DataTree, names: tuple[str, str], measured: Any, level: float) -> None:
     """Forecasts with their bands, the band of the law alone, and what was measured; ``names`` are those of the axes."""
     (size, shown), (first, last), percent = names, band_ends(level), band_percent(level)
-    x = apart(forecast["predictions_constant_data"].dataset[size].values)
+    x = fig.apart(forecast["predictions_constant_data"].dataset[size].values)
     whole, alone = (quantiles(forecast["predictions"].dataset[name], level) for name in (shown, f"law_{shown}"))
-    axes.vlines(x, whole[first], whole[last], color=BLUE, lw=1.6, label=f"forecast: {percent} and 50 % band", zorder=4)
-    axes.vlines(x, whole["q25"], whole["q75"], color=BLUE, lw=5, alpha=0.75, zorder=4)
+    axes.vlines(
+        x, whole[first], whole[last], color=fig.BLUE, lw=1.6, label=f"forecast: {percent} and 50 % band", zorder=4
+    )
+    axes.vlines(x, whole["q25"], whole["q75"], color=fig.BLUE, lw=5, alpha=0.75, zorder=4)
     for edge, label in ((first, f"law alone: {percent} band"), (last, "")):
-        axes.hlines(alone[edge], x / 1.05, x * 1.05, color=LAW, lw=1.6, label=label, zorder=5)
+        axes.hlines(alone[edge], x / 1.05, x * 1.05, color=fig.LAW, lw=1.6, label=label, zorder=5)
     if measured is None:
         return
     measured = numbers("measured", measured)
     if len(measured) not in (1, len(x)):
         raise FitError(f"measured: {len(measured)} losses for {len(x)} forecasts; one each is expected")
     measured = np.broadcast_to(measured, len(x))
-    axes.scatter(x, measured, marker="D", s=24, c=TRUTH, edgecolors="white", lw=0.6, label="measured", zorder=6)
+    axes.scatter(x, measured, marker="D", s=24, c=fig.TRUTH, edgecolors="white", lw=0.6, label="measured", zorder=6)
 
 
 def _own_curve(axes: "Axes", study: Study, size: str, ends: list[float], level: float) -> None:
@@ -168,10 +146,10 @@ def _own_curve(axes: "Axes", study: Study, size: str, ends: list[float], level: 
     band = quantiles(forecast_at(study, covariates={size: x})["predictions"].dataset[law.observed.column], level)
     (first, last), label = band_ends(level), f"a new run: {band_percent(level)} band"
     if low > 0:
-        fading_band(axes, x, band[first], band[last], largest, label)
+        fig.fading_band(axes, x, band[first], band[last], largest, label)
     else:
-        axes.fill_between(x, band[first], band[last], color=BLUE, alpha=0.3, lw=0, label=label)
-    axes.plot(x, band["q50"], color=BLUE, lw=1, alpha=0.7)
+        axes.fill_between(x, band[first], band[last], color=fig.BLUE, alpha=0.3, lw=0, label=label)
+    axes.plot(x, band["q50"], color=fig.BLUE, lw=1, alpha=0.7)
 
 
 def _frontier(axes: "Axes", study: Study, split: xr.Dataset, ends: tuple[float, float], level: float) -> None:
@@ -181,8 +159,8 @@ def _frontier(axes: "Axes", study: Study, split: xr.Dataset, ends: tuple[float, 
     shown = (budgets >= low * (1 - 1e-9)) & (budgets <= max(high, 1.05 * budgets[0]))
     band, budgets = quantiles(split["loss"].isel(budget=shown), level), budgets[shown]
     label = f"loss at the best split: {band_percent(level)} band"
-    fading_band(axes, budgets, band[first], band[last], largest, label)
-    axes.plot(budgets, band["q50"], color=BLUE, lw=1, alpha=0.7)
+    fig.fading_band(axes, budgets, band[first], band[last], largest, label)
+    axes.plot(budgets, band["q50"], color=fig.BLUE, lw=1, alpha=0.7)
 
 
 def plot_isoflops(fit: xr.DataTree | Study, *, level: float = BAND, ax: Any = None) -> "Figure":
@@ -211,15 +189,15 @@ def plot_isoflops(fit: xr.DataTree | Study, *, level: float = BAND, ax: Any = No
     budgets, members, own = _profiles(log_c, data["params"].values)
     loss = from_nats(data["loss"].values, unit)
     N = data["params"].values
-    with canvas(ax) as (axes,):
+    with fig.canvas(ax) as (axes,):
         colours = plt.colormaps["viridis"](np.linspace(0.0, 0.88, len(budgets)))
         split, surface = best_split(problem, budgets[None, :]), thinned(problem.surface, CURVE_DRAWS)
         highest, shown = loss.max(), np.zeros(len(loss), dtype=bool)
-        shown[shown_runs(log_c)] = True
+        shown[fig.shown_runs(log_c)] = True
         for i, (budget, near, colour) in enumerate(zip(budgets, members, colours, strict=True)):
             sizes = N[near]
             low, middle, high = np.quantile(split.N[:, i], shares)
-            ends = widened([*sizes, middle / 3, middle * 3])
+            ends = fig.widened([*sizes, middle / 3, middle * 3])
             grid = np.geomspace(*ends, 60)
             curve = from_nats(loss_at(surface, grid[None, :], definition.tokens(grid, budget)[None, :]), unit)
             under, along, over = np.quantile(curve, shares, axis=0)
@@ -230,21 +208,21 @@ def plot_isoflops(fit: xr.DataTree | Study, *, level: float = BAND, ax: Any = No
             axes.scatter(N[dots], loss[dots], s=18, color=colour, edgecolors="white", lw=0.4, zorder=3)
             at = loss_at(problem.surface, middle, definition.tokens(middle, budget))
             least = float(np.median(from_nats(at, unit)))
-            axes.plot([low, high], [least, least], color=TRUTH, lw=2.4, solid_capstyle="butt", zorder=5)
+            axes.plot([low, high], [least, least], color=fig.TRUTH, lw=2.4, solid_capstyle="butt", zorder=5)
             label = f"best N: median and {percent} band" if i == 0 else None
-            axes.plot(middle, least, "D", ms=4.5, color=TRUTH, mec="white", mew=0.5, zorder=6, label=label)
+            axes.plot(middle, least, "D", ms=4.5, color=fig.TRUTH, mec="white", mew=0.5, zorder=6, label=label)
             text = f"{budget:.1e} FLOP".replace("e+", "e")
             axes.plot([], [], color=colour, lw=2, label=text)
-        size_axis(axes.xaxis, "parameters N")
-        loss_axis(axes.yaxis, _label(study))
+        fig.size_axis(axes.xaxis, "parameters N")
+        fig.loss_axis(axes.yaxis, _label(study))
         what = "the runs' own sweeps" if own else "budgets over the runs; runs within a fifth of a decade"
         doubt = "\nN and D move together in the runs: where the minimum lies is the prior's" if collinear else ""
-        titled(axes, f"Loss along budgets: {runs_label(len(loss), what)}{doubt}")
-        if is_narrow(axes):
-            legend_below(axes)
+        fig.titled(axes, f"Loss along budgets: {fig.runs_label(len(loss), what)}{doubt}")
+        if fig.is_narrow(axes):
+            fig.legend_below(axes)
         else:
             axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-        return finished(axes, study)
+        return fig.finished(axes, study)
 
 
 def _profiles(log_c: np.ndarray, N: np.ndarray) -> tuple[np.ndarray, list[np.ndarray], bool]:
@@ -304,37 +282,37 @@ def plot_residuals(fit: xr.DataTree | Study, *, ax: Any = None) -> "Figure":
     study = opened(fit)
     law = study.law
     measured = np.flatnonzero(~study.censored)
-    count, some = len(measured), measured[shown_runs(study.runs[size_column(law)].values[measured])]
+    count, some = len(measured), measured[fig.shown_runs(study.runs[size_column(law)].values[measured])]
     left, scale = residuals(study, some)
     data = study.runs.isel(run=some)
     percent = law.observed.scale == "log"
     unit = 100.0 if percent else 1.0
     panels = residual_panels(study, data)
     width = max(5, len(left) // 8) if len(left) >= 10 else 0
-    size = (max(WIDE[0], 2.9 * len(panels)), 3.2)
-    with canvas(ax, columns=len(panels), size=size, sharey=True) as rows:
+    size = (max(fig.WIDE[0], 2.9 * len(panels)), 3.2)
+    with fig.canvas(ax, columns=len(panels), size=size, sharey=True) as rows:
         for axes, (name, x) in zip(rows, panels.items(), strict=True):
             order = np.argsort(x)
-            axes.axhspan(*(unit * 1.645 * np.median(scale) * np.array([-1, 1])), color=BLUE, alpha=0.15, lw=0)
+            axes.axhspan(*(unit * 1.645 * np.median(scale) * np.array([-1, 1])), color=fig.BLUE, alpha=0.15, lw=0)
             axes.axhline(0, color="0.4", lw=0.8)
-            axes.scatter(x, unit * left, s=14, c=POINT, lw=0, alpha=0.75)
+            axes.scatter(x, unit * left, s=14, c=fig.POINT, lw=0, alpha=0.75)
             if width and x.min() > 0:
                 kernel = np.ones(width) / width
                 means, places = (np.convolve(one[order], kernel, mode="valid") for one in (left, np.log(x)))
-                axes.plot(np.exp(places), unit * means, color=TRUTH, lw=1.6)
+                axes.plot(np.exp(places), unit * means, color=fig.TRUTH, lw=1.6)
             if x.min() > 0:
-                axes.set(xscale="log", xlim=widened(x))
-                label = name if name == "compute" else SIZES.get(name, name)
-                (size_axis if name in SIZES else number_axis)(axes.xaxis, label, 4)
+                axes.set(xscale="log", xlim=fig.widened(x))
+                label = name if name == "compute" else fig.SIZES.get(name, name)
+                (fig.size_axis if name in fig.SIZES else fig.number_axis)(axes.xaxis, label, 4)
             else:
                 axes.set_xlabel(name)
         beside = rows[0].get_subplotspec().get_gridspec().ncols > 1
         rows[0 if beside else len(rows) // 2].set_ylabel(
             f"measured minus law [{'% of loss' if percent else law.observed.column}]"
         )
-        figure = figure_of(rows[0])
+        figure = fig.figure_of(rows[0])
         line = f"; line: mean of {width} neighbours" if width else ""
-        title = f"{runs_label(count, 'Residuals')} of the law '{law.name}'; shade: 90 % of the noise{line}"
-        width = round(CHARACTERS_PER_INCH * figure.get_size_inches()[0])
+        title = f"{fig.runs_label(count, 'Residuals')} of the law '{law.name}'; shade: 90 % of the noise{line}"
+        width = round(fig.CHARACTERS_PER_INCH * figure.get_size_inches()[0])
         figure.suptitle(textwrap.fill(title, width), x=0.01, ha="left", size=10.5)
-        return finished(rows[0], study)
+        return fig.finished(rows[0], study)

@@ -8,26 +8,7 @@ import xarray as xr
 from bayescale.budgets.allocate import allocate
 from bayescale.budgets.landmarks import landmarks
 from bayescale.budgets.surface import loss_at, thinned
-from bayescale.display.figures import (
-    BLUE,
-    POINT,
-    TRUTH,
-    WIDE,
-    canvas,
-    compute_axis,
-    drawn_runs,
-    fading_band,
-    figure_of,
-    finished,
-    legend_below,
-    log_ticks,
-    mark_edge,
-    plane_axes,
-    runs_label,
-    size_axis,
-    titled,
-    widened,
-)
+from bayescale.display import figures as fig
 from bayescale.display.question import Question, frontier_of, spend_of
 from bayescale.field import BAND, band_ends, band_percent, number_text
 from bayescale.fitting.doors import level_of, number, opened
@@ -72,39 +53,39 @@ def draw_frontier(
 ) -> "Figure":
     """The frontier of a question, whose allocation is ``split``, to twice a budget."""
     study, unit = question.study, question.unit
-    some, count = drawn_runs(study)
+    some, count = fig.drawn_runs(study)
     low, largest = question.cost_of_runs
     end = max(FRONTIER_REACH * largest, 2 * (budget or 0.0))
     split = split.isel(budget=(split["compute"].values <= end * (1 + 1e-9)))
     budgets = split["compute"].values
     spent = spend_of(question, some["params"].values, some["tokens"].values)
-    with canvas(ax, columns=2, size=(WIDE[0] * 1.1, 3.9), sharex=True) as panels:
+    with fig.canvas(ax, columns=2, size=(fig.WIDE[0] * 1.1, 3.9), sharex=True) as panels:
         for axes, name, column, label in zip(panels, "ND", ("params", "tokens"), ("N*", "D*"), strict=True):
             band, (first, last) = quantiles(split[name], level), band_ends(level)
-            fading_band(axes, budgets, band[first], band[last], largest, f"{label}: {band_percent(level)} band")
-            fading_band(axes, budgets, band["q25"], band["q75"], largest, None, 0.35)
-            axes.plot(budgets, band["q50"], color=BLUE, lw=1.4, label="median")
+            fig.fading_band(axes, budgets, band[first], band[last], largest, f"{label}: {band_percent(level)} band")
+            fig.fading_band(axes, budgets, band["q25"], band["q75"], largest, None, 0.35)
+            axes.plot(budgets, band["q50"], color=fig.BLUE, lw=1.4, label="median")
             if unit == "FLOP":
                 thumb = study.definition.params(RULE_OF_THUMB, budgets) * (1.0 if name == "N" else RULE_OF_THUMB)
-                axes.plot(budgets, thumb, color=TRUTH, lw=1.2, ls="--", label="20 tokens per parameter")
-            axes.scatter(spent, some[column], s=9, c=POINT, lw=0, alpha=0.6, label=runs_label(count))
+                axes.plot(budgets, thumb, color=fig.TRUTH, lw=1.2, ls="--", label="20 tokens per parameter")
+            axes.scatter(spent, some[column], s=9, c=fig.POINT, lw=0, alpha=0.6, label=fig.runs_label(count))
             axes.set_xscale("log")
             axes.set_yscale("log")
-            axes.set_xlim(*widened([low, *budgets], 0.02))
+            axes.set_xlim(*fig.widened([low, *budgets], 0.02))
             if unit == "FLOP":
-                compute_axis(axes.xaxis, most=5)
+                fig.compute_axis(axes.xaxis, most=5)
             else:
-                size_axis(axes.xaxis, f"budget [{unit or 'of the cost'}]", most=5)
-            size_axis(axes.yaxis, {"N": "parameters N*", "D": "tokens D*"}[name])
-            mark_edge(axes, largest)
+                fig.size_axis(axes.xaxis, f"budget [{unit or 'of the cost'}]", most=5)
+            fig.size_axis(axes.yaxis, {"N": "parameters N*", "D": "tokens D*"}[name])
+            fig.mark_edge(axes, largest)
             if budget:
-                axes.axvline(budget, color=TRUTH, lw=0.9)
+                axes.axvline(budget, color=fig.TRUTH, lw=0.9)
         panels[0].legend(loc="upper left", bbox_to_anchor=(0.0, 0.94))
         if not bool(split["identified"].all()):
-            figure_of(panels[0]).suptitle(
-                "NOT IDENTIFIED by these runs: the bands come from the prior", color=TRUTH, fontsize=10.5
+            fig.figure_of(panels[0]).suptitle(
+                "NOT IDENTIFIED by these runs: the bands come from the prior", color=fig.TRUTH, fontsize=10.5
             )
-        return finished(panels[0], study)
+        return fig.finished(panels[0], study)
 
 
 def plot_surface(fit: xr.DataTree | Study, compute: float | None = None, *, ax: Any = None) -> "Figure":
@@ -130,32 +111,34 @@ def plot_surface(fit: xr.DataTree | Study, compute: float | None = None, *, ax: 
 def draw_surface(question: Question, split: xr.Dataset, ax: Any = None) -> "Figure":
     """The surface of a question with the posterior of the best split of one budget, ``split``."""
     study, problem = question.study, question.problem
-    data, (dots, count) = study.runs, drawn_runs(study)
+    data, (dots, count) = study.runs, fig.drawn_runs(study)
     clouds = [split[name].values.ravel() for name in ("N", "D")]
     step = max(1, len(clouds[0]) // 400)
     known = bool(split["identified"].all())
     spans = [np.quantile(cloud, [0.02, 0.5, 0.98] if known else [0.5]) for cloud in clouds]
-    ends = [widened([*data[name].values, *span], 0.08) for name, span in zip(("params", "tokens"), spans, strict=True)]
+    ends = [
+        fig.widened([*data[name].values, *span], 0.08) for name, span in zip(("params", "tokens"), spans, strict=True)
+    ]
     N, D = (np.geomspace(*end, 50) for end in ends)
     surface = thinned(problem.surface, SURFACE_DRAWS)
     loss = np.stack([np.median(loss_at(surface, N[None, :], tokens), axis=0) for tokens in D])
     loss = from_nats(loss, study.loss_unit)
     budget = f"{number_text(float(split['compute'].values[0]), 2)} {question.unit}".strip()
-    with canvas(ax, size=(WIDE[0], 5.2)) as (axes,):
+    with fig.canvas(ax, size=(fig.WIDE[0], 5.2)) as (axes,):
         _contours(axes, N, D, loss)
         _equal_compute(axes, study, N, D)
-        label = runs_label(count)
+        label = fig.runs_label(count)
         axes.scatter(dots["params"], dots["tokens"], s=15, c="white", edgecolors="black", lw=0.6, label=label, zorder=4)
         if known:
             label = f"best split of {budget}, draws"
             sizes = (cloud[::step] for cloud in clouds)
-            axes.scatter(*sizes, s=5, color=TRUTH, alpha=0.45, lw=0, zorder=5, label=label)
-            axes.plot(*map(np.median, clouds), "D", ms=6, color=TRUTH, mec="white", zorder=6, label="its median")
-        plane_axes(axes, *ends)
+            axes.scatter(*sizes, s=5, color=fig.TRUTH, alpha=0.45, lw=0, zorder=5, label=label)
+            axes.plot(*map(np.median, clouds), "D", ms=6, color=fig.TRUTH, mec="white", zorder=6, label="its median")
+        fig.plane_axes(axes, *ends)
         title = f"Loss of the law (median, {UNITS[study.loss_unit]}); dashed: equal compute [FLOP]"
-        titled(axes, title if known else f"{title}\nThe best split of {budget} is not identified by these runs")
-        legend_below(axes)
-        return finished(axes, study)
+        fig.titled(axes, title if known else f"{title}\nThe best split of {budget} is not identified by these runs")
+        fig.legend_below(axes)
+        return fig.finished(axes, study)
 
 
 def _contours(axes: "Axes", N: np.ndarray, D: np.ndarray, loss: np.ndarray) -> None:
@@ -174,7 +157,7 @@ def _equal_compute(axes: "Axes", study: Study, N: np.ndarray, D: np.ndarray) -> 
     from matplotlib import patheffects
 
     definition = study.definition
-    for amount in log_ticks(definition.compute(N[0], D[0]), definition.compute(N[-1], D[-1]), 6):
+    for amount in fig.log_ticks(definition.compute(N[0], D[0]), definition.compute(N[-1], D[-1]), 6):
         tokens = definition.tokens(N, amount)
         inside = (tokens > D[0]) & (tokens < D[-1])
         if inside.sum() < 9:
@@ -208,28 +191,28 @@ def plot_landmarks(fit: xr.DataTree | Study, *, level: float = BAND, ax: Any = N
 def draw_landmarks(study: Study, table: Any, split: xr.Dataset, ax: Any = None, level: float = BAND) -> "Figure":
     """The landmarks of ``table`` with the frontier of a study, as far as it goes."""
     definition = study.definition
-    data, (dots, count) = study.runs, drawn_runs(study)
+    data, (dots, count) = study.runs, fig.drawn_runs(study)
     budgets, largest = split["compute"].values, study.largest_compute
-    with canvas(ax, size=(WIDE[0], 5.2)) as (axes,):
+    with fig.canvas(ax, size=(fig.WIDE[0], 5.2)) as (axes,):
         # along a line of equal compute a band of N is a band of D: drawn as the polygon between both edges
         band, (first, last) = quantiles(split["N"], level), band_ends(level)
         for edge, alpha in ((budgets <= largest * (1 + 1e-9), 0.32), (budgets >= largest * (1 - 1e-9), 0.14)):
             sizes = np.concatenate([band[first][edge], band[last][edge][::-1]])
             spent = np.concatenate([budgets[edge], budgets[edge][::-1]])
-            axes.fill(sizes, definition.tokens(sizes, spent), color=BLUE, alpha=alpha, lw=0)
+            axes.fill(sizes, definition.tokens(sizes, spent), color=fig.BLUE, alpha=alpha, lw=0)
         axes.fill(
-            [], [], color=BLUE, alpha=0.32, label=f"best splits: {band_percent(level)} band, paler beyond the runs"
+            [], [], color=fig.BLUE, alpha=0.32, label=f"best splits: {band_percent(level)} band, paler beyond the runs"
         )
-        axes.plot(band["q50"], definition.tokens(band["q50"], budgets), color=BLUE, lw=1.4, label="median")
-        label = runs_label(count, "runs fitted")
-        axes.scatter(dots["params"], dots["tokens"], s=9, c=POINT, lw=0, alpha=0.6, label=label)
-        axes.scatter(table["params"], table["tokens"], s=30, marker="s", color=TRUTH, edgecolors="white", zorder=5)
-        plane_axes(axes, *(widened([*data[name].values, *table[name]], 0.1) for name in ("params", "tokens")))
+        axes.plot(band["q50"], definition.tokens(band["q50"], budgets), color=fig.BLUE, lw=1.4, label="median")
+        label = fig.runs_label(count, "runs fitted")
+        axes.scatter(dots["params"], dots["tokens"], s=9, c=fig.POINT, lw=0, alpha=0.6, label=label)
+        axes.scatter(table["params"], table["tokens"], s=30, marker="s", color=fig.TRUTH, edgecolors="white", zorder=5)
+        fig.plane_axes(axes, *(fig.widened([*data[name].values, *table[name]], 0.1) for name in ("params", "tokens")))
         _name_landmarks(axes, table)
-        legend_below(axes, 2)
+        fig.legend_below(axes, 2)
         warn = "" if bool(table["identified"].all()) else "\nNOT IDENTIFIED by these runs"
-        titled(axes, f"Well-known models and the best splits by this fit{warn}")
-        return finished(axes, study)
+        fig.titled(axes, f"Well-known models and the best splits by this fit{warn}")
+        return fig.finished(axes, study)
 
 
 NAME_POINTS = 8.0  # size of the names of models
@@ -242,7 +225,7 @@ def _name_landmarks(axes: "Axes", table: Any) -> None:
     from matplotlib import patheffects
     from matplotlib.transforms import Bbox
 
-    pixels = figure_of(axes).dpi / 72
+    pixels = fig.figure_of(axes).dpi / 72
     places = axes.transData.transform(table[["params", "tokens"]].to_numpy())
     taken = [Bbox.from_bounds(x - 4 * pixels, y - 4 * pixels, 8 * pixels, 8 * pixels) for x, y in places]
     halo = [patheffects.withStroke(linewidth=2.2, foreground="white")]

@@ -5,19 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from bayescale.display.figures import (
-    BLUE,
-    HORIZONS,
-    LAW,
-    POINT,
-    TRUTH,
-    WIDE,
-    canvas,
-    figure_of,
-    finished,
-    style,
-    titled,
-)
+from bayescale.display import figures as fig
 from bayescale.evidence.backtest import HORIZON_BIN_DECADES
 from bayescale.evidence.calibration import FALSE_ALARM_SHARE, read
 from bayescale.evidence.ranks import rank_counts, simultaneous_band
@@ -63,8 +51,8 @@ def plot_priors(fit: xr.DataTree | Study, *, columns: int = 4, size: "tuple[floa
     unseen = set(diagnostics(study)["not_identified"])
     columns = min(columns, len(names))
     count = -(-len(names) // columns)
-    wide, high = size or (WIDE[0] * 1.1 / columns, 1.75)
-    with style():
+    wide, high = size or (fig.WIDE[0] * 1.1 / columns, 1.75)
+    with fig.style():
         figure, grid = plt.subplots(count, columns, figsize=(wide * columns, high * count + 0.5), squeeze=False)
         for axes, name in zip(grid.ravel(), names, strict=False):
             before, after = np.ravel(prior[name]), posterior[name].values.ravel()
@@ -73,7 +61,7 @@ def plot_priors(fit: xr.DataTree | Study, *, columns: int = 4, size: "tuple[floa
             before, after = scale(before), scale(after)
             low, high = np.quantile(before, [0.005, 0.995])
             ends = min(low, after.min()), max(high, after.max())
-            for draws, colour, label in ((before, POINT, "prior"), (after, BLUE, "posterior")):
+            for draws, colour, label in ((before, fig.POINT, "prior"), (after, fig.BLUE, "posterior")):
                 inside = draws[(draws >= ends[0]) & (draws <= ends[1])]
                 x, density, _ = array_stats.kde(inside)
                 x, density = x[::4], density[::4]  # 128 points draw as well as 512, in a quarter of the file
@@ -83,7 +71,7 @@ def plot_priors(fit: xr.DataTree | Study, *, columns: int = 4, size: "tuple[floa
                 axes.plot(x, density / density.max(), color=colour, lw=1.1, label=label)
             title = f"log10 {name}" if wide else name
             axes.set_title(f"{title}: prior decides" if name in unseen else title, fontsize=9.5,
-                           color=TRUTH if name in unseen else "black")  # fmt: skip
+                           color=fig.TRUTH if name in unseen else "black")  # fmt: skip
             axes.set(yticks=[], ylim=(0, 1.08), xlim=ends)
             axes.spines["left"].set_visible(False)
             axes.tick_params(axis="x", labelsize=8.5)
@@ -92,7 +80,7 @@ def plot_priors(fit: xr.DataTree | Study, *, columns: int = 4, size: "tuple[floa
             axes.set_visible(False)
         handles, labels = grid[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper right", ncols=2)
-        return finished(grid[0, 0], study)
+        return fig.finished(grid[0, 0], study)
 
 
 def plot_calibration(result: xr.Dataset, law: str | None = None, *, ax: Any = None) -> "Figure":
@@ -117,19 +105,19 @@ def plot_calibration(result: xr.Dataset, law: str | None = None, *, ax: Any = No
     one = result.sel(law=name)
     far, observed, pit = (one[part].values for part in ("decades_beyond", "observed", "pit"))
     seen = np.isfinite(far)
-    with canvas(ax, columns=2, size=(WIDE[0] * 1.15, 4.2), width_ratios=(1.5, 1)) as (left, right):
+    with fig.canvas(ax, columns=2, size=(fig.WIDE[0] * 1.15, 4.2), width_ratios=(1.5, 1)) as (left, right):
         for low, high, width in (("q05", "q95", 1.2), ("q25", "q75", 3.4)):
             edges = [100 * (one[edge].values - observed)[seen] for edge in (low, high)]
-            left.vlines(far[seen], *edges, color=BLUE, lw=width, alpha=0.45)
-        left.axhline(0, color=TRUTH, lw=1.2)
+            left.vlines(far[seen], *edges, color=fig.BLUE, lw=width, alpha=0.45)
+        left.axhline(0, color=fig.TRUTH, lw=1.2)
         left.set(
             xlabel=f"decades of {result.attrs.get('size', 'compute')} beyond the runs learnt from",
             ylabel="forecast minus measured [% of loss]",
         )
-        titled(left, f"'{name}' on {result.attrs['source']}: each held-out run")
+        fig.titled(left, f"'{name}' on {result.attrs['source']}: each held-out run")
         levels = np.linspace(0, 1, 41)
         lower = 0.0
-        for upper, colour in zip(HORIZON_BIN_DECADES, HORIZONS, strict=True):
+        for upper, colour in zip(HORIZON_BIN_DECADES, fig.HORIZONS, strict=True):
             inside = seen & (far > lower) & (far <= upper)
             if inside.any():
                 held = [(np.abs(2 * pit[inside] - 1) <= level).mean() for level in levels]
@@ -140,7 +128,7 @@ def plot_calibration(result: xr.Dataset, law: str | None = None, *, ax: Any = No
         right.set(xlim=(0, 100), ylim=(0, 102), xlabel="band says [%]", ylabel="band held [%]")
         right.set_title("Coverage, by distance and forecasts")
         right.legend(loc="lower right", fontsize=8.5)
-    return figure_of(left)
+    return fig.figure_of(left)
 
 
 def plot_ranks(result: xr.Dataset, *, level: float = FALSE_ALARM_SHARE) -> "Figure":
@@ -167,23 +155,23 @@ def plot_ranks(result: xr.Dataset, *, level: float = FALSE_ALARM_SHARE) -> "Figu
     columns = min(4, len(table))
     count = -(-len(table) // columns)
     at = np.arange(most + 2) / (most + 1)
-    with style():
+    with fig.style():
         figure, grid = plt.subplots(
-            count, columns, figsize=(WIDE[0] * 1.1, 1.45 * count + 0.7), squeeze=False, sharex=True, sharey=True
+            count, columns, figsize=(fig.WIDE[0] * 1.1, 1.45 * count + 0.7), squeeze=False, sharex=True, sharey=True
         )
         for axes, row in zip(grid.ravel(), table.itertuples(), strict=False):
             ranks = result["rank"].sel(quantity=row.quantity).values[fitted]
             ranks = ranks[np.isfinite(ranks)]
             axes.set_title(
-                f"{row.quantity}, p = {number_text(row.p, 2)}", fontsize=9.5, color="black" if row.inside else TRUTH
+                f"{row.quantity}, p = {number_text(row.p, 2)}", fontsize=9.5, color="black" if row.inside else fig.TRUTH
             )
             if not len(ranks):
                 continue  # no fit converged: an empty panel
             low, high = (np.pad(edge, (1, 1), constant_values=(0, len(ranks)))
                          for edge in simultaneous_band(len(ranks), most, level / len(table)))  # fmt: skip
-            axes.fill_between(at, low / len(ranks) - at, high / len(ranks) - at, color=POINT, alpha=0.25, lw=0)
+            axes.fill_between(at, low / len(ranks) - at, high / len(ranks) - at, color=fig.POINT, alpha=0.25, lw=0)
             counts = np.pad(rank_counts(ranks, most), (1, 1), constant_values=(0, len(ranks)))
-            axes.plot(at, counts / len(ranks) - at, color=BLUE if row.inside else TRUTH, lw=1.3)
+            axes.plot(at, counts / len(ranks) - at, color=fig.BLUE if row.inside else fig.TRUTH, lw=1.3)
             axes.axhline(0, color="0.5", lw=0.8, ls=":")
             axes.set(xlim=(0, 1), xticks=[0, 0.5, 1])
             axes.tick_params(labelsize=8.5)
@@ -215,11 +203,11 @@ def plot_comparison(result: xr.Dataset, *, ax: Any = None) -> "Figure":
     usable = result["converged"].values
     forward = "elpd_cut" in result
     places = np.arange(len(names))[::-1]
-    with canvas(ax, columns=1 + forward, size=(WIDE[0], 1.7 + 0.42 * len(names)), sharey=True) as panels:
+    with fig.canvas(ax, columns=1 + forward, size=(fig.WIDE[0], 1.7 + 0.42 * len(names)), sharey=True) as panels:
         axes = panels[0]
         behind, se = -result["d_elpd"].values, result["d_se"].values
-        axes.errorbar(behind[usable], places[usable], xerr=2 * se[usable], fmt="o", color=BLUE, capsize=3)
-        axes.axvline(0, color=TRUTH, lw=1)
+        axes.errorbar(behind[usable], places[usable], xerr=2 * se[usable], fmt="o", color=fig.BLUE, capsize=3)
+        axes.axvline(0, color=fig.TRUTH, lw=1)
         axes.set_yticks(places, [n if ok else f"{n} (not converged)" for n, ok in zip(names, usable, strict=True)])
         axes.set_ylim(-0.6, len(names) - 0.4)
         axes.set_xlabel("elpd behind the best, 2 s.e.")
@@ -229,8 +217,8 @@ def plot_comparison(result: xr.Dataset, *, ax: Any = None) -> "Figure":
             other.set_yticks(places, names)
             cuts = result["elpd_cut"].values
             for row, place in zip(cuts[usable], places[usable], strict=True):
-                other.plot(row, np.full(len(row), place), "o", ms=4, color=POINT, alpha=0.7)
-            other.plot(result["elpd_forward"].values[usable], places[usable], "D", ms=7, color=LAW, mec="white")
+                other.plot(row, np.full(len(row), place), "o", ms=4, color=fig.POINT, alpha=0.7)
+            other.plot(result["elpd_forward"].values[usable], places[usable], "D", ms=7, color=fig.LAW, mec="white")
             other.set_xlabel("log predictive density of a larger run")
             other.set_title("Forward: mean, and single cuts")
-    return figure_of(axes)
+    return fig.figure_of(axes)

@@ -11,34 +11,13 @@ import xarray as xr
 
 from bayescale.budgets.landmarks import read as read_landmarks
 from bayescale.budgets.surface import UNIQUE
+from bayescale.display import report_evidence as evidence
+from bayescale.display import report_parts as parts
 from bayescale.display.explorer import can_explore
 from bayescale.display.report_asked import Asked, Forecasts, asked_of
-from bayescale.display.report_evidence import (
-    backtest_part,
-    comparison_part,
-    data_part,
-    glance_part,
-    law_part,
-    parameters_part,
-    part,
-    priors_part,
-    record_part,
-    record_text,
-    trust_part,
-)
 from bayescale.display.report_figures import figures_part
 from bayescale.display.report_head import head_part
 from bayescale.display.report_live import live_part
-from bayescale.display.report_parts import (
-    forecast_part,
-    gain_part,
-    landmarks_of,
-    or_none,
-    sensitivity,
-    split_part,
-    targets_part,
-    verdict,
-)
 from bayescale.errors import FitError
 from bayescale.field import BAND, band_percent, number_text, printable
 from bayescale.fitting.doors import opened, opened_result, what_is
@@ -186,10 +165,10 @@ def _page(asked: Asked, tested: xr.Dataset | None, compared: xr.Dataset | None) 
     with ThreadPoolExecutor(1) as pool:
         frontiers = pool.submit(lambda: [question.frontier for question in asked.questions])
         forecasts = _forecasts(asked)
-        live = pool.submit(or_none, lambda: live_part(asked, forecasts))
-        trust = pool.submit(trust_part, study)
+        live = pool.submit(parts.or_none, lambda: live_part(asked, forecasts))
+        trust = pool.submit(evidence.trust_part, study)
         frontiers.result()
-        sensitive, gains, table = sensitivity(asked), gain_part(asked), landmarks_of(asked)
+        sensitive, gains, table = parts.sensitivity(asked), parts.gain_part(asked), parts.landmarks_of(asked)
         page: dict[str, Any] = {
             "version": bayescale.__version__,
             "source": str(study.attrs["source"]),
@@ -197,26 +176,26 @@ def _page(asked: Asked, tested: xr.Dataset | None, compared: xr.Dataset | None) 
             "band": band_percent(asked.level),
             "summary": f"Law '{law.name}', {law.title[:1].lower()}{law.title[1:]}, on "
             f"{study.runs.sizes['run']} runs.{_of_unit(study)}",
-            "verdict": verdict(asked, forecasts, sensitive),
-            "glance": glance_part(study, _farthest(forecasts), sensitive, tested),
+            "verdict": parts.verdict(asked, forecasts, sensitive),
+            "glance": evidence.glance_part(study, _farthest(forecasts), sensitive, tested),
             "head": head_part(asked, forecasts, sensitive, gains),
-            "forecasts": forecast_part(forecasts, asked),
-            "splits": [split_part(question, asked) for question in asked.asked],
-            "landmarks": None if table is None else part(read_landmarks(table)),
-            "targets": targets_part(asked),
+            "forecasts": parts.forecast_part(forecasts, asked),
+            "splits": [parts.split_part(question, asked) for question in asked.asked],
+            "landmarks": None if table is None else evidence.part(read_landmarks(table)),
+            "targets": parts.targets_part(asked),
             "gains": gains,
-            "law": law_part(study, compared),
-            "parameters": parameters_part(study, asked.level),
-            "comparison": comparison_part(compared) if compared is not None else None,
-            "backtest": backtest_part(tested) if tested is not None else None,
-            "data": data_part(study),
-            "priors": priors_part(study, sensitive),
+            "law": evidence.law_part(study, compared),
+            "parameters": evidence.parameters_part(study, asked.level),
+            "comparison": evidence.comparison_part(compared) if compared is not None else None,
+            "backtest": evidence.backtest_part(tested) if tested is not None else None,
+            "data": evidence.data_part(study),
+            "priors": evidence.priors_part(study, sensitive),
             "method": _method(law, asked.level),
             "drift": has_drift(law),
             "observed": law.observed.column,
             "bibtex": bibtex([*cited(law), *METHOD]),
-            "elsewhere": record_text(law),
-            "record": record_part(study, asked.seed),
+            "elsewhere": evidence.record_text(law),
+            "record": evidence.record_part(study, asked.seed),
             "figures": figures_part(asked, forecasts, table, tested, compared),
             "trust": trust.result(),
             "explorer": live.result(),
