@@ -5,32 +5,33 @@ and data frames are made of that.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# the functions that return a result, as in its attribute "kind"; and the dimensions that the result keeps
-KINDS: dict[str, tuple[str, ...]] = {
-    "forecast": (),
-    "allocate": ("chain", "draw", "budget"),
-    "decide": ("budget", "choice"),
-    "train_or_sample": ("chain", "draw", "budget"),
-    "least_compute": ("chain", "draw", "target"),
-    "compute_gain": ("chain", "draw", "budget"),
-    "emergence": ("chain", "draw", "point"),
-    "approaches": ("approach",),
-    "landmarks": (),
-    "published_split": (),
-    "next_run": ("run", "candidate"),
-    "plan_runs": (),
-    "backtest": ("law", "cut", "run"),
-    "calibrate": ("quantity", "simulation"),
-    "compare": ("law",),
-    "prior_sensitivity": (),
-    "reproduce": (),
+# what returns a result, as in its attribute "kind": the module that makes it and ends with its ``read``, and the
+# dimensions that the result keeps
+KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "forecast": ("forecasts.forecast", ()),
+    "allocate": ("budgets.allocate", ("chain", "draw", "budget")),
+    "decide": ("budgets.decide", ("budget", "choice")),
+    "train_or_sample": ("budgets.sampling", ("chain", "draw", "budget")),
+    "least_compute": ("budgets.target", ("chain", "draw", "target")),
+    "compute_gain": ("budgets.gain", ("chain", "draw", "budget")),
+    "emergence": ("budgets.emergence", ("chain", "draw", "point")),
+    "approaches": ("budgets.approaches", ("approach",)),
+    "landmarks": ("budgets.landmarks", ()),
+    "published_split": ("budgets.published", ()),
+    "next_run": ("budgets.design", ("run", "candidate")),
+    "plan_runs": ("budgets.planning", ()),
+    "backtest": ("evidence.backtest", ("law", "cut", "run")),
+    "calibrate": ("evidence.calibration", ("quantity", "simulation")),
+    "compare": ("evidence.verdict", ("law",)),
+    "prior_sensitivity": ("evidence.sensitivity", ()),
+    "reproduce": ("fitting.reproduce", ()),
 }
 
 
@@ -111,6 +112,11 @@ class Reading:
             }
             rows.append({name: value for name, value in row.items() if name not in taken} | grouped)
         return plain(dict(self.about) | {self.rows: rows, "warnings": self.warnings})
+
+
+def unless(known: Iterable[Any], text: str) -> tuple[str | None, ...]:
+    """What a column says instead of the numbers of rows that are not known."""
+    return tuple(None if one else text for one in known)
 
 
 def bands(names: Any, quantiles: Any) -> dict[str, dict[str, str]]:

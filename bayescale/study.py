@@ -187,6 +187,10 @@ class Study:
             found.append(float(self.runs["compute"].max()))
         return max(found)
 
+    def decades_beyond(self, compute: Any) -> Any:
+        """How far some compute lies beyond that of the largest run [decades], 0 among the runs."""
+        return np.maximum(0.0, np.log10(compute / self.largest_compute))
+
     def largest_at(self, points: Mapping[Any, Any]) -> Any:
         """Compute of the largest run; of a law with groups, of the largest of the group of each point [point]."""
         if not self.law.groups:

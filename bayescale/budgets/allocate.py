@@ -31,7 +31,7 @@ from bayescale.forecasts.forecast import QUANTILES, forecast, quantiles
 from bayescale.forecasts.planned import distance_warnings
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.groups import group_of
-from bayescale.reading import Column, Reading, bands
+from bayescale.reading import Column, Reading, bands, unless
 from bayescale.runs.loss_unit import UNITS, in_unit, loss_unit
 from bayescale.study import Study
 
@@ -232,14 +232,14 @@ def read(result: xr.Dataset, *, level: float = BAND) -> Reading:
 
 
 def _columns(frame: pd.DataFrame, attrs: Mapping[str, Any]) -> Iterator[Column]:
-    unknown = tuple(None if known else "not identified" for known in frame["identified"])
+    unknown = unless(frame["identified"], "not identified")
     yield Column("compute", "compute", compute_unit(attrs), "number")
     yield Column("params", "N*", "parameters", "size band", instead=unknown)
     yield Column("tokens", "D*", "tokens", "size band", instead=unknown)
     yield Column("tokens_per_param", "tokens per param", "", "number band", instead=unknown)
     if "a_q50" in frame:
         free = frame["identified"] & (frame["held"] == "")
-        yield Column("a", "exponent of N*", "", "number band", instead=tuple(None if one else "" for one in free))
+        yield Column("a", "exponent of N*", "", "number band", instead=unless(free, ""))
     yield Column("law_params", "N* if the law were exact", "parameters", "size band", instead=unknown)
     yield Column("loss", "loss there", UNITS[loss_unit(attrs)], "band")
     yield Column("decades_beyond", "beyond", "decades", "decades")

@@ -111,7 +111,7 @@ def approaches(fit: xr.DataTree | Study, compute: float, *, level: float = BAND,
     about = {"agree": agree, "statement": statement, "level": level}
     result.attrs = result_attrs(study, "approaches", problem.cost.text, seed, **about)
     result.attrs["compute"] = float(budget[0])
-    result.attrs["decades_beyond"] = float(max(0.0, np.log10(budget[0] / study.largest_compute)))
+    result.attrs["decades_beyond"] = float(study.decades_beyond(budget[0]))
     return result
 
 

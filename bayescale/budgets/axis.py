@@ -13,7 +13,7 @@ from bayescale.budgets.problem import SplitOptions, inputs_given, problem_of
 from bayescale.errors import FitError
 from bayescale.field import listed
 from bayescale.fitting.doors import mapping
-from bayescale.forecasts.chain import check_link
+from bayescale.forecasts.chain import check_link, divided
 from bayescale.laws.groups import with_codes
 from bayescale.laws.law import NO_SIZE, column, is_joint, law_loss, size_column
 from bayescale.runs.loss_unit import from_nats
@@ -65,9 +65,7 @@ def asked_axis(
         check_link(study, linked[0], inner.law.observed.column, inner.loss_unit)
         own = set(inputs) - {linked[0]}
         given = with_codes(study.law.groups, mapping("given", options.get("given")))
-        mine = {name: value for name, value in given.items() if name in own}
-        shared = {column(symbol) for one in (inner, *links.values()) for symbol in one.law.inputs}
-        left = {name: value for name, value in given.items() if name not in own or name in shared}
+        mine, left = divided(given, own, (inner, *links.values()))
         others = inputs_given(study.law, own, mine, f"besides {linked[0]}")
         axis, problem = asked_axis(inner, seed, {**options, "given": left or None}, links)
         return _linked(axis, study, (linked[0], inputs[linked[0]]), inner, others, seed), problem

@@ -33,7 +33,7 @@ from bayescale.forecasts.planned import distance_warnings, planned_runs
 from bayescale.forecasts.unknown import Unknown, unknown_of
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.groups import group_of
-from bayescale.reading import Column, Reading
+from bayescale.reading import Column, Reading, unless
 from bayescale.runs.loss_unit import UNITS, in_unit, loss_unit
 from bayescale.study import Study
 
@@ -240,7 +240,7 @@ def read(result: xr.Dataset) -> Reading:
     if not attrs["discrepancy"]:
         warnings.append("the law is taken to be exactly right: regrets are those of its parameters alone")
     unit = UNITS[loss_unit(attrs)]
-    not_allowed, nothing = (tuple(None if one else text for one in frame["allowed"]) for text in ("not allowed", ""))
+    not_allowed, nothing = (unless(frame["allowed"], text) for text in ("not allowed", ""))
     columns = (
         Column("compute", "compute", compute_unit(attrs), "number"),
         Column("choice", "choice"),

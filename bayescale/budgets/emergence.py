@@ -17,7 +17,7 @@ from bayescale.budgets.axis import least_size, own_axis, values_at
 from bayescale.errors import FitError
 from bayescale.field import BAND, SIZES_SAID, band_ends, band_percent, number_text
 from bayescale.fitting.doors import check_seed, level_of, mapping, opened, opened_result
-from bayescale.forecasts.chain import chain_diagnostics, chained
+from bayescale.forecasts.chain import chain_diagnostics, chained, divided
 from bayescale.forecasts.forecast import QUANTILES, forecast, input_columns, quantiles
 from bayescale.forecasts.forecast import read as read_forecast
 from bayescale.laws.law import column
@@ -134,9 +134,7 @@ def _forecasts(
 ) -> tuple[xr.DataTree, xr.DataTree, dict[str, Any]]:
     """Of the smooth metric, and of the sharp one through it, and the inputs that the latter's law has besides."""
     own = {study.law.observed.count, *map(column, study.law.inputs)} - {name}
-    shared = {column(symbol) for one in links.values() for symbol in one.law.inputs}
-    sizes = {one: value for one, value in given.items() if one not in own or one in shared}
-    others = {one: value for one, value in given.items() if one in own}
+    others, sizes = divided(given, own, links.values())
     rest = {one: link for one, link in links.items() if one != name}
     smooth = chained(links[name], rest, sizes, lambda one, inputs: forecast(one, covariates=inputs, seed=seed))
     return smooth, forecast(study, covariates={**others, name: smooth}, seed=seed), others

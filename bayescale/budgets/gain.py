@@ -115,8 +115,8 @@ class _Side:
         split = best_split(problem, sizes[None, :])
         check_scale(study, sizes, split)
         training = study.definition.compute(split.N, split.D)
-        beyond = np.log10(np.median(training, axis=0) / study.largest_compute)
-        return cls(axis, problem.cost.text, split.loss, np.maximum(0.0, beyond))
+        beyond = study.decades_beyond(np.median(training, axis=0))
+        return cls(axis, problem.cost.text, split.loss, beyond)
 
 
 def _in_unit(study: Study, values: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from bayescale.budgets.allocate import allocate
 from bayescale.field import BAND, SIZES_SAID, band_ends, band_percent, middle_and_ends
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.fitting.doors import level_of, opened, opened_result
-from bayescale.reading import Column, Reading
+from bayescale.reading import Column, Reading, unless
 from bayescale.study import Study
 
 
@@ -77,7 +77,7 @@ def read(table: pd.DataFrame) -> Reading:
         Column("tokens", "D", "tokens", "size"),
         Column("compute", "compute", "FLOP", "number", 2),
         Column("times", f"N over N*, {band_percent(level)} band", "", "number band", 2, ends=tuple(band_ends(level)),
-               instead=tuple(None if one else "not identified" for one in table["identified"])),
+               instead=unless(table["identified"], "not identified")),
         Column("decades_beyond", "decades beyond", "decades", "decimals", 1),
         Column("source", "source of N and D"),
     )  # fmt: skip

@@ -11,14 +11,11 @@ ABOVE_ROUNDING = 1e-10  # share of a value by which others are above it for cert
 STEP_HALVINGS = 40  # to 1e-12 of the distance between points of the grid
 ROOT_STEPS_MAX = 60
 ROOT_WIDTH = 1e-8  # of a bracket that is narrow enough
+Function = Callable[[np.ndarray], np.ndarray]  # elementwise
 
 
 def minimise(
-    objective: Callable[[np.ndarray], np.ndarray],
-    slope: Callable[[np.ndarray], np.ndarray],
-    low: np.ndarray,
-    high: np.ndarray,
-    near: np.ndarray | None = None,
+    objective: Function, slope: Function, low: np.ndarray, high: np.ndarray, near: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Where ``objective`` is least between ``low`` and ``high``, elementwise; its value; -1, 0 or 1: is that at an end?
 
@@ -54,7 +51,7 @@ def _end(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
 
 
 def _wells(
-    objective: Callable[[np.ndarray], np.ndarray], low: np.ndarray, step: np.ndarray, points: int
+    objective: Function, low: np.ndarray, step: np.ndarray, points: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool]:
     """Index of the least point of a grid, its value, and index of the least in another well, the same without one.
 
@@ -88,8 +85,8 @@ def _wells(
 
 
 def _in_well(
-    objective: Callable[[np.ndarray], np.ndarray],
-    slope: Callable[[np.ndarray], np.ndarray],
+    objective: Function,
+    slope: Function,
     limits: tuple[np.ndarray, np.ndarray],
     step: np.ndarray,
     index: np.ndarray,
@@ -110,8 +107,8 @@ def _in_well(
 
 
 def _root_between(
-    objective: Callable[[np.ndarray], np.ndarray],
-    slope: Callable[[np.ndarray], np.ndarray],
+    objective: Function,
+    slope: Function,
     ends: tuple[np.ndarray, np.ndarray],
     slopes: tuple[np.ndarray, np.ndarray],
     low: np.ndarray,
@@ -142,17 +139,13 @@ def _root_between(
     return root(known, np.where(at > 0, right, left), np.where(at < 0, left, right), f_left, f_right)
 
 
-def _known_slope(
-    objective: Callable[[np.ndarray], np.ndarray], slope: Callable[[np.ndarray], np.ndarray], x: np.ndarray, away: float
-) -> np.ndarray:
+def _known_slope(objective: Function, slope: Function, x: np.ndarray, away: float) -> np.ndarray:
     """The slope, or ``away`` where it or the value is no number: the loss falls from there."""
     found = slope(x)
     return np.where(np.isfinite(objective(x)) & ~np.isnan(found), found, away)
 
 
-def _by_values(
-    objective: Callable[[np.ndarray], np.ndarray], low: np.ndarray, high: np.ndarray, x: np.ndarray, step: np.ndarray
-) -> np.ndarray:
+def _by_values(objective: Function, low: np.ndarray, high: np.ndarray, x: np.ndarray, step: np.ndarray) -> np.ndarray:
     """The least value within ``step`` of x, by ever smaller steps to where it is lower."""
     value = objective(x)
     for _ in range(STEP_HALVINGS):
@@ -164,11 +157,7 @@ def _by_values(
 
 
 def _closer(
-    objective: Callable[[np.ndarray], np.ndarray],
-    slope: Callable[[np.ndarray], np.ndarray],
-    left: np.ndarray,
-    right: np.ndarray,
-    best: np.ndarray,
+    objective: Function, slope: Function, left: np.ndarray, right: np.ndarray, best: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Brackets around grid points whose value is ``best``, drawn closer where a slope at an end does not lead inwards
     though the value there is clearly above the least: the end lies in a plain, or behind a crest."""
@@ -186,9 +175,7 @@ def _closer(
     return left, right
 
 
-def root(
-    function: Callable[[np.ndarray], np.ndarray], a: np.ndarray, b: np.ndarray, fa: np.ndarray, fb: np.ndarray
-) -> np.ndarray:
+def root(function: Function, a: np.ndarray, b: np.ndarray, fa: np.ndarray, fb: np.ndarray) -> np.ndarray:
     """Where ``function`` is 0 between a and b, elementwise, given its values of opposite sign there.
 
     Inverse quadratic interpolation where it can be trusted, else bisection (Chandrupatla 1997,

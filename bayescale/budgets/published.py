@@ -15,7 +15,7 @@ from bayescale.fitting.doors import mapping, number, opened_result
 from bayescale.laws.formula import parse
 from bayescale.laws.law import load_law
 from bayescale.laws.limits import PREDICTED
-from bayescale.reading import Column, Reading
+from bayescale.reading import Column, Reading, unless
 
 RATIO_RANGE = (1e-2, 1e5)  # tokens per parameter; beyond it formulas say anything
 
@@ -93,7 +93,7 @@ def _best(surface: Surface, total: float) -> tuple[float, float, bool]:
 def read(table: pd.DataFrame) -> Reading:
     """What published constants say of a budget, a row a set of them."""
     table = opened_result(table, "published_split")
-    none = tuple("no best split" if end else None for end in table["at_end"])
+    none = unless(~table["at_end"], "no best split")
     columns = (
         Column("preset", "constants"),
         Column("params", "N*", "parameters", "size", instead=none),

@@ -19,7 +19,7 @@ from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.fitting.doors import check_seed, ends_in, level_of, mapping, number, opened, opened_result
 from bayescale.forecasts.chain import check_link
 from bayescale.laws.law import column, goal_sign, law_loss, size_column
-from bayescale.reading import Column, Reading, bands
+from bayescale.reading import Column, Reading, bands, unless
 from bayescale.study import Study
 
 COST = "6*N*D + 2*N*T*samples"  # T: tokens of one sample of every problem that will ever be asked
@@ -165,7 +165,7 @@ def _result(
     ends = (at == 0) | (at == len(log_k) - 1)
     result["held"] = ("budget", ends.mean(axis=0))
     trained = study.definition.compute(*(np.median(drawn[name], axis=0) for name in ("N", "D")))
-    result["decades_beyond"] = ("budget", np.maximum(0.0, np.log10(trained / study.largest_compute)))
+    result["decades_beyond"] = ("budget", study.decades_beyond(trained))
     result["samples_beyond"] = ("budget", decades_beyond(link, size, np.median(drawn["samples"], axis=0)))
     result = result.assign_coords(compute=("budget", budgets))
     told = [text for one in (study, link) for text in trust_warnings(diagnostics(one))]
@@ -193,7 +193,7 @@ def read(result: xr.Dataset, *, level: float = BAND) -> Reading:
     for name in ("held", "decades_beyond", "samples_beyond", "identified", "why_not"):
         frame[name] = result[name].values
     frame.loc[~frame["identified"], [f"{names[name]}_{label}" for name in "ND" for label in shares]] = np.nan
-    unknown = tuple(None if known else "not identified" for known in frame["identified"])
+    unknown = unless(frame["identified"], "not identified")
     first = f"{observed} at {size} = {number_text(result.attrs['least'])}"
     columns = (
         Column("compute", "budget", "", "number"),

@@ -24,7 +24,7 @@ from bayescale.forecasts.discrepancy import has_drift
 from bayescale.forecasts.forecast import QUANTILES
 from bayescale.forecasts.planned import FAR_DECADES, no_drift_warning, target_warnings, worst_run
 from bayescale.laws.law import goal_sign
-from bayescale.reading import Column, Reading, bands
+from bayescale.reading import Column, Reading, bands, unless
 from bayescale.runs.loss_unit import PERPLEXITY, UNITS, loss_unit, to_nats, unit_sentence
 from bayescale.study import Study
 
@@ -105,7 +105,7 @@ def least_compute(
         beyond = decades_beyond(first, axis.size, np.median(drawn[axis.size], axis=0))
     else:
         training = np.where(reached, first.definition.compute(split.N, split.D), np.inf)
-        beyond = np.maximum(0.0, np.log10(np.median(training, axis=0) / first.largest_compute))
+        beyond = first.decades_beyond(np.median(training, axis=0))
     result["decades_beyond"] = ("target", beyond)
     needed, most = size_for_chance(study, links, axis, problem, drawn[axis.size], (sign, targets), chance, seed)
     result[f"{axis.size}_at_chance"], result["chance_most"] = ("target", needed), ("target", most)
@@ -208,7 +208,7 @@ def read(result: xr.Dataset, *, level: float = BAND) -> Reading:
             warnings.append(f"{observed} {number_text(target, 6)}: not identified: {reason}")
     warnings += target_warnings(attrs, attrs["goal"], frame[observed])
     unit = UNITS[loss_unit(attrs)] if observed == "loss" else ""
-    unknown = tuple(None if one else "not identified" for one in frame["identified"])
+    unknown = unless(frame["identified"], "not identified")
     others = ", ".join(f"{name} = {quantity_text(name, value)}" for name, value in json.loads(attrs["others"]).items())
     split = columns is SPLIT_COLUMNS
     what = "budget" if split else ("Highest " if size == "loss" else "Least ") + size

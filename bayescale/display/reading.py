@@ -1,42 +1,13 @@
 """Any result -> what it says, found by its kind."""
 
 import importlib
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 from bayescale.errors import FitError
 from bayescale.fitting.doors import kind_of
-from bayescale.reading import Reading
-
-# of every kind the module that makes it and ends with its ``read``; loaded when such a result is read
-READERS = {
-    "forecast": "forecasts.forecast",
-    "allocate": "budgets.allocate",
-    "decide": "budgets.decide",
-    "train_or_sample": "budgets.sampling",
-    "least_compute": "budgets.target",
-    "compute_gain": "budgets.gain",
-    "emergence": "budgets.emergence",
-    "approaches": "budgets.approaches",
-    "landmarks": "budgets.landmarks",
-    "published_split": "budgets.published",
-    "next_run": "budgets.design",
-    "plan_runs": "budgets.planning",
-    "backtest": "evidence.backtest",
-    "calibrate": "evidence.calibration",
-    "compare": "evidence.verdict",
-    "prior_sensitivity": "evidence.sensitivity",
-    "reproduce": "fitting.reproduce",
-}
-# what else a reading may be told, by kind
-OPTIONS = {
-    "forecast": {"target", "level"},
-    "allocate": {"level"},
-    "train_or_sample": {"level"},
-    "least_compute": {"level"},
-    "compute_gain": {"level"},
-    "emergence": {"level"},
-    "calibrate": {"level"},
-}
+from bayescale.reading import KINDS, Reading
 
 
 def read(result: Any, **options: Any) -> Reading:
@@ -68,17 +39,27 @@ def read(result: Any, **options: Any) -> Reading:
     ['loss_q05', 'loss_q025']
     """
     kind = kind_of(result)
-    if kind and (wrong := sorted(options.keys() - OPTIONS.get(kind, set()))):
+    if kind and (wrong := sorted(options.keys() - _options_of(kind))):
         raise FitError(f"{wrong[0]} does not go with what {kind}(...) returns; {_goes_with(wrong[0])}")
-    if kind not in READERS:
+    if kind not in KINDS:
         raise FitError(
             f"a {type(result).__name__} cannot be shown: give runs, a law, a fit, or what one of these functions "
-            f"returned: {', '.join(READERS)}"
+            f"returned: {', '.join(KINDS)}"
         )
-    reading: Reading = importlib.import_module(f"bayescale.{READERS[kind]}").read(result, **options)
-    return reading
+    return _reader(kind)(result, **options)
+
+
+def _reader(kind: str) -> Callable[..., Reading]:
+    """The function at the end of the module that makes such results, which is loaded here."""
+    reader: Callable[..., Reading] = importlib.import_module(f"bayescale.{KINDS[kind][0]}").read
+    return reader
+
+
+def _options_of(kind: str) -> set[str]:
+    """What else a reading may be told."""
+    return set([*inspect.signature(_reader(kind)).parameters][1:]) if kind in KINDS else set()
 
 
 def _goes_with(option: str) -> str:
-    kinds = [kind for kind, names in OPTIONS.items() if option in names]
-    return f"it goes with {kinds[0]}" if kinds else "nothing takes it"
+    kind = next((kind for kind in KINDS if option in _options_of(kind)), None)
+    return f"it goes with {kind}" if kind else "nothing takes it"

@@ -10,7 +10,7 @@ import xarray as xr
 from bayescale.evidence.ranks import uniformity
 from bayescale.field import BAND_LEVELS, number_text
 from bayescale.fitting.doors import opened_result, proportion
-from bayescale.reading import Column, Reading
+from bayescale.reading import Column, Reading, unless
 
 FEW_SIMULATIONS = 100  # with fewer a pass says little
 FALSE_ALARM_SHARE = 0.01  # over all quantities of a law together
@@ -40,7 +40,7 @@ def read(result: xr.Dataset, *, level: float = FALSE_ALARM_SHARE) -> Reading:
         Column("kind", "kind"),
         Column("simulations", "simulations", "", "count"),
         Column("p", "p of ranks", "", "number", 2),
-        Column("inside", "in band", "", "yes", instead=tuple(None if one else "NO" for one in frame["inside"])),
+        Column("inside", "in band", "", "yes", instead=unless(frame["inside"], "NO")),
         *(Column(f"cover{share}", f"{share} %", "", "share", 1) for share in (50, 80, 90)),
     )
     status, counts = np.unique(result["status"].values.astype(str), return_counts=True)

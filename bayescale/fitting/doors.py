@@ -99,7 +99,7 @@ def opened_result(given: Any, maker: str) -> Any:
     """
     if kind_of(given) != maker:
         raise FitError(f"what {maker}(...) returns is expected, not {what_is(given)}")
-    if without := [dim for dim in KINDS[maker] if not given.sizes.get(dim)]:
+    if without := [dim for dim in KINDS[maker][1] if not given.sizes.get(dim)]:
         raise FitError(
             f"what {maker}(...) returns is expected whole; this one is empty along '{without[0]}'; select with a "
             f"list, isel({without[0]}=[0]), so that the dimension stays"

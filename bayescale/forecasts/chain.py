@@ -1,7 +1,7 @@
 """Chains: a forecast of one fit as an input of another, carried through draw by draw."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -70,6 +70,13 @@ def check_link(study: Study, name: str, observed: str, loss_unit: str) -> None:
             f"the forecast is in {UNITS[loss_unit]}, the losses of the fit that takes it in {UNITS[study.loss_unit]}: "
             "losses per byte and per token cannot stand for each other"
         )
+
+
+def divided(given: Mapping[str, Any], own: set[str], others: Iterable[Study]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is given to one law of a chain, whose inputs are ``own``, and what to the others, which may share it."""
+    shared = {column(symbol) for one in others for symbol in one.law.inputs}
+    mine = {name: value for name, value in given.items() if name in own}
+    return mine, {name: value for name, value in given.items() if name not in own or name in shared}
 
 
 def chain_diagnostics(studies: Sequence[Study]) -> str:

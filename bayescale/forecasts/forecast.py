@@ -35,10 +35,14 @@ from bayescale.study import Study
 
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}  # the 90 % and 50 % equal-tailed bands
 DRIFT_ESS_MIN = 150.0
-WORST = {
-    "<=": ("q99", 0.99),
-    ">=": ("q01", 0.01),
-}  # what one run in a hundred is worse than, by the side that is better
+WORST = {"<=": ("q99", 0.99), ">=": ("q01", 0.01)}  # that one run in a hundred is worse than, by the better side
+# what a measured value lies between, and that in words, by the scale on which it scatters
+MEASURED = {
+    "log": (0.0, np.inf, "a finite number above 0"),
+    "linear": (-np.inf, np.inf, "a finite number"),
+    "proportion": (-1e-12, 1 + 1e-12, "a number from 0 to 1"),
+    "share": (0.0, 1.0, "a number above 0 and below 1"),
+}
 FEW_POINTS = 5  # of which the worst runs are told one by one
 EDGE_ERROR_MAX = 0.02  # of the band's width: larger Monte Carlo errors of its edges are said
 
@@ -161,16 +165,10 @@ def _measured(measured: Any, count: int, study: Study) -> np.ndarray:
         values = np.broadcast_to(numbers("measured", measured), count)
     except ValueError:
         raise FitError(f"measured must be {count} value(s) of {observed.column}, one a planned run") from None
-    least, most = {"log": (0.0, np.inf), "linear": (-np.inf, np.inf), "proportion": (-1e-12, 1 + 1e-12)}.get(
-        observed.scale, (0.0, 1.0)
-    )
+    least, most, allowed = MEASURED[observed.scale]
     if (bad := values[~(np.isfinite(values) & (values > least) & (values < most))]).size:
-        allowed = {"log": "a finite number above 0", "linear": "a finite number", "proportion": "a number from 0 to 1"}
-        allowed |= {"share": "a number above 0 and below 1"}
-        raise FitError(
-            f"measured = {number_text(bad[0], 6)}: {'a loss' if observed.column == 'loss' else observed.column} is "
-            f"{allowed[observed.scale]}"
-        )
+        what = "a loss" if observed.column == "loss" else observed.column
+        raise FitError(f"measured = {number_text(bad[0], 6)}: {what} is {allowed}")
     return study.scatter.transform(to_nats(values, study.loss_unit) if has_drift(study.law) else values)
 
 

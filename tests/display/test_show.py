@@ -11,7 +11,6 @@ import xarray as xr
 
 import bayescale
 from bayescale import reading
-from bayescale.display.reading import READERS
 from bayescale.display.show import show
 from bayescale.display.table import Table, band_text, size_text, table
 from bayescale.errors import FitError
@@ -289,5 +288,4 @@ def test_a_target_goes_with_a_forecast(learnt):
 def test_every_kind_is_known():
     from bayescale.display import show as module
 
-    assert {*module.SHOWN, *READERS} == set(KINDS)
-    assert {*reading.KINDS, "fit", "runs", "law"} == set(KINDS)
+    assert {*module.SHOWN, *reading.KINDS} == set(KINDS)
