@@ -116,16 +116,19 @@ def slope_of(study: Study, log_loss: np.ndarray) -> float | None:
     """How fast the loss falls over the runs [log a decade of compute]: the range of one over the range of the other.
 
     ``log_loss`` is the fitted curve at the runs [run], which a diverged run hardly moves. Of a law of one size it is by
-    a decade of that; None for a law without a size.
+    a decade of that; None for a law without a size. Groups of runs differ in level: ranges are within them, and summed.
     """
     inputs, size = study.inputs(), one_size(study.law)
     if is_joint(study.law):
-        decades = np.ptp(np.log10(inputs["N"]) + np.log10(inputs["D"]))
+        decades = np.log10(inputs["N"]) + np.log10(inputs["D"])
     elif size is not None:
-        decades = np.ptp(np.log10(study.runs[size].values))
+        decades = np.log10(study.runs[size].values)
     else:
         return None
-    return float(np.clip(np.ptp(log_loss) / max(decades, SPAN_MIN), *SLOPE_RANGE))
+    groups = study.runs[GROUP].values if study.law.groups else np.zeros(len(log_loss))
+    inside = [groups == one for one in np.unique(groups)]
+    fallen, gone = (sum(float(np.ptp(values[some])) for some in inside) for values in (log_loss, decades))
+    return float(np.clip(fallen / max(gone, SPAN_MIN), *SLOPE_RANGE))
 
 
 def coordinates(study: Study, points: xr.Dataset) -> np.ndarray:

@@ -7,6 +7,7 @@ import pytest
 
 import bayescale as bs
 from bayescale.errors import FitError, LawError, RunsError
+from bayescale.forecasts.discrepancy import slope_of
 from bayescale.forecasts.forecast import read
 from bayescale.laws.groups import Groups
 from bayescale.laws.law import law_derived, law_loss, load_law
@@ -50,6 +51,18 @@ def test_a_group_of_few_runs_borrows(fit, table):
     few = {name: values[-8:] for name, values in table.items() if name != "corpus"}
     alone = bs.forecast(bs.fit(few, "chinchilla", allow_unconverged=True), 2e9, 4e10)["predictions"]["loss"]
     assert np.log(high / low) < 0.6 * np.ptp(np.log(np.quantile(alone, [0.05, 0.95])))
+
+
+def test_the_level_of_groups_is_no_slope_of_the_loss(fit):
+    """The discrepancy is in units of how fast the loss falls with compute, whatever the groups' levels."""
+    study = Study.opened(fit)
+    curve = np.log(law_of(study.runs["params"].values, study.runs["tokens"].values))
+    factors = np.log([FACTORS[study.law.groups.name_of(code)] for code in study.runs["group"].values])
+    slopes = [slope_of(study, curve + times * factors) for times in (0, 1, 10)]
+    np.testing.assert_allclose(slopes, slopes[0], rtol=1e-12)
+    whole = (study.runs["group"] == study.law.groups.code_of("pile")).values
+    C = np.log10(study.runs["compute"].values[whole])
+    assert slopes[0] == pytest.approx(np.ptp(curve[whole]) / np.ptp(C), rel=0.5)
 
 
 def test_beyond_is_beyond_the_runs_of_the_group(fit):
