@@ -152,7 +152,8 @@ class _Rise:
 
 def _rise_of(study: Study, others: Mapping[str, Any]) -> _Rise:
     axis = own_axis(study, {"given": {name: one for name, one in others.items() if name != study.law.observed.count}})
-    lowest, highest = np.broadcast_to(values_at(axis, np.array([axis.first, axis.last])), (study.draw_count, 2)).T
+    ends = np.broadcast_to(values_at(axis, np.array([axis.first, axis.last])), (study.draw_count, 2))
+    lowest, highest = np.clip(ends, 0.0, 1.0).T  # a law may leave what a share can be
     upward = 1.0 if np.median(highest - lowest) >= 0 else -1.0
     wanted = lowest[:, None] + (highest - lowest)[:, None] * np.array(RISE_SHARES)
     at, _ = least_size(axis, lambda value, target: upward * (target - value), wanted)
@@ -177,7 +178,7 @@ def _unseen(study: Study, rise: _Rise) -> list[str]:
     if share >= SEEN_SHARE_MIN:
         return []
     return [
-        f"the best run has made {100 * max(share, 0):.0f} % of the rise only: where it ends, and so its half, are the "
+        f"the best run has made {100 * max(share, 0):.0f} % of that way only: where it ends, and so its half, are the "
         "prior's"
     ]
 
@@ -203,7 +204,7 @@ def read(result: xr.Dataset, *, level: float = BAND) -> Reading:
     notes = (unit_sentence(attrs),) if smooth == "loss" else ()
     return Reading(
         f"{sharp} beside {smooth}, from worse to better: median and {band_percent(level)} band; where half of the "
-        f"rise of {sharp} is made",
+        f"{_way(result)} of {sharp} is made",
         frame,
         tuple(columns),
         says=tuple(_says(result, level)),
@@ -213,6 +214,10 @@ def read(result: xr.Dataset, *, level: float = BAND) -> Reading:
         rows="points",
         groups=bands((smooth, sharp), names),
     )
+
+
+def _way(result: xr.Dataset) -> str:
+    return "rise" if float((result["highest"] - result["lowest"]).median()) >= 0 else "fall"
 
 
 def _says(result: xr.Dataset, level: float) -> list[str]:
@@ -225,7 +230,7 @@ def _says(result: xr.Dataset, level: float) -> list[str]:
     edges = [number_text(float(half[name]), 3) for name in ("q50", *band_ends(level))]
     start, end = (float(at[share].median()) for share in (0.1, 0.9))
     says = [
-        f"Half of the rise of {sharp} from {low:.2f} to {high:.2f} is made at a {link} of {edges[0]} "
+        f"Half of the {_way(result)} of {sharp} from {low:.2f} to {high:.2f} is made at a {link} of {edges[0]} "
         f"[{edges[1]}, {edges[2]}]; from 10 to 90 % of it the {link} goes from {number_text(start, 3)} to "
         f"{number_text(end, 3)}."
     ]

@@ -62,12 +62,26 @@ def test_how_much_is_the_metric(sharp, smooth):
     assert {"accuracy_q025", "accuracy_q975", "loss_q025", "p_behind", "p_between"} <= set(reading.frame)
     assert reading.to_dict()["points"][0]["loss"]["q50"] > reading.to_dict()["points"][2]["loss"]["q50"]
     assert any("law and its noise only" in text for text in reading.warnings)
-    assert not any("of the rise only" in text for text in reading.warnings)
+    assert not any("of that way only" in text for text in reading.warnings)
 
 
 def test_a_rise_that_has_hardly_begun_is_said(sharp, smooth):
     found = emergence(sharp((2.5, 4.0)), **RUNS, through={"loss": smooth}, covariates={"answer_tokens": 1.0})
-    assert any("27 % of the rise only" in text for text in bayescale.read(found).warnings)
+    assert any("27 % of that way only" in text for text in bayescale.read(found).warnings)
+
+
+def test_an_error_falls_and_stays_a_share(smooth, make_fit):
+    """top - k exp(-gamma L) falls below 0; its way is from top to 0, half of it at exp(gamma L) = 2 k/top"""
+    loss = np.linspace(2.3, 4.0, 20)
+    shown = np.round(0.9 * (1 - 0.5 * np.exp(-0.75 * (loss - 3.0))), 3)
+    drop = 0.5 * np.exp(-0.75 * (np.exp(np.log(loss).mean()) - 3.0))
+    draws = {"top": np.full(2000, 0.9), "drop": np.full(2000, drop), "gamma": np.full(2000, 0.75)}
+    error = make_fit("error_of_loss", draws, {"loss": loss, "error": shown, "items": np.full(20, 2000.0)})
+    found = emergence(error, **RUNS, through={"loss": smooth})
+    np.testing.assert_allclose(found["lowest"], 0.9, rtol=1e-6)
+    np.testing.assert_allclose(found["highest"], 0.0, atol=1e-12)
+    np.testing.assert_allclose(found["rise_at"].sel(share=0.5), 3.0, rtol=1e-5)
+    assert "Half of the fall of error from 0.90 to 0.00" in " ".join(bayescale.read(found).says)
 
 
 @pytest.mark.parametrize(
