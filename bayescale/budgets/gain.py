@@ -81,7 +81,9 @@ def compute_gain(
     sign = goal_sign(study.law)
     needed, _ = least_size(replace(theirs.axis, first=first, last=last), gap_to(study, sign), mine.values)
     needed = np.where(np.isnan(needed), np.inf, np.where(needed <= first, 0.0, needed))
-    ours, others = (_in_unit(study, side.values) for side in sides)  # a difference has one unit, that of the first fit
+    ours, others = mine.values, theirs.values
+    if study.law.observed.column == "loss":  # a difference has one unit, that of the first fit
+        ours, others = (from_nats(values, study.loss_unit) for values in (ours, others))
     size = mine.axis.size
     result = xr.Dataset(
         {"gain": study.labelled(needed / sizes, "budget"), "difference": study.labelled(ours - others, "budget")}
@@ -117,10 +119,6 @@ class _Side:
         training = study.definition.compute(split.N, split.D)
         beyond = study.decades_beyond(np.median(training, axis=0))
         return cls(axis, problem.cost.text, split.loss, beyond)
-
-
-def _in_unit(study: Study, values: np.ndarray) -> np.ndarray:
-    return from_nats(values, study.loss_unit) if study.law.observed.column == "loss" else values
 
 
 def _check_alike(study: Study, second: Study, sides: list[_Side], options: SplitOptions) -> None:

@@ -72,7 +72,7 @@ def problem_of(study: Study, *, seed: int = 0, **options: Unpack[SplitOptions]) 
             f"{names_text(unused)} given, but neither the cost '{clipped(cost)}' nor the law '{law.name}' uses them"
         )
     values = problem_values(study, symbols)
-    drawn = draw_quantities(parsed.given, len(_first(values)), np.random.default_rng(seed))
+    drawn = draw_quantities(parsed.given, study.draw_count, np.random.default_rng(seed))
     if items is None:
         check_rises(parsed, drawn)
     surface = loss_surface(law, values, unique_tokens, study.definition.tree)
@@ -128,10 +128,6 @@ def problem_values(study: Study, symbols: Mapping[str, float]) -> dict[str, Any]
 def law_surface(study: Study) -> Surface:
     """The law of a study, of N and D alone, as a function of them."""
     return loss_surface(study.law, problem_values(study, {}), None, study.definition.tree)
-
-
-def _first(values: Mapping[str, Any]) -> np.ndarray:
-    return next(value for value in values.values() if np.ndim(value))
 
 
 def default_cost(study: Study) -> str:
@@ -215,18 +211,16 @@ def _menu(menu: Any) -> dict[str, np.ndarray] | None:
     return {name: values[order] for name, values in columns.items()}
 
 
-def bought_tokens(problem: Problem, N: np.ndarray, budget: np.ndarray) -> np.ndarray:
-    """Tokens that budgets [budget] buy at sizes N [budget], the median over draws of an uncertain cost [budget]."""
-    return np.nanmedian(tokens_within(problem, N[None, :], budget[None, :], menu_columns(problem, N)), axis=0)
-
-
 def median_split(problem: Problem, split: Split, budgets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """One split a budget: the posterior median of N*, and the tokens that the budget buys at it [budget]."""
+    """One split a budget: the posterior median of N*, and the tokens that the budget buys at it [budget].
+
+    Where the cost is uncertain these are the median over its draws.
+    """
     N = np.exp(np.median(np.log(split.N), axis=0))
     if problem.menu is not None:  # the median of two sizes need not be a size of the menu
         sizes = problem.menu["params"]
         N = sizes[np.abs(np.log(sizes)[None, :] - np.log(N)[:, None]).argmin(axis=1)]
-    return N, bought_tokens(problem, N, budgets)
+    return N, np.nanmedian(tokens_within(problem, N[None, :], budgets[None, :], menu_columns(problem, N)), axis=0)
 
 
 def menu_columns(problem: Problem, N: np.ndarray) -> dict[str, np.ndarray]:

@@ -78,6 +78,7 @@ def train_or_sample(
     study, link = opened(loss_fit), opened(fit)
     check_seed(seed)
     size = _size_of(study, link)
+    symbol = next(symbol for symbol in link.law.inputs if column(symbol) == size)
     low, high = _range(size, samples)
     budgets = budgets_of(compute, cost)
     names = mapping("given", given)
@@ -96,14 +97,10 @@ def train_or_sample(
             reasons = not_identified(study, problem, budgets[None, :], split)
         near = split.N
         with np.errstate(all="ignore"):
-            gives = np.asarray(law_loss(link.law, values | {"L": split.loss, _symbol(link, size): float(k)}))
+            gives = np.asarray(law_loss(link.law, values | {"L": split.loss, symbol: float(k)}))
         found.append((np.log(split.N), np.log(split.D), np.broadcast_to(gives, split.N.shape)))
     log_n, log_d, gives = (np.stack(one) for one in zip(*found, strict=True))  # [samples, draw, budget]
     return marked(_result(study, link, size, budgets, np.log(grid), (log_n, log_d, gives), cost, seed), reasons)
-
-
-def _symbol(link: Study, size: str) -> str:
-    return next(symbol for symbol in link.law.inputs if column(symbol) == size)
 
 
 def _size_of(study: Study, link: Study) -> str:

@@ -25,7 +25,7 @@ from bayescale.forecasts.discrepancy_posterior import discrepancy_of
 from bayescale.forecasts.forecast import shares_of
 from bayescale.forecasts.planned import FAR_DECADES, FAR_FROM_RUNS_DECADES
 from bayescale.forecasts.pointwise import draw_each
-from bayescale.forecasts.unknown import Unknown, unknown_of
+from bayescale.forecasts.unknown import unknown_of
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.javascript import HELPERS, law_script
 from bayescale.laws.law import is_joint, loss_given
@@ -65,7 +65,7 @@ def explorer(plain: Question, asked: Sequence[Question] = ()) -> dict[str, Any]:
     fixed = {name: study.constants[name] for name in law.constants}
     inputs = inputs_of(plain)
     fixed |= {symbol: float(inputs[column(symbol)]) for symbol in law.inputs if symbol not in ("N", "D", "C")}
-    split = plain.frontier
+    split, unknown = plain.frontier, unknown_of(diagnostics(study), 0.0)
     first, last = (float(np.log10(end)) for end in plain.cost_of_runs)
     ratio = np.log10((study.runs["tokens"] / study.runs["params"]).values)
     best = np.log10(split["tokens_per_param"].median(("chain", "draw")).values)[split["identified"].values]
@@ -90,12 +90,8 @@ def explorer(plain: Question, asked: Sequence[Question] = ()) -> dict[str, Any]:
         "questions": [live_question(one, every) for one in asked or (plain,)],
         "budgets": np.log10(split["compute"].values).tolist(),
         "params": np.median(split["N"].values, axis=(0, 1)).tolist(),
-        "doubt": _sentence_of(unknown_of(diagnostics(study), 0.0)),
+        "doubt": "" if unknown is None else f"{unknown.why[:1].upper()}{unknown.why[1:]}",
     }
-
-
-def _sentence_of(unknown: Unknown | None) -> str:
-    return "" if unknown is None else f"{unknown.why[:1].upper()}{unknown.why[1:]}"
 
 
 def inputs_of(question: Question) -> dict[str, float]:

@@ -160,11 +160,13 @@ def _page(asked: Asked, tested: xr.Dataset | None, compared: xr.Dataset | None) 
     import bayescale
 
     study, law = asked.study, asked.study.law
+    is_loss = law.observed.column == "loss"
     if has_drift(law):
         study.once(discrepancy_of)
     with ThreadPoolExecutor(1) as pool:
         frontiers = pool.submit(lambda: [question.frontier for question in asked.questions])
         forecasts = _forecasts(asked)
+        beyond = [float(tree["predictions_constant_data"]["decades_beyond"].max()) for _, tree in forecasts]
         live = pool.submit(parts.or_none, lambda: live_part(asked, forecasts))
         trust = pool.submit(evidence.trust_part, study)
         frontiers.result()
@@ -175,9 +177,9 @@ def _page(asked: Asked, tested: xr.Dataset | None, compared: xr.Dataset | None) 
             "words": asked.words,
             "band": band_percent(asked.level),
             "summary": f"Law '{law.name}', {law.title[:1].lower()}{law.title[1:]}, on "
-            f"{study.runs.sizes['run']} runs.{_of_unit(study)}",
+            f"{study.runs.sizes['run']} runs.{f' {unit_sentence(study.attrs)}' if is_loss else ''}",
             "verdict": parts.verdict(asked, forecasts, sensitive),
-            "glance": evidence.glance_part(study, _farthest(forecasts), sensitive, tested),
+            "glance": evidence.glance_part(study, max(beyond, default=None), sensitive, tested),
             "head": head_part(asked, forecasts, sensitive, gains),
             "forecasts": parts.forecast_part(forecasts, asked),
             "splits": [parts.split_part(question, asked) for question in asked.asked],
@@ -203,12 +205,6 @@ def _page(asked: Asked, tested: xr.Dataset | None, compared: xr.Dataset | None) 
     return page
 
 
-def _farthest(forecasts: Forecasts) -> float | None:
-    """How far the farthest forecast lies beyond the runs [decades]."""
-    found = [float(tree["predictions_constant_data"]["decades_beyond"].max()) for _, tree in forecasts]
-    return max(found, default=None)
-
-
 def _method(law: Law, level: float) -> list[str]:
     """How the numbers were made, of this law."""
     split = " The band of a best split allows for an error of the law in its exchange of parameters and tokens."
@@ -216,10 +212,6 @@ def _method(law: Law, level: float) -> list[str]:
         text.format(band=band_percent(level)) for text in METHOD_TEXT if has_drift(law) or "discrepancy" not in text
     ]
     return [text + (split if can_explore(law) and "discrepancy" in text else "") for text in texts]
-
-
-def _of_unit(study: Study) -> str:
-    return f" {unit_sentence(study.attrs)}" if study.law.observed.column == "loss" else ""
 
 
 def _forecasts(asked: Asked) -> Forecasts:

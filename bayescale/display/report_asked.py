@@ -35,7 +35,6 @@ class Asked:
     ----------
     study : of the fit
     questions : budgets to be split, a question for each unit; none for a law that does not split
-    chosen : whether the user named the budgets
     planned : sizes of planned runs, by column, or None
     at : further inputs of the law, by column
     links : fits whose forecasts are inputs of the law, by column
@@ -47,7 +46,6 @@ class Asked:
 
     study: Study
     questions: tuple[Question, ...]
-    chosen: bool
     planned: Mapping[str, np.ndarray] | None
     at: Mapping[str, float]
     links: Mapping[str, xr.DataTree]
@@ -101,7 +99,6 @@ def asked_of(study: Study, wanted: Mapping[str, Any]) -> Asked:
     return Asked(
         study,
         questions,
-        wanted["compute"] is not None,
         _planned(wanted, at, joint),
         at,
         links,

@@ -54,16 +54,12 @@ def figures_part(
         makers["comparison"] = lambda: plots_trust.plot_comparison(compared, ax=page_axes(forward, 2.4))
     if tested is not None:
         makers["calibration"] = lambda: plots_trust.plot_calibration(tested, ax=page_axes(2, 3.2))
-    drawn = {name: or_none(make) for name, make in makers.items()}
-    captions = CAPTIONS if can_explore(law) else CAPTIONS | {"forecast": _forecast_caption(law)}
-    return {
-        name: None if drawn.get(name) is None else figure_source(drawn[name]) | _of_level(caption, level)
-        for name, caption in captions.items()
-    }
-
-
-def _of_level(caption: dict[str, str], level: float) -> dict[str, str]:
-    return {name: text.format(band=band_percent(level)) for name, text in caption.items()}
+    found: dict[str, Any] = {}
+    for name, caption in (CAPTIONS if can_explore(law) else CAPTIONS | {"forecast": _forecast_caption(law)}).items():
+        figure = or_none(makers[name]) if name in makers else None
+        words = {key: text.format(band=band_percent(level)) for key, text in caption.items()}
+        found[name] = None if figure is None else figure_source(figure) | words
+    return found
 
 
 def page_axes(rows: int = 1, inches: float = 3.7, **options: Any) -> Any:

@@ -64,7 +64,6 @@ def live_part(asked: Asked, forecasts: Forecasts) -> dict[str, Any] | None:
         "json": json.dumps(as_json(data)).replace("<", "\\u003c"),
         "count": data["count"],
         "every": data["every"],
-        "counted": data["counted"],
         "units": [one["unit"] or "the unit of the cost" for one in data["questions"]],
         "start_text": number_text(data["start"]),
         "run_n": size_text(sizes[0]),

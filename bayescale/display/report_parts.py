@@ -116,33 +116,27 @@ def forecast_part(forecasts: Forecasts, asked: Asked) -> Part:
 
 
 def split_part(question: Question, asked: Asked) -> Part:
-    """A question's table of splits, of choices, what other estimators say, and well-known models."""
-    study, tables = question.study, []
+    """A question's table of splits, of choices, and what other estimators say."""
+    study, tables, ways = question.study, [], None
     for split in question.splits:
         reading = read_allocation(split, level=asked.level)
         tables.append(part(replace(reading, columns=tuple(one for one in reading.columns if one.key != "held"))))
     choices = part(read_decision(question.decision))
-    unit = question.unit or "the unit of the cost"
-    cost = question.problem.cost
-    given = question.options.get("given") or {}
+    cost, given = question.problem.cost, question.options.get("given") or {}
     texts = {name: one if isinstance(one, str) else number_text(one, 6) for name, one in given.items()}
     values = ", ".join(f"{name} = {texts[name]}" for name in cost.given)
-    whole = {
-        **tables[0],
-        "rows": [row for one in tables for row in one["rows"]],
-        "title": f"Budgets in {unit}",
-        "cost": ""
-        if question is asked.plain
-        else f"A run costs {cost.text}" + (f", with {values}." if values else "."),
-        "notes": choices["notes"],
-        "choices": choices,
-        "approaches": "",
-        "landmarks": {"caption": "", "header": [], "rows": []},
-    }
+    priced = f"A run costs {cost.text}" + (f", with {values}." if values else ".")
     if has_split(study.law) and question is asked.plain:
         ways = or_none(lambda: approaches(study, float(question.budgets[0]), level=asked.level, seed=question.seed))
-        whole["approaches"] = "" if ways is None else ways.attrs["statement"]
-    return whole
+    return {
+        **tables[0],
+        "rows": [row for one in tables for row in one["rows"]],
+        "title": f"Budgets in {question.unit or 'the unit of the cost'}",
+        "cost": "" if question is asked.plain else priced,
+        "notes": choices["notes"],
+        "choices": choices,
+        "approaches": "" if ways is None else ways.attrs["statement"],
+    }
 
 
 def landmarks_of(asked: Asked) -> Any:

@@ -22,16 +22,11 @@ PASSED_ON = {
 }
 
 
-def error_role(symbol: str) -> str:
-    """The role of the standard errors of an input: ``params_se`` of N."""
-    return f"{column(symbol)}_se"
-
-
 def input_roles(law: Law) -> dict[str, str]:
-    """Role of the standard errors of every input that can have one -> its symbol; none where counts are observed."""
+    """Role of the standard errors of every input that has any -> its symbol: ``params_se`` of N; counts have none."""
     if law.observed.scale not in PASSED_ON:
         return {}
-    return {error_role(symbol): symbol for symbol in law.inputs if symbol != GROUP}
+    return {f"{column(symbol)}_se": symbol for symbol in law.inputs if symbol != GROUP}
 
 
 def slope_name(role: str) -> str:

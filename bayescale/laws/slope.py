@@ -13,6 +13,15 @@ import numpy as np
 from bayescale.laws.derivatives import derivatives
 from bayescale.laws.formula import ARITHMETIC, Binary, Call, Name, Negative, Node, Number, evaluate
 
+# the derivative of an operator by either side, of both sides and the value
+BY_SIDE: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+    "+": (lambda a, b, v: 1.0, lambda a, b, v: 1.0),
+    "-": (lambda a, b, v: 1.0, lambda a, b, v: -1.0),
+    "*": (lambda a, b, v: b, lambda a, b, v: a),
+    "/": (lambda a, b, v: 1 / b, lambda a, b, v: -v / b),
+    "**": (lambda a, b, v: b * a ** (b - 1), lambda a, b, v: np.where((a > 0) & (v != 0), v * np.log(a), 0.0)),
+}
+
 
 def value_and_slope(node: Node, values: Mapping[str, Any], slopes: Mapping[str, Any]) -> tuple[Any, Any]:
     """The value of a tree and its derivative along ``slopes``, the derivatives of the names (0 where not given).
@@ -37,32 +46,11 @@ def _walk(node: Node, values: Mapping[str, Any], slopes: Mapping[str, Any]) -> t
         case Binary(op=op, left=left, right=right):
             (a, da), (b, db) = _walk(left, values, slopes), _walk(right, values, slopes)
             value = ARITHMETIC[op](np.asarray(a), b)
-            return value, _add(_times(da, lambda: _by_left(op, a, b)), _times(db, lambda: _by_right(op, a, b, value)))
+            by_left, by_right = (functools.partial(by, a, b, value) for by in BY_SIDE[op])
+            return value, _add(_times(da, by_left), _times(db, by_right))
         case Call(function=name, args=args):
             return _call(name, [_walk(arg, values, slopes) for arg in args])
     raise TypeError(f"not a formula tree: {node!r}")
-
-
-def _by_left(op: str, a: Any, b: Any) -> Any:
-    slopes: dict[str, Callable[[], Any]] = {
-        "+": lambda: 1.0,
-        "-": lambda: 1.0,
-        "*": lambda: b,
-        "/": lambda: 1 / b,
-        "**": lambda: b * a ** (b - 1),
-    }
-    return slopes[op]()
-
-
-def _by_right(op: str, a: Any, b: Any, value: Any) -> Any:
-    slopes: dict[str, Callable[[], Any]] = {
-        "+": lambda: 1.0,
-        "-": lambda: -1.0,
-        "*": lambda: a,
-        "/": lambda: -value / b,
-        "**": lambda: np.where((a > 0) & (value != 0), value * np.log(a), 0.0),
-    }
-    return slopes[op]()
 
 
 def _call(name: str, args: list[tuple[Any, Any]]) -> tuple[Any, Any]:
