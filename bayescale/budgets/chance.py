@@ -59,8 +59,9 @@ def size_for_chance(
             continue
         at = int(np.argmax(reached >= chance))
         if at > 0:  # where little is unknown the probability rises within less than a step
-            sizes = np.geomspace(sizes[at - 1], sizes[at], FINE_POINTS)
+            sizes, ends = np.geomspace(sizes[at - 1], sizes[at], FINE_POINTS), reached[[at - 1, at]]
             reached = probability_to_reach(_forecast(study, links, axis, problem, sizes, seed), wanted)
+            reached[[0, -1]] = ends  # as they were found: other draws of the noise may leave no step that passes it
             at = int(np.argmax(reached >= chance))
         found[i] = sizes[at] if at == 0 else _between(sizes[at - 1 : at + 1], reached[at - 1 : at + 1], chance)
     return found, most

@@ -5,6 +5,7 @@ import pytest
 from conftest import BESIROGLU, chinchilla_parameters
 
 import bayescale
+from bayescale.budgets import chance
 from bayescale.budgets.allocate import allocate
 from bayescale.budgets.gain import compute_gain
 from bayescale.budgets.optimum import best_split
@@ -125,6 +126,21 @@ def test_the_budget_for_a_chance_has_that_chance_by_forecast(true_fit):
     never = least_compute(learnt, 1.9, chance=0.999)
     assert np.isinf(never["compute_at_chance"]).all() and never["chance_most"][0] < 0.999
     assert "none (P up to" in str(bayescale.show(never))
+
+
+def test_where_a_finer_look_finds_no_step_the_coarse_one_counts(learnt, monkeypatch):
+    """Monte Carlo noise may leave every finer probability below what the coarse grid found."""
+    looks = iter([np.linspace(0.0, 1.0, 200), np.full(13, 0.05)])
+    sizes = []
+
+    def reached(tree, target):
+        sizes.append(tree)
+        return next(looks)[: len(tree)].copy()
+
+    monkeypatch.setattr(chance, "_forecast", lambda *given: given[4])
+    monkeypatch.setattr(chance, "probability_to_reach", reached)
+    found = float(least_compute(learnt, 2.2, chance=0.1)["compute_at_chance"][0])
+    assert sizes[1][-2] < found <= sizes[1][-1]
 
 
 @pytest.mark.usefixtures("drift_once")
