@@ -291,13 +291,15 @@ def test_readme_commands_run(folder):
     rows = "".join(f"{loss},{k},{np.exp(-np.exp(1.5 * (loss - 1.6)) * k**-0.25):.3f},500\n" for loss, k in solved)
     (folder / "coverage.csv").write_text(f"loss,samples,coverage,items\n{rows}")
     bayescale.save_fit(bayescale.fit(folder / "coverage.csv", "coverage_of_loss"), folder / "coverage.nc")
+    rows = "".join(f"{x},{0.25 + 0.7 / (1 + np.exp(4 * (x - 1.9))):.3f},2000\n" for x in np.linspace(1.5, 2.7, 16))
+    (folder / "acc.csv").write_text(f"loss,accuracy,items\n{rows}")
+    bayescale.save_fit(bayescale.fit(folder / "acc.csv", "accuracy_sigmoid"), folder / "acc.nc")
     for command in commands:
         words = shlex.split(command)[1:]
         if words[0] in ("calibrate", "demo", "report"):
             continue  # they have tests of their own
-        if "ours.nc" in words:
-            for name in ("ours.nc", "theirs.nc"):
-                shutil.copy(folder / "fit.nc", folder / name)
+        for name in re.findall(r"\b(?:ours|theirs|loss)\.nc", command):
+            shutil.copy(folder / "fit.nc", folder / name)
         done = subprocess.run(start + words, cwd=folder, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, f"{command}: {done.stderr}"
 
