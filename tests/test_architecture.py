@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -210,6 +211,29 @@ def test_wheel_holds_all_and_works(tmp_path):
         [sys.executable, "-c", script], cwd=tmp_path / "installed", capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == [str(len(list((ROOT / "models").glob("*.toml")))), "30", "True"]
+
+
+def test_the_conda_recipe_needs_what_the_package_needs():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    recipe = (ROOT / ".ci/conda/recipe.yaml").read_text(encoding="utf-8")
+    host, run = (
+        re.findall(r"^    - (.+?)(?: #.*)?$", part, flags=re.MULTILINE)
+        for part in recipe.split("\nrequirements:\n")[1].split("\ntests:\n")[0].split("  run:\n")
+    )
+    # conda has no extras, and matplotlib there brings a toolkit for windows
+    elsewhere = {"arviz-stats[xarray]": "arviz-stats", "matplotlib": "matplotlib-base"}
+    needed = [f"python {project['project']['requires-python']}"]
+    for one in project["project"]["dependencies"]:
+        name, versions = re.fullmatch(r"([\w\[\]-]+)(.*)", one).groups()
+        needed.append(f"{elsewhere.get(name, name)} {versions}")
+        needed += ["xarray-einstats"] if name == "arviz-stats[xarray]" else []
+    assert run == needed
+    built = [one.replace(">=", " >=") for one in project["build-system"]["requires"]]
+    assert host == [needed[0], "pip", *built]
+    assert (
+        f"license: {project['project']['license']}" in recipe
+        and f'summary: "{project["project"]["description"]}"' in recipe
+    )
 
 
 def _has(module):
