@@ -152,7 +152,7 @@ PRIORS = {
     "level": (0.15, 0.3),
     "slope": (-2.3, 0.6),
     "lean": (0.0, 0.5),
-    "floor": (0.8, 0.8),
+    "floor": (0.7, 0.75),
     "share": (0.0, 1.0),
     "q": (0.0, 0.4),
     "sigma": (-5.0, 1.0),
@@ -160,8 +160,11 @@ PRIORS = {
 }
 
 
-def values(x: np.ndarray, law: str) -> dict[str, np.ndarray]:
-    """Parameters [position] from positions in units of the priors; of nu - 2 the position is log((nu - 2)/10)."""
+def values(x: np.ndarray, law: str, refs: dict[str, float]) -> dict[str, np.ndarray]:
+    """Parameters [position] from positions in units of the priors; of nu - 2 the position is log((nu - 2)/10).
+
+    ``F`` is the share of the floor at the reference point: its odds are those of ``floor`` times (N D / 1e18)**.11.
+    """
     found = {}
     for name, column in zip(NAMES[law], x.T, strict=True):
         if name == "nu_minus_2":
@@ -172,12 +175,15 @@ def values(x: np.ndarray, law: str) -> dict[str, np.ndarray]:
         found[name] = (
             u if name in ("lean", "tilt") else 1 / (1 + np.exp(-u)) if name in ("floor", "share") else np.exp(u)
         )
+    if "floor" in found:
+        odds = found["floor"] / (1 - found["floor"]) * (refs["N"] * refs["D"] / 1e18) ** 0.11
+        found["F"] = odds / (1 + odds)
     return found
 
 
 def exponents(p: dict[str, np.ndarray], law: str) -> tuple[np.ndarray, np.ndarray]:
     """Of N and D, from the slope along the diagonal and the log of their ratio."""
-    falls = p["slope"] / (1 - p["floor"]) if law != "kaplan" else p["slope"]
+    falls = p["slope"] / (1 - p["F"]) if law != "kaplan" else p["slope"]
     alpha = falls / (p["share"] + (1 - p["share"]) * np.exp(-p["lean"]))
     return alpha, alpha * np.exp(-p["lean"])
 
@@ -193,7 +199,7 @@ def by_hand(path: Path, law: str) -> tuple[Callable[[np.ndarray], np.ndarray], d
 
     def density(x: np.ndarray) -> np.ndarray:
         with np.errstate(all="ignore"):
-            p = {name: value[:, None] for name, value in values(x, law).items()}
+            p = {name: value[:, None] for name, value in values(x, law, refs).items()}
             alpha, beta = exponents(p, law)
             share = p["share"]
             if law == "kaplan":
@@ -201,7 +207,7 @@ def by_hand(path: Path, law: str) -> tuple[Callable[[np.ndarray], np.ndarray], d
             else:
                 q = p.get("q", 1.0)
                 short = (share * np.exp(-alpha / q * n) + (1 - share) * np.exp(-beta / q * d)) ** q
-                mean = np.log(p["floor"] + (1 - p["floor"]) * short)
+                mean = np.log(p["F"] + (1 - p["F"]) * short)
             scale = 1e-4 + p["sigma"] * np.exp(p["tilt"] * c)
             nu, z = p["nu_minus_2"] + 2, (seen - np.log(p["level"]) - mean) / scale
             each = -np.log(scale) - (nu + 1) / 2 * np.log1p(z * z / nu)
@@ -216,7 +222,7 @@ def by_hand(path: Path, law: str) -> tuple[Callable[[np.ndarray], np.ndarray], d
 
 def quantities(x: np.ndarray, law: str, refs: dict[str, float]) -> dict[str, np.ndarray]:
     """Parameters and the constants that papers print [position]."""
-    p = values(x, law)
+    p = values(x, law, refs)
     alpha, beta = exponents(p, law)
     level, share = np.log(refs["L"] * p["level"]), p["share"]
     if law == "kaplan":
@@ -224,11 +230,11 @@ def quantities(x: np.ndarray, law: str, refs: dict[str, float]) -> dict[str, np.
         derived["log N_c"] = np.log(refs["N"]) + (np.log(share) + level / beta) * beta / alpha
         derived["log D_c"] = np.log(refs["D"]) + np.log(1 - share) + level / beta
     else:
-        q, falls = p.get("q", 1.0), level + np.log(1 - p["floor"])
-        derived = {"alpha": alpha, "beta": beta, "E": np.exp(level) * p["floor"]}
+        q, falls = p.get("q", 1.0), level + np.log(1 - p["F"])
+        derived = {"alpha": alpha, "beta": beta, "E": np.exp(level) * p["F"]}
         derived["log A"] = falls + q * np.log(share) + alpha * np.log(refs["N"])
         derived["log B"] = falls + q * np.log(1 - share) + beta * np.log(refs["D"])
-    return p | derived | {"a": beta / (alpha + beta)}
+    return {name: value for name, value in p.items() if name != "F"} | derived | {"a": beta / (alpha + beta)}
 
 
 if __name__ == "__main__":

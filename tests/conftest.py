@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import subprocess
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -38,6 +39,9 @@ SEED = 20260101
 SEED_SHIFT = int(os.environ.get("BAYESCALE_SEED_SHIFT", "0"))
 _UNSHIFTED = {(np.random, "default_rng"): np.random.default_rng, (sampling, "sample"): sampling.sample}
 BESIROGLU = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3659}
+# real runs of published studies, which are not part of the project
+STUDIES = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "studies"
+needs_studies = pytest.mark.skipif(not STUDIES.is_dir(), reason="the real runs (../shared/data/studies) are not here")
 # its logarithm is linear in the parameters: posteriors with normal noise have closed forms
 LOG_LINEAR = """
 title = "A power of N times a power of D: its logarithm is linear in the parameters"

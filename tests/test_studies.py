@@ -1,10 +1,8 @@
 """Slow: known parameters are recovered, and the numbers of the literature come out of the real runs."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-from conftest import BESIROGLU, chinchilla_parameters
+from conftest import BESIROGLU, STUDIES, chinchilla_parameters, needs_studies
 from scipy import stats
 
 from bayescale.budgets.allocate import allocate
@@ -16,9 +14,6 @@ from bayescale.laws.law import law_loss, law_names, load_law
 from benchmarks import recovery
 
 pytestmark = pytest.mark.slow
-
-STUDIES = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "studies"
-needs_studies = pytest.mark.skipif(not STUDIES.is_dir(), reason="the real runs (../shared/data/studies) are not here")
 
 
 # ---- recovery -------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from conftest import STUDIES, needs_studies
 
 import bayescale
 from bayescale.cli import main as cli
@@ -333,14 +334,10 @@ def test_quiet(command):
 
 
 @pytest.mark.slow
+@needs_studies
 def test_published_comparison_of_chinchillas_runs():
     """Coupled over chinchilla by 10 +- 6 and kaplan behind by 240 +- 20 of elpd, as other software found."""
-    from pathlib import Path
-
-    study = Path(__file__).parents[3] / "shared" / "data" / "studies" / "chinchilla-epoch.csv"
-    if not study.exists():
-        pytest.skip("the digitised runs are not here")
-    result = compare(fit_laws(study, ["coupled", "chinchilla", "kaplan"]))
+    result = compare(fit_laws(STUDIES / "chinchilla-epoch.csv", ["coupled", "chinchilla", "kaplan"]))
     assert list(result["law"].values) == ["coupled", "chinchilla", "kaplan"]
     assert -16 < float(result["d_elpd"].sel(law="chinchilla")) < -2
     assert float(result["d_elpd"].sel(law="kaplan")) == pytest.approx(-240, abs=25)
