@@ -7,6 +7,7 @@ blocks marked ``run``, are executed, so that what pages show is what the package
 
 import ast
 import base64
+import csv
 import hashlib
 import html
 import json
@@ -14,6 +15,7 @@ import os
 import re
 import shlex
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -51,7 +53,9 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Blocks of commands marked ``run`` with what they print."""
+    """Tables where a page has a mark for them, and blocks of commands marked ``run`` with what they print."""
+    for mark, made in TABLES.items():
+        markdown = markdown.replace(mark, made()) if mark in markdown else markdown
     blocks = re.findall(COMMANDS, markdown)
     if not blocks:
         return markdown
@@ -229,10 +233,15 @@ def law_page(law: Any) -> str:
 
 def printed(answer: Any) -> str:
     """A number that the literature prints and the constants reproduce."""
+    named = asked(answer, "")
+    return f"printed: {named + ': ' if named else ''}{answer.value:g} ({answer.source})"
+
+
+def asked(answer: Any, otherwise: str) -> str:
+    """What a printed number is of, and at which inputs; a long formula, and the law's own, is called ``otherwise``."""
     at = ", ".join(f"{name} = {value:g}" for name, value in answer.at.items())
     long = len(answer.quantity) > 60 or answer.quantity == "formula"
-    named = " ".join(part for part in ("" if long else answer.quantity, f"at {at}" if at else "") if part)
-    return f"printed: {named + ': ' if named else ''}{answer.value:g} ({answer.source})"
+    return " ".join(part for part in (otherwise if long else answer.quantity, f"at {at}" if at else "") if part)
 
 
 def text(plain: str) -> str:
@@ -251,6 +260,59 @@ def table(header: Any, rows: Any) -> str:
         shown = [one if one.startswith(("$", "\\")) else cell(one) for one in others]
         lines.append(f"| `{name}` | {' | '.join(shown)} |")
     return "\n".join(lines)
+
+
+# ---- numbers of others ----------------------------------------------------------------------------------------------
+
+
+def printed_numbers() -> str:
+    """A table of what papers print and the law files reproduce, by paper, and a sentence that sums it up."""
+    from bayescale import law_names, load_law
+    from bayescale.laws.formula import evaluate
+
+    lines, apart = [], {}
+    for law in map(load_law, law_names()):
+        for name, preset in law.presets.items():
+            for answer in preset.answers:
+                paper = re.findall(r"(?:arXiv|doi):\S+?(?=[,; ]|$)", preset.source)[0]
+                here = float(evaluate(answer.tree, dict(preset.values) | answer.at))
+                quantity = asked(answer, law.observed.column if answer.quantity == "formula" else "formula in the file")
+                source = "; ".join(part for part in (preset.source, answer.source) if part)
+                values = f"{answer.value:.7g} | {here:.{digits(answer.value)}g}"
+                link = f"[`{law.name}`](reference/laws/{law.name}.md)"
+                lines.append(f"| {text(source)} | {link}, `{name}` | {text(quantity)} | {values} |")
+                apart.setdefault(paper, []).append(abs(here / answer.value - 1))
+    every = [one for found in apart.values() for one in found]
+    head = (
+        f"{len(every)} numbers of {len(apart)} papers. Half differ by less than {100 * statistics.median(every):.1f} %,"
+        f" the worst by {100 * max(every):.1f} %."
+    )
+    header = "| printed in | law, constants | quantity | there | here |\n|---|---|---|---|---|"
+    return "\n".join((head, "", header, *sorted(lines)))
+
+
+def digits(value: float) -> int:
+    """Digits that show a number as finely as it is printed, 3 at least."""
+    return max(3, len(f"{value:.7e}".split("e")[0].replace(".", "").rstrip("0")))
+
+
+def reference_posteriors() -> str:
+    """A table of the posteriors that emcee sampled too, from what benchmarks/independent.py wrote."""
+    with open(ROOT / "docs/independent.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    found: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        found.setdefault((row["study"], row["law"]), []).append(float(row["z"]))
+    lines = ["| runs | law | numbers | largest difference | sd of differences |", "|---|---|---|---|---|"]
+    for (study, law), z in found.items():
+        lines.append(f"| {study} | `{law}` | {len(z)} | {max(map(abs, z)):.2f} | {statistics.stdev(z):.2f} |")
+    return "\n".join(lines)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "<!-- printed numbers -->": printed_numbers,
+    "<!-- reference posteriors -->": reference_posteriors,
+}
 
 
 # ---- commands and functions -----------------------------------------------------------------------------------------
