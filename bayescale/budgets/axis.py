@@ -14,8 +14,8 @@ from bayescale.errors import FitError
 from bayescale.field import listed
 from bayescale.fitting.doors import mapping
 from bayescale.forecasts.chain import check_link, divided
-from bayescale.laws.groups import with_codes
-from bayescale.laws.law import NO_SIZE, column, is_joint, law_loss, size_column
+from bayescale.laws.groups import group_of
+from bayescale.laws.law import NO_SIZE, Law, column, is_joint, law_loss, size_column
 from bayescale.runs.loss_unit import from_nats
 from bayescale.study import Study
 
@@ -35,7 +35,7 @@ class Axis:
     size : column of the size; "compute" for budgets
     curve : the value of the law at log sizes
     first, last : sizes between which a target is sought, from the worst run to the best: of a loss the highest is first
-    others : values of the other inputs of the law, by column; of a chain those of all its laws
+    others : values of the other inputs of the law, by column, a group by its name; of a chain those of all its laws
     """
 
     study: Study
@@ -43,7 +43,7 @@ class Axis:
     curve: Curve
     first: float
     last: float
-    others: Mapping[str, float]
+    others: Mapping[str, float | str]
 
 
 def asked_axis(
@@ -64,8 +64,7 @@ def asked_axis(
         inner = links.pop(linked[0])
         check_link(study, linked[0], inner.law.observed.column, inner.loss_unit)
         own = set(inputs) - {linked[0]}
-        given = with_codes(study.law.groups, mapping("given", options.get("given")))
-        mine, left = divided(given, own, (inner, *links.values()))
+        mine, left = divided(mapping("given", options.get("given")), own, (inner, *links.values()))
         others = inputs_given(study.law, own, mine, f"besides {linked[0]}")
         axis, problem = asked_axis(inner, seed, {**options, "given": left or None}, links)
         return _linked(axis, study, (linked[0], inputs[linked[0]]), inner, others, seed), problem
@@ -94,7 +93,7 @@ def _linked(
             found = np.asarray(law_loss(law, {**fixed, symbol: value}), dtype=float)
         return np.broadcast_to(found, np.broadcast_shapes(found.shape, value.shape)), near
 
-    return replace(axis, curve=curve, others={**axis.others, **{column(one): value for one, value in others.items()}})
+    return replace(axis, curve=curve, others={**axis.others, **_by_column(law, others)})
 
 
 def curve_of(problem: Problem) -> Curve:
@@ -118,11 +117,15 @@ def _frontier(study: Study, problem: Problem) -> Axis:
     return Axis(study, "compute", curve_of(problem), largest * SEARCHED_TIMES[0], largest * SEARCHED_TIMES[1], {})
 
 
-def own_axis(study: Study, options: SplitOptions) -> Axis:
+def own_axis(study: Study, options: SplitOptions, falling: bool = False) -> Axis:
     """A law of one size along it, its other inputs as ``given``.
 
     The size is that of the law, or, where that is given, the only input that is not. Raises FitError if an option is
     one of a split, or more than one input is left open.
+
+    Parameters
+    ----------
+    falling : whether runs get better as the size falls, as along a loss they always do
     """
     law, given = study.law, mapping("given", options.get("given"))
     if wrong := sorted(name for name, value in options.items() if value is not None and name != "given"):
@@ -150,8 +153,13 @@ def own_axis(study: Study, options: SplitOptions) -> Axis:
         return value, value
 
     largest = float(study.runs[size].max())
-    first, last = (largest / times if size == "loss" else largest * times for times in SEARCHED_TIMES)
-    return Axis(study, size, curve, first, last, {column(name): value for name, value in others.items()})
+    first, last = (largest / times if falling or size == "loss" else largest * times for times in SEARCHED_TIMES)
+    return Axis(study, size, curve, first, last, _by_column(law, others))
+
+
+def _by_column(law: Law, symbols: Mapping[str, float]) -> dict[str, float | str]:
+    """Values of inputs as a forecast takes them: the code of a group is that of one law only, its name that of all."""
+    return {column(symbol): value for symbol, value in symbols.items()} | group_of(law, symbols)
 
 
 def least_size(

@@ -11,6 +11,7 @@ from bayescale.budgets.optimum import Problem, best_split
 from bayescale.budgets.problem import forecast_inputs, median_split
 from bayescale.forecasts.chain import chained
 from bayescale.forecasts.forecast import forecast, probability_to_reach
+from bayescale.laws.groups import group_of
 from bayescale.study import Study
 
 POINTS_A_DECADE = 6  # of the size, at which runs are forecast; in between the probability is interpolated
@@ -94,4 +95,5 @@ def _forecast(
     else:
         N, D = median_split(problem, best_split(problem, sizes[None, :], strict=False), sizes)
         inputs |= {"params": N, "tokens": D} | forecast_inputs(problem, D)
+        inputs |= group_of(axis.study.law, problem.covariates)
     return chained(study, links, inputs, lambda one, given: forecast(one, covariates=given, seed=seed))

@@ -193,7 +193,7 @@ def _affordable(
     affordable = prices <= budget * (1 + PRICE_SLACK)
     if not affordable.any():
         raise FitError(
-            f"none of the {len(prices)} candidate runs is within the budget of {number_text(budget, 4)}: the cheapest "
+            f"no candidate run is within the budget of {number_text(budget, 4)}: the cheapest of {len(prices)} "
             f"costs {number_text(prices.min(), 4)}; raise the budget or add smaller candidates"
         )
     return points.isel(point=affordable), prices[affordable], once

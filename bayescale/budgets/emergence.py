@@ -17,7 +17,7 @@ from bayescale.budgets.axis import least_size, own_axis, values_at
 from bayescale.errors import FitError
 from bayescale.field import BAND, SIZES_SAID, band_ends, band_percent, number_text
 from bayescale.fitting.doors import check_seed, level_of, mapping, opened, opened_result
-from bayescale.forecasts.chain import chain_diagnostics, chained, divided
+from bayescale.forecasts.chain import chain_diagnostics, chained, divided, falling
 from bayescale.forecasts.forecast import QUANTILES, forecast, input_columns, quantiles
 from bayescale.forecasts.forecast import read as read_forecast
 from bayescale.laws.law import column
@@ -86,15 +86,14 @@ def emergence(
     given = {"params": params, "tokens": tokens, "compute": compute}
     given = {one: value for one, value in given.items() if value is not None} | mapping("covariates", covariates)
     smooth, sharp, others = _forecasts(study, links, name, given, seed)
-    rise = _rise_of(study, others)
+    rise = _rise_of(study, others, name in falling({name: links[name]}))
     (before, of_smooth), (observed, of_sharp) = (
         (tree.attrs["observed"], tree["predictions"].dataset) for tree in (smooth, sharp)
     )
     past_half = rise.upward * (of_sharp[f"law_{observed}"] - _labelled(study, (rise.lowest + rise.highest) / 2)) >= 0
-    behind = past_half.mean(("chain", "draw")).values
     better = -1.0 if smooth.attrs["goal"] == "<=" else 1.0
     order = np.argsort(better * of_smooth[before].median(("chain", "draw")).values, kind="stable")
-    behind = np.maximum.accumulate(behind[order])
+    behind = np.maximum.accumulate(past_half.mean(("chain", "draw")).values[order])
     points = smooth["predictions_constant_data"].to_dataset()
     result = points[list(points.data_vars)[: list(points.data_vars).index("decades_beyond") + 1]].isel(point=order)
     result[observed] = of_sharp[observed].isel(point=order)
@@ -108,6 +107,7 @@ def emergence(
     result.attrs = {"kind": "emergence", "law": laws, "seed": seed, "loss_unit": links[name].loss_unit}
     result.attrs |= {"diagnostics": chain_diagnostics((study, *links.values()))}
     result.attrs |= {"smooth": before, "sharp": observed, "link": name, "told": json.dumps(told)}
+    result.attrs |= {"groups": smooth.attrs["groups"]} if "groups" in smooth.attrs else {}
     return result
 
 
@@ -150,8 +150,10 @@ class _Rise:
     upward: float  # 1, or -1 if better is less
 
 
-def _rise_of(study: Study, others: Mapping[str, Any]) -> _Rise:
-    axis = own_axis(study, {"given": {name: one for name, one in others.items() if name != study.law.observed.count}})
+def _rise_of(study: Study, others: Mapping[str, Any], downward: bool) -> _Rise:
+    """Along the smooth metric from worse to better: ``downward`` where less of it is better."""
+    given = {name: one for name, one in others.items() if name != study.law.observed.count}
+    axis = own_axis(study, {"given": given}, downward)
     ends = np.broadcast_to(values_at(axis, np.array([axis.first, axis.last])), (study.draw_count, 2))
     lowest, highest = np.clip(ends, 0.0, 1.0).T  # a law may leave what a share can be
     upward = 1.0 if np.median(highest - lowest) >= 0 else -1.0
@@ -191,13 +193,16 @@ def read(result: xr.Dataset, *, level: float = BAND) -> Reading:
     names, ends = QUANTILES | band_ends(level), tuple(band_ends(level))
     inputs = [name for name in map(str, result.data_vars) if result[name].dims == ("point",) and name[:2] != "p_"]
     frame = result[inputs].to_dataframe().reset_index(drop=True)[inputs]
+    if "groups" in attrs:
+        frame["group"] = frame["group"].map({code: name for name, code in json.loads(attrs["groups"]).items()})
     for name in (smooth, sharp):
         for label, values in quantiles(result[name], level).items():
             frame[f"{name}_{label}"] = values
     frame["p_behind"], frame["p_between"] = result["p_behind"].values, result["p_between"].values
     unit = UNITS[attrs["loss_unit"]] if smooth == "loss" else ""
     columns = input_columns(frame, [name for name in inputs if name != "decades_beyond"])
-    columns += [Column("decades_beyond", "beyond", "decades", "decades")]
+    if frame["decades_beyond"].notna().any():  # a law may have no size that a run could be beyond
+        columns.append(Column("decades_beyond", "beyond", "decades", "decades"))
     columns += [Column(smooth, smooth, unit, "band", ends=ends), Column(sharp, sharp, "", "band", ends=ends)]
     columns += [Column("p_behind", "P(jump behind)", "", "decimals", 2)]
     columns += [Column("p_between", "P(jump since the row above)", "", "decimals", 2)]

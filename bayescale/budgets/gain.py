@@ -18,7 +18,7 @@ from bayescale.fitting.diagnostics import trust_warnings
 from bayescale.fitting.doors import check_seed, level_of, numbers, opened, opened_result
 from bayescale.laws.law import goal_sign, is_joint
 from bayescale.reading import Column, Reading
-from bayescale.runs.loss_unit import OTHER_LOSSES, PER_TOKEN, UNITS, from_nats, loss_unit
+from bayescale.runs.loss_unit import OTHER_LOSSES, PER_TOKEN, UNITS, from_nats, loss_unit, unit_sentence
 from bayescale.study import Study
 
 SMALL_PARAMS, LARGE_PARAMS = 1e6, 1e15  # where definitions of compute are compared
@@ -201,7 +201,7 @@ def read(result: xr.Dataset, *, level: float = BAND) -> Reading:
         frame,
         tuple(replace(one, ends=tuple(band_ends(level))) for one in columns),
         warnings=(*warnings, *far_warnings(result)),
-        notes=(units_said(attrs),) if budget else (),
+        notes=(units_said(attrs),) if budget and own != size else (unit_sentence(attrs),) if observed == "loss" else (),
         about={name: attrs[name] for name in names} | {"loss_unit": unit},
         rows="budgets",
     )

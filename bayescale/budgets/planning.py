@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from bayescale.errors import FitError
-from bayescale.field import FLOPS_PER_PARAM_TOKEN, number_text
+from bayescale.field import FLOPS_PER_PARAM_TOKEN, number_text, size_text
 from bayescale.fitting.doors import check_seed, ends_in, mapping, number, numbers, opened_result
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.law import (
@@ -140,7 +140,7 @@ def _range(name: str, pair: Any) -> tuple[float, float]:
     except (TypeError, ValueError):
         raise FitError(f"{name} = {pair!r}: a pair (smallest, largest) is expected") from None
     if not 0 < low < high < np.inf:
-        raise FitError(f"{name} = ({low:g}, {high:g}): 0 < smallest < largest is expected")
+        raise FitError(f"{name} = {size_text(low)}..{size_text(high)}: 0 < smallest < largest is expected")
     return low, high
 
 

@@ -10,7 +10,7 @@ from bayescale.budgets.cost import check_rises, draw_quantities, parse_cost, qua
 from bayescale.budgets.optimum import Limits, Problem, Split, tokens_within
 from bayescale.budgets.surface import UNIQUE, Surface, loss_surface
 from bayescale.errors import FitError
-from bayescale.field import FLOPS_PER_PARAM_TOKEN, SIZES_SAID, TRAINING, clipped, names_text, number_text
+from bayescale.field import FLOPS_PER_PARAM_TOKEN, SIZES_SAID, TRAINING, clipped, names_text, number_text, size_text
 from bayescale.fitting.doors import ends_in, mapping, number, numbers, what_is
 from bayescale.forecasts.discrepancy import has_drift
 from bayescale.laws.groups import GROUP, with_codes
@@ -93,7 +93,8 @@ def check_splits(law: Law) -> None:
 
 
 def inputs_given(law: Law, names: set[str], given: Mapping[str, Any], besides: str) -> dict[str, float]:
-    """Values of some inputs of a law, by symbol."""
+    """Values of some inputs of a law, by symbol; a group by its name."""
+    given = with_codes(law.groups, given)
     missing = sorted(names - set(given))
     if law.groups and GROUP in missing:
         raise FitError(law.groups.question)
@@ -114,7 +115,8 @@ def _limits(options: SplitOptions) -> Limits:
     limits = Limits(*(_limit(name, options.get(name)) for name in ("params", "tokens", "ratio")))
     for name, pair in vars(limits).items():
         if pair[0] > pair[1]:
-            raise FitError(f"{name} = {pair}: the least is above the most; no split can keep to that")
+            ends = "..".join(map(size_text, pair))
+            raise FitError(f"{name} = {ends}: the least is above the most; no split can keep to that")
     if limits.params[0] == limits.params[1] and limits.tokens[0] == limits.tokens[1]:
         raise FitError("both params and tokens are held: nothing is left to split; forecast gives the loss of that run")
     return limits

@@ -19,11 +19,12 @@ from bayescale.errors import FitError
 from bayescale.field import BAND, SIZE_UNITS, band_ends, band_percent, number_text, quantity_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.fitting.doors import check_seed, goal, level_of, mapping, numbers, opened, opened_result, proportion
-from bayescale.forecasts.chain import chain_diagnostics
+from bayescale.forecasts.chain import chain_diagnostics, falling
 from bayescale.forecasts.discrepancy import has_drift
 from bayescale.forecasts.forecast import QUANTILES
 from bayescale.forecasts.planned import FAR_DECADES, no_drift_warning, target_warnings, worst_run
-from bayescale.laws.law import goal_sign
+from bayescale.laws.groups import group_of
+from bayescale.laws.law import SHARES, goal_sign
 from bayescale.reading import Column, Reading, bands, unless
 from bayescale.runs.loss_unit import PERPLEXITY, UNITS, loss_unit, to_nats, unit_sentence
 from bayescale.study import Study
@@ -82,7 +83,7 @@ def least_compute(
     study, chance = opened(fit), proportion("chance", chance)
     check_seed(seed)
     links = {name: opened(one) for name, one in mapping("through", through).items()}
-    sign, targets = _goals(study, target)
+    sign, better, targets = _goals(study, target, links)
     axis, problem = asked_axis(study, seed, options, links)
     first = axis.study
     wanted = to_nats(targets, study.loss_unit) if has_drift(study.law) else targets
@@ -109,13 +110,13 @@ def least_compute(
     result["decades_beyond"] = ("target", beyond)
     needed, most = size_for_chance(study, links, axis, problem, drawn[axis.size], (sign, targets), chance, seed)
     result[f"{axis.size}_at_chance"], result["chance_most"] = ("target", needed), ("target", most)
-    cost = problem.cost.text if problem else axis.size
-    result.attrs = result_attrs(first, "least_compute", cost, seed, goal=sign, chance=chance)
-    result.attrs |= _about(study, [*links.values()], axis, sign)
+    cost, group = (problem.cost.text, group_of(first.law, problem.covariates)) if problem else (axis.size, {})
+    result.attrs = result_attrs(first, "least_compute", cost, seed, goal=sign, chance=chance, **group)
+    result.attrs |= _about(study, [*links.values()], axis, sign, better)
     return result
 
 
-def _about(study: Study, links: Sequence[Study], axis: Axis, sign: str) -> dict[str, Any]:
+def _about(study: Study, links: Sequence[Study], axis: Axis, sign: str, better: str) -> dict[str, Any]:
     """What a least size is of, and what speaks against the fits that it comes from."""
     observed = study.law.observed.column
     told = [text for one in (study, *links) for text in trust_warnings(diagnostics(one))]
@@ -123,22 +124,23 @@ def _about(study: Study, links: Sequence[Study], axis: Axis, sign: str) -> dict[
     about: dict[str, Any] = {"law": ", ".join(one.law.name for one in (*links, study))}
     about |= {"size": axis.size, "observed": observed}
     about |= {"diagnostics": chain_diagnostics((axis.study, study, *links))}
-    about |= {"worst_run": worst_run(study)} if sign == goal_sign(study.law) else {}
+    about |= {"worst_run": worst_run(study, sign)} if sign == better else {}
     return about | {"others": json.dumps(axis.others), "told": json.dumps([*dict.fromkeys(told)])}
 
 
-def _goals(study: Study, target: Any) -> tuple[str, np.ndarray]:
-    """The side of a target and its values, all of one side."""
+def _goals(study: Study, target: Any, links: Mapping[str, Study]) -> tuple[str, str, np.ndarray]:
+    """The side of a target, by default that of a better run; the latter; the values of the target, all of one side."""
     law, observed = study.law, study.law.observed.column
     several = isinstance(target, list | tuple) and all(isinstance(one, str) for one in target) and target
     given = target if several else [target] if isinstance(target, str) else numbers(observed, target)
-    sides = [goal(observed, one, goal_sign(law), observed, has_drift(law)) for one in given]
+    better, share = goal_sign(law, falling(links)), law.observed.scale in SHARES
+    sides = [goal(observed, one, better, observed, has_drift(law), share) for one in given]
     if len({sign for sign, _ in sides}) != 1:
         raise FitError("the targets are not all on one side; ask for each side by itself")
     values = np.array([value for _, value in sides])
     if study.loss_unit == PERPLEXITY and has_drift(law) and not (values > 1).all():
         raise FitError(f"loss = {values.min():g}: a perplexity above 1 is expected, as the runs of this fit have")
-    return sides[0][0], values
+    return sides[0][0], better, values
 
 
 def gap_to(study: Study, sign: str) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
@@ -209,7 +211,7 @@ def read(result: xr.Dataset, *, level: float = BAND) -> Reading:
     warnings += target_warnings(attrs, attrs["goal"], frame[observed])
     unit = UNITS[loss_unit(attrs)] if observed == "loss" else ""
     unknown = unless(frame["identified"], "not identified")
-    others = ", ".join(f"{name} = {quantity_text(name, value)}" for name, value in json.loads(attrs["others"]).items())
+    others = ", ".join(f"{name} = {_value_text(name, value)}" for name, value in json.loads(attrs["others"]).items())
     split = columns is SPLIT_COLUMNS
     what = "budget" if split else ("Highest " if size == "loss" else "Least ") + size
     shown = (
@@ -221,7 +223,7 @@ def read(result: xr.Dataset, *, level: float = BAND) -> Reading:
     return Reading(
         f"{'Least budget' if split else what} for a target{f' at {others}' if others else ''}: median and "
         f"{band_percent(level)} band if the law is exactly right; last, where a forecast meets it with P = "
-        f"{attrs['chance']:.2g}",
+        f"{number_text(attrs['chance'], 6)}",
         frame,
         tuple(replace(one, ends=tuple(band_ends(level))) for one in shown),
         warnings=tuple(warnings),
@@ -232,13 +234,17 @@ def read(result: xr.Dataset, *, level: float = BAND) -> Reading:
     )
 
 
+def _value_text(name: str, value: float | str) -> str:
+    return value if isinstance(value, str) else quantity_text(name, value)
+
+
 def _chance_column(attrs: Mapping[str, Any], size: str, split: bool, frame: pd.DataFrame) -> Column:
     """What a forecast asks for, so that the target is met with the probability that was asked."""
     key, most = f"{size}_at_chance", frame["chance_most"]
     instead = tuple(None if p >= attrs["chance"] else f"none (P up to {np.floor(100 * p) / 100:.2f})" for p in most)
     unit = compute_unit(attrs) if split else SIZE_UNITS.get(size, "")
     how = "size" if size in ("params", "tokens") else "number"
-    return Column(key, f"for P = {attrs['chance']:.2g}", unit, how, instead=instead)
+    return Column(key, f"for P = {number_text(attrs['chance'], 6)}", unit, how, instead=instead)
 
 
 def _size_columns(attrs: Mapping[str, Any], size: str, split: bool, unknown: tuple[str | None, ...]) -> list[Column]:

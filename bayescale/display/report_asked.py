@@ -13,9 +13,10 @@ from bayescale.display.question import Question
 from bayescale.errors import FitError
 from bayescale.field import BAND, clipped, names_text, number_in
 from bayescale.fitting.doors import check_seed, goal, level_of, mapping, number, numbers, opened, opened_fit, what_is
+from bayescale.forecasts.chain import falling
 from bayescale.forecasts.discrepancy import has_drift
 from bayescale.laws.groups import GROUP, with_codes
-from bayescale.laws.law import column, goal_sign
+from bayescale.laws.law import SHARES, column, goal_sign
 from bayescale.study import Study
 
 TIMES = 10.0  # the most costly run: the budget that is answered for when none is given
@@ -85,7 +86,8 @@ def asked_of(study: Study, wanted: Mapping[str, Any]) -> Asked:
     links = {name: opened_fit(fit) for name, fit in mapping("through", wanted["through"]).items()}
     target = wanted["target"]
     if target is not None:
-        target = goal("target", target, goal_sign(law), law.observed.column, has_drift(law))
+        sign = goal_sign(law, falling({name: opened(one) for name, one in links.items()}))
+        target = goal("target", target, sign, law.observed.column, has_drift(law), law.observed.scale in SHARES)
     known = {column(symbol) for symbol in law.inputs} - (set(SIZES) if joint else set())
     if wrong := sorted((set(at) | set(links)) - known):
         raise FitError(f"'{wrong[0]}' is not a further input of law '{law.name}'; those are {sorted(known) or 'none'}")

@@ -15,7 +15,6 @@ from bayescale.display.table import size_band_text
 from bayescale.field import band_ends, band_percent, listed, number_text, quantity_text, size_text
 from bayescale.fitting.diagnostics import diagnostics
 from bayescale.forecasts.forecast import read as read_forecast
-from bayescale.laws.law import goal_sign
 
 RULE_WASTES_MORE = 0.005  # of the budget, than the chosen size: a rule of thumb is mentioned
 THOUSANDS = (1e3, 1e12)  # amounts of money or hours that are written out
@@ -174,7 +173,7 @@ def _size_price(rows: Any, budget: str, tolerance: float) -> list[str]:
 def _loss_price(asked: Asked, name: str, tree: Any) -> str:
     observed, ends = asked.study.law.observed.column, band_ends(asked.level)
     row = read_forecast(tree, level=asked.level).frame.iloc[0]
-    worse, edge = ("below", "q05") if goal_sign(asked.study.law) == ">=" else ("above", "q95")
+    worse, edge = ("below", "q05") if tree.attrs["goal"] == ">=" else ("above", "q95")
     law = " to ".join(f"{row[f'law_{observed}_{end}']:.3f}" for end in ends)
     run = "planned run" if name == "planned" else "chosen run"
     text = f"The {observed}: one {run} in twenty ends {worse} {row[f'{observed}_{edge}']:.3f}."

@@ -17,7 +17,7 @@ from bayescale.forecasts.discrepancy import has_drift
 from bayescale.forecasts.forecast import forecast
 from bayescale.forecasts.planned import told_by, words_of
 from bayescale.jobs.threads import one_blas_thread
-from bayescale.laws.law import goal_sign
+from bayescale.laws.law import SHARES, goal_sign
 from bayescale.runs.loss_unit import loss_unit
 from bayescale.study import Study
 
@@ -92,6 +92,7 @@ def average_forecast(
         "observed": law.observed.column,
         **words_of(law),
         "goal": goal_sign(law),
+        "share": int(law.observed.scale in SHARES),
         "checked": min(float(part.attrs["checked"]) for part in parts.values()),
         "drift": int(has_drift(law)),
         "drift_ess": min(float(part.attrs["drift_ess"]) for part in parts.values()),

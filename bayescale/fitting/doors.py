@@ -142,7 +142,7 @@ def ends_in(given: Any) -> Any:
     return low.strip() or None, high.strip() or None
 
 
-def goal(name: str, given: Any, sign: str, observed: str, positive: bool) -> tuple[str, float]:
+def goal(name: str, given: Any, sign: str, observed: str, positive: bool, share: bool) -> tuple[str, float]:
     """A target as its side and value: a number, on the side ``sign``, or a text such as ">= .9" that gives the side."""
     expected = f"a {observed} above 0" if positive else f"a value of {observed}"
     value = given
@@ -152,7 +152,10 @@ def goal(name: str, given: Any, sign: str, observed: str, positive: bool) -> tup
             value = float(value)
         except ValueError:
             raise FitError(f"{name} = {what_is(given)}: {sign} and a number are expected") from None
-    return sign, number(name, value, expected, above=0.0 if positive else -math.inf)
+    found = number(name, value, expected, above=0.0 if positive else -math.inf)
+    if share and not 0 <= found <= 1:
+        raise FitError(f"{name} = {what_is(given)}: {observed} is a share from 0 to 1; write 60 % as 0.6")
+    return sign, found
 
 
 def level_of(given: Any) -> float:

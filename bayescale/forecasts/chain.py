@@ -14,7 +14,7 @@ from bayescale.fitting.doors import kind_of, mapping, opened_result
 from bayescale.forecasts.curve import Curve, sample_curve, squared_width
 from bayescale.forecasts.discrepancy_posterior import Discrepancy
 from bayescale.forecasts.planned import told_by
-from bayescale.laws.law import column, is_joint, law_loss
+from bayescale.laws.law import column, goal_sign, is_joint, law_loss
 from bayescale.runs.loss_unit import UNITS, to_nats
 from bayescale.study import Study
 
@@ -77,6 +77,11 @@ def divided(given: Mapping[str, Any], own: set[str], others: Iterable[Study]) ->
     shared = {column(symbol) for one in others for symbol in one.law.inputs}
     mine = {name: value for name, value in given.items() if name in own}
     return mine, {name: value for name, value in given.items() if name not in own or name in shared}
+
+
+def falling(links: Mapping[str, Study]) -> set[str]:
+    """Inputs of which less is better: a loss, and what a study of the chain explains, where less of that is."""
+    return {"loss"} | {name for name, one in links.items() if goal_sign(one.law) == "<="}
 
 
 def chain_diagnostics(studies: Sequence[Study]) -> str:

@@ -13,7 +13,7 @@ from bayescale.errors import FitError
 from bayescale.field import BAND, SIZE_UNITS, SIZES_SAID, band_ends, band_percent, listed, number_text
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.fitting.doors import check_seed, goal, level_of, mapping, numbers, opened, opened_result
-from bayescale.forecasts.chain import about_links, chained_curve, law_at, links_of, shares_of_links
+from bayescale.forecasts.chain import Link, about_links, chained_curve, law_at, links_of, shares_of_links
 from bayescale.forecasts.curve import check_finite, log_predictive_density, sample_curve, squared_width, with_noise
 from bayescale.forecasts.discrepancy import has_drift, one_size
 from bayescale.forecasts.discrepancy_posterior import discrepancy_of
@@ -28,7 +28,7 @@ from bayescale.forecasts.planned import (
     worst_run,
 )
 from bayescale.jobs.threads import one_blas_thread
-from bayescale.laws.law import NO_SIZE, goal_sign
+from bayescale.laws.law import NO_SIZE, SHARES, goal_sign
 from bayescale.reading import Column, Reading, bands
 from bayescale.runs.loss_unit import UNITS, in_unit, loss_unit, to_nats, unit_sentence
 from bayescale.study import Study
@@ -124,7 +124,9 @@ def forecast(
     predictions = xr.Dataset({name: study.labelled(values, "point") for name, values in drawn.items()})
     predictions = in_unit(predictions, tuple(drawn) if drift else (), study.loss_unit)
     tree = xr.DataTree.from_dict({"predictions": predictions, "predictions_constant_data": points})
-    tree.attrs = _about(study) | {"drift": int(drift), "seed": seed, "drift_ess": ess} | about_links(links, _warnings)
+    tree.attrs = (
+        _about(study, links) | {"drift": int(drift), "seed": seed, "drift_ess": ess} | about_links(links, _warnings)
+    )
     return tree
 
 
@@ -134,14 +136,16 @@ def _share_outside(shown: np.ndarray, by_law: np.ndarray) -> np.ndarray:
     return ((shown < low) | (shown > high)).mean(axis=0)
 
 
-def _about(study: Study) -> dict[str, Any]:
+def _about(study: Study, links: Sequence[Link]) -> dict[str, Any]:
     """Attributes of a forecast that say what made it."""
     law = study.law
     about: dict[str, Any] = {"kind": "forecast", "law": law.name, "observed": law.observed.column, **words_of(law)}
+    sign = goal_sign(law, {"loss"} | {link.name for link in links if link.tree.attrs.get("goal") == "<="})
     checked = CHECKED_DECADES if one_size(law) is None else ONE_SIZE_CHECKED_DECADES
-    about |= {"checked": checked if has_drift(law) else 0.0, "worst_run": worst_run(study)}
+    about |= {"checked": checked if has_drift(law) else 0.0, "worst_run": worst_run(study, sign)}
     about |= {"groups": json.dumps(law.groups.codes)} if law.groups else {}
-    return about | {"goal": goal_sign(law), "loss_unit": study.loss_unit, "diagnostics": study.attrs["diagnostics"]}
+    about |= {"share": int(law.observed.scale in SHARES)}
+    return about | {"goal": sign, "loss_unit": study.loss_unit, "diagnostics": study.attrs["diagnostics"]}
 
 
 def _with_compute(covariates: Any, compute: Any) -> dict[str, Any]:
@@ -231,8 +235,8 @@ def probability_to_reach(tree: xr.DataTree, target: "float | str") -> np.ndarray
 
 
 def _goal(tree: xr.DataTree, target: "float | str") -> tuple[str, float]:
-    sign, observed = tree.attrs.get("goal", "<="), tree.attrs["observed"]
-    return goal("target", target, sign, observed, positive=bool(tree.attrs["drift"]))
+    sign, attrs = tree.attrs.get("goal", "<="), tree.attrs
+    return goal("target", target, sign, attrs["observed"], bool(attrs["drift"]), bool(attrs.get("share")))
 
 
 def read(tree: xr.DataTree, *, target: "float | str | None" = None, level: float = BAND) -> Reading:

@@ -11,7 +11,7 @@ from bayescale.field import listed, number_text, symbol
 from bayescale.fitting.doors import mapping, numbers
 from bayescale.forecasts.discrepancy import has_drift, sizes_at
 from bayescale.laws.groups import GROUP, with_codes
-from bayescale.laws.law import Law, column, goal_sign, is_joint, positive_columns, size_column
+from bayescale.laws.law import Law, column, is_joint, positive_columns, size_column
 from bayescale.runs.loss_unit import from_nats
 from bayescale.study import Study
 
@@ -109,10 +109,10 @@ def _nearest_run(study: Study, points: xr.Dataset) -> np.ndarray:
     return np.sqrt(((here[:, None, :] - there[None, :, :]) ** 2).sum(axis=2)).min(axis=1)
 
 
-def worst_run(study: Study) -> float:
-    """What was observed of the worst run of the fit, in the unit of targets."""
+def worst_run(study: Study, sign: str) -> float:
+    """What was observed of the worst run, better ones being on the side ``sign``, in the unit of targets."""
     seen = study.runs[study.law.observed.column].values
-    worst = float(seen.max() if goal_sign(study.law) == "<=" else seen.min())
+    worst = float(seen.max() if sign == "<=" else seen.min())
     return float(from_nats(worst, study.loss_unit)) if has_drift(study.law) else worst
 
 

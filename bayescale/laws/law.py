@@ -104,18 +104,22 @@ def size_column(law: Law) -> str | None:
     return next((COLUMNS[symbol] for symbol in COLUMNS if symbol in law.inputs), None)
 
 
-def goal_sign(law: Law) -> str:
+def goal_sign(law: Law, falling: Collection[str] = ("loss",)) -> str:
     """On which side of a target a better run lies, "<=" or ">=".
 
     A loss is to be small. Anything else is to go where it goes as runs grow, by the law's ``rises_with`` and
     ``falls_with`` (a lower loss is a better model); where the law does not say, a share is to be large.
+
+    Parameters
+    ----------
+    falling : inputs of which less is better, such as what another law of a chain explains
     """
     size = size_column(law)
     rises, falls = ([column(symbol) for symbol in some] for some in (law.rises_with, law.falls_with))
     if law.observed.column == "loss":
         upwards = False
     elif size in (*rises, *falls):
-        upwards = (size in rises) != (size == "loss")
+        upwards = (size in rises) != (size in falling)
     else:
         upwards = law.observed.scale in SHARES
     return ">=" if upwards else "<="

@@ -167,7 +167,7 @@ def test_table_statement_summary(learnt):
         (1e21, {"target": "fame", **AIM}, "unknown target 'fame'; the targets are loss, params, regret"),
         (1e21, {"most": 0, **AIM}, "most = 0"),
         (1e21, {"cost": "6*N*D*p", "given": {"p": "1..2"}, **AIM}, "a plan needs certain values"),
-        (1e10, AIM, "none of the 1 candidate runs is within the budget of 1e10: the cheapest costs"),
+        (1e10, AIM, "no candidate run is within the budget of 1e10: the cheapest of 1 costs"),
         (
             1e21,
             {"candidates": {"params": [1e9]}, **AIM},

@@ -5,6 +5,7 @@ import pytest
 
 import bayescale
 from bayescale.budgets.emergence import emergence
+from bayescale.budgets.target import least_compute
 from bayescale.cli.main import main
 from bayescale.errors import FitError
 from bayescale.fitting.store import save_fit
@@ -82,6 +83,41 @@ def test_an_error_falls_and_stays_a_share(smooth, make_fit):
     np.testing.assert_allclose(found["highest"], 0.0, atol=1e-12)
     np.testing.assert_allclose(found["rise_at"].sel(share=0.5), 3.0, rtol=1e-5)
     assert "Half of the fall of error from 0.90 to 0.00" in " ".join(bayescale.read(found).says)
+
+
+@pytest.fixture
+def by_task(make_fit, tmp_path):
+    """A fit of accuracy = 1/(1 + exp(2 (task - 3))) by a law of one's own, and one of task = pretrain."""
+    (tmp_path / "sharp.toml").write_text(
+        'title = "accuracy by task loss"\ncite = "mine"\nsize = "task"\nfalls_with = ["task"]\n'
+        'formula = "sigmoid(-steep*(task - mid))"\nobserved = { column = "accuracy", scale = "proportion", '
+        'count = "items" }\n[priors]\nsteep = { dist = "LogNormal", mu = 0.0, sigma = 1.0, about = "slope" }\n'
+        'mid = { dist = "LogNormal", mu = 1.0, sigma = 1.0, about = "middle" }\n'
+    )
+    (tmp_path / "smooth.toml").write_text(
+        'title = "task loss by loss"\ncite = "mine"\nsize = "pretrain"\nformula = "factor*pretrain"\n[priors]\n'
+        'factor = { dist = "LogNormal", mu = 0.0, sigma = 1.0, about = "factor" }\n'
+    )
+    at, know = np.linspace(1.5, 4.5, 20), np.ones(200)
+    shown = np.round(1 / (1 + np.exp(2 * (at - 3))), 3)
+    runs = {"task": at, "accuracy": shown, "items": np.full(20, 1000.0)}
+    sharp = make_fit(str(tmp_path / "sharp.toml"), {"steep": 2 * know, "mid": 3 * know}, runs)
+    return sharp, make_fit(str(tmp_path / "smooth.toml"), {"factor": know}, {"pretrain": at, "loss": at})
+
+
+def test_a_size_of_which_less_is_better_is_followed_downward(by_task):
+    """Accuracy rises from 0 to 1 as the task's loss falls; half of it is at 3, behind 2.9 and not behind 3.1."""
+    sharp, task = by_task
+    found = emergence(sharp, through={"task": task}, covariates={"pretrain": [2.5, 3.5]})
+    np.testing.assert_allclose(found["lowest"], 0, atol=1e-9)
+    np.testing.assert_allclose(found["rise_at"].sel(share=0.5), 3, rtol=1e-3)
+    assert list(found["pretrain"].values) == [3.5, 2.5] and list(found["p_behind"].values) == [0, 1]
+    through = least_compute(sharp, 0.7, through={"task": task})
+    assert (
+        through.attrs["goal"]
+        == ">="
+        == bayescale.forecast(sharp, covariates={"task": forecast(task, covariates={"pretrain": 2.5})}).attrs["goal"]
+    )
 
 
 @pytest.mark.parametrize(

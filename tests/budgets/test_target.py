@@ -161,6 +161,9 @@ def test_through_a_chain_it_is_the_closed_form_of_both_laws(make_fit, crossed_ru
 
 
 def test_what_is_no_chain(learnt, coverage_fit):
+    for share in (60, -0.1):  # a percentage is no share
+        with pytest.raises(FitError, match=f"coverage = {share}: coverage is a share from 0 to 1; write 60 % as 0.6"):
+            least_compute(coverage_fit, share, given={"samples": 10})
     with pytest.raises(FitError, match="'pretrain' is not an input of a law of the chain"):
         least_compute(coverage_fit, 0.5, through={"loss": learnt, "pretrain": learnt}, given={"samples": 10})
     with pytest.raises(FitError, match="'loss' is given a forecast of coverage"):
