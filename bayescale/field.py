@@ -92,12 +92,14 @@ def as_float(value: Any) -> float:
         return math.inf
 
 
-def quantity_text(name: str, value: float) -> str:
-    """A value of a column: compute in FLOP, large numbers as sizes, others as numbers.
+def quantity_text(name: str, value: float | str) -> str:
+    """A value of a column: compute in FLOP, large numbers as sizes, others as numbers, a name as it is.
 
     >>> quantity_text("compute", 3.645e25), quantity_text("tokens", 1.4e12), quantity_text("epochs", 4.0)
     ('3.645e25 FLOP', '1.4T', '4')
     """
+    if isinstance(value, str):
+        return value
     if name == "compute":
         return f"{number_text(value, 4)} FLOP"
     return size_text(value) if abs(value) >= 1000 else number_text(value, 4)

@@ -211,7 +211,7 @@ def read(result: xr.Dataset, *, level: float = BAND) -> Reading:
     warnings += target_warnings(attrs, attrs["goal"], frame[observed])
     unit = UNITS[loss_unit(attrs)] if observed == "loss" else ""
     unknown = unless(frame["identified"], "not identified")
-    others = ", ".join(f"{name} = {_value_text(name, value)}" for name, value in json.loads(attrs["others"]).items())
+    others = ", ".join(f"{name} = {quantity_text(name, value)}" for name, value in json.loads(attrs["others"]).items())
     split = columns is SPLIT_COLUMNS
     what = "budget" if split else ("Highest " if size == "loss" else "Least ") + size
     shown = (
@@ -232,10 +232,6 @@ def read(result: xr.Dataset, *, level: float = BAND) -> Reading:
         rows="targets",
         groups=bands(columns.values(), QUANTILES | band_ends(level)),
     )
-
-
-def _value_text(name: str, value: float | str) -> str:
-    return value if isinstance(value, str) else quantity_text(name, value)
 
 
 def _chance_column(attrs: Mapping[str, Any], size: str, split: bool, frame: pd.DataFrame) -> Column:

@@ -26,6 +26,7 @@ from bayescale.forecasts.discrepancy import has_drift
 from bayescale.forecasts.discrepancy_posterior import discrepancy_of
 from bayescale.forecasts.forecast import forecast
 from bayescale.jobs.files import write_file
+from bayescale.laws.groups import group_of
 from bayescale.laws.law_file import Law
 from bayescale.laws.references import METHOD, bibtex, cited
 from bayescale.runs.loss_unit import unit_sentence
@@ -224,7 +225,8 @@ def _forecasts(asked: Asked) -> Forecasts:
     if asked.planned:
         sizes = dict(zip(asked.planned, np.broadcast_arrays(*asked.planned.values()), strict=True))
         for i in range(len(next(iter(sizes.values())))):
-            one = {**asked.at, **{name: float(values[i]) for name, values in sizes.items()}}
+            one: dict[str, Any] = {**asked.at, **{name: float(values[i]) for name, values in sizes.items()}}
+            one |= group_of(study.law, one)
             tree = chained(study, asked.links, one, forecast_of) if asked.links else forecast_of(study, one)
             found.append(("planned", tree))
     ratio = float((study.runs["tokens"] / study.runs["params"]).median()) if asked.questions else 0.0

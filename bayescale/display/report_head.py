@@ -15,6 +15,7 @@ from bayescale.display.table import size_band_text
 from bayescale.field import band_ends, band_percent, listed, number_text, quantity_text, size_text
 from bayescale.fitting.diagnostics import diagnostics
 from bayescale.forecasts.forecast import read as read_forecast
+from bayescale.laws.groups import group_of
 
 RULE_WASTES_MORE = 0.005  # of the budget, than the chosen size: a rule of thumb is mentioned
 THOUSANDS = (1e3, 1e12)  # amounts of money or hours that are written out
@@ -43,6 +44,7 @@ def budget_text(question: Question, value: float) -> str:
 def _planned_text(asked: Asked, i: int) -> str:
     """One planned run in words, as it was asked for."""
     sizes = {name: values[i if len(values) > 1 else 0] for name, values in (asked.planned or {}).items()}
+    sizes |= group_of(asked.study.law, sizes)
     spoken = {"params": "{} parameters", "tokens": "{} tokens", "compute": "{}"}
     told = [
         spoken[name].format(quantity_text(name, value)) if name in spoken else f"{name} {quantity_text(name, value)}"

@@ -28,6 +28,7 @@ from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.forecasts.forecast import read as read_forecast
 from bayescale.forecasts.planned import CHECKED_DECADES
 from bayescale.forecasts.unknown import Unknown, unknown_of
+from bayescale.laws.groups import group_of
 
 SPOKEN = {"params": "parameters", "drift": "discrepancy"}
 TITLES = {
@@ -157,8 +158,8 @@ def targets_part(asked: Asked) -> list[Part]:
         return least_compute(study, goal, seed=one.seed, **one.options).assign_attrs(unit=one.called)
 
     if not asked.questions:
-        links = asked.links or None
-        made = [or_none(lambda: least_compute(study, goal, through=links, given=asked.at or None, seed=asked.seed))]
+        links, given = asked.links or None, {**asked.at, **group_of(study.law, asked.at)} or None
+        made = [or_none(lambda: least_compute(study, goal, through=links, given=given, seed=asked.seed))]
     else:
         made = [or_none(partial(least, one)) for one in asked.questions]
     readings = [read_target(one, level=asked.level) for one in made if one is not None]

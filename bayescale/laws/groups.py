@@ -230,5 +230,5 @@ def with_codes(groups: Groups | None, given: Mapping[str, Any]) -> dict[str, Any
 
 
 def group_of(law: Any, inputs: Mapping[str, float]) -> dict[str, str]:
-    """The name of the group among the inputs of a question, as an attribute of its answer; empty without groups."""
-    return {GROUP: law.groups.name_of(inputs[GROUP])} if law.groups else {}
+    """The name of the group among the inputs of a question, where there is one: its code is that of one law only."""
+    return {GROUP: law.groups.name_of(inputs[GROUP])} if law.groups and GROUP in inputs else {}
