@@ -111,8 +111,9 @@ def answer(asked: Asked, forecasts: Forecasts) -> list[str]:
     """The answer in plain words: what a planned run will show, what to train, and the loss it will show."""
     observed, sentences = asked.study.law.observed.column, []
     planned = [tree for name, tree in forecasts if name == "planned"]
+    article = "an" if observed[:1] in "aeiou" else "a"
     for i, tree in enumerate(planned):
-        run, loss = f"a run of {_planned_text(asked, i)}", f"a {observed} of {_loss_text(asked, tree)}"
+        run, loss = f"a run of {_planned_text(asked, i)}", f"{article} {observed} of {_loss_text(asked, tree)}"
         if unknown := unknown_forecast(tree):
             sentences.append(f"{unknown.said(f'What {observed} {run} will end at')} {TAKEN_AT_ITS_WORD} {loss}.")
         else:

@@ -170,6 +170,6 @@ def test_a_group_is_named_along_one_size_and_through_a_chain(fit):
     page = bs.report(sharp, through={"loss": fit}, at={"group": "code"}, **run)
     loss = bs.forecast(fit, **run, covariates={"group": "code"})
     ends = bs.read(bs.forecast(sharp, covariates={"loss": loss, "group": "code"})).frame.iloc[0]
-    said = re.search(r"accuracy of (0\.\d+)", page)
+    said = re.search(r"an accuracy of (0\.\d+)", page)
     assert said and float(said[1]) == pytest.approx(ends["accuracy_q50"], abs=0.01)
     assert "group code" in page and "group code" in bs.report(fit, compute=1e21, at={"group": "code"})
