@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.special import ndtri
 
 import bayescale as bs
 from bayescale.errors import FitError, LawError
@@ -14,14 +15,15 @@ BY = ["level", "sigma"]
 
 
 def table_of(seed, counts=(40, 40, 8), exact=False):
-    """Runs of three corpora; if ``exact``, the scatter of each is what it is said to be, whatever was drawn."""
+    """Runs of three corpora; if ``exact``, the scatter of each is that of a normal, whatever was drawn."""
     rng = np.random.default_rng(seed)
     corpus = np.repeat(list(NOISE), counts)
     N, D = (10 ** (low + 2 * rng.uniform(size=len(corpus))) for low in (7.5, 9.5))
     drawn = rng.standard_normal(len(corpus))
     if exact:
-        for name in NOISE:
-            drawn[corpus == name] /= np.sqrt(np.mean(drawn[corpus == name] ** 2))
+        for name, count in zip(NOISE, counts, strict=True):
+            even = ndtri((np.arange(count) + 0.5) / count)
+            drawn[corpus == name] = rng.permutation(even / np.sqrt(np.mean(even**2)))
     noise = np.array([NOISE[name] for name in corpus]) * drawn
     return {"params": N, "tokens": D, "loss": (1.7 + 480 / N**0.35 + 2000 / D**0.36) * np.exp(noise), "corpus": corpus}
 
