@@ -223,6 +223,12 @@ def test_a_column_for_each_size(file):
     for other in ("tokens,2019,2020,2021\n1e9,3,2,1\n", "tokens,10M,100M,1B\n1e9,3,lots,1\n"):
         with pytest.raises(RunsError, match="no column for loss among tokens"):
             read_runs(file(other))
+    rows = [
+        {"tokens": 1e9, "10M": 3.5, "100M": 10**400, "1B": 2.9},
+        {"tokens": 2e9, "10M": 3.4, "100M": 3.1, "1B": 2.8},
+    ]
+    with pytest.raises(RunsError, match="no column for loss among tokens"):
+        read_runs(file(json.dumps(rows)))
 
 
 @pytest.mark.parametrize("cells", [("3.5 (0.02)", "3.125", "2.875 (.01)"), ("3.5 ± .02", "3.125", "2.875(10)")])

@@ -1,10 +1,11 @@
 """Tables that lie on their side, or have a column for each size -> a row for each run."""
 
+import math
 from typing import Any
 
 import pandas as pd
 
-from bayescale.field import number_in
+from bayescale.field import as_float, number_in
 from bayescale.runs.headings import unit_in
 from bayescale.runs.spellings import LETTERS, NAMES, plainly
 
@@ -35,7 +36,7 @@ def _of_sizes(frame: pd.DataFrame, role: str) -> tuple[pd.DataFrame, str]:
     sizes = [number_in(str(name)) for name in frame.columns[1:]]
     cells = frame.iloc[:, 1:]
     blank = ((cells == "") | cells.isna()).to_numpy()
-    values = cells.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
+    values = cells.map(_loss).to_numpy(dtype=float)
     losses = values[~blank]
     if not all(size is not None and size >= SIZE_MIN for size in sizes) or not losses.size:
         return frame, ""
@@ -45,6 +46,13 @@ def _of_sizes(frame: pd.DataFrame, role: str) -> tuple[pd.DataFrame, str]:
     table = frame.melt(frame.columns[0], var_name=other, value_name="loss").astype(object)
     table = table[~blank.ravel(order="F")].reset_index(drop=True)
     return table, f"headings are read as {other}, what stands below them as losses: {len(table)} rows"
+
+
+def _loss(cell: Any) -> float:
+    try:
+        return as_float(cell)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def _role(name: Any) -> str:
