@@ -37,6 +37,7 @@ PLAUSIBLE_TIMES = 30.0  # largest plausible ratio of compute to 6 N D, either wa
 EXPONENT_GRID = np.linspace(
     -0.5, 1.0, 31
 )  # c of the formula above; past 1 small models would cost more than large ones
+SIZE_LOG_MAX = 300.0  # from the middle: of sizes farther apart no power has a square
 EXPONENT_SEARCHES = 4  # each on a grid ten times finer
 LEARNT_RUNS_MAX = 2000  # enough to learn three numbers
 REWEIGHTINGS = 4  # so that runs with typing errors count less
@@ -251,6 +252,8 @@ def _smooth(N: np.ndarray, ratio: np.ndarray, constant: float) -> tuple[str, flo
 
 def _power(x: np.ndarray, ratio: np.ndarray, free: bool) -> tuple[float, float, float] | None:
     """k, b > 0 and c with exp(ratio) = k (1 + b exp(-c x)), k = 1 unless ``free``; k = 0 is the power b exp(-c x)."""
+    if np.abs(x).max() > SIZE_LOG_MAX:
+        return None
     value, beside = np.exp(ratio), np.lib.stride_tricks.sliding_window_view(np.pad(ratio, 2, mode="edge"), 5)
     weight = _weights(ratio - np.median(beside, axis=1))  # runs are in the order of N
     for _ in range(REWEIGHTINGS):
