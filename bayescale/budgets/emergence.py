@@ -20,7 +20,8 @@ from bayescale.fitting.doors import check_seed, level_of, mapping, opened, opene
 from bayescale.forecasts.chain import chain_diagnostics, chained, divided, falling
 from bayescale.forecasts.forecast import QUANTILES, forecast, input_columns, quantiles
 from bayescale.forecasts.forecast import read as read_forecast
-from bayescale.laws.law import column
+from bayescale.forecasts.planned import input_names
+from bayescale.laws.law import SHARES, column
 from bayescale.reading import Column, Reading, bands
 from bayescale.runs.loss_unit import NATS, PERPLEXITY, UNITS, from_nats, to_nats, unit_sentence
 from bayescale.study import Study
@@ -95,7 +96,7 @@ def emergence(
     order = np.argsort(better * of_smooth[before].median(("chain", "draw")).values, kind="stable")
     behind = np.maximum.accumulate(past_half.mean(("chain", "draw")).values[order])
     points = smooth["predictions_constant_data"].to_dataset()
-    result = points[list(points.data_vars)[: list(points.data_vars).index("decades_beyond") + 1]].isel(point=order)
+    result = points[[*input_names(points), "decades_beyond"]].isel(point=order)
     result[observed] = of_sharp[observed].isel(point=order)
     result[before] = _as_many(of_smooth[before].isel(point=order), study)
     result["p_behind"], result["p_between"] = ("point", behind), ("point", np.diff(behind, prepend=0.0))
@@ -121,7 +122,7 @@ def _link_of(study: Study, links: Mapping[str, Study]) -> str:
             f"law '{law.name}' takes {', '.join(sorted(inputs))}; exactly one of these is to be given by the fit of "
             "the smooth metric: through={'loss': loss_fit} (--from loss=loss.nc)"
         )
-    if law.observed.scale not in ("proportion", "share"):
+    if law.observed.scale not in SHARES:
         raise FitError(
             f"law '{law.name}' explains {law.observed.column}; an accuracy or another share, which rises from one "
             "value to another, is expected"

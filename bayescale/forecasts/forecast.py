@@ -21,6 +21,7 @@ from bayescale.forecasts.planned import (
     CHECKED_DECADES,
     ONE_SIZE_CHECKED_DECADES,
     distance_warnings,
+    input_names,
     no_drift_warning,
     planned_runs,
     target_warnings,
@@ -254,8 +255,7 @@ def read(tree: xr.DataTree, *, target: "float | str | None" = None, level: float
     observed, points = tree.attrs["observed"], tree["predictions_constant_data"].to_dataset()
     drawn = tree["predictions"].dataset
     frame = points.to_dataframe().reset_index(drop=True)
-    columns = [str(name) for name in points.data_vars]
-    inputs = columns[: columns.index("decades_beyond")]
+    inputs = input_names(points)
     if "groups" in tree.attrs:
         names = {code: name for name, code in json.loads(tree.attrs["groups"]).items()}
         frame["group"] = frame["group"].map(names)

@@ -109,6 +109,12 @@ def _nearest_run(study: Study, points: xr.Dataset) -> np.ndarray:
     return np.sqrt(((here[:, None, :] - there[None, :, :]) ** 2).sum(axis=2)).min(axis=1)
 
 
+def input_names(points: xr.Dataset) -> list[str]:
+    """What planned runs were given, N, D and compute among it: the columns before how far they lie beyond."""
+    names = [str(name) for name in points.data_vars]
+    return names[: names.index("decades_beyond")]
+
+
 def worst_run(study: Study, sign: str) -> float:
     """What was observed of the worst run, better ones being on the side ``sign``, in the unit of targets."""
     seen = study.runs[study.law.observed.column].values
