@@ -202,8 +202,6 @@ def read(result: xr.Dataset, *, level: float = BAND) -> Reading:
     frame["p_behind"], frame["p_between"] = result["p_behind"].values, result["p_between"].values
     unit = UNITS[attrs["loss_unit"]] if smooth == "loss" else ""
     columns = input_columns(frame, [name for name in inputs if name != "decades_beyond"])
-    if frame["decades_beyond"].notna().any():  # a law may have no size that a run could be beyond
-        columns.append(Column("decades_beyond", "beyond", "decades", "decades"))
     columns += [Column(smooth, smooth, unit, "band", ends=ends), Column(sharp, sharp, "", "band", ends=ends)]
     columns += [Column("p_behind", "P(jump behind)", "", "decimals", 2)]
     columns += [Column("p_between", "P(jump since the row above)", "", "decimals", 2)]

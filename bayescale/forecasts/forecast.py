@@ -257,8 +257,7 @@ def read(tree: xr.DataTree, *, target: "float | str | None" = None, level: float
     frame = points.to_dataframe().reset_index(drop=True)
     inputs = input_names(points)
     if "groups" in tree.attrs:
-        names = {code: name for name, code in json.loads(tree.attrs["groups"]).items()}
-        frame["group"] = frame["group"].map(names)
+        frame["group"] = frame["group"].map({code: name for name, code in json.loads(tree.attrs["groups"]).items()})
     shares = {name.removeprefix("share_"): name for name in frame if name.startswith("share_")}
     for name in (f"law_{observed}", observed):
         for label, values in quantiles(drawn[name], band_level).items():
@@ -299,18 +298,19 @@ def read(tree: xr.DataTree, *, target: "float | str | None" = None, level: float
 
 
 def input_columns(frame: pd.DataFrame, inputs: Sequence[str]) -> list[Column]:
-    """Columns of the inputs of runs, by N and D without the compute that follows from them."""
+    """Columns of the inputs of runs, by N and D without the compute that follows, and how far they lie beyond."""
     shown = [name for name in inputs if name != "compute" or not {"params", "tokens"} <= set(inputs)]
     texts = {name for name in shown if frame[name].dtype.kind not in "iuf"}  # the name of a group
-    return [Column(name, name, SIZE_UNITS.get(name, ""), "text" if name in texts else "quantity") for name in shown]
+    columns = [Column(name, name, SIZE_UNITS.get(name, ""), "text" if name in texts else "quantity") for name in shown]
+    if frame["decades_beyond"].notna().any():  # a law may have no size that a run could be beyond
+        columns.append(Column("decades_beyond", "beyond", "decades", "decades"))
+    return columns
 
 
 def _columns(
     frame: pd.DataFrame, inputs: list[str], observed: str, unit: str, side: tuple[str, float] | None, level: float
 ) -> list[Column]:
     columns = input_columns(frame, inputs)
-    if frame["decades_beyond"].notna().any():  # a law may have no size that a run could be beyond
-        columns.append(Column("decades_beyond", "beyond", "decades", "decades"))
     ends = tuple(band_ends(level))
     columns.append(Column(observed, f"{observed}, {band_percent(level)} band", unit, "band", ends=ends))
     columns.append(Column(f"law_{observed}", "law alone", unit, "band", ends=ends))
