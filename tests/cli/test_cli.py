@@ -573,13 +573,14 @@ def test_fit(parsed, runs, tmp_path, sampled):
     assert summary["parameters"]["E"]["median"] == pytest.approx(float(fit["posterior"]["E"].median()))
 
 
-def test_very_many_runs_are_said_beforehand(command, parsed, monkeypatch):
-    monkeypatch.setattr(importlib.import_module("bayescale.fitting.fit"), "MANY_RUNS", 20)
-    args = ("fit", "pile", "--law", "chinchilla", "--below", "1e22", "--draws", "300")
+def test_very_many_runs_are_said_beforehand(command, parsed, many_runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.import_module("bayescale.fitting.fit"), "MANY_RUNS", 200)
+    many_runs[["params", "tokens", "loss"]].to_dataframe().to_csv(tmp_path / "many.csv", index=False)
+    args = ("fit", tmp_path / "many.csv", "--law", "chinchilla", "--draws", "300")
     status, out, error = command(*args)
-    assert status == 0 and "note: chains of 23 runs take minutes; a quick answer is tried first (--no-quick:" in error
+    assert status == 0 and "note: chains of 300 runs take minutes; a quick answer is tried first (--no-quick:" in error
     assert "quick answer by importance sampling" in out and "--no-quick samples them" in out
-    assert parsed(*args)["diagnostics"]["quick_because"] == "chains of 23 runs take minutes"
+    assert parsed(*args)["diagnostics"]["quick_because"] == "chains of 300 runs take minutes"
 
 
 def test_fit_prints_a_table(command, sampled):

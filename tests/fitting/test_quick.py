@@ -47,6 +47,19 @@ def test_skew_posterior_is_met():
     assert stats.kstest(np.exp(posterior["x"].values.ravel()), stats.gamma(3).cdf).statistic < 0.02
 
 
+def test_copies_of_a_draw_count_as_one():
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=16_000)
+    weight = np.where(x < np.quantile(x, 0.0025), 100.0, 1.0)  # those far below count a hundredfold
+    weight /= weight.sum()
+    chosen = quick_module._resampled(weight, 4000, rng)
+    copies = np.bincount(chosen, minlength=16_000)
+    assert (np.abs(copies - 4000 * weight) < 1).all()
+    orders = (chosen, rng.permutation(chosen))
+    seen, shuffled = (arviz_stats.ess(x[each].reshape(4, 1000), method="quantile", prob=0.05) for each in orders)
+    assert seen < 0.2 * shuffled
+
+
 @pytest.mark.parametrize("sharp", [0.5, 5000])
 def test_two_optima_are_both_met(sharp):
     log_density = f"logaddexp(-{sharp}*(x - 4)**2, -{sharp}*(x + 4)**2 + log(3))"
@@ -93,19 +106,22 @@ def test_what_is_not_to_be_trusted_is_refused(log_density, start, reason):
 
 
 def test_quick_fit_agrees_with_chains(pile, sampled):
-    # the weights of a seed in forty or so do not vouch for themselves
-    trees = (fit(pile, "chinchilla", quick=True, seed=seed) for seed in range(1, 5))
-    tree = next(tree for tree in trees if "not_quick" not in diagnostics(tree))
-    report = diagnostics(tree)
-    assert report["method"] == "importance" and report["pareto_k"] < 0.7
-    assert dict(tree["posterior"].sizes) == {"chain": 4, "draw": 1000}
-    ours, theirs = (fitted["posterior"].to_dataset() for fitted in (tree, sampled))
+    # the weights of a seed in five do not vouch for themselves
+    trees = [fit(pile, "chinchilla", quick=True, seed=seed) for seed in range(1, 8)]
+    trees = [tree for tree in trees if "not_quick" not in diagnostics(tree)][:4]
+    assert len(trees) > 1
+    for report in map(diagnostics, trees):
+        assert report["method"] == "importance" and report["pareto_k"] < 0.7
+    assert dict(trees[0]["posterior"].sizes) == {"chain": 4, "draw": 1000}
+    *ours, theirs = (fitted["posterior"].to_dataset() for fitted in (*trees, sampled))
     for q in (0.05, 0.5, 0.95):
-        errors = [arviz_stats.mcse(draws, method="quantile", prob=q) for draws in (ours, theirs)]
+        *errors, its = (arviz_stats.mcse(draws, method="quantile", prob=q) for draws in (*ours, theirs))
         for name in ("level", "slope", "lean", "sigma"):
-            error = float(np.hypot(*(each[name] for each in errors)))  # Monte Carlo
-            assert error < 0.2 * float(theirs[name].std())
-            assert float(ours[name].quantile(q)) == pytest.approx(float(theirs[name].quantile(q)), abs=4 * error), name
+            # of a mean over seeds: the Monte Carlo error of one is itself known poorly in the tails
+            error = float(np.hypot(np.linalg.norm([each[name] for each in errors]) / len(ours), its[name]))
+            assert error < 0.1 * float(theirs[name].std())
+            mean = np.mean([draws[name].quantile(q) for draws in ours])
+            assert mean == pytest.approx(float(theirs[name].quantile(q)), abs=4 * error), name
 
 
 def test_a_climb_from_far_off_arrives_or_says_so():
@@ -132,28 +148,28 @@ def test_same_seed_same_quick_draws(pile):
     assert first.identical(second) and not first.identical(other)
 
 
-def test_of_very_many_runs_a_quick_answer_is_tried_unasked(pile, monkeypatch):
+def test_of_very_many_runs_a_quick_answer_is_tried_unasked(many_runs, monkeypatch):
     from bayescale.fitting import fit as fit_module
 
-    monkeypatch.setattr(fit_module, "MANY_RUNS", 20)
-    tree = fit(pile, "chinchilla", draws=300)
+    monkeypatch.setattr(fit_module, "MANY_RUNS", 200)
+    tree = fit(many_runs, "chinchilla", draws=300)
     report = diagnostics(tree)
-    assert report["method"] == "importance" and report["quick_because"] == "chains of 23 runs take minutes"
-    assert "it was taken because chains of 23 runs take minutes" in str(show(tree))
+    assert report["method"] == "importance" and report["quick_because"] == "chains of 300 runs take minutes"
+    assert "it was taken because chains of 300 runs take minutes" in str(show(tree))
 
     def sample(*args):
         raise SamplerError("chains were sampled")
 
     monkeypatch.setattr(sampling, "sample", sample)
     with pytest.raises(FitError, match="chains were sampled"):
-        fit(pile, "chinchilla", quick=False)
+        fit(many_runs, "chinchilla", quick=False)
 
 
-def test_quick_needs_no_sampler(pile, monkeypatch):
+def test_quick_needs_no_sampler(many_runs, monkeypatch):
     from bayescale.fitting import sampling as sampling
 
     def sample(*args):
         raise AssertionError("chains were sampled")
 
     monkeypatch.setattr(sampling, "sample", sample)
-    fit(pile, "chinchilla", quick=True)
+    fit(many_runs, "chinchilla", quick=True)
