@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from bayescale.errors import RunsError
-from bayescale.field import SUFFIXES, written
+from bayescale.field import written
+from bayescale.runs.count_unit import POWERS, WORD
 from bayescale.runs.headings import powers_written
 from bayescale.runs.tables import limits
 from bayescale.runs.tables.csv import THOUSANDS
@@ -23,23 +24,26 @@ ALLOWED_TEXTS = {
     "proportion": "must be between 0 and 1; accuracy (%) heads percentages",
     "share": "must be above 0 and below 1, as the number of items is not known; accuracy (%) heads percentages",
 }
-# 4.6M, 1.3 billion, ~20bn tokens, 1,300,000,000, 1 300 000, 1.2 x 10^9, 3.36*, 63.2 %
+# 4.6M, 1.3 billion, ~20bn tokens, 1,300,000,000, 1 300 000, 1,30,00,000, 1.2 x 10^9, 3.36*, 63.2 %
 WRITTEN = re.compile(
-    r"\s*[~≈]?\s*(?P<number>[+-]?(?:[0-9]{1,3}(?P<between>[,'’ \u00a0\u2009\u202f])[0-9]{3}(?:(?P=between)[0-9]{3})*"
-    r"(?:\.[0-9]*)?|[0-9]+\.?[0-9]*|\.[0-9]+))(?:(?P<exponent>[eE][+-]?[0-9]+)|"
+    r"\s*(?:[~≈]|ca\.?|circa|about|approx\.?)?\s*(?P<number>[+-]?"
+    r"(?:[0-9]{1,3}(?P<between>[,'’_ \u00a0\u2009\u202f])[0-9]{3}(?:(?P=between)[0-9]{3})*(?:\.[0-9]*)?|"
+    r"[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3}|[0-9]+\.?[0-9]*|\.[0-9]+))"
+    r"(?:(?P<exponent>[eE][+-]?[0-9]+)|"
     r"\s*(?:[x×·*]|\\times|\\cdot)\s*10\s*(?:\^|\*\*)\s*\{?(?P<power>[+-]?[0-9]+)\}?)?"
-    r"\s*(?:(?P<suffix>[kmbtg]|mn|bn|tn|mio\.?|mrd\.?|thousand|million|billion|trillion)?"
+    rf"\s*(?:(?P<suffix>{WORD})?\.?"
     r"(?:\s*(?:params?|parameters?|toks?|tokens?|flops?|nats?))?|(?P<prefix>[kmgtpez])flops?|(?P<percent>%))\s*[*†‡§¶]*\s*",
     re.IGNORECASE,
 )
-POWERS = {"": 0, "g": 9, "mrd": 9, "p": 15, "e": 18, "z": 21} | {letter.lower(): power for letter, power in SUFFIXES}
+PREFIXES = {letter: 3 * power for power, letter in enumerate("kmgtpez", start=1)}  # of FLOP
 # other signs for those of WRITTEN
-SIGNS = str.maketrans("−∼˜⋅∙✕", "-~~··×")
+SIGNS = str.maketrans("−∼˜⋅∙✕０１２３４５６７８９．，％", "-~~··×0123456789.,%")
 MARKED = re.compile(  # a text in spreadsheets, or bold
     r"""="(.*)"|'(.*)|\*\*(.*)\*\*|\\(?:textbf|textit|mathbf|num)\{(.*)\}|<b>(.*)</b>"""
 )
 FOOTNOTE = re.compile(r"(?<=[^⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]{3})[⁰¹²³⁴⁵⁶⁷⁸⁹]+$")  # 3.36¹; 2³ may be 8
 DECIMAL_COMMA = re.compile(r"[0-9],(?:[0-9]{1,2}|[0-9]{4,})(?![0-9,.])")
+POINT_OR_EXPONENT = re.compile(r"\.[0-9]|[0-9][eE]")
 POINTS_APART = re.compile(r"[+-]?[0-9]{1,3}(?:\.[0-9]{3}){2,}(?:,[0-9]+)?")  # 1.300.000
 POINT_APART = re.compile(r"[+-]?[0-9]{1,3}(?:\.[0-9]{3})*(?:,[0-9]+)?")
 PERCENT = re.compile(r"%|\bpercent\b|_(?:pct|percent)$", re.IGNORECASE)  # in a heading of what is observed
@@ -73,7 +77,7 @@ def _read_numbers(column: pd.Series) -> tuple[np.ndarray, str, np.ndarray]:
         plainly, odd = _points_left_out, np.arange(len(column))
     elif any(map(DECIMAL_COMMA.search, texts)) and not any(text.count(",") > 1 for text in texts):
         others = texts | {cell for cell in column.iloc[np.flatnonzero(~np.isnan(numbers))] if type(cell) is str}
-        plainly = str if any(set(text) & {".", "e", "E"} for text in others) else _commas_as_points
+        plainly = str if any(map(POINT_OR_EXPONENT.search, others)) else _commas_as_points
     for position, cell in zip(odd, column.iloc[odd], strict=True):
         if type(cell) is str:
             if cell not in known:
@@ -102,9 +106,9 @@ def _written_number(cell: str) -> tuple[float, bool]:
     found = WRITTEN.fullmatch(f"1x{cell}" if cell.startswith("10^") else cell)
     if found is None:
         return np.nan, False
-    number = found["number"].replace(found["between"] or ",", "")
-    suffix = (found["suffix"] or found["prefix"] or "").lower()
-    power = POWERS[suffix[:3] if suffix.startswith("mrd") else suffix[:1]] - 2 * bool(found["percent"])
+    number = found["number"].replace(found["between"] or ",", "").replace(",", "")
+    suffix, prefix = (re.sub(r"\s", "", found[one] or "").casefold() for one in ("suffix", "prefix"))
+    power = POWERS.get(suffix, 0) + PREFIXES.get(prefix, 0) - 2 * bool(found["percent"])
     scaled = bool(power) and not found["percent"]
     if found["exponent"]:
         return float(number + found["exponent"]) * 10.0**power, scaled

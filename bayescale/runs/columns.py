@@ -9,9 +9,19 @@ import numpy as np
 
 from bayescale.field import clipped
 from bayescale.runs.compute_unit import unit_of
-from bayescale.runs.guess import REPEATED_EPOCHS_MIN, repeated_text
+from bayescale.runs.guess import REPEATED_EPOCHS_MIN, flop_a_token, repeated_text
 from bayescale.runs.headings import LOGARITHM_MAX, LOGARITHMS, may_be_speed, named_by_unit, unit_in
-from bayescale.runs.losses import also_meant, check_base, given_loss, held_out, kin, related, without_training
+from bayescale.runs.losses import (
+    also_meant,
+    check_base,
+    given_loss,
+    given_tokens,
+    held_out,
+    kin,
+    of_training,
+    related,
+    without_training,
+)
 from bayescale.runs.question import Numbers, Question, names_text, other_loss_text, which_text
 from bayescale.runs.spellings import (
     EXPERTS_NAMES,
@@ -22,8 +32,9 @@ from bayescale.runs.spellings import (
     REPEATED_NAMES,
     SE_NAMES,
     SIZES,
-    SPELLINGS,
     VAGUE_NAMES,
+    is_letter,
+    is_name,
     last_part,
     other_loss,
     plainly,
@@ -66,25 +77,25 @@ def find_columns(
     Question
         If two columns could be meant.
     """
-    roles, notes = dict(given), given_loss(given.get("loss"), units)
+    roles, notes = dict(given), given_loss(given.get("loss"), units) + given_tokens(given.get("tokens"))
     for role in SIZES:
         if role in given and role not in units and _is_logarithm(role, given[role], numbers):
             name = clipped(given[role])
             raise Question(
                 f"{name} is a logarithm, by its name and numbers: say its base (--unit {role}=log10, log2 or ln)"
             )
-    own = [role for role in needs if role not in SPELLINGS and role not in given]
+    own = [role for role in needs if role not in NAMES and role not in given]
     for role in own:
         if (name := _own(role, names)) is not None:
             roles[role] = name
     taken = [*given.values(), *(roles[role] for role in own if role in roles)]
-    for role in SPELLINGS:
+    for role in NAMES:
         if role in given:
             continue
         asked = role in {*needs, *units} or (role == "compute" and {"params", "tokens"} <= set(needs))
         if not asked and role == "loss":
             continue
-        other = [given[one] for one in SPELLINGS if one in given]
+        other = [given[one] for one in NAMES if one in given]
         free = [name for name in names if name not in other and (asked or name not in taken)]
         name, said = _guess(role, free, asked, units.get(role), numbers)
         notes += said
@@ -113,7 +124,7 @@ def _guess(role: str, names: Sequence[Any], asked: bool, unit: str | None, numbe
     parts = {name: unit_in(role, name, numbers) for name in names}
     bare = {name: plainly(part) for name, (part, _) in parts.items()}
     with_unit = [name for name in names if bare[name] == LETTERS[role] and parts[name][1]]
-    full = [name for name in names if bare[name] in NAMES[role] or name in with_unit]
+    full = [name for name in names if is_name(role, parts[name][0]) or name in with_unit]
     full = [name for name in full if parts[name][1] not in LOGARITHMS] or full
     by_unit = [name for name in full if role == "compute" and named_by_unit(name)]
     full = [name for name in full if name not in by_unit]
@@ -121,10 +132,10 @@ def _guess(role: str, names: Sequence[Any], asked: bool, unit: str | None, numbe
     meant = [name for name, kind in others.items() if unit and kin(unit) == kin(OTHER_LOSSES[kind][1])]
     if meant:  # a perplexity is never called a loss, bits may be
         return _one(role, meant if unit == "perplexity" else [*meant, *full], numbers), []
-    last = [name for name in names if name not in full and plainly(last_part(name)) in NAMES[role]]
+    last = [name for name in names if name not in full and is_name(role, last_part(name))]
     vague = [name for name in names if bare[name] == VAGUE_NAMES.get(role)]
     vague = [name for name in vague if unit or parts[name][1] or _may_be_count(role, name, numbers)]
-    letters = [name for name in names if plainly(name) == LETTERS[role]]
+    letters = [name for name in names if is_letter(role, name)]
     if not asked:
         if len(full) > 1 and not _all_same(full, numbers):
             return None, [f"{names_text(full)} could each be {role}, and none is read (--column {role}=...)"]
@@ -135,6 +146,7 @@ def _guess(role: str, names: Sequence[Any], asked: bool, unit: str | None, numbe
         return _by_letter(role, letters, [*others, *names], numbers), []
     found, passed_over = full or last or by_unit or vague, list[str]()
     if role == "loss":
+        found = found if any(not of_training(name) for name in found) else [*full, *last]
         found, passed_over = without_training(found)
         passed_over += held_out(found, others)
         if meant := also_meant(found, full, names, numbers):
@@ -236,7 +248,8 @@ def _unused(names: Sequence[Any], roles: Mapping[str, Any], numbers: Numbers) ->
 
 def _is_flop_a_token(name: Any) -> bool:
     words = words_of(name)
-    return bool(words & {"flop", "flops"}) and bool(words & {"token", "tokens", "tok"})
+    said = words & {"flop", "flops"} and words & {"token", "tokens", "tok"}
+    return bool(said) and flop_a_token(name) is None  # which is used
 
 
 def _flop_a_token(name: Any) -> str:

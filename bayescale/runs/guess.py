@@ -1,7 +1,7 @@
-"""Sizes that a table does not have, guessed from what it has: layers and width, steps and batches, names of runs."""
+"""Sizes that a table does not have, guessed from what it has: layers and width, steps and batches, names, ratios."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,8 +10,9 @@ import pandas as pd
 
 from bayescale.field import SUFFIXES, clipped, listed
 from bayescale.runs.cells import as_numbers, texts_of
+from bayescale.runs.headings import factor_of, unit_in
 from bayescale.runs.question import Question
-from bayescale.runs.spellings import last_part, plainly
+from bayescale.runs.spellings import is_name, last_part, plainly
 from bayescale.runs.tables.formats import Table
 
 # last parts of names, compared by `plainly`
@@ -26,7 +27,7 @@ SAMPLES = (
     "examples numexamples examplesseen"
 )
 BATCHES = "globalbatchsize totalbatchsize effectivebatchsize batchsizesequences"
-VAGUE_BATCHES = "batchsize trainbatchsize"  # of all devices, or of one
+VAGUE_BATCHES = "batchsize trainbatchsize bsz"  # of all devices, or of one
 DEVICE_BATCHES = (
     "perdevicetrainbatchsize perdevicebatchsize microbatchsize trainmicrobatchsizepergpu batchsizeperdevice "
     "batchsizepergpu devicebatchsize"
@@ -37,9 +38,17 @@ LENGTHS = (
     "seqlen sequencelength seqlength contextlength blocksize nctx maxseqlen maxseqlength contextsize encoderseqlength "
     "tokenspersample tokensperexample"
 )
-TOKENS_A_STEP = "tokensperstep tokensperbatch batchtokens batchsizetokens tokensperiteration"
+TOKENS_A_STEP = (
+    "tokensperstep tokensperbatch batchtokens batchsizetokens globalbatchsizetokens tokensperiteration tokensperiter"
+)
+RATIOS = (  # tokens per parameter
+    "tokensperparam tokensperparameter tokensparam tokensparams tokensparameter tokensparameters tokenparamratio "
+    "tokensparamratio tokensparamsratio tokentoparamratio tokensperparamratio tpp dn dnratio tokensn tokenstoparams"
+)
+A_TOKEN = re.compile(r"[\s_-]*(?:per|/|a)[\s_-]*tok(?:en)?s?\b", re.IGNORECASE)
 REPEATED_EPOCHS_MIN = 1.5  # passes over the data that are worth a note
 UNIQUE_TOKENS = "uniquetokens nuniquetokens numuniquetokens uniquetokencount datasettokens datasetsizetokens"
+DATASET_TOKENS = "datasettokens datasetsizetokens trainingsettokens"
 EPOCHS = "epochs nepochs numepochs trainepochs passes"
 LABELS = "run name runname experiment model modelname file displayname"
 STEP_TOKENS_MAX = 1e8  # where batch x length is more, the batch is counted in tokens: the largest batches have 6e7
@@ -64,8 +73,11 @@ class Guess:
     names: Any = None  # the column of the names that say it
 
 
-def guesses(table: Table, have: Sequence[str]) -> dict[str, Guess]:
-    """Guesses of params and tokens, by role, so that with the sizes at hand there are two; fewer where nothing fits.
+type Sizes = Mapping[str, np.ndarray]  # role -> what is known of it, as counts [run]
+
+
+def guesses(table: Table, known: Sizes) -> dict[str, Guess]:
+    """Guesses by role, so that with the sizes that are known there are two, and compute; fewer where nothing fits.
 
     Raises
     ------
@@ -74,10 +86,11 @@ def guesses(table: Table, have: Sequence[str]) -> dict[str, Guess]:
     """
     found: dict[str, Guess] = {}
     for role, ways in WAYS.items():
-        if role in have or len(have) + len(found) >= 2:
+        sizes = {**known, **{one: guess.values for one, guess in found.items()}}
+        if role in sizes or (len(sizes) >= 2 and role != "compute"):
             continue
         for way in ways:
-            guess = way(table.frame)
+            guess = way(table.frame, sizes)
             if guess is not None and (np.isnan(guess.values) | (guess.values < np.inf)).all():
                 found[role] = guess
                 break
@@ -86,11 +99,13 @@ def guesses(table: Table, have: Sequence[str]) -> dict[str, Guess]:
 
 def _numbers(frame: pd.DataFrame, names: str) -> tuple[Any, np.ndarray] | None:
     """The first column whose last part is called so, with its numbers, NaN where they are not above 0."""
-    last = {name: _called(last_part(name)) for name in frame.columns}
+    units = {name: unit_in("tokens", name) for name in frame.columns}  # steps (K), batch (M tokens)
+    last = {name: (_called(last_part(name)), _called(units[name][0])) for name in frame.columns}
     for called in names.split():
         for name in frame.columns:
-            if called in (_called(name), last[name]):
-                values = as_numbers(frame[name])
+            if called in (_called(name), *last[name]):
+                plain = called in (_called(name), last[name][0])
+                values = as_numbers(frame[name]) * (1.0 if plain else factor_of("tokens", units[name][1]) or 1.0)
                 values = np.where(values > 0, values, np.nan)
                 if np.isfinite(values).any():
                     return name, values
@@ -102,7 +117,7 @@ def _called(name: Any) -> str:
     return ("_" if str(name).startswith("_") else "") + plainly(name)
 
 
-def _by_layers(frame: pd.DataFrame) -> Guess | None:
+def _by_layers(frame: pd.DataFrame, _: Sizes) -> Guess | None:
     layers, width = _numbers(frame, LAYERS), _numbers(frame, WIDTHS)
     if layers is None or width is None:
         return None
@@ -111,7 +126,7 @@ def _by_layers(frame: pd.DataFrame) -> Guess | None:
     return Guess(12 * layers[1] * width[1] ** 2, made_of, note)
 
 
-def _by_steps(frame: pd.DataFrame) -> Guess | None:
+def _by_steps(frame: pd.DataFrame, _: Sizes) -> Guess | None:
     steps, whole = _numbers(frame, STEPS), _numbers(frame, TOKENS_A_STEP)
     if steps is None:
         return None
@@ -138,16 +153,46 @@ def _by_steps(frame: pd.DataFrame) -> Guess | None:
     return _product([steps, batch, length])
 
 
-def _by_samples(frame: pd.DataFrame) -> Guess | None:
+def _by_samples(frame: pd.DataFrame, _: Sizes) -> Guess | None:
     return _product([_numbers(frame, SAMPLES), _numbers(frame, LENGTHS)])
 
 
-def _by_epochs(frame: pd.DataFrame) -> Guess | None:
-    epochs = _numbers(frame, EPOCHS)
+def _by_epochs(frame: pd.DataFrame, _: Sizes) -> Guess | None:
+    if (epochs := _numbers(frame, EPOCHS)) is None:
+        return _product([_numbers(frame, DATASET_TOKENS)])
     guess = _product([_numbers(frame, UNIQUE_TOKENS), epochs])
-    if guess is None or epochs is None or (most := np.nanmax(epochs[1])) <= REPEATED_EPOCHS_MIN:
+    if guess is None or (most := np.nanmax(epochs[1])) <= REPEATED_EPOCHS_MIN:
         return guess
     return replace(guess, note=f"{guess.note}; {repeated_text(most)}")
+
+
+def _by_ratio(frame: pd.DataFrame, sizes: Sizes) -> Guess | None:
+    """Tokens as parameters times tokens per parameter, or parameters as tokens over them."""
+    ratio = _numbers(frame, RATIOS)
+    if ratio is None or not {"params", "tokens"} & sizes.keys():
+        return None
+    name = clipped(ratio[0])
+    if "params" in sizes:
+        note = f"tokens is a guess of params x {name} (--column tokens=... if a column has it)"
+        return Guess(sizes["params"] * ratio[1], f"params x {name}", note)
+    note = f"params is a guess of tokens over {name} (--column params=... if a column has it)"
+    return Guess(sizes["tokens"] / ratio[1], f"tokens / {name}", note)
+
+
+def _by_flop_a_token(frame: pd.DataFrame, sizes: Sizes) -> Guess | None:
+    found = next(((name, unit) for name in frame.columns if (unit := flop_a_token(name))), None)
+    if found is None or "tokens" not in sizes:
+        return None
+    name, unit = found
+    note = f"compute is a guess of {clipped(name)} x tokens (--column compute=... if a column has it)"
+    return Guess(as_numbers(frame[name]) * unit * sizes["tokens"], f"{clipped(name)} x tokens", note)
+
+
+def flop_a_token(name: Any) -> float | None:
+    """FLOP in the unit of a column that has compute a token, by its name; None of other columns."""
+    bare, times = A_TOKEN.subn("", str(name))
+    bare, unit = unit_in("compute", bare)
+    return (factor_of("compute", unit) if unit else 1.0) if times == 1 and is_name("compute", bare) else None
 
 
 def repeated_text(most: float) -> str:
@@ -168,11 +213,11 @@ def _product(parts: Sequence[tuple[Any, np.ndarray] | None]) -> Guess | None:
     return Guess(values, made_of, f"tokens is a guess of {made_of} (--column tokens=... if a column has it)")
 
 
-def _params_in_names(frame: pd.DataFrame) -> Guess | None:
+def _params_in_names(frame: pd.DataFrame, _: Sizes) -> Guess | None:
     return _in_names(frame, "params")
 
 
-def _tokens_in_names(frame: pd.DataFrame) -> Guess | None:
+def _tokens_in_names(frame: pd.DataFrame, _: Sizes) -> Guess | None:
     """Tokens at the end of a run by its name; on the way, as many as the share of its steps."""
     guess = _in_names(frame, "tokens said") or _in_names(frame, "tokens")
     ratio, params = _in_names(frame, "ratio"), _in_names(frame, "params")
@@ -215,7 +260,8 @@ def _said(text: str, what: str) -> float | None:
     return float(f"{number}e{dict(SUFFIXES)[suffix]}") if suffix else float(number)
 
 
-WAYS: dict[str, tuple[Callable[[pd.DataFrame], Guess | None], ...]] = {
-    "params": (_by_layers, _params_in_names),
-    "tokens": (_by_steps, _by_samples, _by_epochs, _tokens_in_names),
+WAYS: dict[str, tuple[Callable[[pd.DataFrame, Sizes], Guess | None], ...]] = {
+    "params": (_by_layers, _params_in_names, _by_ratio),
+    "tokens": (_by_ratio, _by_steps, _by_samples, _by_epochs, _tokens_in_names),
+    "compute": (_by_flop_a_token,),
 }

@@ -6,14 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from bayescale.runs import count_unit
 from bayescale.runs.compute_unit import NAMED_UNITS, unit_name, unit_of
+from bayescale.runs.loss_unit import NATS_IN, PERPLEXITY
 
-COUNT_UNITS = {
-    "K": "k thousand thousands 1e3 10^3",
-    "M": "m mn mio mio. mil mil. mill mill. million millions 1e6 10^6",
-    "B": "b bn bil bil. bill bill. g mrd mrd. billion billions 1e9 10^9",
-    "T": "t tn trillion trillions 1e12 10^12",
-}
 LOSS_UNITS = {
     "nats": "nat nats nats/token nats/tok",
     "bits": "bit bits bits/token bits/tok",
@@ -23,18 +19,19 @@ LOSS_UNITS = {
 }
 COUNT_MEDIAN_MIN = {"params": 1e4, "tokens": 1e6}  # counts are larger
 CHARACTERS_MAX = 200  # of a heading with a unit
-BRACKETED = re.compile(r"(?P<bare>.*\S)\s*[(\[]\s*(?P<unit>[^()\[\]]+?)\s*[)\]]", re.DOTALL)
+BRACKETED = re.compile(r"(?P<bare>.*\S)\s*[(\[（]\s*(?P<unit>[^()\[\]（）]+?)\s*[)\]）]", re.DOTALL)
 ENDING = re.compile(
-    r"(?P<bare>.+?)[\s_-]+(?:in[\s_-]+)?(?P<unit>[KMBTkmbt]|mn|bn|tn|thousands?|millions?|billions?|trillions?|bits|nats)",
-    re.DOTALL,
+    rf"(?P<bare>.+?)[\s_-]+(?:in[\s_-]+)?(?P<unit>{count_unit.WORD}|bits|nats)", re.DOTALL | re.IGNORECASE
 )
 DIVIDED = re.compile(r"(?P<bare>.*\S)\s*[/÷]\s*(?P<unit>1e[0-9]+|10\^[0-9]+|millions?|billions?|trillions?)", re.DOTALL)
 CAPITAL = re.compile(
-    r"(?P<bare>.*[a-z])(?P<unit>[KMBT])|(?P<first>[KMBTG])(?P<rest>[Pp]arams|[Tt]ok(?:en)?s?)", re.DOTALL
+    r"(?P<bare>.*[a-z])(?P<unit>[KMBT])|(?P<first>[kKMBTG])(?P<rest>[Pp]arams|[Tt]ok(?:en)?s?)", re.DOTALL
 )
-FACTOR = re.compile(  # in M, x 1e6, $10^6$, M parameters, M, without embeddings
-    r"^(?:in\s+|[x×]\s*(?=1))|\s*\*$|\$|\s+(?:param(?:eter)?s|tok(?:en)?s)$|,.*", re.IGNORECASE | re.DOTALL
+FACTOR = re.compile(  # in M, x 1e6, $10^6$, M, without embeddings
+    r"^(?:in\s+|[x×]\s*(?=1))|\s*\*$|\$|,.*", re.IGNORECASE | re.DOTALL
 )
+COUNTED = re.compile(r"\s(param(?:eter)?s|tok(?:en)?s)$", re.IGNORECASE)  # in a unit: what it counts, M parameters
+FUNCTION = re.compile("log|ln|lg|log_?2|log_?10|exp", re.IGNORECASE)
 LOGARITHMS = {"log10": 10.0, "log2": 2.0, "ln": float(np.e)}  # units of columns that have logarithms of sizes: bases
 LOGARITHM = re.compile(
     r"(?P<base>log_?10|log_?2|ln(?=[\s_(-]))[\s_-]*\(?\s*(?P<bare>[^()]+?)\s*\)?|"
@@ -69,10 +66,14 @@ def unit_in(role: str, name: Any, numbers: Callable[[Any], np.ndarray | None] | 
     bracketed = BRACKETED.fullmatch(text) or DIVIDED.fullmatch(text)
     found = bracketed or ENDING.fullmatch(text)
     bare, ending = (found["bare"], found["unit"]) if found else (text, "")
+    if FUNCTION.fullmatch(bare):  # ln(ppl)
+        return text, ""
+    if said := COUNTED.search(ending):
+        bare, ending = f"{bare} {said[1]}", ending[: said.start()]
     if not found and (capital := CAPITAL.fullmatch(text)):
         bare, ending = capital["bare"] or capital["rest"], capital["unit"] or capital["first"]
     if unit := _unit(role, ending):
-        values = numbers(name) if numbers and not bracketed and len(ending) == 1 else None
+        values = numbers(name) if numbers and text.endswith(ending) and len(ending) == 1 else None
         counts = values is not None and np.nanmedian(values) >= COUNT_MEDIAN_MIN.get(role, np.inf)
         return (text, "") if counts else (bare, unit)
     if role == "compute" and (found := COMPUTE_ENDING.fullmatch(text)) and (factor := unit_of(found["unit"])):
@@ -81,6 +82,16 @@ def unit_in(role: str, name: Any, numbers: Callable[[Any], np.ndarray | None] | 
         name = unit_name(factor)
         return bare if named else f"{bare}_flops".lstrip("_"), name if name in NAMED_UNITS else found["unit"]
     return text, ""
+
+
+def factor_of(role: str, unit: str) -> float | None:
+    """What a number in a unit of a role is multiplied by, or None where it has no such unit.
+
+    A perplexity is no multiple of nats, its logarithm is taken; that unit has the factor 1.
+    """
+    if role == "loss":
+        return (NATS_IN | {PERPLEXITY: 1.0}).get(unit)
+    return (unit_of if role == "compute" else count_unit.unit_of)(unit)
 
 
 def powers_written(text: str) -> str:
@@ -109,6 +120,8 @@ def _unit(role: str, text: str) -> str:
     text = FACTOR.sub("", text)
     if role == "compute":
         return text if unit_of(text) is not None and not text.isdigit() else ""
-    units = LOSS_UNITS if role == "loss" else COUNT_UNITS if role in ("params", "tokens") else {}
+    if role in ("params", "tokens"):
+        return count_unit.unit_named(text)
+    units = LOSS_UNITS if role == "loss" else {}
     plain = text.casefold().replace(" per ", "/").replace(" ", "_")
     return next((unit for unit, spellings in units.items() if plain in spellings.split()), "")

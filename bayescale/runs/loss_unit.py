@@ -10,12 +10,14 @@ import numpy as np
 
 NATS = "nats"
 NATS_IN = {NATS: 1.0, "bits": float(np.log(2.0)), "bits_per_byte": float(np.log(2.0))}  # nats in one of the unit
+NATS_IN |= {"hartleys": float(np.log(10.0))}  # the logarithm to the base 10 of a perplexity
 PERPLEXITY = "perplexity"
 OTHER_LOSSES = {"error": "error rate", "mse": "mean squared error"}  # no cross-entropies; they stay as they are
 NATS_IN |= dict.fromkeys(OTHER_LOSSES, 1.0)
 UNITS = {NATS: "nats per token", "bits": "bits per token", "bits_per_byte": "bits per byte", PERPLEXITY: "perplexity"}
+UNITS |= {"hartleys": "hartleys per token"}
 UNITS |= OTHER_LOSSES
-PER_TOKEN = {NATS, "bits", PERPLEXITY}  # units of one quantity
+PER_TOKEN = {NATS, "bits", "hartleys", PERPLEXITY}  # units of one quantity
 TEXT_NATS_MIN = 0.4  # per token or byte: below it lies no published cross-entropy of text
 LOSS_NATS_MAX = 12.0  # log of a vocabulary of 160 000 tokens, the loss of a uniform guess
 

@@ -9,14 +9,15 @@ from bayescale.field import clipped
 from bayescale.runs.headings import unit_in
 from bayescale.runs.question import Numbers, Question, other_loss_text
 from bayescale.runs.spellings import (
+    DATA_UNITS,
     HELD_OUT,
-    NAMES,
     OTHER_LOSSES,
     OTHER_MEANINGS,
-    OTHER_QUANTITIES,
     PARTS_OF_LOSSES,
     WORDS,
+    is_name,
     other_loss,
+    other_quantity,
     plainly,
     words_of,
 )
@@ -29,10 +30,8 @@ def given_loss(name: Any, units: Mapping[str, str]) -> list[str]:
     if name is None or "loss" in units:
         return []
     if (kind := other_loss(name)) is None:
-        said = words_of(name)
-        other = next((what for what, words in OTHER_QUANTITIES.items() if said & words), None)
-        a_loss = plainly(name) in NAMES["loss"] or said & OTHER_LOSSES["perplexity"][0]  # of a perplexity the logarithm
-        if other is None or unit_in("loss", name)[1] or a_loss:
+        a_loss = is_name("loss", name) or words_of(name) & OTHER_LOSSES["perplexity"][0]  # of it the logarithm
+        if (other := other_quantity(name)) is None or unit_in("loss", name)[1] or a_loss:
             return []
         text = "is read as it stands, in nats per token; its name may say"
         return [f"{clipped(name)} {text} {other} (--unit loss=nats if it does not)"]
@@ -40,6 +39,14 @@ def given_loss(name: Any, units: Mapping[str, str]) -> list[str]:
         raise Question(other_loss_text(name, kind))
     _, unit, what = OTHER_LOSSES[kind]
     return [f"{clipped(name)} is read in nats; its name says {what} (--unit loss={unit} if it is)"]
+
+
+def given_tokens(name: Any) -> list[str]:
+    """A note on a column that is given as tokens and whose name says that it counts something smaller or larger."""
+    if name is None or not (said := words_of(name) & DATA_UNITS):
+        return []
+    what = min(said)
+    return [f"{clipped(name)} is read as tokens; its name says {what}, and so does all that is made of it (6 N D)"]
 
 
 def check_base(loss: Any, names: Sequence[Any], numbers: Numbers) -> None:
@@ -62,9 +69,13 @@ def kin(unit: str) -> str:
     return unit.partition("_")[0]
 
 
+def of_training(name: Any) -> bool:
+    return "train" in plainly(name)
+
+
 def without_training(losses: list[Any]) -> tuple[list[Any], list[str]]:
     """Drop training losses where there is another loss."""
-    training = [name for name in losses if "train" in plainly(name)]
+    training = [name for name in losses if of_training(name)]
     if len(training) == len(losses):
         return losses, []
     notes = [
@@ -84,8 +95,8 @@ def also_meant(found: list[Any], full: list[Any], names: Sequence[Any], numbers:
 
 def held_out(losses: list[Any], others: Mapping[Any, str]) -> list[str]:
     """A note on a held-out loss in another unit, where all losses in nats are those of training; others by kind."""
-    held_out = [(clipped(name), OTHER_LOSSES[kind][1]) for name, kind in others.items() if "train" not in plainly(name)]
-    if not held_out or not all("train" in plainly(name) for name in losses):
+    held_out = [(clipped(name), OTHER_LOSSES[kind][1]) for name, kind in others.items() if not of_training(name)]
+    if not held_out or not all(map(of_training, losses)):
         return []
     name, unit = held_out[0]
     return [f"{name}, which is not of training, is not read as loss (--column loss={name} --unit loss={unit})"]

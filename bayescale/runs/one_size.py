@@ -40,7 +40,11 @@ def only_size(source: Any, columns: Mapping[str, str] | None = None) -> str | No
     if len(found) == 1:
         others = [name for name in table.frame.columns if name not in found.values()]
         meant = any(related_columns(role, others) for role in SIZES if role not in found)
-        return None if meant or guesses(table, list(found)) else next(iter(found))
+        return (
+            None
+            if meant or guesses(table, {role: as_numbers(table.frame[name]) for role, name in found.items()})
+            else next(iter(found))
+        )
     values = {role: as_numbers(table.frame[name]) for role, name in found.items()}
     with np.errstate(all="ignore"):
         if "params" not in values:

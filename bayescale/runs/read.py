@@ -30,7 +30,7 @@ from bayescale.runs.roles import (
     units_of_headings,
 )
 from bayescale.runs.source import table_of
-from bayescale.runs.spellings import DERIVED_SIZES, RENAMED_COLUMNS, SIZES, SPELLINGS
+from bayescale.runs.spellings import DERIVED_SIZES, NAMES, RENAMED_COLUMNS, SIZES
 from bayescale.runs.tables.formats import Table, read_table
 from bayescale.runs.tables.limits import heading
 
@@ -337,7 +337,7 @@ def _variables(table: Table, values: Mapping[str, np.ndarray], roles: Mapping[st
         if (other := names.setdefault(kept, str(name))) != str(name):
             both = f"{heading(other)} and {heading(name)}"
             raise RunsError(f"{table.where}: the columns {both} would both be kept as {kept}; rename one")
-        if kept not in variables and (name not in roles.values() or str(name) in SPELLINGS):
+        if kept not in variables and (name not in roles.values() or str(name) in NAMES):
             variables[kept] = numbers_or_texts(table, name)
     return variables
 

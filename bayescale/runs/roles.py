@@ -12,22 +12,19 @@ from bayescale.laws.input_errors import input_roles
 from bayescale.laws.law import Law, column, positive_columns
 from bayescale.runs.cells import as_numbers, counted
 from bayescale.runs.columns import Found, find_columns
-from bayescale.runs.compute_unit import unit_of
 from bayescale.runs.guess import guesses
-from bayescale.runs.headings import LOGARITHMS, unit_in
+from bayescale.runs.headings import LOGARITHMS, factor_of, unit_in
 from bayescale.runs.loss_unit import NATS_IN, PERPLEXITY
 from bayescale.runs.losses import related_columns
 from bayescale.runs.question import Question
-from bayescale.runs.spellings import SIZES, SPELLINGS, words_of
+from bayescale.runs.spellings import NAMES, SIZES, words_of
 from bayescale.runs.tables.formats import Table
 from bayescale.runs.tables.limits import heading
 
-COUNTS = {"1": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
-UNIT_FACTORS = {
-    "params": COUNTS,
-    "tokens": COUNTS,
-    "loss": NATS_IN | {PERPLEXITY: 1.0},  # a perplexity is no multiple of nats: its logarithm is taken
-}
+POWERS_ALLOWED = "log10, log2, ln and powers of ten such as 1e21"
+UNITS_ALLOWED = dict.fromkeys(("params", "tokens"), f"1, K, M, B, T, {POWERS_ALLOWED}")
+UNITS_ALLOWED |= {"compute": f"FLOP, GFLOP, TFLOP, PFLOP, EFLOP, MAC, PFLOP-day, {POWERS_ALLOWED}"}
+UNITS_ALLOWED |= {"loss": ", ".join((*NATS_IN, PERPLEXITY))}
 SIZE_MEDIAN_MAX = {"params": 1e13, "tokens": 1e15, "compute": 1e29}  # of the largest runs a thousand times more
 HEADINGS_LISTED = 15
 ACCURACIES = {"acc", "accuracy", "accuracies"}
@@ -87,13 +84,14 @@ def find_roles(
     names, needs = list(table.frame.columns), needed_roles(laws)
     if not names:
         raise RunsError(f"{table.where}: it has no columns: no run is in it, or nothing was logged yet")
-    _check_given(table.where, names, given, list(dict.fromkeys((*SPELLINGS, *needs, *scatter_roles(laws)))))
+    _check_given(table.where, names, given, list(dict.fromkeys((*NAMES, *needs, *scatter_roles(laws)))))
 
     try:
         found = find_columns(names, given, needs, units, lambda name: numbers_of(table, name))
         have = [role for role in SIZES if role in found.roles]
         missing = [role for role in SIZES if role in needs and role not in have]
-        guessed = guesses(table, have) if missing and len(have) < 2 else {}
+        counts = {role: size_of(table, role, found.roles[role], units.get(role, "")) for role in have}
+        guessed = guesses(table, counts) if missing or {"params", "tokens"} <= {*needs} else {}
     except Question as question:
         raise RunsError(f"{table.where}: {question}") from None
     for role in needs:
@@ -123,6 +121,15 @@ def numbers_of(table: Table, name: Any) -> np.ndarray | None:
     return values if np.isfinite(values).any() else None
 
 
+def size_of(table: Table, role: str, name: Any, unit: str = "") -> np.ndarray:
+    """The numbers of a column of sizes as counts or FLOP, by the unit given, else that of its heading [run]."""
+    unit = unit or unit_in(role, name, lambda one: numbers_of(table, one))[1]
+    with np.errstate(all="ignore"):
+        if unit in LOGARITHMS:
+            return np.asarray(LOGARITHMS[unit] ** as_numbers(table.frame[name]))
+        return counted(table.frame[name], (factor_of(role, unit) if unit else 1.0) or 1.0)
+
+
 def units_of_headings(table: Table, roles: Mapping[str, Any], given: Collection[str]) -> dict[str, str]:
     """Role -> the unit that the heading of its column gives, where it gives one; roles ``given`` have another.
 
@@ -135,9 +142,7 @@ def units_of_headings(table: Table, roles: Mapping[str, Any], given: Collection[
     found = {role: unit_in(role, name, lambda one: numbers_of(table, one))[1] for role, name in new.items()}
     units = {role: unit for role, unit in found.items() if unit}
     for role in SIZE_MEDIAN_MAX.keys() & units.keys() - {role for role in units if units[role] in LOGARITHMS}:
-        factor = (unit_of(units[role]) if role == "compute" else COUNTS.get(units[role])) or 1.0
-        with np.errstate(all="ignore"):
-            values = counted(table.frame[roles[role]], factor)
+        values = size_of(table, role, roles[role], units[role])
         median = float(np.median(values[np.isfinite(values)])) if np.isfinite(values).any() else 0.0
         if median > SIZE_MEDIAN_MAX[role]:
             plain = "FLOP" if role == "compute" else "1"
@@ -173,7 +178,7 @@ def _check_given(where: str, names: Sequence[Any], given: Mapping[str, Any], kno
             )
         if name not in names:
             raise RunsError(f"{where}: no column '{heading(name)}' for {role}; the columns are {_headings(names)}")
-        twice = [other for other in SPELLINGS if other != role and role in SPELLINGS and given.get(other) == name]
+        twice = [other for other in NAMES if other != role and role in NAMES and given.get(other) == name]
         if twice:  # an input of the law's own may be one of them too
             raise RunsError(f"{where}: column '{heading(name)}' is given for both {role} and {twice[0]}")
 
@@ -206,17 +211,12 @@ def multipliers(units: Mapping[str, str], roles: Mapping[str, Any], where: str) 
                     f"size; without it the column is in the unit of {heading(role.removesuffix('_se'))}"
                 )
             continue
-        if role != "compute" and role not in UNIT_FACTORS:
+        if role not in UNITS_ALLOWED:
             raise RunsError(
                 f"{where}: a unit is given for '{heading(role)}'; units go with params, tokens, compute, loss"
             )
-        factor = unit_of(unit) if role == "compute" else UNIT_FACTORS[role].get(unit)
-        if factor is None:
-            allowed = (
-                "FLOP, GFLOP, TFLOP, PFLOP, EFLOP, MAC, PFLOP-day, log10, log2, ln and powers of ten such as 1e21"
-                if role == "compute"
-                else ", ".join((*UNIT_FACTORS[role], *(LOGARITHMS if role in SIZES else [])))
-            )
+        if (factor := factor_of(role, unit)) is None:
+            allowed = UNITS_ALLOWED[role]
             raise RunsError(f"{where}: unknown unit '{heading(unit)}' for {role}; allowed are {allowed}")
         if role not in roles:
             raise RunsError(

@@ -5,47 +5,43 @@ from typing import Any
 
 SIZES = ("params", "tokens", "compute")
 DERIVED_SIZES = {"compute": "6 N D", "tokens": "compute / 6 N", "params": "compute / 6 D"}  # of the other two
-# full names, compared by `plainly`; two of them in one table are a question
-SPELLINGS = {
+# A full name is a word of HEADS with words of AROUND before and after it: n_train_tokens, tokens (total). Two such
+# names in one table are a question.
+WITHOUT = "(?:non|no|excl|excluding|without|wo|incl|including|with|w)(?:emb|embd|embed|embeds|embedding|embeddings)"
+COUNTING = "n num number nr no nº count counts total overall of de di do nombre anzahl número numero число 数 数量 総"
+HEADS = {
     "params": """
-        params param n_param num_param
-        parameters parameter_count param_count params_count num_params n_params num_parameters n_parameters
-        number_of_params number_of_parameters model_size model_params model_parameters model_n_params model_num_params
-        total_params total_parameters n_params_total num_params_total params_total n_total_params num_total_params
-        trainable_params trainable_parameters n_trainable_params num_trainable_params n_trainable_parameters
-        non_embedding_params non_embedding_parameters params_non_embedding n_params_non_embedding
-        num_params_non_embedding n_non_embedding_params num_non_embedding_params num_non_embedding_parameters
-        non_emb_params n_params_non_emb params_no_embedding active_params n_active_params num_active_params
-        active_parameters model_parameter_count n_model_params num_model_params all_params all_parameters
-        activated_params activated_parameters n_activated_params num_activated_params params_active params_activated
-        active_param_count n_active n_activated
-        parameter paramètres parámetros parametri parâmetros параметры 参数 参数量 参数数量 パラメータ数""",
-    "tokens": """
-        tokens tok n_tok num_tok train_tok
-        n_tokens num_tokens token_count tokens_count number_of_tokens total_tokens tokens_total n_tokens_total
-        n_total_tokens num_total_tokens training_tokens train_tokens n_train_tokens num_train_tokens n_training_tokens
-        num_training_tokens tokens_trained trained_tokens tokens_seen seen_tokens n_tokens_seen num_tokens_seen
-        total_tokens_seen train_tokens_seen training_tokens_seen tokens_processed consumed_tokens tokens_consumed
-        consumed_train_tokens d_tokens total_train_tokens total_training_tokens total_trained_tokens
-        num_input_tokens_seen input_tokens_seen n_input_tokens total_input_tokens
-        trainingstokens jetons токены token数 训练token数 词元数 训练词元数 トークン数 学習トークン数""",
-    "compute": """
-        compute flops flop n_flops num_flops total_flops total_flop flops_total flop_total training_flop training_flops
-        train_flop train_flops total_flos train_total_flos
-        total_compute training_compute train_compute compute_flops compute_flop
-        total_training_flops total_train_flops rechenaufwand 计算量 計算量""",
+        param params parameter parameters modelsize nactive nactivated
+        paramètres parámetros parametri parâmetros параметры параметров 参数 参数量 パラメータ""",
+    "tokens": "tok toks token tokens trainingstokens jetons токен токены токенов 词元 トークン",
+    "compute": "compute flop flops flo flos rechenaufwand 计算量 計算量",
     "loss": """
-        loss val_loss valid_loss validation_loss eval_loss evaluation_loss test_loss dev_loss held_out_loss final_loss
-        loss_mean val_loss_mean eval_loss_mean mean_val_loss mean_eval_loss
-        final_val_loss final_eval_loss final_test_loss val_loss_final best_val_loss min_val_loss train_loss
-        training_loss final_train_loss train_loss_final avg_loss mean_loss lm_loss cross_entropy cross_entropy_loss
-        ce ce_loss val_ce eval_ce test_ce val_ce_loss val_cross_entropy eval_cross_entropy test_cross_entropy
-        val_cross_entropy_loss nll nll_loss val_nll eval_nll test_nll xent loss_nats neg_log_likelihood
-        negative_log_likelihood val_lm_loss eval_lm_loss log_perplexity log_ppl val_log_perplexity val_log_ppl
-        eval_log_perplexity eval_log_ppl test_log_perplexity test_log_ppl
-        verlust validierungsverlust testverlust perte perte_de_validation pérdida pérdida_de_validación perdita perda
-        потери 损失 验证损失 测试损失 損失 検証損失""",
+        loss ce nll xent crossentropy neglog(?:lik|likelihood|prob) negativeloglikelihood (?:log|ln)(?:perplexity|ppl)
+        (?:perplexity|ppl)(?:log|ln) min(?:val|valid|validation|eval|test)loss nats(?:per)?token lnd
+        validierungsverlust testverlust verlust perte pérdida perdita perda потери 损失 損失""",
 }
+AROUND = {
+    "params": f"{COUNTING} size model full all trainable trained learnable active activated {WITHOUT}",
+    "tokens": f"""
+        {COUNTING} d data train training trained trainedon pretraining seen processed consumed used input cumulative
+        训练 学習""",
+    "compute": f"{COUNTING} c train training pretraining used cumulative budget estimated approx nominal",
+    "loss": """
+        l val valid validation eval evaluation test dev heldout train training pretrain pretraining final best last end
+        at mean avg average lm token pertoken set split nats de di validación validation 验证 测试 训练 検証""",
+}
+NAME_CHARACTERS_MAX = 80  # of what is compared with them
+
+
+def _pattern(heads: str, around: str) -> re.Pattern[str]:
+    heads, around = ("|".join(words.split()) for words in (heads, around))
+    return re.compile(rf"(?:{around})*(?:{heads})(?:{around}|{heads})*")
+
+
+NAMES = {role: _pattern(HEADS[role], AROUND[role]) for role in HEADS}
+AFTER_LETTERS = {
+    role: re.compile(f"(?:{'|'.join(words.split())})*") for role, words in AROUND.items()
+}  # N (total), L_val
 VAGUE_NAMES = {"params": "size"}  # used where no other name fits
 LETTERS = {"params": "n", "tokens": "d", "compute": "c", "loss": "l"}
 # a column with a smaller median is something else: layers, width, context length
@@ -57,16 +53,24 @@ WORDS = {
     "compute": {"compute", "flop", "flops"},
     "loss": {"loss", "nll", "entropy", "xent"},
 }
+UNITS_OVER = {"nat", "nats", "bit", "bits"}  # nats/token is no path
 HELD_OUT = {"val", "valid", "validation", "eval", "evaluation", "test", "dev", "heldout"}
 PARTS_OF_LOSSES = {"train", "training", "aux", "auxiliary", "z", "router", "balance", "balancing", "kl", "reg", "mtp"}
 OTHER_MEANINGS = {"per", "batch", "se", "sem", "std", "sd", "stderr", "err", "error", "var", "max", "min"}
 OTHER_MEANINGS |= {"scale", "ratio"}
 # losses in other units: words of their names, the unit (--unit loss=...), a description
 OTHER_LOSSES = {
+    "hartleys": (set(), "hartleys", "a logarithm to the base 10 of a perplexity"),
     "perplexity": ({"ppl", "perplexity", "perplexities"}, "perplexity", "a perplexity"),
     "bits": ({"bpc"}, "bits", "a loss in bits"),
     "bits_per_byte": ({"bpb"}, "bits_per_byte", "a loss in bits per byte"),
 }
+LOGARITHMIC = re.compile(r"(?<![a-z])(?:log[\s_]?(10|2)?|ln|lg)(?![a-z0-9])", re.IGNORECASE)
+LOSSES_BY_BASE = {
+    "2": "bits",
+    "10": "hartleys",
+    "lg": "hartleys",
+}  # of the logarithm of a perplexity; others are losses
 # what else the name of a column that is given as the loss may say
 OTHER_QUANTITIES = {
     "a logarithm": {"log", "ln", "log2", "log10"},
@@ -77,6 +81,8 @@ OTHER_QUANTITIES = {
     "no loss per token": {"byte", "bytes", "char", "chars", "character", "word", "words"},
     "a multiple": {"x10", "x100", "x1000", "10", "100", "1000", "1e2", "1e3"},
 }
+FORMULA = re.compile(r"[Δ∆∂^²√+*×]|\s[-–−]\s|[-–−]\s*(?:E\b|[0-9])")
+DATA_UNITS = {"byte", "bytes", "char", "chars", "character", "characters", "word", "words", "kb", "mb", "gb", "tb"}
 REPEATED_NAMES = {
     "uniquetokens",
     "nuniquetokens",
@@ -98,31 +104,48 @@ def plainly(name: Any) -> str:
     return "".join(character for character in str(name).casefold() if character.isalnum() or character == "√")
 
 
+def is_name(role: str, name: Any) -> bool:
+    """Whether a name is a full name of a role; ratios such as tokens/params are none."""
+    plain = plainly(name)
+    return len(plain) <= NAME_CHARACTERS_MAX and NAMES[role].fullmatch(plain) is not None and not _is_ratio(str(name))
+
+
+def _is_ratio(name: str) -> bool:
+    """Whether a name with a slash is a ratio, such as tokens/params or 1/loss, and no path."""
+    *_, over, under = ("", *map(plainly, name.split("/")))
+    ours = {role for role in NAMES if is_name(role, under) or under == LETTERS[role]} if "/" in name else set()
+    others = {role for role in NAMES if is_name(role, over) or over == LETTERS[role]} - ours if ours else set()
+    return "/" in name and (over.isdigit() or bool(ours and others))
+
+
+def is_letter(role: str, name: Any) -> bool:
+    """Whether a name is the letter of a role, alone or before words of AROUND: N, L_val, N (non-embedding)."""
+    letter, *rest = re.split(r"[^\w/]+|_", str(name).strip().casefold())  # D/N is a ratio
+    return letter == LETTERS[role] and AFTER_LETTERS[role].fullmatch("".join(rest)[:NAME_CHARACTERS_MAX]) is not None
+
+
 def last_part(name: Any) -> str:
-    """The last part of a path such as ``model.n_params``; of a ratio such as tokens/params or 1/loss nothing."""
-    parts = re.split(r"[./:|\\]", str(name))
-    if "/" not in str(name):
-        return parts[-1]
-    *_, over, under = ("", *map(plainly, str(name).split("/")))
-    ours = {role for role, names in NAMES.items() if under in names}
-    others = {role for role, names in NAMES.items() if over in {*names, LETTERS[role]} and role not in ours}
-    return "" if over.isdigit() or (ours and others) else parts[-1]
-
-
-NAMES = {role: frozenset(map(plainly, names.split())) for role, names in SPELLINGS.items()}
+    """The last part of a path such as ``model.n_params``; of a ratio, and of a unit such as nats/token, nothing."""
+    *before, last = re.split(r"[./:|\\]", str(name))
+    return "" if _is_ratio(str(name)) or plainly(before[-1:]) in UNITS_OVER else last
 
 
 def other_loss(name: Any) -> str | None:
     """The key of OTHER_LOSSES that the name of a column implies, or None."""
     words = words_of(name)
-    if words & {"log", "ln", "log10"}:  # of a perplexity: a loss
-        return None
-    if "log2" in words and words & OTHER_LOSSES["perplexity"][0]:
-        return "bits"
+    if words & OTHER_LOSSES["perplexity"][0] and (base := LOGARITHMIC.search(str(name))):
+        return LOSSES_BY_BASE.get(base[1] or base[0].casefold()[:2])
     kind = next((kind for kind, (those, _, _) in OTHER_LOSSES.items() if words & those), None)
     if kind is None and {"bits", "per"} <= words:
         return "bits_per_byte" if "byte" in words else "bits"
     return kind
+
+
+def other_quantity(name: Any) -> str | None:
+    """What else than a loss the name of a column may say, or None."""
+    words = words_of(name)
+    said = next((what for what, those in OTHER_QUANTITIES.items() if words & those), None)
+    return said or ("a difference or another formula" if FORMULA.search(str(name)) else None)
 
 
 def words_of(name: Any) -> set[str]:

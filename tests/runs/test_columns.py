@@ -12,7 +12,7 @@ from bayescale.laws import law as law_module
 from bayescale.laws.law import load_law
 from bayescale.laws.law_file import parse_law
 from bayescale.runs.read import read_notes, read_runs, read_text
-from bayescale.runs.spellings import SPELLINGS, plainly
+from bayescale.runs.spellings import AROUND, HEADS, is_name
 
 N, D = np.array([1e7, 1e7, 1e8, 1e8, 1e9]), np.array([1e9, 1e10, 2e9, 2e10, 1e11])
 LOSS = np.array([3.6, 3.3, 2.9, 2.7, 2.3])
@@ -46,7 +46,8 @@ def test_what_was_read_is_one_line():
     "spelling",
     [
         *("eval/loss", "eval_loss", "evalLoss", "Eval Loss", "eval.loss", "summary.eval/loss", "val/loss", "test-loss"),
-        *("val/ce", "neg_log_likelihood", "eval log-perplexity", "log_ppl"),
+        *("val/ce", "neg_log_likelihood", "eval log-perplexity", "log_ppl", "loss_val", "Loss (validation)", "L_val"),
+        *("Final validation loss", "loss per token", "nats/token", "ln(ppl)", "L(N, D)", "last_val_loss", "loss ↓"),
     ],
 )
 def test_spellings_of_a_loss(spelling):
@@ -58,6 +59,10 @@ def test_spellings_of_a_loss(spelling):
     [
         *(("params", name) for name in ("parameter_count", "model.n_params", "numParams", "n_params_total", "size")),
         *(("params", name) for name in ("params_non_embedding", "non-embedding params", "config/model/num_params")),
+        *(("params", name) for name in ("No. of parameters", "Params excluding embeddings", "N (non-embedding)")),
+        *(("params", name) for name in ("active parameter count", "numero di parametri", "learnable parameters")),
+        *(("tokens", name) for name in ("tokens trained on", "Number of training tokens", "D (tokens)", "D_train")),
+        *(("compute", name) for name in ("compute budget (FLOP)", "FLOPs used", "C_total")),
         *(("tokens", name) for name in ("total_tokens", "train/tokens_seen", "Token count", "data.tokens")),
         *(("compute", name) for name in ("flops", "FLOPs", "total_flops", "train/flops", "training compute")),
     ],
@@ -70,8 +75,15 @@ def test_spellings_of_sizes(role, spelling):
 
 
 def test_no_spelling_has_two_meanings():
-    spelled = [plainly(name) for names in SPELLINGS.values() for name in names.split()]
-    assert len(spelled) == len(set(spelled))
+    """Every word of a role, alone and with every word around it, on either side."""
+    for role in HEADS:
+        heads, around = ([one for one in words[role].split() if one.isalpha()] for words in (HEADS, AROUND))
+        for name in (
+            *heads,
+            *(f"{one}_{head}" for head in heads for one in around),
+            *(f"{heads[0]} {one}" for one in around),
+        ):
+            assert [one for one in HEADS if is_name(one, name)] == [role], name
 
 
 def test_runs_that_were_read_are_read_again_as_they_are():
@@ -201,7 +213,8 @@ def test_a_speed_is_not_compute():
 @pytest.mark.parametrize(
     ("column", "told"),
     [
-        ({"flops_per_token": 9 * N}, "looks like FLOP a token and is not used: compute is counted as 6 N D"),
+        ({"fwd_flops_per_token": 2 * N}, "looks like FLOP a token and is not used: compute is counted as 6 N D"),
+        ({"flops_per_token": 9 * N}, "compute is a guess of flops_per_token x tokens"),
         ({"unique_tokens": D / 4}, "unique_tokens is not used: tokens repeat, up to 4 times"),
         ({"epochs": [1, 1, 2, 4, 8]}, "epochs is not used: tokens repeat, up to 8 times"),
         ({"epochs": [1] * 5}, None),
@@ -453,7 +466,7 @@ def test_other_bases_of_logarithms():
         read_runs(table | {"params (log)": [18.4, 20.7]}, columns={"params": "params (log)"})
 
 
-@pytest.mark.parametrize("name", ["tokens/params", "tokens / param", "loss/params", "1/params", "√params"])
+@pytest.mark.parametrize("name", ["params/tokens", "loss/params", "1/params", "√params", "params²"])
 def test_a_ratio_is_no_path(name):
     table = {"tokens": [1e9, 2e9, 4e9], "loss": [3.3, 3.2, 3.1], name: [10.0, 20.0, 40.0]}
     with pytest.raises(RunsError, match=r"two of params, tokens and compute are needed"):
@@ -503,3 +516,66 @@ def test_parameters_of_mixtures_are_asked_about():
     assert not read_notes(read_runs(table | {"n_experts": [1, 1, 1]}).attrs)
     active = {"active_params": table.pop("params")}
     assert not read_notes(read_runs(table | active | {"n_experts": [8, 8, 8]}).attrs)
+
+
+def test_a_training_loss_by_its_full_name_does_not_hide_another_at_the_end_of_a_path():
+    text, (note,) = read(
+        {"params": N, "tokens": D, "train/CrossEntropyLoss": LOSS, "eval/c4/CrossEntropyLoss": LOSS + 1}
+    )
+    assert text.startswith("loss = eval/c4/CrossEntropyLoss") and "train/CrossEntropyLoss is not read" in note
+
+
+def test_all_and_active_parameters_by_letters_are_a_question():
+    asks({"N_total": 8 * N, "N_active": N, "D": D, "loss": LOSS}, "could each be params", option="--column params=")
+
+
+@pytest.mark.parametrize("name", ["D/N", "tokens/params", "tokens per parameter", "TPP", "token-to-param ratio"])
+def test_tokens_per_parameter_give_the_other_size(name):
+    runs = read_runs({"params (M)": N / 1e6, name: D / N, "loss": LOSS})
+    np.testing.assert_allclose(runs.tokens, D)
+    assert f"tokens = params x {name} (guess)" in read_text(runs.attrs)
+    np.testing.assert_allclose(read_runs({name: D / N, "tokens": D, "loss": LOSS}).params, N)
+
+
+@pytest.mark.parametrize(
+    ("name", "unit"),
+    [("flops_per_token", 1.0), ("FLOPs/token", 1.0), ("train_gflops_per_tok", 1e9), ("FLOP a token", 1)],
+)
+def test_flop_a_token_times_tokens_is_compute(name, unit):
+    runs = read_runs({"params": N, "tokens": D, name: 8 * N / unit, "loss": LOSS})
+    np.testing.assert_allclose(runs["compute"], 8 * N * D)
+    assert f"compute = {name} x tokens (guess)" in read_text(runs.attrs)
+    np.testing.assert_allclose(read_runs({"tokens": D, name: 6 * N / unit, "loss": LOSS})["params"], N)
+
+
+@pytest.mark.parametrize("name", ["n_chars", "words", "data (GB)", "bytes"])
+def test_tokens_that_are_given_and_count_something_else_are_told(name):
+    _, (note,) = read({"params": N, name: 4 * D, "loss": LOSS}, columns={"tokens": name})
+    assert note.startswith(f"{name} is read as tokens; its name says")
+
+
+@pytest.mark.parametrize("name", ["loss - E", "L-E", "Δloss", "loss - 1.69", "100*loss", "reducible_loss"])
+def test_a_loss_that_is_given_and_may_be_a_difference_is_told(name):
+    _, (note,) = read({"params": N, "tokens": D, name: LOSS - 1}, columns={"loss": name})
+    assert note.startswith(f"{name} is read as it stands, in nats per token; its name may say")
+
+
+@pytest.mark.parametrize("name", ["log10 ppl", "log10_perplexity", "lg(ppl)", "log_10 ppl"])
+def test_logarithms_to_the_base_10_of_perplexities_are_hartleys(name):
+    table = {"params": N, "tokens": D, name: LOSS / np.log(10)}
+    asks(table, name, "base 10", option="--unit loss=hartleys")
+    np.testing.assert_allclose(read_runs(table, units={"loss": "hartleys"}).loss, LOSS)
+    (note,) = read_notes(read_runs(table, columns={"loss": name}).attrs)
+    assert "--unit loss=hartleys" in note
+
+
+def test_tokens_of_a_data_set_without_epochs_are_seen_once():
+    text, _ = read({"params": N, "dataset_tokens": D, "loss": LOSS})
+    assert "tokens = dataset_tokens (guess)" in text
+    text, _ = read({"params": N, "dataset_tokens": D, "epochs": [1, 2, 1, 2, 1], "loss": LOSS})
+    assert "tokens = dataset_tokens x epochs (guess)" in text
+
+
+def test_batches_in_a_unit_are_counted():
+    runs = read_runs({"params": N, "steps (K)": D / 5e5 / 1e3, "batch (M tokens)": [0.5] * 5, "loss": LOSS})
+    np.testing.assert_allclose(runs.tokens, D)

@@ -67,7 +67,7 @@ def test_numbers_as_people_write_them(cell, number):
 
 @pytest.mark.parametrize(
     "cell",
-    ["1.3X", "1_000", "M", "", "1.3.2B", "1 00", "1.2x109", "1B2", "٣M", "0x10M", "<70M", "2³", "1" * 100 + "M"],
+    ["1.3X", "1_00", "M", "", "1.3.2B", "1 00", "1.2x109", "1B2", "٣M", "0x10M", "<70M", "2³", "1" * 100 + "M"],
 )
 def test_what_is_no_number(cell):
     assert np.isnan(as_numbers(pd.Series(["7", cell], dtype=object)))[1]
@@ -172,7 +172,7 @@ def test_a_column_without_a_role_keeps_its_texts():
         ("params", "params (×1e6)", ("params", "M")),
         ("params", "N / 10⁶", ("N", "M")),
         ("params", "# params ($10^6$)", ("# params", "M")),
-        ("params", "Params (million parameters)²", ("Params", "M")),
+        ("params", "Params (million parameters)²", ("Params parameters", "M")),
         ("params", "params (M, non-embedding) [2]", ("params", "M")),
         ("params", "Params (mil.)", ("Params", "M")),
         ("params", "loss²", ("loss²", "")),
@@ -275,3 +275,65 @@ def test_a_loss_whose_perplexity_is_a_power_of_two_is_in_bits():
     assert read_runs(table, units={"loss": "nats"}).loss.values.tolist() == LOSS
     np.testing.assert_allclose(read_runs(table, units={"loss": "bits"}).loss, np.array(LOSS) * np.log(2))
     assert read_runs(table | {"valid_ppl": np.exp(LOSS)}).loss.values.tolist() == LOSS
+
+
+@pytest.mark.parametrize(
+    ("cell", "number"),
+    [
+        *(
+            ("70 lakh", 7e6),
+            ("2.5 crore", 2.5e7),
+            ("14Cr", 1.4e8),
+            ("1400万", 1.4e7),
+            ("2.8亿", 2.8e8),
+            ("0.5 млрд", 5e8),
+        ),
+        *(
+            ("14 Mio.", 1.4e7),
+            ("1,5 Milliarden", 1.5e9),
+            ("2 mil millones", 2e9),
+            ("7 milhões", 7e6),
+            ("3 milliards", 3e9),
+        ),
+        *(
+            ("1,40,00,000", 1.4e7),
+            ("14_000_000", 1.4e7),
+            ("ca. 14M", 1.4e7),
+            ("14MM", 1.4e7),
+            ("１４０", 140.0),
+            ("9 tsd", 9e3),
+        ),
+    ],
+)
+def test_counts_in_the_words_of_other_languages(cell, number):
+    runs = read_runs({"params": [cell] * 3, "tokens": [1e9, 2e9, 4e9], "loss": ["3.3", "3.2", "3.1"]})
+    np.testing.assert_allclose(runs.params, number)
+
+
+@pytest.mark.parametrize(
+    ("heading", "factor"),
+    [
+        *(
+            ("Params (lakh)", 1e5),
+            ("参数量（百万）", 1e6),
+            ("参数量(万)", 1e4),
+            ("параметры (млн)", 1e6),
+            ("params_mm", 1e6),
+        ),
+        *(
+            ("params (millones)", 1e6),
+            ("params (1e5)", 1e5),
+            ("Size (M params)", 1e6),
+            ("kParams", 1e3),
+            ("params (G)", 1e9),
+        ),
+    ],
+)
+def test_units_of_headings_in_other_words(heading, factor):
+    runs = read_runs({heading: [120.0, 250.0, 500.0], "tokens": [1e9, 2e9, 4e9], "loss": [3.3, 3.2, 3.1]})
+    np.testing.assert_allclose(runs.params, np.array([120.0, 250.0, 500.0]) * factor)
+
+
+def test_a_power_of_ten_is_a_unit_of_counts():
+    runs = read_runs({"params": [1.0, 2.0], "tokens": [1e9, 2e9], "loss": [3.3, 3.2]}, units={"params": "1e7"})
+    np.testing.assert_allclose(runs.params, [1e7, 2e7])

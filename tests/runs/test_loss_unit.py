@@ -30,6 +30,7 @@ GIVEN = {
     "bits": LOSS / np.log(2),
     "bits_per_byte": LOSS / np.log(2),
     "perplexity": np.exp(LOSS),
+    "hartleys": LOSS / np.log(10),
     "error": LOSS,
     "mse": LOSS,
 }

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from bayescale.errors import RunsError
-from bayescale.runs.spellings import NAMES, SIZES, plainly
+from bayescale.runs.spellings import SIZES, is_name
 from bayescale.runs.tables.evaluations import is_evaluation, records_of_evaluation
 from bayescale.runs.tables.limits import check_headings, check_size
 from bayescale.runs.tables.records import NESTED_MAX, PLAIN, frame_of
@@ -132,8 +132,8 @@ def _by_name(value: Mapping[str, Any], part: str = "", depth: int = 0) -> Iterat
 
 def _is_run(record: Mapping[str, Any]) -> bool:
     """Whether a record has a size and a loss of its own."""
-    names = {plainly(name) for name, one in record.items() if isinstance(one, int | float)}
-    return bool(names & NAMES["loss"]) and any(names & NAMES[role] for role in SIZES)
+    names = [name for name, one in record.items() if isinstance(one, int | float)]
+    return any(is_name("loss", name) for name in names) and any(is_name(role, name) for role in SIZES for name in names)
 
 
 def _by_row(columns: list[Any], rows: list[Any], where: str) -> pd.DataFrame:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from bayescale.errors import RunsError
-from bayescale.runs.spellings import NAMES, plainly
+from bayescale.runs.spellings import is_name
 from bayescale.runs.tables.limits import check_headings, check_size
 from bayescale.runs.tables.text import text_of
 
@@ -38,7 +38,7 @@ def read_markdown(content: bytes, where: str) -> pd.DataFrame:
     found = list(_headers(lines[:HEAD_LINES]))
     if not found:
         raise RunsError(f"{where}: no table in Markdown was found in its first {HEAD_LINES} lines")
-    with_loss = (start for start in found if {plainly(name) for name in _cells(lines[start])} & NAMES["loss"])
+    with_loss = (start for start in found if any(is_name("loss", name) for name in _cells(lines[start])))
     start = next(with_loss, found[0])
     header = [name or f"column_{position}" for position, name in enumerate(_cells(lines[start]), start=1)]
     check_headings(header, f"{where}, line {start + 1}")

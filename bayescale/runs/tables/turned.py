@@ -7,7 +7,7 @@ import pandas as pd
 
 from bayescale.field import as_float, number_in
 from bayescale.runs.headings import unit_in
-from bayescale.runs.spellings import LETTERS, NAMES, plainly
+from bayescale.runs.spellings import LETTERS, NAMES, is_name, plainly
 
 COLUMNS_MIN = 3  # of runs or sizes
 SIZE_MIN = 1e5  # of parameters or tokens in a heading
@@ -57,8 +57,8 @@ def _loss(cell: Any) -> float:
 
 def _role(name: Any) -> str:
     """The role that a heading has by its full name, or by its letter, or ""."""
-    for role, names in NAMES.items():
-        bare = plainly(unit_in(role, name)[0])
-        if bare in names or bare == LETTERS[role]:
+    for role in NAMES:
+        bare = unit_in(role, name)[0]
+        if is_name(role, bare) or plainly(bare) == LETTERS[role]:
             return role
     return ""
