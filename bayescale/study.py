@@ -10,7 +10,7 @@ import xarray as xr
 
 from bayescale.errors import FitError
 from bayescale.field import number_text, row_text
-from bayescale.laws.formula import evaluate
+from bayescale.laws.formula import evaluate, names
 from bayescale.laws.groups import GROUP
 from bayescale.laws.input_errors import input_roles, known_variance, slopes
 from bayescale.laws.law import (
@@ -256,11 +256,13 @@ class Study:
     def _known_variance(self, values: Mapping[str, Any]) -> Any:
         """Variance that is known of each run, as it scatters [..., run]."""
         law, known = self.law, {**self.known_data, "unit": self.scatter.unit}
-        if roles := tuple(name for name in self.known if name in input_roles(law)):
-            at = {**values, **self.inputs(), **self.constants}
+        formula = known_variance(law.observed.scale, self.known, self.scatter.noise)
+        at = {**values, **self.inputs(), **self.constants}
+        if "predicted" in names(formula):
             known["predicted"] = law_loss(law, at)
+        if roles := tuple(name for name in self.known if name in input_roles(law)):
             known |= {name: evaluate(tree, at) for name, tree in slopes(law, roles).items()}
-        return evaluate(known_variance(law.observed.scale, self.known), known)
+        return evaluate(formula, known)
 
     @functools.cached_property
     def known(self) -> tuple[str, ...]:

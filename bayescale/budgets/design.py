@@ -241,11 +241,7 @@ def _beliefs(study: Study, points: xr.Dataset, aim: Aim, discrepancy: bool, seed
 
 def _scatter(study: Study, points: xr.Dataset) -> np.ndarray:
     """Scale of the normal noise that would be as informative as the fit's [point]."""
-    if study.scatter.counts:
-        share = study.scatter.transform(law_at(study, points))
-        count, alike = study.covariates(points)["count"], study.draws["overdispersion"]
-        return np.median(np.sqrt(np.clip(share * (1 - share), 1e-6, None) / count * (1 + (count - 1) * alike)), axis=0)
-    scale = study.scatter.scale_at(study.covariates(points), study.draws)
+    scale = study.scatter.spread_at(law_at(study, points), study.covariates(points), study.draws) / study.scatter.unit
     # Fisher information of a Student-t's place is (nu + 1) / (nu + 3) / scale^2
     return np.median(scale / np.sqrt(1 - 2 / (study.scatter.tail_df(study.draws) + 3)), axis=0)
 

@@ -246,12 +246,8 @@ def residuals(study: Study, some: np.ndarray | slice = slice(None)) -> tuple[np.
     """
     part, scatter = study.part(some), study.scatter
     predicted = np.median(law_loss(study.law, study.draws | part.inputs()), axis=0)
-    residual = part.seen.values - scatter.transform(predicted)
-    if scatter.counts:
-        return residual, np.sqrt(predicted * (1 - predicted) / part.covariates()["count"])
-    return residual, scatter.unit * np.median(
-        scatter.scale_at(part.covariates(values=study.draws), study.draws), axis=0
-    )
+    spread = scatter.spread_at(predicted, part.covariates(values=study.draws), study.draws)
+    return part.seen.values - scatter.transform(predicted), np.median(spread, axis=0)
 
 
 def residual_panels(study: Study, data: xr.Dataset) -> dict[str, np.ndarray]:

@@ -105,7 +105,7 @@ def log_posterior(law: Law, noise: str, known: tuple[str, ...] = ()) -> Density:
     seen = {name: Name(_data(name)) for name in (*COLUMNS, *known, "unit")}
     seen |= {"predicted": Name(PREDICTED), "share": Name(PREDICTED)}
     if law.observed.scale in RESIDUAL:
-        variance = known_variance(law.observed.scale, known)
+        variance = known_variance(law.observed.scale, known, noise)
         scale = SCALE if variance == Number(0.0) else substitute(SCALE_WITH_ERRORS, {"known_variance": variance})
         sigma = {"sigma": Name(_SIGMA)} if _SIGMA in trees else {}
         definitions[_data("scale")] = substitute(scale, seen | sigma)

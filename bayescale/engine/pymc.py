@@ -15,7 +15,7 @@ from bayescale.laws.groups import GROUP
 from bayescale.laws.input_errors import known_variance
 from bayescale.laws.law import Law, column, with_where
 from bayescale.laws.limits import PREDICTED
-from bayescale.laws.noises import NOISES
+from bayescale.laws.noises import NOISES, SHARE_EDGE
 from bayescale.laws.scatter import log_above_of_run
 from bayescale.runs.roles import CENSORED
 from bayescale.study import Study
@@ -150,17 +150,39 @@ def _observe(study: Study, values: dict[str, Any]) -> None:
         hidden = covariates.get(CENSORED)
         if study.known_errors:
             read = values | covariates | {"predicted": predicted, "unit": scatter.unit}
-            variance = evaluate(known_variance(study.law.observed.scale, study.known), read)
+            variance = evaluate(known_variance(study.law.observed.scale, study.known, scatter.noise), read)
             covariates["known_variance"] = variance
         covariates |= {GROUP: values[GROUP]} if scatter.groups else {}
         known["scale"] = scatter.unit * scatter.scale_at(covariates, values)
         seen = pm.Data("seen", study.seen.values, dims="run")
     distribution, formulas = NOISES[scatter.noise].pymc
-    arguments = {key: evaluate(formula, values | known) for key, formula in formulas.items()}
-    if hidden is None:
+    arguments = {key: evaluate(formula, values | known | {"share": predicted}) for key, formula in formulas.items()}
+    if hidden is not None:
+        _observe_censored(study, distribution, arguments, hidden, seen)
+    elif NOISES[scatter.noise].of_share:
+        _observe_log_odds(study, distribution, arguments, seen)
+    else:
         getattr(pm, distribution)(study.law.observed.variable, **arguments, observed=seen, dims="run")
-        return
-    _observe_censored(study, distribution, arguments, hidden, seen)
+
+
+def _observe_log_odds(study: Study, distribution: str, arguments: Mapping[str, Any], seen: Any) -> None:
+    """Log odds of shares of this distribution: with every noise a share is observed by the same variable."""
+    import pymc as pm
+    import pytensor.tensor as pt
+
+    def share(*given: Any) -> Any:
+        return getattr(pm, distribution).dist(**dict(zip(arguments, given, strict=True)))
+
+    def log_odds(*given: Any) -> Any:
+        inside = pt.clip(share(*given[: len(arguments)]), SHARE_EDGE, 1 - SHARE_EDGE)
+        return pt.log(inside) - pt.log1p(-inside)
+
+    def log_density(value: Any, *given: Any) -> Any:
+        return pm.logp(share(*given), pt.sigmoid(value)) - pt.softplus(value) - pt.softplus(-value)
+
+    pm.CustomDist(
+        study.law.observed.variable, *arguments.values(), dist=log_odds, logp=log_density, observed=seen, dims="run"
+    )
 
 
 def _observe_censored(study: Study, distribution: str, arguments: Mapping[str, Any], hidden: Any, seen: Any) -> None:

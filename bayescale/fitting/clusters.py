@@ -14,7 +14,7 @@ import xarray as xr
 from bayescale.errors import FitError
 from bayescale.field import names_text
 from bayescale.jobs.threads import one_blas_thread
-from bayescale.laws.law import column, law_derived, standard_parameters
+from bayescale.laws.law import column, law_derived, law_loss, standard_parameters
 from bayescale.laws.law_file import COLUMNS
 from bayescale.laws.priors import to_normal
 from bayescale.study import Study
@@ -160,7 +160,8 @@ class _Looks:
         steps = step * np.eye(len(mean))
         above, below, here = np.split(at(np.concatenate([mean + steps, mean - steps, mean[None]])), [len(mean), -1])
         noise = study.medians
-        scale = np.asarray(study.scatter.scale_at(study.covariates(values=noise), noise))
+        predicted = law_loss(law, noise | study.inputs() | dict(study.constants))
+        scale = study.scatter.spread_at(predicted, study.covariates(values=noise), noise) / study.scatter.unit
         residual = (study.seen.values / study.scatter.unit - here[0]) / scale
         slope = ((above - below) / (2 * step * scale)).T
         nu = float(study.scatter.tail_df(noise))

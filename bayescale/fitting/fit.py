@@ -70,7 +70,7 @@ def fit(
     runs : what :func:`bayescale.read_runs` returns or takes
     law : name, path of a law file, or Law; by default the coupled family, or for runs of one size a law of that size
         (see :mod:`bayescale.fitting.default_law`)
-    noise : "student_t" (default) or "normal"; a proportion is "beta_binomial"
+    noise : "student_t" (default) or "normal"; of a share "beta" too; a proportion of counted items is "beta_binomial"
     draws, chains : draws of each chain, and chains; where so few are not enough chains go on, up to 8 times as many
     seed : same seed, same machine and versions: same draws
     quick : importance sampling around the optimum instead of chains, where its Pareto k vouches for it (see

@@ -97,10 +97,7 @@ def _predicted(study: Study, draws: Mapping[str, np.ndarray], like: xr.Dataset, 
     with np.errstate(all="ignore"):
         predicted = law_loss(study.law, values | study.inputs() | dict(study.constants))
         predicted = np.broadcast_to(predicted, (*values[next(iter(values))].shape[:2], study.seen.size))
-        if scatter.counts:
-            return xr.DataTree(_by_run(study, scatter.sample(predicted, covariates, values, rng), like))
-        scale = np.broadcast_to(scatter.scale_at(covariates, values), predicted.shape)
-        shown = scatter.transform(predicted) + scatter.unit * scatter.sample_noise(scale, values, rng)
+        shown = scatter.sample_transformed(predicted, covariates, values, rng)
     return xr.DataTree(_by_run(study, shown, like))
 
 

@@ -12,6 +12,7 @@ from bayescale.laws.derivatives import derivative
 from bayescale.laws.formula import Binary, Name, Node, Number, nodes, parse, substitute
 from bayescale.laws.groups import GROUP
 from bayescale.laws.law_file import Law, column
+from bayescale.laws.noises import NOISES, OF_SCALE
 
 OF_OBSERVED = "known_error"  # sd of the error of what was observed, as it scatters
 # the slope of what scatters, from that of the law
@@ -52,12 +53,18 @@ def slopes(law: Law, roles: tuple[str, ...]) -> dict[str, Node]:
     return found
 
 
-def known_variance(scale: str, known: Collection[str]) -> Node:
-    """What is known of the variance of a run, as a formula of ``known``, ``slope ROLE``, ``predicted`` and ``unit``."""
+def known_variance(scale: str, known: Collection[str], noise: str) -> Node:
+    """What is known of the variance of a run, in squared units of the scale of its noise.
+
+    A formula of ``known``, ``slope ROLE``, ``predicted`` and ``unit``.
+    """
     terms: list[Node] = [Name(OF_OBSERVED)] if OF_OBSERVED in known else []
     for role in known:
         if role.endswith("_se"):
             terms.append(Binary("*", substitute(PASSED_ON[scale], {"slope": Name(slope_name(role))}), Name(role)))
+    if (spread := NOISES[noise].spread) != OF_SCALE:
+        per = substitute(spread, {"scale": Number(1.0), "share": Name("predicted")})
+        terms = [Binary("/", term, per) for term in terms]
     total: Node = Number(0.0)
     for term in terms:
         square = Binary("**", term, Number(2.0))

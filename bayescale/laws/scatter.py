@@ -5,7 +5,8 @@ The log of the loss scatters, or of whatever the law file says is observed. Its 
 The variance that is known of a run, of the errors of its loss and of its sizes, is added to the square of the scale. A
 quantity that may be negative scatters itself, in units of the range of the observed values. Of a censored run no more
 is known than that it is at least what was observed: its likelihood is the probability of that. A proportion is an
-overdispersed count out of a known number of items; of a share without such a number the log odds scatter.
+overdispersed count out of a known number of items; of a share without such a number the log odds scatter, or it is a
+beta variable. A noise may depend on the share that the law gives.
 """
 
 import functools
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import scipy
 
 from bayescale.errors import FitError
 from bayescale.field import listed
@@ -153,9 +155,9 @@ class Scatter:
         return transformed(seen, self.observed.scale)
 
     def inverse(self, scattered: Any) -> Any:
-        """Observed values from transformed ones."""
+        """Observed values from transformed ones; a share is inside (0, 1)."""
         if self.observed.scale == "share":
-            return 1 / (1 + np.exp(-scattered))
+            return np.clip(scipy.special.expit(scattered), SHARE_EDGE, 1 - SHARE_EDGE)
         return np.exp(scattered) if self.observed.scale == "log" else scattered
 
     def residual(self, seen: Any, predicted: Any) -> Any:
@@ -163,16 +165,27 @@ class Scatter:
         return (seen - self.transform(predicted)) / self.unit
 
     def scale_at(self, covariates: Values, values: Values) -> Any:
-        """Scale of the residual, SCALE_FLOOR and known variance included."""
+        """Scale of the residual in the noise's own unit, SCALE_FLOOR and known variance included."""
         scale = SCALE_WITH_ERRORS if "known_variance" in covariates else SCALE
         return evaluate(scale, {"tilt": values["tilt"], **covariates, "sigma": self.sigma_at(covariates, values)})
 
+    def spread_at(self, predicted: Any, covariates: Values, values: Values) -> Any:
+        """Scale of the Student-t that the noise is most like (``tail_df``), in the unit of transformed values."""
+        return self.unit * evaluate(NOISES[self.noise].spread, self._at(predicted, covariates, values))
+
+    def _at(self, predicted: Any, covariates: Values, values: Values) -> dict[str, Any]:
+        """Values of the names in the noise's formulas, but for what was observed."""
+        known = {**values, "share": np.asarray(predicted)}
+        if self.counts:
+            return known | {"count": np.round(covariates["count"])}
+        return known | {"scale": self.scale_at(covariates, values)}
+
     def _known(self, seen: Any, predicted: Any, covariates: Values, values: Values) -> dict[str, Any]:
         """Values of the names in the formula of the density."""
+        at = self._at(predicted, covariates, values)
         if self.counts:
-            count = np.round(covariates["count"])
-            return {**values, "successes": np.round(seen * count), "count": count, "share": predicted}
-        return {**values, "residual": self.residual(seen, predicted), "scale": self.scale_at(covariates, values)}
+            return at | {"successes": np.round(seen * at["count"])}
+        return at | {"residual": self.residual(seen, predicted)}
 
     def log_density(self, seen: Any, predicted: Any, covariates: Values, values: Values) -> Any:
         """Log density of transformed values ``seen``; of a share, log probability of its count.
@@ -201,15 +214,23 @@ class Scatter:
 
     def sample(self, predicted: Any, covariates: Values, values: Values, rng: np.random.Generator) -> Any:
         """Draws of observed values of new runs, in the shape of ``predicted``."""
+        if self.observed.scale == "log":
+            return predicted * np.exp(self.sample_residual(predicted, covariates, values, rng))
+        return self.inverse(self.sample_transformed(predicted, covariates, values, rng))
+
+    def sample_transformed(self, predicted: Any, covariates: Values, values: Values, rng: np.random.Generator) -> Any:
+        """The same on the scale on which they scatter."""
         if self.counts:
-            count = np.round(covariates["count"])
-            return NOISES[self.noise].draw({**values, "share": np.asarray(predicted), "count": count}, rng) / count
-        scale = np.broadcast_to(self.scale_at(covariates, values), np.shape(predicted))
-        noise = self.unit * self.sample_noise(scale, values, rng)
-        if self.observed.scale == "share":
-            return self.inverse(self.transform(predicted) + noise)
-        return predicted * np.exp(noise) if self.observed.scale == "log" else predicted + noise
+            at = self._at(predicted, covariates, values)
+            return NOISES[self.noise].draw(at, rng) / at["count"]
+        return self.transform(predicted) + self.sample_residual(predicted, covariates, values, rng)
+
+    def sample_residual(self, predicted: Any, covariates: Values, values: Values, rng: np.random.Generator) -> Any:
+        """Draws of transformed values less predicted ones, in the shape of ``predicted``."""
+        at = self._at(predicted, covariates, values)
+        at["scale"] = np.broadcast_to(at["scale"], np.shape(predicted))
+        return self.unit * NOISES[self.noise].draw(at, rng)
 
     def sample_noise(self, scale: Any, values: Values, rng: np.random.Generator) -> Any:
-        """Draws of residuals of this scale, in its shape."""
+        """Draws of residuals of a loss of this scale, in its shape."""
         return NOISES[self.noise].draw({**values, "scale": np.asarray(scale)}, rng)

@@ -180,7 +180,7 @@ def isolated(seen: Seen) -> Iterator[Note]:
 def uncounted(seen: Seen) -> Iterator[Note]:
     """Shares whose number of items is not known."""
     if seen.scale == "share":
-        text = f"no column counts the items of {seen.observed}: its log odds scatter, all shares alike"
+        text = f"no column counts the items of {seen.observed}: how far it scatters is learnt from the runs"
         counts = [name for name in seen.runs if name != seen.observed and _may_count(seen, name)]
         if counts:
             text += f"; {seen.observed} times {counts[0]} is a whole number in every run: --column items={counts[0]} "

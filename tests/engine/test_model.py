@@ -22,7 +22,7 @@ from bayescale.laws.law import column, law_derived, law_loss, law_names, load_la
 from bayescale.laws.law_file import parse_law
 from bayescale.laws.noises import NOISES, default_noise
 from bayescale.laws.own_priors import with_groups, without_count
-from bayescale.laws.priors import DISTRIBUTIONS, Prior, from_real, to_real
+from bayescale.laws.priors import DISTRIBUTIONS, Prior, from_real, quantile, to_real
 from bayescale.laws.scatter import Scatter
 from bayescale.runs.read import read_runs
 from bayescale.study import Study
@@ -193,10 +193,39 @@ def test_censored_runs_are_pymcs(noise, runs_of_law, rng, prepared):
     check_engines(law, noise, read_runs(table, law, columns={"censored": "diverged"}), rng, prepared)
 
 
-@pytest.mark.parametrize("noise", BOTH_NOISES)
+@pytest.mark.parametrize("noise", [*BOTH_NOISES, "beta"])
 def test_a_share_without_a_count_is_pymcs(noise, runs_of_law, rng, prepared):
     law = without_count(load_law("accuracy_sigmoid"))
     check_engines(law, noise, runs_of_law(law), rng, prepared)
+
+
+def test_known_errors_of_a_beta_share_are_pymcs(runs_of_law, rng, prepared):
+    law = without_count(load_law("accuracy_sigmoid"))
+    runs = runs_of_law(law)
+    table = {name: runs[name].values for name in ("loss", "accuracy")}
+    table |= {"se": rng.uniform(0.001, 0.03, runs.sizes["run"]), "loss_err": rng.uniform(0, 0.05, runs.sizes["run"])}
+    columns = {"accuracy_se": "se", "loss_se": "loss_err"}
+    check_engines(law, "beta", read_runs(table, law, columns=columns), rng, prepared)
+
+
+def test_log_odds_of_beta_shares_in_pymc_are_those_of_the_noise(runs_of_law):
+    """Log likelihoods without a constant between them, and draws that follow the noise."""
+    import pymc as pm
+
+    law = without_count(load_law("accuracy_sigmoid"))
+    study = Study.bound(law, Scatter.of(law, "beta"), runs_of_law(law))
+    model, values = build_model(study), {name: quantile(prior, 0.5) for name, prior in study.priors.items()}
+    fixed = pm.do(model, values)
+    with fixed:
+        observed = fixed["accuracy"]
+        theirs = fixed.compile_fn(pm.logp(observed, study.seen.values), mode=PYTHON, point_fn=False)()
+        drawn = pm.draw(observed, 4000, random_seed=1, mode=PYTHON)
+    predicted = law_loss(law, values | study.inputs() | dict(study.constants))
+    covariates = study.covariates(study.runs)
+    ours = study.scatter.log_density(study.seen.values, predicted, covariates, values)
+    np.testing.assert_allclose(theirs, ours, rtol=1e-8)
+    below = study.scatter.cdf(drawn, predicted, covariates, values)  # uniform: the mean's sd is .29/sqrt(4000)
+    np.testing.assert_allclose(below.mean(axis=0), 0.5, atol=5 * 0.29 / np.sqrt(4000))
 
 
 @pytest.mark.parametrize("by", [["level", "lean", "floor"], ["level", "sigma"]])

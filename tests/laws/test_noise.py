@@ -2,9 +2,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy import integrate, stats
+from scipy import integrate, special, stats
 
 from bayescale.errors import FitError
+from bayescale.laws.derivatives import derivative
+from bayescale.laws.formula import Binary, Number, evaluate
+from bayescale.laws.input_errors import known_variance
 from bayescale.laws.law import load_law
 from bayescale.laws.law_file import RESERVED, Observed
 from bayescale.laws.noises import NOISES
@@ -14,6 +17,7 @@ from bayescale.laws.scatter import Scatter, log_density_of_run
 VALUES = {"sigma": 0.01, "tilt": 0.1, "nu_minus_2": 3.0}
 REFERENCE = {"student_t": stats.t(df=5), "normal": stats.norm()}
 SHARE = Scatter("beta_binomial", Observed("accuracy", "A", "proportion", "count"))
+BETA = Scatter("beta", Observed("accuracy", "A", "share"))
 
 
 def of_loss(noise):
@@ -27,7 +31,7 @@ def test_log_density_is_scipys(name):
     np.testing.assert_allclose(of_loss(name).log_density_of(residual, scale, VALUES), expected, rtol=1e-12)
 
 
-OF_RESIDUALS = [name for name, noise in NOISES.items() if "log" in noise.observed]
+OF_RESIDUALS = [name for name, noise in NOISES.items() if "proportion" not in noise.observed]
 
 
 def values_of(name):
@@ -38,17 +42,18 @@ def values_of(name):
 @pytest.mark.parametrize("name", OF_RESIDUALS)
 def test_cdf_of_every_noise_is_the_integral_of_its_density(name):
     noise, values, z = NOISES[name], values_of(name), np.linspace(-60, 60, 240_001)
-    density = np.exp(of_loss(name).log_density_of(z, 1.0, values))
-    integral = integrate.cumulative_trapezoid(density, z, initial=0.0)
-    cdf = noise.cdf({**values, "residual": z, "scale": 1.0})
+    at = {**values, "residual": z, "scale": 1.0, "share": 0.7}
+    integral = integrate.cumulative_trapezoid(np.exp(evaluate(noise.log_density, at)), z, initial=0.0)
+    cdf = noise.cdf(at)
     np.testing.assert_allclose(cdf - cdf[0], integral, atol=1e-6)
     assert cdf[0] < 1e-3 and cdf[-1] > 1 - 1e-3
 
 
 @pytest.mark.parametrize("name", OF_RESIDUALS)
 def test_draws_of_every_noise_follow_its_cdf(name, rng):
-    draws = np.sort(of_loss(name).sample_noise(np.full(20_000, 0.1), values_of(name), rng))
-    cdf = NOISES[name].cdf({**values_of(name), "residual": draws, "scale": 0.1})
+    at = {**values_of(name), "scale": np.full(20_000, 0.1), "share": 0.7}
+    draws = np.sort(NOISES[name].draw(at, rng))
+    cdf = NOISES[name].cdf({**at, "residual": draws})
     # Kolmogorov's distance: below 1.95 / sqrt(n) in all but 1 of 1000
     assert np.abs(cdf - (np.arange(20_000) + 0.5) / 20_000).max() < 1.95 / np.sqrt(20_000)
 
@@ -143,6 +148,60 @@ def test_shares_scatter_more_than_independent_items(rng):
     binomial = np.sqrt(0.3 * 0.7 / 200)
     assert independent == pytest.approx(binomial, rel=0.03)
     assert alike == pytest.approx(binomial * np.sqrt(1 + 199 * 0.05), rel=0.03)  # variance of the beta-binomial
+
+
+def test_beta_is_scipys_and_of_log_odds():
+    """The density of log odds z of a share y is that of y times dy/dz = y (1 - y)."""
+    shown, share, scale = np.array([0.01, 0.4, 0.999]), np.array([0.05, 0.5, 0.97]), np.array([0.02, 0.1, 0.6])
+    values, covariates = {"sigma": scale - 1e-4, "tilt": 0.0}, {"log_compute": np.zeros(3)}
+    expected = stats.beta(share / scale**2, (1 - share) / scale**2)
+    given = BETA.transform(shown), share, covariates, values
+    log_density = expected.logpdf(shown) + np.log(shown * (1 - shown))
+    np.testing.assert_allclose(BETA.log_density(*given), log_density, rtol=1e-9)
+    np.testing.assert_allclose(BETA.cdf(*given), expected.cdf(shown), rtol=1e-9)
+
+
+def test_slopes_of_the_beta_density_are_those_of_scipys():
+    formula, at = NOISES["beta"].log_density, {"residual": 0.3, "share": 0.6, "scale": 0.1}
+
+    def by_scipy(share, scale):  # of a given share that was seen
+        seen = special.expit(0.3 + special.logit(0.6))
+        return stats.beta.logpdf(seen, share / scale**2, (1 - share) / scale**2)
+
+    step = 1e-6
+    by_residual = Binary("/", derivative(formula, "residual"), Number(0.6 * 0.4))  # it falls as the log odds rise
+    by_share = Binary("-", derivative(formula, "share"), by_residual)
+    slope = (by_scipy(0.6 + step, 0.1) - by_scipy(0.6 - step, 0.1)) / (2 * step)
+    assert evaluate(by_share, at) == pytest.approx(slope, rel=1e-6)
+    slope = (by_scipy(0.6, 0.1 + step) - by_scipy(0.6, 0.1 - step)) / (2 * step)
+    assert evaluate(derivative(formula, "scale"), at) == pytest.approx(slope, rel=1e-6)
+
+
+def test_beta_shares_scatter_by_the_law_and_stay_inside(rng):
+    share, values, covariates = np.array([0.02, 0.5, 0.98]), {"sigma": 0.1 - 1e-4, "tilt": 0.0}, {"log_compute": 0.0}
+    drawn = BETA.sample(np.broadcast_to(share, (20_000, 3)), covariates, values, rng)
+    np.testing.assert_allclose(drawn.mean(axis=0), share, atol=5 * 0.05 / np.sqrt(20_000))
+    np.testing.assert_allclose(drawn.std(axis=0), np.sqrt(share * (1 - share) * 0.01 / 1.01), rtol=0.05)
+    far = BETA.sample(np.broadcast_to([1e-6, 1 - 1e-6], (20_000, 2)), covariates, values | {"sigma": 0.9}, rng)
+    assert ((far > 0) & (far < 1)).all()  # of which most are 0 or 1 to all digits
+
+
+def test_the_spread_of_a_noise_is_the_sd_of_what_scatters(rng):
+    share, values, covariates = np.full(20_000, 0.8), {"sigma": 0.02, "tilt": 0.0}, {"log_compute": 0.0}
+    odds = BETA.sample_transformed(share, covariates, values, rng)
+    assert BETA.spread_at(share[0], covariates, values) == pytest.approx(odds.std(), rel=0.03)
+    alike, items = {"overdispersion": 0.05}, {"count": 200.0}
+    assert SHARE.spread_at(0.8, items, alike) == pytest.approx(SHARE.sample(share, items, alike, rng).std(), rel=0.03)
+    linear = Scatter("normal", Observed("y", "L", "linear"), unit=4.0)
+    assert linear.spread_at(1.0, covariates, values) == pytest.approx(4.0 * (1e-4 + 0.02))
+
+
+def test_known_errors_of_a_share_are_in_the_unit_of_its_noise():
+    """A standard error e of a share adds e^2 to its variance share*(1 - share)*scale^2."""
+    at = {"known_error": 0.01 / (0.8 * 0.2), "predicted": 0.8}
+    variance = evaluate(known_variance("share", ["known_error"], "beta"), at)
+    assert variance * 0.8 * 0.2 == pytest.approx(0.01**2)
+    assert evaluate(known_variance("share", ["known_error"], "normal"), at) == pytest.approx((0.01 / 0.16) ** 2)
 
 
 def test_noise_without_a_probability_above_is_not_for_censored_runs(monkeypatch):

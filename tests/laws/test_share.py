@@ -69,6 +69,25 @@ def test_fit_and_forecast_without_items():
     assert ((least < truth) & (truth < most)).all() and (most < 1).all() and (high - low < 0.1).all()
 
 
+@pytest.mark.parametrize("engine", ["compiled", pytest.param("pymc", marks=pytest.mark.slow)])
+def test_fit_and_forecast_with_beta_noise(engine):
+    """Constants of sigma = .04; nearly all mass of a high share lies between it and 1."""
+    middle, scale = 0.2 + 0.78 * special.expit(-6 * (LOSS - 2.7)), 0.04
+    shares = np.random.default_rng(2).beta(middle / scale**2, (1 - middle) / scale**2)
+    table = {"loss": LOSS, "accuracy": shares}
+    fit = bayescale.fit(table, "accuracy_sigmoid", noise="beta", draws=500, chains=2, engine=engine)
+    assert float(fit["posterior"]["sigma"].median()) == pytest.approx(scale, rel=0.5)
+    tree = bayescale.forecast(fit, covariates={"loss": [0.5, 2.7]}, measured=[0.97, 0.59])
+    drawn = tree["predictions"]["accuracy"]
+    low, middle, high = np.quantile(drawn, [0.001, 0.5, 0.999], axis=(0, 1))
+    assert ((drawn > 0) & (drawn < 1)).all() and (low < [0.98, 0.59]).all() and (high > [0.98, 0.59]).all()
+    assert np.isfinite(tree["predictions_constant_data"]["elpd"]).all()
+    seen = bayescale.complete(fit)["posterior_predictive"]["accuracy"]
+    held = (seen.quantile(0.05, ("chain", "draw")) < special.logit(shares)).mean()
+    assert 0.75 < float(held) <= 1.0
+    assert np.isfinite(bayescale.loo(fit)["elpd_loo"]).all()
+
+
 def test_in_groups_too():
     """Whoever builds a study: a fit, or a model for PyMC."""
     table = {"loss": LOSS, "accuracy": accuracies(), "corpus": ["a", "b"] * (len(LOSS) // 2)}
@@ -82,4 +101,4 @@ def test_shares_of_0_and_1_are_refused():
         RunsError,
         match=r"must be above 0 and below 1, as the number of items is not known; accuracy .%. heads percentages",
     ):
-        bayescale.fit(table, "accuracy_sigmoid")
+        bayescale.fit(table, "accuracy_sigmoid", noise="beta")
