@@ -38,6 +38,7 @@ from bayescale.runs.spellings import (
     last_part,
     other_loss,
     plainly,
+    settings_of,
     words_of,
 )
 
@@ -132,7 +133,8 @@ def _guess(role: str, names: Sequence[Any], asked: bool, unit: str | None, numbe
     meant = [name for name, kind in others.items() if unit and kin(unit) == kin(OTHER_LOSSES[kind][1])]
     if meant:  # a perplexity is never called a loss, bits may be
         return _one(role, meant if unit == "perplexity" else [*meant, *full], numbers), []
-    last = [name for name in names if name not in full and is_name(role, last_part(name))]
+    settings = settings_of(names)
+    last = [name for name in names if name not in full and is_name(role, last_part(name, settings))]
     vague = [name for name in names if bare[name] == VAGUE_NAMES.get(role)]
     vague = [name for name in vague if unit or parts[name][1] or _may_be_count(role, name, numbers)]
     letters = [name for name in names if is_letter(role, name)]

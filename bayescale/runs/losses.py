@@ -74,14 +74,13 @@ def of_training(name: Any) -> bool:
 
 
 def without_training(losses: list[Any]) -> tuple[list[Any], list[str]]:
-    """Drop training losses where there is another loss."""
-    training = [name for name in losses if of_training(name)]
-    if len(training) == len(losses):
+    """Drop training losses where there is another loss, and what is called loss beside one of held-out data."""
+    some = [name for name in losses if words_of(name) & HELD_OUT]
+    passed = [name for name in losses if of_training(name) or (some and plainly(name) == "loss")]
+    if len(passed) == len(losses):
         return losses, []
-    notes = [
-        f"{clipped(name)} is not read as loss (--column loss={clipped(name)} if it should be)" for name in training
-    ]
-    return [name for name in losses if name not in training], notes
+    notes = [f"{clipped(name)} is not read as loss (--column loss={clipped(name)} if it should be)" for name in passed]
+    return [name for name in losses if name not in passed], notes
 
 
 def also_meant(found: list[Any], full: list[Any], names: Sequence[Any], numbers: Numbers) -> list[Any]:

@@ -1,6 +1,7 @@
 """Spellings of the columns of runs, by the roles that they play, and words that say another unit of the loss."""
 
 import re
+from collections.abc import Collection, Iterable
 from typing import Any
 
 SIZES = ("params", "tokens", "compute")
@@ -124,10 +125,20 @@ def is_letter(role: str, name: Any) -> bool:
     return letter == LETTERS[role] and AFTER_LETTERS[role].fullmatch("".join(rest)[:NAME_CHARACTERS_MAX]) is not None
 
 
-def last_part(name: Any) -> str:
-    """The last part of a path such as ``model.n_params``; of a ratio, and of a unit such as nats/token, nothing."""
+def last_part(name: Any, settings: Collection[str] = ()) -> str:
+    """The last part of a path such as ``model.n_params``; of a ratio, and of a unit such as nats/token, nothing.
+
+    ``settings`` are those of :func:`settings_of`.
+    """
     *before, last = re.split(r"[./:|\\]", str(name))
-    return "" if _is_ratio(str(name)) or plainly(before[-1:]) in UNITS_OVER else last
+    no_path = _is_ratio(str(name)) and str(name).rpartition("/")[0] not in settings
+    return "" if no_path or plainly(before[-1:]) in UNITS_OVER else last
+
+
+def settings_of(names: Iterable[Any]) -> set[str]:
+    """What heads settings in these names, as in ``parameters/lr``: then ``parameters/tokens`` is no ratio."""
+    pairs = [(first, last) for first, _, last in (str(name).rpartition("/") for name in names)]
+    return {first for first, last in pairs if is_name("params", first) and not any(is_name(one, last) for one in NAMES)}
 
 
 def other_loss(name: Any) -> str | None:

@@ -123,7 +123,7 @@ def test_a_letter_in_another_unit_is_the_same_thing():
     [
         ({"D": D[::-1]}, ("n_tokens", "D"), "tokens"),
         ({"L": LOSS - 0.1}, ("val_loss", "L"), "loss"),
-        ({"Loss": LOSS - 0.1, "loss": LOSS}, ("Loss", "loss"), "loss"),
+        ({"Val Loss": LOSS - 0.1}, ("val_loss", "Val Loss"), "loss"),
         ({"eval_loss": LOSS - 0.1}, ("val_loss", "eval_loss"), "loss"),
         ({"params_non_embedding": N * 0.8}, ("n_params", "params_non_embedding"), "params"),
         ({"flops": 6 * N * D, "compute": 7 * N * D}, ("flops", "compute"), "compute"),
@@ -141,7 +141,9 @@ def test_a_loss_beside_a_training_loss_is_read():
     del table["val_loss"]
     text, notes = read(table)
     assert "loss = loss" in text and any("train_loss is not read as loss" in note for note in notes)
-    asks(table | {"val_loss": LOSS + 0.1}, "loss", "val_loss", option="--column loss=")
+    text, notes = read(table | {"val_loss": LOSS + 0.1})
+    assert "loss = val_loss" in text and any(note.startswith("loss is not read as loss") for note in notes)
+    asks(table | {"val_loss": LOSS + 0.1, "test_loss": LOSS}, "val_loss", "test_loss", option="--column loss=")
 
 
 def test_a_loss_beside_a_training_loss_is_read_at_the_end_of_a_path():
@@ -579,3 +581,10 @@ def test_tokens_of_a_data_set_without_epochs_are_seen_once():
 def test_batches_in_a_unit_are_counted():
     runs = read_runs({"params": N, "steps (K)": D / 5e5 / 1e3, "batch (M tokens)": [0.5] * 5, "loss": LOSS})
     np.testing.assert_allclose(runs.tokens, D)
+
+
+def test_what_heads_settings_is_no_part_of_a_ratio():
+    table = {"parameters/n_params": N, "parameters/tokens": D, "metrics/val/loss": LOSS}
+    with pytest.raises(RunsError, match="two of params, tokens and compute"):
+        read_runs(table)
+    assert "tokens = parameters/tokens" in read(table | {"parameters/lr": [1e-3] * 5})[0]

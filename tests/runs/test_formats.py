@@ -229,6 +229,78 @@ RUNS_OF_WANDB = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize(("run", "metric"), [("run", "tag"), ("run_id", "key"), ("trial", "Metric")])
+def test_a_row_for_each_value_of_a_metric(run, metric, file):
+    lines = [f"{run},step,{metric},value,timestamp"]
+    for name, params, loss in (("a", 1e8, 3.2), ("b", 2e8, 3.0)):
+        for step in (100, 200):
+            logged = {"n_params": params, "tokens": 1e7 * step, "val/loss": loss - step / 1e4}
+            lines += [f"{name},{step},{what},{number},{number}" for what, number in logged.items()]
+    runs = read_runs(file("\n".join(lines), "history.csv"))
+    np.testing.assert_allclose(runs.params, [1e8, 1e8, 2e8, 2e8])
+    np.testing.assert_allclose(runs.loss, [3.19, 3.18, 2.99, 2.98])
+    assert f"{metric} names metrics: read as 4 rows with a column for each of 3" in read_notes(runs.attrs)
+    assert read_runs(file("\n".join(lines), "history.csv"), last_of=run).sizes["run"] == 2
+
+
+NANO = """Overriding config with config/train.py:
+batch_size = 12
+gradient_accumulation_steps = 5 * 8
+tokens per iteration will be: 491,520
+number of parameters: 123.59M
+step 0: train loss 10.9, val loss 10.95
+iter 0: loss 10.9, time 123.45ms, mfu -100.00%
+step 250: train loss 4.1, val loss 4.2
+iter 250: loss 4.0000, time 99.1ms, mfu 41.2%
+step 500: train loss 3.5, val loss 3.6
+saving checkpoint to out
+"""
+MEGATRON = "".join(
+    f" [2026-01-01 00:00:00] iteration {step:8d}/  500000 | consumed samples: {step * 256:12d} | elapsed time per "
+    f"iteration (ms): 300.1 | learning rate: 1.500E-04 | lm loss: {3 + 100 / step:.6E} | grad norm: 0.3 |\n"
+    for step in (100, 200, 300)
+)
+TITAN = "".join(
+    f"[rank0]:[titan] 2026-01-01 00:00:00,000 - root - INFO - step: {step}  loss:  {3 + 100 / step:.4f}  "
+    "memory: 20.00GiB(21.05%)  tps: 7,000  mfu: 41.00%\n"
+    for step in (100, 200, 300)
+)
+OLMO = "".join(
+    f"2026-01-01\tINFO\t[step={step}/7000,epoch=0]\n    train/CrossEntropyLoss={3 + 100 / step:.3f}\n"
+    f"    throughput/total_tokens={step}000000\n"
+    for step in (100, 200, 300)
+)
+MODDED = "".join(f"step:{step}/5100 val_loss:{3 + 100 / step:.4f} train_time:12ms\n" for step in (100, 200, 300))
+PRINTED = "".join(
+    f"{{'loss': {3 + 100 / step:.4f}, 'step': {step}, 'learning_rate': np.float64(0.0003)}}\n"
+    for step in (100, 200, 300)
+)
+
+
+def test_a_log_of_a_trainer_with_its_sizes(file):
+    runs = read_runs(file(NANO, "gpt.log"), drop_missing=True)
+    np.testing.assert_allclose(runs.params, 123.59e6)
+    np.testing.assert_allclose(runs.tokens, [250 * 491520, 500 * 491520])
+    np.testing.assert_allclose(runs.loss, [4.2, 3.6])
+    np.testing.assert_allclose(runs["batch_size"], 12)
+
+
+@pytest.mark.parametrize(
+    ("log", "loss"),
+    [(MEGATRON, "lm loss"), (TITAN, "loss"), (OLMO, "train/CrossEntropyLoss"), (MODDED, "val_loss"), (PRINTED, "loss")],
+    ids=["Megatron", "torchtitan", "OLMo", "modded", "printed"],
+)
+def test_logs_of_trainers_have_a_row_a_step(log, loss, file):
+    frame = read_table(file(log, "run.out")).frame
+    assert frame["step"].astype(float).tolist() == [100, 200, 300]
+    np.testing.assert_allclose(frame[loss].astype(float), [4, 3.5, 3 + 1 / 3], rtol=1e-3)
+
+
+def test_prose_about_steps_is_no_log(file):
+    text = "params,tokens,loss,note\n" + "1e8,2e9,3.1,at step 100 the loss was 3.2\n" * 4 + "2e8,4e9,2.9,fine\n"
+    assert read_runs(file(text, "runs.csv")).sizes["run"] == 5
+
+
 def test_runs_of_wandb_as_json(file):
     columns, _ = frame_of(file(json.dumps(RUNS_OF_WANDB)))
     assert columns == {

@@ -1,14 +1,20 @@
-"""Exports of charts -> a row for each run and step: W&B has a column a run there, TensorBoard a file a curve."""
+"""Charts and histories -> a row for each run and step: W&B has a column a run there, TensorBoard a file a curve."""
 
 import re
+from typing import Any
 
 import pandas as pd
 
 from bayescale.field import clipped
+from bayescale.runs.spellings import plainly
 from bayescale.runs.tables.limits import check_headings
+from bayescale.runs.tables.records import frame_of
 
 BOUNDS = ("__MIN", "__MAX")  # of the points that W&B averages into one
 BETWEEN = " - "  # run and metric, in W&B's headings
+METRICS = ("metric", "metricname", "key", "tag", "variable")  # columns that name what another, value, has
+METRICS_MAX = 200
+TIMES = {"timestamp", "time", "walltime", "datetime", "relativetime"}  # of one value, not of a step
 SCALARS = ["Wall time", "Step", "Value"]  # TensorBoard's header
 SCALARS_NAME = re.compile(r"(?:run-)?(?P<run>.+?)[-_]tag-(?P<tag>.+?)(?:\.csv)?(?:\.gz|\.zst)?", re.IGNORECASE)
 
@@ -18,6 +24,10 @@ def by_run(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, str]:
     names = [str(name) for name in frame.columns]
     if names == SCALARS:
         return _of_scalars(frame, where)
+    plain = {plainly(name): name for name in frame.columns}
+    metric = next((plain[name] for name in METRICS if name in plain), None)
+    if metric is not None and (value := plain.get("value", plain.get("metricvalue"))) is not None:
+        return _of_long(frame, metric, value, where)
     bounds = [name for name in names if name.endswith(BOUNDS) and BETWEEN in name]
     curves = [name for name in names if BETWEEN in name and name not in bounds]
     others = [name for name in names if BETWEEN not in name]
@@ -27,6 +37,20 @@ def by_run(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, str]:
     if metrics & {"run", *others}:
         return frame, ""
     return _of_curves(frame, others[0], curves, where)
+
+
+def _of_long(frame: pd.DataFrame, metric: Any, value: Any, where: str) -> tuple[pd.DataFrame, str]:
+    """A table whose rows are single values of metrics, as histories of MLflow and TensorBoard are exported."""
+    others = [name for name in frame.columns if name not in (metric, value) and plainly(name) not in TIMES]
+    called = [str(name) for name in frame[metric].unique()]
+    if len(called) > METRICS_MAX or {*called} & {*map(str, others)} or not others:
+        return frame, ""
+    rows: dict[tuple[str, ...], dict[str, Any]] = {}
+    keys = zip(*(frame[name].astype(str) for name in others), strict=True)
+    for key, name, number in zip(keys, frame[metric], frame[value], strict=True):
+        rows.setdefault(key, dict(zip(others, key, strict=True)))[str(name)] = number
+    table = frame_of(rows.values(), where)
+    return table, f"{clipped(metric)} names metrics: read as {len(table)} rows with a column for each of {len(called)}"
 
 
 def _of_curves(frame: pd.DataFrame, axis: str, curves: list[str], where: str) -> tuple[pd.DataFrame, str]:

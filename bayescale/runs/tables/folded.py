@@ -104,10 +104,16 @@ def _record(text: str) -> Mapping[str, Any] | None:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
-        try:
-            value = _value(ast.parse(text, mode="eval").body)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            return None
+        return literal(text)
+    return value if isinstance(value, Mapping) else None
+
+
+def literal(text: str) -> Mapping[str, Any] | None:
+    """The record that a text is as Python prints it; nothing in it is evaluated."""
+    try:
+        value = _value(ast.parse(text, mode="eval").body)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return None
     return value if isinstance(value, Mapping) else None
 
 

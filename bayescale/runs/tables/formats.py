@@ -14,6 +14,7 @@ from bayescale.runs.tables.charts import by_run
 from bayescale.runs.tables.csv import read_csv
 from bayescale.runs.tables.folded import unfolded
 from bayescale.runs.tables.json import is_json, read_json
+from bayescale.runs.tables.logs import is_log, read_log
 from bayescale.runs.tables.markdown import is_markdown, read_markdown
 from bayescale.runs.tables.packed import unpacked
 from bayescale.runs.tables.turned import turned
@@ -45,6 +46,7 @@ FORMATS = (
     Format(events.read_events, events.is_events, (), "row", events.NAME_PART),
     Format(read_json, is_json, (".json", ".jsonl", ".ndjson"), "row"),
     Format(read_markdown, is_markdown, (".md", ".markdown"), "line"),
+    Format(read_log, is_log, (), "row"),
     Format(read_csv, lambda content: False, (".csv", ".tsv", ".txt"), "line"),
 )
 NO_TABLES = {  # first bytes -> what such a file is

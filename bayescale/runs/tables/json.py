@@ -9,6 +9,7 @@ import pandas as pd
 from bayescale.errors import RunsError
 from bayescale.runs.spellings import SIZES, is_name
 from bayescale.runs.tables.evaluations import is_evaluation, records_of_evaluation
+from bayescale.runs.tables.folded import literal
 from bayescale.runs.tables.limits import check_headings, check_size
 from bayescale.runs.tables.records import NESTED_MAX, PLAIN, frame_of
 from bayescale.runs.tables.text import MARKS, text_of
@@ -41,7 +42,7 @@ def read_json(content: bytes, where: str) -> pd.DataFrame:
     text = text_of(content, where)
     lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
     if len(lines) > 1 and all(_whole(line) for _, line in lines[:2]):
-        records = (_parsed(line, f"{where}, line {number}") for number, line in lines)
+        records = (_record(line, f"{where}, line {number}") for number, line in lines)
         return frame_of(records, where, [number for number, _ in lines])
     if len(content) > MAX_BYTES:
         raise RunsError(f"{where}: JSON of more than {MAX_BYTES // 1_000_000} MB; give JSON lines or CSV")
@@ -56,6 +57,12 @@ def read_json(content: bytes, where: str) -> pd.DataFrame:
     if found is not None:
         return frame_of(found, where)
     return _of_object(value, where)
+
+
+def _record(line: str, where: str) -> Any:
+    """The object of a line, as JSON or as Python prints it."""
+    found = literal(line.strip()) if line.lstrip().startswith("{'") else None
+    return _parsed(line, where) if found is None else found
 
 
 def _whole(line: str) -> bool:
