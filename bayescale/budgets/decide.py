@@ -38,6 +38,8 @@ from bayescale.runs.loss_unit import UNITS, in_unit, loss_unit
 from bayescale.study import Study
 
 CHOICES = ("least expected loss", "median of N*", "20 tokens per parameter")
+BATCHES = 50  # of draws, whose means tell the error of their mean
+REGRET_ERROR_SAID = 0.03  # Monte Carlo error as a share of an expected regret: ten seeds then differ by a tenth
 LEFT_OVER_SAID = 0.005  # share of the budget; less is not worth a sentence
 RULE_OF_THUMB = 20.0  # tokens per parameter, as often read from Hoffmann et al. 2022
 
@@ -78,13 +80,14 @@ def decide(
     -------
     Dataset with, for every ``choice`` (the decision, the posterior median of N*, 20 tokens per parameter,
     ``candidates`` and every architecture of a menu): ``N``, ``D`` (the median over draws of the cost), ``allowed``,
-    ``expected_loss`` = exp(E[log L]), ``expected_regret`` = E[regret], ``left_over`` (median share of the budget that
-    is not spent), ``unaffordable`` (share of the draws of the cost, 5 % at most, in which the budget does not buy the
-    size, and the draw's own best split is trained), ``p_near`` [budget, choice], ``regret`` and ``compute_regret``
-    [chain, draw, budget, choice]; all but N are NaN where the budget or the limits do not allow a choice. The curve
-    ``curve_N``, ``curve_loss`` (expected) [budget, candidate]; and the flat region ``flat_low``, ``flat_high``
-    [budget], sizes between which the expected loss is less than ``tolerance`` above the least, with ``flat_open``
-    [budget] where it ends at a limit of the sizes. ``identified`` and ``why_not`` [budget] as in
+    ``expected_loss`` = exp(E[log L]), ``expected_regret`` = E[regret] and its Monte Carlo error
+    ``expected_regret_error``, ``left_over`` (median share of the budget that is not spent), ``unaffordable`` (share of
+    the draws of the cost, 5 % at most, in which the budget does not buy the size, and the draw's own best split is
+    trained), ``p_near`` [budget, choice], ``regret`` and ``compute_regret`` [chain, draw, budget, choice];
+    all but N are NaN where the budget or the limits do not allow a choice. The curve ``curve_N``, ``curve_loss``
+    (expected) [budget, candidate]; and the flat region ``flat_low``, ``flat_high`` [budget], sizes between which the
+    expected loss is less than ``tolerance`` above the least, with ``flat_open`` [budget] where it ends at a limit of
+    the sizes. ``identified`` and ``why_not`` [budget] as in
     :func:`bayescale.allocate`: of a budget that is not identified tables say nothing, sentences why. ``exchange``
     [chain, draw, budget] is x. ``compute`` [budget] is a coordinate.
 
@@ -144,7 +147,8 @@ def _dataset(study: Study, rows: list[dict[str, Any]], budgets: np.ndarray, choi
     """What :func:`_decision` found of each budget, as one Dataset."""
     stacked = {name: [row[name] for row in rows] for name in rows[0]}
     result = xr.Dataset(coords={"compute": ("budget", budgets), "choice": choices})
-    for name in ("N", "D", "allowed", "expected_loss", "expected_regret", "left_over", "unaffordable", "p_near"):
+    names = ("N", "D", "allowed", "expected_loss", "expected_regret", "expected_regret_error", "left_over")
+    for name in (*names, "unaffordable", "p_near"):
         result[name] = (("budget", "choice"), np.stack(stacked[name]))
     for name in ("regret", "compute_regret"):
         parts = [study.labelled(values, "choice") for values in stacked[name]]
@@ -202,6 +206,7 @@ def _decision(
         "allowed": found.allowed,
         "expected_loss": found.expected,
         "expected_regret": found.regret.mean(axis=0),
+        "expected_regret_error": _mean_error(found.regret),
         "left_over": found.left_over,
         "unaffordable": found.unaffordable,
         "p_near": np.where(found.allowed, near.mean(axis=0), np.nan),
@@ -217,18 +222,25 @@ def _decision(
     }
 
 
+def _mean_error(values: np.ndarray) -> np.ndarray:
+    """Monte Carlo error of means over draws [draw, ...], which may depend on those before: by means of batches."""
+    means = [part.mean(axis=0) for part in np.array_split(values, min(BATCHES, len(values)))]
+    return np.std(means, axis=0, ddof=1) / np.sqrt(len(means))
+
+
 _COLUMNS = (
     *("compute", "choice", "params", "tokens", "allowed", "tokens_per_param", "expected_loss", "expected_regret"),
-    *("regret_q50", "regret_q95", "compute_regret_q50", "compute_regret_q95", "left_over", "unaffordable", "p_near"),
-    *("flat_low", "flat_high", "flat_open", "held"),
+    *("expected_regret_error", "regret_q50", "regret_q95", "compute_regret_q50", "compute_regret_q95", "left_over"),
+    *("unaffordable", "p_near", "flat_low", "flat_high", "flat_open", "held"),
 )
 
 
 def read(result: xr.Dataset) -> Reading:
     """What a decision says, a row a budget and choice; budgets that are not identified have none.
 
-    ``expected_regret``, ``regret_q50``, ``regret_q95`` as shares of the loss, ``compute_regret_q50``, ``..._q95`` and
-    ``left_over`` as shares of the budget, ``p_near``, and the flat region ``flat_low`` to ``flat_high`` of the budget.
+    ``expected_regret``, its Monte Carlo error ``expected_regret_error``, ``regret_q50``, ``regret_q95`` as shares of
+    the loss, ``compute_regret_q50``, ``..._q95`` and ``left_over`` as shares of the budget, ``p_near``, and the flat
+    region ``flat_low`` to ``flat_high`` of the budget.
     A size that was asked for and is not ``allowed`` by the budget or the limits has a row all the same, of NaN.
     """
     result = opened_result(result, "decide")
@@ -321,10 +333,12 @@ def _statement(
                 f"In {number_text(100 * row.unaffordable, 2)} % of the draws of the cost it is out of reach; the best "
             )
             left += "split of such a draw is then trained. "
+        wide = row.expected_regret_error > REGRET_ERROR_SAID * row.expected_regret
+        error = f" (Monte Carlo error {number_text(100 * row.expected_regret_error, 1)} %)" if wide else ""
         sentences.append(
             f"{number_text(compute)}: train {size_text(row.params)} parameters on {size_text(row.tokens)} tokens; "
             f"{region}. {left}"
-            f"Expected regret {number_text(100 * row.expected_regret, 2)} % of the loss; it wastes "
+            f"Expected regret {number_text(100 * row.expected_regret, 2)} % of the loss{error}; it wastes "
             f"{number_text(round(100 * row.compute_regret_q50, 3), 2)} % of the budget, with 95 % probability below "
             f"{number_text(round(100 * row.compute_regret_q95, 3), 2)} %. "
             f"P(N within a factor {number_text(attrs['factor'], 6)} of the best) = {row.p_near:.2f}."

@@ -209,6 +209,22 @@ def test_seeds_change_little(true_fit):
         assert max(regrets) < 1.1 * min(regrets)
 
 
+def test_the_error_of_an_expected_regret_is_what_other_draws_say(make_fit, crossed_runs):
+    """Fits of 300 draws each, with a limit of the tokens that few draws reach: their scatter is the error told."""
+    rng, runs, told = np.random.default_rng(5), crossed_runs(), []
+    for _ in range(24):
+        constants = {name: value * np.exp(0.03 * rng.normal(size=300)) for name, value in BESIROGLU.items()}
+        fit = make_fit("chinchilla", chinchilla_parameters(runs, **constants), runs)
+        found = decide(fit, 1e23, tokens=(None, 4e11), discrepancy=False)
+        told.append((float(found["expected_regret"][0, 0]), float(found["expected_regret_error"][0, 0])))
+    scatter, error = np.std([mean for mean, _ in told], ddof=1), np.mean([each for _, each in told])
+    assert 0.5 < scatter / error < 2
+    assert "(Monte Carlo error 0.0" in bayescale.read(found).says[0]
+    many = np.random.default_rng(6).normal(size=4000)
+    alone, copied = (decide_module._mean_error(values) for values in (many, np.repeat(many[:1000], 4)))
+    assert alone == pytest.approx(1 / np.sqrt(4000), rel=0.5) and copied == pytest.approx(1 / np.sqrt(1000), rel=0.5)
+
+
 def test_a_mean_over_draws_hardly_depends_on_which_draw_has_which_error_of_exchange(true_fit):
     study = Study.opened(true_fit(spread=0.05))
     problem = problem_of(study)
