@@ -14,7 +14,7 @@ _PUBLIC = {
     "runs.datasets": ["load_dataset"],
     "runs.lint": ["check_runs"],
     "runs.read": ["read_runs"],
-    "runs.schedule": ["learning_rates", "on_schedule", "schedule_areas"],
+    "runs.schedule": ["learning_rates", "on_schedule", "schedule_areas", "schedule_cooling"],
     "engine.pymc": ["pymc_model"],
     "fitting.fit": ["fit"],
     "fitting.given_draws": ["fit_from_draws"],

@@ -50,6 +50,7 @@ def running(
     final: Annotated[str, typer.Option(help="Learning rate of the last step.")] = "0",
     warmup: Annotated[str, typer.Option(help="Steps of warm-up.")] = "0",
     cooldown: Annotated[str, typer.Option(help="Steps of the cool-down of wsd.")] = "0",
+    law: Annotated[str, typer.Option(help="annealing or multi_power.")] = "annealing",
     step: Annotated[str, typer.Option(help="The column that counts steps.")] = "step",
     target: opt.Target = None,
     column: opt.Columns = None,
@@ -79,5 +80,5 @@ def running(
     table = opt.TableOptions(column, unit, where)
     named = table.named | table.rows
     with said.working("fitting the curve"):
-        tree = bayescale.final_loss(arg.source_given(curve), rates, step=step, seed=seed, **named)
+        tree = bayescale.final_loss(arg.source_given(curve), rates, law=law, step=step, seed=seed, **named)
     said.answer(bayescale.read(tree, target=goal, level=level), output)

@@ -6,22 +6,30 @@ import xarray as xr
 
 from bayescale.fitting.fit import fit
 from bayescale.forecasts.forecast import forecast
-from bayescale.runs.schedule import ANNEALING_MEMORY, on_schedule, scaled_areas
+from bayescale.runs.schedule import ANNEALING_MEMORY, of_schedule, on_schedule
 
 
 def final_loss(
-    curve: Any, rates: Any, *, step: str = "step", memory: float = ANNEALING_MEMORY, seed: int = 0, **options: Any
+    curve: Any,
+    rates: Any,
+    *,
+    law: str = "annealing",
+    step: str = "step",
+    memory: float = ANNEALING_MEMORY,
+    seed: int = 0,
+    **options: Any,
 ) -> xr.DataTree:
     """Forecast the loss at the end of a schedule from the losses so far.
 
-    L = L0 + A S1**-alpha - C S2, the law ``annealing``, is fitted to the curve after its warm-up, and forecast at the
-    areas of the whole schedule. Where no rate has fallen yet, C is its prior.
+    L = L0 + A S1**-alpha - C S2, the law ``annealing``, or L0 + A S1**-alpha - B cooling, the law ``multi_power``, is
+    fitted to the curve after its warm-up, and forecast at the end of the whole schedule. Where no rate has fallen yet,
+    C (or B) is its prior.
 
     Parameters
     ----------
     curve : a table with columns of steps and losses, up to now
     rates : the learning rate of every step of the whole schedule [step]: :func:`learning_rates`, or the user's own
-    step, memory, options : as in :func:`bayescale.on_schedule`
+    law, step, memory, options : as in :func:`bayescale.on_schedule`
     seed : of fit and forecast
 
     Returns
@@ -41,7 +49,7 @@ def final_loss(
     >>> bayescale.final_loss(curve, rates)["predictions"].sizes["point"]
     1
     """
-    runs = on_schedule(curve, rates, step=step, memory=memory, **options)
-    S1, S2 = scaled_areas(rates, memory)
-    fitted = fit(runs, "annealing", seed=seed)
-    return forecast(fitted, covariates={"lr_area": S1[-1], "anneal_area": S2[-1]}, seed=seed)
+    runs = on_schedule(curve, rates, law=law, step=step, memory=memory, **options)
+    end = of_schedule(law, rates, [len(rates)], memory)
+    fitted = fit(runs, law, seed=seed)
+    return forecast(fitted, covariates={name: value[0] for name, value in end.items()}, seed=seed)

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: rates, the areas that the law ``annealing`` takes, a curve beside its schedule."""
+"""Learning-rate schedules: rates, what the laws of a schedule take of them, a curve beside its schedule."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,8 +14,10 @@ from bayescale.runs.read import read_columns, read_runs
 from bayescale.runs.source import table_of
 
 ANNEALING_MEMORY = 0.999  # a step: what is left of a fall of the rate a step later (arXiv:2505.07796)
-PEAK_RATE = 3e-4  # of the runs that the prior of the law's cool was learnt from
+PEAK_RATE = 3e-4  # of the runs that the priors of the laws' cool were learnt from
 STEPS_MAX = 100_000_000
+FALLS_MAX = 3_000_000_000  # falls of the rate times steps that are asked for: a minute
+FALLS_AT_ONCE = 4_000_000
 
 # the share of peak - final that is left, by the share of the steps after warm-up that is done
 SHAPES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -24,6 +26,7 @@ SHAPES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "cosine": lambda done: (1 + np.cos(np.pi * done)) / 2,
 }
 KINDS = (*SHAPES, "wsd")
+LAWS = {"annealing": ("lr_area", "anneal_area"), "multi_power": ("lr_sum", "lr_cooling")}  # what they take
 
 
 def learning_rates(
@@ -100,15 +103,76 @@ def schedule_areas(rates: Any, *, memory: float = ANNEALING_MEMORY) -> tuple[np.
     """
     from scipy.signal import lfilter
 
+    if not 0 < memory <= 1:
+        raise RunsError(f"memory = {number_text(memory)}: a number above 0 and at most 1 is expected")
+    counted = _warm(_checked(rates))
+    falls = -np.diff(counted, prepend=counted[0])
+    return np.cumsum(counted), np.cumsum(lfilter([1.0], [1.0, -memory], falls))
+
+
+def schedule_cooling(
+    rates: Any, steps: Any = None, *, C: float = 2.08, beta: float = 0.592, gamma: float = 0.644
+) -> tuple[np.ndarray, np.ndarray]:
+    """S1 and the cooling at steps of a schedule, as the law ``multi_power`` takes them [step].
+
+    S1(t) = sum_{i <= t} rate_i, the warm-up included. Cooling(t) = sum_{k <= t} (rate_{k-1} - rate_k) / peak G(x_k),
+    G(x) = 1 - (C x + 1)^-beta, x_k = rate_k^-gamma sum_{k <= i <= t} rate_i: what of each fall of the rate has worked
+    by then, over k after the warm-up (arXiv:2503.12811). It is 0 while no rate has fallen, and at most 1.
+
+    Parameters
+    ----------
+    rates : learning rate of every step [step]
+    steps : at which, counted from 1; by default at each, of which a long schedule has too many
+    C, beta, gamma : the published shape, the means of its fits to three sizes of models, for rates with a peak of 3e-4
+
+    Returns
+    -------
+    S1 and the cooling, each [step]
+
+    Raises
+    ------
+    RunsError
+        If the rates are none, a step is not one of the schedule, or so many steps take too long.
+
+    Examples
+    --------
+    >>> S1, cooling = bayescale.schedule_cooling(bayescale.learning_rates("linear", 1000, peak=3e-4), [500, 1000])
+    >>> cooling.round(2).tolist()
+    [0.4, 0.77]
+    """
+    rates = _checked(rates)
+    at = np.arange(1, len(rates) + 1) if steps is None else np.asarray(steps, dtype=float)
+    if not ((at >= 1) & (at <= len(rates)) & (at == np.round(at))).all():
+        raise RunsError(f"steps of a schedule of {len(rates)} steps are whole numbers from 1 to {len(rates)}")
+    if not (C > 0 and beta > 0 and np.isfinite([C, beta, gamma]).all()):
+        raise RunsError(f"C = {number_text(C)}, beta = {number_text(beta)}: numbers above 0 are expected")
+    at, peak, S1 = at.astype(int), rates.max(), np.cumsum(rates)
+    falls = -np.diff(_warm(rates), prepend=peak) / peak
+    fell = np.flatnonzero(falls)
+    if len(fell) * len(at) > FALLS_MAX:
+        raise RunsError(
+            f"the cooling at {len(at)} steps of a schedule whose rate changes in {len(fell)} takes too long; "
+            "ask for fewer steps (steps=...), or thin the curve out"
+        )
+    # a rate of 0 learns nothing, so that its power need only be finite
+    slowness, before = C * np.maximum(rates[fell], 1e-12 * peak) ** -gamma, (S1 - rates)[fell]
+    cooling = np.zeros(len(at))
+    for part in np.array_split(np.arange(len(at)), max(1, len(fell) * len(at) // FALLS_AT_ONCE)):
+        since = np.maximum(S1[at[part] - 1, None] - before, 0.0)  # of falls to come 0
+        cooling[part] = (1 - (slowness * since + 1) ** -beta) @ falls[fell]
+    return S1[at - 1], cooling
+
+
+def _checked(rates: Any) -> np.ndarray:
     rates = np.asarray(rates, dtype=float)
     if rates.ndim != 1 or not len(rates) or not (np.isfinite(rates) & (rates >= 0)).all() or not rates.max() > 0:
         raise RunsError("rates of a schedule are finite numbers of at least 0, one a step, and some are above 0")
-    if not 0 < memory <= 1:
-        raise RunsError(f"memory = {number_text(memory)}: a number above 0 and at most 1 is expected")
-    counted = rates.copy()
-    counted[: int(np.argmax(rates))] = rates.max()
-    falls = -np.diff(counted, prepend=counted[0])
-    return np.cumsum(counted), np.cumsum(lfilter([1.0], [1.0, -memory], falls))
+    return rates
+
+
+def _warm(rates: np.ndarray) -> np.ndarray:
+    """The rates with that of the peak before it: the warm-up has no fall and no rise [step]."""
+    return np.where(np.arange(len(rates)) < np.argmax(rates), rates.max(), rates)
 
 
 def rates_of(steps: Any, rates: Any) -> np.ndarray:
@@ -136,22 +200,29 @@ def schedule_in(path: Any) -> np.ndarray:
 
 
 def on_schedule(
-    curve: Any, rates: Any, *, step: str = "step", memory: float = ANNEALING_MEMORY, **options: Any
+    curve: Any,
+    rates: Any,
+    *,
+    law: str = "annealing",
+    step: str = "step",
+    memory: float = ANNEALING_MEMORY,
+    **options: Any,
 ) -> xr.Dataset:
-    """The losses of a curve beside the areas of its schedule, ready to fit the law ``annealing``.
+    """The losses of a curve beside what a law takes of its schedule, ready to fit.
 
     Parameters
     ----------
     curve : a table with a column of steps and one of losses, as :func:`bayescale.read_runs` takes it
     rates : the learning rate of every step, from the first to the last planned [step]
+    law : "annealing" or "multi_power"
     step : the column of steps, counted from 1
-    memory : as in :func:`schedule_areas`
+    memory : of ``annealing``, as in :func:`schedule_areas`
     options : as in :func:`bayescale.read_runs`
 
     Returns
     -------
-    Runs with ``loss``, ``lr_area`` and ``anneal_area`` [run] without those of the warm-up, for rates scaled to a peak
-    of 3e-4, where the priors of the law hold.
+    Runs with ``loss`` and the law's inputs, ``lr_area`` and ``anneal_area``, or ``lr_sum`` and ``lr_cooling`` [run],
+    without those of the warm-up, for rates scaled to a peak of 3e-4, where the priors of the laws hold.
 
     Raises
     ------
@@ -169,22 +240,31 @@ def on_schedule(
     if step not in table.frame:
         names = names_text(table.frame.columns)
         raise RunsError(f"{table.where}: no column {shown(step)} among {names}; say which one counts steps (step=...)")
-    steps, first = as_numbers(table.frame[step]), int(np.argmax(np.asarray(rates)))
-    S1, S2 = scaled_areas(rates, memory)
-    if bad := np.flatnonzero(~((steps >= 0) & (steps <= len(S1)) & (steps == np.round(steps)))).tolist():
+    steps, rates = as_numbers(table.frame[step]), _checked(rates)
+    if bad := np.flatnonzero(~((steps >= 0) & (steps <= len(rates)) & (steps == np.round(steps)))).tolist():
         raise RunsError(
-            f"{table.at(bad[0])}: {step} is {number_text(steps[bad[0]], 9)}, not one of the {len(S1)} steps of the "
+            f"{table.at(bad[0])}: {step} is {number_text(steps[bad[0]], 9)}, not one of the {len(rates)} steps of the "
             "schedule"
         )
-    at = np.maximum(steps.astype(int) - 1, 0)
-    frame = table.frame.assign(lr_area=S1[at], anneal_area=S2[at])[steps > first]
+    first = int(np.argmax(rates))
+    frame, steps = table.frame[steps > first], steps[steps > first]
     if not len(frame):
         raise RunsError(f"{table.where}: no row after the warm-up, which ends at step {first + 1}")
-    return read_runs(frame, load_law("annealing"), **options).assign_attrs(source=table.where)
+    frame = frame.assign(**of_schedule(law, rates, steps, memory))
+    return read_runs(frame, load_law(law), **options).assign_attrs(source=table.where)
 
 
-def scaled_areas(rates: Any, memory: float = ANNEALING_MEMORY) -> tuple[np.ndarray, np.ndarray]:
-    """The areas of a schedule whose rates are scaled to a peak of 3e-4 [step]."""
-    S1, S2 = schedule_areas(rates, memory=memory)
-    scale = PEAK_RATE / float(np.max(rates))
-    return S1 * scale, S2 * scale
+def of_schedule(law: str, rates: Any, steps: Any, memory: float = ANNEALING_MEMORY) -> dict[str, np.ndarray]:
+    """What a law takes of a schedule whose rates are scaled to a peak of 3e-4, at its steps [step].
+
+    Raises RunsError if the law is not one of a schedule.
+    """
+    if law not in LAWS:
+        raise RunsError(f"law {shown(law)} takes nothing of a schedule; {' and '.join(LAWS)} do")
+    scaled, at = _checked(rates), np.asarray(steps).astype(int)
+    scaled = scaled * (PEAK_RATE / scaled.max())
+    if law == "annealing":
+        found = tuple(area[at - 1] for area in schedule_areas(scaled, memory=memory))
+    else:
+        found = schedule_cooling(scaled, at)
+    return dict(zip(LAWS[law], found, strict=True))

@@ -97,6 +97,7 @@ OTHERS = {
     "law_names",
     "learning_rates",
     "schedule_areas",
+    "schedule_cooling",
     "Failure",
     "Law",
     *(name for name in bayescale.__all__ if name.endswith("Error")),
