@@ -64,6 +64,11 @@ def asked_axis(
         inner = links.pop(linked[0])
         check_link(study, linked[0], inner.law.observed.column, inner.loss_unit)
         own = set(inputs) - {linked[0]}
+        if study.law.observed.count in mapping("given", options.get("given")):
+            raise FitError(
+                f"{study.law.observed.count} is given: a target of law '{study.law.name}' is the expected "
+                f"{study.law.observed.column}, which does not depend on how many there are; leave it out"
+            )
         mine, left = divided(mapping("given", options.get("given")), own, (inner, *links.values()))
         others = inputs_given(study.law, own, mine, f"besides {linked[0]}")
         axis, problem = asked_axis(inner, seed, {**options, "given": left or None}, links)

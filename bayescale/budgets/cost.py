@@ -125,9 +125,9 @@ def quantity(name: str, value: Any) -> "float | Prior":
             return Prior("LogNormal", {"mu": float(ends.mean()), "sigma": float(np.ptp(ends) / (2 * BAND_SD))})
         if "(" in value:
             return _prior(what, value)
-    number = number_in(value) if isinstance(value, str) else real(value)
+    number = _share_or_number(value) if isinstance(value, str) else real(value)
     if number is not None and number > 1 and name.casefold() in SHARES_OF_SPEED:
-        raise FitError(f"{what}: a share of the peak is expected, at most 1, such as 0.4 for 40 %")
+        raise FitError(f"{what}: a share of the peak is expected, at most 1, such as 0.4 or 40%")
     if number is None:
         raise FitError(
             f"{what}: a number, a range such as 0.35..0.5, or a prior such as Beta(alpha=40, beta=60) is expected"
@@ -135,6 +135,12 @@ def quantity(name: str, value: Any) -> "float | Prior":
     if not (np.isfinite(number) and number >= 0):
         raise FitError(f"{what}: a finite number of at least 0 is expected")
     return number
+
+
+def _share_or_number(text: str) -> float | None:
+    """The number that a text writes; 40% is 0.4."""
+    number = number_in(text.rstrip("% ")) if text.rstrip().endswith("%") else number_in(text)
+    return number / 100 if number is not None and text.rstrip().endswith("%") else number
 
 
 def _prior(what: str, text: str) -> Prior:

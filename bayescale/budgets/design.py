@@ -99,6 +99,7 @@ def next_run(
         priced, values = _certain_cost(study, cost, given)
         aim, counted_as = aim_of(study, target, params, tokens, compute), priced.text
         points, prices, once = _affordable(study, candidates, priced, values, budget)
+        points, prices = _below_target(aim, points, prices, priced, values) if candidates is None else (points, prices)
     else:
         if cost is not None or given:
             raise FitError(f"law '{study.law.name}' has one size: a run costs its size, and no formula of N and D")
@@ -197,6 +198,17 @@ def _affordable(
             f"costs {number_text(prices.min(), 4)}; raise the budget or add smaller candidates"
         )
     return points.isel(point=affordable), prices[affordable], once
+
+
+def _below_target(
+    aim: Aim, points: xr.Dataset, prices: np.ndarray, cost: Cost, values: Mapping[str, Any]
+) -> tuple[xr.Dataset, np.ndarray]:
+    """Candidates no dearer than the run whose loss is the target, which would tell that loss itself."""
+    if aim.kind != "loss":
+        return points, prices
+    own = float(spend(cost, values, aim.points["params"].values, aim.points["tokens"].values)[0])
+    cheaper = prices <= own * (1 + PRICE_SLACK)
+    return (points.isel(point=cheaper), prices[cheaper]) if cheaper.any() else (points, prices)
 
 
 def _candidates(

@@ -15,7 +15,8 @@ from bayescale.budgets.target import asked_axis, banded, far_warnings, gap_to
 from bayescale.errors import FitError
 from bayescale.field import BAND, SIZE_UNITS, band_ends, band_percent, number_text
 from bayescale.fitting.diagnostics import trust_warnings
-from bayescale.fitting.doors import check_seed, level_of, numbers, opened, opened_result
+from bayescale.fitting.doors import check_seed, level_of, mapping, numbers, opened, opened_result
+from bayescale.laws.groups import GROUP
 from bayescale.laws.law import goal_sign, is_joint
 from bayescale.reading import Column, Reading
 from bayescale.runs.loss_unit import OTHER_LOSSES, PER_TOKEN, UNITS, from_nats, loss_unit, unit_sentence
@@ -68,6 +69,8 @@ def compute_gain(
     study, second = opened(fit), opened(other)
     check_seed(seed)
     sizes = budgets_of(compute, options.get("cost")) if is_joint(study.law) else numbers("compute", compute)
+    if GROUP in mapping("given", options.get("given")) and not (study.law.groups or second.law.groups):
+        raise FitError("a group is given, but neither fit has groups")
     sides = [_Side.of(one, sizes, seed, options) for one in (study, second)]
     _check_alike(study, second, sides, options)
     mine, theirs = sides
@@ -94,8 +97,15 @@ def compute_gain(
     about = {"source": study.attrs["source"], "size": size, "observed": study.law.observed.column}
     result.attrs = result_attrs(study, "compute_gain", mine.cost, seed, **about)
     result.attrs |= {f"other_{name}": second.attrs[name] for name in ("law", "source", "diagnostics")}
-    result.attrs["other_cost"] = theirs.cost
+    result.attrs |= {"other_cost": theirs.cost} | _group_of(study, second, options)
     return result
+
+
+def _group_of(study: Study, second: Study, options: SplitOptions) -> dict[str, str]:
+    """The group that was asked for, where either fit has groups."""
+    group = mapping("given", options.get("given")).get(GROUP)
+    groups = study.law.groups or second.law.groups
+    return {} if group is None or groups is None else {"group": groups.name_of(groups.code_of(group))}
 
 
 @dataclass(frozen=True)
@@ -109,6 +119,9 @@ class _Side:
 
     @classmethod
     def of(cls, study: Study, sizes: np.ndarray, seed: int, options: SplitOptions) -> "_Side":
+        given = mapping("given", options.get("given"))
+        if study.law.groups is None and GROUP in given:  # it is that of the other fit
+            options = {**options, "given": {name: value for name, value in given.items() if name != GROUP} or None}
         axis, problem = asked_axis(study, seed, options)
         if problem is None:
             if not (np.isfinite(sizes) & (sizes > 0)).all():

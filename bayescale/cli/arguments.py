@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import bayescale
 from bayescale.errors import InputError, RunsError
-from bayescale.field import clipped, number_in
+from bayescale.field import SIZE_UNITS, clipped, number_in, size_text
 from bayescale.laws.groups import GROUP
+
+COUNT_MIN = 1e3  # smaller sizes are in millions or billions
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -112,6 +114,20 @@ def named_numbers(option: str, given: Sequence[str] | None) -> dict[str, Any]:
             )
         found[name] = text if name == GROUP else number(option, text, positive=False)
     return found
+
+
+def in_counts(fit: "xr.DataTree", inputs: dict[str, Any]) -> dict[str, Any]:
+    """Inputs of planned runs; sizes that can be no counts, 7 where the runs of a fit have 1B, are a question."""
+    for name in ("params", "tokens"):
+        given = inputs.get(name) or []
+        values = [value for value in (given if isinstance(given, list) else [given]) if value < COUNT_MIN]
+        smallest = float(fit["constant_data"][name].min()) if values and name in fit["constant_data"] else 0.0
+        if values and smallest > COUNT_MIN * values[0]:
+            raise InputError(
+                f"--{name} {values[0]:g}: {values[0]:g} {SIZE_UNITS[name]}, where the runs of the fit have "
+                f"{size_text(smallest)} or more; write the unit, {values[0]:g}B or {values[0]:g}M"
+            )
+    return inputs
 
 
 def numbers(option: str, given: Sequence[str] | None) -> list[float]:

@@ -189,8 +189,9 @@ def next_(
     aim = {"params": params, "tokens": tokens, "compute": compute}
     numbers = {name: arg.number(f"--{name}", value) for name, value in aim.items()}
     with said.working("weighing candidate runs"):
+        opened = bayescale.open_fit(fit)
         result = bayescale.next_run(
-            bayescale.open_fit(fit),
+            opened,
             arg.number("--budget", budget),
             target=target,
             candidates=arg.columns_of("--candidates", candidates),
@@ -200,7 +201,7 @@ def next_(
             at=arg.named_numbers("--at", at),
             discrepancy=not law_only,
             seed=seed,
-            **numbers,
+            **arg.in_counts(opened, numbers),
         )
     said.answer(bayescale.read(result), output)
 

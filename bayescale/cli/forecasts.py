@@ -35,6 +35,7 @@ def forecast(
         return tree
 
     opened = bayescale.open_fit(fit)
+    given = arg.in_counts(opened, given)
     tree = chained(opened, links, given, forecast_of) if links else forecast_of(opened, given)
     said.answer(bayescale.read(tree, target=goal, level=level), output)
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from math import isfinite
 from typing import Any
 
 import xarray as xr
@@ -30,6 +31,7 @@ from bayescale.forecasts.planned import CHECKED_DECADES
 from bayescale.forecasts.unknown import Unknown, unknown_of
 from bayescale.laws.groups import group_of
 
+NEAR_DECADES = 0.5  # beyond the largest run: what is farther is said
 SPOKEN = {"params": "parameters", "drift": "discrepancy"}
 TITLES = {
     "stop": "Read this first: these numbers, or some of them, must not be acted on",
@@ -83,9 +85,18 @@ def verdict(asked: Asked, forecasts: Forecasts, sensitive: Any) -> Part:
     said = [sentence for sentence in said if sentence not in far or sentence == max(far)]  # they differ in a number
     level = "stop" if stop else "care" if said else "fine"
     if level == "fine":
+        beyond = [float(tree["predictions_constant_data"]["decades_beyond"].max()) for tree in trees]
+        beyond += [float(split["decades_beyond"].max()) for split in splits]
+        away = max((one for one in beyond if isfinite(one)), default=0.0)
+        size = trees[0].attrs["size"] if trees else "compute"
         said = [
-            "The sampler converged, the runs tell every parameter, and nothing asked for lies far from them. "
-            "What no band can know: curvature that the runs have not reached, a changed recipe, other data."
+            "The sampler converged, the runs tell every parameter, and "
+            + (
+                f"what was asked lies up to {away:.1f} decades of {size} beyond them. "
+                if away >= NEAR_DECADES
+                else "nothing asked for lies far from them. "
+            )
+            + "What no band can know: curvature that the runs have not reached, a changed recipe, other data."
         ]
     return {"level": level, "sign": SIGNS[level], "title": TITLES[level], "sentences": said}
 

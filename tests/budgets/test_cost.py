@@ -63,6 +63,8 @@ def test_a_range_is_the_90_percent_band_of_a_log_normal():
     draws = draw_quantities({"mfu": quantity("mfu", "0.35..0.5")}, 200_000, np.random.default_rng(0))["mfu"]
     np.testing.assert_allclose(np.quantile(draws, [0.05, 0.95]), [0.35, 0.5], rtol=0.01)
     assert quantity("T", "1T..50T") == quantity("T", "1e12..50e12") and quantity("T", " 5T ") == 5e12
+    assert quantity("mfu", "40%") == quantity("mfu", " 40 % ") == 0.4
+    assert quantity("mfu", "35%..50%") == quantity("mfu", "0.35..0.5")
     assert quantity("T", "2e12") == 2e12 and quantity("T", 0) == 0.0
     assert quantity("mfu", "Beta(alpha=40, beta=60)") == Prior("Beta", {"alpha": 40.0, "beta": 60.0})
 
@@ -73,6 +75,8 @@ def test_a_range_is_the_90_percent_band_of_a_log_normal():
         ("much", r"mfu = 'much': a number, a range such as 0.35..0.5, or a prior"),
         ("0.5..0.3", r"a range LOW..HIGH with 0 < LOW < HIGH is expected"),
         ("0..1", r"a range LOW..HIGH with 0 < LOW < HIGH is expected"),
+        ("140%", r"mfu = '140%': a share of the peak is expected, at most 1, such as 0.4 or 40%"),
+        ("%", r"mfu = '%': a number"),
         (-1, r"mfu = -1: a finite number of at least 0 is expected"),
         (float("nan"), "a finite number of at least 0 is expected"),
         ("Beta(40, 60)", r"Beta takes \['alpha', 'beta'\] by name"),

@@ -112,6 +112,14 @@ def test_next_run(learnt):
     assert (np.diff(more["sd_after"]) < 0).all() and float(more["sd_after"][-1]) < best
 
 
+def test_a_run_dearer_than_the_one_asked_about_is_not_proposed(learnt):
+    price = 6 * float(AIM["params"]) * float(AIM["tokens"])
+    result = next_run(learnt, 1e3 * price, discrepancy=False, **AIM)
+    assert float(result["candidate_cost"].max()) <= price * (1 + 1e-9)
+    own = next_run(learnt, 1e3 * price, candidates={"params": [1e12], "tokens": [1e12]}, discrepancy=False, **AIM)
+    assert float(own["params"][0]) == 1e12  # that of a list of one's own is
+
+
 @pytest.mark.parametrize("target", ["params", "regret"])
 def test_targets_about_a_split(target, learnt):
     result = next_run(learnt, 1e21, target=target, compute=5.76e23, most=3, discrepancy=False)

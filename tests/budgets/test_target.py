@@ -168,6 +168,8 @@ def test_what_is_no_chain(learnt, coverage_fit):
         least_compute(coverage_fit, 0.5, through={"loss": learnt, "pretrain": learnt}, given={"samples": 10})
     with pytest.raises(FitError, match="'loss' is given a forecast of coverage"):
         least_compute(coverage_fit, 0.5, through={"loss": coverage_fit}, given={"samples": 10})
+    with pytest.raises(FitError, match="items is given: a target of law 'coverage_of_loss' is the expected coverage"):
+        least_compute(coverage_fit, 0.5, through={"loss": learnt}, given={"samples": 10, "items": 20})
     with pytest.raises(FitError, match=r"needs \['samples'\] besides loss"):
         least_compute(coverage_fit, 0.5, through={"loss": learnt})
     with pytest.raises(FitError, match=r"chance = 1\.5: a number between 0 and 1 is expected"):

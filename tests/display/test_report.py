@@ -124,6 +124,14 @@ def test_a_good_fit_is_said_to_be_one(html):
     assert head(html) == ("fine", head(html)[1]) and "Nothing is known against" in head(html)[1]
 
 
+def test_how_far_what_was_asked_lies_is_said(varied_fit, undrawn):
+    """1.7 decades are no nearness, although no warning is due before 2."""
+    fit = varied_fit()
+    most = fit["constant_data"]["compute"].values.max()
+    _, text = head(report(fit, params=[1e10], tokens=[50 * most / 6e10]))
+    assert "what was asked lies up to 1.7 decades of compute beyond them" in text and "nothing asked" not in text
+
+
 def test_an_unconverged_fit_is_said_to_be_one(varied_fit, undrawn):
     bad = varied_fit(converged=False, clean=False, why="r-hat of 'floor' is 1.300 (must be below 1.01)")
     page = report(bad, compute=1e22)

@@ -144,6 +144,18 @@ def test_whoever_names_no_group_is_told_how(fit, table):
         bs.fit(unnamed, "chinchilla", group="corpus")
 
 
+def test_a_gain_of_a_group_over_a_fit_without_groups(fit, table):
+    plain = {
+        name: np.asarray(table[name])[np.array(table["corpus"]) == "pile"] for name in ("params", "tokens", "loss")
+    }
+    other = bs.fit(plain, "chinchilla", seed=1)
+    one, two = (bs.compute_gain(*pair, 1e21, given={"group": "pile"}) for pair in ((fit, other), (other, fit)))
+    assert 0.7 < float(one["gain"].median()) < 1.4 and 0.7 < float(two["gain"].median()) < 1.4
+    assert one.attrs["group"] == "pile"
+    with pytest.raises(FitError, match="a group is given, but neither fit has groups"):
+        bs.compute_gain(other, other, 1e21, given={"group": "pile"})
+
+
 def test_a_group_is_named_along_one_size_and_through_a_chain(fit):
     """Each law of a chain has codes of its own for its groups: a group goes by its name."""
     compute, loss = np.geomspace(1e17, 1e21, 12), np.linspace(1.7, 3.7, 12)
