@@ -98,8 +98,7 @@ def next_run(
         names: tuple[str, ...] = ("params", "tokens")
         priced, values = _certain_cost(study, cost, given)
         aim, counted_as = aim_of(study, target, params, tokens, compute), priced.text
-        points, prices, once = _affordable(study, candidates, priced, values, budget)
-        points, prices = _below_target(aim, points, prices, priced, values) if candidates is None else (points, prices)
+        points, prices, once = _affordable(study, candidates, priced, values, budget, aim)
     else:
         if cost is not None or given:
             raise FitError(f"law '{study.law.name}' has one size: a run costs its size, and no formula of N and D")
@@ -185,9 +184,12 @@ def _widths(beliefs: Beliefs, chosen: list[int], sd_share: float, seed: int) -> 
 
 
 def _affordable(
-    study: Study, given: Any, cost: Cost, values: Mapping[str, Any], budget: float
+    study: Study, given: Any, cost: Cost, values: Mapping[str, Any], budget: float, aim: Aim
 ) -> tuple[xr.Dataset, np.ndarray, bool]:
-    """The runs that could be made within a budget [point], their prices, and whether each can be made only once."""
+    """The runs that could be made within a budget [point], their prices, and whether each can be made only once.
+
+    Without candidates of one's own none is dearer than the run whose loss is the target: it would tell less than that.
+    """
     points, once = _candidates(study, given, cost, values, budget)
     prices = spend(cost, values, points["params"].values, points["tokens"].values)
     prices = np.broadcast_to(prices, points.sizes["point"])
@@ -197,18 +199,11 @@ def _affordable(
             f"no candidate run is within the budget of {number_text(budget, 4)}: the cheapest of {len(prices)} "
             f"costs {number_text(prices.min(), 4)}; raise the budget or add smaller candidates"
         )
+    if given is None and aim.kind == "loss":
+        own = float(spend(cost, values, aim.points["params"].values, aim.points["tokens"].values)[0])
+        cheaper = affordable & (prices <= own * (1 + PRICE_SLACK))
+        affordable = cheaper if cheaper.any() else affordable
     return points.isel(point=affordable), prices[affordable], once
-
-
-def _below_target(
-    aim: Aim, points: xr.Dataset, prices: np.ndarray, cost: Cost, values: Mapping[str, Any]
-) -> tuple[xr.Dataset, np.ndarray]:
-    """Candidates no dearer than the run whose loss is the target, which would tell that loss itself."""
-    if aim.kind != "loss":
-        return points, prices
-    own = float(spend(cost, values, aim.points["params"].values, aim.points["tokens"].values)[0])
-    cheaper = prices <= own * (1 + PRICE_SLACK)
-    return (points.isel(point=cheaper), prices[cheaper]) if cheaper.any() else (points, prices)
 
 
 def _candidates(

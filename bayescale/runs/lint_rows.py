@@ -19,7 +19,7 @@ UNFINISHED_STATES |= {"stopped", "aborted", "cancelled", "canceled", "timeout", 
 UNFINISHED_STATES |= {"diverged", "interrupted", "unfinished"}
 FAILED_FLAGS = {"diverged", "crashed", "failed", "killed", "aborted", "nan", "nans", "unstable", "oom"}
 EXCLUDED_FLAGS = {"exclude", "excluded", "invalid", "outlier", "bad", "ignore"}
-INCLUDED_FLAGS = {"valid", "include", "included", "keep", "good"}
+INCLUDED_FLAGS = {"valid", "include", "included", "keep", "good", "use", "used"}
 STATE_NAMES = {"state", "status", "run_state", "run_status"}
 RUN_NAMES = {"run", "run_name", "run_id", "run_path", "experiment", "exp", "exp_name", "name", "job", "job_id", "id"}
 DATES = {"created", "updated", "timestamp", "date", "time", "runtime", "start_time", "end_time"}
@@ -205,7 +205,8 @@ def checkpoints(seen: Seen) -> Iterator[Note]:
     if "tokens" not in seen.runs or seen.runs["tokens"].dtype.kind != "f":
         return
     tokens = seen.runs["tokens"].values
-    for name, values in _texts(seen).items():
+    numbered = {str(name): one.values for name, one in seen.runs.data_vars.items() if plain_name(name) in RUN_NAMES}
+    for name, values in (_texts(seen) | numbered).items():
         if not _labels_runs(seen, name, values):
             continue
         frame = pd.DataFrame({"label": values, "tokens": tokens})
@@ -227,7 +228,7 @@ def checkpoints(seen: Seen) -> Iterator[Note]:
 
 
 def _labels_runs(seen: Seen, name: str, values: np.ndarray) -> bool:
-    """Whether a text column names runs: by its heading, or because it separates runs of one N; each has one N."""
+    """Whether a column names runs: by its heading, or because it separates runs of one N; each has one N."""
     if plain_name(name) in STATE_NAMES | DATES:
         return False
     if len(np.unique(values[:1000].astype(str))) < 2 or "params" not in seen.runs:
@@ -235,7 +236,8 @@ def _labels_runs(seen: Seen, name: str, values: np.ndarray) -> bool:
     sizes = pd.DataFrame({"label": values, "params": seen.runs["params"].values})
     if (sizes.groupby("label")["params"].nunique() > 1).any():
         return False
-    return plain_name(name) in RUN_NAMES or bool((sizes.groupby("params")["label"].nunique() > 1).mean() > 0.5)
+    named = plain_name(name) in RUN_NAMES and values.dtype.kind != "f"  # a number may be that of a size
+    return named or bool((sizes.groupby("params")["label"].nunique() > 1).mean() > 0.5)
 
 
 def _rate_left(seen: Seen, labels: np.ndarray, rows: np.ndarray) -> str:

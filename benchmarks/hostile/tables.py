@@ -68,6 +68,55 @@ def _chart(rng: random.Random) -> str:
     return "\n".join(",".join(f'"{cell}"' for cell in row) for row in (header, *rows))
 
 
+def _log(rng: random.Random) -> str:
+    """Lines as trainers print them, with odd numbers among them."""
+    step = rng.choice(("step {}: ", "iter {}: ", " iteration {:8d}/  500000 | ", "[step={}/7000,epoch=0]\n    ", "{}"))
+    loss = rng.choice(
+        ("train loss {}, val loss {}", "lm loss: {} | grad norm: {} |", "val_loss={} time={}ms", "loss {} {}")
+    )
+    lines = [
+        rng.choice(("number of parameters: 123.59M", "tokens per iteration will be: 491,520", "batch = 5 * 8", ""))
+    ]
+    for i in range(rng.choice((2, 4, 30))):
+        numbers = (rng.choice(("3.1", "2.9e0", "nan", "1" * 400, "-", *CELLS[:8])) for _ in range(2))
+        lines.append(step.format(rng.choice((i, 10**i, 0))) + loss.format(*numbers))
+    return "\n".join(lines)
+
+
+def _history(rng: random.Random) -> str:
+    """A row for each value of a metric."""
+    heads = [rng.choice(("run", "run_id", "step")), "step", rng.choice(("key", "tag", "metric")), "value", "timestamp"]
+    names = ("val/loss", "tokens", "n_params", "step", "", "x" * 300, *HEADS[:6])
+    rows = [
+        [rng.choice("ab"), str(i // 3), rng.choice(names), rng.choice(("3.1", "1e9", *CELLS[:8])), "1"]
+        for i in range(rng.choice((0, 3, 30)))
+    ]
+    return "\n".join(",".join(f'"{cell}"' for cell in row) for row in (heads, *rows))
+
+
+def _latex(rng: random.Random) -> str:
+    rows = (line.replace(",", " & ") for line in a_table(rng).split("\n"))
+    return rng.choice(("", "\\begin{tabular}{lrr}\n\\toprule\n")) + "\n".join(f"{row} \\\\ \\hline" for row in rows)
+
+
+def _cells_of_records(rng: random.Random) -> str:
+    """The CSV of W&B's example: records in cells, as Python or as JSON prints them."""
+    written = rng.choice((json.dumps, repr))
+    rows = [written(row).replace('"', '""') for row in _rows(rng)]
+    return "name,summary,config\n" + "\n".join(f'r{i},"{row}","{row}"' for i, row in enumerate(rows))
+
+
+def _sideways(rng: random.Random) -> str:
+    """Runs side by side, or a column for each size."""
+    cells = [line.split(",") for line in a_table(rng).split("\n")[: rng.choice((3, 5))]]
+    wide = [
+        [rng.choice(("params", "tokens", "N")), *(f"{10**i}M" for i in range(4))],
+        *(["1e8", *CELLS[:4]] for _ in "ab"),
+    ]
+    rows = list(zip(*cells, strict=False)) if rng.random() < 0.5 else wide
+    return "\n".join(",".join(row) for row in rows)
+
+
 def _delimited(rng: random.Random) -> str:
     return a_table(rng).replace(",", rng.choice("\t;|")).replace(".", rng.choice(".,"))
 
@@ -94,6 +143,7 @@ def _cell(text: str) -> Any:
 
 
 TEXTS: list[Callable[[random.Random], str]] = [_json, _json, _json, _markdown, _chart, _delimited, a_table]
+TEXTS += [_log, _history, _latex, _cells_of_records, _sideways]
 BOMBS: list[Callable[[], bytes]] = [
     lambda: gzip.compress(bytes(200_000_000), 1),
     lambda: b"[" * 2_000_000,

@@ -280,6 +280,8 @@ def test_checkpoints_of_one_run(rng):
     note = codes(table)["checkpoints"]
     assert "240 of 240 rows are on the way of 24 runs by the column run_name ('run 0': 10 rows" in note.text
     assert "lr" not in note.text
+    numbered = codes(table | {"run": np.repeat(np.arange(24), 10)})["checkpoints"]
+    assert dict(numbered.options) == {"last_of": "run_name"} and "24 runs" in numbered.text
     rate = np.tile(np.cos(np.pi / 2 * step / 10) ** 2, 24)  # above a tenth of the largest in 8 of 10 rows
     table["optim.lr"] = rate
     high = int((rate > 0.1 * rate[0]).sum())
@@ -395,7 +397,7 @@ def test_rows_in_another_unit_are_named(rng):
 
 def test_marks_that_a_run_is_none(rng):
     table = chinchilla_runs(rng)
-    for name, good, bad in (("exclude", "no", "yes"), ("valid", True, False)):
+    for name, good, bad in (("exclude", "no", "yes"), ("valid", True, False), ("use", 1, 0)):
         note = codes(table | {name: [good] * 23 + [bad]})["unfinished_runs"]
         assert note.rows == (23,) and "1 of 24 runs are marked as no good" in note.text
     assert codes(table | {"note": [""] * 23 + ["diverged"]})["unfinished_runs"].rows == (23,)
