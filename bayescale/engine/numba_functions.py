@@ -173,25 +173,26 @@ def digamma(x: float) -> float:
 BELOW_ONE = 1.0 - 2.0**-53
 
 
-@numba.njit(error_model="numpy")
+@inline
+def _nearer(s: float, y: float, b: float) -> float:
+    t = exp(-abs(s))
+    more, less, tail = 1.0 / (1.0 + t), t / (1.0 + t), log1p(t)
+    value = b * (max(s, 0.0) + tail) - (max(-s, 0.0) + tail) - y
+    return s - value / choose(s >= 0.0, less + b * more, more + b * less)
+
+
+@inline
 def saturation(log_z: float, alpha: float) -> float:
     """See ``_saturation_root`` in functions.py, and there why it starts where it does."""
-    if not (alpha >= 0.0 and log_z == log_z):
-        return nan
-    z, a = min(max(log_z, -1e300), 1e300), max(alpha, 1e-300)
-    s = min(z, z / a)
-    if not 1e-3 <= a <= 100.0:
-        if z < -100.0:
-            s = z
-        elif a > 100.0:
-            s = log(logaddexp(0.0, z + log(a))) - log(a)
-        else:
-            turn = -log(a) - log(-log(a))
-            s = min(max(z / a, turn), 1e300) if z > 0.0 else min(-log(expm1(-z)), turn)
-    for _ in range(9):
-        value = a * logaddexp(0.0, s) - logaddexp(0.0, -s) - z
-        s -= value / (sigmoid(-s) + a * sigmoid(s))
-    return min(sigmoid(s), BELOW_ONE)
+    z, a = min(max(log_z, -1e5), 1e300), max(alpha, 1e-300)
+    b, y = choose(a < 1.0, 1.0 / a, a), choose(a < 1.0, max(-z / a, -1e300), z)
+    x = y + log(b)
+    w = (max(x, 0.0) + log1p(exp(-abs(x)))) / b
+    inside = log(expm1(min(max(w, 1e-300), 30.0)))
+    s = choose(x < -30.0, y, choose(w > 30.0, w, inside))
+    s = _nearer(_nearer(_nearer(_nearer(s, y, b), y, b), y, b), y, b)
+    value = min(sigmoid(choose(a < 1.0, -s, s)), BELOW_ONE)
+    return choose((alpha >= 0.0) & (log_z == log_z), value, nan)
 
 
 @numba.njit(error_model="numpy")

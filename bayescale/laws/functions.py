@@ -70,48 +70,50 @@ def _logaddexp_pytensor(pt: ModuleType, a: Any, b: Any) -> Any:
     return most + pt.switch(pt.isinf(most), 0.0, pt.softplus(gap))
 
 
-SATURATION_STEPS = 9  # of Newton: to a few units of the last place
-SMALL_ALPHA, LARGE_ALPHA = 1e-3, 100.0  # beyond them Newton starts elsewhere
+SATURATION_STEPS = 4  # of Newton: to the last digits but a few, for all arguments
 
 
 def _saturation(log_z: Any, alpha: Any) -> Any:
     """The root by NumPy; dimensions of DataArrays are matched by name."""
     if not (hasattr(log_z, "dims") or hasattr(alpha, "dims")):
-        return _saturation_root(np, np.logaddexp, scipy.special.expit, log_z, alpha)
+        with np.errstate(all="ignore"):
+            return _saturation_root(np, lambda start: start, log_z, alpha)
     import xarray as xr  # whoever has a DataArray has loaded it
 
     return xr.apply_ufunc(_saturation, log_z, alpha)
 
 
 def _saturation_pytensor(pt: ModuleType, log_z: Any, alpha: Any) -> Any:
-    return _saturation_root(pt, lambda a, b: _logaddexp_pytensor(pt, a, b), pt.sigmoid, log_z, alpha)
+    from pytensor.gradient import (
+        disconnected_grad,
+    )  # of the last step the slope is that of the root, whatever the start
+
+    return _saturation_root(pt, disconnected_grad, log_z, alpha)
 
 
-def _saturation_root(
-    xp: ModuleType, logaddexp: Callable[..., Any], sigmoid: Callable[..., Any], log_z: Any, alpha: Any
-) -> Any:
-    """r in (0, 1) with r / (1 - r)**alpha = z, by Newton on the logit of r, where the equation is monotone.
+def _saturation_root(xp: ModuleType, still: Callable[[Any], Any], log_z: Any, alpha: Any) -> Any:
+    """r in (0, 1) with r / (1 - r)**alpha = z, by Newton on the logit s of r, where the equation is monotone.
 
-    NaN for alpha < 0. ``xp`` is NumPy or ``pytensor.tensor``.
+    For alpha below 1 r and 1 - r change places, so that b*log(1 + exp(s)) - log(1 + exp(-s)) = y has b >= 1. NaN for
+    alpha < 0. ``xp`` is NumPy or ``pytensor.tensor``.
     """
-    log_z, alpha = xp.clip(log_z, -1e300, 1e300), xp.where(alpha >= 0, xp.maximum(alpha, 1e-300), np.nan)
-    s = _saturation_start(xp, logaddexp, log_z, alpha)
-    for _ in range(SATURATION_STEPS):  # for -log(1 + exp(-s)) + alpha*log(1 + exp(s)) = log z
-        value = alpha * logaddexp(0.0, s) - logaddexp(0.0, -s) - log_z
-        s = s - value / (sigmoid(-s) + alpha * sigmoid(s))
-    return xp.minimum(sigmoid(s), BELOW_ONE)
+    z, a = xp.clip(log_z, -1e5, 1e300), xp.where(alpha >= 0, xp.maximum(alpha, 1e-300), np.nan)
+    b, y = xp.where(a < 1, 1 / a, a), xp.where(a < 1, xp.maximum(-z / a, -1e300), z)
+    s = still(_saturation_start(xp, y, b))
+    for _ in range(SATURATION_STEPS):
+        t = xp.exp(-xp.abs(s))
+        more, less, log = 1 / (1 + t), t / (1 + t), xp.log1p(t)
+        value = b * (xp.maximum(s, 0.0) + log) - (xp.maximum(-s, 0.0) + log) - y
+        s = s - value / xp.where(s >= 0, less + b * more, more + b * less)
+    return xp.minimum(1 / (1 + xp.exp(xp.where(a < 1, s, -s))), BELOW_ONE)
 
 
-def _saturation_start(xp: ModuleType, logaddexp: Callable[..., Any], log_z: Any, alpha: Any) -> Any:
-    """Near the root: with a small alpha r is z up to nearly 1; with a large one, r*exp(alpha*r) is z."""
-    large, small = xp.maximum(alpha, LARGE_ALPHA), xp.minimum(alpha, SMALL_ALPHA)
-    far = xp.log(logaddexp(0.0, log_z + xp.log(large))) - xp.log(large)
-    turn = -xp.log(small) - xp.log(-xp.log(small))
-    below = xp.minimum(-xp.log(xp.expm1(xp.clip(-log_z, 0.0, 100.0))), turn)
-    near = xp.where(log_z > 0, xp.clip(log_z / small, turn, 1e300), below)
-    tail, middle = log_z < -100.0, xp.minimum(log_z, log_z / xp.maximum(alpha, SMALL_ALPHA))
-    outside = xp.where(tail, log_z, xp.where(alpha > LARGE_ALPHA, far, near))
-    return xp.where((alpha >= SMALL_ALPHA) & (alpha <= LARGE_ALPHA), middle, outside)
+def _saturation_start(xp: ModuleType, y: Any, b: Any) -> Any:
+    """Near the root: w = -b*log(1 - r) has w*exp(w) = b*exp(y) where r is small, and is about log(1 + b*exp(y))."""
+    x = y + xp.log(b)
+    w = (xp.maximum(x, 0.0) + xp.log1p(xp.exp(-xp.abs(x)))) / b
+    inside = xp.log(xp.expm1(xp.clip(w, 1e-300, 30.0)))
+    return xp.where(x < -30.0, y, xp.where(w > 30.0, w, inside))
 
 
 _ROWS = (

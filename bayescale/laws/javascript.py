@@ -10,7 +10,7 @@ from bayescale.laws.law import Law, split_law
 from bayescale.laws.limits import PREDICTED
 
 # power: C and NumPy say that any power of 1 is 1, JavaScript does not; gammaln: that of Cephes, which is SciPy's;
-# saturation: the Newton steps of formula.py
+# saturation: the Newton steps of functions.py
 HELPERS = """\
 const power = (a, b) => (a === 1 || (a === -1 && Math.abs(b) === Infinity) ? 1 : Math.pow(a, b));
 const sigmoid = (x) => (x >= 0 ? 1 / (1 + Math.exp(-x)) : Math.exp(x) / (1 + Math.exp(x)));
@@ -43,17 +43,15 @@ const gammaln = (x) => {
 };
 const saturation = (logZ, alpha) => {
   if (!(alpha >= 0)) return NaN;
-  const z = Math.min(Math.max(logZ, -1e300), 1e300), a = Math.max(alpha, 1e-300), log = Math.log(a);
-  let s = Math.min(z, z / a);
-  if (a > 100) s = Math.log(logaddexp(0, z + log)) - log;
-  else if (a < 1e-3 && z > 0) s = Math.min(Math.max(z / a, -log - Math.log(-log)), 1e300);
-  else if (a < 1e-3) s = Math.min(-Math.log(Math.expm1(-z)), -log - Math.log(-log));
-  if (z < -100 && (a > 100 || a < 1e-3)) s = z;
-  for (let i = 0; i < 9; i += 1) {
-    const value = a * logaddexp(0, s) - logaddexp(0, -s) - z;
-    s -= value / (sigmoid(-s) + a * sigmoid(s));
+  const z = Math.min(Math.max(logZ, -1e5), 1e300), a = Math.max(alpha, 1e-300);
+  const b = a < 1 ? 1 / a : a, y = a < 1 ? Math.max(-z / a, -1e300) : z;
+  const x = y + Math.log(b), w = logaddexp(0, x) / b;
+  let s = x < -30 ? y : w > 30 ? w : Math.log(Math.expm1(w));
+  for (let i = 0; i < 4; i += 1) {
+    const value = b * logaddexp(0, s) - logaddexp(0, -s) - y;
+    s -= value / (sigmoid(-s) + b * sigmoid(s));
   }
-  return Math.min(sigmoid(s), 1 - Number.EPSILON / 2);
+  return Math.min(sigmoid(a < 1 ? -s : s), 1 - Number.EPSILON / 2);
 };
 """
 

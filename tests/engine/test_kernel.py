@@ -151,7 +151,21 @@ def test_a_power_of_a_negative_number(caller):
     assert status == 0 and value == 8.0
 
 
-@pytest.mark.parametrize("alpha", [1e-3, 0.3, 1.0, 40.0, 101.0, 1e4, 1e9])
+def test_saturation_is_found_to_the_last_digits():
+    """Against bisection of its logit s, on which -log(1 + exp(-s)) + alpha*log(1 + exp(s)) = log z rises."""
+    alpha, log_z = np.meshgrid(
+        np.geomspace(1e-6, 1e6, 41), np.r_[-np.geomspace(1e-4, 300, 40), np.geomspace(1e-4, 3e3, 40)]
+    )
+    low, high = np.minimum(log_z, log_z / alpha) - 800, np.maximum(log_z, log_z / alpha) + 800
+    for _ in range(200):
+        s = (low + high) / 2
+        above = alpha * np.logaddexp(0, s) - np.logaddexp(0, -s) > log_z
+        low, high = np.where(above, low, s), np.where(above, s, high)
+    found = evaluate(parse("saturation(log_z, alpha)"), {"log_z": log_z, "alpha": alpha})
+    np.testing.assert_allclose(found, np.minimum(special.expit(s), 1 - 2.0**-53), rtol=1e-12)
+
+
+@pytest.mark.parametrize("alpha", [1e-9, 1e-3, 0.3, 1.0, 40.0, 101.0, 1e4, 1e9])
 def test_saturation_solves_its_equation_for_all_arguments(alpha):
     """log r - alpha*log(1 - r) = log z."""
     log_z = np.array([-1000.0, -101.0, -99.0, -5.0, -0.1, 0.1, 3.0, 30.0])
