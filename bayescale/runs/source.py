@@ -11,8 +11,9 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.errors import RunsError
-from bayescale.field import clipped
-from bayescale.runs.spellings import SIZES
+from bayescale.field import clipped, listed
+from bayescale.runs.losses import related
+from bayescale.runs.spellings import SIZES, WORDS, is_letter, is_name, other_loss
 from bayescale.runs.tables import limits
 from bayescale.runs.tables.events import NAME_PART
 from bayescale.runs.tables.formats import Table, is_table_name, read_table
@@ -20,6 +21,7 @@ from bayescale.runs.tables.limits import check_headings, check_size, heading
 from bayescale.runs.tables.records import frame_of
 
 FILES_MAX = 1000
+NAMES_MAX = 3  # of files in a note
 EXPECTED = "a CSV, JSON, parquet, Excel, Markdown or event file"
 
 
@@ -35,7 +37,7 @@ def table_of(source: Any) -> Table:
         return source
     if isinstance(source, str | os.PathLike):
         paths = _files(Path(source))
-        table = read_table(paths[0]) if len(paths) == 1 else _of_files(paths)
+        table = read_table(paths[0]) if len(paths) == 1 else _of_files(paths, chosen=False)
     elif isinstance(source, xr.Dataset):
         table = _of_dataset(source)
     elif _are_paths(source):
@@ -82,17 +84,28 @@ def _files(path: Path) -> list[Path]:
     return found
 
 
-def _of_files(paths: Sequence[Path]) -> Table:
-    """The tables of several files, one after the other, with a column that says which file a row is from."""
+def _of_files(paths: Sequence[Path], chosen: bool = True) -> Table:
+    """The tables of several files, one after the other, with a column that says which file a row is from.
+
+    Of files that were not ``chosen`` one by one, those without a loss or a size are left out, as lists of packages are.
+    """
     if len(paths) > FILES_MAX:
         raise RunsError(f"more than {FILES_MAX} files of runs; at most so many are read together")
     parts: list[Table] = []
+    others: list[Path] = []
     for path in paths:
-        parts.append(read_table(path))
+        part = read_table(path)
+        if not (chosen or _has_role(part)):
+            others.append(path)
+            continue
+        parts.append(part)
         rows, cells = sum(len(part.frame) for part in parts), sum(part.frame.size for part in parts)
         if rows > limits.MAX_ROWS or cells > limits.MAX_CELLS:
             most = f"{limits.MAX_ROWS} rows or {limits.MAX_CELLS} cells"
             raise RunsError(f"{len(paths)} files: more than {most} together; at most so many are read")
+    if not parts:
+        raise RunsError(f"{len(paths)} files: none of them has a column of a loss or of a size")
+    paths = [path for path in paths if path not in others]
     names = dict.fromkeys(name for part in parts for name in part.frame.columns)
     check_size(rows, len(names) + 1, f"{len(paths)} files")
     called = next(name for name in ("file", "source_file", "file_of_runs") if name not in names)
@@ -102,8 +115,20 @@ def _of_files(paths: Sequence[Path]) -> Table:
     frame = pd.concat(frames, ignore_index=True)
     frame = frame.where(frame.notna(), "")
     notes = [f"{len(paths)} files are read together; the column {called} says which file a row is from"]
+    if others:
+        passed = listed(list(dict.fromkeys(clipped(path.name, 40) for path in others))[:NAMES_MAX])
+        notes += [
+            f"{len(others)} files of the folder have neither a loss nor a size and are left out, such as {passed}"
+        ]
     notes += dict.fromkeys(note for part in parts for note in part.notes)
     return Table(frame, f"{len(paths)} files", "row", tuple(notes), tuple(parts))
+
+
+def _has_role(table: Table) -> bool:
+    """Whether a column of a table may be a loss or a size."""
+    names = list(table.frame.columns)
+    known = (is_name, is_letter, related)
+    return any(other_loss(name) or any(one(role, name) for one in known for role in WORDS) for name in names)
 
 
 def _labels(paths: Sequence[Path]) -> list[str]:

@@ -115,6 +115,13 @@ def test_of_several_tables_in_markdown_the_one_with_losses(file):
     assert list(read_table(file(sizes)).frame.columns) == ["Model", "Params", "Layers"]
 
 
+def test_runs_by_name_whose_parts_are_records(file):
+    runs = {f"e{i}": {"hyper": {"n_params": 1e8 * i, "tokens": 1e9}, "results": {"val_loss": 3.0}} for i in (1, 2, 3)}
+    for value in (runs, {"date": "x", "experiments": runs}):
+        read = read_runs(file(json.dumps(value), "runs.json"))
+        assert list(read.params.values) == [1e8, 2e8, 3e8] and list(read.name.values) == [*runs]
+
+
 def test_runs_by_name_in_two_parts(file):
     """As sweeps write their summary; what has no size and loss of its own is no run."""
     runs = {name: {"n_params": 10.0**i, "tokens": 1e9, "val_loss": 4 - i / 10} for i, name in enumerate("abc", start=6)}
@@ -392,6 +399,22 @@ def test_several_files_and_a_folder(file, tmp_path):
         assert list(runs.run.values) == [0, 1, 2, 3, 4] and list(runs.loss.values) == [3.36, 3.1, 2.875, 3.36, 3.1]
         assert read_notes(runs.attrs) == ["2 files are read together; the column file says which file a row is from"]
     assert read_runs(paths[:1]).identical(read_runs(paths[0]))
+
+
+def test_of_a_folder_what_has_no_loss_and_no_size_is_left_out(file, tmp_path):
+    for run, params in (("a", 1e8), ("b", 2e8)):
+        file(json.dumps({"val/loss": 3.0, "n_params": params, "tokens": 1e9}), f"w/{run}/wandb-summary.json")
+        file(json.dumps({"os": "Linux", "python": "3.13"}), f"w/{run}/wandb-metadata.json")
+        file("numpy==2.4\npandas==3.0\n", f"w/{run}/requirements.txt")
+    runs = read_runs(tmp_path / "w")
+    assert list(runs.params.values) == [1e8, 2e8] and list(runs.file.values) == ["a", "b"]
+    told = "4 files of the folder have neither a loss nor a size and are left out, such as requirements.txt and "
+    assert told + "wandb-metadata.json" in read_notes(runs.attrs)
+    with pytest.raises(RunsError, match="no column for loss"):
+        read_runs([tmp_path / "w" / "a" / "requirements.txt", tmp_path / "w" / "b" / "requirements.txt"])
+    (tmp_path / "w/a/wandb-summary.json").unlink(), (tmp_path / "w/b/wandb-summary.json").unlink()
+    with pytest.raises(RunsError, match="4 files: none of them has a column of a loss or of a size"):
+        read_runs(tmp_path / "w")
 
 
 def test_files_of_one_name_are_told_apart_by_their_folders(file, tmp_path):

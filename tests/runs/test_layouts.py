@@ -243,6 +243,7 @@ def test_some_numbers_have_errors(cells, file):
         (b"SQLite format 3\0", "an SQLite database"),
         (b"\x80\x04abc", "a pickle"),
         (b"\x89HDF\r\n", "an HDF5 file, such as a saved fit"),
+        (":W&B\0\0\0", "a log of Weights & Biases itself, which is not read"),
         ('{"cells": [], "nbformat": 4}', "a notebook, no table"),
     ],
 )

@@ -51,6 +51,7 @@ FORMATS = (
 )
 NO_TABLES = {  # first bytes -> what such a file is
     b"SQLite format 3": "an SQLite database",
+    b":W&B": "a log of Weights & Biases itself",
     b"\x93NUMPY": "an array of NumPy",
     b"\x80\x04": "a pickle",
     b"\x80\x05": "a pickle",

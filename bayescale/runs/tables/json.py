@@ -1,7 +1,7 @@
 """JSON: lists of records, JSON lines, tables by column, and the files that trainers and evaluations write."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -130,16 +130,29 @@ def _only_records(value: Any, depth: int = 0) -> list[Any]:
 def _by_name(value: Mapping[str, Any], part: str = "", depth: int = 0) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Runs by name, at any depth: where they are, the name, the run."""
     inside = {name: one for name, one in value.items() if isinstance(one, Mapping)}
-    if len(inside) == len(value) > 1 and all(map(_is_run, inside.values())):
-        yield from ((part, name, dict(run)) for name, run in inside.items())
-    elif depth < NESTED_MAX:
+    many, found = len(inside) == len(value) > 1, False
+    if depth < NESTED_MAX and not (many and all(_is_run(one.items()) for one in inside.values())):
         for name, one in inside.items():
-            yield from _by_name(one, f"{part}.{name}" if part else name, depth + 1)
+            for run in _by_name(one, f"{part}.{name}" if part else name, depth + 1):
+                found = True
+                yield run
+        many = many and not found and all(_is_run(_below(one)) for one in inside.values())
+    if many:
+        yield from ((part, name, dict(run)) for name, run in inside.items())
 
 
-def _is_run(record: Mapping[str, Any]) -> bool:
-    """Whether a record has a size and a loss of its own."""
-    names = [name for name, one in record.items() if isinstance(one, int | float)]
+def _below(record: Mapping[str, Any], depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """The last keys of a record, at any depth, with their values."""
+    for name, one in record.items():
+        if not isinstance(one, Mapping):
+            yield name, one
+        elif depth < NESTED_MAX:
+            yield from _below(one, depth + 1)
+
+
+def _is_run(record: Iterable[tuple[str, Any]]) -> bool:
+    """Whether keys with values are a size and a loss among other things."""
+    names = [name for name, one in record if isinstance(one, int | float)]
     return any(is_name("loss", name) for name in names) and any(is_name(role, name) for role in SIZES for name in names)
 
 
