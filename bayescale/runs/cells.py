@@ -39,9 +39,11 @@ PREFIXES = {letter: 3 * power for power, letter in enumerate("kmgtpez", start=1)
 # other signs for those of WRITTEN
 SIGNS = str.maketrans("−∼˜⋅∙✕０１２３４５６７８９．，％", "-~~··×0123456789.,%")
 MARKED = re.compile(  # a text in spreadsheets, or bold
-    r"""="(.*)"|'(.*)|\*\*(.*)\*\*|\\(?:textbf|textit|mathbf|num)\{(.*)\}|<b>(.*)</b>"""
+    r"""="(.*)"|"(.*)"|'(.*)|(?:tensor|np\.float\d\d)\(([^,()]*)(?:,.*)?\)|\*\*(.*)\*\*|\\(?:textbf|textit|mathbf|num)\{(.*)\}|<b>(.*)</b>"""
 )
-FOOTNOTE = re.compile(r"(?<=[^⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]{3})[⁰¹²³⁴⁵⁶⁷⁸⁹]+$")  # 3.36¹; 2³ may be 8
+FOOTNOTE = re.compile(  # 3.36¹, 3.36[1], 3.36^a, 3.36 (b); 2³ may be 8
+    r"(?<=[^⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]{3})[⁰¹²³⁴⁵⁶⁷⁸⁹]+$|\s?\[[0-9a-z]\]$|\^\{?[a-z*†]\}?$|\s?\([a-z*†]\)$"
+)
 DECIMAL_COMMA = re.compile(r"[0-9],(?:[0-9]{1,2}|[0-9]{4,})(?![0-9,.])")
 POINT_OR_EXPONENT = re.compile(r"\.[0-9]|[0-9][eE]")
 POINTS_APART = re.compile(r"[+-]?[0-9]{1,3}(?:\.[0-9]{3}){2,}(?:,[0-9]+)?")  # 1.300.000

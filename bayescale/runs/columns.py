@@ -9,7 +9,7 @@ import numpy as np
 
 from bayescale.field import clipped
 from bayescale.runs.compute_unit import unit_of
-from bayescale.runs.guess import REPEATED_EPOCHS_MIN, flop_a_token, repeated_text
+from bayescale.runs.guess import EPOCHS, REPEATED_EPOCHS_MIN, UNIQUE_TOKENS, flop_a_token, repeated_text
 from bayescale.runs.headings import LOGARITHM_MAX, LOGARITHMS, may_be_speed, named_by_unit, unit_in
 from bayescale.runs.losses import (
     also_meant,
@@ -29,7 +29,6 @@ from bayescale.runs.spellings import (
     LETTERS,
     NAMES,
     OTHER_LOSSES,
-    REPEATED_NAMES,
     SE_NAMES,
     SIZES,
     VAGUE_NAMES,
@@ -263,13 +262,13 @@ def _flop_a_token(name: Any) -> str:
 
 def _repeated(name: Any, roles: Mapping[str, Any], numbers: Numbers) -> str:
     """A note on a column by which tokens repeat, or an empty text."""
-    if plainly(name) not in REPEATED_NAMES or "tokens" not in roles or "unique_tokens" in roles:
+    if plainly(name) not in f"{UNIQUE_TOKENS} {EPOCHS}".split() or "tokens" not in roles or "unique_tokens" in roles:
         return ""
     values, tokens = numbers(name), numbers(roles["tokens"])
     if values is None or tokens is None:
         return ""
     with np.errstate(all="ignore"):
-        epochs = values if "epoch" in plainly(name) else tokens / values
+        epochs = tokens / values if plainly(name) in UNIQUE_TOKENS.split() else values
     most = float(np.nanmax(epochs, initial=0.0))
     if not (REPEATED_EPOCHS_MIN < most < np.inf):
         return ""

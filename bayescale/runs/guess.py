@@ -47,7 +47,7 @@ RATIOS = (  # tokens per parameter
 )
 A_TOKEN = re.compile(r"[\s_-]*(?:per|/|a)[\s_-]*tok(?:en)?s?\b", re.IGNORECASE)
 REPEATED_EPOCHS_MIN = 1.5  # passes over the data that are worth a note
-UNIQUE_TOKENS = "uniquetokens nuniquetokens numuniquetokens uniquetokencount datasettokens datasetsizetokens"
+UNIQUE_TOKENS = "uniquetokens nuniquetokens numuniquetokens uniquetokencount"
 DATASET_TOKENS = "datasettokens datasetsizetokens trainingsettokens"
 EPOCHS = "epochs nepochs numepochs trainepochs passes"
 LABELS = "run name runname experiment model modelname file displayname"
@@ -160,7 +160,7 @@ def _by_samples(frame: pd.DataFrame, _: Sizes) -> Guess | None:
 def _by_epochs(frame: pd.DataFrame, _: Sizes) -> Guess | None:
     if (epochs := _numbers(frame, EPOCHS)) is None:
         return _product([_numbers(frame, DATASET_TOKENS)])
-    guess = _product([_numbers(frame, UNIQUE_TOKENS), epochs])
+    guess = _product([_numbers(frame, f"{UNIQUE_TOKENS} {DATASET_TOKENS}"), epochs])
     if guess is None or (most := np.nanmax(epochs[1])) <= REPEATED_EPOCHS_MIN:
         return guess
     return replace(guess, note=f"{guess.note}; {repeated_text(most)}")

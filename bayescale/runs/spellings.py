@@ -84,15 +84,6 @@ OTHER_QUANTITIES = {
 }
 FORMULA = re.compile(r"[Δ∆∂^²√+*×]|\s[-–−]\s|[-–−]\s*(?:E\b|[0-9])")
 DATA_UNITS = {"byte", "bytes", "char", "chars", "character", "characters", "word", "words", "kb", "mb", "gb", "tb"}
-REPEATED_NAMES = {
-    "uniquetokens",
-    "nuniquetokens",
-    "numuniquetokens",
-    "uniquetokencount",
-    "epochs",
-    "nepochs",
-    "numepochs",
-}
 EXPERTS_NAMES = {"experts", "nexperts", "numexperts", "numberofexperts", "numlocalexperts", "moenumexperts"}
 SE_NAMES = ("se", "sem", "stderr", "std_err", "std_error", "standard_error", "std", "sd", "err", "error", "uncertainty")
 

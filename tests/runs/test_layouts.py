@@ -250,3 +250,20 @@ def test_some_numbers_have_errors(cells, file):
 def test_what_is_no_table_is_told_what_it_is(content, what, file):
     with pytest.raises(RunsError, match=f"runs: {what}"):
         read_runs(file(content))
+
+
+@pytest.mark.parametrize(
+    "more", ["# second half\n", "* diverged once,,\n", "params,tokens,loss\n", "# a\nparams,tokens,loss\n† b\n"]
+)
+def test_remarks_and_headers_among_the_rows_are_left_out_and_said(more, file):
+    runs = read_runs(file(f"params,tokens,loss\n1e8,1e9,3.5\n{more}2e8,2e9,3.25\n4e8,4e9,3.0\n{more}"))
+    assert list(runs.params.values) == [1e8, 2e8, 4e8] and next(iter(runs.run.values)) == 2
+    (note,) = read_notes(runs.attrs)
+    assert note.startswith(f"{2 * more.count(chr(10))} lines are left out as remarks or headers")
+
+
+@pytest.mark.parametrize("sep", ["  ", " ", "\t"])
+def test_a_printed_table_whose_rows_are_counted(sep, file):
+    rows = (sep.join(row) for row in (("0", "1e8", "1e9", "3.5"), ("1", "2e8", "2e9", "3.25")))
+    runs = read_runs(file("\n".join((sep.join(("params", "tokens", "loss")), *rows))))
+    assert list(runs.loss.values) == [3.5, 3.25] and list(runs.row.values) == [0, 1]

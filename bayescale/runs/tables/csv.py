@@ -8,10 +8,12 @@ import csv
 import io
 import itertools
 import re
+from collections.abc import Sequence
 
 import pandas as pd
 
 from bayescale.errors import RunsError
+from bayescale.field import clipped
 from bayescale.runs.tables import limits
 from bayescale.runs.tables.layout import HEAD_ROWS, with_units, without_titles
 from bayescale.runs.tables.limits import check_headings, check_size
@@ -25,6 +27,8 @@ LATEX_RULE = re.compile(
 LATEX_ESCAPE = re.compile(r"\\([%&#_$])")
 LATEX_CHARACTERS, LATEX_END_CHARACTERS = 20_000, 80  # in which such a table begins, and a row ends
 DELIMITERS = (",", "\t", ";", "|")  # of equally many fields in the header the first is taken
+REMARKS = tuple("#*†‡§")  # begin lines of one field that are no runs
+REMARK_MAX = 80
 DECIMAL_COMMA = re.compile(r"([+-]?\d+),(\d+(?:[eE][+-]?\d+)?)")
 THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")  # 1,300 may be either
 THOUSANDS_TWICE = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3}){2,}(?:\.\d*)?")
@@ -49,6 +53,9 @@ def read_csv(content: bytes, where: str) -> pd.DataFrame:
     header = [name or f"column_{position}" for position, name in enumerate(names, start=1)]
     if records and (named := with_units(header, records[0])) is not None:
         header, records, lines = named, records[1:], lines[1:]
+    records, lines, left_out = _without_remarks(records, lines, names)
+    if records and delimiter == "\t" and all(len(cells) == len(header) + 1 for cells in records):
+        header = ["row", *header]  # as printed tables have it: rows are counted, and nothing stands above
     check_headings(header, first)
     for position, (line, cells) in enumerate(zip(lines, records, strict=True)):
         if len(cells) != len(header):
@@ -59,8 +66,21 @@ def read_csv(content: bytes, where: str) -> pd.DataFrame:
         records = _with_points(records, delimiter)
     columns = zip(*records, strict=True) if records else [()] * len(header)
     frame = pd.DataFrame(dict(zip(header, columns, strict=True)), index=lines, dtype=object)
-    frame.attrs["note"] = note
+    frame.attrs["note"] = "; ".join(filter(None, (note, left_out)))
     return frame
+
+
+def _without_remarks(
+    records: list[tuple[str, ...]], lines: list[int], names: Sequence[str]
+) -> tuple[list[tuple[str, ...]], list[int], str]:
+    """The records that are neither a remark nor the header once more, their lines, and a note on the others."""
+    remarks = [len(names) > 1 and cells[0][:1] in REMARKS and not any(cells[1:]) for cells in records]
+    kept = [not remark and cells != names for remark, cells in zip(remarks, records, strict=True)]
+    if all(kept):
+        return records, lines, ""
+    told = [cells[0] for cells, remark in zip(records, remarks, strict=True) if remark]
+    note = f"{len(kept) - sum(kept)} lines are left out as remarks or headers: {clipped(' '.join(told), REMARK_MAX)}"
+    return list(itertools.compress(records, kept)), list(itertools.compress(lines, kept)), note.rstrip(": ")
 
 
 def _is_latex(text: str) -> bool:
@@ -84,8 +104,8 @@ def _delimited(text: str) -> tuple[str, str]:
         if any(map(bare.count, DELIMITERS)):
             return text, max(DELIMITERS, key=bare.count)
     for blanks in (r"[ \t]{2,}", r"[ \t]+"):
-        parts = {len(re.split(blanks, line.strip())) for line in head}
-        if len(parts) == 1 < max(parts):
+        parts = [len(re.split(blanks, line.strip())) for line in head]
+        if len({*parts[1:]}) <= 1 < max(parts, default=0) and {*parts} <= {parts[0], parts[0] + 1}:
             return "\n".join(re.sub(blanks, "\t", line.strip(" ")) for line in text.splitlines()), "\t"
     return text, ","
 
