@@ -1,12 +1,12 @@
-"""Simulation-based calibration of every law of a loss by N and D, and of `broken`: the tables of docs/sbc.md.
+"""Simulation-based calibration of every law: the tables of docs/sbc.md.
 
     python -m benchmarks.sbc [LAW ...] [--simulations 300] [--folder FOLDER] [--table docs/sbc.csv] [--prior]
 
-How many simulations a law gets, and of what kind, is in PLAN. Where the priors hold many curves that take minutes to
-sample (a break beyond the runs, more parameters than the unique tokens deserve) the parameters are drawn from the
-posterior of runs that are simulated once, from the law's published constants (of `broken`: from constants with a break
-amid the runs); --prior draws them from the priors all the same. A killed run goes on where it was. Every quantity is a
-row of the table; on the terminal, every law is one.
+Parameters are drawn from a law's priors, at its default design, 300 times. The priors of the laws in NEAR hold many
+curves that take minutes to sample or do not converge (a break beyond the runs, more parameters than the runs deserve);
+theirs are drawn from the posterior of runs that are simulated once, of known constants, over the law's published range,
+100 times and with half as many draws of a chain; --prior draws them from the priors all the same. A killed run goes on
+where it was. Every quantity is a row of the table; on the terminal, every law is one.
 """
 
 import argparse
@@ -20,44 +20,47 @@ import bayescale
 from bayescale.jobs.files import write_table
 from bayescale.laws.formula import evaluate, parse
 from bayescale.laws.law import law_loss
+from benchmarks import recovery
 
-PRIOR = {"simulations": 300, "draws": 1000, "once": False}
-PLAN = {  # by law; the others are REST
-    "coupled": PRIOR,
-    "chinchilla": PRIOR,
-    "kaplan": PRIOR,
-    "data_constrained": {"simulations": 300, "draws": 500, "once": False, "near": True},
-    "broken": {"simulations": 300, "draws": 500, "once": False, "near": True},
+NEAR = frozenset(
+    (
+        *("accuracy_sigmoid", "broken", "broken2", "data_constrained", "distillation", "error_of_loss", "exact_match"),
+        *("farseer", "fine_grained_moe", "joint_moe", "m4", "moe_sparsity", "precision", "rosenfeld", "routed_moe"),
+        *("transfer_loss", "weight_sparsity"),
+    )
+)
+RUNS = 48  # simulated once from known constants
+BREAKS = {  # amid the runs
+    "broken": {"level": 1.2, "slope": 0.2, "floor": 0.3, "c1": 0.3, "log_break1": 0.0, "f1": 0.5},
+    "broken2": {"level": 1.2, "slope": 0.2, "floor": 0.3, "c1": 0.3, "c2": -0.3, "log_break1": -2.0, "gap": 4.0}
+    | {"f1": 0.3, "f2": 0.3},
 }
-REST = {"simulations": 100, "draws": 500, "once": True}
 
 
-def joint_laws() -> list[str]:
-    """Laws that explain a loss by N and D, whatever else they ask for."""
-    loaded = map(bayescale.load_law, bayescale.law_names())
-    return [law.name for law in loaded if {"N", "D"} <= set(law.inputs) and law.observed.column == "loss"]
+def laws() -> list[str]:
+    """All but those whose noise is in units of the range of the observed values, known only after simulation."""
+    return [name for name in bayescale.law_names() if bayescale.load_law(name).observed.scale != "linear"]
 
 
 def example_runs(name: str) -> xr.Dataset:
     """Runs of known constants, with noise as real runs have."""
     law, rng = bayescale.load_law(name), np.random.default_rng(0)
-    if name == "broken":
+    if name in BREAKS:
         x = np.geomspace(1e8, 1e12, 40)
-        truth = {"level": 1.2, "slope": 0.2, "floor": 0.3, "c1": 0.3, "log_break1": 0.0, "f1": 0.5}
-        columns = {"x": x}
-        loss = law_loss(law, truth | {"x": x, "x_ref": 1e10, "L_ref": 2.0})
-    else:
+        columns, scatter = {"x": x}, 0.002  # a break is found only where the scatter is small beside it
+        loss = law_loss(law, BREAKS[name] | {"x": x, "x_ref": 1e10, "L_ref": 2.0})
+    elif name == "data_constrained":
         shares = np.stack(np.meshgrid(*[np.linspace(0, 1, 4)] * 2, indexing="ij"), axis=-1).reshape(-1, 2)
-        N, D = (low * (high / low) ** share for (low, high), share in zip(law.range.values(), shares.T, strict=False))
-        columns = {"N": N, "D": D}
-        if name == "data_constrained":
-            epochs = np.array([1.0, 5.0, 25.0])
-            N, unique = (np.repeat(one, len(epochs)) for one in (N, 1e8 * (10**2.5) ** shares[:, 1]))
-            columns = {"N": N, "D": unique * np.tile(epochs, len(shares)), "unique_tokens": unique}
+        epochs = np.array([1.0, 5.0, 25.0])
+        low, high = law.range["N"]
+        N = np.repeat(low * (high / low) ** shares[:, 0], len(epochs))
+        unique = np.repeat(1e8 * (10**2.5) ** shares[:, 1], len(epochs))
+        D = unique * np.tile(epochs, len(shares))
+        columns, scatter = {"params": N, "tokens": D, "unique_tokens": unique}, 0.004
         preset = next(iter(law.presets.values()))
-        loss = evaluate(parse(law.published_formula), dict(preset.values) | columns)
-    # a break is found only where the scatter is small beside it
-    scatter = 0.002 if name == "broken" else 0.004
+        loss = evaluate(parse(law.published_formula), dict(preset.values) | {"N": N, "D": D, "unique_tokens": unique})
+    else:
+        return recovery.simulated(law, 0, RUNS)[0].assign_attrs(source="runs of known constants")
     loss = loss * np.exp(scatter * rng.standard_t(6, len(loss)))
     return bayescale.read_runs(columns | {"loss": loss}, law).assign_attrs(source="runs of known constants")
 
@@ -77,19 +80,23 @@ def line(result, table: pd.DataFrame) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("laws", nargs="*", default=[*PLAN, *(name for name in joint_laws() if name not in PLAN)])
-    parser.add_argument("--simulations", type=int, help="instead of what PLAN says")
+    parser.add_argument("laws", nargs="*", default=laws())
+    parser.add_argument("--simulations", type=int, help="instead of 300, or 100")
     parser.add_argument("--folder", type=Path, default=Path("sbc"))
     parser.add_argument("--table", type=Path)
-    parser.add_argument("--prior", action="store_true", help="draw all parameters from the priors, whatever PLAN says")
+    parser.add_argument("--prior", action="store_true", help="draw all parameters from the priors, also of NEAR")
     given = parser.parse_args()
     rows = []
     for name in given.laws:
-        options = dict(PLAN.get(name, REST)) | {"folder": given.folder}
-        near = options.pop("near", False) and not given.prior
-        if given.simulations is not None:
-            options["simulations"] = given.simulations
-        result = bayescale.calibrate(name, posterior=example_runs(name) if near else None, **options)
+        is_near = name in NEAR and not given.prior
+        count, draws = (100, 500) if is_near else (300, 1000)
+        result = bayescale.calibrate(
+            name,
+            posterior=example_runs(name) if is_near else None,
+            simulations=given.simulations or count,
+            draws=draws,
+            folder=given.folder,
+        )
         table = bayescale.read(result).frame
         rows.append(table.assign(law=name, parameters=result.attrs["truths"]))
         print(line(result, table), flush=True)
