@@ -142,6 +142,9 @@ def test_whoever_names_no_group_is_told_how(fit, table):
     unnamed = table | {"corpus": [*table["corpus"][:-1], " "]}
     with pytest.raises(FitError, match="the column 'corpus' names no group for row 87"):
         bs.fit(unnamed, "chinchilla", group="corpus")
+    many = table | {"corpus": [f"corpus {i}" for i in range(len(table["corpus"]))]}
+    with pytest.raises(FitError, match=r"the column 'corpus' has 8\d values; at most 30 groups can vary together: "):
+        bs.fit(many, "chinchilla", group="corpus")
 
 
 def test_a_gain_of_a_group_over_a_fit_without_groups(fit, table):
