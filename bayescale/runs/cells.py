@@ -27,12 +27,12 @@ ALLOWED_TEXTS = {
 # 4.6M, 1.3 billion, ~20bn tokens, 1,300,000,000, 1 300 000, 1,30,00,000, 1.2 x 10^9, 3.36*, 63.2 %
 WRITTEN = re.compile(
     r"\s*(?:[~≈]|ca\.?|circa|about|approx\.?)?\s*(?P<number>[+-]?"
-    r"(?:[0-9]{1,3}(?P<between>[,'’_ \u00a0\u2009\u202f])[0-9]{3}(?:(?P=between)[0-9]{3})*(?:\.[0-9]*)?|"
+    r"(?:[1-9][0-9]{0,2}(?P<between>[,'’_ \u00a0\u2009\u202f])[0-9]{3}(?:(?P=between)[0-9]{3})*(?:\.[0-9]*)?|"
     r"[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3}|[0-9]+\.?[0-9]*|\.[0-9]+))"
     r"(?:(?P<exponent>[eE][+-]?[0-9]+)|"
     r"\s*(?:[x×·*]|\\times|\\cdot)\s*10\s*(?:\^|\*\*)\s*\{?(?P<power>[+-]?[0-9]+)\}?)?"
     rf"\s*(?:(?P<suffix>{WORD})?\.?"
-    r"(?:\s*(?:params?|parameters?|toks?|tokens?|flops?|nats?))?|(?P<prefix>[kmgtpez])flops?|(?P<percent>%))\s*[*†‡§¶]*\s*",
+    r"(?:\s*(?:params?|parameters?|toks?|tokens?|flops?|nats?(?:/tok(?:en)?)?))?|(?P<prefix>[kmgtpez])flops?|(?P<percent>%))\s*[*†‡§¶↓↑]*\s*",
     re.IGNORECASE,
 )
 PREFIXES = {letter: 3 * power for power, letter in enumerate("kmgtpez", start=1)}  # of FLOP
@@ -44,7 +44,7 @@ MARKED = re.compile(  # a text in spreadsheets, or bold
 FOOTNOTE = re.compile(  # 3.36¹, 3.36[1], 3.36^a, 3.36 (b); 2³ may be 8
     r"(?<=[^⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]{3})[⁰¹²³⁴⁵⁶⁷⁸⁹]+$|\s?\[[0-9a-z]\]$|\^\{?[a-z*†]\}?$|\s?\([a-z*†]\)$"
 )
-DECIMAL_COMMA = re.compile(r"[0-9],(?:[0-9]{1,2}|[0-9]{4,})(?![0-9,.])")
+DECIMAL_COMMA = re.compile(r"(?:[0-9],(?:[0-9]{1,2}|[0-9]{4,})|(?<![0-9])0,[0-9]{3})(?![0-9,.])")
 POINT_OR_EXPONENT = re.compile(r"\.[0-9]|[0-9][eE]")
 POINTS_APART = re.compile(r"[+-]?[0-9]{1,3}(?:\.[0-9]{3}){2,}(?:,[0-9]+)?")  # 1.300.000
 POINT_APART = re.compile(r"[+-]?[0-9]{1,3}(?:\.[0-9]{3})*(?:,[0-9]+)?")

@@ -216,7 +216,9 @@ def _no_compute(roles: Mapping[str, Any], given: Mapping[str, Any], units: Mappi
             else ""
         )
     N, D, C = (numbers(roles[role]) for role in SIZES)
-    if C is None or N is None or D is None or not len(C):
+    if C is None or not np.nanmax(C, initial=0.0) > 0:
+        return f"{clipped(name)} is not read as compute: none of its cells is a number above 0"
+    if N is None or D is None or not len(C):
         return ""
     with np.errstate(all="ignore"):
         scale, ratio = np.log(N) + np.log(D), np.log(C) - np.log(N) - np.log(D)

@@ -9,10 +9,10 @@ WORDS = {  # power of ten -> words; _ stands for a blank that may be there
     4: "万 萬",
     5: "lac lacs lakh lakhs",
     6: """m mm mn mio million millions millionen millón millones milioni milione milhão milhões
-        млн миллион миллиона миллионов 百万""",
+        mln млн миллион миллиона миллионов 百万""",
     7: "cr crore crores",
     8: "亿 億",
-    9: """b bn g mrd billion billions milliard milliards milliarde milliarden miliardo miliardi mil_millones
+    9: """b bn g mrd mld md billion billions milliard milliards milliarde milliarden miliardo miliardi mil_millones
         miles_de_millones bilhão bilhões млрд миллиард миллиарда миллиардов 十亿 十億""",
     12: """t tn trillion trillions billionen billones trilhão trilhões трлн триллион триллиона триллионов 万亿""",
 }

@@ -21,7 +21,8 @@ COUNT_MEDIAN_MIN = {"params": 1e4, "tokens": 1e6}  # counts are larger
 CHARACTERS_MAX = 200  # of a heading with a unit
 BRACKETED = re.compile(r"(?P<bare>.*\S)\s*[(\[（]\s*(?P<unit>[^()\[\]（）]+?)\s*[)\]）]", re.DOTALL)
 ENDING = re.compile(
-    rf"(?P<bare>.+?)[\s_-]+(?:in[\s_-]+)?(?P<unit>{count_unit.WORD}|bits|nats)", re.DOTALL | re.IGNORECASE
+    rf"(?P<bare>.+?)[\s_-]+(?:in[\s_-]+)?(?P<unit>{count_unit.WORD}|1e[0-9]{{1,2}}|bits|nats)",
+    re.DOTALL | re.IGNORECASE,
 )
 DIVIDED = re.compile(r"(?P<bare>.*\S)\s*[/÷]\s*(?P<unit>1e[0-9]+|10\^[0-9]+|millions?|billions?|trillions?)", re.DOTALL)
 CAPITAL = re.compile(
@@ -34,7 +35,7 @@ COUNTED = re.compile(r"\s(param(?:eter)?s|tok(?:en)?s)$", re.IGNORECASE)  # in a
 FUNCTION = re.compile("log|ln|lg|log_?2|log_?10|exp", re.IGNORECASE)
 LOGARITHMS = {"log10": 10.0, "log2": 2.0, "ln": float(np.e)}  # units of columns that have logarithms of sizes: bases
 LOGARITHM = re.compile(
-    r"(?P<base>log_?10|log_?2|ln(?=[\s_(-]))[\s_-]*\(?\s*(?P<bare>[^()]+?)\s*\)?|"
+    r"(?P<base>log_?10|log_?2|l[ng](?=[\s_(-]))[\s_-]*\(?\s*(?P<bare>[^()]+?)\s*\)?|"
     r"(?P<before>.+?)[\s_-]*(?:[(\[]\s*(?P<after>log_?10|log_?2|ln)\s*[)\]]|(?<=[\s_-])(?P<last>log_?10|log_?2))",
     re.DOTALL | re.IGNORECASE,
 )
@@ -62,6 +63,7 @@ def unit_in(role: str, name: Any, numbers: Callable[[Any], np.ndarray | None] | 
     text = powers_written(NUMBERED_MARK.sub("", text.rstrip(MARKS)))
     if (logarithm := LOGARITHM.fullmatch(text)) and role in ("params", "tokens", "compute"):
         base = (logarithm["base"] or logarithm["after"] or logarithm["last"]).casefold().replace("_", "")
+        base = "log10" if base == "lg" else base
         return logarithm["bare"] or logarithm["before"], base
     bracketed = BRACKETED.fullmatch(text) or DIVIDED.fullmatch(text)
     found = bracketed or ENDING.fullmatch(text)

@@ -18,18 +18,19 @@ HEADS = {
     "compute": "compute flop flops flo flos rechenaufwand 计算量 計算量",
     "loss": """
         loss ce nll xent crossentropy neglog(?:lik|likelihood|prob) negativeloglikelihood (?:log|ln)(?:perplexity|ppl)
-        (?:perplexity|ppl)(?:log|ln) min(?:val|valid|validation|eval|test)loss nats(?:per)?token lnd
+        (?:perplexity|ppl)(?:log|ln) min(?:val|valid|validation|eval|test)loss nats(?:per)?token
         validierungsverlust testverlust verlust perte pérdida perdita perda потери 损失 損失""",
 }
 AROUND = {
-    "params": f"{COUNTING} size model full all trainable trained learnable active activated {WITHOUT}",
+    "params": f"{COUNTING} size model 模型 full all trainable trained learnable active activated {WITHOUT}",
     "tokens": f"""
-        {COUNTING} d data train training trained trainedon pretraining seen processed consumed used input cumulative
+        {COUNTING} d data train training trained trainedon pretraining seen processed consumed used input cum cumulative
+        during
         训练 学習""",
-    "compute": f"{COUNTING} c train training pretraining used cumulative budget estimated approx nominal",
+    "compute": f"{COUNTING} c train training pretraining used cum cumulative budget estimated approx nominal",
     "loss": """
         l val valid validation eval evaluation test dev heldout train training pretrain pretraining final best last end
-        at mean avg average lm token pertoken set split nats de di validación validation 验证 测试 训练 検証""",
+        at mean avg average lm token pertoken on set split nats de di validación validation 验证 测试 训练 検証""",
 }
 NAME_CHARACTERS_MAX = 80  # of what is compared with them
 
@@ -113,6 +114,8 @@ def _is_ratio(name: str) -> bool:
 def is_letter(role: str, name: Any) -> bool:
     """Whether a name is the letter of a role, alone or before words of AROUND: N, L_val, N (non-embedding)."""
     letter, *rest = re.split(r"[^\w/]+|_", str(name).strip().casefold())  # D/N is a ratio
+    if role == "loss" and rest and {*rest} <= {*LETTERS.values(), ""}:  # L(N, D)
+        return letter == "l"
     return letter == LETTERS[role] and AFTER_LETTERS[role].fullmatch("".join(rest)[:NAME_CHARACTERS_MAX]) is not None
 
 

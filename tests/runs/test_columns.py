@@ -202,6 +202,19 @@ def test_compute_named_by_its_unit_is_what_budgets_mean(name, unit, factor):
     np.testing.assert_allclose(alone["tokens"], D)
 
 
+@pytest.mark.parametrize("cells", [["A100"] * 5, [0.0] * 5, ["n/a"] * 5])
+def test_compute_without_a_number_is_not_needed_beside_N_and_D(cells):
+    text, (note,) = read(FULL | {"compute": cells})
+    assert text.endswith("compute = 6 N D") and note == (
+        "compute is not read as compute: none of its cells is a number above 0"
+    )
+
+
+def test_the_logarithm_of_D_is_no_loss():
+    text, _ = read({"ln(N)": np.log(N), "ln(D)": np.log(D), "val_loss": LOSS})
+    assert text.startswith("loss = val_loss [nats], params = ln(N)") and "tokens = ln(D)" in text
+
+
 def test_a_speed_is_not_compute():
     speed = {"tflops": [151.0, 148.0, 155.0, 150.0, 149.0]}
     text, (note,) = read(FULL | speed)

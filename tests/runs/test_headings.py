@@ -293,6 +293,9 @@ def test_a_loss_whose_perplexity_is_a_power_of_two_is_in_bits():
             ("1,5 Milliarden", 1.5e9),
             ("2 mil millones", 2e9),
             ("7 milhões", 7e6),
+            ("0,014B", 1.4e7),
+            ("14 mln", 1.4e7),
+            ("2 Md", 2e9),
             ("3 milliards", 3e9),
         ),
         *(
@@ -319,6 +322,8 @@ def test_counts_in_the_words_of_other_languages(cell, number):
             ("参数量(万)", 1e4),
             ("параметры (млн)", 1e6),
             ("params_mm", 1e6),
+            ("params_1e6", 1e6),
+            ("params (mln)", 1e6),
         ),
         *(
             ("params (millones)", 1e6),

@@ -267,3 +267,9 @@ def test_a_printed_table_whose_rows_are_counted(sep, file):
     rows = (sep.join(row) for row in (("0", "1e8", "1e9", "3.5"), ("1", "2e8", "2e9", "3.25")))
     runs = read_runs(file("\n".join((sep.join(("params", "tokens", "loss")), *rows))))
     assert list(runs.loss.values) == [3.5, 3.25] and list(runs.row.values) == [0, 1]
+
+
+def test_decimal_commas_before_suffixes_between_semicolons(file):
+    runs = read_runs(file("params;tokens;loss\n0,070B;1,300B;3,512\n0,160B;2,6B;3,25\n"))
+    assert list(runs.params.values) == [7e7, 1.6e8] and list(runs.tokens.values) == [1.3e9, 2.6e9]
+    assert list(runs.loss.values) == [3.512, 3.25]

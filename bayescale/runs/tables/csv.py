@@ -29,8 +29,8 @@ LATEX_CHARACTERS, LATEX_END_CHARACTERS = 20_000, 80  # in which such a table beg
 DELIMITERS = (",", "\t", ";", "|")  # of equally many fields in the header the first is taken
 REMARKS = tuple("#*†‡§")  # begin lines of one field that are no runs
 REMARK_MAX = 80
-DECIMAL_COMMA = re.compile(r"([+-]?\d+),(\d+(?:[eE][+-]?\d+)?)")
-THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")  # 1,300 may be either
+DECIMAL_COMMA = re.compile(r"([+-]?\d+),(\d+(?:[eE][+-]?\d+)?)\s?[^\W\d_]{0,12}\.?")
+THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}\s?[^\W\d_]{0,12}\.?")  # 1,300 may be either
 THOUSANDS_TWICE = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3}){2,}(?:\.\d*)?")
 
 
