@@ -137,6 +137,11 @@ def _guess(role: str, names: Sequence[Any], asked: bool, unit: str | None, numbe
     vague = [name for name in names if bare[name] == VAGUE_NAMES.get(role)]
     vague = [name for name in vague if unit or parts[name][1] or _may_be_count(role, name, numbers)]
     letters = [name for name in names if is_letter(role, name)]
+    letters = [
+        name
+        for name in letters
+        if plainly(name) == LETTERS[role] or role == "loss" or _may_be_count(role, name, numbers)
+    ]
     if not asked:
         if len(full) > 1 and not _all_same(full, numbers):
             return None, [f"{names_text(full)} could each be {role}, and none is read (--column {role}=...)"]

@@ -9,38 +9,40 @@ DERIVED_SIZES = {"compute": "6 N D", "tokens": "compute / 6 N", "params": "compu
 # A full name is a word of HEADS with words of AROUND before and after it: n_train_tokens, tokens (total). Two such
 # names in one table are a question.
 WITHOUT = "(?:non|no|excl|excluding|without|wo|incl|including|with|w)(?:emb|embd|embed|embeds|embedding|embeddings)"
-COUNTING = "n num number nr no nº count counts total overall of de di do nombre anzahl número numero число 数 数量 総"
+BEFORE = "nr noof nº of de di do nombre anzahl número numero число 総"  # only before the word of HEADS
+COUNTING = "n num number count counts total overall 数 数量"
 HEADS = {
     "params": """
         param params parameter parameters modelsize nactive nactivated
         paramètres parámetros parametri parâmetros параметры параметров 参数 参数量 パラメータ""",
     "tokens": "tok toks token tokens trainingstokens jetons токен токены токенов 词元 トークン",
-    "compute": "compute flop flops flo flos rechenaufwand 计算量 計算量",
+    "compute": "compute flop flops flos rechenaufwand 计算量 計算量",
     "loss": """
-        loss ce nll xent crossentropy neglog(?:lik|likelihood|prob) negativeloglikelihood (?:log|ln)(?:perplexity|ppl)
-        (?:perplexity|ppl)(?:log|ln) min(?:val|valid|validation|eval|test)loss nats(?:per)?token
+        loss lossl ce nll xent crossentropy neglog(?:lik|likelihood|prob) negativeloglikelihood
+        (?:log|ln)(?:perplexity|ppl) (?:perplexity|ppl)(?:log|ln) min(?:val|valid|validation|eval|test)loss
+        nats(?:per)?token
         validierungsverlust testverlust verlust perte pérdida perdita perda потери 损失 損失""",
 }
 AROUND = {
     "params": f"{COUNTING} size model 模型 full all trainable trained learnable active activated {WITHOUT}",
     "tokens": f"""
         {COUNTING} d data train training trained trainedon pretraining seen processed consumed used input cum cumulative
-        during
-        训练 学習""",
+        during 训练 学習""",
     "compute": f"{COUNTING} c train training pretraining used cum cumulative budget estimated approx nominal",
     "loss": """
-        l val valid validation eval evaluation test dev heldout train training pretrain pretraining final best last end
-        at mean avg average lm token pertoken on set split nats de di validación validation 验证 测试 训练 検証""",
+        val valid validation eval evaluation test dev heldout train training pretrain pretraining final best last end
+        at mean avg average lm token pertoken set split nats devalidation devalidación 验证 测试 训练 検証""",
 }
 NAME_CHARACTERS_MAX = 80  # of what is compared with them
 
 
-def _pattern(heads: str, around: str) -> re.Pattern[str]:
-    heads, around = ("|".join(words.split()) for words in (heads, around))
-    return re.compile(rf"(?:{around})*(?:{heads})(?:{around}|{heads})*")
+def _pattern(role: str) -> re.Pattern[str]:
+    heads, around, before = ("|".join(words.split()) for words in (HEADS[role], AROUND[role], BEFORE))
+    first = around if role == "loss" else f"{around}|{before}"  # dice is no "di ce"
+    return re.compile(rf"(?:{first})*(?:{heads})(?:{around}|{heads})*")
 
 
-NAMES = {role: _pattern(HEADS[role], AROUND[role]) for role in HEADS}
+NAMES = {role: _pattern(role) for role in HEADS}
 AFTER_LETTERS = {
     role: re.compile(f"(?:{'|'.join(words.split())})*") for role, words in AROUND.items()
 }  # N (total), L_val

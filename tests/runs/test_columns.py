@@ -210,6 +210,12 @@ def test_compute_without_a_number_is_not_needed_beside_N_and_D(cells):
     )
 
 
+@pytest.mark.parametrize("name", "dice cell test_cell once device compute_node not_ok n_count d_model place".split())
+def test_words_of_other_things_are_no_names(name):
+    assert not [role for role in HEADS if is_name(role, name)]
+    asks({name: [3, 4, 5, 6, 8], "flops": 6 * N * D, "loss": LOSS}, "two of params, tokens", option="--column params=")
+
+
 def test_the_logarithm_of_D_is_no_loss():
     text, _ = read({"ln(N)": np.log(N), "ln(D)": np.log(D), "val_loss": LOSS})
     assert text.startswith("loss = val_loss [nats], params = ln(N)") and "tokens = ln(D)" in text
