@@ -115,7 +115,7 @@ def constant_multiple(N: np.ndarray, D: np.ndarray, compute: np.ndarray, *, unit
     unit_known : the unit was given or found before: none is looked for
     """
     ratio = _log_ratio(N, D, compute)
-    if not np.isfinite(ratio).all() or not ratio.size:
+    if not (np.abs(ratio) < 2 * SIZE_LOG_MAX).all() or not ratio.size:
         return Definition(doubt="some of the runs have no finite ratio of compute to 6 N D")
     middle = float(np.median(ratio))
     scatter = far(ratio - middle)

@@ -324,3 +324,9 @@ def test_a_speed_is_no_compute():
     runs = read_runs(table | {"flops": np.linspace(1.2e14, 1.3e14, len(N))})
     np.testing.assert_allclose(runs["compute"], 6 * N * D)
     assert "flops is not read as compute" in read_notes(runs.attrs)[0]
+
+
+def test_sizes_near_the_end_of_what_a_float_holds_have_no_definition():
+    table = {"params": [1e-320], "tokens": [3.9e7], "loss": [3.0], "compute": [5.2e9]}
+    runs = read_runs(table)
+    assert learn(*(runs[name].values for name in ("params", "tokens", "compute"))).doubt
