@@ -5,6 +5,7 @@ import inspect
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import typing
@@ -275,11 +276,20 @@ def test_readme_python_runs(folder, monkeypatch, capsys):
     assert [float(value) for value in stated.groups()] == pytest.approx(found, abs=0.008)
 
 
+def test_the_record_is_one():
+    """How often bands held on other studies: the page, the README and the table that it is from say the same."""
+    from bayescale.display.report_evidence import ELSEWHERE
+
+    table = (ROOT / "docs/calibration.md").read_text(encoding="utf-8")
+    (row,) = re.findall(r"each source left out of its numbers \| \.(\d+) / \.(\d+) / \.(\d+) \|", table)
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    for text in (readme, ELSEWHERE["joint"]):
+        assert re.search(r"50, 80 and 90 % bands [a-z ]+ (\d+), (\d+) and (\d+) %", text).groups() == row
+
+
 @pytest.mark.slow
 def test_readme_commands_run(folder):
     """Every command of the README, in its order, does what it says: status 0."""
-    import shutil
-
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     start = [sys.executable, "-c", "from bayescale.cli.main import main; main()"]
     commands = commands_in((ROOT / "README.md").read_text(encoding="utf-8"))
@@ -321,11 +331,12 @@ class Requests(HTMLParser):
             self.found.append(attrs[fetched])
 
 
-@pytest.mark.slow
-def test_builds_strictly_and_asks_no_network(tmp_path):
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
     pytest.importorskip("material", reason="mkdocs-material is not installed (extra: docs)")
+    folder = tmp_path_factory.mktemp("docs") / "site"
     done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)],
         cwd=ROOT,
         # notebooks and commands have tests of their own
         env=os.environ | {"DOCS_RUN": "0", "NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(ROOT)},
@@ -333,7 +344,12 @@ def test_builds_strictly_and_asks_no_network(tmp_path):
         text=True,
     )
     assert done.returncode == 0 and "WARNING" not in done.stderr, done.stderr[-3000:]
-    built = sorted((tmp_path / "site").rglob("*.html"))
+    return folder
+
+
+@pytest.mark.slow
+def test_builds_strictly_and_asks_no_network(site):
+    built = sorted(site.rglob("*.html"))
     assert len(built) > len(written()) + len(bayescale.law_names())
     for path in built:
         reader = Requests()
@@ -341,5 +357,27 @@ def test_builds_strictly_and_asks_no_network(tmp_path):
         outside = [url for url in reader.found if re.match(r"(?:https?:)?//", url)]
         assert not outside, f"{path.name} asks for {outside}"
         assert "arithmatex" not in path.read_text(encoding="utf-8"), f"{path.name}: a formula is not drawn"
-    for path in (tmp_path / "site").rglob("*.css"):
+    for path in site.rglob("*.css"):
         assert not re.search(r"url\(['\"]?(?:https?:)?//", path.read_text(encoding="utf-8")), path
+
+
+@pytest.mark.slow
+def test_search_works_from_a_file(site):
+    browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (browser and driver):
+        pytest.skip("chromium and chromium-driver are not installed")
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed (extra: test)")
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = browser
+    for option in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1280,900"):
+        options.add_argument(option)
+    with webdriver.Chrome(options=options, service=webdriver.ChromeService(driver)) as window:
+        window.get((site / "guides/budget.html").as_uri())
+        field = window.find_element("css selector", "[data-md-component=search-query]")
+        WebDriverWait(window, 20).until(lambda _: field.is_displayed())
+        window.execute_script("arguments[0].click(); arguments[0].focus()", field)
+        field.send_keys("discrepancy")
+        found = WebDriverWait(window, 30).until(lambda _: window.find_elements("css selector", ".md-search-result a"))
+        assert found[0].get_attribute("href").startswith("file:")
