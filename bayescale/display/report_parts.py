@@ -22,7 +22,7 @@ from bayescale.display.report_asked import Asked, Forecasts
 from bayescale.display.report_evidence import SIGNS, Part, part
 from bayescale.display.table import band_text
 from bayescale.errors import FitError
-from bayescale.evidence.sensitivity import has_split, prior_sensitivity
+from bayescale.evidence.sensitivity import LIMITS, has_split, prior_sensitivity
 from bayescale.evidence.sensitivity import read as read_sensitivity
 from bayescale.field import band_ends, band_percent, number_text, quantity_text, symbol
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
@@ -54,7 +54,8 @@ def sensitivity(asked: Asked) -> Any:
     if not has_split(study.law) or plain is None or "log_likelihood" not in study.tree.children:
         return None
     budgets = plain.budgets if plain.budgets.size else plain.cost_of_runs[1:]
-    return or_none(lambda: prior_sensitivity(study, compute=float(budgets[0])))
+    limits = {name: value for name, value in plain.options.items() if name in LIMITS and value is not None}
+    return or_none(lambda: prior_sensitivity(study, compute=float(budgets[0]), limits=limits))
 
 
 def unknown_forecast(tree: xr.DataTree) -> Unknown | None:

@@ -1,5 +1,6 @@
 """Do the runs or the priors decide? Power-scaling of the prior on the quantities that a decision rests on."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -7,12 +8,12 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.budgets.optimum import best_split
-from bayescale.budgets.problem import budgets_of, problem_of
+from bayescale.budgets.problem import SplitOptions, budgets_of, problem_of
 from bayescale.errors import FitError
 from bayescale.evidence.loo import MIN_DRAWS, log_likelihood
-from bayescale.field import number_text, size_text
+from bayescale.field import names_text, number_text, size_text
 from bayescale.fitting.diagnostics import PARETO_K_MAX, diagnostics, trust_warnings
-from bayescale.fitting.doors import opened, opened_result
+from bayescale.fitting.doors import mapping, opened, opened_result
 from bayescale.fitting.draws import smoothed_weights
 from bayescale.forecasts.planned import planned_runs
 from bayescale.laws.law import Law, law_loss, log_weight
@@ -21,6 +22,7 @@ from bayescale.reading import Column, Reading
 from bayescale.study import Study
 
 SENSITIVE_DISTANCE = 0.05  # per doubling of the power (Kallioinen et al. 2024)
+LIMITS = ("params", "tokens", "ratio", "menu")  # of a split
 DEFAULT_BUDGET_TIMES = 10.0  # the largest run's compute
 
 
@@ -30,6 +32,7 @@ def prior_sensitivity(
     compute: Any = None,
     params: Any = None,
     tokens: Any = None,
+    limits: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
     """How much the prior, and how much the runs, move what is decided: N* of budgets, and the law's loss.
 
@@ -41,14 +44,16 @@ def prior_sensitivity(
     fit : what :func:`bayescale.fit` or :func:`bayescale.open_fit` returns
     compute : budgets [FLOP]; by default ten times the largest run's, for a law of N and D
     params, tokens : also the law's loss at these sizes [point]
+    limits : of the splits of the budgets, ``{"tokens": "..2T"}``, with names and values as :func:`bayescale.allocate`
+        takes them: ``params``, ``tokens``, ``ratio``, ``menu``
 
     Returns
     -------
     Table, a row a quantity: ``quantity``, ``prior`` and ``likelihood`` (sensitivities; .05 and more matters),
     ``median``, ``median_half`` and ``median_double`` (with the prior of half and of twice its power; NaN where the
     draws cannot tell), ``decided_by`` ("runs", "prior", "both") and ``says`` in plain words. D* and the tokens per
-    parameter of a budget go with its N* and are as sensitive. Only the priors of the law are scaled, not the noise's.
-    Its attribute ``diagnostics`` is that of the fit.
+    parameter of a budget go with its N* and are as sensitive. It is left out where limits hold it in most draws. Only
+    the priors of the law are scaled, not the noise's. Its attribute ``diagnostics`` is that of the fit.
 
     Raises
     ------
@@ -70,7 +75,10 @@ def prior_sensitivity(
     study = opened(fit)
     if study.draw_count < MIN_DRAWS:
         raise FitError(f"sensitivities come from importance weights of at least {MIN_DRAWS} draws; fit with more draws")
-    quantities = _quantities(study, compute, params, tokens)
+    limits = mapping("limits", limits)
+    if wrong := sorted(set(limits) - set(LIMITS)):
+        raise FitError(f"limits: '{wrong[0]}' is none of {names_text(LIMITS)}")
+    quantities = _quantities(study, compute, params, tokens, limits)
     law = study.law
     drawn = {name: study.posterior[name] for name in law.priors}
     prior = xr.Dataset({name: x.copy(data=log_prior(law.priors[name], x.values)) for name, x in drawn.items()})
@@ -106,7 +114,7 @@ def has_split(law: Law) -> bool:
     return {"N", "D"} <= set(law.inputs) <= {"N", "D", "C"} and law.observed.column == "loss"
 
 
-def _quantities(study: Study, compute: Any, params: Any, tokens: Any) -> xr.Dataset:
+def _quantities(study: Study, compute: Any, params: Any, tokens: Any, limits: Mapping[str, Any]) -> xr.Dataset:
     """Decision quantities of the law [chain, draw]."""
     law = study.law
     if compute is None and has_split(law):
@@ -114,10 +122,12 @@ def _quantities(study: Study, compute: Any, params: Any, tokens: Any) -> xr.Data
     quantities = {}
     if compute is not None:
         budgets = budgets_of(compute)
-        split = best_split(problem_of(study), budgets[None, :])
+        options: SplitOptions = dict(limits)  # type: ignore[assignment]  # their names are among LIMITS
+        split = best_split(problem_of(study, **options), budgets[None, :])
         best, loss = (study.labelled(values, "budget") for values in (split.N, split.loss))
         for i, budget in enumerate(budgets):
-            quantities[f"N* at {number_text(budget)} FLOP"] = best.isel(budget=i)
+            if (split.held[:, i] == "").mean() > 0.5:  # else the limits decide it
+                quantities[f"N* at {number_text(budget)} FLOP"] = best.isel(budget=i)
             quantities[f"law loss at the optimum of {number_text(budget)} FLOP"] = loss.isel(budget=i)
     if params is not None or tokens is not None:
         points = planned_runs(study, params, tokens, {})

@@ -90,6 +90,17 @@ def test_prior_that_decides_is_named(hand_fit):
     assert summary["law"] == "chinchilla" and len(summary["quantities"]) == 4 and summary["warnings"]
 
 
+def test_within_limits_it_is_the_limits_that_decide(hand_fit):
+    fit = hand_fit(0.5)
+    free = prior_sensitivity(fit, compute=1e22)
+    held = prior_sensitivity(fit, compute=1e22, limits={"tokens": (None, 1e10)})
+    assert list(held["quantity"]) == ["law loss at the optimum of 1e22 FLOP"]  # every draw takes all the tokens
+    partly = prior_sensitivity(fit, compute=1e22, limits={"params": (free["median"][0] / 2, None)})
+    assert partly["quantity"][0] == "N* at 1e22 FLOP" and partly["median"][0] >= free["median"][0]
+    with pytest.raises(FitError, match="limits: 'loss' is none of"):
+        prior_sensitivity(fit, compute=1e22, limits={"loss": 2.0})
+
+
 def test_law_without_a_split_needs_sizes(make_fit, crossed_runs, tmp_path):
     path = tmp_path / "one.toml"
     path.write_text(
