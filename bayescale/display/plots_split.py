@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 FRONTIER_REACH = 100.0  # times the largest run's compute, to which frontiers are drawn unless a budget is given
 SURFACE_DRAWS = 500  # behind the median loss at every size of the picture
+LABEL_FROM_EDGE = 0.06  # of the picture: labels of contours nearer than that would be cut off
 RULE_OF_THUMB = 20.0  # tokens per parameter
 
 
@@ -150,7 +151,17 @@ def _contours(axes: "Axes", N: np.ndarray, D: np.ndarray, loss: np.ndarray) -> N
     shade = axes.contourf(N, D, loss, levels=levels, cmap="cividis_r", extend="both", alpha=0.9)
     shade.set_rasterized(True)
     lines = axes.contour(N, D, loss, levels=levels[1:-1:2], colors="white", linewidths=0.7)
-    axes.clabel(lines, fontsize=8, fmt=lambda value: f"{value:.{digits}f}".rstrip("0"), colors="black")
+    labels = axes.clabel(lines, fontsize=8, fmt=lambda value: f"{value:.{digits}f}".rstrip("0"), colors="black")
+    for label in labels:  # one at the edge would be cut off
+        x, y = label.get_position()
+        if min(_from_ends(x, N), _from_ends(y, D)) < LABEL_FROM_EDGE:
+            label.remove()
+
+
+def _from_ends(value: float, row: np.ndarray) -> float:
+    """How far a value is from the nearer end of a row, as a share of its length in logarithm."""
+    share = np.log(value / row[0]) / np.log(row[-1] / row[0])
+    return float(min(share, 1 - share))
 
 
 def _equal_compute(axes: "Axes", study: Study, N: np.ndarray, D: np.ndarray) -> None:
