@@ -10,7 +10,17 @@ from bayescale.budgets.cost import check_rises, draw_quantities, parse_cost, qua
 from bayescale.budgets.optimum import Limits, Problem, Split, tokens_within
 from bayescale.budgets.surface import UNIQUE, Surface, loss_surface
 from bayescale.errors import FitError
-from bayescale.field import FLOPS_PER_PARAM_TOKEN, SIZES_SAID, TRAINING, clipped, names_text, number_text, size_text
+from bayescale.field import (
+    FLOPS_PER_PARAM_TOKEN,
+    SIZES_SAID,
+    TRAINING,
+    clipped,
+    listed,
+    names_text,
+    number_in,
+    number_text,
+    size_text,
+)
 from bayescale.fitting.doors import ends_in, mapping, number, numbers, what_is
 from bayescale.forecasts.discrepancy import has_drift
 from bayescale.laws.groups import GROUP, with_codes
@@ -148,9 +158,11 @@ def default_cost(study: Study) -> str:
 def budgets_of(compute: Any, cost: str | None = None) -> np.ndarray:
     """Budgets [budget], checked: finite, and under the default cost enough for one token and one parameter.
 
-    Raises FitError, naming the first budget that is of no use.
+    A text may give the unit of the cost, ``"2e6 dollars"``. Raises FitError, naming the first budget that is of no use.
     """
     training = cost is None or cost == TRAINING
+    unit_given(compute, cost)
+    compute = [amount_in(one)[0] for one in budget_list(compute)] if _has_unit(compute) else compute
     budgets = numbers("compute", compute, " of FLOP" if training else "")
     least = FLOPS_PER_PARAM_TOKEN if training else 0.0
     bad = budgets[~(np.isfinite(budgets) & (budgets > least))]
@@ -160,6 +172,51 @@ def budgets_of(compute: Any, cost: str | None = None) -> np.ndarray:
             f"{number_text(least, 6)}{' FLOP' if training else ''}"
         )
     return budgets
+
+
+def unit_given(compute: Any, cost: str | None) -> str:
+    """The unit that texts give to budgets, ``"2e6 dollars"``, empty for numbers alone.
+
+    Raises FitError if nothing counts in that unit.
+    """
+    if not _has_unit(compute):
+        return ""
+    units = list(dict.fromkeys(unit for _, unit in map(amount_in, budget_list(compute)) if unit))
+    if len(units) > 1:
+        raise FitError(f"budgets in {listed(units)}: one cost has one unit")
+    if units[0] != "FLOP" and cost is None:
+        raise FitError(f"a budget in {units[0]}: say what a run costs in that unit (cost=..., --cost)")
+    if units[0] == "FLOP" and cost not in (None, TRAINING):
+        raise FitError(
+            f"a budget in FLOP, but a run costs {clipped(cost)}: leave the cost out, or give a number in its unit"
+        )
+    return units[0]
+
+
+def budget_list(compute: Any) -> list[Any]:
+    """Budgets one by one; none for None."""
+    if compute is None:
+        return []
+    return [compute] if isinstance(compute, str) or np.ndim(compute) == 0 else list(compute)
+
+
+def amount_in(given: Any) -> tuple[Any, str]:
+    """A budget and its unit, empty for a number alone.
+
+    >>> amount_in("2e6 dollars"), amount_in("1e24 flop"), amount_in(1e24)
+    ((2000000.0, 'dollars'), (1e+24, 'FLOP'), (1e+24, ''))
+    """
+    if not isinstance(given, str):
+        return given, ""
+    text, _, unit = given.strip().partition(" ")
+    if (value := number_in(text)) is None:
+        raise FitError(f"compute = {clipped(given)}: a number is expected, or one with its unit, such as '2e6 dollars'")
+    return value, "FLOP" if unit.strip().upper() in ("FLOP", "FLOPS") else unit.strip()
+
+
+def _has_unit(compute: Any) -> bool:
+    texts = [compute] if isinstance(compute, str) else compute if isinstance(compute, list | tuple) else []
+    return any(isinstance(one, str) and " " in one.strip() for one in texts)
 
 
 def _limit(name: str, given: Any) -> tuple[float, float]:

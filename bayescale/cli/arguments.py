@@ -135,6 +135,11 @@ def numbers(option: str, given: Sequence[str] | None) -> list[float]:
     return [number(option, text) for text in given or ()]
 
 
+def budgets(given: Sequence[str] | None) -> list[Any]:
+    """Budgets of --compute: numbers, and texts that name a unit as they are, ``2e6 dollars``."""
+    return [text if " " in text.strip() else number("--compute", text) for text in given or ()]
+
+
 def level(percent: float | None) -> float | None:
     """The level of bands as a share."""
     if percent is not None and not 1 <= percent < 100:  # .9 would be 0.9 %

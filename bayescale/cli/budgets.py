@@ -29,12 +29,13 @@ def allocate(
     """The optimal split of a budget into parameters and tokens, and what a wrong one costs."""
     arg.check_output(output, "split.csv", fit)
     options = split.options | stock.options | {"discrepancy": not law_only, "seed": seed}
-    budgets = arg.numbers("--compute", compute)
+    budgets = arg.budgets(compute)
     sizes = arg.numbers("--candidate", candidate) or None
     opened = bayescale.open_fit(fit)
     with said.working("splitting the budget"):
         result = bayescale.allocate(opened, budgets, **options)
         decision = bayescale.decide(opened, budgets, candidates=sizes, factor=factor, **options)
+    decision = decision.assign_attrs({name: result.attrs[name] for name in ("unit",) if name in result.attrs})
     splits, choices = bayescale.read(result, level=level), bayescale.read(decision)
     if output is not None:
         write_table(splits.frame, output)
@@ -136,7 +137,7 @@ def gain(
     """Compute-equivalent gain: how much more compute the other recipe needs for the same loss."""
     options = split.options
     with said.working("comparing the frontiers"):
-        budgets = arg.numbers("--compute", compute)
+        budgets = arg.budgets(compute)
         result = bayescale.compute_gain(*map(bayescale.open_fit, (fit, other)), budgets, seed=seed, **options)
     said.answer(bayescale.read(result, level=level))
 

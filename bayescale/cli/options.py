@@ -80,7 +80,8 @@ PlannedAt = Annotated[
     typer.Option("--at", metavar="NAME=VALUE", help="Another input: unique_tokens=4B, group=pile."),
 ]
 Compute = Annotated[
-    list[str], typer.Option("--compute", "-C", help="Budget: FLOP as the runs count it, or in the unit of --cost.")
+    list[str],
+    typer.Option("--compute", "-C", help="Budget: FLOP as the runs count it; with --cost in its unit, '2e6 dollars'."),
 ]
 CostFormula = Annotated[
     str | None,

@@ -61,7 +61,7 @@ def report(
     limits = {"params": params_limit, "tokens": tokens_limit, "ratio": arg.limit("--ratio", ratio)}
     limits = {name: pair for name, pair in limits.items() if pair is not None}
     options: dict[str, Any] = {
-        "compute": [_budget(text) for text in compute or ()] or None,
+        "compute": arg.budgets(compute) or None,
         "params": planned_params,
         "tokens": planned_tokens,
         "at": arg.named_numbers("--at", at),
@@ -91,11 +91,6 @@ def _planned_or_limit(option: str, given: list[str] | None) -> tuple[list[float]
         raise InputError(f"{option} {clipped(limits[1])}: limits are given twice; give them once, {option} LOW..HIGH")
     planned = arg.numbers(option, [text for text in given or () if ".." not in text])
     return planned or None, arg.limit(option, limits[0]) if limits else None
-
-
-def _budget(text: str) -> Any:
-    """A budget: a number, or a text with its unit, which the library reads."""
-    return text if " " in text.strip() else arg.number("--compute", text)
 
 
 def _refits(fit: Any, backtest: bool, compare: str | None, options: dict[str, Any], said: opt.Said) -> dict[str, Any]:

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescale.budgets.problem import SplitOptions, budgets_of, default_cost
+from bayescale.budgets.problem import SplitOptions, amount_in, budget_list, budgets_of, default_cost
 from bayescale.display.explorer import can_explore
 from bayescale.display.question import Question
 from bayescale.errors import FitError
-from bayescale.field import BAND, clipped, names_text, number_in
+from bayescale.field import BAND, listed, names_text
 from bayescale.fitting.doors import check_seed, goal, level_of, mapping, number, numbers, opened, opened_fit, what_is
 from bayescale.forecasts.chain import falling
 from bayescale.forecasts.discrepancy import has_drift
@@ -163,35 +163,19 @@ def _by_unit(compute: Any, cost: str | None) -> tuple[np.ndarray, np.ndarray, st
     flop: list[float] = []
     others: list[float] = []
     called: dict[str, None] = {}
-    for one in _listed(compute):
-        value, unit = _amount(one)
+    for one in budget_list(compute):
+        value, unit = amount_in(one)
         called |= {unit: None} if unit not in ("", "FLOP") else {}
         (flop if unit == "FLOP" or (unit == "" and cost is None) else others).append(value)
     if called and cost is None:
         raise FitError(f"a budget in {next(iter(called))}: say what a run costs in that unit (cost=..., --cost)")
     if len(called) > 1:
-        raise FitError(f"budgets in {names_text(called)}: one cost has one unit")
+        raise FitError(f"budgets in {listed(list(called))}: one cost has one unit")
     return _budgets(flop, None), _budgets(others, cost), next(iter(called), "")
 
 
 def _budgets(values: list[Any], cost: str | None) -> np.ndarray:
     return budgets_of(values, cost) if values else np.zeros(0)
-
-
-def _listed(compute: Any) -> list[Any]:
-    if compute is None:
-        return []
-    return [compute] if isinstance(compute, str) or np.ndim(compute) == 0 else list(compute)
-
-
-def _amount(given: Any) -> tuple[Any, str]:
-    """A budget and its unit, empty for a number alone."""
-    if not isinstance(given, str):
-        return given, ""
-    text, _, unit = given.strip().partition(" ")
-    if (value := number_in(text)) is None:
-        raise FitError(f"compute = {clipped(given)}: a number is expected, or one with its unit, such as '2e6 dollars'")
-    return value, "FLOP" if unit.strip().upper() in ("FLOP", "FLOPS") else unit.strip()
 
 
 def _round(value: float) -> float:

@@ -518,3 +518,28 @@ def test_decisions_and_targets_with_further_inputs(prior_of):
     assert (short >= free * (1 - 1e-6)).all() and (short > free).any()
     experts = decide(prior_of("joint_moe", experts=[1.0, 8.0, 32.0]), 1e21, given={"experts": 8}, discrepancy=False)
     assert (experts["expected_regret"].values[:, :1] <= experts["expected_regret"].values + 1e-12).all()
+
+
+def test_budgets_with_their_unit(learnt):
+    cost = {"cost": "6*N*D/1e18", "exponents": False, "discrepancy": False}
+    told, plain = (allocate(learnt, compute, **cost) for compute in (["1e4 dollars"], [1e4]))
+    np.testing.assert_array_equal(told["N"], plain["N"])
+    assert told.attrs["unit"] == "dollars" and "unit" not in plain.attrs
+    assert bayescale.read(told).columns[0].unit == "dollars"
+    flop = allocate(learnt, "1e22 FLOP", exponents=False, discrepancy=False)
+    assert flop["compute"].item() == 1e22
+    np.testing.assert_array_equal(decide(learnt, ["1e22 FLOP"])["N"], decide(learnt, 1e22)["N"])
+
+
+@pytest.mark.parametrize(
+    "compute, options, message",
+    [
+        ("2e6 dollars", {}, "a budget in dollars: say what a run costs in that unit"),
+        ("1e22 FLOP", {"cost": "6*N*D/1e18"}, r"a budget in FLOP, but a run costs 6\*N\*D/1e18"),
+        (["1e4 dollars", "1e4 euros"], {"cost": "6*N*D/1e18"}, "budgets in dollars and euros: one cost has one unit"),
+        ("much money", {}, "a number is expected, or one with its unit, such as '2e6 dollars'"),
+    ],
+)
+def test_budgets_whose_unit_nothing_counts(compute, options, message, learnt):
+    with pytest.raises(FitError, match=message):
+        allocate(learnt, compute, **options)
