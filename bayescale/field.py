@@ -84,6 +84,15 @@ def number_in(text: str) -> float | None:
         return None
 
 
+def how_many(count: float, noun: str) -> str:
+    """A count and what is counted.
+
+    >>> how_many(1, "run"), how_many(2.0, "run")
+    ('1 run', '2 runs')
+    """
+    return f"{count:.0f} {noun}{'' if count == 1 else 's'}"
+
+
 def as_float(value: Any) -> float:
     """A number as a float, infinite where it is too large for one."""
     try:

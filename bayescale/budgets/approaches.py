@@ -14,7 +14,16 @@ from bayescale.budgets.exchange import erring, erring_aside
 from bayescale.budgets.optimum import best_split, frontier_slopes, sides
 from bayescale.budgets.problem import budgets_of, check_scale, problem_of, result_attrs
 from bayescale.errors import FitError
-from bayescale.field import BAND, SIZES_SAID, band_ends, band_percent, middle_and_ends, number_text
+from bayescale.field import (
+    BAND,
+    SIZES_SAID,
+    band_ends,
+    band_percent,
+    how_many,
+    listed,
+    middle_and_ends,
+    number_text,
+)
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.fitting.doors import check_seed, level_of, opened, opened_result
 from bayescale.forecasts.planned import FAR_DECADES
@@ -157,8 +166,8 @@ def isoflop(log_n: np.ndarray, log_c: np.ndarray, log_loss: np.ndarray, rng: np.
     inside = sum(bool(np.isfinite(vertex[0])) for _, vertex in own)
     if inside < LINE_BUDGETS_MIN:
         why = (
-            f"{len(groups)} budget(s) of {PARABOLA_SIZES_MIN} or more sizes, {inside} with a minimum inside them; "
-            f"{LINE_BUDGETS_MIN} are needed"
+            f"{how_many(len(groups), 'budget')} of {PARABOLA_SIZES_MIN} or more sizes, {inside} with a minimum inside "
+            f"them; {LINE_BUDGETS_MIN} are needed"
         )
         return Line(np.zeros(0), np.zeros(0), inside, why)
     picked = [[rng.choice(group, len(group)) for group in groups] for _ in range(RESAMPLES)]
@@ -208,7 +217,8 @@ def _verdict(result: xr.Dataset, level: float) -> tuple[int, str]:
         high = result[f"{name}_{last}"].values[usable].min()
         if low > high:
             apart.append(what)
-    names = ", ".join(APPROACH_NAMES[i] for i in usable)
+    numbered = (APPROACH_NAMES[i].partition(" ") for i in usable)
+    names = "approaches " + listed([f"{number} ({name})" for number, _, name in numbered])
     if not apart:
         return 1, f"The {percent} bands of {names} overlap in the exponent of N* and in N* at the budget."
     return 0, (

@@ -3,7 +3,7 @@
 from typing import Any
 
 from bayescale.display.table import Table, table
-from bayescale.field import BAND, band_ends, band_percent, number_text
+from bayescale.field import BAND, band_ends, band_percent, how_many, number_text
 from bayescale.laws.law import NO_SIZE
 
 TOLD = ("law_chosen", "uncounted", "columns", "priors_given", "censored")  # codes of the notes that a fit tells at once
@@ -46,7 +46,7 @@ def fit_sentences(summary: Any) -> list[str]:
             sentences.append(f"it was taken because {report['quick_because']}: quick=False, --no-quick samples them")
     else:
         sentences.append(
-            f"{report['divergences']} divergences, largest r-hat {report['r_hat_max']:.3f}, "
+            f"{how_many(report['divergences'], 'divergence')}, largest r-hat {report['r_hat_max']:.3f}, "
             f"smallest ESS {report['ess_min']:.0f}: {'converged' if report['converged'] else 'NOT CONVERGED'}"
         )
         made, asked = report.get("draws_made"), report.get("draws_asked")

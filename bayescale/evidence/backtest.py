@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.errors import FitError
-from bayescale.field import BAND_LEVELS, number_text
+from bayescale.field import BAND_LEVELS, how_many, number_text
 from bayescale.fitting.default_law import distinct_laws, laws_for
 from bayescale.fitting.doors import check_seed, number, opened_result
 from bayescale.fitting.fit import fit
@@ -328,18 +328,19 @@ def _statement(result: xr.Dataset, table: pd.DataFrame) -> str:
         if len(rows):
             far = rows.iloc[-1]
             held = round(far.cover90 * far.forecasts)
+            shared = "" if far.cuts == 1 else " that share runs"
             looks = "a single look" if far.cuts == 1 else "few independent looks"
             sentences.append(
                 f"With the law '{law}', forecasts {_range_text(far.from_decades, far.to_decades)} {distance} beyond "
                 f"the runs they were learnt from missed the measured {observed} by {100 * far.abs_error:.1f} % on "
                 f"average ({100 * far.bias:+.1f} % bias), and the 90 % band held {held} of {far.forecasts:.0f}. "
-                f"They come from {far.cuts:.0f} cut(s) that share runs: that is {looks}, "
+                f"They come from {how_many(far.cuts, 'cut')}{shared}: that is {looks}, "
                 "and says nothing of farther extrapolations."
             )
         if failed := backtest_failures(result, law):
             sentences.append(
-                f"With the law '{law}', nothing could be learnt at {len(failed)} of {result.sizes['cut']} cut(s): "
-                f"{failed[0]}"
+                f"With the law '{law}', nothing could be learnt at {len(failed)} of "
+                f"{how_many(result.sizes['cut'], 'cut')}: {failed[0]}"
             )
     return " ".join(sentences)
 

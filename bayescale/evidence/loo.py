@@ -10,7 +10,7 @@ import xarray as xr
 from scipy.special import logsumexp
 
 from bayescale.errors import FitError
-from bayescale.field import quantity_text
+from bayescale.field import how_many, quantity_text
 from bayescale.fitting.clusters import alike
 from bayescale.fitting.diagnostics import PARETO_K_MAX, diagnostics
 from bayescale.fitting.doors import check_seed, flag, opened_fit
@@ -155,7 +155,7 @@ def _without(task: _LeftOut) -> tuple[float, np.ndarray]:
     again = refit(task.study, ~task.out, draws=REFIT_DRAWS, seed=task.seed)
     report = json.loads(again.attrs["diagnostics"])
     if not report["converged"]:
-        raise FitError(f"a refit without {task.out.sum()} run(s) did not converge: {report['why']}")
+        raise FitError(f"a refit without {how_many(task.out.sum(), 'run')} did not converge: {report['why']}")
     left_out = log_likelihood(again).isel(run=task.out).sum("run").values.ravel()
     pit = _pit(Study.opened(again))[:, task.out].mean(axis=0)
     return logsumexp(left_out) - np.log(left_out.size), pit

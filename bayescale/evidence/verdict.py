@@ -8,7 +8,7 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.evidence.weights import laws_far_behind
-from bayescale.field import listed
+from bayescale.field import how_many, listed
 from bayescale.fitting.default_law import FAR_BEHIND_ELPD, FAR_BEHIND_SE
 from bayescale.fitting.doors import check_whole, one_of, opened_result
 from bayescale.reading import Column, Reading
@@ -236,7 +236,7 @@ def _warnings(result: xr.Dataset) -> list[str]:
         bad, worst, limit = (result[key].sel(law=name).item() for key in ("k_bad", "pareto_k_max", "good_k"))
         what = "group" if "group" in result.dims else "run"
         warnings.append(
-            f"law '{name}': Pareto k of {bad} {what}(s) is up to {worst:.2f} "
+            f"law '{name}': Pareto k of {how_many(bad, what)} is up to {worst:.2f} "
             f"(above {limit:.2f}) and not mended: its elpd_loo is too optimistic"
         )
     for name in result["law"].values[result["converged"].values]:

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from scipy.special import fdtri
 
-from bayescale.field import BAND, TRAINING, band_ends, number_text
+from bayescale.field import BAND, TRAINING, band_ends, how_many, number_text
 from bayescale.fitting.clusters import clustered_posterior, clusters_of
 from bayescale.fitting.draws import e_bfmi, ess_bulk, ess_tail, r_hat
 from bayescale.laws.law import Law, is_joint, law_derived, log_weight, sample_priors, size_column
@@ -85,7 +85,9 @@ def check_convergence(posterior: xr.Dataset, stats: xr.Dataset) -> dict[str, Any
             f"effective draws of the tails of '{names[worst_t]}' are {tail[worst_t]:.0f} (must be above {ess_min:.0f})"
         )
     if divergences > DIVERGENCES_MAX * stats["diverging"].size:
-        objections.append(f"{divergences} divergences (at most {int(DIVERGENCES_MAX * stats['diverging'].size)})")
+        objections.append(
+            f"{how_many(divergences, 'divergence')} (at most {int(DIVERGENCES_MAX * stats['diverging'].size)})"
+        )
         remedies.append("a law with fewer parameters or narrower priors (the posterior is too sharply bent)")
     if bfmi is not None and not bfmi > E_BFMI_MIN:
         objections.append(f"E-BFMI is {bfmi:.2f} (must be above {E_BFMI_MIN})")
@@ -238,7 +240,9 @@ def trust_warnings(report: Mapping[str, Any]) -> list[str]:
     if not report["converged"]:
         warnings.append(f"the chains did not converge ({report['why']}): these numbers must not be trusted")
     if report["converged"] and not report["clean"]:
-        warnings.append(f"{report['divergences']} divergences: the tails of the posterior may be under-explored")
+        warnings.append(
+            f"{how_many(report['divergences'], 'divergence')}: the tails of the posterior may be under-explored"
+        )
     scatter = report.get("scatter")  # fits saved before it was noted have none
     if scatter is not None and scatter > SCATTER_LOG_MAX:
         warnings.append(

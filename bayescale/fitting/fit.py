@@ -14,7 +14,7 @@ from bayescale.engine.model import Model
 from bayescale.engine.numba_density import machine, numba_model
 from bayescale.engine.pymc_engine import BACKENDS, pymc_engine
 from bayescale.errors import FitError
-from bayescale.field import clipped
+from bayescale.field import clipped, how_many
 from bayescale.fitting.clusters import check_clusters
 from bayescale.fitting.default_law import chosen_fit, laws_for
 from bayescale.fitting.diagnostics import ESS_MIN, check_identification, noted
@@ -160,8 +160,9 @@ def finished(
     if not report["converged"] and not allow_unconverged:
         raise FitError(
             f"law '{study.law.name}' on {study.runs.attrs.get('source', 'runs')} did not converge after "
-            f"{settings.get('attempts', 1)} attempt(s): {report['why']}; try {report['remedy']}; check the runs "
-            "(bayescale check); or look at it all the same with allow_unconverged=True (--allow-unconverged)"
+            f"{how_many(settings.get('attempts', 1), 'attempt')}: {report['why']}; try {report['remedy']}; "
+            "check the runs (bayescale check); or look at it all the same with allow_unconverged=True "
+            "(--allow-unconverged)"
         )
     return tree
 

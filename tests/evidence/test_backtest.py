@@ -191,7 +191,7 @@ def test_a_cut_that_fails_is_reported_and_tried_again(runs, quick, tmp_path, mon
     xr.testing.assert_identical(result.drop_isel(cut=1).drop_vars("failed"), whole.drop_isel(cut=1).drop_vars("failed"))
     assert np.isnan(result["q50"].isel(cut=1)).all()
     assert (bayescale.read(result).frame["cuts"] < whole.sizes["cut"]).all()
-    said = f"With the law 'chinchilla', nothing could be learnt at 1 of {whole.sizes['cut']} cut(s): {why}"
+    said = f"With the law 'chinchilla', nothing could be learnt at 1 of {whole.sizes['cut']} cuts: {why}"
     assert " ".join(bayescale.read(result).says).endswith(said)
     quick.clear()
     monkeypatch.setattr(module, "fit", fit)
@@ -221,7 +221,7 @@ def test_a_law_of_which_all_cuts_fail(runs, quick, monkeypatch):
     assert set(bayescale.read(result).frame["law"]) == {"chinchilla"}
     cuts = result.sizes["cut"]
     assert " ".join(bayescale.read(result).says).startswith(
-        f"With the law 'kaplan', nothing could be learnt at {cuts} of {cuts} cut(s)"
+        f"With the law 'kaplan', nothing could be learnt at {cuts} of {cuts} cuts"
     )
 
 
@@ -274,7 +274,7 @@ def test_table_by_hand(by_hand):
 def test_statement(by_hand):
     assert " ".join(bayescale.read(by_hand).says) == (
         "With the law 'mine', forecasts 0.5 to 1 decades of compute beyond the runs they were learnt from missed the "
-        "measured loss by 3.0 % on average (+3.0 % bias), and the 90 % band held 1 of 2. They come from 2 cut(s) that "
+        "measured loss by 3.0 % on average (+3.0 % bias), and the 90 % band held 1 of 2. They come from 2 cuts that "
         "share runs: that is few independent looks, and says nothing of farther extrapolations."
     )
 

@@ -153,7 +153,7 @@ def test_bad_runs_are_refitted_without(true_fit, crossed_runs, refitted):
 
 @pytest.mark.parametrize(
     ("outcome", "why"),
-    [(False, "a refit without 1 run(s) did not converge: r-hat 1.2"), (None, "the sampler could not start")],
+    [(False, "a refit without 1 run did not converge: r-hat 1.2"), (None, "the sampler could not start")],
 )
 def test_a_refit_that_fails_mends_nothing(true_fit, crossed_runs, refitted, outcome, why):
     refitted[1][0] = outcome
