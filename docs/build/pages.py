@@ -191,6 +191,7 @@ def law_index() -> str:
 
 def law_page(law: Any) -> str:
     from bayescale.display.tables import priors_cells
+    from bayescale.field import number_text
     from bayescale.laws.formula import latex, parse
     from bayescale.laws.law import column
     from bayescale.laws.law_tables import OBSERVED_SCALES
@@ -207,7 +208,7 @@ def law_page(law: Any) -> str:
     lines += [f"Inputs: {', '.join(inputs)}."]
     lines += [f"Explains: {law.observed.column}, {OBSERVED_SCALES[law.observed.scale]}."]
     if law.range:
-        ranges = [f"{name} {low:g} to {high:g}" for name, (low, high) in law.range.items()]
+        ranges = [f"{name} {number_text(low)} to {number_text(high)}" for name, (low, high) in law.range.items()]
         lines += [f"Published or customary range: {', '.join(ranges)}."]
     if law.no_split:
         lines += [f"This law does not split a budget: {text(law.no_split)}."]
@@ -239,7 +240,9 @@ def printed(answer: Any) -> str:
 
 def asked(answer: Any, otherwise: str) -> str:
     """What a printed number is of, and at which inputs; a long formula, and the law's own, is called ``otherwise``."""
-    at = ", ".join(f"{name} = {value:g}" for name, value in answer.at.items())
+    from bayescale.field import number_text
+
+    at = ", ".join(f"{name} = {number_text(value, 6)}" for name, value in answer.at.items())
     long = len(answer.quantity) > 60 or answer.quantity == "formula"
     return " ".join(part for part in (otherwise if long else answer.quantity, f"at {at}" if at else "") if part)
 
@@ -268,6 +271,7 @@ def table(header: Any, rows: Any) -> str:
 def printed_numbers() -> str:
     """A table of what papers print and the law files reproduce, by paper, and a sentence that sums it up."""
     from bayescale import law_names, load_law
+    from bayescale.field import number_text
     from bayescale.laws.formula import evaluate
 
     lines, apart = [], {}
@@ -278,7 +282,7 @@ def printed_numbers() -> str:
                 here = float(evaluate(answer.tree, dict(preset.values) | answer.at))
                 quantity = asked(answer, law.observed.column if answer.quantity == "formula" else "formula in the file")
                 source = "; ".join(part for part in (preset.source, answer.source) if part)
-                values = f"{answer.value:.7g} | {here:.{digits(answer.value)}g}"
+                values = f"{number_text(answer.value, 7)} | {number_text(here, digits(answer.value))}"
                 link = f"[`{law.name}`](reference/laws/{law.name}.md)"
                 lines.append(f"| {text(source)} | {link}, `{name}` | {text(quantity)} | {values} |")
                 apart.setdefault(paper, []).append(abs(here / answer.value - 1))
