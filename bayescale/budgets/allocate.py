@@ -60,8 +60,7 @@ def allocate(
     Parameters
     ----------
     fit : what :func:`bayescale.fit` or :func:`bayescale.open_fit` returns
-    compute : budgets in the unit of the cost (FLOP by default), a number or a sequence; a text may name the unit,
-        ``"2e6 dollars"``
+    compute : budgets in the unit of the cost (FLOP by default), a number or a sequence; or ``"2e6 dollars"``
     closed_form : use the law's closed form where it applies, else (or with False) solve numerically
     discrepancy : let the law be wrong about the splits of one budget; with False it is exactly right, and x is 0
     exponents : also ``a``, ``b`` and ``loss_exponent``, which take two more splits a budget
@@ -119,9 +118,8 @@ def allocate(
     result = result.assign_coords(compute=("budget", budgets))
     result = marked(result, not_identified(study, problem, row, by_law)).assign(held=("budget", held_text(split)))
     about = group_of(study.law, problem.covariates) | {"discrepancy": int(discrepancy)}
-    about |= {"unit": unit} if (unit := unit_given(compute, options.get("cost"))) else {}
-    result.attrs = result_attrs(study, "allocate", problem.cost.text, seed, **about)
-    return result
+    unit = unit_given(compute, options.get("cost"))
+    return result.assign_attrs(result_attrs(study, "allocate", problem.cost.text, seed, unit=unit, **about))
 
 
 def _by_law(study: Study, problem: Problem, budget: np.ndarray, closed_form: bool) -> Split:

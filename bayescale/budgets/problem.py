@@ -26,6 +26,7 @@ from bayescale.forecasts.discrepancy import has_drift
 from bayescale.laws.groups import GROUP, with_codes
 from bayescale.laws.law import Law, is_joint
 from bayescale.runs.compute import counted
+from bayescale.runs.compute_unit import unit_of
 from bayescale.runs.loss_unit import unit_sentence
 from bayescale.study import Study
 
@@ -203,15 +204,16 @@ def budget_list(compute: Any) -> list[Any]:
 def amount_in(given: Any) -> tuple[Any, str]:
     """A budget and its unit, empty for a number alone.
 
-    >>> amount_in("2e6 dollars"), amount_in("1e24 flop"), amount_in(1e24)
-    ((2000000.0, 'dollars'), (1e+24, 'FLOP'), (1e+24, ''))
+    >>> amount_in("2e6 dollars"), amount_in("10 ZFLOP"), amount_in(1e24)
+    ((2000000.0, 'dollars'), (1e+22, 'FLOP'), (1e+24, ''))
     """
     if not isinstance(given, str):
         return given, ""
     text, _, unit = given.strip().partition(" ")
     if (value := number_in(text)) is None:
         raise FitError(f"compute = {clipped(given)}: a number is expected, or one with its unit, such as '2e6 dollars'")
-    return value, "FLOP" if unit.strip().upper() in ("FLOP", "FLOPS") else unit.strip()
+    flop = unit_of(unit) if unit else None
+    return (value, unit.strip()) if flop is None else (value * flop, "FLOP")
 
 
 def _has_unit(compute: Any) -> bool:
@@ -313,7 +315,7 @@ def forecast_inputs(problem: Problem, D: np.ndarray) -> dict[str, Any]:
 
 
 def result_attrs(study: Study, kind: str, cost: str, seed: int, **others: Any) -> dict[str, Any]:
-    """What every result about a split says of itself: what made it, and what its numbers rest on."""
+    """What every result about a split says of itself: what made it, what its numbers rest on, no empty text."""
     return {
         "kind": kind,
         "law": study.law.name,
@@ -322,7 +324,7 @@ def result_attrs(study: Study, kind: str, cost: str, seed: int, **others: Any) -
         "compute_counted": study.definition.formula,
         "loss_unit": study.loss_unit,
         "diagnostics": study.attrs["diagnostics"],
-    } | others
+    } | {name: value for name, value in others.items() if value != ""}
 
 
 def units_said(attrs: Mapping[Any, Any]) -> str:

@@ -10,11 +10,12 @@ from bayescale.budgets.decide import unknown_splits
 from bayescale.display.question import Question
 from bayescale.display.report_asked import Asked, Forecasts
 from bayescale.display.report_evidence import Part
-from bayescale.display.report_parts import SPOKEN, unknown_forecast
+from bayescale.display.report_parts import SPOKEN
 from bayescale.display.table import size_band_text
 from bayescale.field import band_ends, band_percent, listed, number_text, quantity_text, size_text
 from bayescale.fitting.diagnostics import diagnostics
 from bayescale.forecasts.forecast import read as read_forecast
+from bayescale.forecasts.unknown import unknown_forecast
 from bayescale.laws.groups import group_of
 
 RULE_WASTES_MORE = 0.005  # of the budget, than the chosen size: a rule of thumb is mentioned

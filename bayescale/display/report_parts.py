@@ -27,8 +27,7 @@ from bayescale.evidence.sensitivity import read as read_sensitivity
 from bayescale.field import band_ends, band_percent, number_text, quantity_text, symbol
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
 from bayescale.forecasts.forecast import read as read_forecast
-from bayescale.forecasts.planned import CHECKED_DECADES
-from bayescale.forecasts.unknown import Unknown, unknown_of
+from bayescale.forecasts.unknown import unknown_forecast, unknown_of
 from bayescale.laws.groups import group_of
 
 NEAR_DECADES = 0.5  # beyond the largest run: what is farther is said
@@ -56,13 +55,6 @@ def sensitivity(asked: Asked) -> Any:
     budgets = plain.budgets if plain.budgets.size else plain.cost_of_runs[1:]
     limits = {name: value for name, value in plain.options.items() if name in LIMITS and value is not None}
     return or_none(lambda: prior_sensitivity(study, compute=float(budgets[0]), limits=limits))
-
-
-def unknown_forecast(tree: xr.DataTree) -> Unknown | None:
-    """Why a forecast must not be acted on."""
-    beyond, checked = tree["predictions_constant_data"]["decades_beyond"].max(), tree.attrs.get("checked")
-    checked = CHECKED_DECADES if checked is None else float(checked)
-    return unknown_of(diagnostics(tree), float(beyond), size=tree.attrs["size"], checked=checked)
 
 
 def verdict(asked: Asked, forecasts: Forecasts, sensitive: Any) -> Part:

@@ -44,8 +44,7 @@ def prior_sensitivity(
     fit : what :func:`bayescale.fit` or :func:`bayescale.open_fit` returns
     compute : budgets [FLOP]; by default ten times the largest run's, for a law of N and D
     params, tokens : also the law's loss at these sizes [point]
-    limits : of the splits of the budgets, ``{"tokens": "..2T"}``, with names and values as :func:`bayescale.allocate`
-        takes them: ``params``, ``tokens``, ``ratio``, ``menu``
+    limits : of the splits, ``{"tokens": "..2T"}``; ``params``, ``tokens``, ``ratio``, ``menu`` as ``allocate`` has them
 
     Returns
     -------

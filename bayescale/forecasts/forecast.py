@@ -28,6 +28,7 @@ from bayescale.forecasts.planned import (
     words_of,
     worst_run,
 )
+from bayescale.forecasts.unknown import unknown_said
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.law import NO_SIZE, SHARES, goal_sign
 from bayescale.reading import Column, Reading, bands
@@ -287,6 +288,7 @@ def read(tree: xr.DataTree, *, target: "float | str | None" = None, level: float
         f"Forecast: median and {band_percent(band_level)} band; decades beyond the data; shares of the variance",
         frame,
         tuple(_columns(frame, inputs, observed, unit, side, band_level)),
+        says=unknown_said(tree),
         warnings=tuple(warnings),
         notes=notes,
         about={"law": tree.attrs["law"], "diagnostics": diagnostics(tree)} | ({"loss_unit": unit} if is_loss else {}),
@@ -329,11 +331,8 @@ def _warnings(tree: xr.DataTree) -> list[str]:
     """Why a forecast may deserve less trust than its band says; an empty list when nothing is known against it."""
     points = tree["predictions_constant_data"].dataset
     warnings = trust_warnings(diagnostics(tree))
-    words = {
-        "size": tree.attrs["size"],
-        "inputs": tree.attrs["inputs"],
-        "checked": float(tree.attrs.get("checked", CHECKED_DECADES)),
-    }
+    words = {"size": tree.attrs["size"], "inputs": tree.attrs["inputs"]}
+    words["checked"] = float(tree.attrs.get("checked", CHECKED_DECADES))
     warnings += distance_warnings(points["decades_beyond"].values, points["nearest_run"].values, **words)
     for name, link in json.loads(tree.attrs.get("links", "{}")).items():
         warnings += [f"{name}, by law '{link['law']}': {text}" for text in link["warnings"]]

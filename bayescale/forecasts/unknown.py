@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import xarray as xr
+
 from bayescale.field import number_text
+from bayescale.fitting.diagnostics import diagnostics
 from bayescale.forecasts.planned import CHECKED_DECADES, best_run, far_limit
 from bayescale.runs.lint_values import DISTINCT_VALUES_MIN, RUNS_WANTED
 
@@ -67,3 +70,17 @@ def unknown_of(
         times = number_text(10 ** (beyond - (checked or far_limit(checked))), 2)
         return Unknown(why, f"Runs of {times} times that run's {size} or more would bring it near enough")
     return None
+
+
+def unknown_forecast(tree: xr.DataTree) -> Unknown | None:
+    """Why a forecast must not be acted on: that of its farthest run."""
+    beyond, checked = tree["predictions_constant_data"]["decades_beyond"].max(), tree.attrs.get("checked")
+    checked = CHECKED_DECADES if checked is None else float(checked)
+    return unknown_of(diagnostics(tree), float(beyond), size=tree.attrs["size"], checked=checked)
+
+
+def unknown_said(tree: xr.DataTree) -> tuple[str, ...]:
+    """That what a forecast is of is not known, and why; empty where nothing is known against it."""
+    unknown, points = unknown_forecast(tree), tree["predictions_constant_data"].sizes["point"]
+    run = "this run" if points == 1 else "the farthest run"
+    return () if unknown is None else (unknown.said(f"The {tree.attrs['observed']} of {run}"),)

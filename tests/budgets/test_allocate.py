@@ -526,7 +526,7 @@ def test_budgets_with_their_unit(learnt):
     np.testing.assert_array_equal(told["N"], plain["N"])
     assert told.attrs["unit"] == "dollars" and "unit" not in plain.attrs
     assert bayescale.read(told).columns[0].unit == "dollars"
-    flop = allocate(learnt, "1e22 FLOP", exponents=False, discrepancy=False)
+    flop = allocate(learnt, "10 ZFLOP", exponents=False, discrepancy=False)
     assert flop["compute"].item() == 1e22
     np.testing.assert_array_equal(decide(learnt, ["1e22 FLOP"])["N"], decide(learnt, 1e22)["N"])
 

@@ -253,8 +253,8 @@ def test_hostile_formula_runs_nothing(command, runs, tmp_path, hostile):
         (["next", "{fit}", "-B1e21", "-N7B", "-qN8B"], "--params / -N is given 2 times; it takes one value"),
         (["fit", "{runs}", "--seed=1", "--seed=2"], "--seed is given 2 times; it takes one value"),
         (
-            ["allocate", "{fit}", "-C", "10 ZFLOP"],
-            "--compute 10 ZFLOP: not a number (write 1e22: FLOP as the runs count",
+            ["allocate", "{fit}", "-C", "10ZFLOP"],
+            "--compute 10ZFLOP: not a number (write 1e22: FLOP as the runs count",
         ),
         (["forecast", "{fit}", "-N", "7B", "-D", "1T", "--level", ".9"], "--level 0.9: percent between"),
         (["forecast", "{fit}", "-N", "7", "-D", "140"], "--params 7: 7 parameters, where the runs of the fit have "),

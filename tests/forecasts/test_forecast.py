@@ -248,14 +248,20 @@ def test_law_that_overflows(crossed_runs, make_fit, tmp_path):
 
 
 def test_nothing_against_a_near_forecast(near):
-    assert list(bayescale.read(near).warnings) == []
+    assert bayescale.read(near).warnings == bayescale.read(near).says == ()
 
 
 def test_warning_of_far_points(learnt):
-    (warning,) = list(bayescale.read(forecast(learnt, [1e10, 1e13], [1e11, 1e14])).warnings)
+    reading = bayescale.read(forecast(learnt, [1e10, 1e13], [1e11, 1e14]))
+    (warning,) = reading.warnings
     assert warning.startswith(
         "the farthest point lies 6.5 decades of compute beyond the largest run; bands were checked"
     )
+    assert reading.says[0].startswith(
+        "The loss of the farthest run is not known: it lies 6.5 decades of compute beyond"
+    )
+    (said,) = bayescale.read(forecast(learnt, 1e13, 1e14)).says
+    assert said.startswith("The loss of this run is not known: ") and said.endswith("would bring it near enough.")
 
 
 @pytest.mark.parametrize(
