@@ -145,11 +145,12 @@ def split_part(question: Question, asked: Asked) -> Part:
 
 
 def landmarks_of(asked: Asked) -> Any:
-    """The table of :func:`bayescale.landmarks`; None where the law has no such splits."""
+    """The table of :func:`bayescale.landmarks`; None where the law has no such splits, or the runs tell none of them."""
     plain = asked.plain
     if plain is None or not has_split(asked.study.law):
         return None
-    return or_none(lambda: landmarks(asked.study, level=asked.level))
+    table = or_none(lambda: landmarks(asked.study, level=asked.level))
+    return table if table is not None and table["identified"].any() else None
 
 
 def targets_part(asked: Asked) -> list[Part]:

@@ -146,6 +146,7 @@ def test_an_unconverged_fit_is_said_to_be_one(varied_fit, undrawn):
 
 def test_collinear_runs_are_said_to_be_so(varied_fit, undrawn):
     html = report(varied_fit(collinear=True, not_identified=["lean", "share"]), compute=1e22)
+    assert "Well-known models" not in html  # none of them could be told from its best size
     level, text = head(html)
     assert level == "stop" and "N and D move together" in text and "next to nothing of lean, share" in text
     text = answer(html)
