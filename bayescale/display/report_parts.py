@@ -145,7 +145,7 @@ def split_part(question: Question, asked: Asked) -> Part:
 
 
 def landmarks_of(asked: Asked) -> Any:
-    """The table of :func:`bayescale.landmarks`; None where the law has no such splits, or the runs tell none of them."""
+    """The table of :func:`bayescale.landmarks`; None where the law has no such splits or the runs tell none of them."""
     plain = asked.plain
     if plain is None or not has_split(asked.study.law):
         return None
