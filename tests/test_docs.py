@@ -179,13 +179,15 @@ def blocks(text, *kinds):
 
 def commands_in(text):
     """Commands of bayescale in blocks of code, without comments."""
-    lines = [line.split(" #")[0].strip() for block in blocks(text, "", "run", "console") for line in block.splitlines()]
+    whole = [block.replace("\\\n", " ") for block in blocks(text, "", "run", "console")]
+    lines = [line.split(" #")[0].strip() for block in whole for line in block.splitlines()]
     return [line for line in lines if line.startswith("bayescale ") and "..." not in line]
 
 
 def test_commands_are_found():
-    text = "```csv\na\n```\n\nbayescale no\n\n```\nbayescale laws # all\nmake x\n```\n\n```run\nbayescale demo\n```\n"
-    assert commands_in(text) == ["bayescale laws", "bayescale demo"]
+    text = "```csv\na\n```\n\nbayescale no\n\n```\nbayescale laws \\\n  x # all\nmake x\n```\n\n"
+    text += "```run\nbayescale demo\n```\n"
+    assert [shlex.split(one) for one in commands_in(text)] == [["bayescale", "laws", "x"], ["bayescale", "demo"]]
 
 
 @pytest.mark.parametrize("path", [ROOT / "README.md", *written()], ids=lambda path: path.name)
