@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 FRONTIER_REACH = 100.0  # times the largest run's compute, to which frontiers are drawn unless a budget is given
 SURFACE_DRAWS = 500  # behind the median loss at every size of the picture
+LABEL_MIDDLE, LABEL_ROOM = (0.03, 0.015), 0.07  # of a line's label: from where it begins, and from the runs; shares
 LABEL_FROM_EDGE = 0.06  # of the picture: labels of contours nearer than that would be cut off
 RULE_OF_THUMB = 20.0  # tokens per parameter
 
@@ -127,7 +128,7 @@ def draw_surface(question: Question, split: xr.Dataset, ax: Any = None) -> "Figu
     budget = f"{number_text(float(split['compute'].values[0]), 2)} {question.unit}".strip()
     with fig.canvas(ax, size=(fig.WIDE[0], 5.2)) as (axes,):
         _contours(axes, N, D, loss)
-        _equal_compute(axes, study, N, D)
+        _equal_compute(axes, study, N, D, dots)
         label = fig.runs_label(count)
         axes.scatter(dots["params"], dots["tokens"], s=15, c="white", edgecolors="black", lw=0.6, label=label, zorder=4)
         if known:
@@ -164,17 +165,25 @@ def _from_ends(value: float, row: np.ndarray) -> float:
     return float(min(share, 1 - share))
 
 
-def _equal_compute(axes: "Axes", study: Study, N: np.ndarray, D: np.ndarray) -> None:
+def _equal_compute(axes: "Axes", study: Study, N: np.ndarray, D: np.ndarray, runs: Any) -> None:
+    """Lines of equal compute; each has its label where no run lies near."""
     from matplotlib import patheffects
 
-    definition = study.definition
+    def place(sizes: Any, tokens: Any) -> np.ndarray:
+        ends = ((sizes, N), (tokens, D))
+        return np.stack([np.log(values / row[0]) / np.log(row[-1] / row[0]) for values, row in ends], axis=-1)
+
+    definition, taken = study.definition, place(runs["params"], runs["tokens"])
     for amount in fig.log_ticks(definition.compute(N[0], D[0]), definition.compute(N[-1], D[-1]), 6):
         tokens = definition.tokens(N, amount)
         inside = (tokens > D[0]) & (tokens < D[-1])
         if inside.sum() < 9:
             continue
         axes.plot(N[inside], tokens[inside], color="black", lw=0.7, ls=(0, (4, 3)), alpha=0.7)
-        at = np.flatnonzero(inside)[3]
+        free = np.flatnonzero(inside)[3:-3]
+        apart = place(N[free], tokens[free])[:, None] + LABEL_MIDDLE - taken
+        room = np.minimum((apart**2).sum(axis=-1).min(axis=1), LABEL_ROOM**2)
+        at = free[np.argmax(room)]  # the first that has room
         halo = [patheffects.withStroke(linewidth=2.2, foreground="white")]
         axes.annotate(f"{amount:.0e}".replace("e+", "e"), (N[at], tokens[at]), fontsize=8, path_effects=halo)
 

@@ -1,5 +1,7 @@
 """Figures: what they show is what the functions give, and axes are readable."""
 
+import re
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -121,6 +123,20 @@ def test_what_is_not_identified_is_said_on_the_figure(true_fit, coarse):
         (bayescale.plot_isoflops, "where the minimum lies is the prior's"),
     ):
         assert said in " ".join(texts(plot(fit))), plot
+
+
+def test_labels_of_the_surface_lie_inside_and_on_no_run(fit):
+    axes = bayescale.plot_surface(fit).axes[0]
+    axes.figure.canvas.draw()
+    frame = axes.get_window_extent()
+    (dots,) = [part for part in axes.collections if part.get_label().endswith("runs")]
+    runs = axes.transData.transform(dots.get_offsets())
+    drawn = [text for text in axes.texts if re.fullmatch(r"1e\d+|\d\.\d+", text.get_text())]
+    assert len(drawn) > 3
+    for text in drawn:
+        box = text.get_window_extent()
+        assert frame.x0 <= box.x0 < box.x1 <= frame.x1 and frame.y0 <= box.y0 < box.y1 <= frame.y1, text
+        assert not text.get_text().startswith("1e") or not box.count_contains(runs), text
 
 
 def test_isoflop_minima_are_those_of_the_law(fit):
