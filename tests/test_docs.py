@@ -60,7 +60,8 @@ def test_every_law_has_a_page(name, pages):
     law = bayescale.load_law(name)
     page = pages.law_page(law)
     formulas = re.findall(r"\$\$\n(.+?)\n\$\$", page) + re.findall(r"\| \$(.+?)\$ \|", page)
-    assert len(formulas) == bool(law.published_formula) + 1 + len(law.where) + len(law.derived)
+    long = re.findall(r"^```\n\w+ = ", page, flags=re.MULTILINE)  # as text
+    assert len(formulas) + len(long) == bool(law.published_formula) + 1 + len(law.where) + len(law.derived)
     for formula in formulas:
         drawn = "".join(ElementTree.fromstring(latex2mathml.convert(formula)).itertext())
         assert drawn and "\\" not in drawn, f"{name}: {formula} is drawn as {drawn}"
@@ -276,6 +277,14 @@ def test_readme_python_runs(folder, monkeypatch, capsys):
     row = bayescale.read(bayescale.forecast(names["fit"], float(neox["params"]), float(neox["tokens"]))).frame.iloc[0]
     found = [row.loss_q50, row.loss_q05, row.loss_q95, float(neox["loss"]), row.law_loss_q05, row.law_loss_q95]
     assert [float(value) for value in stated.groups()] == pytest.approx(found, abs=0.008)
+
+
+def test_a_long_formula_is_no_tower_of_brackets(pages):
+    short, long = pages.set_formula("L", "E + A*N**(-alpha)"), pages.set_formula("L", " + ".join(["E"] * 90))
+    assert short[0] == short[-1] == "$$" and "A" in short[1]
+    assert long[0] == long[-1] == "```" and max(map(len, long)) <= 90
+    assert " ".join(line.strip() for line in long[1:-1]) == "L = " + " + ".join(["E"] * 90)
+    assert not any("()" in page for page in map(pages.law_page, map(bayescale.load_law, ["coverage", "chinchilla"])))
 
 
 def test_the_record_is_one():

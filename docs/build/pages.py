@@ -29,6 +29,7 @@ EXAMPLES = ROOT / "docs/examples"  # files that the commands of pages read
 CACHE = ROOT / ".cache" / "docs"  # what was executed, kept until it or the package changes
 SECONDS = 600  # for one cell or one command
 WIDTH = 100  # of sentences that commands print
+FORMULA_SET_MAX = 250  # characters of a formula that is set as mathematics
 RUN = os.environ.get("DOCS_RUN", "1") != "0"
 
 
@@ -192,18 +193,19 @@ def law_index() -> str:
 def law_page(law: Any) -> str:
     from bayescale.display.tables import priors_cells
     from bayescale.field import number_text
-    from bayescale.laws.formula import latex, parse
+    from bayescale.laws.formula import latex
     from bayescale.laws.law import column
     from bayescale.laws.law_tables import OBSERVED_SCALES
 
     symbol = law.observed.symbol
     lines = [f"# {law.name}", "", f"**{text(law.title)}.** {text(law.about)}", "", f"Source: {text(law.cite)}", ""]
     if law.published_formula:
-        lines += ["## As published", "", f"$$\n{symbol} = {latex(parse(law.published_formula))}\n$$", ""]
+        lines += ["## As published", "", *set_formula(symbol, law.published_formula), ""]
     lines += ["## As sampled", "", f"$$\n{symbol} = {latex(law.tree)}\n$$", ""]
     if law.where:
         lines += ["where", ""]
-        lines += [f"$$\n{latex(parse(name))} = {latex(tree)}\n$$\n" for name, tree in law.where.items()]
+        for name, formula in law.where_texts.items():
+            lines += [*set_formula(name, formula), ""]
     inputs = [name if column(name) == name else f"{name} (column `{column(name)}`)" for name in law.inputs]
     lines += [f"Inputs: {', '.join(inputs)}."]
     lines += [f"Explains: {law.observed.column}, {OBSERVED_SCALES[law.observed.scale]}."]
@@ -232,10 +234,21 @@ def law_page(law: Any) -> str:
     return "\n".join(lines)
 
 
+def set_formula(name: str, formula: str) -> list[str]:
+    """A formula as mathematics; a long one as a law file has it, since brackets grow with all that is between them."""
+    from bayescale.laws.formula import latex, parse
+
+    if len(formula) > FORMULA_SET_MAX:
+        lines = textwrap.wrap(f"{name} = {formula}", 90, subsequent_indent="    ", break_on_hyphens=False)
+        return ["```", *lines, "```"]
+    return ["$$", f"{latex(parse(name))} = {latex(parse(formula))}", "$$"]
+
+
 def printed(answer: Any) -> str:
     """A number that the literature prints and the constants reproduce."""
     named = asked(answer, "")
-    return f"printed: {named + ': ' if named else ''}{answer.value:g} ({answer.source})"
+    source = f" ({answer.source})" if answer.source else ""
+    return f"printed: {named + ': ' if named else ''}{answer.value:g}{source}"
 
 
 def asked(answer: Any, otherwise: str) -> str:
