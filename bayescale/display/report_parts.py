@@ -96,7 +96,8 @@ def verdict(asked: Asked, forecasts: Forecasts, sensitive: Any) -> Part:
 
 def forecast_part(forecasts: Forecasts, asked: Asked) -> Part:
     rows = []
-    parts = ("params", "drift", "noise") if any(tree.attrs["drift"] for _, tree in forecasts) else ("params", "noise")
+    erring = any(tree.attrs["drift"] or tree.attrs["link_error"] for _, tree in forecasts)
+    parts = ("params", "drift", "noise") if erring else ("params", "noise")
     observed, ends, band = asked.study.law.observed.column, tuple(band_ends(asked.level)), band_percent(asked.level)
     for name, tree in forecasts:
         row = read_forecast(tree, target=asked.target_text, level=asked.level).frame.iloc[0]

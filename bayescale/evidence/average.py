@@ -95,6 +95,7 @@ def average_forecast(
         "share": int(law.observed.scale in SHARES),
         "checked": min(float(part.attrs["checked"]) for part in parts.values()),
         "drift": int(has_drift(law)),
+        "link_error": min(int(part.attrs["link_error"]) for part in parts.values()),
         "drift_ess": min(float(part.attrs["drift_ess"]) for part in parts.values()),
     }
     return tree

@@ -17,6 +17,7 @@ from bayescale.forecasts.chain import Link, about_links, chained_curve, law_at, 
 from bayescale.forecasts.curve import check_finite, log_predictive_density, sample_curve, squared_width, with_noise
 from bayescale.forecasts.discrepancy import has_drift, one_size
 from bayescale.forecasts.discrepancy_posterior import discrepancy_of
+from bayescale.forecasts.link_error import erring_share, has_link_error, shares_without_curve
 from bayescale.forecasts.planned import (
     CHECKED_DECADES,
     ONE_SIZE_CHECKED_DECADES,
@@ -65,7 +66,8 @@ def forecast(
     ``law_loss`` is the law's own uncertainty, L(N, D; parameters) over the posterior; it takes the law to be exactly
     right. ``loss`` is what a new run would show: exp(log L + drift + noise), where drift is how far the law may be
     wrong there (see :mod:`bayescale.forecasts.discrepancy`). The band to decide by is that of ``loss``. A law of an
-    accuracy gives ``law_accuracy`` and ``accuracy`` without drift: nothing is known of it.
+    accuracy gives ``law_accuracy`` and ``accuracy``; by a loss with the error of :mod:`bayescale.forecasts.link_error`,
+    by any other size without one: nothing is known of it.
 
     Parameters
     ----------
@@ -100,25 +102,25 @@ def forecast(
     """
     study = opened(fit)
     check_seed(seed)
-    law = study.law
     given, links = links_of(study, _with_compute(covariates, compute), seed)
     points = planned_runs(study, params, tokens, given)
     certain = law_at(study, points, links)
     rng, ess = np.random.default_rng(seed), np.inf
-    if drift := has_drift(law):
+    if drift := has_drift(law := study.law):
         ess = (found := study.once(discrepancy_of)).effective_draws
         curve = chained_curve(found, points, links, rng) if links else sample_curve(found, points, rng)
         parts = with_noise(study, points, curve, rng)
         shown, shares = np.exp(sum(parts.values())), shares_of(parts)
     else:
-        shown = study.scatter.sample(certain, study.covariates(points), study.draws, rng)
-        shares = _shares_without_drift(certain, shown)
+        erring = erring_share(study, points, links, certain, seed)
+        shown = study.scatter.sample(erring, study.covariates(points), study.draws, rng)
+        shares = shares_without_curve(certain, erring, shown)
     check_finite(certain, shown)
     if drift:
         points["p_break"] = ("point", _share_outside(np.log(shown), np.log(certain) + parts["noise"]))
     if measured is not None:
         seen = _measured(measured, points.sizes["point"], study)
-        known = log_predictive_density(study, points, seen, curve) if drift else _elpd(study, points, seen, certain)
+        known = log_predictive_density(study, points, seen, curve) if drift else _elpd(study, points, seen, erring)
         points["elpd"] = ("point", known)
     shares = shares_of_links(study, points, links, shares)
     points = points.assign({f"share_{name}": ("point", share) for name, share in shares.items()})
@@ -126,9 +128,8 @@ def forecast(
     predictions = xr.Dataset({name: study.labelled(values, "point") for name, values in drawn.items()})
     predictions = in_unit(predictions, tuple(drawn) if drift else (), study.loss_unit)
     tree = xr.DataTree.from_dict({"predictions": predictions, "predictions_constant_data": points})
-    tree.attrs = (
-        _about(study, links) | {"drift": int(drift), "seed": seed, "drift_ess": ess} | about_links(links, _warnings)
-    )
+    about = _about(study, links) | about_links(links, _warnings)
+    tree.attrs = about | {"drift": int(drift), "seed": seed, "drift_ess": ess}
     return tree
 
 
@@ -146,7 +147,7 @@ def _about(study: Study, links: Sequence[Link]) -> dict[str, Any]:
     checked = CHECKED_DECADES if one_size(law) is None else ONE_SIZE_CHECKED_DECADES
     about |= {"checked": checked if has_drift(law) else 0.0, "worst_run": worst_run(study, sign)}
     about |= {"groups": json.dumps(law.groups.codes)} if law.groups else {}
-    about |= {"share": int(law.observed.scale in SHARES)}
+    about |= {"share": int(law.observed.scale in SHARES), "link_error": int(has_link_error(law))}
     return about | {"goal": sign, "loss_unit": study.loss_unit, "diagnostics": study.attrs["diagnostics"]}
 
 
@@ -191,13 +192,6 @@ def shares_of(parts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     }
     total = sum(squares.values())
     return {name: value / total for name, value in squares.items()}
-
-
-def _shares_without_drift(certain: np.ndarray, shown: np.ndarray) -> dict[str, np.ndarray]:
-    whole, law_part = squared_width(shown), squared_width(certain)
-    with np.errstate(all="ignore"):
-        params = np.clip(np.where(whole > 0, law_part / whole, 1.0), 0.0, 1.0)
-    return {"params": params, "drift": np.zeros_like(params), "noise": 1 - params}
 
 
 def quantiles(draws: xr.DataArray, level: float = BAND) -> dict[str, np.ndarray]:
@@ -338,7 +332,7 @@ def _warnings(tree: xr.DataTree) -> list[str]:
         warnings += [f"{name}, by law '{link['law']}': {text}" for text in link["warnings"]]
     if np.isnan(points["decades_beyond"].values).all():
         warnings.append(f"{NO_SIZE}: how far a point lies beyond the runs is not told")
-    if not tree.attrs["drift"]:
+    if not tree.attrs["drift"] and not tree.attrs["link_error"]:
         warnings.append(no_drift_warning(tree.attrs["observed"]))
     ess = float(tree.attrs["drift_ess"])
     if ess < DRIFT_ESS_MIN:
