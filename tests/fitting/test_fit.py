@@ -245,7 +245,7 @@ def one_attempt(monkeypatch):
 def test_unconverged_fit_is_an_error(limit, value, message, pile, monkeypatch, one_attempt):
     monkeypatch.setattr(diagnostics_module, limit, value)
     remedy = r".*; check the runs \(bayescale check\); or .* with allow_unconverged=True"
-    head = r"law 'chinchilla' on pile did not converge after 1 attempt\(s\): "
+    head = r"law 'chinchilla' on pile did not converge after 1 attempt: "
     with pytest.raises(FitError, match=head + message + remedy):
         fit(pile, "chinchilla", draws=200)
 
