@@ -321,7 +321,7 @@ def test_the_engine_passes_and_a_wrong_noise_fails(monkeypatch):
     right = bayescale.read(bayescale.calibrate("power_compute", **options)).frame
     assert right.inside.all() and (right.simulations > 95).all()
     assert right.cover90.mean() == pytest.approx(0.9, abs=0.06)
-    real = Scatter.sample_noise
-    monkeypatch.setattr(Scatter, "sample_noise", lambda *args: 2 * real(*args))
+    real = Scatter.sample_residual
+    monkeypatch.setattr(Scatter, "sample_residual", lambda *args: 2 * real(*args))
     wrong = bayescale.read(bayescale.calibrate("power_compute", **options)).frame.set_index("quantity")
     assert not wrong.inside["sigma"] and wrong.p["sigma"] < 1e-6
