@@ -96,7 +96,8 @@ def test_within_limits_it_is_the_limits_that_decide(hand_fit):
     held = prior_sensitivity(fit, compute=1e22, limits={"tokens": (None, 1e10)})
     assert list(held["quantity"]) == ["law loss at the optimum of 1e22 FLOP"]  # every draw takes all the tokens
     partly = prior_sensitivity(fit, compute=1e22, limits={"params": (free["median"][0] / 2, None)})
-    assert partly["quantity"][0] == "N* at 1e22 FLOP" and partly["median"][0] >= free["median"][0]
+    assert partly["quantity"][0] == "N* at 1e22 FLOP"  # below half of the median lie few draws
+    assert partly["median"][0] == pytest.approx(free["median"][0], rel=1e-6)
     with pytest.raises(FitError, match="limits: 'loss' is none of"):
         prior_sensitivity(fit, compute=1e22, limits={"loss": 2.0})
 

@@ -30,4 +30,4 @@ def test_the_end_of_schedules_that_cool_later(law, rng, drift_once):
         low, middle, high = np.quantile(tree["predictions"]["loss"], [0.05, 0.5, 0.95])
         assert low < end < high
         assert abs(middle / end - 1) < 0.3 * (curve["loss"][-1] / end - 1), "nearer than the last measured loss"
-        assert high / low < 1.15
+        assert np.log(high / low) < 2 * np.log(curve["loss"][-1] / end), "no wider than twice what is still to fall"
