@@ -125,7 +125,8 @@ def _quantities(study: Study, compute: Any, params: Any, tokens: Any, limits: Ma
         split = best_split(problem_of(study, **options), budgets[None, :])
         best, loss = (study.labelled(values, "budget") for values in (split.N, split.loss))
         for i, budget in enumerate(budgets):
-            if (split.held[:, i] == "").mean() > 0.5:  # else the limits decide it
+            # else the limits decide it, or the one size of a menu that is best in every draw
+            if (split.held[:, i] == "").mean() > 0.5 and np.ptp(split.N[:, i]) > 0:
                 quantities[f"N* at {number_text(budget)} FLOP"] = best.isel(budget=i)
             quantities[f"law loss at the optimum of {number_text(budget)} FLOP"] = loss.isel(budget=i)
     if params is not None or tokens is not None:

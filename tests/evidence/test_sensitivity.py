@@ -95,6 +95,8 @@ def test_within_limits_it_is_the_limits_that_decide(hand_fit):
     free = prior_sensitivity(fit, compute=1e22)
     held = prior_sensitivity(fit, compute=1e22, limits={"tokens": (None, 1e10)})
     assert list(held["quantity"]) == ["law loss at the optimum of 1e22 FLOP"]  # every draw takes all the tokens
+    alone = prior_sensitivity(fit, compute=1e22, limits={"menu": [1e9]})
+    assert list(alone["quantity"]) == list(held["quantity"])  # one size is best in every draw
     partly = prior_sensitivity(fit, compute=1e22, limits={"params": (free["median"][0] / 2, None)})
     assert partly["quantity"][0] == "N* at 1e22 FLOP"  # below half of the median lie few draws
     assert partly["median"][0] == pytest.approx(free["median"][0], rel=1e-6)
