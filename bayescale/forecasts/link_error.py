@@ -23,7 +23,8 @@ SCATTERS, ERROR_DF = 3.0, 4  # scale of the common error in units of the runs' s
 SETTLED_DECADES = {"loss": 0.015}
 SETTLED_DECADES_OTHER = 0.2
 ITEMS_MANY = 1e9  # the scatter between runs is what is left of that of a share of so many items
-LOG_ODDS_MAX = 20.0
+# of the scatter in log odds: where that of counts seems larger, by its sd, their beta has no middle (alpha < 1)
+SCATTER_LOG_ODDS_MAX = 1.0
 
 
 def has_link_error(law: Law) -> bool:
@@ -39,13 +40,12 @@ def erring_share(study: Study, points: xr.Dataset, links: Sequence[Link], certai
     covariates = study.covariates(points)
     if study.scatter.counts:
         covariates |= {"count": np.full(points.sizes["point"], ITEMS_MANY)}
-    log_odds = np.clip(transformed(certain, "share"), -LOG_ODDS_MAX, LOG_ODDS_MAX)
     spread = study.scatter.spread_at(certain, covariates, study.draws)
     if study.scatter.counts:  # of the share itself
         spread = spread / np.maximum(certain * (1 - certain), 1e-9)
+    spread = np.minimum(spread, SCATTER_LOG_ODDS_MAX)
     common = SCATTERS * np.random.default_rng([seed, 211]).standard_t(ERROR_DF, len(certain))[:, None]
-    moved = np.clip(log_odds + settled * spread * common, -LOG_ODDS_MAX, LOG_ODDS_MAX)
-    return np.where(settled > 0, expit(moved), certain)
+    return np.where(settled > 0, expit(transformed(certain, "share") + settled * spread * common), certain)
 
 
 def shares_without_curve(certain: np.ndarray, erring: np.ndarray, shown: np.ndarray) -> dict[str, np.ndarray]:

@@ -85,6 +85,17 @@ def test_counts_err_by_the_scatter_between_runs_and_not_by_that_of_items(make_fi
     assert widths[1] == pytest.approx(SCATTERS * np.sqrt(2 * 0.02 * share * (1 - share)), rel=0.35)
 
 
+def test_a_share_next_to_nothing_does_not_jump_to_one(make_fit):
+    """By its sd the scatter of a share of 1e-5 with overdispersion .02 is 45 log odds: anything would be likely."""
+    parameters = {"low": 1e-6, "reach": 1.1e-5, "shift": 0.0, "steepness": 3.0}
+    parameters = {name: np.full(8000, value) for name, value in parameters.items()}
+    runs = {"loss": LOSSES, "accuracy": np.full(12, 0.0), "items": np.full(12, 1000.0)}
+    fit = make_fit("accuracy_sigmoid", parameters, runs, scatter={"overdispersion": 0.02})
+    shown = forecast(fit, covariates={"loss": [1.7], "items": [1e9]})["predictions"]["accuracy"]
+    # one log odds at most: the 90 % point of the Student-t is 1.53, so that the share is below 1.2e-5 exp(3 x 1.53)
+    assert float(shown.quantile(0.9)) < 2e-3
+
+
 def test_what_is_measured_is_scored_with_the_error(share):
     far = sigmoid(1.7) + 0.03
     elpd = [
