@@ -35,7 +35,6 @@ def allocate(
     with said.working("splitting the budget"):
         result = bayescale.allocate(opened, budgets, **options)
         decision = bayescale.decide(opened, budgets, candidates=sizes, factor=factor, **options)
-    decision = decision.assign_attrs({name: result.attrs[name] for name in ("unit",) if name in result.attrs})
     splits, choices = bayescale.read(result, level=level), bayescale.read(decision)
     if output is not None:
         write_table(splits.frame, output)

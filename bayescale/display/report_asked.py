@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescale.budgets.problem import SplitOptions, amount_in, budget_list, budgets_of, default_cost
+from bayescale.budgets.problem import SplitOptions, amount_in, budget_list, budgets_of, default_cost, unit_given
 from bayescale.display.explorer import can_explore
 from bayescale.display.question import Question
 from bayescale.errors import FitError
-from bayescale.field import BAND, listed, names_text
+from bayescale.field import BAND, names_text
 from bayescale.fitting.doors import check_seed, goal, level_of, mapping, number, numbers, opened, opened_fit, what_is
 from bayescale.forecasts.chain import falling
 from bayescale.forecasts.discrepancy import has_drift
@@ -161,17 +161,15 @@ def _by_unit(compute: Any, cost: str | None) -> tuple[np.ndarray, np.ndarray, st
     A number is in the unit of the cost, if there is one. A text may give its unit, ``"1e24 FLOP"``, ``"2e6 dollars"``.
     """
     flop: list[float] = []
-    others: list[float] = []
-    called: dict[str, None] = {}
+    others: list[Any] = []
     for one in budget_list(compute):
         value, unit = amount_in(one)
-        called |= {unit: None} if unit not in ("", "FLOP") else {}
-        (flop if unit == "FLOP" or (unit == "" and cost is None) else others).append(value)
-    if called and cost is None:
-        raise FitError(f"a budget in {next(iter(called))}: say what a run costs in that unit (cost=..., --cost)")
-    if len(called) > 1:
-        raise FitError(f"budgets in {listed(list(called))}: one cost has one unit")
-    return _budgets(flop, None), _budgets(others, cost), next(iter(called), "")
+        if unit == "FLOP" or (unit == "" and cost is None):
+            flop.append(value)
+        else:
+            others.append(one)
+    called = unit_given(others, cost)
+    return _budgets(flop, None), _budgets(others, cost), called
 
 
 def _budgets(values: list[Any], cost: str | None) -> np.ndarray:
