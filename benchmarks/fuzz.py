@@ -62,9 +62,9 @@ def _known(code) -> bool:
 
 def work(name: str, inputs: int, seed: int, first: int, state: Path, keep: Path | None) -> None:
     """Bear inputs from ``first`` on; ``state`` always says how far this has come."""
-    from benchmarks.hostile import CANARY, SECONDS, TARGETS
+    from benchmarks.hostile import CANARY, FORMATS, SECONDS, TARGETS
 
-    target = TARGETS[name]
+    target = (TARGETS | FORMATS)[name]
     warnings.simplefilter("error")
     _warm(target)
     tally = {"accepted": 0, "refused": 0, "crashes": [], "slowest": 0.0, "slowest_input": "", "next": first}
@@ -150,7 +150,7 @@ def _keep(folder: Path | None, name: str, suffix: str, raw: bytes) -> None:
 
 def drive(name: str, inputs: int, seed: int, keep: Path | None) -> dict:
     """The tally of one parser; a process that dies is counted as a crash and goes on after the input it died of."""
-    from benchmarks.hostile import TARGETS
+    from benchmarks.hostile import FORMATS, TARGETS
 
     total = {"accepted": 0, "refused": 0, "crashes": [], "slowest": 0.0, "base_mb": 0.0, "peak_mb": 0.0}
     first = 0
@@ -177,7 +177,7 @@ def drive(name: str, inputs: int, seed: int, keep: Path | None) -> dict:
             first = int(_index(state).read_text()) + 1
             why = "hang" if "Timeout" in done.stderr else f"the process died ({done.returncode})"
             total["crashes"].append([first - 1, f"{why}: {done.stderr.strip()[-1500:]}"])
-            _keep(keep, name, TARGETS[name].suffix, _current(state).read_bytes())
+            _keep(keep, name, (TARGETS | FORMATS)[name].suffix, _current(state).read_bytes())
     return total
 
 
@@ -187,7 +187,7 @@ def guided(name: str, seconds: int, seed: int, keep: Path | None) -> None:
 
     with atheris.instrument_imports(include=["bayescale"]):
         import benchmarks.hostile as hostile
-    target = hostile.TARGETS[name]
+    target = (hostile.TARGETS | hostile.FORMATS)[name]
     warnings.simplefilter("error")
     _warm(target)
     forbid_code()
@@ -222,7 +222,7 @@ def guided(name: str, seconds: int, seed: int, keep: Path | None) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--parser", action="append", help="one of the parsers; may be repeated; all without it")
+    parser.add_argument("--parser", action="append", help="one of the parsers, or a format of tables; may be repeated")
     parser.add_argument("--inputs", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="folder for the inputs that crash")

@@ -3,9 +3,8 @@
 import random
 import struct
 
-import bayescale
-from benchmarks.hostile.inputs import borne, flipped, scratch
-from benchmarks.hostile.runs import HEADS, use_runs
+from benchmarks.hostile.inputs import flipped
+from benchmarks.hostile.runs import HEADS
 
 POLYNOMIAL = 0x82F63B78  # of CRC-32C
 VERSION = b"\x1a\x0dbrain.Event:2"  # field 3 of an event
@@ -65,9 +64,3 @@ def make_events(rng: random.Random) -> bytes:
         records[-1] = flipped(rng, records[-1])
     raw = b"".join(map(_record, records))
     return raw if rng.random() < 0.6 else flipped(rng, raw)
-
-
-def bear_events(raw: bytes) -> bool:
-    path = scratch("runs")
-    path.write_bytes(raw)
-    return borne(lambda: use_runs(bayescale.read_runs(path), keep=sum(raw) % 8 == 0))

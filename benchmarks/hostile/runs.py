@@ -68,16 +68,17 @@ TABLE_BOMBS: list[Callable[[], bytes]] = [
     lambda: b"p" * 130_000 + b",tokens,loss\n1,2,3\n",
 ]
 OPTIONS = [
-    *({}, {}, {}, {}, {}, {}, {}, {}, {"columns": {"loss": "val_loss"}}, {"columns": {"params": "C", "tokens": "C"}}),
+    *({"columns": {"loss": "val_loss"}}, {"columns": {"params": "C", "tokens": "C"}}),
     *({"units": {"params": "M"}}, {"units": {"loss": "bits"}}, {"units": {"x\n": "y"}}, {"columns": {"x" * 3000: "y"}}),
+    *({"drop_missing": True}, {"last_of": "run"}, {"above_step": 1.0}, {"best_of": ("params", "tokens")}),
     *({"columns": {"loss": "z" * 3000}}, {"law": "broken"}, {"law": "coverage"}, {"law": "vocabulary"}),
 ]
 
 
-def bear_table(raw: bytes) -> bool:
-    path = scratch("runs.csv")
+def bear_file(raw: bytes, name: str = "runs") -> bool:
+    path = scratch(name)
     path.write_bytes(raw)
-    options = dict(OPTIONS[sum(raw[:64]) % len(OPTIONS)])
+    options = dict(enumerate(OPTIONS)).get(sum(raw[:64]) % 45, {}).copy()  # most files are read without
     if "law" in options:
         options["law"] = bayescale.load_law(options["law"])
     return borne(lambda: use_runs(bayescale.read_runs(path, **options), keep=sum(raw) % 8 == 0))
@@ -135,15 +136,9 @@ def make_parquet(rng: random.Random) -> bytes:
     return raw if rng.random() < 0.3 else flipped(rng, raw)
 
 
-def bear_parquet(raw: bytes) -> bool:
-    path = scratch("runs.parquet")
-    path.write_bytes(raw)
-    return borne(lambda: use_runs(bayescale.read_runs(path), keep=sum(raw) % 8 == 0))
-
-
 # a table in memory is written down as JSON: {"column": [kind, values]}
 FRAME_CELLS = [1.0, 2e9, 3, "x", "5", None, True, float("nan"), float("inf"), 0, -1, "9" * 5000, [], {"a": 1}, 1e-320]
-KINDS = ["dict", "dict", "pandas", "polars", "xarray"]
+KINDS = ["dict", "dict", "pandas", "polars", "lazy", "arrow", "records", "xarray"]
 HOWS = [
     "list",
     "list",
@@ -196,10 +191,17 @@ def bear_frame(raw: bytes) -> bool:
     try:
         if recipe["kind"] == "pandas":
             given: Any = pd.DataFrame(columns)
-        elif recipe["kind"] == "polars":
+        elif recipe["kind"] in ("polars", "lazy"):
             import polars
 
             given = polars.DataFrame(columns, strict=False)
+            given = given.lazy() if recipe["kind"] == "lazy" else given
+        elif recipe["kind"] == "arrow":
+            import pyarrow as pa
+
+            given = pa.table(columns)
+        elif recipe["kind"] == "records":
+            given = [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=False)]
         elif recipe["kind"] == "xarray":
             given = xr.Dataset({head: ("row", values) for head, values in columns.items()})
         else:

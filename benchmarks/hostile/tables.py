@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 import bayescale
-from benchmarks.hostile.inputs import TRICKS, as_bytes, borne, flipped, mutated, scratch
+from benchmarks.hostile.inputs import TRICKS, as_bytes, borne, flipped, mutated
 from benchmarks.hostile.runs import CELLS, HEADS, a_table, use_runs
 
+TRACKED = [*("epoch", "step", "status", "State", "run_id", "lr", "tags.x", "Params (M)", "FLOPs (1E21)", "tokens_B")]
+TRACKED += [*("loss (bits)", "train/loss", "val_loss error", "batch_size", "n_layers", "d_model", "seq_len", "seed")]
 ODD = [None, True, -1, 0, 1e400, float("nan"), 10**400, "x", "70B", "3,1"]
 ODD += [[], [1, [2]], {"value": 3.1}, {"a": {"b": 1}}]
 
@@ -28,29 +30,65 @@ def _rows(rng: random.Random) -> list[dict[str, Any]]:
 
 def _json(rng: random.Random) -> str:
     rows = _rows(rng)
-    kind = rng.randrange(8)
+    names = list(rows[0]) if rows else []
+    kind = rng.randrange(6)
     if kind == 0:
-        return "\n".join(json.dumps(row) for row in rows)
+        return "\n".join(map(rng.choice((json.dumps, repr)), rows))
     if kind == 1:
-        return json.dumps({name: [row.get(name) for row in rows] for name in (rows[0] if rows else "a")})
+        return json.dumps({name: [row.get(name) for row in rows] for name in (names or "a")})
     if kind == 2:
-        return json.dumps({name: {str(i): row.get(name) for i, row in enumerate(rows)} for name in (rows or [{}])[0]})
+        return json.dumps({name: {str(i): row.get(name) for i, row in enumerate(rows)} for name in names})
     if kind == 3:
-        names = list(rows[0]) if rows else []
         return json.dumps({"columns": names, "index": [], "data": [list(row.values()) for row in rows]})
     if kind == 4:
-        runs = [{"name": f"r{i}", "state": "finished", "config": row, "summary": row} for i, row in enumerate(rows)]
-        return json.dumps(rng.choice((runs, {"runs": runs})))
-    if kind == 5:
-        log = [{"step": rng.choice((1, 2, 3, None, "x")), rng.choice(("loss", "eval_loss")): 3.0} | row for row in rows]
-        return json.dumps({"log_history": log, "global_step": 3, "total_flos": rng.choice((1e18, None, "x"))})
-    if kind == 6:
-        task = {"acc,none": 0.5, "acc_stderr,none": "N/A", "alias": "x"}
-        results = {f"task{i}": task | row for i, row in enumerate(rows)}
-        config = rng.choice(({"model_num_parameters": 1e9}, [], None))
-        counts = rng.choice(({}, [], {"task0": {}}))
-        return json.dumps({"results": results, "versions": {}, "config": config, "n-samples": counts})
+        by_name = {f"r{i}": rng.choice((row, {"a": row}, [row])) for i, row in enumerate(rows)}
+        return json.dumps(rng.choice((by_name, {"seed": 1, "x": {"y": by_name}}, {"runs": by_name})))
     return json.dumps(rows)
+
+
+def _wandb(rng: random.Random) -> str:
+    states = ("finished", "running", None, 3)
+    runs = [
+        {"name": f"r{i}", "state": rng.choice(states), "config": {"lr": {"value": 1e-3}} | row, "summary": row}
+        for i, row in enumerate(_rows(rng))
+    ]
+    edges = {"data": {"project": {"runs": {"edges": [{"node": run, "cursor": "x"} for run in runs]}}}}
+    return json.dumps(rng.choice((runs, {"runs": runs}, edges)))
+
+
+def _trainer_state(rng: random.Random) -> str:
+    rows = _rows(rng)
+    log = [{"step": rng.choice((1, 2, 3, None, "x")), rng.choice(("loss", "eval_loss")): 3.0} | row for row in rows]
+    seen = rng.choice((1e9, 0, None, "x", [], {}))
+    return json.dumps({"log_history": log, "global_step": 3, "total_flos": seen, "num_input_tokens_seen": seen})
+
+
+def _evaluation(rng: random.Random) -> str:
+    task = {"acc,none": 0.5, "acc_stderr,none": "N/A", "alias": "x"}
+    results = {f"task{i}": task | row for i, row in enumerate(_rows(rng))}
+    config = rng.choice(({"model_num_parameters": 1e9}, [], None))
+    counts = rng.choice(({}, [], {"task0": {}}, {"task0": {"effective": rng.choice((9, None, "x"))}}))
+    return json.dumps({"results": results, "versions": {}, "config": config, "n-samples": counts})
+
+
+def _tracker(rng: random.Random) -> str:
+    """CSV as MLflow, Lightning and TensorBoard write it: prefixes, units, gaps, unfinished runs, errors in cells."""
+    heads = [*("metrics.val_loss", "params.n_params", "metrics.tokens"), *rng.sample(TRACKED, rng.randrange(6))]
+    heads = rng.choice((heads, heads, ["Wall time", "Step", "Value"]))
+    cells = ("", "FINISHED", "crashed", "3.36 ± .01", "3.36(1)", "1,300,000,000", "70M", "1e3 B", *CELLS[:14])
+    rows = [
+        [rng.choice(cells) if rng.random() < 0.2 else f"{10 ** rng.uniform(0, 10):.6g}" for _ in heads]
+        for _ in range(rng.choice((0, 3, 12)))
+    ]
+    return "\n".join(",".join(f'"{cell}"' for cell in row) for row in (heads, *rows))
+
+
+def _long(rng: random.Random) -> str:
+    """One piece over and over in one place: patterns and loops that look at it again and again take ages."""
+    piece = rng.choice(("\\", "|", "(", "*", "<sup>", "<sup", "[^", "![", "**", "_", "[", *TRICKS, *CELLS))
+    table = rng.choice((_markdown, _latex, _log, _json, _history, _chart, _tracker, _sideways, a_table))(rng)
+    i = rng.randint(0, len(table))
+    return table[:i] + piece * (200_000 // max(1, len(piece))) + table[i:]
 
 
 def _markdown(rng: random.Random) -> str:
@@ -77,9 +115,16 @@ def _log(rng: random.Random) -> str:
     lines = [
         rng.choice(("number of parameters: 123.59M", "tokens per iteration will be: 491,520", "batch = 5 * 8", ""))
     ]
+    odd, before = (
+        rng.choice((0.0, 0.3)),
+        rng.choice(("", "tokens seen: {}, ", "tokens per iteration will be: 491,520, ")),
+    )
     for i in range(rng.choice((2, 4, 30))):
-        numbers = (rng.choice(("3.1", "2.9e0", "nan", "1" * 400, "-", *CELLS[:8])) for _ in range(2))
-        lines.append(step.format(rng.choice((i, 10**i, 0))) + loss.format(*numbers))
+        numbers = (
+            rng.choice(("2.9e0", "nan", "1" * 400, "-", *CELLS[:8])) if rng.random() < odd else "3.1" for _ in range(2)
+        )
+        at = rng.choice((i, 10**i, 0)) if rng.random() < odd else i + 1
+        lines.append(step.format(at) + before.format(at * 10**6) + loss.format(*numbers))
     return "\n".join(lines)
 
 
@@ -87,8 +132,11 @@ def _history(rng: random.Random) -> str:
     """A row for each value of a metric."""
     heads = [rng.choice(("run", "run_id", "step")), "step", rng.choice(("key", "tag", "metric")), "value", "timestamp"]
     names = ("val/loss", "tokens", "n_params", "step", "", "x" * 300, *HEADS[:6])
+    odd = rng.choice((0.0, 0.05, 0.5))
     rows = [
-        [rng.choice("ab"), str(i // 3), rng.choice(names), rng.choice(("3.1", "1e9", *CELLS[:8])), "1"]
+        ["ab"[i % 2], str(i // 6), names[i // 2 % 3], rng.choice(("3.1", "1e9")), "1"]
+        if rng.random() >= odd
+        else [rng.choice("ab"), str(i // 3), rng.choice(names), rng.choice(CELLS[:8]), "1"]
         for i in range(rng.choice((0, 3, 30)))
     ]
     return "\n".join(",".join(f'"{cell}"' for cell in row) for row in (heads, *rows))
@@ -110,8 +158,8 @@ def _sideways(rng: random.Random) -> str:
     """Runs side by side, or a column for each size."""
     cells = [line.split(",") for line in a_table(rng).split("\n")[: rng.choice((3, 5))]]
     wide = [
-        [rng.choice(("params", "tokens", "N")), *(f"{10**i}M" for i in range(4))],
-        *(["1e8", *CELLS[:4]] for _ in "ab"),
+        [rng.choice(("params", "tokens", "N")), *(f"{10**i}M" for i in range(2, 6))],
+        *([size, *rng.sample(("3.1", "2.9", "2.8", "3", *CELLS[7:10]), 4)] for size in ("1e8", "2e8")),
     ]
     rows = list(zip(*cells, strict=False)) if rng.random() < 0.5 else wide
     return "\n".join(",".join(row) for row in rows)
@@ -142,8 +190,22 @@ def _cell(text: str) -> Any:
         return text[:300]
 
 
-TEXTS: list[Callable[[random.Random], str]] = [_json, _json, _json, _markdown, _chart, _delimited, a_table]
-TEXTS += [_log, _history, _latex, _cells_of_records, _sideways]
+TEXTS: dict[str, Callable[[random.Random], str]] = {
+    "json": _json,
+    "wandb": _wandb,
+    "trainer_state": _trainer_state,
+    "evaluation": _evaluation,
+    "tracker": _tracker,
+    "markdown": _markdown,
+    "chart": _chart,
+    "delimited": _delimited,
+    "log": _log,
+    "history": _history,
+    "latex": _latex,
+    "record_cells": _cells_of_records,
+    "sideways": _sideways,
+    "long": _long,
+}
 BOMBS: list[Callable[[], bytes]] = [
     lambda: gzip.compress(bytes(200_000_000), 1),
     lambda: b"[" * 2_000_000,
@@ -161,26 +223,29 @@ def make_tables(rng: random.Random) -> bytes:
     if kind < 0.004:
         return rng.choice(BOMBS)()
     if kind < 0.08:
-        raw = _excel(rng)
-        return raw if rng.random() < 0.4 else flipped(rng, raw)
-    text = rng.choice(TEXTS)(rng)
-    raw = as_bytes(rng, text if rng.random() < 0.5 else mutated(rng, text, TRICKS + CELLS))
+        return make_excel(rng)
+    raw = make_text(rng, rng.choice((*TEXTS, "json", "json")))
     if kind > 0.92:
         raw = gzip.compress(raw, 1) if rng.random() < 0.5 else _zstd(raw)
         return raw if rng.random() < 0.5 else flipped(rng, raw)
     return raw
 
 
+def make_text(rng: random.Random, kind: str) -> bytes:
+    """A file in one of ``TEXTS``."""
+    text = TEXTS[kind](rng)
+    return as_bytes(rng, text if rng.random() < 0.5 or kind == "long" else mutated(rng, text, TRICKS + CELLS))
+
+
+def make_excel(rng: random.Random) -> bytes:
+    raw = _excel(rng)
+    return raw if rng.random() < 0.4 else flipped(rng, raw)
+
+
 def _zstd(raw: bytes) -> bytes:
     import pyarrow as pa
 
     return pa.compress(raw, codec="zstd", asbytes=True)
-
-
-def bear_tables(raw: bytes) -> bool:
-    path = scratch("runs")
-    path.write_bytes(raw)
-    return borne(lambda: use_runs(bayescale.read_runs(path), keep=sum(raw) % 8 == 0))
 
 
 WORDS = [

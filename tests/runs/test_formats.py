@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import time
 
 import numpy as np
 import pandas as pd
@@ -172,6 +173,26 @@ def test_what_unpacks_to_too_much_is_refused(file, monkeypatch):
     for packed in (gzip.compress(zeros, 1), pa.compress(zeros, codec="zstd", asbytes=True)):
         refused(file(packed), "unpacks to more than 1 MB; at most so much is read")
     refused(file(excel([["a"], *[[f"{i:0>2000}"] for i in range(1500)]])), "unpacks to more than 2 MB")
+
+
+HEAD = "params,tokens,loss,note\n1e8,2e9,3.1,"
+ENDLESS = {
+    "markdown": "|params|tokens|loss|note|\n|-|-|-|-|\n|1e8|2e9|3.1|" + "[" * 400_000 + "|\n",
+    "latex": HEAD.replace(",", " & ").replace("\n", " \\\\\n") + "a" + "\u00a0" * 200_000 + "b \\\\\n",
+    "slashes of a log": "step 1: loss 3.1\n" * 3 + ("a/" * 950 + "\n") * 400,
+    "digits of a log": "step 1: loss 3.1\n" * 3 + ("a=" + "1" * 1900 + "x\n") * 400,
+    "heading": HEAD.replace("note", "_" * 200_000) + "a\n",
+}
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+def test_one_sign_over_and_over_takes_no_ages(kind, file):
+    began = time.process_time()
+    try:
+        read_runs(file(ENDLESS[kind]))
+    except RunsError as error:
+        assert len(str(error)) < 500
+    assert time.process_time() - began < 2
 
 
 def test_a_workbook_with_entities_is_not_read(file):

@@ -24,6 +24,7 @@ LATEX_RULE = re.compile(
     r"\\(?:hline|toprule|midrule|bottomrule|(?:cmidrule|cline)\S*)|"
     r"\\\\(?:\[[^\]]{0,40}\])?(?=\s*(?:\\|%|$))|(?<!\\)%.*$"
 )
+LATEX_BETWEEN = re.compile(r"(?<!\\)&")
 LATEX_ESCAPE = re.compile(r"\\([%&#_$])")
 LATEX_CHARACTERS, LATEX_END_CHARACTERS = 20_000, 80  # in which such a table begins, and a row ends
 DELIMITERS = (",", "\t", ";", "|")  # of equally many fields in the header the first is taken
@@ -92,7 +93,7 @@ def _is_latex(text: str) -> bool:
 def _of_latex(text: str) -> str:
     """The cells of a table in LaTeX between tabs, on the lines on which they stand."""
     lines = (LATEX_RULE.sub("", line).strip() for line in text.split("\n"))
-    rows = (re.sub(r"\s*(?<!\\)&\s*", "\t", line) if "&" in line else "" for line in lines)
+    rows = ("\t".join(map(str.strip, LATEX_BETWEEN.split(line))) if "&" in line else "" for line in lines)
     return "\n".join(LATEX_ESCAPE.sub(r"\1", row.replace("~", " ").replace("\\,", " ")) for row in rows)
 
 

@@ -13,6 +13,7 @@ MAX_BYTES = 128_000_000
 MAX_ROWS = 1_500_000
 MAX_COLUMNS = 1000
 MAX_CELLS = 5_000_000
+MAX_HEADING = 1000  # characters of a name
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # never in a table; some of them command terminals
 UNPACKED_TIMES_MAX = 2  # of a binary table: MAX_BYTES is for text
 HEADING_CHARACTERS_MAX = 80  # of a heading in a message
@@ -34,7 +35,7 @@ def check_unpacked(size: int, where: str, times: int = 1) -> None:
 
 
 def check_headings(names: Sequence[Any], where: str) -> None:
-    """Raise RunsError if two columns have one name, or a name has a control character."""
+    """Raise RunsError if two columns have one name, or a name has a control character or is endless."""
     repeated = sorted(heading(name) for name, count in collections.Counter(names).items() if count > 1)
     if repeated:
         shown = f"{repeated[:5]}{' and more' if len(repeated) > 5 else ''}"
@@ -42,6 +43,9 @@ def check_headings(names: Sequence[Any], where: str) -> None:
     for name in names:
         if CONTROL.search(str(name)):
             raise RunsError(f"{where}: the column {heading(name)} has a control character in its name; rename it")
+        if len(str(name)) > MAX_HEADING:
+            said = f"{where}: the column {heading(name)} has a name of {len(str(name))} characters"
+            raise RunsError(f"{said}; at most {MAX_HEADING} are read; rename it")
 
 
 def heading(name: Any) -> str:

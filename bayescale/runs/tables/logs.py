@@ -14,9 +14,10 @@ HEAD_BYTES = 100_000
 STEPS_MIN = 3  # in the head of a log, and as many losses
 LINE_CHARACTERS_MAX = 2000
 PAIR = re.compile(  # lm loss: 7.1E+00, iter 250: , step:125/5100, number of parameters: 123.59M, val_loss=3.2
-    r"(?<![\w.])(?P<name>[A-Za-z_][\w/.]*(?:\([\w%]+\))?(?: [A-Za-z_][\w/.]*(?:[ ]?\([\w%]+\))?){0,5}?)"
+    r"(?<![\w./])(?P<name>[A-Za-z_][\w/.]*(?:\([\w%]+\))?(?: [A-Za-z_][\w/.]*(?:[ ]?\([\w%]+\))?){0,5}?)"
     r"(?:\s{0,3}[:=]\s{0,20}|\s{1,20})"
-    r"(?P<number>[+-]?[0-9][0-9,_]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?[KMBT]?)(?![\w.]*[A-Za-z0-9(]|\s*\*)"
+    r"(?P<number>[+-]?[0-9]++(?:[,_][0-9]++)*+(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+[KMBT]?+)"
+    r"(?![\w.]*[A-Za-z0-9(]|\s*\*)"
 )
 SAID = re.compile(r" (?:will be|is|are|was)$")
 STEP = re.compile(r"(?:.* )?(?:step|iter|iteration|global_step)", re.IGNORECASE)

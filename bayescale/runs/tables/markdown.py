@@ -17,6 +17,7 @@ EMPHASIS = re.compile(r"(\*\*\*|\*\*|\*|___|__|~~|`)(.+)\1")
 MARK = re.compile(
     r"<su[pb]>[^<]*</su[pb]>|\[\^[^\]]*\]|<br\s*/?>|\$?\^\{?\\(?:dagger|ddagger|ast|star)\}?\$?"
 )  # of footnotes
+MARKED_CHARACTERS_MAX = 300  # of a cell: looking for pairs of marks takes the square of its length
 HEAD_LINES = 200  # of text in which tables begin
 
 
@@ -71,7 +72,9 @@ def _cells(line: str) -> list[str]:
 
 
 def _plain(cell: str) -> str:
-    """The text of a cell without its marks."""
+    """The text of a cell without its marks; of a long one, which is prose, with them."""
+    if len(cell) > MARKED_CHARACTERS_MAX:
+        return cell.strip()
     cell = LINK.sub(r"\1", MARK.sub("", cell.replace("\\|", "|")).strip())
     cell = cell.rstrip("†‡§¶ ")
     while (bare := EMPHASIS.fullmatch(cell)) is not None:
