@@ -187,17 +187,21 @@ class Study:
             found.append(float(self.runs["compute"].max()))
         return max(found)
 
+    def largest(self, size: str) -> float:
+        """Compute, or another size, of the largest run."""
+        return self.largest_compute if size == "compute" else float(self.runs[size].max())
+
     def decades_beyond(self, compute: Any) -> Any:
         """How far some compute lies beyond that of the largest run [decades], 0 among the runs."""
         return np.maximum(0.0, np.log10(compute / self.largest_compute))
 
-    def largest_at(self, points: Mapping[Any, Any]) -> Any:
-        """Compute of the largest run; of a law with groups, of the largest of the group of each point [point]."""
+    def largest_at(self, points: Mapping[Any, Any], size: str = "compute") -> Any:
+        """Compute, or another size, of the largest run; with groups, of the largest of each point's group [point]."""
         if not self.law.groups:
-            return self.largest_compute
+            return self.largest(size)
         of_runs, wanted = (np.asarray(data[GROUP]) for data in (self.runs, points))
-        seen = {code: self.part(of_runs == code).largest_compute for code in np.unique(of_runs)}
-        return np.array([seen.get(code, self.largest_compute) for code in wanted])
+        seen = {code: self.part(of_runs == code).largest(size) for code in np.unique(of_runs)}
+        return np.array([seen.get(code, self.largest(size)) for code in wanted])
 
     def labelled(self, values: np.ndarray, last: str) -> xr.DataArray:
         """Values of all draws [draw or 1, ``last``] as [chain, draw, ``last``]."""

@@ -44,7 +44,7 @@ FORECAST = ("tests/forecasts/test_forecast.py",)
 
 MUTANTS = [
     # the discrepancy
-    Mutant("forecasts", "[:, None] - prior.decline", "[:, None] + prior.decline", DRIFT),
+    Mutant("forecasts", "(shift - prior.decline)", "(shift + prior.decline)", DRIFT),
     Mutant("forecasts", "log_scale=self.log_scale + float", "log_scale=self.log_scale - float", DRIFT),
     Mutant("forecasts", "/ (nu + 1)", "/ (nu + 2)", DRIFT),
     Mutant("forecasts", " + np.log(np.diag(spread)).sum()", "", DRIFT),

@@ -35,7 +35,7 @@ def scores(train: pd.DataFrame, test: pd.DataFrame, law: str, group: str | None)
 
 
 def main(folder: str, law: str = "coupled", *sources: str) -> None:
-    means = {}
+    means, coverage = {}, []
     for source in sources or SOURCES:
         studies = {path.stem: pd.read_csv(path) for path in sorted(Path(folder).glob(f"{source}-*.csv"))}
         columns = ["params", "tokens", "compute", "loss"]
@@ -51,9 +51,12 @@ def main(folder: str, law: str = "coupled", *sources: str) -> None:
                 f"  {name}: CRPS {pooled[0]:.4f} alone {alone[0]:.4f}; held {pooled[1]:.2f} {alone[1]:.2f}", flush=True
             )
         pooled, held, alone, held_alone = np.array(found).T
+        coverage.append((held.mean(), held_alone.mean()))
         means[source] = float(np.exp(np.mean(np.log(pooled / alone))))
         print(f"{source}: ratio {means[source]:.2f}; held {held.mean():.2f}, alone {held_alone.mean():.2f}", flush=True)
-    print(f"geometric mean over sources: {np.exp(np.mean(np.log(list(means.values())))):.3f}")
+    both = np.mean(coverage, axis=0)
+    print(f"geometric mean over sources: {np.exp(np.mean(np.log(list(means.values())))):.3f}; ", end="")
+    print(f"held {both[0]:.2f}, alone {both[1]:.2f}")
 
 
 if __name__ == "__main__":

@@ -117,8 +117,8 @@ def curve_at(chance: Chance, points: xr.Dataset) -> Curve:
         parts["sigma"].append(one.sigma)
     joined = {name: np.concatenate(part)[chance.order] for name, part in parts.items()}
     law, bend, sigma = (joined[name] for name in ("law", "bend", "sigma"))
-    decades = _decades_beyond(study, points)
-    drift = _beyond_the_runs(prior, joined["open"], joined["scale"], decades, chance.places)
+    beyond_all, beyond_group = (_decades_beyond(study, points, of_group=of_group) for of_group in (False, True))
+    drift = _beyond_the_runs(prior, joined["open"], joined["scale"], beyond_all, beyond_group, chance.places)
     return Curve({"law": law, "bend": bend, "drift": drift}, sigma, chance.apart)
 
 
@@ -126,19 +126,23 @@ def _beyond_the_runs(
     prior: DriftPrior,
     open_drift: np.ndarray,
     scale: np.ndarray,
-    decades: np.ndarray,
+    beyond_all: np.ndarray,
+    beyond_group: np.ndarray,
     places: tuple[np.ndarray, np.ndarray],
 ) -> np.ndarray:
     """The drift with what studies have shown of it beyond their runs: spread, shift and decline [draw, point].
 
     ``scale`` is that of the drift [draw]. The spread and the shift of a draw are the same at all points. Both are
-    quantiles of their distributions at shuffled ``places``, so that tails do not depend on the seed.
+    quantiles of their distributions at shuffled ``places``, so that tails do not depend on the seed. Spread and decline
+    grow with the decades beyond all runs: where other groups have runs it is known how curves go on. The shift grows
+    with those beyond the runs of the point's group, whose recipe may break there though others do not.
     """
-    share = np.clip(decades / BEYOND_DECADES, 0.0, 1.0)  # of the spread
+    share = np.clip(beyond_all / BEYOND_DECADES, 0.0, 1.0)  # of the spread
     spread = prior.spread * np.exp(prior.spread_log_sd * ndtri(places[0]))[:, None]
     shift_scale = prior.shift + prior.shift_of_scale * scale
-    shift = (shift_scale * stdtrit(SHIFT_DF, places[1]))[:, None] - prior.decline
-    return (1 + share * (spread - 1)) * open_drift + decades * shift
+    shift = (shift_scale * stdtrit(SHIFT_DF, places[1]))[:, None]
+    gone = beyond_all * (shift - prior.decline) + (beyond_group - beyond_all) * shift
+    return (1 + share * (spread - 1)) * open_drift + gone
 
 
 @one_blas_thread()
@@ -173,7 +177,7 @@ def open_contrasts(found: Discrepancy, first: xr.Dataset, second: xr.Dataset) ->
     for at, probability in zip(found.by_scale, found.probabilities, strict=True):
         across = np.exp(2 * at.log_scale) * near
         covariance += probability * (np.exp(2 * at.log_scale) * apart - across.T @ at.covariance.solve(across))
-    share = np.clip(_decades_beyond(study, first) / BEYOND_DECADES, 0.0, 1.0)
+    share = np.clip(_decades_beyond(study, first, of_group=False) / BEYOND_DECADES, 0.0, 1.0)
     mean, square = (prior.spread**k * np.exp(0.5 * (k * prior.spread_log_sd) ** 2) for k in (1, 2))
     one, other = share[:, None], share[None, :]
     return covariance * (
@@ -181,17 +185,17 @@ def open_contrasts(found: Discrepancy, first: xr.Dataset, second: xr.Dataset) ->
     )
 
 
-def _decades_beyond(study: Study, points: xr.Dataset) -> np.ndarray:
+def _decades_beyond(study: Study, points: xr.Dataset, *, of_group: bool) -> np.ndarray:
     """Decades of compute, or of the size of a law of one size, beyond the largest run, 0 inside [point].
 
-    What spread, shift and decline say was learnt from larger runs forecast from smaller ones. They do not speak of
-    points among the runs, nor of laws without a size.
+    That run is the largest of all, or ``of_group`` of the point. What spread, decline and shift say was learnt from
+    larger runs forecast from smaller ones. They do not speak of points among the runs, nor of laws without a size.
     """
-    if (size := one_size(study.law)) is not None:
-        return np.maximum(np.log10(points[size].values / float(study.runs[size].max())), 0.0)
-    if not is_joint(study.law):
+    size = "compute" if is_joint(study.law) else one_size(study.law)
+    if size is None:
         return np.zeros(points.sizes["point"])
-    return np.maximum(np.log10(points["compute"].values / study.largest_at(points)), 0.0)
+    most = study.largest_at(points, size) if of_group else study.largest(size)
+    return np.maximum(np.log10(points[size].values / most), 0.0)
 
 
 def _allot(total: int, weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -34,7 +34,7 @@ MAX_CELLS = 5000  # more runs are pooled into small cells of log N x log D
 SHIFT_DF = 4.0  # of the Student-t: shifts of five times its scale happen
 SLOPE_RANGE = (0.01, 2.0)  # log a decade of compute: runs that differ in noise only have no slope
 SPAN_MIN = 0.3  # decades of compute: a shorter range shows no slope
-GROUP_DECADES = 2.0  # from one group of runs to another: their laws err alike, but not as one
+GROUP_DECADES = 1.0  # from one group of runs to another: their laws err alike, but not as one (docs/guides/pymc.md)
 MAX_CENTRES = 300  # of the drift's basis: its cost grows with their cube
 EIGENVALUE_MIN = 1e-6  # of the drift's correlation, relative to the largest; smaller ones changed nothing
 

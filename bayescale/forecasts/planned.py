@@ -90,13 +90,12 @@ def _tokens_for_compute(study: Study, columns: dict[str, np.ndarray]) -> dict[st
 
 def _decades_beyond(study: Study, points: xr.Dataset) -> Any:
     """How far each point lies beyond the largest run [point]; NaN for a law that does not say what its size is."""
-    size, runs = size_column(study.law), study.runs
+    size = size_column(study.law)
     if size is None:
         return "point", np.full(points.sizes["point"], np.nan)
     if size == "loss":  # a better model than any seen lies beyond, not a worse one
-        return np.maximum(0.0, np.log10(float(runs[size].min()) / points[size]))
-    most = study.largest_at(points) if size == "compute" else float(runs[size].max())
-    return np.maximum(0.0, np.log10(points[size] / most))
+        return np.maximum(0.0, np.log10(float(study.runs[size].min()) / points[size]))
+    return np.maximum(0.0, np.log10(points[size] / study.largest_at(points, size)))
 
 
 def _nearest_run(study: Study, points: xr.Dataset) -> np.ndarray:

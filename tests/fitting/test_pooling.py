@@ -2,14 +2,19 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 
 import bayescale as bs
 from bayescale.errors import FitError, LawError, RunsError
-from bayescale.forecasts.discrepancy import slope_of
+from bayescale.forecasts.curve import sample_curve
+from bayescale.forecasts.discrepancy import DriftPrior, slope_of
+from bayescale.forecasts.discrepancy_posterior import discrepancy_of
 from bayescale.forecasts.forecast import read
+from bayescale.forecasts.planned import planned_runs
 from bayescale.laws.groups import Groups
 from bayescale.laws.law import law_derived, law_loss, load_law
 from bayescale.laws.own_priors import without_groups
@@ -70,6 +75,25 @@ def test_beyond_is_beyond_the_runs_of_the_group(fit):
     points = bs.forecast(fit, [1e9] * 3, [2e10] * 3, covariates={"group": ["pile", "code", "new"]})
     beyond = points["predictions_constant_data"]["decades_beyond"].values
     assert beyond[0] == beyond[2] == 0 and beyond[1] > 0.8
+
+
+def test_the_decline_is_beyond_all_runs_and_the_shift_beyond_those_of_the_group(fit):
+    """Where another group has runs it is known how curves go on; the recipe of this group may break there."""
+    study = Study.opened(fit)
+    points = planned_runs(study, [1e9, 1e10], [2e10, 2e11], {"group": "code"})
+    compute, codes = points["compute"].values, study.runs["group"].values
+    beyond_all = np.maximum(np.log10(compute / study.largest_compute), 0.0)
+    beyond_group = np.log10(compute / study.part(codes == study.law.groups.codes["code"]).largest_compute)
+    assert beyond_all[0] == 0 < beyond_all[1] and (beyond_group > beyond_all + 0.5).all()
+    plain = DriftPrior(length=3.0, log_scale=-4.0, log_scale_sd=0.5, spread=0.7)
+    drifts = [
+        sample_curve(discrepancy_of(study, prior), points, np.random.default_rng(0)).parts["drift"]
+        for prior in (plain, replace(plain, shift=0.01, decline=0.004))
+    ]
+    added = drifts[1] - drifts[0]
+    places = (np.arange(study.draw_count) + 0.5) / study.draw_count
+    np.testing.assert_allclose(added.mean(axis=0), -0.004 * beyond_all, atol=1e-9)
+    np.testing.assert_allclose(added.std(axis=0), 0.01 * beyond_group * stats.t(4).ppf(places).std(), rtol=1e-6)
 
 
 def test_a_new_group_is_wider_than_any_seen(fit):
