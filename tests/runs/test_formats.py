@@ -384,6 +384,19 @@ def test_the_state_of_a_trainer(file):
     assert frame_of(file(json.dumps({"log_history": []})))[0] == {}
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (json.dumps(STATE)[:-9], "line 1: not JSON"),
+        (json.dumps(STATE | {"log_history": [7, *STATE["log_history"]]}), "no column for loss among global_step"),
+        (json.dumps({"results": {"arc": {"acc,none": 0.6}}, "versions": {}})[:-9], "line 1: not JSON"),
+        ("Wall time,Step,Value\n1.7e9,10,3.5\n1.7e9,3.25\n", r"line 3: 2 field\(s\), the header has 3"),
+    ],
+)
+def test_what_trainers_write_when_damaged(content, message, file):
+    refused(file(content), message)
+
+
 def test_results_of_an_evaluation(file):
     results = {
         "results": {

@@ -53,6 +53,11 @@ def as_json(value):
     return json.dumps(value).replace('"', '""')
 
 
+def of_tracker(head, line):
+    """A table with a line for each run: i, its position, and what it is."""
+    return head + "".join(f"{line.format(i=i, **row)}\n" for i, row in enumerate(ROWS))
+
+
 # file, and what damages it: a text, what it becomes, the message
 FILES = {
     "a title": ("Sweep, spring\n\n" + CSV, ("4e9", "x1"), "line 5: tokens = 'x1'"),
@@ -125,6 +130,54 @@ FILES = {
         json.dumps({"seed": 1, "about": {"gpu": "A100"}, **HAND_MADE}),
         ("4000000000.0, ", ""),
         "no column for loss among seed, about.gpu",
+    ),
+    "runs of W&B": (
+        of_tracker(
+            "Name,State,Notes,Tags,Created,Runtime,lr,n_params,tokens,val/loss\n",
+            "r{i},finished,-,,2026-01-01T00:00:00.000Z,99,.001,{params},{tokens},{loss}",
+        ),
+        ("3.125", "Infinity"),
+        r"line 3: val/loss = inf .must be finite",
+    ),
+    "a history of W&B": (
+        of_tracker("", '{{"_step": {i}, "_runtime": 9, "val/loss": {loss}, "n_params": {params}, "tokens": {tokens}}}'),
+        ("3.125", '"NaN"'),
+        "row 2: val/loss is missing or NaN",
+    ),
+    "a chart of W&B": (
+        "Step,"
+        + ",".join(f"{run} - {what}" for run in "abc" for what in ("n_params", "tokens", "val/loss"))
+        + "\n1,"
+        + LINES.strip().replace("\n", ",")
+        + "\n",
+        ("3.125,", ""),
+        r"line 2: 9 field\(s\), the header has 10",
+    ),
+    "runs of MLflow": (
+        of_tracker(
+            "run_id,status,artifact_uri,metrics.val_loss,metrics.tokens,params.n_params,params.lr\n",
+            "{i}a,FINISHED,s3:x,{loss},{tokens},{params},.001",
+        ),
+        ("3.125", ""),
+        "line 3: metrics.val_loss is empty",
+    ),
+    "a history of MLflow": (
+        of_tracker(
+            "run_id,step,key,value,timestamp\n",
+            "r{i},9,params,{params},1\nr{i},9,tokens,{tokens},1\nr{i},9,val_loss,{loss},1",
+        ),
+        ("3.125", "3x"),
+        "row 1: val_loss = '3x' is not a number",
+    ),
+    "metrics of Lightning": (
+        of_tracker("epoch,n_params,step,tokens,train_loss,val_loss\n", "{i},{params},{i}99,{tokens},,{loss}"),
+        ("3.125", ""),
+        "line 3: val_loss is empty",
+    ),
+    "a log": (
+        of_tracker("", "step {i}: n_params {params:.0f}, tokens {tokens:.0f}, val loss {loss}"),
+        ("n_params 2", "n_params -2"),
+        r"row 1: n_params = -2e.08 .must be > 0",
     ),
 }
 
