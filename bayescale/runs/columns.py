@@ -31,6 +31,7 @@ from bayescale.runs.spellings import (
     OTHER_LOSSES,
     SE_NAMES,
     SIZES,
+    STANDARD_ERRORS,
     VAGUE_NAMES,
     is_letter,
     is_name,
@@ -300,6 +301,7 @@ def _standard_errors(names: Sequence[Any], roles: Mapping[str, Any]) -> list[str
     loss = plainly(roles["loss"]) if "loss" in roles else "loss"
     pairs = [(about, error) for about in (loss, "loss") for error in map(plainly, SE_NAMES)]
     endings = {about + error for about, error in pairs} | {error + about for about, error in pairs}
+    endings |= set(map(plainly, STANDARD_ERRORS)) if "loss" in roles else set()
     return [
         f"{clipped(name)} looks like the standard error of the loss and is not used: a fit learns from the runs how "
         f"far losses scatter (--column loss_se={clipped(name)} adds it to that)"

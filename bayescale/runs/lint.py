@@ -7,7 +7,7 @@ from typing import Any
 import xarray as xr
 
 from bayescale.laws.law import Law, load_law
-from bayescale.runs import lint_compute, lint_curve, lint_rows, lint_values
+from bayescale.runs import lint_checkpoints, lint_compute, lint_curve, lint_rows, lint_values
 from bayescale.runs.compute import Definition
 from bayescale.runs.datasets import runs_given
 from bayescale.runs.known import censored_runs, without_censored
@@ -66,7 +66,7 @@ def remarks(runs: xr.Dataset, law: Law | None = None, definition: Definition | N
     surface = surface_through(seen)
     unread = [Note("columns", "info", text) for text in read_notes(runs.attrs)]
     apart = dict(lint_rows.groups(seen, surface))
-    checkpoints = [*lint_rows.checkpoints(seen)]
+    checkpoints = [*lint_checkpoints.checkpoints(seen)]
     return [
         *unread,
         *lint_rows.censored(whole, hidden, read_roles(runs.attrs).get(CENSORED, "")),

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from bayescale.field import listed, number_text, size_text, symbol
+from bayescale.field import listed, number_text, symbol
 from bayescale.laws.law import SHARES
 from bayescale.runs.cells import FALSE_TEXTS, TRUE_TEXTS
 from bayescale.runs.lint_values import Note, note, where
@@ -30,10 +30,8 @@ SUMMARIES = {"mean", "average", "avg", "avg.", "median", "total", "sum", "std", 
 SUMMARIES |= {"overall", "count", "25%", "50%", "75%", "mean ± std"}
 PREDICTED = {"predicted", "prediction", "extrapolated", "extrapolation", "forecast", "forecasted"}  # in any column
 LABEL_NAMES = RUN_NAMES | SEED_NAMES | {"model", "model_name", "index", "column_1", "unnamed:_0"}
-CHECKPOINT_ROWS_MIN = 3  # rows of one run, at different D, that make a curve
-RATE_LEFT_SHARE = 0.1  # of a run's largest learning rate: above it the schedule is not over
 SETTINGS_SPREAD_LOG_MIN = 0.01  # within one (N, D): repeats of one setting differ by less
-SHARED_SIZES_SHARE = 0.5  # of runs with the sizes of another run
+SHARED_ROWS_MIN, SHARED_SIZES_SHARE = 3, 0.5  # runs with the sizes of another run
 GROUPS_MAX = 200
 SETTINGS_MAX = 30  # values of a setting; measured quantities have more
 GROUP_RUNS_MIN = 3  # of a group whose offset can be estimated
@@ -47,13 +45,13 @@ def plain_name(name: object) -> str:
     return re.split(r"[./]", str(name).strip().lower())[-1].replace(" ", "_").replace("-", "_").strip("_")
 
 
-def _texts(seen: Seen) -> dict[str, np.ndarray]:
+def texts_in(seen: Seen) -> dict[str, np.ndarray]:
     return {str(name): one.values for name, one in seen.runs.data_vars.items() if one.dtype.kind in "OUT"}
 
 
 def unfinished(seen: Seen) -> Iterator[Note]:
     """Runs that crashed, failed, were killed or still run."""
-    for name, values in _texts(seen).items():
+    for name, values in texts_in(seen).items():
         texts = pd.Series(values).astype(str).str.strip().str.lower()
         said = set(texts.unique()) - {""}  # a note may be made of failures only
         if not (plain_name(name) in STATE_NAMES or (said and said <= FINISHED_STATES | UNFINISHED_STATES)):
@@ -80,7 +78,7 @@ def unfinished(seen: Seen) -> Iterator[Note]:
 
 def summaries(seen: Seen) -> Iterator[Note]:
     """Rows called mean, total, predicted and the like, which are no runs."""
-    for name, values in _texts(seen).items():
+    for name, values in texts_in(seen).items():
         texts = pd.Series(values).astype(str).str.strip()
         sums = SUMMARIES if plain_name(name) in LABEL_NAMES else set()
         bad = np.flatnonzero(texts.str.lower().isin(sums | PREDICTED))
@@ -161,7 +159,7 @@ def settings(seen: Seen, told: Sequence[str] = ()) -> Iterator[Note]:
     table = pd.DataFrame({"cell": cells, "target": seen.target})
     by_cell = table.groupby("cell")["target"]
     many = by_cell.transform("size").values > 1
-    if many.sum() < max(CHECKPOINT_ROWS_MIN, SHARED_SIZES_SHARE * seen.number):
+    if many.sum() < max(SHARED_ROWS_MIN, SHARED_SIZES_SHARE * seen.number):
         return
     spread = by_cell.agg(np.ptp)[by_cell.size() > 1]
     if not np.median(spread) > SETTINGS_SPREAD_LOG_MIN:
@@ -200,57 +198,6 @@ def _what_differs(seen: Seen, cell: np.ndarray, many: np.ndarray, told: Sequence
     return found
 
 
-def checkpoints(seen: Seen) -> Iterator[Note]:
-    """Rows that are checkpoints of one run."""
-    if "tokens" not in seen.runs or seen.runs["tokens"].dtype.kind != "f":
-        return
-    tokens = seen.runs["tokens"].values
-    numbered = {str(name): one.values for name, one in seen.runs.data_vars.items() if plain_name(name) in RUN_NAMES}
-    for name, values in (_texts(seen) | numbered).items():
-        if not _labels_runs(seen, name, values):
-            continue
-        frame = pd.DataFrame({"label": values, "tokens": tokens})
-        by_run = frame.groupby("label")["tokens"]
-        different = by_run.transform("nunique").values
-        rows = np.flatnonzero((different >= CHECKPOINT_ROWS_MIN) & (different == by_run.transform("size").values))
-        if rows.size < 0.5 * seen.number:
-            continue
-        first = values[rows[0]]
-        one = frame["tokens"][frame["label"] == first]
-        text = (
-            f"{rows.size} of {seen.number} rows are on the way of {by_run.ngroups} runs by the column {name} "
-            f"('{str(first)[:40]}': {len(one)} rows, D {size_text(one.min())} to {size_text(one.max())})"
-            f"{_rate_left(seen, values, rows)}: a loss in the middle of a learning-rate schedule is above what a run "
-            f"of that length ends at, and rows of one run err together; keep the last of each run (--last-of {name})"
-        )
-        yield note(seen, "checkpoints", "warning", text, rows, last_of=name)
-        return
-
-
-def _labels_runs(seen: Seen, name: str, values: np.ndarray) -> bool:
-    """Whether a column names runs: by its heading, or because it separates runs of one N; each has one N."""
-    if plain_name(name) in STATE_NAMES | DATES:
-        return False
-    if len(np.unique(values[:1000].astype(str))) < 2 or "params" not in seen.runs:
-        return plain_name(name) in RUN_NAMES and "params" not in seen.runs
-    sizes = pd.DataFrame({"label": values, "params": seen.runs["params"].values})
-    if (sizes.groupby("label")["params"].nunique() > 1).any():
-        return False
-    named = plain_name(name) in RUN_NAMES and values.dtype.kind != "f"  # a number may be that of a size
-    return named or bool((sizes.groupby("params")["label"].nunique() > 1).mean() > 0.5)
-
-
-def _rate_left(seen: Seen, labels: np.ndarray, rows: np.ndarray) -> str:
-    for name, one in seen.runs.data_vars.items():
-        if plain_name(name) in LEARNING_RATE_NAMES and one.dtype.kind == "f":
-            rate = pd.Series(one.values)
-            largest = rate.groupby(labels).transform("max")
-            high = int((rate > RATE_LEFT_SHARE * largest).iloc[rows].sum())
-            if (rate.groupby(labels).nunique() > 1).any():
-                return f", in {high} of them {name} is still above {100 * RATE_LEFT_SHARE:.0f} % of the run's largest"
-    return ""
-
-
 def groups(seen: Seen, surface: Surface) -> Iterator[tuple[str, Note]]:
     """Columns of text, and a remark, by which two or more groups of runs do not share a curve: residuals cluster.
 
@@ -260,7 +207,7 @@ def groups(seen: Seen, surface: Surface) -> Iterator[tuple[str, Note]]:
     """
     if surface.degree < 2 or not seen.observed:
         return
-    found = [pair for name, values in _texts(seen).items() if (pair := _grouping(seen, name, values)) is not None]
+    found = [pair for name, values in texts_in(seen).items() if (pair := _grouping(seen, name, values)) is not None]
     for name, codes, labels in found:
         told = _apart(seen, surface, codes, FALSE_ALARM_SHARE / len(found))
         if told is None:

@@ -88,7 +88,8 @@ OTHER_QUANTITIES = {
 FORMULA = re.compile(r"[Δ∆∂^²√+*×]|\s[-–−]\s|[-–−]\s*(?:E\b|[0-9])")
 DATA_UNITS = {"byte", "bytes", "char", "chars", "character", "characters", "word", "words", "kb", "mb", "gb", "tb"}
 EXPERTS_NAMES = {"experts", "nexperts", "numexperts", "numberofexperts", "numlocalexperts", "moenumexperts"}
-SE_NAMES = ("se", "sem", "stderr", "std_err", "std_error", "standard_error", "std", "sd", "err", "error", "uncertainty")
+STANDARD_ERRORS = ("se", "sem", "stderr", "std_err", "std_error", "standard_error")  # also with no loss in the name
+SE_NAMES = (*STANDARD_ERRORS, "std", "sd", "err", "error", "uncertainty")
 
 
 RENAMED_COLUMNS = {"run": "run_name"}  # in a Dataset of runs: run is the dimension there

@@ -269,7 +269,7 @@ def test_bits_are_found_by_their_unit():
     assert runs.loss.values == pytest.approx(LOSS / 3 * np.log(2))
 
 
-@pytest.mark.parametrize("name", ["loss_se", "val_loss_stderr", "std_loss", "Loss SE"])
+@pytest.mark.parametrize("name", ["loss_se", "val_loss_stderr", "std_loss", "Loss SE", "se", "stderr"])
 def test_a_standard_error_that_is_not_used_is_told(name):
     runs = read_runs(FULL | {name: [0.01] * 5})
     (note,) = [note.text for note in bayescale.check_runs(runs) if note.code == "columns"]

@@ -293,6 +293,21 @@ def test_checkpoints_of_one_run(rng):
     )
 
 
+def test_checkpoints_that_no_column_names():
+    """Equal steps of D of each N, beside a column of steps, and studies that were designed."""
+    n, k = (grid.ravel() for grid in np.meshgrid([1e7, 3e7, 1e8, 3e8], np.arange(1, 13), indexing="ij"))
+
+    def about(tokens, **more):
+        return codes({"params": n, "tokens": tokens, "loss": 1.7 + 400 / n**0.34 + 410 / tokens**0.28} | more)
+
+    note = about(20 * n * k / 12, step=1000 * k)["checkpoints"]
+    assert "48 of 48 rows, of 4 N, rise in equal steps of D" in note.text and len(note.rows) == 48
+    assert dict(note.options) == {"last_of": "params"}
+    assert "checkpoints" not in about(20 * n * k / 12)
+    for designed in (1e9 * k, 1e9 * 2**k, n * 1.5**k):  # the same D of each N, and ratios
+        assert "checkpoints" not in about(designed, step=designed / 5e5)
+
+
 def grouped(rng, offset, count=5):
     """The study twice, on two corpora; losses of the second are above those of the first."""
     n, d = (grid.ravel() for grid in np.meshgrid(np.logspace(7, 9, 6), np.logspace(9, 11, count)))
