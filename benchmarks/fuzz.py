@@ -106,8 +106,11 @@ def _warm(target) -> None:
     """What is imported late is imported now, before code is forbidden."""
     import llvmlite.binding
 
+    from benchmarks.hostile.runs import bear_file
+
     platform.processor()  # asks a program once, and remembers
     llvmlite.binding.get_host_cpu_name()
+    bear_file(b"params,tokens,loss\n1e8,2e9,3.1\n2e8,4e9,2.9\n")  # few inputs of some kinds are accepted
     for i in range(60):
         _bear(target, target.make(random.Random(f"warm {i}")))
 

@@ -93,7 +93,7 @@ def _long(rng: random.Random) -> str:
 
 def _markdown(rng: random.Random) -> str:
     lines = a_table(rng).split("\n")
-    lines = [f"| {line.replace(',', ' | ')} |" for line in lines if line]
+    lines = [f"| {line.replace(',', ' | ')} |" for line in lines if line] or ["|"]
     rule = "|" + "---|" * (lines[0].count("|") - 1)
     return rng.choice(("", "text before\n\n")) + "\n".join([lines[0], rule, *lines[1:]]) + rng.choice(("", "\n\nafter"))
 
