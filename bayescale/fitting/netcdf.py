@@ -119,7 +119,7 @@ def _heaps(content: Any) -> frozenset[int]:
         end, here = at + _whole(content, at + 8, 8), at + ENTRY.size
         while ENTRY.size <= end - here and end <= len(content):
             entry, size = ENTRY.unpack_from(content, here)
-            here += ENTRY.size + -(-size // 8) * 8 if entry else max(size, 1)
+            here += ENTRY.size + -(-size // 8) * 8 if entry else size or len(content)
         if not here <= end <= len(content):
             raise ValueError("a place where texts are kept makes no sense, or ends after the file")
         heaps.append(at)
