@@ -190,7 +190,7 @@ def test_a_user_without_a_home_gets_a_fit_and_a_report(tmp_path):
     for arguments in (["fit", "pile", "-o", "fit.nc", "-q"], ["report", "fit.nc", "-o", "report.html", "-q"]):
         script = NO_HOME + f"sys.argv = ['bayescale', *{arguments}]\nfrom bayescale.cli.main import main; main()"
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
+        assert (done.returncode, done.stderr) == (0, "")
     assert {path.name for path in tmp_path.iterdir()} == {"fit.nc", "report.html"}
 
 

@@ -326,7 +326,7 @@ def _statement(
             sentences.append(unknown[compute].said(f"{number_text(compute)}: the best split"))
             continue
         row = chosen[compute]
-        flat = f"{number_text(100 * attrs['tolerance'])} % of the loss"
+        flat = f"{number_text(100 * attrs['tolerance'])} % of the loss more"
         region = f"{'any allowed N' if row.flat_open else 'any N'} between {size_text(row.flat_low)} and "
         region += f"{size_text(row.flat_high)} costs less than {flat}"
         if row.flat_low == row.flat_high:

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import gc
+import logging
 import os
 import sys
 from collections import Counter
@@ -34,6 +35,7 @@ COMMANDS = (
 )
 STREAM_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # of the output
 MESSAGE_CHARACTERS_MAX = 2000
+INTERRUPTED = 130  # the status of a process that Ctrl-C ended
 
 
 class Command(TyperCommand):
@@ -82,11 +84,13 @@ def main() -> None:
         status = typer.main.get_command(app)(arguments or ["--help"], standalone_mode=False, prog_name="bayescale")
         if not arguments:
             raise InputError("a command is expected; 'bayescale --help' lists them")
+        if status == INTERRUPTED:  # as Typer passes an interrupt on
+            raise KeyboardInterrupt
         sys.stdout.flush()  # before the status says that all went well
     except KeyboardInterrupt:
         resumed = any(one.split("=")[0] == "--resume" for one in sys.argv)
         say(f"stopped{' (the folder of --resume is kept: the same command goes on)' if resumed else ''}", sys.stderr)
-        raise SystemExit(130) from None
+        raise SystemExit(INTERRUPTED) from None
     except BrokenPipeError:
         sys.stderr.close()
         raise SystemExit(1) from None
@@ -109,6 +113,7 @@ def _prepare_process() -> None:
         Path.home()
     except RuntimeError:  # a user without a home, as in some containers: packages that keep files there would fail
         os.environ["HOME"] = os.devnull  # so they find that nothing can be kept
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)  # which would tell so, in two sentences
     gc.set_threshold(100_000)  # imports make little garbage; collecting it takes a twentieth of the start
     for stream in (sys.stdout, sys.stderr):  # a terminal without Unicode shows escapes
         if hasattr(stream, "reconfigure"):

@@ -155,7 +155,7 @@ def price(asked: Asked, forecasts: Forecasts) -> list[str]:
 
 def _size_price(rows: Any, budget: str, tolerance: float) -> list[str]:
     """What another size costs, and the chosen one, at a budget."""
-    row, little = rows.iloc[0], f"less than {number_text(100 * tolerance, 6)} % of the loss"
+    row, little = rows.iloc[0], f"less than {number_text(100 * tolerance, 6)} % of the loss more"
     middle, most = (number_text(round(100 * row[f"compute_regret_{q}"], 3), 2) for q in ("q50", "q95"))
     any_size = f"any size between {size_text(row.flat_low)} and {size_text(row.flat_high)} costs {little}"
     if row.flat_low == row.flat_high:

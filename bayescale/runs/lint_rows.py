@@ -183,9 +183,10 @@ def settings(seen: Seen, told: Sequence[str] = ()) -> Iterator[Note]:
 def _what_differs(seen: Seen, cell: np.ndarray, many: np.ndarray, told: Sequence[str]) -> list[str]:
     """Columns of settings: few values, several within a cell; neither seeds nor labels of runs."""
     found = []
-    seeds = [values.values for name, values in seen.runs.data_vars.items() if plain_name(name) in SEED_NAMES]
-    if seeds:  # what changes with the seed is chance, not a setting
-        cell = pd.DataFrame({"cell": cell, "seed": seeds[0]}).groupby(["cell", "seed"]).ngroup().values
+    seeds = [name for name in seen.runs.data_vars if plain_name(name) in SEED_NAMES][:1]
+    if apart := [*seeds, *told]:  # what changes with the seed is chance, and what with a group has been told
+        table = pd.DataFrame({name: seen.runs[name].values for name in apart})
+        cell = table.groupby([cell, *apart], dropna=False).ngroup().values
     used = {*told, *seen.sizes, *seen.others, seen.observed, "params", "tokens", "compute", "loss"}
     for name, one in seen.runs.data_vars.items():
         if str(name) in used or plain_name(name) in SEED_NAMES | RUN_NAMES | STATE_NAMES | DATES:

@@ -315,7 +315,7 @@ def test_table_statement_summary(decided):
     )
     np.testing.assert_allclose(6 * table.params * table.tokens, table.compute)
     (first, second) = list(bayescale.read(decided).says)
-    assert first.startswith("1e21: train ") and "costs less than 0.1 % of the loss" in first and "1e23" in second
+    assert first.startswith("1e21: train ") and "costs less than 0.1 % of the loss more" in first and "1e23" in second
     summary = json.loads(json.dumps(bayescale.read(decided).to_dict(), allow_nan=False))
     assert len(summary["choices"]) == 10 and summary["choices"][0]["choice"] == "least expected loss"
 

@@ -369,6 +369,14 @@ def test_our_own_mistakes_are_not_hidden(command, monkeypatch):
         cli.main()
 
 
+def test_a_command_that_is_stopped_says_so(command, monkeypatch):
+    def stopped():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bayescale, "law_names", stopped)
+    assert command("laws") == (130, "", "stopped\n")
+
+
 def test_no_command_prints_the_help(command):
     status, out, err = command()
     assert status == 1 and "Usage: bayescale" in out
@@ -633,7 +641,7 @@ def test_allocate(command, parsed, saved, tmp_path):
     status, out, _ = command("allocate", saved, "-C", "1e22", "-o", tmp_path / "table.csv")
     assert status == 0 and "tokens per param" in out and (tmp_path / "table.csv").exists()
 
-    assert "What to train, and what other choices cost" in out and "costs less than 0.1 % of the loss" in out
+    assert "What to train, and what other choices cost" in out and "costs less than 0.1 % of the loss more" in out
     choices = summary["decision"]["choices"]
     assert [choice["choice"] for choice in choices[:3]] == [
         *("least expected loss", "median of N*", "20 tokens per parameter"),
