@@ -218,7 +218,7 @@ def priors_part(study: Study, sensitive: Any) -> Part:
         notes = [row.says[:1].upper() + row.says[1:].rstrip(".") + "." for row in sensitive.itertuples()]
     return {
         "caption": "Priors and what became of them",
-        "header": ["parameter", "prior", "90 % of it", "90 % of the posterior", "prior inside it [%]"],
+        "header": ["parameter", "prior", "90 % of it", "90 % of the draws", "prior inside it [%]"],
         "rows": rows,
         "notes": notes,
     }
