@@ -27,6 +27,8 @@ SPARE_RUNS_MIN = 2  # runs besides one for each parameter: one for the scale of 
 DISTINCT_VALUES_MIN = 4  # of a size: with fewer its effect rests on the prior
 ISOLATED_TIMES_MIN = 30.0  # ratio of a size to the next one: a slip of a power of ten, or an isolated run
 ERROR_MEDIAN_MAX = 5.0  # of error rates; word error rates may be above 1
+MEDIAN_MIN = {"params": 1e3, "tokens": 1e4}  # of counts
+COUNTED_IN = {"params": "M", "tokens": "B"}  # where they are no counts
 RATIO_MAX = 1e6  # tokens per parameter of runs that were ever made are fewer
 MIXED_TIMES_MIN = 1e3  # between neighbouring sizes of one column
 NOTE_ROWS_MAX = 1000  # the text of a note counts all of them
@@ -111,7 +113,7 @@ def plausible_counts(params: np.ndarray, tokens: np.ndarray) -> bool:
 def units(seen: Seen) -> Iterator[Note]:
     """Sizes that cannot be counts of parameters and tokens."""
     median = {name: float(np.median(seen.sizes[name])) for name in ("params", "tokens") if name in seen.sizes}
-    both = len(median) == 2
+    both, odd = len(median) == 2, [name for name, value in median.items() if value < MEDIAN_MIN[name]]
     ratio = float(np.median(np.log(seen.sizes["tokens"]) - np.log(seen.sizes["params"]))) if both else 0.0
     few = both and ratio < np.log(0.1)
     told = " and ".join(f"{name} {size_text(value)}" for name, value in median.items())
@@ -123,14 +125,14 @@ def units(seen: Seen) -> Iterator[Note]:
             "(--unit tokens=B)?"
         )
         yield note(seen, "units", "warning", text)
-    elif few or ratio > np.log(RATIO_MAX) or median.get("params", 1e9) < 1e3 or median.get("tokens", 1e9) < 1e4:
+    elif few or ratio > np.log(RATIO_MAX) or odd:
         text = f"median {told} look{'' if both else 's'} like other units; give them as counts or say the unit "
-        text += "(--unit params=M --unit tokens=B)"
+        text += f"({' '.join(f'--unit {name}={COUNTED_IN[name]}' for name in odd or median)})"
         if made:
             other = "params" if made == "tokens" else "tokens"
             text = (
                 f"median {told}, which is {read[made]}, look like other units; say that of compute (--unit "
-                f"compute=PFLOP) or of {other} (--unit {other}={'M' if other == 'params' else 'B'})"
+                f"compute=PFLOP) or of {other} (--unit {other}={COUNTED_IN[other]})"
             )
         yield note(seen, "units", "warning", text)
 

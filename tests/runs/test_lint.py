@@ -85,7 +85,11 @@ def test_compute_that_is_not_6nd(rng):
 def test_sizes_in_other_units(rng, params, tokens):
     table = chinchilla_runs(rng)
     notes = codes(table | {"params": table["params"] / params, "tokens": table["tokens"] / tokens})
-    assert "look like other units" in notes["units"].text and "--unit params=M" in notes["units"].text
+    assert "look like other units" in notes["units"].text
+    assert ("--unit params=M" in notes["units"].text, "--unit tokens=B" in notes["units"].text) == (
+        params > 1,
+        tokens > 1,
+    )
 
 
 def test_a_typing_error_in_a_loss_is_found(rng):
