@@ -19,6 +19,7 @@ from bayescale.runs.losses import (
     held_out,
     kin,
     of_training,
+    passed_over_size,
     related,
     without_training,
 )
@@ -107,7 +108,8 @@ def find_columns(
     if reason := _no_compute(roles, given, units, numbers):
         del roles["compute"]
         notes.append(reason)
-    return Found(roles, tuple(notes + _unused(names, roles, numbers)))
+    notes += _unused(names, roles, numbers)
+    return Found(roles, tuple(notes + passed_over_size(names, roles, numbers, notes)))
 
 
 def _own(role: str, names: Sequence[Any]) -> Any:

@@ -6,7 +6,7 @@ import numpy as np
 
 from bayescale.field import TRAINING, number_text
 from bayescale.runs.compute import ODD_TIMES, Definition, learn, sizes_of
-from bayescale.runs.lint_values import Note, note
+from bayescale.runs.lint_values import Note, note, where
 from bayescale.runs.smooth import Seen
 
 COST_TIMES_MAX = 500.0  # times 6 N D: no definition of compute counts more
@@ -39,8 +39,9 @@ def compute_differs(seen: Seen, definition: Definition | None = None) -> Iterato
         yield note(seen, "compute_differs", "warning", text, odd)
         return
     if found.formula == TRAINING:
-        text = f"compute differs from 6 N D by more than {ODD_TIMES:g} times in {odd.size} of {count} runs"
         if odd.size:
+            text = f"compute differs from 6 N D by more than {ODD_TIMES:g} times in {odd.size} of {count} runs"
+            text += f" ({where(seen, odd)})"
             yield note(seen, "compute_differs", "info", text, odd)
         return
     most = 100 * float(np.expm1(apart[apart <= np.log(ODD_TIMES)].max(initial=0.0)))

@@ -14,6 +14,7 @@ from bayescale.runs.spellings import (
     OTHER_LOSSES,
     OTHER_MEANINGS,
     PARTS_OF_LOSSES,
+    SIZES,
     WORDS,
     is_name,
     other_loss,
@@ -104,6 +105,21 @@ def held_out(losses: list[Any], others: Mapping[Any, str]) -> list[str]:
 def related_columns(role: str, names: Sequence[Any]) -> list[Any]:
     """Columns whose names are related to a role."""
     return [name for name in names if role in WORDS and related(role, name)]
+
+
+def passed_over_size(
+    names: Sequence[Any], roles: Mapping[str, Any], numbers: Numbers, notes: Sequence[str]
+) -> list[str]:
+    """Notes on columns that may be the size which follows from the other two, as no column has its full name."""
+    missing = [role for role in SIZES if role not in roles]
+    if len(missing) != 1:
+        return []
+    role = missing[0]
+    return [
+        f"{clipped(name)} is not read as {role} (--column {role}={clipped(name)} if it should be)"
+        for name in related_columns(role, names)
+        if (values := numbers(name)) is not None and np.ptp(values) > 0 and not any(clipped(name) in n for n in notes)
+    ]
 
 
 def related(role: str, name: Any) -> bool:

@@ -9,13 +9,12 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.errors import RunsError
-from bayescale.field import listed
 from bayescale.laws.law import Law
 from bayescale.runs.datasets import runs_given
 from bayescale.runs.lint import remarks
 from bayescale.runs.lint_values import Note
 from bayescale.runs.loss_unit import NATS, UNITS, from_nats, loss_unit
-from bayescale.runs.read import left_out, left_out_text, read_runs
+from bayescale.runs.read import left_out_text, read_runs
 from bayescale.runs.spellings import SIZES
 
 LOOKS_MAX = 4  # what is left of a table may ask for another option
@@ -61,9 +60,7 @@ def look(source: Any, law: Law | None, given: Mapping[str, Any]) -> Look:
         except RunsError:
             raise error from None
         options["drop_missing"] = True
-        lacking = [f"{count} {why}" for why, count in left_out(runs.attrs).items() if why.startswith("without ")]
-        text = f"rows lack a value that is needed ({listed(lacking)}): leave them out (--drop-missing), or give it"
-        missing = (Note("missing_values", "warning", text),)
+        missing = (Note("missing_values", "warning", str(error)),)
     notes, kept, chosen = (*missing, *remarks(runs, law)), runs, options
     for _ in range(LOOKS_MAX):
         more = _asked_for(remarks(kept, law), chosen)

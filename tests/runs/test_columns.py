@@ -151,6 +151,15 @@ def test_a_loss_beside_a_training_loss_is_read_at_the_end_of_a_path():
     assert text.startswith("loss = summary/val/loss") and note.startswith("summary/train/loss is not read as loss")
 
 
+def test_a_size_that_follows_from_the_others_does_not_hide_a_column_of_its_words():
+    flop, tokens = {"n_params": N, "flops": 9 * N * D, "loss": LOSS}, {"n_params": N, "n_tokens": D, "loss": LOSS}
+    read_as, notes = read(flop | {"Dataset tokens": D, "context tokens": np.full(5, 2048.0)})
+    assert "tokens = compute / 6 N" in read_as
+    assert notes == ["Dataset tokens is not read as tokens (--column tokens=Dataset tokens if it should be)"]
+    (note,) = read(tokens | {"est_flops": 9 * N * D, "flops_per_second": N})[1]
+    assert note.startswith("est_flops is not read as compute")
+
+
 def test_a_held_out_loss_in_another_unit_is_named_beside_a_training_loss():
     runs = {"params": [1e8, 2e8], "tokens": [1e9, 2e9], "train/loss": [3.1, 2.9]}
     (note,) = read_notes(read_runs(runs | {"val/bpb": [0.9, 0.8]}).attrs)

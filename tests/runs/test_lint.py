@@ -76,7 +76,7 @@ def test_compute_that_is_not_6nd(rng):
     compute = 6 * table["params"] * table["tokens"]
     compute[[3, 5]] *= [2.0, 0.5]
     note = codes(table | {"compute": compute})["compute_differs"]
-    assert note.rows == (3, 5) and note.severity == "info" and "in 2 of 24 runs" in note.text
+    assert note.rows == (3, 5) and note.severity == "info" and "in 2 of 24 runs (rows 3 and 5)" in note.text
     other = codes(table | {"compute": 6.5 * table["params"] * table["tokens"]})["compute_differs"]
     assert "taken to count 6.5*N*D (within 0.01 % in all 24 runs)" in other.text and other.severity == "info"
 

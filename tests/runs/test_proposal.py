@@ -29,12 +29,12 @@ def test_a_clean_table_asks_for_nothing():
 
 def test_crashed_and_incomplete_rows():
     table = RUNS.astype(object)
-    table.loc[3, "eval/loss"] = ""
+    table.loc[3, "eval/loss"] = "oops"
     table.loc[[5, 6], "State"] = "crashed", 'kil"led'
     table.loc[7, "State"] = "failed"
     found = look(table.assign(State=table["State"].replace('kil"led', "killed")), None, {})
     assert found.notes[0].code == "missing_values"
-    assert "(1 without eval/loss): leave them out (--drop-missing), or give it" in found.notes[0].text
+    assert "row 3: eval/loss = 'oops' is not a number (write 2.31; --drop-missing leaves" in found.notes[0].text
     where = 'State not in ["crashed", "failed", "killed"]'
     assert found.options == {"drop_missing": True, "where": where}
     assert found.left_out == f"left out 4 rows: 3 not meeting {where}, 1 without eval/loss" and found.left == 8
