@@ -448,6 +448,16 @@ def test_commands_import_only_what_they_need(args, heavy):
     assert done.stdout
 
 
+def test_a_process_ends_without_a_last_search_for_garbage():
+    """Which takes half a second after all that a report imports."""
+    script = (
+        "import atexit, gc; from bayescale.cli.main import main\n"
+        "atexit.register(lambda: print('frozen:', gc.get_freeze_count() > 0)); main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script, "laws"], capture_output=True, text=True, timeout=120)
+    assert done.stdout.endswith("frozen: True\n"), done.stderr
+
+
 @pytest.mark.slow
 def test_a_scheduler_brings_dask():
     pytest.importorskip("distributed")
