@@ -130,9 +130,11 @@ def envelope(log_n: np.ndarray, log_c: np.ndarray, log_loss: np.ndarray, rng: np
     index = np.clip(np.searchsorted(edges, log_c, side="right") - 1, 0, ENVELOPE_BINS - 1)
 
     def best(rows: np.ndarray) -> np.ndarray:
-        order = rows[np.argsort(log_loss[rows], kind="stable")]
-        _, first = np.unique(index[order], return_index=True)
-        return order[first]
+        bins, losses = index[rows], log_loss[rows]
+        least = np.full(ENVELOPE_BINS, np.inf)
+        np.minimum.at(least, bins, losses)
+        best = np.flatnonzero(losses == least[bins])
+        return rows[best[np.unique(bins[best], return_index=True)[1]]]
 
     chosen = best(np.arange(len(log_n)))
     if len(chosen) < LINE_BUDGETS_MIN or len(np.unique(log_n[chosen])) < 2:

@@ -62,6 +62,22 @@ def test_envelope_finds_the_exponent(rng):
     assert line.points == 7 and np.median(line.a) == pytest.approx(0.5, abs=0.05)
 
 
+def test_of_runs_with_the_same_loss_the_envelope_takes_the_first_of_the_sample(monkeypatch):
+    """Rounded losses are often the same; every sample then has its own best run, as if it had been sorted."""
+    monkeypatch.setattr("bayescale.budgets.approaches.RESAMPLES", 20)
+    rng = np.random.default_rng(0)
+    log_c, log_n, log_loss = rng.uniform(0, 9, 60), rng.uniform(0, 5, 60), rng.integers(0, 3, 60) / 10
+    index = np.searchsorted(np.linspace(log_c.min(), log_c.max() + 1e-9, 13), log_c, side="right") - 1
+    samples, slopes = np.random.default_rng(1), []
+    for _ in range(20):
+        drawn = samples.integers(0, 60, 60)
+        ordered = drawn[np.argsort(log_loss[drawn], kind="stable")]
+        best = ordered[np.unique(index[ordered], return_index=True)[1]]
+        slopes.append(np.polyfit(log_c[best], log_n[best], 1)[0])
+    line = envelope(log_n, log_c, log_loss, np.random.default_rng(1))
+    np.testing.assert_array_equal(line.a, slopes)
+
+
 def test_side_by_side(fitted):
     runs = isoflops(SYMMETRIC, scatter=0.001)
     result = approaches(fitted(runs, SYMMETRIC), 1e23)
