@@ -100,12 +100,20 @@ def _decades_beyond(study: Study, points: xr.Dataset) -> Any:
 
 def _nearest_run(study: Study, points: xr.Dataset) -> np.ndarray:
     """Distance of each point to the nearest run in the space of the law's inputs [decades]."""
-    here, there = (sizes_at(study, data) for data in (points, study.runs))
+    here, there = sizes_at(study, points), study.once(_sizes_of_runs)
     if len(here) * len(there) > PAIRS_MAX:
-        from scipy.spatial import KDTree  # its import takes longer than few runs do
-
-        return KDTree(there).query(here)[0]
+        return study.once(_tree_of_runs).query(here)[0]
     return np.sqrt(((here[:, None, :] - there[None, :, :]) ** 2).sum(axis=2)).min(axis=1)
+
+
+def _sizes_of_runs(study: Study) -> np.ndarray:
+    return sizes_at(study, study.runs)
+
+
+def _tree_of_runs(study: Study) -> Any:
+    from scipy.spatial import KDTree  # its import takes longer than few runs do
+
+    return KDTree(study.once(_sizes_of_runs))
 
 
 def input_names(points: xr.Dataset) -> list[str]:
