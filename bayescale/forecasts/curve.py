@@ -219,9 +219,12 @@ def with_noise(study: Study, points: xr.Dataset, curve: Curve, rng: np.random.Ge
 
 
 def squared_width(drawn: np.ndarray) -> np.ndarray:
-    """Squared width of the 90 % band of draws [draw, point]."""
-    low, high = np.quantile(drawn, [0.05, 0.95], axis=0)
-    return (high - low) ** 2
+    """Squared width of the 90 % band of draws [draw, point]; NaN where one of them is NaN."""
+    ordered, ends = np.sort(drawn, axis=0), []  # np.quantile of all draws gives the same in twice the time
+    for share in (0.05, 0.95):
+        below, between = divmod(share * (len(drawn) - 1), 1)
+        ends.append(np.quantile(ordered[int(below) : int(below) + 2], between, axis=0))
+    return np.where(np.isnan(ordered[-1]), np.nan, (ends[1] - ends[0]) ** 2)
 
 
 @one_blas_thread()

@@ -10,7 +10,7 @@ from bayescale.budgets.decide import decide
 from bayescale.forecasts import curve as curve_module
 from bayescale.forecasts import discrepancy as discrepancy_module
 from bayescale.forecasts import discrepancy_posterior as posterior_module
-from bayescale.forecasts.curve import log_predictive_density, sample_curve, with_noise
+from bayescale.forecasts.curve import log_predictive_density, sample_curve, squared_width, with_noise
 from bayescale.forecasts.discrepancy import Covariance, DriftPrior, cells_of, coordinates, prior_of, shipped_prior
 from bayescale.forecasts.discrepancy_posterior import LOG_SCALES, discrepancy_of
 from bayescale.forecasts.forecast import forecast
@@ -101,6 +101,15 @@ def test_shares_of_the_draws(rng):
     weights = np.array([0.0, 0.123, 0.5, 0.377])
     counts = curve_module._allot(1000, weights, rng)
     assert counts.sum() == 1000 and (np.abs(counts - 1000 * weights) <= 1).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 20, 21, 400])
+def test_width_of_a_band_is_that_of_the_quantiles(rng, count):
+    drawn = rng.standard_t(3, (count, 7))
+    low, high = np.quantile(drawn, [0.05, 0.95], axis=0)
+    np.testing.assert_array_equal(squared_width(drawn), (high - low) ** 2)
+    drawn[0, 2] = np.nan
+    assert np.flatnonzero(np.isnan(squared_width(drawn))).tolist() == [2]
 
 
 # ---- the shipped prior ----------------------------------------------------------------------------------------------
