@@ -169,7 +169,6 @@ def _page(asked: Asked, tested: xr.Dataset | None, compared: xr.Dataset | None) 
         forecasts = _forecasts(asked)
         beyond = [float(tree["predictions_constant_data"]["decades_beyond"].max()) for _, tree in forecasts]
         live = pool.submit(parts.or_none, lambda: live_part(asked, forecasts))
-        trust = pool.submit(evidence.trust_part, study)
         frontiers.result()
         sensitive, gains, table = parts.sensitivity(asked), parts.gain_part(asked), parts.landmarks_of(asked)
         page: dict[str, Any] = {
@@ -200,7 +199,7 @@ def _page(asked: Asked, tested: xr.Dataset | None, compared: xr.Dataset | None) 
             "elsewhere": evidence.record_text(law),
             "record": evidence.record_part(study, asked.seed),
             "figures": figures_part(asked, forecasts, table, tested, compared),
-            "trust": trust.result(),
+            "trust": evidence.trust_part(study),
             "explorer": live.result(),
         }
     return page
