@@ -11,7 +11,7 @@ chinchilla: `pip install -e ".[bench]"`) is left out, and that is said. Run it o
 - boot: seconds to a 90 % band of the parameters: a warm fit, a quick one, 4000 bootstraps of the Huber fit, the peers.
 - process: whole processes, imports and all: the first fit, later ones, --quick, `laws`; peak memory.
 - rows: time of a gradient by number of runs, against the same likelihood written by hand in NumPy and in Numba.
-- report: seconds and size of a page, of these runs and of 200 000, the second in a process.
+- report: a page of these runs and of 200 000: a whole process against its imports alone, the same where all is loaded.
 - jax: `bayescale.pymc_model`, the same posterior, under nutpie's JAX backend (`pip install jax`), and its gradient.
 """
 
@@ -355,15 +355,24 @@ def whole(arguments: list[str], environment: dict[str, str]) -> tuple[float, flo
 # ---- the report ------------------------------------------------------------------------------------------------------
 
 
+IMPORTS = "import bayescale.cli.main, bayescale.display.report, arviz_stats, matplotlib.pyplot"  # those of a page
+
+
 def report(runs: xr.Dataset, path: Path) -> list[dict]:
-    """A page with its figures, where everything is loaded: wall and processor seconds, and its size."""
+    """A page of a saved fit with its figures: a process against its imports, and where all is loaded; its size."""
     found = []
     for some in (runs, simulated(200_000)):
         fit = bayescale.fit(some, "chinchilla", quick=True)
+        saved = str(bayescale.save_fit(fit, path.with_name("fit.nc")))
+        command = ["-m", "bayescale.cli.main", "report", saved, "-o", str(path.with_name("page.html"))]
+        both = [[sys.executable, *one] for one in (command, ["-c", IMPORTS])]
+        tries = [[whole(one, dict(os.environ))[0] for one in both] for _ in range(3)]
+        process, imports = (min(seconds) for seconds in zip(*tries, strict=True))
         page = bayescale.report(fit)
         start = time.process_time()
         seconds, _ = timed(lambda fit=fit: bayescale.report(fit))
-        row = {"runs": some.sizes["run"], "seconds": seconds, "cpu_s": time.process_time() - start}
+        row = {"runs": some.sizes["run"], "process_s": process, "imports_s": imports, "over_imports": process / imports}
+        row |= {"loaded_s": seconds, "loaded_cpu_s": time.process_time() - start}
         found.append(row | {"megabytes": len(page.encode()) / 1e6})
     return found
 
