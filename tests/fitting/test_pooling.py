@@ -183,16 +183,22 @@ def test_a_gain_of_a_group_over_a_fit_without_groups(fit, table):
         bs.compute_gain(other, other, 1e21, given={"group": "pile"})
 
 
-def test_a_group_is_named_along_one_size_and_through_a_chain(fit):
-    """Each law of a chain has codes of its own for its groups: a group goes by its name."""
-    compute, loss = np.geomspace(1e17, 1e21, 12), np.linspace(1.7, 3.7, 12)
-    runs = {"compute": np.tile(compute, 2), "group": np.repeat(["arc", "code"], 12)}
-    curve = 1.7 + 2.2 * (compute / 1e17) ** -0.12
-    smooth = bs.fit(runs | {"loss": np.concatenate([curve, 0.7 * curve])}, "floor_compute", group="group")
+@pytest.fixture(scope="module")
+def sharp():
+    """Accuracies from a loss, of two groups, of which one has runs in ``fit``, with codes of its own."""
+    loss = np.linspace(1.7, 3.7, 12)
     shown = [np.round(0.25 + 0.7 / (1 + np.exp(4.5 * (loss - at))), 3) for at in (3.0, 1.9)]
     runs = {"loss": np.tile(loss, 2), "accuracy": np.concatenate(shown), "items": np.full(24, 2000.0)}
     runs |= {"group": np.repeat(["pile", "code"], 12)}
-    sharp = bs.fit(runs, "accuracy_sigmoid", group="group", by=["shift"], allow_unconverged=True)
+    return bs.fit(runs, "accuracy_sigmoid", group="group", by=["shift"], allow_unconverged=True)
+
+
+def test_a_group_is_named_along_one_size_and_through_a_chain(fit, sharp):
+    """Each law of a chain has codes of its own for its groups: a group goes by its name."""
+    compute = np.geomspace(1e17, 1e21, 12)
+    runs = {"compute": np.tile(compute, 2), "group": np.repeat(["arc", "code"], 12)}
+    curve = 1.7 + 2.2 * (compute / 1e17) ** -0.12
+    smooth = bs.fit(runs | {"loss": np.concatenate([curve, 0.7 * curve])}, "floor_compute", group="group")
     codes = [Study.opened(one).law.groups.codes["code"] for one in (sharp, smooth, fit)]
     found = bs.least_compute(smooth, 1.9, given={"group": "code"})
     truth = 1e17 * (2.2 / (1.9 / 0.7 - 1.7)) ** (1 / 0.12)
@@ -205,6 +211,10 @@ def test_a_group_is_named_along_one_size_and_through_a_chain(fit):
     at = {"compute": [1e18, 1e21], "group": "code"}
     rows = bs.read(bs.emergence(sharp, through={"loss": smooth}, covariates=at)).frame
     assert list(rows["group"]) == ["code", "code"] and list(rows["p_behind"].round()) == [0, 1]
+
+
+@pytest.mark.slow
+def test_pages_name_the_group(fit, sharp):
     run = {"params": 2e9, "tokens": 4e10}
     page = bs.report(sharp, through={"loss": fit}, at={"group": "code"}, **run)
     loss = bs.forecast(fit, **run, covariates={"group": "code"})
