@@ -115,10 +115,15 @@ def passed_over_size(
     if len(missing) != 1:
         return []
     role = missing[0]
-    return [
-        f"{clipped(name)} is not read as {role} (--column {role}={clipped(name)} if it should be)"
+    found = [
+        clipped(name)
         for name in related_columns(role, names)
-        if (values := numbers(name)) is not None and np.ptp(values) > 0 and not any(clipped(name) in n for n in notes)
+        if (values := numbers(name)) is not None and np.unique(values).size > 1
+    ]
+    return [
+        f"{name} is not read as {role} (--column {role}={name} if it should be)"
+        for name in found
+        if not any(name in note for note in notes)
     ]
 
 
