@@ -192,6 +192,8 @@ def _best_of(asked: Asked, names: Sequence[str]) -> Kept:
     groups = rows.sort_values(["loss", "row"], kind="stable").groupby("cell")["row"]
     kept = ~known
     kept[groups.first().to_numpy()] = True
+    if not known.any():
+        return kept, {}
     return kept, {settings_text(names, groups.size().to_numpy()): int((~kept).sum())}
 
 

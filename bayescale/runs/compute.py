@@ -263,7 +263,7 @@ def _power(x: np.ndarray, ratio: np.ndarray, free: bool) -> tuple[float, float, 
             levels, rises = _linear(power, value, weight, free)
             with np.errstate(all="ignore"):
                 left = np.log(levels[:, None] + rises[:, None] * power) - ratio
-                errors = np.nan_to_num(np.sum((weight * left) ** 2, axis=1), nan=np.inf)
+                errors = np.nan_to_num(np.sum((weight * left) ** 2, axis=1), nan=np.inf, posinf=np.inf)
             i = int(np.argmin(errors))
             level, rise, c = float(levels[i]), float(rises[i]), float(nodes[i])
             nodes = np.clip(np.linspace(c - step, c + step, 21), EXPONENT_GRID[0], EXPONENT_GRID[-1])

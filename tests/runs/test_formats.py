@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import time
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ import pytest
 import xarray as xr
 
 from bayescale.errors import RunsError
+from bayescale.runs.lint import check_runs
 from bayescale.runs.read import read_notes, read_runs
 from bayescale.runs.tables import limits
 from bayescale.runs.tables.formats import read_table
@@ -193,6 +195,19 @@ def test_one_sign_over_and_over_takes_no_ages(kind, file):
     except RunsError as error:
         assert len(str(error)) < 500
     assert time.process_time() - began < 2
+
+
+def test_of_losses_none_of_which_is_a_number_none_is_the_best():
+    with pytest.raises(RunsError, match="loss = 'x' is not a number"):
+        read_runs({"params": [1e8, 1e8], "tokens": [1e9, 1e9], "loss": ["x", "y"]}, best_of="params")
+
+
+def test_sizes_of_many_decades_beside_compute_are_read_without_a_warning(file):
+    rows = "57448.4,44228.9,2.52278e6,2.12184e7\n70558,3.1,338.348,12.9467\n13496.1,26677.4,702848,11267.6\n"
+    path = file("metrics.val_loss,params.n_params,metrics.tokens,FLOPs (1E21)\n" + rows)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_runs(read_runs(path))
 
 
 def test_a_workbook_with_entities_is_not_read(file):
