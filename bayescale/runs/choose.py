@@ -163,7 +163,8 @@ def _drop_missing(asked: Asked, _: bool) -> Kept:
 def _last_of(asked: Asked, name: str) -> Kept:
     """Of each run the last complete row: by step, else by tokens, else in the order of the file."""
     frame = asked.table.frame
-    labels = frame[asked.column(name, "--last-of")].astype(str).to_numpy()
+    # of bytes too, which may be no text
+    labels = frame[asked.column(name, "--last-of")].map(str, na_action="ignore").to_numpy()
     complete, reasons = _drop_missing(asked, True)
     order = np.arange(len(frame), dtype=float)
     for column in (asked.step, asked.roles.get("tokens")):

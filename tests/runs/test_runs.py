@@ -3,6 +3,8 @@ import re
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import xarray as xr
 
@@ -273,6 +275,21 @@ def test_bad_paths(tmp_path):
     refused("no such file", "a" * 5000)
     refused("no such file", "a\0b.csv")
     refused("no such file", tmp_path / "a\nb.csv")
+
+
+def test_a_parquet_file_whose_texts_are_not_unicode(tmp_path):
+    """They would fail where they are first looked at: in an option that compares them, or a report."""
+    starts, texts = np.arange(4, dtype="<i4").tobytes(), b"\xffab"
+    names = pa.StringArray.from_buffers(3, pa.py_buffer(starts), pa.py_buffer(texts))
+    numbers = {name: COLUMNS[name] for name in ("N", "D", "loss")}
+    pq.write_table(pa.table(numbers | {"corpus": names}), tmp_path / "runs.parquet")
+    refused("runs.parquet: not a readable parquet file", tmp_path / "runs.parquet")
+
+
+def test_bytes_may_be_labels_and_need_be_no_text(tmp_path):
+    numbers = {name: COLUMNS[name] for name in ("N", "D", "loss")}
+    pq.write_table(pa.table(numbers | {"corpus": [b"pile", b"\xff", b"\xff"]}), tmp_path / "runs.parquet")
+    assert read_runs(tmp_path / "runs.parquet", last_of="corpus").sizes["run"] == 2
 
 
 @pytest.mark.parametrize("keep", [0, 4, 200, -1])

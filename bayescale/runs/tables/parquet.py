@@ -36,8 +36,11 @@ def read_parquet(content: bytes, where: str) -> pd.DataFrame:
                 batches.append(batch)
                 size += batch.nbytes
                 check_unpacked(size, where, UNPACKED_TIMES_MAX)
-        empty = pd.DataFrame({name: [] for name in flat})
-        frame = pa.Table.from_batches(batches).to_pandas(ignore_metadata=True) if batches else empty
+        frame = pd.DataFrame({name: [] for name in flat})
+        if batches:
+            table = pa.Table.from_batches(batches)
+            table.validate(full=True)  # else a text that is no UTF-8 fails where it is first looked at
+            frame = table.to_pandas(ignore_metadata=True)
     except RunsError:
         raise
     except Exception:  # pyarrow and pandas each raise their own kinds on a damaged file
