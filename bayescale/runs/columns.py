@@ -19,11 +19,10 @@ from bayescale.runs.losses import (
     held_out,
     kin,
     of_training,
-    passed_over_size,
-    related,
     without_training,
 )
 from bayescale.runs.question import Numbers, Question, names_text, other_loss_text, which_text
+from bayescale.runs.related import passed_over_size, related
 from bayescale.runs.spellings import (
     EXPERTS_NAMES,
     LETTER_MEDIAN_MIN,

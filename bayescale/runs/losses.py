@@ -8,14 +8,12 @@ import numpy as np
 from bayescale.field import clipped
 from bayescale.runs.headings import unit_in
 from bayescale.runs.question import Numbers, Question, other_loss_text
+from bayescale.runs.related import related
 from bayescale.runs.spellings import (
     DATA_UNITS,
     HELD_OUT,
     OTHER_LOSSES,
-    OTHER_MEANINGS,
     PARTS_OF_LOSSES,
-    SIZES,
-    WORDS,
     is_name,
     other_loss,
     other_quantity,
@@ -100,33 +98,3 @@ def held_out(losses: list[Any], others: Mapping[Any, str]) -> list[str]:
         return []
     name, unit = held_out[0]
     return [f"{name}, which is not of training, is not read as loss (--column loss={name} --unit loss={unit})"]
-
-
-def related_columns(role: str, names: Sequence[Any]) -> list[Any]:
-    """Columns whose names are related to a role."""
-    return [name for name in names if role in WORDS and related(role, name)]
-
-
-def passed_over_size(
-    names: Sequence[Any], roles: Mapping[str, Any], numbers: Numbers, notes: Sequence[str]
-) -> list[str]:
-    """Notes on columns that may be the size which follows from the other two, as no column has its full name."""
-    missing = [role for role in SIZES if role not in roles]
-    if len(missing) != 1:
-        return []
-    role = missing[0]
-    found = [
-        clipped(name)
-        for name in related_columns(role, names)
-        if (values := numbers(name)) is not None and np.unique(values).size > 1
-    ]
-    return [
-        f"{name} is not read as {role} (--column {role}={name} if it should be)"
-        for name in found
-        if not any(name in note for note in notes)
-    ]
-
-
-def related(role: str, name: Any) -> bool:
-    words = words_of(name)
-    return bool(words & WORDS[role]) and not words & OTHER_MEANINGS

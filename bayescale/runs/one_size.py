@@ -10,8 +10,8 @@ from bayescale.laws.own_priors import without_count
 from bayescale.runs.cells import as_numbers
 from bayescale.runs.columns import find_columns
 from bayescale.runs.guess import guesses
-from bayescale.runs.losses import related_columns
 from bayescale.runs.question import Question
+from bayescale.runs.related import related_columns
 from bayescale.runs.source import table_of
 from bayescale.runs.spellings import SIZES
 from bayescale.runs.tables.formats import Table

@@ -12,7 +12,7 @@ import xarray as xr
 
 from bayescale.errors import RunsError
 from bayescale.field import clipped, listed
-from bayescale.runs.losses import related
+from bayescale.runs.related import related
 from bayescale.runs.spellings import SIZES, WORDS, is_letter, is_name, other_loss
 from bayescale.runs.tables import limits
 from bayescale.runs.tables.events import NAME_PART
