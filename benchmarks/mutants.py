@@ -41,10 +41,12 @@ STARTS = ("tests/fitting/test_starts.py",)
 ALLOCATE = ("tests/budgets/test_allocate.py",)
 CLUSTERS = ("tests/fitting/test_clusters.py",)
 FORECAST = ("tests/forecasts/test_forecast.py",)
+GROUPS = ("tests/fitting/test_pooling.py",)
 
 MUTANTS = [
     # the discrepancy
     Mutant("forecasts", "(shift - prior.decline)", "(shift + prior.decline)", DRIFT),
+    Mutant("forecasts", "(beyond_group - beyond_all)", "(beyond_all - beyond_group)", GROUPS),
     Mutant("forecasts", "log_scale=self.log_scale + float", "log_scale=self.log_scale - float", DRIFT),
     Mutant("forecasts", "/ (nu + 1)", "/ (nu + 2)", DRIFT),
     Mutant("forecasts", " + np.log(np.diag(spread)).sum()", "", DRIFT),

@@ -232,7 +232,7 @@ def test_limits_are_told_in_the_documentation():
             limits.PARTS_MAX,
             law_tables.TABLE_ENTRIES_MAX,
         ),
-        *(tables.MAX_ROWS, tables.MAX_COLUMNS, tables.MAX_CELLS, tables.MAX_HEADING, problem.MENU_MAX),
+        *(tables.MAX_ROWS, tables.MAX_COLUMNS, tables.MAX_CELLS, tables.MAX_NAME_CHARACTERS, problem.MENU_MAX),
     ):
         assert f"{limit:,}".replace(",", " ") in section, limit
     assert f"nested {formula.DEPTH_MAX} deep, names of {formula.NAME_CHARACTERS_MAX} characters" in section

@@ -133,8 +133,8 @@ def envelope(log_n: np.ndarray, log_c: np.ndarray, log_loss: np.ndarray, rng: np
         bins, losses = index[rows], log_loss[rows]
         least = np.full(ENVELOPE_BINS, np.inf)
         np.minimum.at(least, bins, losses)
-        best = np.flatnonzero(losses == least[bins])
-        return rows[best[np.unique(bins[best], return_index=True)[1]]]
+        lowest = np.flatnonzero(losses == least[bins])
+        return rows[lowest[np.unique(bins[lowest], return_index=True)[1]]]
 
     chosen = best(np.arange(len(log_n)))
     if len(chosen) < LINE_BUDGETS_MIN or len(np.unique(log_n[chosen])) < 2:

@@ -13,7 +13,7 @@ MAX_BYTES = 128_000_000
 MAX_ROWS = 1_500_000
 MAX_COLUMNS = 1000
 MAX_CELLS = 5_000_000
-MAX_HEADING = 1000  # characters of a name
+MAX_NAME_CHARACTERS = 1000  # of a column
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # never in a table; some of them command terminals
 UNPACKED_TIMES_MAX = 2  # of a binary table: MAX_BYTES is for text
 HEADING_CHARACTERS_MAX = 80  # of a heading in a message
@@ -43,9 +43,9 @@ def check_headings(names: Sequence[Any], where: str) -> None:
     for name in names:
         if CONTROL.search(str(name)):
             raise RunsError(f"{where}: the column {heading(name)} has a control character in its name; rename it")
-        if len(str(name)) > MAX_HEADING:
+        if len(str(name)) > MAX_NAME_CHARACTERS:
             said = f"{where}: the column {heading(name)} has a name of {len(str(name))} characters"
-            raise RunsError(f"{said}; at most {MAX_HEADING} are read; rename it")
+            raise RunsError(f"{said}; at most {MAX_NAME_CHARACTERS} are read; rename it")
 
 
 def heading(name: Any) -> str:
