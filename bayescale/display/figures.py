@@ -240,11 +240,17 @@ def runs_label(count: int, what: str = "runs") -> str:
 def figure_source(figure: Any) -> dict[str, Any]:
     """A figure as an image for a page: ``source`` (a data address), ``width`` and ``height`` in pixels; closes it."""
     import matplotlib.pyplot as plt
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     width, height = (round(96 * inches) for inches in figure.get_size_inches())
     with style():
+        canvas = FigureCanvasSVG(figure)
+        figure.dpi = 72  # of SVG, whose texts have other sizes than those of a screen
+        figure.get_layout_engine().execute(figure)
+        figure.set_layout_engine("none")  # savefig would draw everything once more to the same end
+        figure.dpi = 150  # of what is drawn as pixels
         buffer = io.BytesIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, dpi=150)
+        canvas.print_svg(buffer, metadata={"Date": None, "Creator": None})
         plt.close(figure)
     encoded = base64.b64encode(buffer.getvalue()).decode("ascii")
     return {"source": f"data:image/svg+xml;base64,{encoded}", "width": width, "height": height}
