@@ -13,7 +13,7 @@ from bayescale.evidence.loo import loo
 from bayescale.evidence.nested import nested_questions
 from bayescale.evidence.verdict import read as read_comparison
 from bayescale.field import BAND, band_ends, band_percent, how_many, number_text, quantity_text
-from bayescale.fitting.diagnostics import ESS_MIN, PARETO_K_MAX, R_HAT_MAX, diagnostics, parameter_bands, regimes
+from bayescale.fitting.diagnostics import ESS_MIN, PARETO_K_MAX, R_HAT_MAX, diagnostics, fit_summary, regimes
 from bayescale.forecasts.discrepancy import has_drift, one_size
 from bayescale.forecasts.planned import CHECKED_DECADES, ONE_SIZE_CHECKED_DECADES, far_limit
 from bayescale.laws.law import Law, column, is_joint, size_column
@@ -71,7 +71,7 @@ def parameters_part(study: Study, level: float = BAND) -> Part:
     law, rows, ends = study.law, [], band_ends(level)
     named: dict[str, Any] = {**law.priors, **law.derived, **study.scatter.priors, **study.scatter.derived}
     about = {name: one.about for name, one in named.items()}
-    for name, row in parameter_bands(study, level).items():
+    for name, row in fit_summary(study, level)["parameters"].items():
         seen = "" if row["identified"] else "; the prior decides"
         rows.append([name, *(number_text(row[key], 4) for key in ("median", *ends)), about.get(name, "") + seen])
     return {

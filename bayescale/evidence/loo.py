@@ -14,8 +14,8 @@ from bayescale.field import how_many, quantity_text
 from bayescale.fitting.clusters import alike
 from bayescale.fitting.diagnostics import PARETO_K_MAX, diagnostics
 from bayescale.fitting.doors import check_seed, flag, opened_fit
+from bayescale.fitting.draws import smoothed_weights
 from bayescale.fitting.fit import refit
-from bayescale.fitting.pareto import smoothed_weights
 from bayescale.fitting.tree import part_of
 from bayescale.jobs.batch import Failure, run_batch
 from bayescale.jobs.threads import one_blas_thread

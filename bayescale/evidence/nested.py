@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from bayescale.field import number_text
-from bayescale.fitting.diagnostics import diagnostics, kernel_density, normal_density
+from bayescale.fitting.diagnostics import diagnostics
 from bayescale.fitting.doors import opened, opened_result
 from bayescale.laws.priors import FARTHEST_PRIOR_SD, Prior, to_normal
 from bayescale.study import Study
@@ -135,6 +135,8 @@ def _savage_dickey(prior: Prior, draws: np.ndarray, value: float) -> tuple[float
 
     Both densities are taken on the scale where the prior is a standard normal; draws are [chain, draw].
     """
+    from scipy.stats import gaussian_kde, norm
+
     z0 = float(to_normal(prior, value, FARTHEST_PRIOR_SD, 20_001))
     if abs(z0) >= FARTHEST_PRIOR_SD * 0.999:  # an edge of the support, or beyond it
         return float("nan"), float("nan"), False
@@ -142,13 +144,12 @@ def _savage_dickey(prior: Prior, draws: np.ndarray, value: float) -> tuple[float
     low, high = np.quantile(z, [TAIL_SHARE, 1 - TAIL_SHARE])
     bound = not low <= z0 <= high
     at = min(max(z0, low), high)
-    place = np.array([at])
-    density = kernel_density(z.ravel(), place)[0]
-    chains = np.array([kernel_density(chain, place)[0] for chain in z])
+    density = gaussian_kde(z.ravel())(at)[0]
+    chains = np.array([gaussian_kde(chain)(at)[0] for chain in z])
     error = chains.std(ddof=1) / np.sqrt(len(chains)) / density / np.log(10) if len(chains) > 1 else float("nan")
     if bound:
-        density = min(density, normal_density(z0, z.mean(), float(z.std())))
-    return float(density / normal_density(z0, 0.0, 1.0)), float(error), bool(bound)
+        density = min(density, norm.pdf(z0, z.mean(), z.std()))
+    return float(density / norm.pdf(z0)), float(error), bool(bound)
 
 
 def _loo_difference(comparison: xr.Dataset | None, law: str, nested: str) -> tuple[float, float]:

@@ -6,16 +6,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy.special import rel_entr
 
 from bayescale.budgets.optimum import best_split
 from bayescale.budgets.problem import SplitOptions, budgets_of, problem_of
 from bayescale.errors import FitError
-from bayescale.evidence.loo import MIN_DRAWS, log_likelihood, relative_efficiency
+from bayescale.evidence.loo import MIN_DRAWS, log_likelihood
 from bayescale.field import names_text, number_text, size_text
 from bayescale.fitting.diagnostics import PARETO_K_MAX, diagnostics, trust_warnings
 from bayescale.fitting.doors import mapping, opened, opened_result
-from bayescale.fitting.pareto import smoothed_weights
+from bayescale.fitting.draws import arviz_stats, smoothed_weights
 from bayescale.forecasts.planned import planned_runs
 from bayescale.laws.law import Law, law_loss, log_weight
 from bayescale.laws.priors import log_prior
@@ -23,7 +22,6 @@ from bayescale.reading import Column, Reading
 from bayescale.study import Study
 
 SENSITIVE_DISTANCE = 0.05  # per doubling of the power (Kallioinen et al. 2024)
-POWERS = (0.99, 1.01)  # between which the slope at 1 is taken
 LIMITS = ("params", "tokens", "ratio", "menu")  # of a split
 DEFAULT_BUDGET_TIMES = 10.0  # the largest run's compute
 
@@ -84,17 +82,23 @@ def prior_sensitivity(
     if law.weights:
         values = {name: draws.values for name, draws in drawn.items()} | dict(study.constants)
         prior = prior.assign(weights=(("chain", "draw"), log_weight(law, values)))
-    total, efficiency = prior.to_array("parameter").sum("parameter"), relative_efficiency(study)
-    by_prior, by_runs = (_nudged(one, efficiency) for one in (total, log_likelihood(study.tree).sum("run")))
+    tree = xr.DataTree.from_dict(
+        {
+            "posterior": quantities,
+            "log_prior": prior.reset_coords(drop=True),
+            "log_likelihood": xr.Dataset({"seen": log_likelihood(study.tree)}),
+        }
+    )
+    of_prior, of_runs = (arviz_stats().psense(tree, group=group) for group in ("prior", "likelihood"))
+    total = prior.to_array("parameter").sum("parameter")
     halved, doubled = (_powered(total, power) for power in (0.5, 2.0))
     rows = []
     for name, draws in quantities.data_vars.items():
         row: dict[str, Any] = {"quantity": str(name)}
-        row |= {"prior": _sensitivity(draws, by_prior), "likelihood": _sensitivity(draws, by_runs)}
-        row["median"] = float(draws.median())
+        row |= {"prior": float(of_prior[name]), "likelihood": float(of_runs[name]), "median": float(draws.median())}
         row |= {"median_half": _weighted_median(draws, halved), "median_double": _weighted_median(draws, doubled)}
-        moved, told = row["prior"] >= SENSITIVE_DISTANCE, row["likelihood"] >= SENSITIVE_DISTANCE
-        row["decided_by"] = "runs" if not moved else "both" if told else "prior"
+        by_prior, by_runs = row["prior"] >= SENSITIVE_DISTANCE, row["likelihood"] >= SENSITIVE_DISTANCE
+        row["decided_by"] = "runs" if not by_prior else "both" if by_runs else "prior"
         rows.append(row | {"says": _plain(row)})
     table = pd.DataFrame(rows)
     table.attrs = {"kind": "prior_sensitivity", "law": law.name, "diagnostics": study.attrs["diagnostics"]}
@@ -133,42 +137,16 @@ def _quantities(study: Study, compute: Any, params: Any, tokens: Any, limits: Ma
     return xr.Dataset({name: value.reset_coords(drop=True) for name, value in quantities.items()})
 
 
-def _flat(draws: xr.DataArray) -> np.ndarray:
-    return draws.transpose("chain", "draw").values.ravel()
-
-
-def _nudged(log_density: xr.DataArray, efficiency: float) -> list[np.ndarray]:
-    """Smoothed importance weights [sample] of a density to each of POWERS against the density."""
-    return [np.exp(smoothed_weights((power - 1) * _flat(log_density), efficiency)[0]) for power in POWERS]
-
-
-def _sensitivity(draws: xr.DataArray, weights: list[np.ndarray]) -> float:
-    """How far the distribution of draws moves with log2 of the power, by their weights at each of POWERS."""
-    values = _flat(draws)
-    moved = [max(_distance(values, one), _distance(-values, one)) for one in weights]
-    return float(np.mean(moved / np.abs(np.log2(POWERS))))
-
-
-def _distance(draws: np.ndarray, weights: np.ndarray) -> float:
-    """Cumulative Jensen-Shannon distance of the distribution of weighted draws from that of all alike, as a share."""
-    order, count = np.argsort(draws), len(draws)
-    steps = np.diff(draws[order])
-    alike, weighted = np.arange(1, count) / count, np.cumsum(weights[order])[:-1] / weights.sum()
-    middle = (alike + weighted) / 2
-    apart = steps @ (rel_entr(alike, middle) + rel_entr(weighted, middle)) / np.log(2)
-    return float(np.sqrt(max(apart, 0.0) / (steps @ (alike + weighted))))
-
-
 def _powered(log_prior: xr.DataArray, power: float) -> np.ndarray | None:
     """Smoothed importance weights of prior**power against the prior [sample]; None when too few draws carry them."""
-    log_weights, k = smoothed_weights((power - 1) * _flat(log_prior))
+    log_weights, k = smoothed_weights((power - 1) * log_prior.transpose("chain", "draw").values.ravel())
     return np.exp(log_weights) if k <= PARETO_K_MAX else None
 
 
 def _weighted_median(draws: xr.DataArray, weights: np.ndarray | None) -> float:
     if weights is None:
         return float("nan")
-    values = _flat(draws)
+    values = draws.transpose("chain", "draw").values.ravel()
     order = np.argsort(values)
     return float(values[order][np.searchsorted(np.cumsum(weights[order]), 0.5)])
 

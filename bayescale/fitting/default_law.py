@@ -10,7 +10,7 @@ from scipy.special import logsumexp
 
 from bayescale.errors import FitError
 from bayescale.field import listed
-from bayescale.fitting.pareto import smoothed_weights
+from bayescale.fitting.draws import smoothed_weights
 from bayescale.laws.law import DEFAULT_LAW, Law, load_law
 from bayescale.runs.one_size import as_counted, only_size
 

@@ -197,7 +197,7 @@ def regimes(
         own = kernel_density(before, np.clip(after, *np.quantile(before, [0.001, 0.999])))
         centres = {"variance": (np.log(VARIANCE_LIMITED[symbol]), VARIANCE_LIMITED_SD)}
         centres["resolution"] = (np.log(RESOLUTION_LIMITED[0]), RESOLUTION_LIMITED[1])
-        evidence = {kind: float(np.mean(normal_density(after, *centre) / own)) for kind, centre in centres.items()}
+        evidence = {kind: float(np.mean(_normal(after, *centre) / own)) for kind, centre in centres.items()}
         share = evidence["variance"] / max(sum(evidence.values()), 1e-300)
         found["model" if symbol == "N" else "data"] = {
             "variance_limited": share,
@@ -211,13 +211,10 @@ def kernel_density(sample: np.ndarray, at: np.ndarray) -> np.ndarray:
     """Density of a sample [draw] at some points, by normal kernels of Scott's width."""
     width = sample.std(ddof=1) * len(sample) ** -0.2
     # some points at a time: all of them times all draws would be the largest array of a small fit
-    return np.concatenate(
-        [normal_density(some[:, None], sample, width).mean(axis=1) for some in np.array_split(at, 32)]
-    )
+    return np.concatenate([_normal(some[:, None], sample, width).mean(axis=1) for some in np.array_split(at, 32)])
 
 
-def normal_density(x: np.ndarray | float, mean: np.ndarray | float, sd: float) -> Any:
-    """Density of normal distributions."""
+def _normal(x: np.ndarray, mean: np.ndarray | float, sd: float) -> np.ndarray:
     return np.exp(-(((x - mean) / sd) ** 2) / 2) / (sd * math.sqrt(2 * math.pi))
 
 
@@ -268,24 +265,6 @@ def trust_warnings(report: Mapping[str, Any]) -> list[str]:
     return warnings + [note["text"] for note in report.get("noted", ()) if note["code"] not in said]
 
 
-def parameter_bands(study: Study, level: float = BAND) -> dict[str, dict[str, Any]]:
-    """Median and bands of every parameter and derived quantity by name, as :func:`fit_summary` has them, and whether
-    the runs identify it."""
-    names, values = draws_by_name(study.posterior)
-    shares = SHOWN | band_ends(level)
-    columns = {key: np.quantile(values, share, axis=(1, 2)) for key, share in shares.items()}
-    if study.once(clusters_of):
-        columns |= {f"{key}_runs": columns[key] for key in ("q05", "q95")}
-        stretched = draws_by_name(study.once(clustered_posterior))[1]
-        columns |= {key: np.quantile(stretched, share, axis=(1, 2)) for key, share in shares.items()}
-    unseen = diagnostics(study)["not_identified"]
-    return {
-        name: {key: float(column[i]) for key, column in columns.items()} | {"identified": name not in unseen}
-        for i, name in enumerate(names)
-        if name != "tilt" or size_column(study.law) is not None  # without sizes nothing is learnt of it
-    }
-
-
 def fit_summary(fit: xr.DataTree | Study, level: float = BAND) -> dict[str, Any]:
     """A fit, or the study opened from it, for machines.
 
@@ -299,22 +278,29 @@ def fit_summary(fit: xr.DataTree | Study, level: float = BAND) -> dict[str, Any]
     study = Study.opened(fit)
     posterior, law, attrs, report = study.posterior, study.law, study.attrs, diagnostics(study)
     names, values = draws_by_name(posterior)
-    mixing, worth = r_hat(values), ess_bulk(values)
+    shares = SHOWN | band_ends(level)
+    columns = {key: np.quantile(values, share, axis=(1, 2)) for key, share in shares.items()}
+    columns |= {"r_hat": r_hat(values), "ess_bulk": ess_bulk(values)}
+    if clusters := study.once(clusters_of):
+        columns |= {f"{key}_runs": columns[key] for key in ("q05", "q95")}
+        stretched = draws_by_name(study.once(clustered_posterior))[1]
+        columns |= {key: np.quantile(stretched, share, axis=(1, 2)) for key, share in shares.items()}
     if report.get("method") == "importance":
         # the weights say what the draws are worth; there are no chains to compare
-        mixing[:] = math.nan
-        worth = np.minimum(worth, report["ess_min"])
-    of_draws = {
-        name: {"r_hat": float(r), "ess_bulk": float(n)} for name, r, n in zip(names, mixing, worth, strict=True)
-    }
-    clusters = study.once(clusters_of)
+        columns["r_hat"][:] = math.nan
+        columns["ess_bulk"] = np.minimum(columns["ess_bulk"], report["ess_min"])
     return {
         "law": law.name,
         "source": attrs["source"],
         "runs": study.runs.sizes["run"],
         "read": read_text(attrs),
         "size": size_column(law),
-        "parameters": {name: row | of_draws[name] for name, row in parameter_bands(study, level).items()},
+        "parameters": {
+            name: {key: float(column[i]) for key, column in columns.items()}
+            | {"identified": name not in report["not_identified"]}
+            for i, name in enumerate(names)
+            if name != "tilt" or size_column(law) is not None  # without sizes nothing is learnt of it
+        },
         "clusters": clusters and {"column": clusters.column, "count": clusters.count, "ratio": clusters.ratio},
         "regimes": regimes(law, posterior, study.constants, report["not_identified"]),
         "compute": str(attrs.get("compute", TRAINING)),

@@ -15,7 +15,7 @@ from scipy.special import logsumexp
 
 from bayescale.engine.model import Model, density_of, log_densities
 from bayescale.fitting.diagnostics import ESS_MIN, PARETO_K_MAX, check_convergence
-from bayescale.fitting.pareto import smoothed_weights
+from bayescale.fitting.draws import smoothed_weights
 from bayescale.fitting.starts import START_RUNS
 from bayescale.fitting.tree import as_dataset
 from bayescale.laws.priors import Prior, from_real

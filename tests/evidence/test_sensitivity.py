@@ -2,7 +2,6 @@
 
 import re
 
-import arviz_stats
 import numpy as np
 import pytest
 import xarray as xr
@@ -55,21 +54,6 @@ def test_power_scaled_posterior_of_a_normal_mean(rng):
     for power in (0.5, 2.0):
         weights = sensitivity._powered(density, power)
         assert sensitivity._weighted_median(draws, weights) == pytest.approx(4 / (4 + power), abs=0.02)
-
-
-def test_sensitivities_are_those_of_arviz():
-    """The skewed and the even, those that go with the prior and those that do not."""
-    rng = np.random.default_rng(3)
-    values = {name: rng.standard_normal((4, 500)) for name in ("even", "skewed", "noise")}
-    values["skewed"] = np.exp(values["skewed"] + 0.5 * values["even"])
-    drawn = xr.Dataset({name: (("chain", "draw"), one) for name, one in values.items()})
-    density = -0.5 * drawn["even"] ** 2 + 2 * drawn["even"]
-    tree = xr.DataTree.from_dict({"posterior": drawn, "log_prior": xr.Dataset({"x": density})})
-    theirs = arviz_stats.psense(tree, group="prior")
-    weights = sensitivity._nudged(density, 1.0)
-    for name in values:
-        assert sensitivity._sensitivity(drawn[name], weights) == pytest.approx(float(theirs[name]), rel=0.02)
-    assert theirs["even"] > 0.3 > 0.05 > theirs["noise"]
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,9 @@ import sys
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from scipy.special import logsumexp
 
-from bayescale.fitting.draws import e_bfmi, ess_bulk, ess_tail, r_hat
+from bayescale.fitting.draws import e_bfmi, ess_bulk, ess_tail, r_hat, smoothed_weights
 
 ENDS = (0.05, 0.95)
 
@@ -38,11 +39,49 @@ def test_constant_chains_have_no_r_hat_and_constant_energy_no_e_bfmi():
     assert np.isnan(e_bfmi(np.full((4, 100), 3.0))).all()
 
 
+@pytest.mark.parametrize("ratios", [np.zeros(1000), np.arange(10.0), np.append(np.zeros(999), 800.0)])
+def test_without_a_tail_nothing_is_vouched_for(ratios):
+    weights, k = smoothed_weights(ratios)
+    assert k == np.inf
+    assert_allclose(weights, ratios - logsumexp(ratios))
+
+
+@pytest.mark.parametrize("value", [-np.inf, np.inf, np.nan])
+def test_ratios_that_are_no_numbers_are_not_vouched_for(value):
+    assert smoothed_weights(np.full(1000, value))[1] == np.inf
+    assert smoothed_weights(np.append(np.zeros(999), value))[1] == np.inf
+
+
+def test_ratios_far_apart_are_said_and_do_no_harm(rng):
+    """As in a first round of a quick answer: most draws without weight, the others over hundreds of nats."""
+    ratios = np.full(16_000, -700.0)
+    ratios[:400] = rng.uniform(-650, 0, 400)
+    weights, k = smoothed_weights(ratios)
+    assert k > 10 and np.isfinite(weights).all()
+
+
+def test_the_shape_of_a_known_tail_is_found_row_by_row(rng):
+    ratios = np.array([0.2, 0.5, 0.9])[:, None] * rng.exponential(size=(3, 40_000))  # exp has a Pareto tail so shaped
+    weights, k = smoothed_weights(ratios)
+    assert_allclose(k, [0.2, 0.5, 0.9], atol=0.25)
+    assert_allclose(logsumexp(weights, axis=1), 0.0, atol=1e-9)
+    alone = smoothed_weights(ratios[1])
+    assert np.array_equal(weights[1], alone[0]) and k[1] == alone[1]
+
+
+def test_no_weight_is_no_number_however_extreme_the_ratios(rng):
+    for spread in (1e-300, 1e-8, 1.0, 30.0, 1e3, 1e300):
+        for kind in (rng.standard_normal(500), rng.standard_t(1, 500), -rng.exponential(size=500)):
+            weights, k = smoothed_weights(spread * kind)
+            assert not np.isnan(weights).any() and not np.isnan(k)
+
+
 def test_an_installed_jax_is_not_loaded(tmp_path):
     (tmp_path / "jax.py").write_text("raise SystemExit('JAX was loaded')")
     script = (
-        "import numpy as np; from scipy.special import logsumexp; from bayescale.fitting.draws import r_hat; "
-        "r_hat(np.random.default_rng(0).standard_normal((4, 100))); logsumexp(np.zeros(3))"
+        "import numpy as np; from bayescale.fitting.draws import arviz_stats, smoothed_weights; "
+        "smoothed_weights(np.random.default_rng(0).standard_normal(1000)); "
+        "arviz_stats().base.array_stats.kde(np.random.default_rng(0).standard_normal(1000))"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
