@@ -8,7 +8,7 @@ import xarray as xr
 from scipy.special import logsumexp, ndtri, stdtrit
 
 from bayescale.errors import FitError
-from bayescale.forecasts.discrepancy import SHIFT_DF, DriftPrior, coordinates, correlation, one_size
+from bayescale.forecasts.discrepancy import SHIFT_DF, DriftPrior, coordinates, correlation, one_size, tail_df_of
 from bayescale.forecasts.discrepancy_posterior import AtScale, Discrepancy
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.law import is_joint
@@ -20,7 +20,7 @@ BEYOND_DECADES = 0.2  # of compute beyond the largest run over which the spread 
 
 @dataclass(frozen=True)
 class Curve:
-    """Draws of the law's curve at some points, and of the noise's sigma [draw].
+    """Draws of the law's curve at some points, and of the noise around it.
 
     The parameters of the law are drawn anew, from their posterior with the drift in the model; ``bend`` is what the
     runs say of the law's error at a point (the drift's mean given them), ``drift`` what they leave open, the shift
@@ -28,7 +28,7 @@ class Curve:
     """
 
     parts: Mapping[str, np.ndarray]  # "law", "bend", "drift" [draw, point]
-    sigma: np.ndarray
+    noise: Mapping[str, np.ndarray]  # its parameters beside a drift, in place of the fit's [draw, 1]
     apart: bool  # see sample_curve
 
     @property
@@ -119,7 +119,15 @@ def curve_at(chance: Chance, points: xr.Dataset) -> Curve:
     law, bend, sigma = (joined[name] for name in ("law", "bend", "sigma"))
     beyond_all, beyond_group = (_decades_beyond(study, points, of_group=of_group) for of_group in (False, True))
     drift = _beyond_the_runs(prior, joined["open"], joined["scale"], beyond_all, beyond_group, chance.places)
-    return Curve({"law": law, "bend": bend, "drift": drift}, sigma, chance.apart)
+    return Curve({"law": law, "bend": bend, "drift": drift}, noise_beside(study, prior, sigma), chance.apart)
+
+
+def noise_beside(study: Study, prior: DriftPrior, sigma: np.ndarray) -> dict[str, np.ndarray]:
+    """Parameters of the noise beside a drift that are not those of the fit [draw, 1]; ``sigma`` is [draw]."""
+    found = {"sigma": sigma[:, None]}
+    if prior.tail_df is not None and np.isfinite(tail_df := tail_df_of(study, prior)):
+        found["nu_minus_2"] = np.full_like(found["sigma"], tail_df - 2)
+    return found
 
 
 def _beyond_the_runs(
@@ -212,9 +220,9 @@ def with_noise(study: Study, points: xr.Dataset, curve: Curve, rng: np.random.Ge
     """The parts of a curve and, drawn here, the ``noise`` of new runs [draw, point]; their sum is the log loss."""
     scale = _scale(study, points, curve)
     if curve.apart:
-        noise = scale * study.scatter.sample_noise(np.ones((len(scale), 1)), study.draws, rng)
+        noise = scale * study.scatter.sample_noise(np.ones((len(scale), 1)), study.draws | curve.noise, rng)
     else:
-        noise = study.scatter.sample_noise(scale, study.draws, rng)
+        noise = study.scatter.sample_noise(scale, study.draws | curve.noise, rng)
     return dict(curve.parts) | {"noise": noise}
 
 
@@ -239,14 +247,14 @@ def log_predictive_density(study: Study, points: xr.Dataset, log_loss: np.ndarra
     curve : what :func:`sample_curve` drew at these points
     """
     scale = _scale(study, points, curve)
-    density = study.scatter.log_density_of(log_loss - curve.log_loss, scale, study.draws)
+    density = study.scatter.log_density_of(log_loss - curve.log_loss, scale, study.draws | curve.noise)
     return logsumexp(density, axis=0) - np.log(len(density))
 
 
 def _scale(study: Study, points: xr.Dataset, curve: Curve) -> np.ndarray:
     """Scale of the noise of new runs [draw, point]."""
     # sigma is the whole scale here, SCALE_FLOOR included
-    return study.scatter.scale_at(study.covariates(points), study.draws | {"sigma": curve.sigma[:, None]}) - SCALE_FLOOR
+    return study.scatter.scale_at(study.covariates(points), study.draws | curve.noise) - SCALE_FLOOR
 
 
 def check_finite(*values: np.ndarray) -> None:

@@ -54,6 +54,8 @@ class DriftPrior:
     slope : fall of the loss [log a decade of compute] at which ``log_scale``, ``shift`` and ``decline`` hold; None
         where they hold whatever the slope
     shift_of_scale : the same in units of the drift's scale, in which the runs have a say [a decade]; added to ``shift``
+    tail_df : degrees of freedom of Student-t noise beside a drift, whatever a fit without one found; None: as found.
+        Heavy tails keep a few odd small runs from bending what lies beyond all of them
     """
 
     length: float
@@ -65,6 +67,7 @@ class DriftPrior:
     decline: float = 0.0
     slope: float | None = None
     shift_of_scale: float = 0.0
+    tail_df: float | None = None
 
     def log_density(self, log_scales: np.ndarray) -> np.ndarray:
         return -0.5 * ((log_scales - self.log_scale) / self.log_scale_sd) ** 2
@@ -81,6 +84,12 @@ class DriftPrior:
             decline=self.decline * unit,
             slope=None,
         )
+
+
+def tail_df_of(study: Study, prior: DriftPrior) -> float:
+    """Degrees of freedom of the noise beside the drift; infinite where the fit's noise is normal."""
+    fitted = float(study.scatter.tail_df(study.medians))
+    return fitted if prior.tail_df is None or np.isinf(fitted) else prior.tail_df
 
 
 @functools.cache

@@ -20,6 +20,7 @@ from bayescale.forecasts.discrepancy import (
     cells_of,
     prior_of,
     slope_of,
+    tail_df_of,
 )
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.law import log_weight as log_weight_of
@@ -103,8 +104,8 @@ def discrepancy_of(study: Study, prior: DriftPrior | None = None, *, every: bool
     prior : of the drift; the shipped one by default
     every : all scales of the grid, however improbable, as another prior would need them
     """
-    model, start = _model(study), _start(study)
     prior = prior or prior_of(study.law, study.runs)
+    model, start = _model(study, prior), _start(study)
     slope = slope_of(study, study.standardised()(start)[0])
     prior = replace(prior, slope=None) if slope is None else prior.at_slope(slope)
     basis = basis_of(model.cells.where, prior.length)
@@ -161,9 +162,8 @@ class _Peak:
     covariance: Covariance
 
 
-def _model(study: Study) -> _Model:
-    cells, prior = cells_of(study), study.scatter.priors["sigma"].params
-    nu = float(study.scatter.tail_df(study.medians))
+def _model(study: Study, prior: DriftPrior) -> _Model:
+    cells, of_sigma = cells_of(study), study.scatter.priors["sigma"].params
 
     def log_weight(z: np.ndarray) -> np.ndarray:
         if not study.law.weights:
@@ -172,7 +172,7 @@ def _model(study: Study) -> _Model:
             weights = log_weight_of(study.law, standard_parameters(study.law, z) | dict(study.constants))
         return np.nan_to_num(np.broadcast_to(weights, len(z)), nan=-np.inf)
 
-    sigma_prior = prior["mu"], prior["sigma"]
+    nu, sigma_prior = tail_df_of(study, prior), (of_sigma["mu"], of_sigma["sigma"])
     return _Model(study.standardised(cells.inputs), log_weight, bool(study.law.weights), cells, nu, sigma_prior)
 
 

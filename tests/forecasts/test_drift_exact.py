@@ -6,7 +6,7 @@ import pytest
 from conftest import LOG_LINEAR
 from scipy import optimize, stats
 
-from bayescale.forecasts.curve import open_contrasts, sample_curve
+from bayescale.forecasts.curve import open_contrasts, sample_curve, with_noise
 from bayescale.forecasts.discrepancy import Covariance, DriftPrior, cells_of, slope_of
 from bayescale.forecasts.discrepancy_posterior import AtScale, Discrepancy, discrepancy_of
 from bayescale.forecasts.planned import planned_runs
@@ -212,6 +212,24 @@ def test_student_t_noise_ends_at_the_mode_of_the_exact_likelihood(linear_fit, rn
     assert (np.abs(at.weights @ at.draws - best[:3]) < (0.1 + 4.5 * error) * sd).all()
 
 
+def test_the_tails_beside_a_drift_are_the_priors(linear_fit, rng):
+    """Whatever tails a fit without drift found; a fit whose noise is normal keeps it."""
+    found = {}
+    data = runs(rng, 8, 8)
+    for noise, nu, tail_df in (("student_t", 30.0, 4.0), ("student_t", 4.0, None), ("normal", None, 4.0)):
+        fit = linear_fit(data, noise=noise, **({} if nu is None else {"nu_minus_2": nu - 2}))
+        study = Study.opened(fit)
+        given = discrepancy_of(study, prior(tail_df=tail_df))
+        curve = sample_curve(given, planned_runs(study, [1e10], [1e12], {}), np.random.default_rng(0))
+        drawn = with_noise(study, planned_runs(study, [1e10], [1e12], {}), curve, np.random.default_rng(0))
+        found[noise, tail_df] = given, curve, drawn["noise"]
+    (ours, ours_curve, ours_noise), (fits, _, fits_noise), (normal, normal_curve, _) = found.values()
+    assert ours_curve.noise["nu_minus_2"].min() == ours_curve.noise["nu_minus_2"].max() == 2
+    assert [at.sigma for at in ours.by_scale] == [at.sigma for at in fits.by_scale]
+    np.testing.assert_array_equal(ours_noise, fits_noise)
+    assert "nu_minus_2" not in normal_curve.noise and normal.by_scale[0].sigma != fits.by_scale[0].sigma
+
+
 # ---- the forecast ---------------------------------------------------------------------------------------------------
 
 
@@ -294,7 +312,7 @@ def test_forecast_is_the_exact_conditional_distribution(linear_fit):
     mean, covariance = closed_form(exact, points)
     np.testing.assert_allclose(curve.log_loss.mean(axis=0), mean, rtol=1e-7)
     np.testing.assert_allclose(np.cov(curve.log_loss.T, bias=True), covariance, rtol=1e-6, atol=1e-10)
-    np.testing.assert_allclose(curve.sigma, SIGMA)
+    np.testing.assert_allclose(curve.noise["sigma"], SIGMA)
 
 
 def test_the_spread_is_for_points_beyond_the_runs(linear_fit):
@@ -341,7 +359,7 @@ def test_the_spread_of_a_study_is_lognormal(linear_fit):
     _, _, plain = forecast(linear_fit, prior(spread=0.8))
     _, _, wide = forecast(linear_fit, prior(spread=0.8, spread_log_sd=0.5))
     # the points: inside, at half of the spread, and fully beyond
-    times = np.exp(0.5 * quantiles(stats.norm, len(wide.sigma)))
+    times = np.exp(0.5 * quantiles(stats.norm, len(wide.noise["sigma"])))
     share = np.array([0.0, 0.5, 1.0, 1.0])
     expected = plain.parts["drift"] * (1 + share * (0.8 * times - 1)) / (1 + share * (0.8 - 1))
     np.testing.assert_allclose(wide.parts["drift"], expected, rtol=1e-9, atol=1e-12)
