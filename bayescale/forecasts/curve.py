@@ -28,7 +28,7 @@ class Curve:
     """
 
     parts: Mapping[str, np.ndarray]  # "law", "bend", "drift" [draw, point]
-    noise: Mapping[str, np.ndarray]  # its parameters beside a drift, in place of the fit's [draw, 1]
+    noise: dict[str, np.ndarray]  # its parameters beside a drift, in place of the fit's [draw, 1]
     apart: bool  # see sample_curve
 
     @property
