@@ -10,6 +10,7 @@ import xarray as xr
 from conftest import LOG_LINEAR, STUDIES, needs_studies
 from scipy import stats
 from scipy.special import logsumexp
+from statsmodels.miscmodels.tmodel import TLinearModel
 
 from bayescale.engine.density import log_posterior, posterior_data
 from bayescale.fitting.fit import fit
@@ -71,6 +72,22 @@ def test_sampled_posterior_is_the_closed_form(runs):
 
 def mcse(draws: xr.DataArray) -> float:
     return float(arviz_stats.mcse(draws, method="mean"))
+
+
+def test_exponents_are_those_of_statsmodels_student_t_regression(rng):
+    """With many runs the prior hardly counts: mean and sd of the posterior are those of maximum likelihood."""
+    N, D = 10 ** rng.uniform(7, 9, 400), 10 ** rng.uniform(9, 11, 400)
+    log_loss = np.log(2.0) - 0.07 * np.log(N / 1e8) - 0.05 * np.log(D / 1e10) + 0.004 * rng.standard_t(4, 400)
+    runs = {"params": N, "tokens": D, "loss": np.exp(log_loss)}
+    ours = fit(runs, parse_law(LOG_LINEAR, "linear"), noise="student_t")["posterior"]
+    design = np.column_stack([np.ones(400), -np.log(N), -np.log(D)])
+    start = np.r_[np.linalg.lstsq(design, log_loss)[0], 5.0, 0.004]  # coefficients, degrees of freedom, scale
+    theirs = TLinearModel(log_loss, design).fit(start_params=start, maxiter=2000, disp=False)
+    assert theirs.mle_retvals["converged"]
+    for i, name in enumerate(("alpha", "beta"), start=1):
+        assert float(ours[name].mean()) == pytest.approx(theirs.params[i], abs=0.3 * theirs.bse[i]), name
+        assert float(ours[name].std()) == pytest.approx(theirs.bse[i], rel=0.2), name
+    assert float(ours["sigma"].median()) == pytest.approx(theirs.params[4], rel=0.1)
 
 
 @pytest.mark.parametrize("study", ["pile", pytest.param("chinchilla-epoch", marks=needs_studies)])
