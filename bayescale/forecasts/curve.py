@@ -145,6 +145,8 @@ def _beyond_the_runs(
     grow with the decades beyond all runs: where other groups have runs it is known how curves go on. The shift grows
     with those beyond the runs of the point's group, whose recipe may break there though others do not.
     """
+    if not beyond_group.any():
+        return open_drift
     share = np.clip(beyond_all / BEYOND_DECADES, 0.0, 1.0)  # of the spread
     spread = prior.spread * np.exp(prior.spread_log_sd * ndtri(places[0]))[:, None]
     shift_scale = prior.shift + prior.shift_of_scale * scale
