@@ -58,6 +58,7 @@ def overlapping(figure):
     return found
 
 
+@pytest.mark.slow
 def test_of_very_many_runs_some_are_shown_and_it_is_said(true_fit, crossed_runs, coarse):
     fit = true_fit(50, runs=crossed_runs(30, 20))
     forecast = bayescale.forecast(fit, 1e10, 1e12)

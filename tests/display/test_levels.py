@@ -88,6 +88,7 @@ def test_a_fit_is_shown_at_a_level(fit):
         bayescale.show(bayescale.decide(fit, 1e22), level=0.95)
 
 
+@pytest.mark.slow
 def test_a_page_at_a_level(fit, undrawn):
     html = bayescale.report(fit, compute=1e22, params=7e9, tokens=140e9, target=2.3, level=0.95)
     row = bayescale.read(bayescale.forecast(fit, 7e9, 140e9), level=0.95).frame.iloc[0]
@@ -101,6 +102,7 @@ def legends(figure):
     return " ".join(text.get_text() for axes in figure.axes for text in axes.findobj(plt.Text))
 
 
+@pytest.mark.slow
 def test_figures_at_a_level(fit, coarse):
     tree = bayescale.forecast(fit, 7e9, 140e9)
     for draw in (

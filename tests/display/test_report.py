@@ -124,6 +124,7 @@ def test_a_good_fit_is_said_to_be_one(html):
     assert head(html) == ("fine", head(html)[1]) and "Nothing is known against" in head(html)[1]
 
 
+@pytest.mark.slow
 def test_how_far_what_was_asked_lies_is_said(varied_fit, undrawn):
     """1.7 decades are no nearness, although no warning is due before 2."""
     fit = varied_fit()
@@ -144,6 +145,7 @@ def test_an_unconverged_fit_is_said_to_be_one(varied_fit, undrawn):
     assert explorer(Question(Study.opened(bad)))["doubt"].startswith("The chains of the fit did not converge")
 
 
+@pytest.mark.slow
 def test_collinear_runs_are_said_to_be_so(varied_fit, undrawn):
     html = report(varied_fit(collinear=True, not_identified=["lean", "share"]), compute=1e22)
     assert "Well-known models" not in html  # none of them could be told from its best size
@@ -154,6 +156,7 @@ def test_collinear_runs_are_said_to_be_so(varied_fit, undrawn):
     assert "Runs of 4 sizes or more at each of two budgets would tell" in text
 
 
+@pytest.mark.slow
 def test_what_the_check_of_the_runs_saw_is_said_once(varied_fit, undrawn):
     note = {"severity": "warning", "rows": []}
     notes = [
@@ -174,6 +177,7 @@ def test_what_the_check_of_the_runs_saw_is_said_once(varied_fit, undrawn):
     )
 
 
+@pytest.mark.slow
 def test_four_decades_out_is_said_to_be_far(fit, undrawn):
     largest = float(fit["constant_data"]["compute"].max())
     page = report(fit, compute=1e4 * largest)
@@ -254,6 +258,7 @@ def test_what_is_no_fit_is_refused(tmp_path):
         save_report("<!doctype html>", tmp_path / "no" / "report.html")
 
 
+@pytest.mark.slow
 def test_large_fits_are_thinned_and_it_is_said(fit, unfigured, monkeypatch):
     monkeypatch.setattr(explorer_module, "PAGE_NUMBERS_MAX", 200 * (5 + explorer_module.RANK_MAX + 1))
     data = explorer(Question(Study.opened(fit)))

@@ -63,12 +63,14 @@ def test_dollars_and_flop_on_one_page(fit, undrawn):
     assert "The cost is uncertain (mfu 0.35..0.5)" in text
 
 
+@pytest.mark.slow
 def test_a_budget_is_in_the_unit_of_the_cost_as_in_allocate(fit, undrawn):
     text = words(report(fit, compute=2e5, cost=DOLLARS, given=GIVEN))
     N = float(bayescale.decide(fit, 2e5, cost=DOLLARS, given=GIVEN)["N"].values[0, 0])
     assert f"For 200,000, train {size_text(N)} parameters" in text and "Budgets in" not in text
 
 
+@pytest.mark.slow
 def test_the_least_budget_for_the_target_is_that_of_reach(fit, undrawn):
     text = words(report(fit, compute=1e23, target=2.1))
     row = bayescale.read(least_compute(fit, 2.1)).frame.iloc[0]
@@ -76,6 +78,7 @@ def test_the_least_budget_for_the_target_is_that_of_reach(fit, undrawn):
     assert f"{number_text(row.compute_q50)} [{number_text(row.compute_q05)}, {number_text(row.compute_q95)}]" in text
 
 
+@pytest.mark.slow
 def test_another_recipe_is_compared_as_by_gain(fit, true_fit, undrawn):
     other = true_fit(300, spread=0.02)
     text = words(report(fit, compute=1e23, other=other))
@@ -84,6 +87,7 @@ def test_another_recipe_is_compared_as_by_gain(fit, true_fit, undrawn):
     assert f"better with probability {row.p_better:.2f}" in text
 
 
+@pytest.mark.slow
 def test_a_menu_and_the_price_of_another_size(fit, undrawn):
     text = words(report(fit, compute=1e23, menu=[7e9, 30e9, 70e9]))
     assert "with one of 7B, 30B, 70B?" in text

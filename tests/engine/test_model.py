@@ -170,6 +170,7 @@ def test_known_errors_are_pymcs(noise, runs_of_law, rng, prepared):
     check_engines(law, noise, read_runs(table, law, columns={"loss_se": "se"}), rng, prepared)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["chinchilla", pytest.param("data_constrained", marks=pytest.mark.slow)])
 def test_errors_of_inputs_are_pymcs(name, runs_of_law, rng, prepared):
     """Both engines from one formula of the slope; data_constrained has a kink."""
@@ -193,12 +194,14 @@ def test_censored_runs_are_pymcs(noise, runs_of_law, rng, prepared):
     check_engines(law, noise, read_runs(table, law, columns={"censored": "diverged"}), rng, prepared)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [*BOTH_NOISES, "beta"])
 def test_a_share_without_a_count_is_pymcs(noise, runs_of_law, rng, prepared):
     law = without_count(load_law("accuracy_sigmoid"))
     check_engines(law, noise, runs_of_law(law), rng, prepared)
 
 
+@pytest.mark.slow
 def test_known_errors_of_a_beta_share_are_pymcs(runs_of_law, rng, prepared):
     law = without_count(load_law("accuracy_sigmoid"))
     runs = runs_of_law(law)
@@ -208,6 +211,7 @@ def test_known_errors_of_a_beta_share_are_pymcs(runs_of_law, rng, prepared):
     check_engines(law, "beta", read_runs(table, law, columns=columns), rng, prepared)
 
 
+@pytest.mark.slow
 def test_log_odds_of_beta_shares_in_pymc_are_those_of_the_noise(runs_of_law):
     """Log likelihoods without a constant between them, and draws that follow the noise."""
     import pymc as pm

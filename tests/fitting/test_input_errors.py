@@ -88,6 +88,7 @@ def off_the_truth(fit):
     return float(np.abs(np.log(there).median(("chain", "draw")) - np.log(loss_at(N, D))).mean())
 
 
+@pytest.mark.slow
 def test_runs_of_known_sizes_count_for_more(table, fits):
     """The scatter that is learnt is that of the losses, and the law is nearer to the truth."""
     known, unknown = (Study.opened(fit) for fit in fits)

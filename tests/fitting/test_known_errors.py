@@ -40,6 +40,7 @@ def test_they_are_said_and_kept(fits, tmp_path):
     assert "known_variance" not in study.covariates(study.runs)  # nothing is known of the errors of new runs
 
 
+@pytest.mark.slow
 def test_bands_are_narrower_by_what_theory_says():
     """Fisher's information of E, with the scatter that each of the fits assumes.
 

@@ -105,6 +105,7 @@ def test_what_is_not_to_be_trusted_is_refused(log_density, start, reason):
         approximate(model_of(log_density, ("x",), start), {"x": NORMAL}, 1000, 4, seed=1)
 
 
+@pytest.mark.slow
 def test_quick_fit_agrees_with_chains(pile, sampled):
     # the weights of a seed in five do not vouch for themselves
     trees = [fit(pile, "chinchilla", quick=True, seed=seed) for seed in range(1, 8)]

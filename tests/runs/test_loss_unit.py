@@ -159,6 +159,7 @@ def test_losses_that_look_like_perplexities_are_a_question():
         fit(runs)
 
 
+@pytest.mark.slow
 def test_the_report_is_in_the_unit(fits, unfigured):
     page = report(fits["bits"], compute=1e22, params=1e10, tokens=2e11, target=3.0)
     assert "Losses are in bits per token." in page and "loss [bits per token]" in page and '"natsIn": 0.69314' in page
