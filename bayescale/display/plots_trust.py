@@ -12,7 +12,6 @@ from bayescale.evidence.ranks import rank_counts, simultaneous_band
 from bayescale.field import number_text
 from bayescale.fitting.diagnostics import diagnostics
 from bayescale.fitting.doors import one_of, opened, opened_result
-from bayescale.fitting.draws import arviz_stats
 from bayescale.laws.law import law_derived, sample_priors
 from bayescale.study import Study
 
@@ -40,6 +39,7 @@ def plot_priors(fit: xr.DataTree | Study, *, columns: int = 4, size: "tuple[floa
     >>> bayescale.plot_priors(fit).savefig("priors.png")
     """
     import matplotlib.pyplot as plt
+    from arviz_stats.base import array_stats
 
     study = opened(fit)
     law, posterior = study.law, study.posterior
@@ -63,7 +63,7 @@ def plot_priors(fit: xr.DataTree | Study, *, columns: int = 4, size: "tuple[floa
             ends = min(low, after.min()), max(high, after.max())
             for draws, colour, label in ((before, fig.POINT, "prior"), (after, fig.BLUE, "posterior")):
                 inside = draws[(draws >= ends[0]) & (draws <= ends[1])]
-                x, density, _ = arviz_stats().base.array_stats.kde(inside)
+                x, density, _ = array_stats.kde(inside)
                 x, density = x[::4], density[::4]  # 128 points draw as well as 512, in a quarter of the file
                 axes.fill_between(
                     x, density / density.max(), color=colour, alpha=0.3 if draws is before else 0.55, lw=0

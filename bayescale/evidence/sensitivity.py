@@ -14,7 +14,7 @@ from bayescale.evidence.loo import MIN_DRAWS, log_likelihood
 from bayescale.field import names_text, number_text, size_text
 from bayescale.fitting.diagnostics import PARETO_K_MAX, diagnostics, trust_warnings
 from bayescale.fitting.doors import mapping, opened, opened_result
-from bayescale.fitting.draws import arviz_stats, smoothed_weights
+from bayescale.fitting.draws import smoothed_weights
 from bayescale.forecasts.planned import planned_runs
 from bayescale.laws.law import Law, law_loss, log_weight
 from bayescale.laws.priors import log_prior
@@ -69,6 +69,8 @@ def prior_sensitivity(
     >>> "decided_by" in table
     True
     """
+    import arviz_stats
+
     study = opened(fit)
     if study.draw_count < MIN_DRAWS:
         raise FitError(f"sensitivities come from importance weights of at least {MIN_DRAWS} draws; fit with more draws")
@@ -89,7 +91,8 @@ def prior_sensitivity(
             "log_likelihood": xr.Dataset({"seen": log_likelihood(study.tree)}),
         }
     )
-    of_prior, of_runs = (arviz_stats().psense(tree, group=group) for group in ("prior", "likelihood"))
+    of_prior = arviz_stats.psense(tree, group="prior")
+    of_runs = arviz_stats.psense(tree, group="likelihood")
     total = prior.to_array("parameter").sum("parameter")
     halved, doubled = (_powered(total, power) for power in (0.5, 2.0))
     rows = []

@@ -9,31 +9,18 @@ arXiv:1604.00695 (E-BFMI); Vehtari, Simpson, Gelman, Yao, Gabry 2024, arXiv:1507
 """
 
 import contextlib
-import functools
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 from scipy.special import logsumexp
 
 
-@functools.cache
-def arviz_stats() -> ModuleType:
-    """arviz-stats, imported when it is needed: scipy.stats, half a second, comes with it.
-
-    With arviz-base comes a stand-in for JAX, where that is installed, which turns into the whole of JAX when SciPy asks
-    whether an array is one of JAX's. SciPy asks once for every type: here, while nobody has loaded JAX.
-    """
-    logsumexp(np.zeros(1))
-    import arviz_stats
-
-    return arviz_stats
-
-
 def _measured(how: str, draws: np.ndarray, **options: Any) -> Any:
-    """By the function of arviz-stats of this name."""
+    """By the function of arviz-stats of this name, which is imported here: scipy.stats, a second, comes with it."""
+    from arviz_stats.base import array_stats
+
     with np.errstate(all="ignore"):  # draws that are infinite, or all the same
-        return getattr(arviz_stats().base.array_stats, how)(np.asarray(draws, dtype=float), **options)
+        return getattr(array_stats, how)(np.asarray(draws, dtype=float), **options)
 
 
 def r_hat(draws: np.ndarray) -> np.ndarray:

@@ -12,7 +12,6 @@ from bayescale.engine.numba_density import machine
 from bayescale.errors import FitError
 from bayescale.field import number_text, row_text
 from bayescale.fitting.doors import number, opened_fit, opened_result
-from bayescale.fitting.draws import arviz_stats
 from bayescale.fitting.fit import fit
 from bayescale.fitting.given_draws import GIVEN
 from bayescale.fitting.tree import data_hash
@@ -253,9 +252,11 @@ def _estimates(tree: xr.DataTree, names: list[str]) -> np.ndarray:
 
 def _errors(tree: xr.DataTree, names: list[str]) -> np.ndarray:
     """Their Monte Carlo errors."""
-    posterior, mcse = tree["posterior"].to_dataset()[names], arviz_stats().mcse
-    errors = [mcse(posterior, method="mean")]
-    errors += [mcse(posterior, method="quantile", prob=prob) for prob in COMPARED_QUANTILES.values()]
+    import arviz_stats
+
+    posterior = tree["posterior"].to_dataset()[names]
+    errors = [arviz_stats.mcse(posterior, method="mean")]
+    errors += [arviz_stats.mcse(posterior, method="quantile", prob=prob) for prob in COMPARED_QUANTILES.values()]
     error = np.array([[float(one[name]) for one in errors] for name in names])
     report = json.loads(tree.attrs["diagnostics"])
     if report.get("method") == "importance":  # weighted draws look independent, and are worth what their weights say

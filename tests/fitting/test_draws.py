@@ -1,9 +1,5 @@
 """What draws are worth, where arviz-stats alone would raise or return what looks like an answer."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -74,15 +70,3 @@ def test_no_weight_is_no_number_however_extreme_the_ratios(rng):
         for kind in (rng.standard_normal(500), rng.standard_t(1, 500), -rng.exponential(size=500)):
             weights, k = smoothed_weights(spread * kind)
             assert not np.isnan(weights).any() and not np.isnan(k)
-
-
-def test_an_installed_jax_is_not_loaded(tmp_path):
-    (tmp_path / "jax.py").write_text("raise SystemExit('JAX was loaded')")
-    script = (
-        "import numpy as np; from bayescale.fitting.draws import arviz_stats, smoothed_weights; "
-        "smoothed_weights(np.random.default_rng(0).standard_normal(1000)); "
-        "arviz_stats().base.array_stats.kde(np.random.default_rng(0).standard_normal(1000))"
-    )
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
