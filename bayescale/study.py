@@ -231,7 +231,9 @@ class Study:
             loss = np.broadcast_to(loss_of({name: value[:, None] for name, value in params.items()}), (len(z), count))
             with np.errstate(all="ignore"):
                 found = self.scatter.transform(loss) / self.scatter.unit
-                return np.nan_to_num(found, nan=OUTSIDE, posinf=OUTSIDE, neginf=-OUTSIDE)
+            if np.isfinite(found).all():  # looking takes a tenth of the time of replacing
+                return found
+            return np.nan_to_num(found, nan=OUTSIDE, posinf=OUTSIDE, neginf=-OUTSIDE)
 
         return at
 
