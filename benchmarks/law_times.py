@@ -43,7 +43,14 @@ def main() -> None:
     for name in dict.fromkeys(("chinchilla", *given.laws)):
         taken, converged = seconds(name)
         base = base or taken
-        rows.append({"law": name, "seconds": round(taken, 2), "times_chinchilla": round(taken / base, 2)})
+        rows.append(
+            {
+                "law": name,
+                "seconds": round(taken, 2),
+                "times_chinchilla": round(taken / base, 2),
+                "converged": f"{converged} of {SETS}",
+            }
+        )
         print(
             f"{name:20s} {taken:7.2f} s   {taken / base:6.2f} times chinchilla   {converged} of {SETS} converged",
             flush=True,
