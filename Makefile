@@ -20,7 +20,7 @@ slow: $(STAMP)
 # processor in particular: none may pass by luck
 SHIFTS ?= $(shell seq 1 20)
 shifts: $(STAMP)
-	$(RUN)/pytest -q -n auto -m "not slow" --list-seeded .cache/seeded.txt
+	$(RUN)/pytest -q -n auto -m "not slow" --list-seeded=.cache/seeded.txt
 	@failed=; for shift in $(SHIFTS); do \
 	  echo "== seeds shifted by $$shift"; \
 	  BAYESCALE_SEED_SHIFT=$$shift $(RUN)/pytest -q -n auto -m "not slow" @.cache/seeded.txt || failed="$$failed $$shift"; \

@@ -1,6 +1,6 @@
 """Which tests depend on seeds: a list of those that drew from a generator or sampled, themselves or by a fixture.
 
-    pytest -m "not slow" --list-seeded FILE
+    pytest -m "not slow" --list-seeded=FILE
     BAYESCALE_SEED_SHIFT=3 pytest -m "not slow" @FILE
 
 The others give the same under every shift of the seeds, so that ``make shifts`` need not run them again.

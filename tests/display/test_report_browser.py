@@ -165,8 +165,9 @@ def test_run_as_forecast(browser, page, N, D):
     np.testing.assert_allclose(band(browser, "run-law"), expected(row, "law_loss"), rtol=1e-5)
     assert value(browser, "run-compute") == pytest.approx(6 * N * D)
     assert value(browser, "run-beyond") == pytest.approx(row["decades_beyond"], abs=1e-3)
+    # the drift is less at a run than at the nodes of the page's grid around it
     for part in ("params", "drift", "noise"):
-        assert value(browser, f"run-share-{part}") == pytest.approx(row[f"share_{part}"], abs=0.02)
+        assert value(browser, f"run-share-{part}") == pytest.approx(row[f"share_{part}"], abs=0.03)
     decision = decide(page[0], 6 * N * D, candidates=[N]).isel(budget=0, choice=-1)
     for shown, name in (("regret", "regret"), ("wasted", "compute_regret")):
         low, middle, high = np.quantile(decision[name].values, [0.05, 0.5, 0.95])
