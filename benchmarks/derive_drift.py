@@ -28,7 +28,7 @@ from scipy.special import logsumexp
 
 import bayescale
 from bayescale.evidence.backtest import MIN_RUNS, MIN_SIZES, MIN_SPAN, scores
-from bayescale.forecasts.curve import BEYOND_DECADES, noise_beside
+from bayescale.forecasts.curve import BEYOND_DECADES, sample_noise_beside, tail_df_of_draws
 from bayescale.forecasts.discrepancy import SHIFT_DF, coordinates, correlation, shipped_prior, slope_of
 from bayescale.forecasts.discrepancy_posterior import LOG_SCALES, discrepancy_of
 from bayescale.forecasts.planned import planned_runs
@@ -152,8 +152,8 @@ def split_of(study_name: str, horizon: float, train: pd.DataFrame, test: pd.Data
         parts["sigma"].append(at.sigma * np.exp(at.log_sigma_sd * rng.standard_normal(KEPT_DRAWS)))
         parts["floor"].append(WIDE[0] + WIDE[1] * z[:, place])
     some = {name: value[: 2 * KEPT_DRAWS] if np.ndim(value) else value for name, value in study.draws.items()}
-    some |= noise_beside(study, found.prior, np.ones(2 * KEPT_DRAWS))
-    scale = study.scatter.scale_at(study.covariates(points), some)
+    scale = study.scatter.scale_at(study.covariates(points), some | {"sigma": np.ones((2 * KEPT_DRAWS, 1))})
+    tail_df = tail_df_of_draws(study, found.prior)[: 2 * KEPT_DRAWS]
     slope = slope_of(study, np.log(study.runs["loss"].values))
     return Split(
         study=study_name,
@@ -166,7 +166,7 @@ def split_of(study_name: str, horizon: float, train: pd.DataFrame, test: pd.Data
         open_drift=np.stack(parts["open"]),
         open_sd=np.stack(parts["sd"]),
         sigma=np.stack(parts["sigma"]),
-        noise=study.scatter.sample_noise(scale, some, rng),
+        noise=sample_noise_beside(study, tail_df, scale, rng),
         logit_floor=np.stack(parts["floor"]),
         log_size=float(np.log10(study.constants["N_ref"] * study.constants["D_ref"] / 1e18)),
     )

@@ -50,7 +50,7 @@ MUTANTS = [
     Mutant("forecasts", "log_scale=self.log_scale + float", "log_scale=self.log_scale - float", DRIFT),
     Mutant("forecasts", "/ (nu + 1)", "/ (nu + 2)", DRIFT),
     Mutant("forecasts", "else prior.tail_df\n", "else fitted\n", DRIFT),
-    Mutant("forecasts", 'np.full_like(found["sigma"], tail_df - 2)', 'np.full_like(found["sigma"], tail_df)', DRIFT),
+    Mutant("forecasts", "tail_df[:, None] - 2}", "tail_df[:, None]}", DRIFT),
     Mutant("forecasts", " + np.log(np.diag(spread)).sum()", "", DRIFT),
     Mutant("forecasts", "sigma_sd = float(1 / np.sqrt(", "sigma_sd = float(2 / np.sqrt(", DRIFT),
     Mutant("forecasts", "of_noise = np.log(sigma_sd) - 0.5", "of_noise = np.log(sigma_sd) + 0.5", DRIFT),

@@ -1,7 +1,7 @@
 """Draws of the loss curve beyond the runs: law, what the runs say of its error, what they leave open, and noise."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
@@ -12,7 +12,7 @@ from bayescale.forecasts.discrepancy import SHIFT_DF, DriftPrior, coordinates, c
 from bayescale.forecasts.discrepancy_posterior import AtScale, Discrepancy
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.law import is_joint
-from bayescale.laws.scatter import SCALE_FLOOR
+from bayescale.laws.scatter import SCALE_FLOOR, Scatter
 from bayescale.study import Study
 
 BEYOND_DECADES = 0.2  # of compute beyond the largest run over which the spread comes in
@@ -28,7 +28,8 @@ class Curve:
     """
 
     parts: Mapping[str, np.ndarray]  # "law", "bend", "drift" [draw, point]
-    noise: dict[str, np.ndarray]  # its parameters beside a drift, in place of the fit's [draw, 1]
+    sigma: np.ndarray  # of the noise beside a drift [draw]
+    tail_df: np.ndarray  # degrees of freedom of that noise, a Student-t whatever the fit's; infinite: normal [draw]
     apart: bool  # see sample_curve
 
     @property
@@ -119,15 +120,13 @@ def curve_at(chance: Chance, points: xr.Dataset) -> Curve:
     law, bend, sigma = (joined[name] for name in ("law", "bend", "sigma"))
     beyond_all, beyond_group = (_decades_beyond(study, points, of_group=of_group) for of_group in (False, True))
     drift = _beyond_the_runs(prior, joined["open"], joined["scale"], beyond_all, beyond_group, chance.places)
-    return Curve({"law": law, "bend": bend, "drift": drift}, noise_beside(study, prior, sigma), chance.apart)
+    return Curve({"law": law, "bend": bend, "drift": drift}, sigma, tail_df_of_draws(study, prior), chance.apart)
 
 
-def noise_beside(study: Study, prior: DriftPrior, sigma: np.ndarray) -> dict[str, np.ndarray]:
-    """Parameters of the noise beside a drift that are not those of the fit [draw, 1]; ``sigma`` is [draw]."""
-    found = {"sigma": sigma[:, None]}
-    if prior.tail_df is not None and np.isfinite(tail_df := tail_df_of(study, prior)):
-        found["nu_minus_2"] = np.full_like(found["sigma"], tail_df - 2)
-    return found
+def tail_df_of_draws(study: Study, prior: DriftPrior) -> np.ndarray:
+    """Degrees of freedom of the noise beside a drift [draw]: the prior's, or else what each draw of the fit has."""
+    own = study.scatter.tail_df(study.draws) if prior.tail_df is None else tail_df_of(study, prior)
+    return np.broadcast_to(np.ravel(own), study.draw_count)
 
 
 def _beyond_the_runs(
@@ -222,10 +221,22 @@ def with_noise(study: Study, points: xr.Dataset, curve: Curve, rng: np.random.Ge
     """The parts of a curve and, drawn here, the ``noise`` of new runs [draw, point]; their sum is the log loss."""
     scale = _scale(study, points, curve)
     if curve.apart:
-        noise = scale * study.scatter.sample_noise(np.ones((len(scale), 1)), study.draws | curve.noise, rng)
+        noise = scale * sample_noise_beside(study, curve.tail_df, np.ones((len(scale), 1)), rng)
     else:
-        noise = study.scatter.sample_noise(scale, study.draws | curve.noise, rng)
+        noise = sample_noise_beside(study, curve.tail_df, scale, rng)
     return dict(curve.parts) | {"noise": noise}
+
+
+def sample_noise_beside(study: Study, tail_df: np.ndarray, scale: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draws of the noise beside a drift, of this scale and in its shape [draw, point]."""
+    beside, values = _noise_beside(study, tail_df)
+    return np.asarray(beside.sample_noise(scale, values, rng))
+
+
+def _noise_beside(study: Study, tail_df: np.ndarray) -> tuple[Scatter, dict[str, np.ndarray]]:
+    """The noise beside a drift and its parameters: the Student-t or the normal one that the fit's is most like."""
+    like = "normal" if np.isinf(tail_df).all() else "student_t"
+    return replace(study.scatter, noise=like), {"nu_minus_2": tail_df[:, None] - 2}
 
 
 def squared_width(drawn: np.ndarray) -> np.ndarray:
@@ -249,14 +260,15 @@ def log_predictive_density(study: Study, points: xr.Dataset, log_loss: np.ndarra
     curve : what :func:`sample_curve` drew at these points
     """
     scale = _scale(study, points, curve)
-    density = study.scatter.log_density_of(log_loss - curve.log_loss, scale, study.draws | curve.noise)
+    beside, values = _noise_beside(study, curve.tail_df)
+    density = beside.log_density_of(log_loss - curve.log_loss, scale, values)
     return logsumexp(density, axis=0) - np.log(len(density))
 
 
 def _scale(study: Study, points: xr.Dataset, curve: Curve) -> np.ndarray:
     """Scale of the noise of new runs [draw, point]."""
     # sigma is the whole scale here, SCALE_FLOOR included
-    return study.scatter.scale_at(study.covariates(points), study.draws | curve.noise) - SCALE_FLOOR
+    return study.scatter.scale_at(study.covariates(points), study.draws | {"sigma": curve.sigma[:, None]}) - SCALE_FLOOR
 
 
 def check_finite(*values: np.ndarray) -> None:

@@ -117,8 +117,9 @@ def test_probability_of_being_near(learnt, decided):
 def test_an_error_of_the_exchange_widens_regret_and_does_not_pull_away_from_the_runs(true_fit, drifting):
     certain = decide(true_fit(draws=600, spread=0.003), 1e23, discrepancy=False)
     assert float(drifting["expected_regret"][0, 0]) > 3 * float(certain["expected_regret"][0, 0])
-    # these runs follow the law: nothing in them says that the optimum lies elsewhere
-    assert abs(np.log(float(drifting["N"][0, 0] / certain["N"][0, 0]))) < 0.3
+    # these runs follow the law: they say no more than their scatter of an optimum elsewhere, less than the error itself
+    moved = np.log(float(drifting["N"][0, 0] / certain["N"][0, 0]))
+    assert abs(moved) < 1.65 * float(drifting["exchange"].isel(budget=0).std())
     assert "the law is taken to be exactly right" in " ".join(bayescale.read(certain).warnings)
     assert "exactly right" not in " ".join(bayescale.read(drifting).warnings)
 

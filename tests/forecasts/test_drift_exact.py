@@ -1,16 +1,20 @@
 """The discrepancy against closed forms: a law that is linear in its parameters, with normal noise, has an exact
 posterior and an exact forecast. Everything here is compared to six digits or better, but for what EM leaves open."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from conftest import LOG_LINEAR
 from scipy import optimize, stats
 
-from bayescale.forecasts.curve import open_contrasts, sample_curve, with_noise
+from bayescale.forecasts.curve import log_predictive_density, open_contrasts, sample_curve, with_noise
 from bayescale.forecasts.discrepancy import Covariance, DriftPrior, cells_of, slope_of
 from bayescale.forecasts.discrepancy_posterior import AtScale, Discrepancy, discrepancy_of
 from bayescale.forecasts.planned import planned_runs
+from bayescale.laws.formula import parse
 from bayescale.laws.law import parse_law
+from bayescale.laws.noises import NOISES
 from bayescale.laws.own_priors import with_priors
 from bayescale.study import Study
 
@@ -224,10 +228,30 @@ def test_the_tails_beside_a_drift_are_the_priors(linear_fit, rng):
         drawn = with_noise(study, planned_runs(study, [1e10], [1e12], {}), curve, np.random.default_rng(0))
         found[noise, tail_df] = given, curve, drawn["noise"]
     (ours, ours_curve, ours_noise), (fits, _, fits_noise), (normal, normal_curve, _) = found.values()
-    assert ours_curve.noise["nu_minus_2"].min() == ours_curve.noise["nu_minus_2"].max() == 2
+    np.testing.assert_array_equal(ours_curve.tail_df, 4)
     assert [at.sigma for at in ours.by_scale] == [at.sigma for at in fits.by_scale]
     np.testing.assert_array_equal(ours_noise, fits_noise)
-    assert "nu_minus_2" not in normal_curve.noise and normal.by_scale[0].sigma != fits.by_scale[0].sigma
+    assert np.isinf(normal_curve.tail_df).all() and normal.by_scale[0].sigma != fits.by_scale[0].sigma
+
+
+def test_any_noise_of_a_fit_is_drawn_as_the_student_t_it_is_most_like(linear_fit, rng, monkeypatch):
+    """Its sigma beside a drift is the scale of that Student-t, not of its own formula."""
+    study = Study.opened(linear_fit(runs(rng, 8, 8), noise="student_t", nu_minus_2=2.0))
+    points = planned_runs(study, [1e10], [1e12], {})
+    curve = sample_curve(discrepancy_of(study, prior(tail_df=4.0)), points, np.random.default_rng(0))
+    drawn = with_noise(study, points, curve, np.random.default_rng(0))["noise"]
+    density = log_predictive_density(study, points, np.array([0.5]), curve)
+    logistic = replace(
+        NOISES["student_t"],
+        draw=lambda values, rng: rng.logistic(0.0, values["scale"]),
+        log_density=parse("-residual/scale - log(scale) - 2*log1p(exp(-residual/scale))"),
+        spread=parse("1.6*scale"),
+        tail_df=parse("9"),
+    )
+    monkeypatch.setitem(NOISES, "logistic", logistic)
+    other = replace(study, scatter=replace(study.scatter, noise="logistic"))
+    np.testing.assert_array_equal(with_noise(other, points, curve, np.random.default_rng(0))["noise"], drawn)
+    np.testing.assert_array_equal(log_predictive_density(other, points, np.array([0.5]), curve), density)
 
 
 # ---- the forecast ---------------------------------------------------------------------------------------------------
@@ -312,7 +336,7 @@ def test_forecast_is_the_exact_conditional_distribution(linear_fit):
     mean, covariance = closed_form(exact, points)
     np.testing.assert_allclose(curve.log_loss.mean(axis=0), mean, rtol=1e-7)
     np.testing.assert_allclose(np.cov(curve.log_loss.T, bias=True), covariance, rtol=1e-6, atol=1e-10)
-    np.testing.assert_allclose(curve.noise["sigma"], SIGMA)
+    np.testing.assert_allclose(curve.sigma, SIGMA)
 
 
 def test_the_spread_is_for_points_beyond_the_runs(linear_fit):
@@ -359,7 +383,7 @@ def test_the_spread_of_a_study_is_lognormal(linear_fit):
     _, _, plain = forecast(linear_fit, prior(spread=0.8))
     _, _, wide = forecast(linear_fit, prior(spread=0.8, spread_log_sd=0.5))
     # the points: inside, at half of the spread, and fully beyond
-    times = np.exp(0.5 * quantiles(stats.norm, len(wide.noise["sigma"])))
+    times = np.exp(0.5 * quantiles(stats.norm, len(wide.sigma)))
     share = np.array([0.0, 0.5, 1.0, 1.0])
     expected = plain.parts["drift"] * (1 + share * (0.8 * times - 1)) / (1 + share * (0.8 - 1))
     np.testing.assert_allclose(wide.parts["drift"], expected, rtol=1e-9, atol=1e-12)
