@@ -67,6 +67,24 @@ def test_the_student_t_that_stands_for_these_noises_is_themselves(name):
     np.testing.assert_allclose(of_loss(name).log_density_of(z, 1.0, VALUES), density.logpdf(z), rtol=1e-12)
 
 
+@pytest.mark.parametrize("name", [name for name in OF_RESIDUALS if "log" in NOISES[name].observed])
+def test_the_student_t_that_a_noise_is_most_like_is_as_wide(name, rng):
+    """What is drawn in its place has the same middle half, within a tenth; a noise of twice its spread would not."""
+    values = VALUES | {"scale": np.ones(200_000)}
+    drawn = NOISES[name].draw(values, rng)
+    spread = evaluate(NOISES[name].spread, {**VALUES, "scale": 1.0})
+    like = spread * stats.t(of_loss(name).tail_df(VALUES)).ppf(0.75)
+    assert np.quantile(np.abs(drawn), 0.5) == pytest.approx(like, rel=0.1)
+
+
+@pytest.mark.parametrize("name", [name for name, noise in NOISES.items() if noise.log_above is not None])
+def test_the_probability_above_is_what_the_distribution_function_leaves(name):
+    excess = np.array([-3.0, -0.5, 0.0, 1.0, 4.0])
+    above = of_loss(name).log_above(excess, VALUES)
+    below = NOISES[name].cdf({**VALUES, "residual": excess, "scale": 1.0})
+    np.testing.assert_allclose(np.exp(above), 1 - below, rtol=1e-7)
+
+
 @pytest.mark.parametrize("scale", ["log", "linear"])
 def test_log_density_is_that_of_the_residual(scale):
     unit = 1.0 if scale == "log" else 4.0

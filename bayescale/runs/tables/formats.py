@@ -105,9 +105,8 @@ def read_table(path: "str | os.PathLike[str]") -> Table:
         raise RunsError(f"{where}: an HTML or XML page, no table; download the table itself, or save it as CSV")
     if other := next((what for start, what in NO_TABLES.items() if content.startswith(start)), ""):
         raise RunsError(f"{where}: {other}, which is not read; export the table as CSV or parquet")
-    endings = [ending.lower() for ending in Path(path).suffixes]
-    ending = next((ending for ending in reversed(endings) if ending not in PACKED_ENDINGS), "")
-    found = [one for one in FORMATS if one.known(content)] or [one for one in FORMATS if ending in one.endings]
+    found = [one for one in FORMATS if one.known(content)]
+    found = found or [one for one in FORMATS if _ends(Path(path).name, one.endings)]
     chosen = found[0] if found else FORMATS[-1]
     read = chosen.read(content, where)
     told = [read.attrs.pop("note", "")]
@@ -120,7 +119,9 @@ def read_table(path: "str | os.PathLike[str]") -> Table:
 
 def is_table_name(name: str) -> bool:
     """Whether the name of a file is like that of a table, packed or not."""
-    endings = [ending for one in FORMATS for ending in one.endings]
-    if any(one.name_part and one.name_part in name for one in FORMATS):
-        return True
+    return any(_ends(name, one.endings) or (one.name_part and one.name_part in name) for one in FORMATS)
+
+
+def _ends(name: str, endings: tuple[str, ...]) -> bool:
+    """Whether the name of a file, packed or not, has one of these endings."""
     return any(name.lower().endswith(ending + packed) for ending in endings for packed in ("", *PACKED_ENDINGS))
