@@ -233,7 +233,7 @@ def test_the_tails_beside_a_drift_are_the_priors(linear_fit, rng):
     np.testing.assert_array_equal(ours_noise, fits_noise)
     drawn = np.random.default_rng(0).standard_t(np.full(ours_noise.shape, 4.0))
     scales = ours_noise / drawn / ours_curve.sigma[:, None]
-    np.testing.assert_allclose(scales, scales[0])
+    np.testing.assert_allclose(scales, scales[0, 0])
     assert np.isinf(normal_curve.tail_df).all() and normal.by_scale[0].sigma != fits.by_scale[0].sigma
 
 
