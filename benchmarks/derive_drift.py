@@ -28,8 +28,8 @@ from scipy.special import logsumexp
 
 import bayescale
 from bayescale.evidence.backtest import MIN_RUNS, MIN_SIZES, MIN_SPAN, scores
-from bayescale.forecasts.curve import BEYOND_DECADES, sample_noise_beside, tail_df_of_draws
-from bayescale.forecasts.discrepancy import SHIFT_DF, coordinates, correlation, shipped_prior, slope_of
+from bayescale.forecasts.curve import BEYOND_DECADES, sample_noise_beside
+from bayescale.forecasts.discrepancy import SHIFT_DF, coordinates, correlation, shipped_prior, slope_of, tail_df_of
 from bayescale.forecasts.discrepancy_posterior import LOG_SCALES, discrepancy_of
 from bayescale.forecasts.planned import planned_runs
 from bayescale.jobs.files import write_table, write_whole
@@ -153,7 +153,7 @@ def split_of(study_name: str, horizon: float, train: pd.DataFrame, test: pd.Data
         parts["floor"].append(WIDE[0] + WIDE[1] * z[:, place])
     some = {name: value[: 2 * KEPT_DRAWS] if np.ndim(value) else value for name, value in study.draws.items()}
     scale = study.scatter.scale_at(study.covariates(points), some | {"sigma": np.ones((2 * KEPT_DRAWS, 1))})
-    tail_df = tail_df_of_draws(study, found.prior)[: 2 * KEPT_DRAWS]
+    tail_df = np.broadcast_to(tail_df_of(study, found.prior, some), (2 * KEPT_DRAWS, 1))
     slope = slope_of(study, np.log(study.runs["loss"].values))
     return Split(
         study=study_name,

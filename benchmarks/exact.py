@@ -40,7 +40,7 @@ def exact_draws(study: Study, points, prior: DriftPrior, rng: np.random.Generato
         log_scale = pm.Normal("log_scale", prior.log_scale, prior.log_scale_sd)
         free = {name: p for name, p in study.scatter.priors.items() if name != "nu_minus_2"}
         noise = {name: getattr(pm, p.dist)(name, **p.params) for name, p in free.items()}
-        nu = tail_df_of(study, prior)
+        nu = float(tail_df_of(study, prior, study.medians))
         inflation = pm.InverseGamma("inflation", nu / 2, nu / 2, shape=len(cells.log_loss))
         mu = pt.log(law_loss(law, params | dict(cells.inputs) | constants))
         covariance = pt.exp(2 * log_scale) * near + pt.diag(

@@ -1,19 +1,20 @@
 """The examples of CONTRIBUTING.md, carried out as they stand there."""
 
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
+import bayescale
 from bayescale.budgets.problem import problem_of
-from bayescale.cli.plots import KINDS
 from bayescale.display import plots_split
 from bayescale.errors import RunsError
 from bayescale.laws import noises
 from bayescale.laws.law import parse_law
+from bayescale.runs.read import read_runs
+from bayescale.runs.tables import formats
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = re.split(r"^## ", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
@@ -41,29 +42,28 @@ def test_a_noise(rng):
     assert noise.draw({"scale": np.ones(20_000)}, rng).std() == pytest.approx(np.sqrt(2), rel=0.1)
 
 
-def test_a_format_of_runs():
-    module, row, _ = blocks("A format of runs")
+def test_a_format_of_runs(monkeypatch, tmp_path):
+    module, row, test = blocks("A format of runs")
     names = {}
     exec(module, names)
-    table = names["read_toml"](b"[[run]]\nparams = 1e8\n[[run]]\nparams = 2e8\ntokens = 1e9\n", "x")
-    assert list(table) == ["params", "tokens"] and list(table["params"]) == [1e8, 2e8]
-    with pytest.raises(RunsError, match="x: not TOML"):
-        names["read_toml"](b"[[run]]\na = ", "x")
-    assert '".runs.toml"' in row
+    format_of_toml = eval(row.strip().rstrip(","), vars(formats) | names)
+    monkeypatch.setattr(formats, "FORMATS", (format_of_toml, *formats.FORMATS))
+    good = tmp_path / "good.runs.toml"
+    good.write_text(
+        "\n[[run]]\nparams = 1e8\ntokens = 2e9\nloss = 3.5\n[[run]]\nparams = 1e9\ntokens = 2e10\nloss = 2.9\n"
+    )
+    np.testing.assert_array_equal(read_runs(good)["params"], [1e8, 1e9])
+    exec(test, own := {"pytest": pytest, "RunsError": RunsError, "read_runs": read_runs})
+    damaged = own["test_damaged_toml_is_one_sentence"]
+    (texts,) = (mark.args[1] for mark in damaged.pytestmark)
+    for text in texts:
+        damaged(tmp_path, text)
 
 
-def test_a_figure(true_fit):
+def test_a_figure(true_fit, monkeypatch):
+    function, test = blocks("A figure")
     names = vars(plots_split) | {"problem_of": problem_of}
-    exec(blocks("A figure")[0], names)
-    fit = true_fit()
-    points = names["plot_ratio"](fit).axes[0].collections[0].get_offsets()
-    runs = fit["constant_data"]
-    np.testing.assert_allclose(np.asarray(points)[:, 1], (runs["tokens"] / runs["params"]).values)
-
-
-def test_every_kind_of_figure_is_in_the_gallery(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "docs" / "build"))
-    sys.modules.pop("pages", None)
-    import pages
-
-    assert {kind for kind, _, _ in pages.GALLERY} == set(KINDS)
+    exec(function, names)
+    monkeypatch.setattr(bayescale, "plot_ratio", names["plot_ratio"], raising=False)
+    exec(test, own := {"np": np, "bayescale": bayescale})
+    own["test_ratio_of_each_run"](true_fit)

@@ -117,8 +117,6 @@ def _prepare_process() -> None:
         logging.getLogger("matplotlib").setLevel(logging.ERROR)  # which would tell so, in two sentences
     gc.set_threshold(100_000)  # imports make little garbage; collecting it takes a twentieth of the start
     atexit.register(gc.freeze)  # nor is there any use in a last search through all that was imported
-    # a thread of array operations, a millisecond each, would wait 5 of them after each for one that runs Python
-    sys.setswitchinterval(0.0002)
     for stream in (sys.stdout, sys.stderr):  # a terminal without Unicode shows escapes
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

@@ -29,7 +29,7 @@ class Curve:
 
     parts: Mapping[str, np.ndarray]  # "law", "bend", "drift" [draw, point]
     sigma: np.ndarray  # of the noise beside a drift [draw]
-    tail_df: np.ndarray  # degrees of freedom of that noise, a Student-t whatever the fit's; infinite: normal [draw]
+    tail_df: np.ndarray  # degrees of freedom of that noise, a Student-t whatever the fit's; infinite: normal [draw, 1]
     apart: bool  # see sample_curve
 
     @property
@@ -120,13 +120,8 @@ def curve_at(chance: Chance, points: xr.Dataset) -> Curve:
     law, bend, sigma = (joined[name] for name in ("law", "bend", "sigma"))
     beyond_all, beyond_group = (_decades_beyond(study, points, of_group=of_group) for of_group in (False, True))
     drift = _beyond_the_runs(prior, joined["open"], joined["scale"], beyond_all, beyond_group, chance.places)
-    return Curve({"law": law, "bend": bend, "drift": drift}, sigma, tail_df_of_draws(study, prior), chance.apart)
-
-
-def tail_df_of_draws(study: Study, prior: DriftPrior) -> np.ndarray:
-    """Degrees of freedom of the noise beside a drift [draw]: the prior's, or else what each draw of the fit has."""
-    own = study.scatter.tail_df(study.draws) if prior.tail_df is None else tail_df_of(study, prior)
-    return np.broadcast_to(np.ravel(own), study.draw_count)
+    tail_df = np.broadcast_to(tail_df_of(study, prior, study.draws), (study.draw_count, 1))
+    return Curve({"law": law, "bend": bend, "drift": drift}, sigma, tail_df, chance.apart)
 
 
 def _beyond_the_runs(
@@ -236,7 +231,7 @@ def sample_noise_beside(study: Study, tail_df: np.ndarray, scale: np.ndarray, rn
 def _noise_beside(study: Study, tail_df: np.ndarray) -> tuple[Scatter, dict[str, np.ndarray]]:
     """The noise beside a drift and its parameters: the Student-t or the normal one that the fit's is most like."""
     like = "normal" if np.isinf(tail_df).all() else "student_t"
-    return replace(study.scatter, noise=like), {"nu_minus_2": tail_df[:, None] - 2}
+    return replace(study.scatter, noise=like), {"nu_minus_2": tail_df - 2}
 
 
 def squared_width(drawn: np.ndarray) -> np.ndarray:

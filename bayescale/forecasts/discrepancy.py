@@ -27,6 +27,7 @@ from scipy.linalg.lapack import dtrtri
 
 from bayescale.laws.groups import GROUP
 from bayescale.laws.law import Law, column, is_joint, law_loss, size_column
+from bayescale.laws.noises import Values
 from bayescale.runs.loss_unit import is_text
 from bayescale.study import Study
 
@@ -86,10 +87,10 @@ class DriftPrior:
         )
 
 
-def tail_df_of(study: Study, prior: DriftPrior) -> float:
-    """Degrees of freedom of the noise beside the drift; infinite where the fit's noise is normal."""
-    fitted = float(study.scatter.tail_df(study.medians))
-    return fitted if prior.tail_df is None or np.isinf(fitted) else prior.tail_df
+def tail_df_of(study: Study, prior: DriftPrior, values: Values) -> np.ndarray:
+    """Degrees of freedom of the noise beside the drift at parameters of the fit; infinite where its noise is normal."""
+    fitted = np.asarray(study.scatter.tail_df(values))
+    return fitted if prior.tail_df is None else np.where(np.isinf(fitted), fitted, prior.tail_df)
 
 
 @functools.cache

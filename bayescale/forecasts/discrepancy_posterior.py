@@ -172,7 +172,8 @@ def _model(study: Study, prior: DriftPrior) -> _Model:
             weights = log_weight_of(study.law, standard_parameters(study.law, z) | dict(study.constants))
         return np.nan_to_num(np.broadcast_to(weights, len(z)), nan=-np.inf)
 
-    nu, sigma_prior = tail_df_of(study, prior), (of_sigma["mu"], of_sigma["sigma"])
+    nu = float(tail_df_of(study, prior, study.medians))
+    sigma_prior = of_sigma["mu"], of_sigma["sigma"]
     return _Model(study.standardised(cells.inputs), log_weight, bool(study.law.weights), cells, nu, sigma_prior)
 
 
