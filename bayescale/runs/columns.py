@@ -19,9 +19,10 @@ from bayescale.runs.losses import (
     held_out,
     kin,
     of_training,
+    standard_errors,
     without_training,
 )
-from bayescale.runs.question import Numbers, Question, names_text, other_loss_text, which_text
+from bayescale.runs.question import Numbers, Question, column_option, names_text, other_loss_text, which_text
 from bayescale.runs.related import passed_over_size, related
 from bayescale.runs.spellings import (
     EXPERTS_NAMES,
@@ -29,9 +30,7 @@ from bayescale.runs.spellings import (
     LETTERS,
     NAMES,
     OTHER_LOSSES,
-    SE_NAMES,
     SIZES,
-    STANDARD_ERRORS,
     VAGUE_NAMES,
     is_letter,
     is_name,
@@ -158,10 +157,10 @@ def _guess(role: str, names: Sequence[Any], asked: bool, unit: str | None, numbe
         found, passed_over = without_training(found)
         passed_over += held_out(found, others)
         if meant := also_meant(found, full, names, numbers):
-            raise Question(which_text(role, [*found, *meant]))
+            raise Question(which_text(role, sorted([*found, *meant], key=of_training)))
     name = _one(role, found, numbers)
     notes = passed_over + [
-        f"{clipped(other)} is not read as {role}, {clipped(name)} is (--column {role}={clipped(other)} if it should be)"
+        f"{clipped(other)} is not read as {role}, {clipped(name)} is ({column_option(role, other)} if it should be)"
         for other in (*(last if full else ()), *(by_unit if name not in by_unit else ()), *letters)
         if not (_all_same([name, other], numbers) or _proportional(role, name, other, numbers))
     ]
@@ -191,7 +190,7 @@ def _by_letter(role: str, letters: list[Any], names: Sequence[Any], numbers: Num
     if role == "loss" and values is not None and len(values) > 3 and (values >= 2).all() and _whole(values):
         raise Question(
             f"the column {clipped(letters[0])} has whole numbers only, {values.min():g} to {values.max():g}: is it the "
-            f"loss? If so say it (columns={{'loss': {letters[0]!r}}}, --column loss={clipped(letters[0])})"
+            f"loss? If so say it (columns={{'loss': {letters[0]!r}}}, {column_option('loss', letters[0])})"
         )
     return letters[0]
 
@@ -218,7 +217,7 @@ def _no_compute(roles: Mapping[str, Any], given: Mapping[str, Any], units: Mappi
     if not {"params", "tokens"} <= roles.keys():
         speed = doubtful and may_be_speed(name)
         return (
-            f"{clipped(name)} may be of a second or of a pass (--column compute={clipped(name)} if not)"
+            f"{clipped(name)} may be of a second or of a pass ({column_option('compute', name)} if not)"
             if speed
             else ""
         )
@@ -241,7 +240,7 @@ def _no_compute(roles: Mapping[str, Any], given: Mapping[str, Any], units: Mappi
         return ""
     return (
         f"{clipped(name)} is not read as compute: its values, {C.min():.4g} to {C.max():.4g}, do not go with 6 N D "
-        f"(--column compute={clipped(name)} if it is)"
+        f"({column_option('compute', name)} if it is)"
     )
 
 
@@ -252,7 +251,7 @@ def _unused(names: Sequence[Any], roles: Mapping[str, Any], numbers: Numbers) ->
         *(_flop_a_token(name) for name in unused if "compute" not in roles and _is_flop_a_token(name)),
         *(said for name in unused if (said := _repeated(name, roles, numbers))),
         *(said for name in unused if (said := _experts(name, roles, numbers))),
-        *_standard_errors(unused, roles),
+        *standard_errors(unused, roles),
     ]
 
 
@@ -296,19 +295,6 @@ def _experts(name: Any, roles: Mapping[str, Any], numbers: Numbers) -> str:
         return ""
     column = clipped(roles["params"])
     return f"by {clipped(name)}, runs are mixtures of experts: does {column} count all parameters, or the active ones?"
-
-
-def _standard_errors(names: Sequence[Any], roles: Mapping[str, Any]) -> list[str]:
-    loss = plainly(roles["loss"]) if "loss" in roles else "loss"
-    pairs = [(about, error) for about in (loss, "loss") for error in map(plainly, SE_NAMES)]
-    endings = {about + error for about, error in pairs} | {error + about for about, error in pairs}
-    endings |= set(map(plainly, STANDARD_ERRORS)) if "loss" in roles else set()
-    return [
-        f"{clipped(name)} looks like the standard error of the loss and is not used: a fit learns from the runs how "
-        f"far losses scatter (--column loss_se={clipped(name)} adds it to that)"
-        for name in names
-        if plainly(name) in endings
-    ]
 
 
 def _could_be(role: str, letter: Any, numbers: Numbers) -> bool:

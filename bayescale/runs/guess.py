@@ -112,6 +112,11 @@ def _numbers(frame: pd.DataFrame, names: str) -> tuple[Any, np.ndarray] | None:
     return None
 
 
+def steps_in(frame: pd.DataFrame) -> tuple[Any, np.ndarray] | None:
+    """The column that counts steps, by its name, with its numbers, NaN where they are not above 0; None without one."""
+    return _numbers(frame, STEPS)
+
+
 def _called(name: Any) -> str:
     """A name as the lists above have it."""
     return ("_" if str(name).startswith("_") else "") + plainly(name)

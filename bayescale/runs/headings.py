@@ -11,9 +11,9 @@ from bayescale.runs.compute_unit import NAMED_UNITS, unit_name, unit_of
 from bayescale.runs.loss_unit import NATS_IN, PERPLEXITY
 
 LOSS_UNITS = {
-    "nats": "nat nats nats/token nats/tok",
-    "bits": "bit bits bits/token bits/tok",
-    "bits_per_byte": "bits/byte bits_per_byte bpb",
+    "nats": "nat nats nats/token nats/tok nat/token nat/tok",
+    "bits": "bit bits bits/token bits/tok bit/token bit/tok",
+    "bits_per_byte": "bits/byte bit/byte bits_per_byte bpb",
     "perplexity": "ppl perplexity",
     "mse": "mse",
 }

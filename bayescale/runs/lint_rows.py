@@ -32,9 +32,11 @@ PREDICTED = {"predicted", "prediction", "extrapolated", "extrapolation", "foreca
 LABEL_NAMES = RUN_NAMES | SEED_NAMES | {"model", "model_name", "index", "column_1", "unnamed:_0"}
 SETTINGS_SPREAD_LOG_MIN = 0.01  # within one (N, D): repeats of one setting differ by less
 SHARED_ROWS_MIN, SHARED_SIZES_SHARE = 3, 0.5  # runs with the sizes of another run
+EDGE_CELLS_MIN, EDGE_VALUES_MIN = 4, 3  # cells, and values in each, of which the lowest loss may be at the edge
 GROUPS_MAX = 200
 SETTINGS_MAX = 30  # values of a setting; measured quantities have more
 GROUP_RUNS_MIN = 3  # of a group whose offset can be estimated
+CONTRAST_LEFT_MIN = 0.02  # share of a contrast of groups that the sizes do not tell, where its offset can be estimated
 FALSE_ALARM_SHARE = 1e-4  # of tables without groups
 SCATTER_LEFT_MAX = 0.8  # share of the scatter that offsets worth a remark leave
 GROUP_OFFSET_MIN = 0.01  # of the loss, or in the unit of what is observed: smaller offsets do not matter
@@ -167,22 +169,45 @@ def settings(seen: Seen, told: Sequence[str] = ()) -> Iterator[Note]:
     differ = _what_differs(seen, cells, many, told)
     if not differ:
         return
+    edge = _lowest_at_edge(seen, cells, list(differ)) if seen.observed == "loss" else ""
     names = [symbol(name) for name in sizes]
     cell = f"({', '.join(names)})" if len(names) > 1 else names[0]
     by = f"{100 * np.expm1(np.median(spread)):.0f} %" if seen.scale == "log" else number_text(float(np.median(spread)))
     what = "loss" if seen.observed == "loss" else seen.observed
+    keep = f"which of them is meant? Keep the best of each (--best-of {','.join(sizes)}), or one setting throughout"
     text = (
         f"{int(many.sum())} of {seen.number} runs share their {cell} with others and differ in "
-        f"{listed(differ[:4])}; the {what} within one {cell} differs by {by} (median): which of them is meant? Keep "
-        f"the best of each (--best-of {','.join(sizes)}), or one setting throughout"
+        f"{listed([f'{name} ({count} values)' for name, count in list(differ.items())[:4]])}; the {what} within one "
+        f"{cell} differs by {by} (median): {edge or keep}"
     )
-    best = {"best_of": tuple(sizes)} if seen.observed == "loss" else {}
+    best = {"best_of": tuple(sizes)} if seen.observed == "loss" and not edge else {}
     yield note(seen, "many_settings", "warning", text, np.flatnonzero(many), **best)
 
 
-def _what_differs(seen: Seen, cell: np.ndarray, many: np.ndarray, told: Sequence[str]) -> list[str]:
-    """Columns of settings: few values, several within a cell; neither seeds nor labels of runs."""
-    found = []
+def _lowest_at_edge(seen: Seen, cell: np.ndarray, differ: Sequence[str]) -> str:
+    """A remark on a setting at whose largest, or smallest, value the loss of every cell is lowest, else nothing.
+
+    It may be a size that the law lacks; and the best of a few sizes is no setting that a run would choose.
+    """
+    for name in differ:
+        if (values := seen.runs[name].values).dtype.kind != "f":
+            continue
+        table = pd.DataFrame({"cell": cell, "value": values, "target": seen.target}).dropna()
+        table = table[table.groupby("cell")["value"].transform("nunique") >= EDGE_VALUES_MIN]
+        by_cell = table.groupby("cell")
+        at_lowest = table.loc[by_cell["target"].idxmin()].set_index("cell")["value"]
+        for side, ends in (("largest", by_cell["value"].max()), ("smallest", by_cell["value"].min())):
+            if len(ends) >= EDGE_CELLS_MIN and (at_lowest == ends).all():
+                return (
+                    f"it is lowest at the {side} {name} throughout. If {name} is a size, take a law that has it "
+                    f"(bayescale laws); if it is a setting, the best lies beyond those that were tried"
+                )
+    return ""
+
+
+def _what_differs(seen: Seen, cell: np.ndarray, many: np.ndarray, told: Sequence[str]) -> dict[str, int]:
+    """Columns of settings, and how many values each has: few, several within a cell; no seeds nor labels of runs."""
+    found = {}
     seeds = [name for name in seen.runs.data_vars if plain_name(name) in SEED_NAMES][:1]
     if apart := [*seeds, *told]:  # what changes with the seed is chance, and what with a group has been told
         table = pd.DataFrame({name: seen.runs[name].values for name in apart})
@@ -195,7 +220,7 @@ def _what_differs(seen: Seen, cell: np.ndarray, many: np.ndarray, told: Sequence
         if 1 < len(values) <= min(SETTINGS_MAX, max(2, seen.number // 3)):
             several = pd.Series(codes[many]).groupby(cell[many]).nunique()
             if (several > 1).mean() > 0.5:
-                found.append(f"{name} ({len(values)} values)")
+                found[str(name)] = len(values)
     return found
 
 
@@ -214,21 +239,28 @@ def groups(seen: Seen, surface: Surface) -> Iterator[tuple[str, Note]]:
         if told is None:
             continue
         offsets, left = told
-        low, high = int(np.argmin(offsets)), int(np.argmax(offsets))
-        apart = offsets[high] - offsets[low]
-        by = f"{100 * np.expm1(apart):.1f} %" if seen.scale == "log" else number_text(apart)
-        unit = " (log odds)" if seen.scale in SHARES else ""
         yield (
             name,
             note(
                 seen,
                 "groups_differ",
                 "warning",
-                f"runs do not share one curve: by the column {name}, '{labels[high][:40]}' lies {by}{unit} above "
-                f"'{labels[low][:40]}' at the same sizes, and the scatter of all is {100 * left:.0f} % of what it was "
-                f"once each group has its own offset: let the law vary over them (--group {name}), or fit them apart",
+                f"runs do not share one curve: by the column {name}, {_lies(seen, offsets, labels)}, and the scatter "
+                f"of all is {100 * left:.0f} % of what it was once each group has its own offset: let the law vary "
+                f"over them (--group {name}), or fit them apart",
             ),
         )
+
+
+def _lies(seen: Seen, offsets: np.ndarray, labels: Sequence[str]) -> str:
+    """How far apart the lowest and the highest group lie, in words."""
+    if np.isnan(offsets).any():
+        return "groups lie apart, how far cannot be told as their sizes differ too"
+    low, high = int(np.argmin(offsets)), int(np.argmax(offsets))
+    apart = offsets[high] - offsets[low]
+    by = f"{100 * np.expm1(apart):.1f} %" if seen.scale == "log" else number_text(apart)
+    unit = " (log odds)" if seen.scale in SHARES else ""
+    return f"'{labels[high][:40]}' lies {by}{unit} above '{labels[low][:40]}' at the same sizes"
 
 
 def _grouping(seen: Seen, name: str, values: np.ndarray) -> tuple[str, np.ndarray, list[str]] | None:
@@ -255,7 +287,10 @@ def _apart(seen: Seen, surface: Surface, codes: np.ndarray, level: float) -> tup
 
 
 def offsets_of(seen: Seen, surface: Surface, codes: np.ndarray) -> tuple[float, float, np.ndarray]:
-    """p of the F test of offsets of groups, the share of the scatter that they leave, and the offsets [group]."""
+    """p of the F test of offsets of groups, the share of the scatter that they leave, and the offsets [group].
+
+    The offsets are NaN where the sizes leave one of them open.
+    """
     from scipy.special import fdtrc
 
     nothing = 1.0, 1.0, np.zeros(codes.max() + 1)
@@ -277,6 +312,8 @@ def offsets_of(seen: Seen, surface: Surface, codes: np.ndarray) -> tuple[float, 
     left = float(np.sqrt((many / free) / (one / (len(target) - rank_one))))
     offsets = np.full(codes.max() + 1, np.median(solved[-dummies.shape[1] :]))
     offsets[kept] = solved[-dummies.shape[1] :]
+    if _contrast_left(shape, dummies) < CONTRAST_LEFT_MIN:
+        offsets[:] = np.nan
     return float(fdtrc(rank_many - rank_one, free, f)), left, offsets
 
 
@@ -289,3 +326,13 @@ def _told_by_sizes(shape: np.ndarray, dummies: np.ndarray) -> bool:
     """Whether the sizes nearly determine the group of a run: a bend of the curve then looks like an offset."""
     left = sum(float(off @ off) for off in (_least_squares(shape, one)[0] for one in dummies.T))
     return left < 0.2 * float(((dummies - dummies.mean(axis=0)) ** 2).sum())
+
+
+def _contrast_left(shape: np.ndarray, dummies: np.ndarray) -> float:
+    """The share of a contrast of groups that the sizes do not tell, for the contrast of which they tell most.
+
+    Two groups may differ by what is a bend in the sizes, although neither group alone is told by them.
+    """
+    contrasts = np.linalg.svd(dummies - dummies.mean(axis=0), full_matrices=False)[0][:, : dummies.shape[1] - 1]
+    off = _least_squares(shape, contrasts)[0]
+    return float(np.linalg.svd(off, compute_uv=False).min(initial=1.0)) ** 2

@@ -7,13 +7,15 @@ import numpy as np
 
 from bayescale.field import clipped
 from bayescale.runs.headings import unit_in
-from bayescale.runs.question import Numbers, Question, other_loss_text
+from bayescale.runs.question import Numbers, Question, column_option, other_loss_text
 from bayescale.runs.related import related
 from bayescale.runs.spellings import (
     DATA_UNITS,
     HELD_OUT,
     OTHER_LOSSES,
     PARTS_OF_LOSSES,
+    SE_NAMES,
+    STANDARD_ERRORS,
     is_name,
     other_loss,
     other_quantity,
@@ -21,6 +23,10 @@ from bayescale.runs.spellings import (
     words_of,
 )
 
+SPREADS = {"std", "sd"}
+OF_REPEATS = (
+    "; if it is the spread of repeated runs of which the loss is the mean, divide it by the root of their number"
+)
 BASE_RELATIVE = 0.01  # of a loss and a perplexity that were rounded
 
 
@@ -78,23 +84,43 @@ def without_training(losses: list[Any]) -> tuple[list[Any], list[str]]:
     passed = [name for name in losses if of_training(name) or (some and plainly(name) == "loss")]
     if len(passed) == len(losses):
         return losses, []
-    notes = [f"{clipped(name)} is not read as loss (--column loss={clipped(name)} if it should be)" for name in passed]
+    notes = [f"{clipped(name)} is not read as loss ({column_option('loss', name)} if it should be)" for name in passed]
     return [name for name in losses if name not in passed], notes
 
 
 def also_meant(found: list[Any], full: list[Any], names: Sequence[Any], numbers: Numbers) -> list[Any]:
-    """Losses by other names that could be meant as well: any beside a part of a path, held-out ones beside ``loss``."""
+    """Losses by other names that could be meant as well: held-out ones beside ``loss``, else any.
+
+    That is, beside a part of a path and beside a loss of training: ``loss/train`` with ``loss/c4``.
+    """
     if full and any(words_of(name) & HELD_OUT for name in found):
         return []
     others = [name for name in names if name not in found and related("loss", name)]
     others = [name for name in others if not words_of(name) & PARTS_OF_LOSSES and numbers(name) is not None]
-    return [name for name in others if words_of(name) & HELD_OUT] if full else others
+    only_held_out = full and not all(map(of_training, found))
+    return [name for name in others if words_of(name) & HELD_OUT] if only_held_out else others
 
 
 def held_out(losses: list[Any], others: Mapping[Any, str]) -> list[str]:
     """A note on a held-out loss in another unit, where all losses in nats are those of training; others by kind."""
-    held_out = [(clipped(name), OTHER_LOSSES[kind][1]) for name, kind in others.items() if not of_training(name)]
+    held_out = [(name, OTHER_LOSSES[kind][1]) for name, kind in others.items() if not of_training(name)]
     if not held_out or not all(map(of_training, losses)):
         return []
     name, unit = held_out[0]
-    return [f"{name}, which is not of training, is not read as loss (--column loss={name} --unit loss={unit})"]
+    option = f"{column_option('loss', name)} --unit loss={unit}"
+    return [f"{clipped(name)}, which is not of training, is not read as loss ({option})"]
+
+
+def standard_errors(names: Sequence[Any], roles: Mapping[str, Any]) -> list[str]:
+    """Notes on columns that are called standard errors of the loss, or the spread of its repeats."""
+    loss = plainly(roles["loss"]) if "loss" in roles else "loss"
+    pairs = [(about, error) for about in (loss, "loss") for error in map(plainly, SE_NAMES)]
+    endings = {about + error for about, error in pairs} | {error + about for about, error in pairs}
+    endings |= set(map(plainly, STANDARD_ERRORS)) if "loss" in roles else set()
+    return [
+        f"{clipped(name)} looks like the standard error of the loss and is not used: a fit learns from the runs how "
+        f"far losses scatter ({column_option('loss_se', name)} adds it to that"
+        f"{OF_REPEATS if words_of(name) & SPREADS else ''})"
+        for name in names
+        if plainly(name) in endings
+    ]

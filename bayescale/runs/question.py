@@ -1,5 +1,6 @@
 """What is asked where the names of columns leave open which is meant."""
 
+import shlex
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,15 +18,19 @@ class Question(ValueError):
     """Two columns fit one role, or none does: the user has to choose."""
 
 
+def column_option(role: str, name: Any) -> str:
+    """The option that names the column of a role, as a shell takes it: quoted where the name has blanks or brackets."""
+    return f"--column {shlex.quote(f'{role}={clipped(name)}')}"
+
+
 def names_text(found: Sequence[Any]) -> str:
     return listed([clipped(name) for name in found[:NAMES_MAX]])
 
 
 def which_text(role: str, found: Sequence[Any]) -> str:
-    first = clipped(found[0])
     return (
         f"{names_text(found)} could each be {role}; say which it is "
-        f"(columns={{'{role}': '{first}'}}, --column {role}={first})"
+        f"(columns={{'{role}': '{clipped(found[0])}'}}, {column_option(role, found[0])})"
     )
 
 
@@ -33,6 +38,6 @@ def other_loss_text(name: Any, kind: str) -> str:
     _, unit, what = OTHER_LOSSES[kind]
     return (
         f"the column {clipped(name)} looks like {what}, not a loss in nats; say what it is "
-        f"(columns={{'loss': {name!r}}}, units={{'loss': {unit!r}}}, --column loss={clipped(name)} --unit loss={unit}, "
-        "or loss=nats)"
+        f"(columns={{'loss': {name!r}}}, units={{'loss': {unit!r}}}, {column_option('loss', name)} "
+        f"--unit loss={unit}, or loss=nats)"
     )

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from bayescale.field import clipped
-from bayescale.runs.question import Numbers
+from bayescale.runs.question import Numbers, column_option
 from bayescale.runs.spellings import OTHER_MEANINGS, SIZES, WORDS, words_of
 
 
@@ -30,12 +30,12 @@ def passed_over_size(
         return []
     role = missing[0]
     found = [
-        clipped(name)
+        name
         for name in related_columns(role, names)
         if (values := numbers(name)) is not None and np.unique(values).size > 1
     ]
     return [
-        f"{name} is not read as {role} (--column {role}={name} if it should be)"
+        f"{clipped(name)} is not read as {role} ({column_option(role, name)} if it should be)"
         for name in found
-        if not any(name in note for note in notes)
+        if not any(clipped(name) in note for note in notes)
     ]

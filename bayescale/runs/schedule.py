@@ -7,9 +7,10 @@ import numpy as np
 import xarray as xr
 
 from bayescale.errors import RunsError
-from bayescale.field import names_text, number_text, shown
+from bayescale.field import clipped, number_text, shown
 from bayescale.laws.law import load_law
 from bayescale.runs.cells import as_numbers
+from bayescale.runs.guess import steps_in
 from bayescale.runs.read import read_columns, read_runs
 from bayescale.runs.source import table_of
 
@@ -61,11 +62,16 @@ def learning_rates(
         raise RunsError(f"schedule {shown(kind)}: {', '.join(KINDS)} are known; any other is given by its rates")
     steps, warmup, cooldown = (int(one) for one in (steps, warmup, cooldown))
     if not (0 < steps <= STEPS_MAX and 0 <= warmup < steps and 0 <= cooldown <= steps - warmup):
-        raise RunsError(f"a schedule of {steps} steps, {warmup} of them warm-up and {cooldown} cool-down, does not go")
+        raise RunsError(
+            f"a schedule of {steps} steps, {warmup} of them warm-up and {cooldown} cool-down: 1 to {STEPS_MAX} "
+            "steps are expected, of which warm-up and cool-down are a part"
+        )
     if not 0 <= final <= peak < np.inf or peak <= 0:
         raise RunsError(f"rates from peak = {number_text(peak)} to final = {number_text(final)}: 0 <= final <= peak")
-    if (kind == "wsd") != (cooldown > 0):
-        raise RunsError("cooldown, a number of steps above 0, goes with the schedule wsd, and wsd needs it")
+    if kind == "wsd" and not cooldown:
+        raise RunsError("the schedule wsd needs the steps of its cool-down (cooldown=..., --cooldown)")
+    if kind != "wsd" and cooldown:
+        raise RunsError(f"a cool-down goes with the schedule wsd only, not with {kind}: leave cooldown out")
     after = np.arange(1, steps - warmup + 1)
     if kind == "wsd":
         left = np.clip((steps - warmup - after) / cooldown, 0.0, 1.0)
@@ -215,7 +221,7 @@ def on_schedule(
     curve : a table with a column of steps and one of losses, as :func:`bayescale.read_runs` takes it
     rates : the learning rate of every step, from the first to the last planned [step]
     law : "annealing" or "multi_power"
-    step : the column of steps, counted from 1
+    step : the column of steps, counted from 1; where there is no ``step``, a usual name such as ``iter`` is found
     memory : of ``annealing``, as in :func:`schedule_areas`
     options : as in :func:`bayescale.read_runs`
 
@@ -237,10 +243,14 @@ def on_schedule(
     5
     """
     table = table_of(curve)
-    if step not in table.frame:
-        names = names_text(table.frame.columns)
-        raise RunsError(f"{table.where}: no column {shown(step)} among {names}; say which one counts steps (step=...)")
-    steps, rates = as_numbers(table.frame[step]), _checked(rates)
+    found = (step, as_numbers(table.frame[step])) if step in table.frame else None
+    found = found or (steps_in(table.frame) if step == "step" else None)
+    if found is None:
+        names = ", ".join(clipped(name) for name in table.frame.columns)
+        raise RunsError(
+            f"{table.where}: no column {shown(step)} among {names}; say which one counts steps (step=..., --step NAME)"
+        )
+    (step, steps), rates = found, _checked(rates)
     if bad := np.flatnonzero(~((steps >= 0) & (steps <= len(rates)) & (steps == np.round(steps)))).tolist():
         raise RunsError(
             f"{table.at(bad[0])}: {step} is {number_text(steps[bad[0]], 9)}, not one of the {len(rates)} steps of the "

@@ -85,6 +85,7 @@ OTHER_QUANTITIES = {
     "no loss per token": {"byte", "bytes", "char", "chars", "character", "word", "words"},
     "a multiple": {"x10", "x100", "x1000", "10", "100", "1000", "1e2", "1e3"},
 }
+SECONDS = {"s", "sec", "second", "seconds"}  # tok/s is a rate, and no plural of tok
 FORMULA = re.compile(r"[Δ∆∂^²√+*×]|\s[-–−]\s|[-–−]\s*(?:E\b|[0-9])")
 DATA_UNITS = {"byte", "bytes", "char", "chars", "character", "characters", "word", "words", "kb", "mb", "gb", "tb"}
 EXPERTS_NAMES = {"experts", "nexperts", "numexperts", "numberofexperts", "numlocalexperts", "moenumexperts"}
@@ -107,8 +108,10 @@ def is_name(role: str, name: Any) -> bool:
 
 
 def _is_ratio(name: str) -> bool:
-    """Whether a name with a slash is a ratio, such as tokens/params or 1/loss, and no path."""
+    """Whether a name with a slash is a ratio, such as tokens/params, tok/s or 1/loss, and no path."""
     *_, over, under = ("", *map(plainly, name.split("/")))
+    if "/" in name and under in SECONDS:
+        return True
     ours = {role for role in NAMES if is_name(role, under) or under == LETTERS[role]} if "/" in name else set()
     others = {role for role in NAMES if is_name(role, over) or over == LETTERS[role]} - ours if ours else set()
     return "/" in name and (over.isdigit() or bool(ours and others))

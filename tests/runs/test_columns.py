@@ -146,6 +146,20 @@ def test_a_loss_beside_a_training_loss_is_read():
     asks(table | {"val_loss": LOSS + 0.1, "test_loss": LOSS}, "val_loss", "test_loss", option="--column loss=")
 
 
+def test_a_training_loss_beside_losses_of_corpora_is_a_question():
+    """No name says held out: which corpus is meant is the user's to say, and the training loss is none of them."""
+    losses = {"loss/train": LOSS - 0.1, "loss/c4": LOSS, "loss/books": LOSS + 0.1}
+    asks(
+        {"params": N, "tokens": D} | losses, "loss/c4, loss/books and loss/train could", option="--column loss=loss/c4"
+    )
+    text, _ = read({"params": N, "tokens": D, "train_loss": LOSS, "moe_aux_loss": LOSS / 50, "loss_std": LOSS / 100})
+    assert text.startswith("loss = train_loss")  # parts of a loss and its spread are no others
+
+
+def test_an_option_is_quoted_as_a_shell_needs_it():
+    asks({"N (all)": N, "N (active)": 2 * N, "D": D, "loss": LOSS}, "could", option="--column 'params=N (active)'")
+
+
 def test_a_loss_beside_a_training_loss_is_read_at_the_end_of_a_path():
     text, (note,) = read({"params": N, "tokens": D, "summary/val/loss": LOSS, "summary/train/loss": LOSS - 0.1})
     assert text.startswith("loss = summary/val/loss") and note.startswith("summary/train/loss is not read as loss")
@@ -155,7 +169,7 @@ def test_a_size_that_follows_from_the_others_does_not_hide_a_column_of_its_words
     flop, tokens = {"n_params": N, "flops": 9 * N * D, "loss": LOSS}, {"n_params": N, "n_tokens": D, "loss": LOSS}
     read_as, notes = read(flop | {"Dataset tokens": D, "context tokens": np.full(5, 2048.0)})
     assert "tokens = compute / 6 N" in read_as
-    assert notes == ["Dataset tokens is not read as tokens (--column tokens=Dataset tokens if it should be)"]
+    assert notes == ["Dataset tokens is not read as tokens (--column 'tokens=Dataset tokens' if it should be)"]
     (note,) = read(tokens | {"est_flops": 9 * N * D, "flops_per_second": N})[1]
     assert note.startswith("est_flops is not read as compute")
 
@@ -240,6 +254,15 @@ def test_a_speed_is_not_compute():
         read_runs({"params": N, "loss": LOSS} | speed)
 
 
+@pytest.mark.parametrize("name", ["tok/s", "throughput/tokens/s", "Tokens/sec"])
+def test_tokens_a_second_are_no_tokens(name):
+    """With params and compute the tokens follow; without compute they are asked for."""
+    with pytest.raises(RunsError, match=r"two of params, tokens and compute are needed, found \['params'\]"):
+        read_runs({"params": N, name: 1e14 / N, "loss": LOSS})
+    np.testing.assert_allclose(read_runs({"params": N, "flops": 6 * N * D, name: 1e14 / N, "loss": LOSS}).tokens, D)
+    assert "PFLOP" in read({"params": N, "petaflop/s-days": 6 * N * D / 8.64e19, "loss": LOSS})[0]  # no rate
+
+
 @pytest.mark.parametrize(
     ("column", "told"),
     [
@@ -283,6 +306,12 @@ def test_a_standard_error_that_is_not_used_is_told(name):
     runs = read_runs(FULL | {name: [0.01] * 5})
     (note,) = [note.text for note in bayescale.check_runs(runs) if note.code == "columns"]
     assert note.startswith(f"{name} looks like the standard error of the loss and is not used")
+
+
+def test_a_spread_of_repeats_is_told_from_a_standard_error():
+    for name, spread in (("loss_std", True), ("loss_se", False)):
+        (note,) = read({"params": N, "tokens": D, "loss": LOSS, name: LOSS / 100})[1]
+        assert ("divide it by the root of their number" in note) is spread
 
 
 # ---- laws with inputs of their own -----------------------------------------------------------------------------------

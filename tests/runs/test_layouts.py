@@ -244,7 +244,7 @@ def test_errors_beside_numbers_are_a_column_of_their_own(cells, file):
     assert plain.loss.values.tolist() == HAND_MADE["loss"] and "loss_se" not in plain
     np.testing.assert_allclose(known.loss_se, [0.02, 0.01, 0.01])
     assert read_notes(plain.attrs)[0] == "numbers have errors beside them, read as loss error"
-    assert "--column loss_se=loss error adds it" in read_notes(plain.attrs)[1]
+    assert "--column 'loss_se=loss error' adds it" in read_notes(plain.attrs)[1]
 
 
 def test_records_in_cells_are_never_evaluated(file):
@@ -303,6 +303,26 @@ def test_some_numbers_have_errors(cells, file):
 def test_what_is_no_table_is_told_what_it_is(content, what, file):
     with pytest.raises(RunsError, match=f"runs: {what}"):
         read_runs(file(content))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "what"),
+    [
+        ("runs.yaml", "- params: 1e8\n  tokens: 1e9\n  loss: 3.5\n", "YAML"),
+        ("runs.toml", "[[run]]\nparams = 1e8\nloss = 3.5\n", "TOML"),
+    ],
+)
+def test_texts_of_other_formats_are_told_by_their_ending(name, text, what, tmp_path):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(RunsError, match=f"{name}: {what}, which is not read; save the runs as JSON or CSV"):
+        read_runs(tmp_path / name)
+    (tmp_path / name).write_text('[["params", "tokens", "loss"], [1e8, 1e9, 3.5]]')  # the content decides
+    assert read_runs(tmp_path / name).sizes["run"] == 1
+
+
+def test_a_row_of_powers_of_ten_and_nats_a_token(file):
+    runs = read_runs(file("N,D,L\n10^6,10^9,nat/token\n100,2,3.5\n200,4,3.25\n400,8,3.0\n"))
+    assert runs.params.values.tolist() == [1e8, 2e8, 4e8] and runs.tokens.values.tolist() == [2e9, 4e9, 8e9]
 
 
 @pytest.mark.parametrize(

@@ -271,6 +271,14 @@ def test_many_settings_of_one_cell(rng):
     assert "many_settings" not in codes(seeds)  # repeats are welcome
 
 
+def test_a_setting_at_whose_edge_the_loss_is_lowest_may_be_a_size(rng):
+    """The best of such settings is not proposed: it would leave out what a law of the size is fitted to."""
+    size = codes(sweep(rng, [500, 2000, 8000], [0.0, -0.1, -0.2]))["many_settings"]
+    assert "lowest at the largest lr throughout. If lr is a size" in size.text and not dict(size.options)
+    setting = codes(sweep(rng, [1e-4, 3e-4, 1e-3], [0.1, 0.0, 0.1]))["many_settings"]
+    assert "--best-of" in setting.text and dict(setting.options) == {"best_of": ("params", "tokens")}
+
+
 def test_checkpoints_of_one_run(rng):
     """24 runs of ten rows each: tokens grow, the learning rate falls to nothing."""
     step = np.arange(1, 11)
@@ -335,6 +343,17 @@ def test_groups_that_do_not_share_a_curve(rng):
     assert "groups_differ" not in codes(own)
     sizes = table | {"corpus": [f"{n:.3g}" for n in table["params"]]}  # N by another name
     assert "groups_differ" not in codes(sizes)
+
+
+def test_groups_whose_sizes_differ_too_have_no_distance(rng):
+    """Schedules that alternate along tokens per parameter: an offset of one is a bend in the sizes."""
+    n, ratio = (grid.ravel() for grid in np.meshgrid(np.logspace(7.6, 9.2, 6), [8.0, 21.0, 55.0, 140.0]))
+    schedule = np.select([ratio == 21, ratio == 140], ["wsd", "constant"], "cosine")
+    loss = (1.8 + 480 / n**0.35 + 2000 / (n * ratio) ** 0.366) * np.where(schedule == "constant", 1.1, 1.0)
+    loss = loss * np.exp(0.003 * rng.standard_normal(24))
+    tokens = n * ratio * (1 + 1e-4 * rng.standard_normal(24))  # rounded, so that the offset is nearly open only
+    text = codes({"params": n, "tokens": tokens, "loss": loss, "schedule": schedule})["groups_differ"].text
+    assert "by the column schedule, groups lie apart, how far cannot be told" in text and "above" not in text
 
 
 def test_groups_by_lot_are_told_apart_as_rarely_as_is_said(rng):

@@ -110,14 +110,23 @@ def test_a_curve_beside_its_schedule():
     np.testing.assert_allclose(runs["loss"], [4.0, 3.0])
 
 
+def test_steps_are_found_by_their_usual_names():
+    rates = learning_rates("linear", 10, peak=6e-4)
+    curve = {"loss": [5.0, 4.0, 3.0]}
+    plain = on_schedule(curve | {"step": [2, 4, 6]}, rates)
+    np.testing.assert_allclose(on_schedule(curve | {"iter": [2, 4, 6]}, rates)["lr_area"], plain["lr_area"])
+    with pytest.raises(RunsError, match=r"no column 'steps' among loss, iter; .*--step NAME"):  # a name that was given
+        on_schedule(curve | {"iter": [2, 4, 6]}, rates, step="steps")
+
+
 @pytest.mark.parametrize(
     ("made", "message"),
     [
         (lambda: learning_rates("sine", 9, peak=1.0), "constant, linear, cosine, wsd are known"),
         (lambda: learning_rates("cosine", 9, peak=1.0, warmup=9), "9 of them warm-up"),
         (lambda: learning_rates("cosine", 9, peak=1.0, final=2.0), "0 <= final <= peak"),
-        (lambda: learning_rates("wsd", 9, peak=1.0), "wsd needs it"),
-        (lambda: learning_rates("cosine", 9, peak=1.0, cooldown=3), "goes with the schedule wsd"),
+        (lambda: learning_rates("wsd", 9, peak=1.0), "wsd needs the steps of its cool-down"),
+        (lambda: learning_rates("cosine", 9, peak=1.0, cooldown=3), "goes with the schedule wsd only, not with cosine"),
         (lambda: schedule_areas([1.0, np.nan]), "finite numbers of at least 0"),
         (lambda: schedule_areas([1.0], memory=2.0), "above 0 and at most 1"),
         (lambda: schedule_cooling([1.0, np.inf]), "finite numbers of at least 0"),

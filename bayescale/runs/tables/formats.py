@@ -57,6 +57,7 @@ NO_TABLES = {  # first bytes -> what such a file is
     b"\x80\x05": "a pickle",
     b"\x89HDF": "an HDF5 file, such as a saved fit",
 }
+NO_TABLE_ENDINGS = {".yaml": "YAML", ".yml": "YAML", ".toml": "TOML"}  # of texts, which no first bytes tell
 PACKED_ENDINGS = (".gz", ".zst")
 
 
@@ -106,6 +107,9 @@ def read_table(path: "str | os.PathLike[str]") -> Table:
     if other := next((what for start, what in NO_TABLES.items() if content.startswith(start)), ""):
         raise RunsError(f"{where}: {other}, which is not read; export the table as CSV or parquet")
     found = [one for one in FORMATS if one.known(content)]
+    other = next((what for ending, what in NO_TABLE_ENDINGS.items() if _ends(Path(path).name, (ending,))), "")
+    if other and not found:
+        raise RunsError(f"{where}: {other}, which is not read; save the runs as JSON or CSV")
     found = found or [one for one in FORMATS if _ends(Path(path).name, one.endings)]
     chosen = found[0] if found else FORMATS[-1]
     read = chosen.read(content, where)

@@ -1,6 +1,7 @@
 """JSON: lists of records, JSON lines, tables by column, and the files that trainers and evaluations write."""
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from bayescale.runs.tables.text import MARKS, text_of
 from bayescale.runs.tables.trainer_state import is_trainer_state, records_of_trainer
 
 MAX_BYTES = 32_000_000  # of one JSON value: as Python objects it takes twenty times the memory
+OF_LISTS = re.compile(r'\[\[(?:["\[\]{0-9-]|(?:null|true|false|NaN)[,\]])')  # [[run]] is a heading of TOML
 # what a file of one object is, and the records in it
 KNOWN: tuple[tuple[Callable[[Any], bool], Callable[[Any], Any]], ...] = (
     (is_trainer_state, records_of_trainer),
@@ -28,7 +30,7 @@ def is_json(content: bytes) -> bool:
     head = content[:400]
     encoding = next((name for mark, name in MARKS.items() if head.startswith(mark)), "utf-8")
     text = "".join(head.decode(encoding, "ignore").split())
-    return text.startswith(("{", "[{", "[[", "[]"))
+    return text.startswith(("{", "[{", "[]")) or OF_LISTS.match(text) is not None
 
 
 def read_json(content: bytes, where: str) -> pd.DataFrame:
