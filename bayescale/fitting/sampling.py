@@ -10,7 +10,7 @@ import xarray as xr
 
 from bayescale.engine.model import Model, nutpie_model
 from bayescale.engine.pymc_engine import PymcModel, draws_by_pymc
-from bayescale.fitting.diagnostics import R_HAT_APART, check_convergence
+from bayescale.fitting.diagnostics import DIVERGENCES_CLEAN, R_HAT_APART, check_convergence
 from bayescale.fitting.tree import as_dataset
 from bayescale.jobs.threads import cores
 from bayescale.laws.priors import Prior, from_real
@@ -58,6 +58,7 @@ def best_attempt(
         attempt, as many draws as asked for
     """
     attempts: list[tuple[dict[str, Any], xr.Dataset, xr.Dataset, tuple[int, float]]] = []
+    allowed = DIVERGENCES_CLEAN * draws * chains if enough == "clean" else math.inf
     for setting in SETTINGS:
         # from the same starts: new ones might all be in one of several modes, and the others would go unseen
         times, found = 1, None
@@ -72,7 +73,7 @@ def best_attempt(
             stats = as_dataset(told)
             found = check_convergence(posterior, stats), posterior, stats, setting
             most = min(TIMES_MAX, DRAWS_MAX // (draws * chains))
-            times = 0 if enough == "first" else _more(found[0], times, most, setting == SETTINGS[-1])
+            times = 0 if enough == "first" else _more(found[0], times, most, allowed, setting == SETTINGS[-1])
         if found is None:
             break
         attempts.append(found)
@@ -86,10 +87,11 @@ def best_attempt(
     return convergence, posterior, stats, about | {"attempts": len(attempts)}
 
 
-def _more(convergence: Mapping[str, Any], times: int, most: int, last: bool) -> int:
+def _more(convergence: Mapping[str, Any], times: int, most: int, allowed: float, last: bool) -> int:
     """How many times the draws asked for the chains go on to, or 0: they have what they need, or would need too much.
 
-    At most ``most`` times.
+    At most ``most`` times, and only if the divergences so far are no more than so long a run may have: ``allowed`` of
+    them for each time the draws asked for. The last setting does what it may.
 
     The sampler cannot be resumed. A longer run with the same seed begins with the very same draws, and costs little
     beside the tuning, so that is what going on is.
@@ -98,7 +100,8 @@ def _more(convergence: Mapping[str, Any], times: int, most: int, last: bool) -> 
     if wanted is None or convergence["converged"] or times >= most:
         return 0
     more = max(2 * times, 2 ** math.ceil(math.log2(times * wanted)))
-    return min(more, most) if last or more <= most else 0
+    in_reach = more <= most and convergence["divergences"] <= allowed * more
+    return min(more, most) if last or in_reach else 0
 
 
 def _quality(convergence: Mapping[str, Any]) -> tuple[bool, bool, float]:

@@ -94,6 +94,15 @@ def test_chains_that_would_need_too_many_draws_are_slowed_down(times_max, expect
     assert noted == expected
 
 
+def test_chains_do_not_go_on_where_divergences_rule_out_a_clean_run(pile, samples):
+    """Draws are worth about 210 in 4000, as above: 8000 would do, of which 4 may diverge."""
+    steady = np.random.default_rng(2).standard_normal((4, 8000))
+    noted = samples(slow_chains(0.9), diverging=12, energy=lambda draws: steady[:, :draws])
+    fit(pile, "power_compute", allow_unconverged=True)
+    assert noted[:4] == [(400, 1000), (1000, 1000), (2000, 1000), (3000, 1000)]
+    assert len(noted) > 4 and {tune for tune, _ in noted[4:]} == {3000}  # the last setting goes on all the same
+
+
 def test_divergences_are_no_lack_of_draws(pile, samples):
     noted = samples(lambda tune, draws: 0.1 * np.random.default_rng(3).standard_normal((4, draws)), diverging=100)
     report = diagnostics(fit(pile, "power_compute", allow_unconverged=True))
