@@ -41,7 +41,9 @@ def aim_of(study: Study, target: str, params: Any, tokens: Any, compute: Any) ->
         raise FitError(f"law '{study.law.name}' needs {others} besides N and D; next_run plans for laws of N and D")
     if target == "loss":
         if params is None or tokens is None or compute is not None:
-            raise FitError("the target 'loss' is that of one run: give its params and tokens, and no compute")
+            raise FitError(
+                "the target 'loss' is that of one run: give its params and tokens (--params, --tokens), no compute"
+            )
         points = planned_runs(study, params, tokens, {})
         if points.sizes["point"] != 1:
             raise FitError("the target 'loss' is that of one run: give one number of params and one of tokens")

@@ -74,7 +74,7 @@ def parse_cost(text: str, given: Mapping[str, Any], columns: Collection[str] = (
         example = clipped(min(missing))
         raise FitError(
             f"cost '{clipped(text)}': no value for {names_text(missing)}; "
-            f"give them by name (given={{'{example}': ...}})"
+            f"give them by name (given={{'{example}': ...}}, --given {example}=...)"
         )
     parts = linear_in(tree, "D")
     fixed, per_token = parts if parts is not None else (None, None)

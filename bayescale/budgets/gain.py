@@ -68,6 +68,9 @@ def compute_gain(
     """
     study, second = opened(fit), opened(other)
     check_seed(seed)
+    seen = [one.law.observed.column for one in (study, second)]
+    if seen[0] != seen[1]:  # before any option is asked for that would not help
+        raise FitError(f"one fit gives {seen[0]}, the other {seen[1]}: nothing to compare")
     sizes = budgets_of(compute, options.get("cost")) if is_joint(study.law) else numbers("compute", compute)
     if GROUP in mapping("given", options.get("given")) and not (study.law.groups or second.law.groups):
         raise FitError("a group is given, but neither fit has groups")
@@ -135,10 +138,10 @@ class _Side:
 
 
 def _check_alike(study: Study, second: Study, sides: list[_Side], options: SplitOptions) -> None:
-    """Raise FitError unless sizes and what is observed mean the same in both fits."""
-    sizes, seen = [side.axis.size for side in sides], [one.law.observed.column for one in (study, second)]
-    if sizes[0] != sizes[1] or seen[0] != seen[1]:
-        raise FitError(f"one fit gives {seen[0]} by {sizes[0]}, the other {seen[1]} by {sizes[1]}: nothing to compare")
+    """Raise FitError unless sizes, and the unit of what is observed, mean the same in both fits."""
+    sizes, seen = [side.axis.size for side in sides], study.law.observed.column
+    if sizes[0] != sizes[1]:
+        raise FitError(f"one fit gives {seen} by {sizes[0]}, the other {seen} by {sizes[1]}: nothing to compare")
     if sizes[0] == "loss":
         raise FitError(
             f"law '{study.law.name}' has a loss as its size: there are no multiples of that; "

@@ -103,14 +103,19 @@ def check_splits(law: Law) -> None:
         raise FitError(f"law '{law.name}' does not split a budget: {law.no_split}")
 
 
-def inputs_given(law: Law, names: set[str], given: Mapping[str, Any], besides: str) -> dict[str, float]:
-    """Values of some inputs of a law, by symbol; a group by its name."""
+def inputs_given(
+    law: Law, names: set[str], given: Mapping[str, Any], besides: str, option: str = "--given"
+) -> dict[str, float]:
+    """Values of some inputs of a law, by symbol; a group by its name. ``option`` of the command line gives them."""
     given = with_codes(law.groups, given)
     missing = sorted(names - set(given))
     if law.groups and GROUP in missing:
         raise FitError(law.groups.question)
     if missing:
-        raise FitError(f"law '{law.name}' needs {missing} {besides}; give them by name (given={{...}})")
+        raise FitError(
+            f"law '{law.name}' needs {missing} {besides}; give them by name (given={{'{missing[0]}': ...}}, "
+            f"{option} {missing[0]}=...)"
+        )
     symbols = {}
     for name in sorted(names):
         value = quantity(name, given[name])

@@ -56,7 +56,7 @@ def published_split(law: Any, compute: float, *, given: Mapping[str, float] | No
     given = {name: number(name, value, above=-np.inf) for name, value in mapping("given", given).items()}
     if unused := sorted(set(given) - (set(law.inputs) - {"N", "D", "C"})):
         raise FitError(f"'{unused[0]}' is not an input of law '{law.name}' besides compute")
-    others = inputs_given(law, set(law.inputs) - {"N", "D", "C"}, given, "besides compute")
+    others = inputs_given(law, set(law.inputs) - {"N", "D", "C"}, given, "besides compute", option="--at")
     unique = others.pop(UNIQUE, None)
     trees = {PREDICTED: parse(law.published_formula)}
     total = np.log(budget / FLOPS_PER_PARAM_TOKEN)  # log N + log D

@@ -12,6 +12,9 @@ from bayescale.field import SIZE_UNITS, clipped, number_in, size_text
 from bayescale.laws.groups import GROUP
 
 COUNT_MIN = 1e3  # smaller sizes are in millions or billions
+# numbers of options that are no sizes
+EXAMPLES = dict.fromkeys(("--target", "--loss", "--measured"), "1.95, or 0.7 of a share")
+EXAMPLES |= dict.fromkeys(("--peak", "--final"), "3e-4") | dict.fromkeys(("--steps", "--warmup", "--cooldown"), "24000")
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -161,7 +164,9 @@ def number(option: str, text: str | None, positive: bool = True) -> Any:
         budget = option in ("--compute", "--budget")
         one, other = ("1e22", "1e23") if budget else ("1B", "7B")
         several = f"; for several give the option again, {option} {one} {option} {other}" if "," in text else ""
-        plain = "1e22: FLOP as the runs count it, or what --cost counts" if budget else "70e9 or 70B"
+        plain = (
+            "1e22: FLOP as the runs count it, or what --cost counts" if budget else EXAMPLES.get(option, "70e9 or 70B")
+        )
         raise InputError(f"{option} {clipped(text)}: not a number (write {plain}{several})")
     if not (math.isfinite(value) and (value > 0 or not positive)):
         raise InputError(f"{option} {clipped(text)}: a finite number{' above 0' if positive else ''} is expected")

@@ -101,7 +101,7 @@ def test_other_inputs_are_given_and_the_open_one_is_sought(make_fit):
     closed = post["S_c"] * (goal - (post["N_c"] / 1e12) ** post["alpha_N"]) ** (-1 / post["alpha_S"])
     np.testing.assert_allclose(by_steps["steps"].values[..., 0], closed, rtol=1e-6)
     for options, words in (
-        ({}, "needs \\['steps'\\] besides params"),
+        ({}, "needs \\['steps'\\] besides params; .*--given steps="),
         ({"given": {"params": 1e9, "steps": 1e4}}, "one input must be left open"),
         ({"given": {"steps": 1e4, "depth": 3}}, "'depth' is given"),
         ({"given": {"steps": 1e4}, "ratio": (20, None)}, "ratio goes with the split"),

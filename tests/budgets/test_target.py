@@ -160,6 +160,12 @@ def test_through_a_chain_it_is_the_closed_form_of_both_laws(make_fit, crossed_ru
     assert any("law and its noise only" in text for text in bayescale.read(found).warnings)
 
 
+def test_gain_of_fits_of_other_quantities(learnt, coverage_fit):
+    """That one gives a coverage is said before an input of its law is asked for, which would not help."""
+    with pytest.raises(FitError, match="one fit gives loss, the other coverage: nothing to compare"):
+        compute_gain(learnt, coverage_fit, 1e21)
+
+
 def test_what_is_no_chain(learnt, coverage_fit):
     for share in (60, -0.1):  # a percentage is no share
         with pytest.raises(FitError, match=f"coverage = {share}: coverage is a share from 0 to 1; write 60 % as 0.6"):

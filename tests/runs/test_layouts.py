@@ -333,6 +333,8 @@ def test_remarks_and_headers_among_the_rows_are_left_out_and_said(more, file):
     assert list(runs.params.values) == [1e8, 2e8, 4e8] and next(iter(runs.run.values)) == 2
     (note,) = read_notes(runs.attrs)
     assert note.startswith(f"{2 * more.count(chr(10))} lines are left out as remarks or headers")
+    (note,) = read_notes(read_runs(file("params,tokens,loss\n1e8,1e9,3.5\n# half\n2e8,2e9,3.25\n4e8,4e9,3.0\n")).attrs)
+    assert note == "one line is left out as remarks or headers: # half"
 
 
 @pytest.mark.parametrize("sep", ["  ", " ", "\t"])

@@ -80,7 +80,9 @@ def _without_remarks(
     if all(kept):
         return records, lines, ""
     told = [cells[0] for cells, remark in zip(records, remarks, strict=True) if remark]
-    note = f"{len(kept) - sum(kept)} lines are left out as remarks or headers: {clipped(' '.join(told), REMARK_MAX)}"
+    left = len(kept) - sum(kept)
+    many = "one line is" if left == 1 else f"{left} lines are"
+    note = f"{many} left out as remarks or headers: {clipped(' '.join(told), REMARK_MAX)}"
     return list(itertools.compress(records, kept)), list(itertools.compress(lines, kept)), note.rstrip(": ")
 
 
