@@ -31,6 +31,7 @@ from bayescale.runs.spellings import (
     NAMES,
     OTHER_LOSSES,
     SIZES,
+    VAGUE_MEDIAN_MIN,
     VAGUE_NAMES,
     is_letter,
     is_name,
@@ -136,12 +137,12 @@ def _guess(role: str, names: Sequence[Any], asked: bool, unit: str | None, numbe
     settings = settings_of(names)
     last = [name for name in names if name not in full and is_name(role, last_part(name, settings))]
     vague = [name for name in names if bare[name] == VAGUE_NAMES.get(role)]
-    vague = [name for name in vague if unit or parts[name][1] or _may_be_count(role, name, numbers)]
+    vague = [name for name in vague if unit or parts[name][1] or _is_count(name, numbers, VAGUE_MEDIAN_MIN[role])]
     letters = [name for name in names if is_letter(role, name)]
     letters = [
         name
         for name in letters
-        if plainly(name) == LETTERS[role] or role == "loss" or _may_be_count(role, name, numbers)
+        if plainly(name) == LETTERS[role] or role == "loss" or _is_count(name, numbers, LETTER_MEDIAN_MIN[role])
     ]
     if not asked:
         if len(full) > 1 and not _all_same(full, numbers):
@@ -216,11 +217,10 @@ def _no_compute(roles: Mapping[str, Any], given: Mapping[str, Any], units: Mappi
     doubtful = plainly(name) == LETTERS["compute"] or named_by_unit(name)
     if not {"params", "tokens"} <= roles.keys():
         speed = doubtful and may_be_speed(name)
-        return (
-            f"{clipped(name)} may be of a second or of a pass ({column_option('compute', name)} if not)"
-            if speed
-            else ""
-        )
+        said = f"{clipped(name)} may be of a second or of a pass ({column_option('compute', name)} if not)"
+        return said if speed else ""
+    if plainly(name) == VAGUE_NAMES["compute"]:  # of tokens or of money, it may be
+        return f"{clipped(name)} is not read as compute, 6 N D is ({column_option('compute', name)} if it should be)"
     N, D, C = (numbers(roles[role]) for role in SIZES)
     if C is None or not np.nanmax(C, initial=0.0) > 0:
         return f"{clipped(name)} is not read as compute: none of its cells is a number above 0"
@@ -305,10 +305,10 @@ def _could_be(role: str, letter: Any, numbers: Numbers) -> bool:
     return not _whole(values) if role == "loss" else bool(np.median(values) >= LETTER_MEDIAN_MIN[role])
 
 
-def _may_be_count(role: str, name: Any, numbers: Numbers) -> bool:
-    """Whether the numbers of a column, if it has any, are as large as those of its role."""
+def _is_count(name: Any, numbers: Numbers, median_min: float) -> bool:
+    """Whether the numbers of a column, if it has any, are as large as those of a size."""
     values = numbers(name)
-    return values is None or bool(np.nanmedian(values) >= LETTER_MEDIAN_MIN[role])
+    return values is None or bool(np.nanmedian(values) >= median_min)
 
 
 def _whole(values: np.ndarray) -> bool:

@@ -49,8 +49,8 @@ A_TOKEN = re.compile(r"[\s_-]*(?:per|/|a)[\s_-]*tok(?:en)?s?\b", re.IGNORECASE)
 REPEATED_EPOCHS_MIN = 1.5  # passes over the data that are worth a note
 UNIQUE_TOKENS = "uniquetokens nuniquetokens numuniquetokens uniquetokencount"
 DATASET_TOKENS = "datasettokens datasetsizetokens trainingsettokens"
-EPOCHS = "epochs nepochs numepochs trainepochs passes"
-LABELS = "run name runname experiment model modelname file displayname"
+EPOCHS = "epochs nepochs numepochs trainepochs numtrainepochs trainingepochs numtrainingepochs epoch passes"
+LABELS = "run name runname runid id experiment experimentname model modelname modelid checkpoint file displayname label"
 STEP_TOKENS_MAX = 1e8  # where batch x length is more, the batch is counted in tokens: the largest batches have 6e7
 BATCH_SEQUENCES_MAX = 16384  # batches of more sequences are rare; such numbers may be of tokens
 NUMBER = r"(?P<number>[0-9]+(?:\.[0-9]+)?)"
@@ -58,7 +58,7 @@ START, END = r"(?<![A-Za-z0-9.])", r"(?![A-Za-z0-9])"
 IN_NAMES = {
     "params": re.compile(rf"{START}[NnPp]?{NUMBER}(?P<suffix>[KkMmBb]){END}(?![-_ ]?tok)"),
     "tokens": re.compile(rf"{START}(?:[Dd]{NUMBER}(?P<suffix>[KMBTkmbt]){END})"),
-    "tokens said": re.compile(rf"{START}{NUMBER}(?P<suffix>[KMBTkmbt])[-_ ]?tok(?:en)?s?{END}"),
+    "tokens said": re.compile(rf"{START}{NUMBER}(?P<suffix>[KMBTkmbt])(?:[-_ ]?tok(?:en)?s?|[Tt]){END}"),
     "ratio": re.compile(rf"{START}{NUMBER}(?P<suffix>)[-_ ]?(?:tpp|TPP){END}"),
 }
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from bayescale.field import clipped
 from bayescale.runs.question import Numbers, column_option
-from bayescale.runs.spellings import OTHER_MEANINGS, SIZES, WORDS, words_of
+from bayescale.runs.spellings import OTHER_MEANINGS, SIZES, WORDS, is_letter, is_name, other_loss, words_of
 
 
 def related(role: str, name: Any) -> bool:
@@ -19,6 +19,13 @@ def related(role: str, name: Any) -> bool:
 def related_columns(role: str, names: Sequence[Any]) -> list[Any]:
     """Columns whose names are related to a role."""
     return [name for name in names if role in WORDS and related(role, name)]
+
+
+def roles_named(names: Sequence[Any]) -> set[str]:
+    """The roles that columns of these names may have."""
+    known = (is_name, is_letter, related)
+    found = {role for role in WORDS for name in names if any(one(role, name) for one in known)}
+    return found | ({"loss"} if any(map(other_loss, names)) else set())
 
 
 def passed_over_size(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from bayescale.errors import RunsError
-from bayescale.field import clipped
+from bayescale.field import clipped, number_in
 from bayescale.laws.input_errors import input_roles
 from bayescale.laws.law import Law, column, positive_columns
 from bayescale.runs.cells import as_numbers, counted
@@ -185,6 +185,11 @@ def _check_given(where: str, names: Sequence[Any], given: Mapping[str, Any], kno
 
 def _not_found(role: str, names: Sequence[Any], laws: Sequence[Law], sizes: Sequence[str]) -> str:
     """No column for a role, nor for these sizes."""
+    if names and all(number_in(str(name)) is not None for name in names):
+        return (
+            f"its first line is {_headings(names)}, numbers where headings are expected; put a line of headings above "
+            "it, such as params,tokens,loss"
+        )
     users = [law.name for law in laws if role in needed_roles([law])]
     using = f", which law {users[0]!r} uses" if users else ""
     near = [clipped(name, 40) for name in related_columns(role, names)][:3]

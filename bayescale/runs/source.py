@@ -12,8 +12,8 @@ import xarray as xr
 
 from bayescale.errors import RunsError
 from bayescale.field import clipped, listed
-from bayescale.runs.related import related
-from bayescale.runs.spellings import SIZES, WORDS, is_letter, is_name, other_loss
+from bayescale.runs.related import roles_named
+from bayescale.runs.spellings import SIZES
 from bayescale.runs.tables import limits
 from bayescale.runs.tables.events import NAME_PART
 from bayescale.runs.tables.formats import Table, is_table_name, read_table
@@ -126,9 +126,7 @@ def _of_files(paths: Sequence[Path], chosen: bool = True) -> Table:
 
 def _has_role(table: Table) -> bool:
     """Whether a column of a table may be a loss or a size."""
-    names = list(table.frame.columns)
-    known = (is_name, is_letter, related)
-    return any(other_loss(name) or any(one(role, name) for one in known for role in WORDS) for name in names)
+    return bool(roles_named(list(table.frame.columns)))
 
 
 def _labels(paths: Sequence[Path]) -> list[str]:

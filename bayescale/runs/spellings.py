@@ -27,11 +27,13 @@ AROUND = {
     "params": f"{COUNTING} size model 模型 full all trainable trained learnable active activated {WITHOUT}",
     "tokens": f"""
         {COUNTING} d data train training trained trainedon pretraining seen processed consumed used input cum cumulative
-        during 训练 学習""",
-    "compute": f"{COUNTING} c train training pretraining used cum cumulative budget estimated approx nominal",
+        during trainings entraînement deentrenamiento detreinamento detreino diaddestramento обучения 训练 学習""",
+    "compute": f"""
+        {COUNTING} c train training pretraining used cum cumulative budget estimated approx nominal iso target""",
     "loss": """
         val valid validation eval evaluation test dev heldout train training pretrain pretraining final best last end
-        at mean avg average lm token pertoken set split nats devalidation devalidación 验证 测试 训练 検証""",
+        at mean avg average lm token pertoken set split nats devalidation devalidación
+        validierung dentraînement deentrenamiento diaddestramento 验证 测试 训练 検証""",
 }
 NAME_CHARACTERS_MAX = 80  # of what is compared with them
 
@@ -46,7 +48,8 @@ NAMES = {role: _pattern(role) for role in HEADS}
 AFTER_LETTERS = {
     role: re.compile(f"(?:{'|'.join(words.split())})*") for role, words in AROUND.items()
 }  # N (total), L_val
-VAGUE_NAMES = {"params": "size"}  # used where no other name fits
+VAGUE_NAMES = {"params": "size", "compute": "budget"}  # used where no other name fits
+VAGUE_MEDIAN_MIN = {"params": 1e4, "compute": 1e15}  # a budget of tokens, or of money, is smaller
 LETTERS = {"params": "n", "tokens": "d", "compute": "c", "loss": "l"}
 # a column with a smaller median is something else: layers, width, context length
 LETTER_MEDIAN_MIN = {"params": 1e4, "tokens": 1e6, "compute": 1e9}
@@ -132,7 +135,8 @@ def last_part(name: Any, settings: Collection[str] = ()) -> str:
     """
     *before, last = re.split(r"[./:|\\]", str(name))
     no_path = _is_ratio(str(name)) and str(name).rpartition("/")[0] not in settings
-    return "" if no_path or plainly(before[-1:]) in UNITS_OVER else last
+    over = re.split(r"[\s(\[（]", before[-1])[-1] if before else ""  # L [nats/token]
+    return "" if no_path or plainly(over) in UNITS_OVER else last
 
 
 def settings_of(names: Iterable[Any]) -> set[str]:

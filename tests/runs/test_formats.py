@@ -80,6 +80,20 @@ GOOD = {
 }
 
 
+def workbook(**sheets):
+    import openpyxl
+
+    book = openpyxl.Workbook()
+    book.remove(book.active)
+    for title, rows in sheets.items():
+        sheet = book.create_sheet(title)
+        for row in rows:
+            sheet.append(row)
+    out = io.BytesIO()
+    book.save(out)
+    return out.getvalue()
+
+
 def bytes_of(content):
     return content if isinstance(content, bytes) else content.encode()
 
@@ -116,6 +130,25 @@ def test_of_several_tables_in_markdown_the_one_with_losses(file):
     results = "## Results\n\n| Params | Tokens | Val Loss |\n|---|---|---|\n| 1e8 | 2e9 | 3.1 |\n| 2e8 | 4e9 | 2.9 |\n"
     assert list(read_runs(file(sizes + results))["loss"].values) == [3.1, 2.9]
     assert list(read_table(file(sizes)).frame.columns) == ["Model", "Params", "Layers"]
+
+
+def test_of_a_workbook_the_sheets_with_runs_are_read_together(file):
+    about = [["note", "note"], ["internal", "see the others"]]
+    small = [["Params", "Tokens", "Loss"], [1e8, 2e9, 3.36], [2e8, 4e9, 3.1]]
+    large = [["Large runs"], ["Params", "Tokens", "Loss", "who"], [4e8, 9e9, 2.875, "a"]]
+    runs = read_runs(file(workbook(about=about, small=small, large=large)))
+    assert runs.loss.values.tolist() == [3.36, 3.1, 2.875] and runs.sheet.values.tolist() == ["small"] * 2 + ["large"]
+    (note,) = [note for note in read_notes(runs.attrs) if "sheet" in note]
+    assert "2 sheets are read together; the column sheet says which one a row is from" in note
+    assert "of the sheets, about is left out" in note
+    alone = read_runs(file(workbook(about=about, small=small)))
+    assert alone.loss.values.tolist() == [3.36, 3.1] and "sheet" not in alone
+    large[2][2] = "lots"
+    refused(file(workbook(small=small, large=large)), "runs, sheet large, row 3: Loss = 'lots' is not a number")
+
+
+def test_a_table_without_headings_is_told_so(file):
+    refused(file("1e8,2e9,3.36\n2e8,4e9,3.1\n"), "runs: its first line is 1e8, 2e9, 3.36, numbers where headings are")
 
 
 def test_runs_by_name_whose_parts_are_records(file):

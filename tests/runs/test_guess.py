@@ -74,6 +74,9 @@ def test_names_of_runs_and_the_way_of_each():
         ("70M-2Btok", "params", 70e6),
         ("70M-2Btok", "tokens said", 2e9),
         ("70m 300B tokens", "tokens said", 300e9),
+        ("llama-7b-500bt", "params", 7e9),
+        ("llama-7b-500bt", "tokens said", 500e9),
+        ("llama-7b-500b", "tokens said", None),
         ("44M-0.5tpp", "ratio", 0.5),
         ("70M-vs-1B", "params", None),
         ("lr3e-4", "params", None),
@@ -98,6 +101,19 @@ def test_tokens_of_several_passes():
     runs = read_runs(table)
     np.testing.assert_allclose(runs["tokens"], [1e9, 4e9, 4e9])
     assert "tokens = unique_tokens x epochs (guess)" in read_text(runs.attrs)
+
+
+@pytest.mark.parametrize("name", ["num_train_epochs", "training_epochs", "epoch"])
+def test_passes_are_counted_by_any_of_their_names(name):
+    """Else the tokens of the data set would be taken for those of the run."""
+    table = {"params": [1e8, 2e8, 4e8], "dataset_tokens": [1e9, 1e9, 2e9], name: [1, 4, 2], "loss": [3.2, 3.0, 2.9]}
+    np.testing.assert_allclose(read_runs(table)["tokens"], [1e9, 4e9, 4e9])
+
+
+def test_names_of_checkpoints_say_sizes():
+    names = ["a_44M_1B-tokens_s0", "a_70M_2B-tokens_s0", "a_1B_3B-tokens_s0"]
+    runs = read_runs({"checkpoint": names, "loss": LOSS})
+    assert runs.params.values.tolist() == [44e6, 70e6, 1e9] and runs.tokens.values.tolist() == [1e9, 2e9, 3e9]
 
 
 def test_tokens_that_repeat_are_said_to():

@@ -8,7 +8,7 @@ from bayescale.errors import RunsError
 from bayescale.laws.law import load_law
 from bayescale.runs.cells import as_numbers
 from bayescale.runs.headings import unit_in
-from bayescale.runs.read import read_runs, read_text
+from bayescale.runs.read import read_notes, read_runs, read_text
 
 PARAMS, TOKENS, LOSS = [70e6, 160e6, 1.4e9], [2e9, 8e9, 30e9], [3.4, 3.1, 2.7]
 
@@ -342,3 +342,36 @@ def test_units_of_headings_in_other_words(heading, factor):
 def test_a_power_of_ten_is_a_unit_of_counts():
     runs = read_runs({"params": [1.0, 2.0], "tokens": [1e9, 2e9], "loss": [3.3, 3.2]}, units={"params": "1e7"})
     np.testing.assert_allclose(runs.params, [1e7, 2e7])
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("Parameter (Mio.)", "Trainings-Token (Mrd.)", "Verlust (Validierung) (nats)"),
+        ("nombre de paramètres (millions)", "jetons d'entraînement (milliards)", "perte de validation"),
+        ("Número de parámetros (millones)", "tokens de entrenamiento (mil millones)", "pérdida de validación"),
+        ("numero di parametri (milioni)", "token di addestramento (miliardi)", "perdita"),
+        ("N [M]", "D [B]", "L [nats/token]"),
+    ],
+)
+def test_words_of_other_languages_around_a_name(names):
+    columns = ([100, 200, 400], [2, 4, 9], [3.36, 3.1, 2.875])
+    runs = read_runs(dict(zip(names, columns, strict=True)))
+    assert runs.params.values.tolist() == [1e8, 2e8, 4e8] and runs.tokens.values.tolist() == [2e9, 4e9, 9e9]
+    assert not read_notes(runs.attrs)
+
+
+def test_budgets_of_isoflop_sweeps_are_compute_where_sizes_are_missing():
+    sweep = {"params": [1e8, 2e8, 4e8], "loss": [3.36, 3.1, 2.875]}
+    for name, cells in (("isoflop_budget", [1e18] * 3), ("budget", ["1e18 FLOPs"] * 3)):
+        runs = read_runs(sweep | {name: cells})
+        np.testing.assert_allclose(runs.tokens, 1e18 / 6 / runs.params)
+    tokens = [2e9, 4e9, 9e9]
+    runs = read_runs(sweep | {"tokens": tokens, "budget": tokens})
+    np.testing.assert_allclose(runs["compute"], 6 * runs.params * runs.tokens)
+    assert not read_notes(runs.attrs)
+    assert read_notes(read_runs(sweep | {"tokens": tokens, "budget": [1e18] * 3}).attrs) == [
+        "budget is not read as compute, 6 N D is (--column compute=budget if it should be)"
+    ]
+    with pytest.raises(RunsError, match="two of params, tokens and compute are needed"):
+        read_runs(sweep | {"budget": tokens})

@@ -276,6 +276,10 @@ def test_a_column_for_each_size(file):
     for other in ("tokens,2019,2020,2021\n1e9,3,2,1\n", "tokens,10M,100M,1B\n1e9,3,lots,1\n"):
         with pytest.raises(RunsError, match="no column for loss among tokens"):
             read_runs(file(other))
+    runs = read_runs(file("params,1B tokens,2B tokens,4B tokens\n1e7,3.5,3.4,3.3\n1e8,3.3,3.125,3\n"))
+    assert runs.tokens.values.tolist() == [1e9, 1e9, 2e9, 2e9, 4e9, 4e9] and runs.params.values[1] == 1e8
+    with pytest.raises(RunsError, match="no column for loss among params, 1B params"):
+        read_runs(file("params,1B params,2B params,4B params\n1e7,3.5,3.4,3.3\n1e8,3.3,3.125,3\n"))
     rows = [
         {"tokens": 1e9, "10M": 3.5, "100M": 10**400, "1B": 2.9},
         {"tokens": 2e9, "10M": 3.4, "100M": 3.1, "1B": 2.8},

@@ -1,4 +1,4 @@
-"""Excel: the first sheet that has a table, values as they were last computed; formulas are never evaluated."""
+"""Excel: the sheets that have runs, values as they were last computed; formulas are never evaluated."""
 
 import io
 import zipfile
@@ -10,12 +10,13 @@ from bayescale.errors import RunsError
 from bayescale.runs.tables import limits
 from bayescale.runs.tables.layout import with_units, without_titles
 from bayescale.runs.tables.limits import UNPACKED_TIMES_MAX, check_headings, check_size, check_unpacked
+from bayescale.runs.tables.several import joined
 
 MAGIC = b"PK\x03\x04"  # the first bytes of a zip file, which is what a workbook is
 
 
 def read_excel(content: bytes, where: str) -> pd.DataFrame:
-    """The first sheet of a workbook with a header and rows; the index is the row of the sheet.
+    """The sheets of a workbook with most roles among their headings, joined; the index is the row of the sheet.
 
     Raises
     ------
@@ -29,17 +30,32 @@ def read_excel(content: bytes, where: str) -> pd.DataFrame:
     _check_parts(content, where)
     try:
         book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True, keep_links=False)
-        found = [numbered for sheet in book.worksheets if (numbered := _rows(sheet, where))]
+        found = {sheet.title: numbered for sheet in book.worksheets if (numbered := _rows(sheet, where))}
     except RunsError:
         raise
     except Exception:  # openpyxl raises many kinds on a damaged workbook
         raise _damaged(where) from None
     if not found:
         raise RunsError(f"{where} is empty; a header row and one row for each run are expected")
-    rows, numbers, note = without_titles([row for _, row in found[0]], [number for number, _ in found[0]])
-    width = max(map(len, rows))  # marks may stand beside the table, without a heading
+    sheets = {
+        name: without_titles([row for _, row in numbered], [number for number, _ in numbered])
+        for name, numbered in found.items()
+    }
+    headings = {name: _header(rows) for name, (rows, _, _) in sheets.items()}
+    return joined(headings, lambda name: _frame(*sheets[name], where), "sheet", where)
+
+
+def _header(rows: list[tuple[Any, ...]]) -> list[str]:
+    """A heading for each column; marks may stand beside the table, without one."""
+    header = [*rows[0], *[""] * (max(map(len, rows)) - len(rows[0]))]
+    return [str(name).strip() or f"column_{position}" for position, name in enumerate(header, start=1)]
+
+
+def _frame(rows: list[tuple[Any, ...]], numbers: list[int], note: str, where: str) -> pd.DataFrame:
+    """The table of a sheet; its index is the row of the sheet."""
+    header = _header(rows)
+    width = len(header)
     rows = [(*row, *[""] * (width - len(row))) for row in rows]
-    header = [str(name).strip() or f"column_{position}" for position, name in enumerate(rows[0], start=1)]
     check_headings(header, f"{where}, row {numbers[0]}")
     named = with_units(header, rows[1]) if len(rows) > 1 else None
     first = 1 if named is None else 2

@@ -65,7 +65,7 @@ PACKED_ENDINGS = (".gz", ".zst")
 class Table:
     """Rows as they were given: what to call them in messages, what their index counts, and notes on how they were read.
 
-    ``parts`` are the tables of several files, one after the other: then the index counts the rows of all from 0.
+    ``parts`` are the tables of several files or sheets, one after the other: then the index counts all rows from 0.
     """
 
     frame: pd.DataFrame
@@ -113,12 +113,13 @@ def read_table(path: "str | os.PathLike[str]") -> Table:
     found = found or [one for one in FORMATS if _ends(Path(path).name, one.endings)]
     chosen = found[0] if found else FORMATS[-1]
     read = chosen.read(content, where)
-    told = [read.attrs.pop("note", "")]
+    told, of_file = [read.attrs.pop("note", "")], read.attrs.pop("parts", ())
     frame, note = unfolded(read, where)
     frame, of_chart = by_run(frame, where)
     frame, of_sides = turned(frame)
     place = chosen.place if frame.index.equals(read.index) else "row"
-    return Table(frame, where, place, tuple(filter(None, (*told, note, of_chart, of_sides))))
+    parts = tuple(Table(part, f"{where}, {name}", place) for name, part in of_file) if place == chosen.place else ()
+    return Table(frame, where, place, tuple(filter(None, (*told, note, of_chart, of_sides))), parts)
 
 
 def is_table_name(name: str) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from bayescale.field import as_float, number_in
-from bayescale.runs.headings import unit_in
+from bayescale.runs.headings import COUNTED, unit_in
 from bayescale.runs.spellings import LETTERS, NAMES, is_name, plainly
 
 COLUMNS_MIN = 3  # of runs or sizes
@@ -33,6 +33,11 @@ def turned(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 
 def _of_sizes(frame: pd.DataFrame, role: str) -> tuple[pd.DataFrame, str]:
     """A table of losses by one size in the rows and the other in the headings."""
+    other = "tokens" if role == "params" else "params"
+    said = {name: COUNTED.search(str(name)) for name in frame.columns[1:]}  # 1B tokens
+    if any(word and not is_name(other, word[1]) for word in said.values()):
+        return frame, ""
+    frame = frame.rename(columns={name: str(name)[: word.start()] for name, word in said.items() if word})
     sizes = [number_in(str(name)) for name in frame.columns[1:]]
     cells = frame.iloc[:, 1:]
     blank = ((cells == "") | cells.isna()).to_numpy()
@@ -42,7 +47,6 @@ def _of_sizes(frame: pd.DataFrame, role: str) -> tuple[pd.DataFrame, str]:
         return frame, ""
     if not ((losses > 0) & (losses < LOSS_MAX)).all():  # nor where a cell is no number
         return frame, ""
-    other = "tokens" if role == "params" else "params"
     table = frame.melt(frame.columns[0], var_name=other, value_name="loss").astype(object)
     table = table[~blank.ravel(order="F")].reset_index(drop=True)
     return table, f"headings are read as {other}, what stands below them as losses: {len(table)} rows"
