@@ -227,7 +227,7 @@ def test_line_numbers_are_those_of_the_file(csv):
         ("\n\n \n", "^runs.csv is empty"),
         ("N,D,loss\n", "^runs.csv: no runs; a header line"),
         ("N,D,perplexity\n1,2,3\n", "^runs.csv: the column perplexity looks like a perplexity, not a loss in nats"),
-        ("1e6,2e7,3.5\n2e6,4e7,3.2\n", "no column for loss among 1e6, 2e7, 3.5"),
+        ("1e6,2e7,3.5\n2e6,4e7,3.2\n", "its first line is 1e6, 2e7, 3.5, numbers where headings"),
         ("N,loss\n1,2\n", r"two of params, tokens and compute are needed, found \['params'\] among N, loss"),
         ("loss\n2\n", "two of params, tokens and compute are needed, found none among loss"),
         ("N,N,D,loss\n1,2,3,4\n", r"^runs.csv, line 1: columns \['N'\] stand twice; rename or drop one of each"),
