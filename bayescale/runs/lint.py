@@ -1,12 +1,13 @@
 """Every remark on a set of runs, in the order in which they are shown."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import xarray as xr
 
-from bayescale.laws.law import Law, load_law
+from bayescale.field import number_text
+from bayescale.laws.law import Law, column, load_law
 from bayescale.runs import lint_checkpoints, lint_compute, lint_curve, lint_rows, lint_values
 from bayescale.runs.compute import Definition
 from bayescale.runs.datasets import runs_given
@@ -15,7 +16,7 @@ from bayescale.runs.lint_values import Note
 from bayescale.runs.one_size import as_counted
 from bayescale.runs.read import read_notes, read_roles, read_runs
 from bayescale.runs.roles import CENSORED
-from bayescale.runs.smooth import seen_by, surface_through
+from bayescale.runs.smooth import Seen, seen_by, surface_through
 
 
 def check_runs(
@@ -80,6 +81,7 @@ def remarks(runs: xr.Dataset, law: Law | None = None, definition: Definition | N
         *lint_values.other_losses(seen),
         *lint_values.units(seen),
         *lint_values.mixed_units(seen),
+        *([] if law is None else _shares(seen, law)),
         *lint_values.isolated(seen),
         *lint_rows.summaries(seen),
         *lint_rows.unfinished(seen),
@@ -93,3 +95,17 @@ def remarks(runs: xr.Dataset, law: Law | None = None, definition: Definition | N
         *apart.values(),
         *lint_values.constant_or_rising(seen),
     ]
+
+
+def _shares(seen: Seen, law: Law) -> Iterator[Note]:
+    """Inputs above 1 where the range of the law ends at 1, as that of a share does: they may be percentages."""
+    for symbol, (low, high) in law.range.items():
+        name = column(symbol)
+        if high == 1 and low >= 0 and name in seen.runs and (most := float(seen.runs[name].max())) > 1:
+            yield lint_values.note(
+                seen,
+                "units",
+                "warning",
+                f"{name} is up to {number_text(most)}, where law '{law.name}' is for {number_text(low)} to 1: is it in "
+                "percent? Write 60 % as 0.6",
+            )

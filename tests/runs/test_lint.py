@@ -279,6 +279,21 @@ def test_a_setting_at_whose_edge_the_loss_is_lowest_may_be_a_size(rng):
     assert "--best-of" in setting.text and dict(setting.options) == {"best_of": ("params", "tokens")}
 
 
+def test_a_share_in_percent_is_named(rng):
+    """A power of the share takes percentages without a word, and its constants are then others."""
+    share = np.tile([0.1, 0.3, 0.6, 0.9], 6)
+    tokens = np.repeat(np.geomspace(1e9, 3e10, 6), 4)
+    loss = share**-0.08 * (1e3 * tokens**-0.35 + 1.4) * np.exp(0.003 * rng.standard_normal(24))
+
+    def told(mix_share):
+        notes = check_runs({"tokens": tokens, "mix_share": mix_share, "loss": loss}, "bimix")
+        return [note.text for note in notes if note.code == "units"]
+
+    (text,) = told(100 * share)
+    assert text.startswith("mix_share is up to 90, where law 'bimix' is for 0.05 to 1: is it in percent?")
+    assert not told(share)
+
+
 def test_checkpoints_of_one_run(rng):
     """24 runs of ten rows each: tokens grow, the learning rate falls to nothing."""
     step = np.arange(1, 11)
