@@ -17,14 +17,15 @@ from bayescale.runs.one_size import as_counted, only_size
 # few looks forward cannot tell against so much evidence
 FAR_BEHIND_SE = 4.0  # standard errors of the difference
 FAR_BEHIND_ELPD = 10.0
-# the first unless it is far behind another: it forecast farthest best of the curves of docs/calibration.md, where the
-# best in range did worse
+# the first unless it is behind another: it forecast farthest best of the curves of docs/calibration.md that do not tell
 ONE_SIZE_LAWS = {
-    "params": ("m3_params", "floor_params", "power_params"),
-    "tokens": ("m3_tokens", "floor_tokens", "power_tokens"),
-    "compute": ("m3_compute", "floor_compute", "power_compute"),
-    "x": ("m3", "floor_x", "power_x"),
+    "params": ("m3_params", "m4_params", "floor_params", "power_params"),
+    "tokens": ("m3_tokens", "m4_tokens", "floor_tokens", "power_tokens"),
+    "compute": ("m3_compute", "m4_compute", "floor_compute", "power_compute"),
+    "x": ("m3", "m4", "floor_x", "power_x"),
 }
+BEHIND_SE = 2.0  # standard errors of the difference
+BEHIND_ELPD = 4.0  # less is little, whatever its standard error
 
 
 def default_laws(source: Any, columns: Mapping[str, str] | None = None) -> list[Law]:
@@ -52,11 +53,11 @@ def laws_for(source: Any, law: Any, columns: Mapping[str, str] | None = None) ->
 
 
 def chosen_fit(laws: list[Law], fit_one: Callable[[Law], xr.DataTree]) -> xr.DataTree:
-    """The fit of the first law, or of the one that predicts left-out runs best if the first is far behind it.
+    """The fit of the first law, or of the one that predicts left-out runs best of those that it is behind.
 
-    elpd = sum_i log p(y_i | y without i), by Pareto-smoothed importance sampling; far behind is :func:`far_behind`. A
-    note says how far others are. A law that cannot be fitted is out. Raises FitError, the error of the first law, if
-    none can be fitted.
+    elpd = sum_i log p(y_i | y without i), by Pareto-smoothed importance sampling; behind is by both BEHIND_SE standard
+    errors and BEHIND_ELPD. A note says how far others are. A law that cannot be fitted is out. Raises FitError, the
+    error of the first law, if none can be fitted.
     """
     fits, errors = {}, []
     for law in laws:
@@ -67,19 +68,25 @@ def chosen_fit(laws: list[Law], fit_one: Callable[[Law], xr.DataTree]) -> xr.Dat
     if not fits:
         raise errors[0]
     elpd = {name: _elpd(tree) for name, tree in fits.items()}
-    first, best = next(iter(fits)), max(fits, key=lambda name: elpd[name].sum())
-    chosen = best if far_behind(*_apart(elpd[best], elpd[first])) else first
+    first = next(iter(fits))
+    better = [name for name in fits if name != first and behind(*_apart(elpd[name], elpd[first]))]
+    chosen = max(better, key=lambda name: elpd[name].sum(), default=first)
     told = []
     for name in fits.keys() - {chosen}:
         apart, error = _apart(elpd[chosen], elpd[name])
         told.append(f"'{name}' is {'behind' if apart > 0 else 'ahead'} by {abs(apart):.1f} +- {error:.1f}")
-    why = "it predicts left-out runs far better" if chosen != first else "no other predicts left-out runs far better"
+    why = "it predicts left-out runs better" if chosen != first else "no other predicts left-out runs clearly better"
     text = f"no law was named and the runs differ in one size: '{chosen}' is taken, {why}"
     text += f" (elpd: {listed(sorted(told))}); --law NAME takes another" if told else ""
     note = {"code": "law_chosen", "severity": "info", "text": text, "rows": []}
     tree = fits[chosen]
     tree.attrs["notes"] = json.dumps([note, *json.loads(tree.attrs["notes"])])
     return tree
+
+
+def behind(elpd: float, error: float) -> bool:
+    """Whether a law predicts left-out runs worse: by both BEHIND_SE standard errors and BEHIND_ELPD."""
+    return elpd > max(BEHIND_SE * error, BEHIND_ELPD)
 
 
 def far_behind(behind: Any, error: Any) -> Any:

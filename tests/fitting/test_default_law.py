@@ -7,7 +7,7 @@ import pytest
 
 import bayescale
 from bayescale.errors import FitError
-from bayescale.fitting.default_law import ONE_SIZE_LAWS, chosen_fit, default_laws, far_behind
+from bayescale.fitting.default_law import ONE_SIZE_LAWS, behind, chosen_fit, default_laws, far_behind
 from bayescale.laws.law import load_law, size_column
 
 TOKENS = np.geomspace(1e8, 1e11, 24)
@@ -35,14 +35,19 @@ def test_which_laws_there_are_to_choose_from():
         (lambda x: 3.0 * x**-0.08, "m3_tokens"),  # a power law cannot be told from it
         (lambda x: 1.8 + 0.1 * x**-1.5, "floor_tokens"),  # it can: m3 has no such floor
         (lambda x: 3.0 * (1 / x + 0.1) ** 0.3, "m3_tokens"),
+        (lambda x: 1.5 + 1.5 / (1 + x**0.8 / 3), "m4_tokens"),  # it starts near the loss of guessing
     ],
 )
-def test_the_first_law_is_left_only_for_one_far_better(law_of, law):
+def test_the_first_law_is_left_only_for_a_better_one(law_of, law):
     fit = bayescale.fit(curve(law_of), draws=300, chains=2)
     note = json.loads(fit.attrs["notes"])[0]
     assert fit.attrs["law"] == law and note["code"] == "law_chosen"
     assert note["text"].startswith(f"no law was named and the runs differ in one size: '{law}' is taken, ")
-    assert note["text"].count(" by ") == 2
+    assert note["text"].count(" by ") == 3
+
+
+def test_behind_is_by_standard_errors_and_by_elpd():
+    assert [behind(*apart) for apart in ((3.9, 0.1), (4.1, 2.0), (4.1, 2.1), (9.0, 4.6))] == [False, True, False, False]
 
 
 def test_far_behind_is_by_standard_errors_and_by_elpd():
