@@ -12,8 +12,10 @@ minimum follow by simulation from the fitted f and sigma; the level of f cancels
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import xarray as xr
 
 NEAR_LOG = 0.2  # of the lowest loss of the cell: worse settings do not compete, and need no polynomial
 NEAR_SD = 5  # settings within so many sd of the lowest are kept: there a noisy loss may still be the lowest
@@ -39,6 +41,15 @@ class Selection:
     low: np.ndarray
     high: np.ndarray
     sigma: float
+
+
+def without_luck(runs: xr.Dataset, picked: Selection) -> xr.Dataset:
+    """Runs that were the best of several, with the loss that their setting has on average, and its 90 % band [run]."""
+    lowest, about = runs["loss"].values, runs["loss"].attrs
+    shifts: dict[str, Any] = {"loss": picked.bias, "lowest_loss": 0.0, "loss_q05": picked.high, "loss_q95": picked.low}
+    runs = runs.assign({name: ("run", lowest * np.exp(-shift)) for name, shift in shifts.items()})
+    runs["loss"].attrs = about
+    return runs
 
 
 def selection(log_loss: np.ndarray, cell: np.ndarray, settings: Sequence[np.ndarray]) -> Selection | None:

@@ -48,10 +48,14 @@ EQUAL_RELATIVE = 1e-3  # relative difference of columns that count as equal
 
 @dataclass(frozen=True)
 class Found:
-    """Which column plays each role, and notes on columns that play none."""
+    """Which column plays each role, notes on that, and notes on columns that play none.
+
+    The latter depend on the names that a file has: of runs that were read before they were said then.
+    """
 
     roles: dict[str, Any]
     notes: tuple[str, ...]
+    unused: tuple[str, ...] = ()
 
 
 def find_columns(
@@ -107,8 +111,8 @@ def find_columns(
     if reason := _no_compute(roles, given, units, numbers):
         del roles["compute"]
         notes.append(reason)
-    notes += _unused(names, roles, numbers)
-    return Found(roles, tuple(notes + passed_over_size(names, roles, numbers, notes)))
+    unused = _unused(names, roles, numbers)
+    return Found(roles, (*notes, *passed_over_size(names, roles, numbers, [*notes, *unused])), tuple(unused))
 
 
 def _own(role: str, names: Sequence[Any]) -> Any:

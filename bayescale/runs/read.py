@@ -12,7 +12,7 @@ from bayescale.errors import LawError, RunsError
 from bayescale.field import FLOPS_PER_PARAM_TOKEN, clipped
 from bayescale.laws.groups import GROUP, Groups
 from bayescale.laws.law import Law
-from bayescale.runs.best_setting import Selection
+from bayescale.runs.best_setting import without_luck
 from bayescale.runs.cells import all_positive, checked_flags, checked_numbers, numbers_or_texts, texts_of
 from bayescale.runs.choose import Asked, Choice, choose
 from bayescale.runs.compute import ROUNDING_RELATIVE, constant_multiple, no_compute_text, rounded
@@ -111,23 +111,20 @@ def read_runs(
     }
     runs, read = _dataset(table, roles, units, laws, source.attrs if isinstance(source, xr.Dataset) else {})
     read |= {role: text for role, text in before.items() if role not in columns}
-    observed = [one.observed.column for one in laws] or ["loss"]
-    read = {role: read[role] for role in dict.fromkeys((*observed, *SIZES, *read)) if role in read}
-    notes = dict.fromkeys([*(read_notes(source.attrs) if before else ()), *table.notes, *found.notes, *of_logarithms])
+    read = _in_order(read, laws)
+    said, unused = (read_notes(source.attrs), ()) if before else ([], found.unused)
+    notes = dict.fromkeys([*said, *table.notes, *found.notes, *unused, *of_logarithms])
     runs.attrs |= {"read": json.dumps(read), "read_notes": json.dumps(list(notes))}
-    runs = runs if picked is None else _without_luck(runs, picked)
+    runs = runs if picked is None else without_luck(runs, picked)
     if gone:
         runs.attrs["left_out"] = json.dumps(left_out(runs.attrs) | gone)
     return runs
 
 
-def _without_luck(runs: xr.Dataset, picked: Selection) -> xr.Dataset:
-    """Runs that were the best of several, with the loss that their setting has on average, and its 90 % band [run]."""
-    lowest, about = runs["loss"].values, runs["loss"].attrs
-    shifts: dict[str, Any] = {"loss": picked.bias, "lowest_loss": 0.0, "loss_q05": picked.high, "loss_q95": picked.low}
-    runs = runs.assign({name: ("run", lowest * np.exp(-shift)) for name, shift in shifts.items()})
-    runs["loss"].attrs = about
-    return runs
+def _in_order(read: Mapping[str, str], laws: Sequence[Law]) -> dict[str, str]:
+    """What each role was read from: what is observed, the sizes, the others."""
+    observed = [law.observed.column for law in laws] or ["loss"]
+    return {role: read[role] for role in dict.fromkeys((*observed, *SIZES, *read)) if role in read}
 
 
 def _dataset(

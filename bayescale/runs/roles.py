@@ -102,7 +102,9 @@ def find_roles(
         columns = {role: f"{guess.made_of} (guess)" for role, guess in guessed.items()}
         frame = table.frame.assign(**{columns[role]: guess.values for role, guess in guessed.items()})
         table = replace(table, frame=frame)
-        found = Found(found.roles | columns, (*found.notes, *(guess.note for guess in guessed.values())))
+        found = replace(
+            found, roles=found.roles | columns, notes=(*found.notes, *(guess.note for guess in guessed.values()))
+        )
         have = [role for role in SIZES if role in found.roles]
         missing = [role for role in missing if role not in have]
     if missing and len(have) < 2:

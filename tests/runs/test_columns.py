@@ -574,7 +574,9 @@ def test_parameters_of_mixtures_are_asked_about():
     assert note == "by n_experts, runs are mixtures of experts: does params count all parameters, or the active ones?"
     assert not read_notes(read_runs(table | {"n_experts": [1, 1, 1]}).attrs)
     active = {"active_params": table.pop("params")}
-    assert not read_notes(read_runs(table | active | {"n_experts": [8, 8, 8]}).attrs)
+    runs = read_runs(table | active | {"n_experts": [8, 8, 8]})
+    assert not read_notes(runs.attrs)
+    assert not read_notes(read_runs(runs).attrs)  # as fits read them, once a column has the name of its role
 
 
 def test_a_training_loss_by_its_full_name_does_not_hide_another_at_the_end_of_a_path():
