@@ -42,6 +42,7 @@ ALLOCATE = ("tests/budgets/test_allocate.py",)
 CLUSTERS = ("tests/fitting/test_clusters.py",)
 FORECAST = ("tests/forecasts/test_forecast.py",)
 GROUPS = ("tests/fitting/test_pooling.py",)
+DEFAULT_LAW = ("tests/fitting/test_default_law.py",)
 
 MUTANTS = [
     # the discrepancy
@@ -96,6 +97,9 @@ MUTANTS = [
     Mutant("forecasts", "(z**2).sum(axis=1) + model.log_weight(z)", "(z**2).sum(axis=1)", EXACT),
     Mutant("forecasts", "/ 2 / max(at[4] - at[1]", "/ max(at[4] - at[1]", FORECAST),
     # where chains start
+    Mutant("fitting", "elpd > np.maximum(", "elpd < np.maximum(", DEFAULT_LAW),
+    Mutant("fitting", "each = one - other", "each = other - one", DEFAULT_LAW),
+    Mutant("fitting", "fits and not _steepens(", "fits and _steepens(", DEFAULT_LAW),
     Mutant("fitting", "len(self.seen) * np.log(sigma)", "np.log(sigma)", STARTS),
     Mutant("fitting", "-value[modes] - 0.5 *", "-value[modes] + 0.5 *", STARTS),
     Mutant("fitting", "slope[..., None])[..., 0]", "-slope[..., None])[..., 0]", STARTS),

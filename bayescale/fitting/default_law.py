@@ -14,8 +14,10 @@ from bayescale.fitting.draws import smoothed_weights
 from bayescale.laws.law import DEFAULT_LAW, Law, load_law
 from bayescale.runs.one_size import as_counted, only_size
 
+BEHIND_SE = 2.0  # standard errors of the difference
+BEHIND_ELPD = 4.0  # less is little, whatever its standard error
 # few looks forward cannot tell against so much evidence
-FAR_BEHIND_SE = 4.0  # standard errors of the difference
+FAR_BEHIND_SE = 4.0
 FAR_BEHIND_ELPD = 10.0
 # the first unless it is behind another: it forecast farthest best of the curves of docs/calibration.md that do not tell
 ONE_SIZE_LAWS = {
@@ -25,9 +27,7 @@ ONE_SIZE_LAWS = {
     "x": ("m3", "floor_x", "power_x", "m4"),
 }
 # tried where the curve steepens only: elsewhere nothing tells their start, and chains take up to a minute
-SLOW_STARTS = frozenset(laws[-1] for laws in ONE_SIZE_LAWS.values())
-BEHIND_SE = 2.0  # standard errors of the difference
-BEHIND_ELPD = 4.0  # less is little, whatever its standard error
+SLOW_STARTS = frozenset(("m4_params", "m4_tokens", "m4_compute", "m4"))
 
 
 def default_laws(source: Any, columns: Mapping[str, str] | None = None) -> list[Law]:
@@ -62,7 +62,8 @@ def chosen_fit(laws: list[Law], fit_one: Callable[[Law], xr.DataTree]) -> xr.Dat
     SLOW_STARTS unless the lint says that the curve steepens. Raises FitError, the error of the first law, if none can
     be fitted.
     """
-    fits, errors = {}, []
+    fits: dict[str, xr.DataTree] = {}
+    errors: list[FitError] = []
     for law in laws:
         if law.name in SLOW_STARTS and fits and not _steepens(next(iter(fits.values()))):
             continue
@@ -93,14 +94,14 @@ def _steepens(tree: xr.DataTree) -> bool:
     return any(note["code"] == "steepening_curve" for note in json.loads(tree.attrs["notes"]))
 
 
-def behind(elpd: float, error: float) -> bool:
-    """Whether a law predicts left-out runs worse: by both BEHIND_SE standard errors and BEHIND_ELPD."""
-    return elpd > max(BEHIND_SE * error, BEHIND_ELPD)
+def behind(elpd: Any, error: Any, se_min: float = BEHIND_SE, elpd_min: float = BEHIND_ELPD) -> Any:
+    """Whether a law that is behind by ``elpd`` +- ``error`` predicts left-out runs worse: by more than both limits."""
+    return elpd > np.maximum(se_min * error, elpd_min)
 
 
-def far_behind(behind: Any, error: Any) -> Any:
+def far_behind(elpd: Any, error: Any) -> Any:
     """Whether a law predicts left-out runs far worse: by both FAR_BEHIND_SE standard errors and FAR_BEHIND_ELPD."""
-    return behind > np.maximum(FAR_BEHIND_SE * error, FAR_BEHIND_ELPD)
+    return behind(elpd, error, FAR_BEHIND_SE, FAR_BEHIND_ELPD)
 
 
 def _apart(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:

@@ -19,6 +19,7 @@ from bayescale.runs.tables.events import NAME_PART
 from bayescale.runs.tables.formats import Table, is_table_name, read_table
 from bayescale.runs.tables.limits import check_headings, check_size, heading
 from bayescale.runs.tables.records import frame_of
+from bayescale.runs.tables.several import stacked
 
 FILES_MAX = 1000
 NAMES_MAX = 3  # of files in a note
@@ -106,14 +107,7 @@ def _of_files(paths: Sequence[Path], chosen: bool = True) -> Table:
     if not parts:
         raise RunsError(f"{len(paths)} files: none of them has a column of a loss or of a size")
     paths = [path for path in paths if path not in others]
-    names = dict.fromkeys(name for part in parts for name in part.frame.columns)
-    check_size(rows, len(names) + 1, f"{len(paths)} files")
-    called = next(name for name in ("file", "source_file", "file_of_runs") if name not in names)
-    frames = [
-        part.frame.astype(object).assign(**{called: label}) for part, label in zip(parts, _labels(paths), strict=True)
-    ]
-    frame = pd.concat(frames, ignore_index=True)
-    frame = frame.where(frame.notna(), "")
+    frame, called = stacked([part.frame for part in parts], _labels(paths), "file", f"{len(paths)} files")
     notes = [f"{len(paths)} files are read together; the column {called} says which file a row is from"]
     if others:
         passed = listed(list(dict.fromkeys(clipped(path.name, 40) for path in others))[:NAMES_MAX])
