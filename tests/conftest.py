@@ -250,19 +250,21 @@ def sampled(pile):
     return fit_module.fit(pile, "chinchilla", seed=SEED)
 
 
-_DRIFTS = {}  # of the session, by the numbers of the fit
+_DRIFTS = {}  # of the session, by the numbers of the fit and the kind of its loss
 
 
 @pytest.fixture(scope="module")
 def drift_once():
-    """The posterior with drift depends on the numbers of a fit alone: where one fit is asked again and again it is
-    computed once, on a coarser grid of scales."""
+    """The posterior with drift depends on the numbers of a fit and the kind of its loss alone: where one fit is asked
+    again and again it is computed once, on a coarser grid of scales."""
     real = posterior_module.discrepancy_of
 
     def remembered(study):
         parts = (study.fit[name].to_dataset() for name in ("posterior", "constant_data", "observed_data"))
         arrays = [np.asarray(values) for part in parts for values in part.data_vars.values()]
-        key = (*(study.attrs[name] for name in ("law_text", "noise", "seed")), *(array.tobytes() for array in arrays))
+        of_kind = posterior_module.prior_of(study.law, study.runs)  # of texts, or of another loss with the same numbers
+        named = (study.attrs[name] for name in ("law_text", "noise", "seed"))
+        key = (of_kind, *named, *(array.tobytes() for array in arrays))
         if hash(key) not in _DRIFTS:
             _DRIFTS[hash(key)] = real(study)
         return dataclasses.replace(_DRIFTS[hash(key)], study=study)
