@@ -19,14 +19,16 @@ BEHIND_ELPD = 4.0  # less is little, whatever its standard error
 # few looks forward cannot tell against so much evidence
 FAR_BEHIND_SE = 4.0
 FAR_BEHIND_ELPD = 10.0
-# the first unless it is behind another: it forecast farthest best of the curves of docs/calibration.md that do not tell
+# the first unless it is far behind another: it forecast farthest best of the curves of docs/calibration.md that do not
+# steepen, where the best in range did worse
 ONE_SIZE_LAWS = {
     "params": ("m3_params", "floor_params", "power_params", "m4_params"),
     "tokens": ("m3_tokens", "floor_tokens", "power_tokens", "m4_tokens"),
     "compute": ("m3_compute", "floor_compute", "power_compute", "m4_compute"),
     "x": ("m3", "floor_x", "power_x", "m4"),
 }
-# tried where the curve steepens only: elsewhere nothing tells their start, and chains take up to a minute
+# tried where the curve steepens only: elsewhere nothing tells their start, and chains take up to a minute. As that
+# speaks for them too, it is enough that the first is behind them
 SLOW_STARTS = frozenset(("m4_params", "m4_tokens", "m4_compute", "m4"))
 
 
@@ -55,12 +57,12 @@ def laws_for(source: Any, law: Any, columns: Mapping[str, str] | None = None) ->
 
 
 def chosen_fit(laws: list[Law], fit_one: Callable[[Law], xr.DataTree]) -> xr.DataTree:
-    """The fit of the first law, or of the one that predicts left-out runs best of those that it is behind.
+    """The fit of the first law, or of the one that predicts left-out runs best of those that it is far behind.
 
-    elpd = sum_i log p(y_i | y without i), by Pareto-smoothed importance sampling; behind is by both BEHIND_SE standard
-    errors and BEHIND_ELPD. A note says how far others are. A law that cannot be fitted is out, and so is one of
-    SLOW_STARTS unless the lint says that the curve steepens. Raises FitError, the error of the first law, if none can
-    be fitted.
+    elpd = sum_i log p(y_i | y without i), by Pareto-smoothed importance sampling; far behind is :func:`far_behind`, and
+    :func:`behind` is enough for a law of SLOW_STARTS. That is tried only where the lint says that the curve steepens. A
+    note says how far others are. A law that cannot be fitted is out. Raises FitError, the error of the first law, if
+    none can be fitted.
     """
     fits: dict[str, xr.DataTree] = {}
     errors: list[FitError] = []
@@ -75,7 +77,8 @@ def chosen_fit(laws: list[Law], fit_one: Callable[[Law], xr.DataTree]) -> xr.Dat
         raise errors[0]
     elpd = {name: _elpd(tree) for name, tree in fits.items()}
     first = next(iter(fits))
-    better = [name for name in fits if name != first and behind(*_apart(elpd[name], elpd[first]))]
+    limits = {name: behind if name in SLOW_STARTS else far_behind for name in fits}
+    better = [name for name in fits if name != first and limits[name](*_apart(elpd[name], elpd[first]))]
     chosen = max(better, key=lambda name: elpd[name].sum(), default=first)
     told = []
     for name in fits.keys() - {chosen}:

@@ -28,8 +28,10 @@ def curve(make_fit):
     return make
 
 
-def width(fit, tokens):
-    log_loss = np.log(forecast(fit, tokens=tokens)["predictions"]["loss"].values.reshape(-1, np.size(tokens)))
+def width(fit, tokens, seed=0):
+    log_loss = np.log(
+        forecast(fit, tokens=tokens, seed=seed)["predictions"]["loss"].values.reshape(-1, np.size(tokens))
+    )
     return np.ptp(np.quantile(log_loss, [0.05, 0.95], axis=0), axis=0)
 
 
@@ -46,7 +48,8 @@ def test_the_band_opens_along_the_laws_own_size(curve):
 
 
 def test_flat_and_steep_curves_open_alike(curve):
-    flat, steep = (width(curve(power), [1e11])[0] for power in (0.1, 0.3))
+    # one forecast of 400 draws with heavy tails tells the width to some 7 %
+    flat, steep = (np.mean([width(curve(power), [1e11], seed) for seed in range(8)]) for power in (0.1, 0.3))
     assert steep / flat == pytest.approx(1, rel=0.15)
 
 
