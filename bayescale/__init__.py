@@ -3,8 +3,10 @@
 import importlib
 from typing import Any
 
-# what is public, by the module it lives in; a module is loaded when something of it is first used, so that the command
-# line answers at once
+from bayescale.display.gallery import PLOTS
+
+# what is public besides figures, by the module it lives in; a module is loaded when something of it is first used, so
+# that the command line answers at once
 _PUBLIC = {
     "errors": ["BayescaleError", "FileError", "FitError", "LawError", "RunsError"],
     "jobs.batch": ["Failure"],
@@ -44,15 +46,12 @@ _PUBLIC = {
     "evidence.sensitivity": ["prior_sensitivity"],
     "evidence.verdict": ["driving_runs"],
     "display.contents": ["fit_contents"],
-    "display.plots_loss": ["plot_forecast", "plot_isoflops", "plot_residuals"],
-    "display.plots_decision": ["plot_emergence", "plot_next_run", "plot_regret"],
-    "display.plots_split": ["plot_frontier", "plot_landmarks", "plot_surface"],
-    "display.plots_trust": ["plot_calibration", "plot_comparison", "plot_priors", "plot_ranks"],
     "display.report": ["report", "save_report"],
     "display.reading": ["read"],
     "display.show": ["show"],
 }
 _HOME = {name: module for module, names in _PUBLIC.items() for name in names}
+_HOME |= {f"plot_{kind}": f"display.{row.module}" for kind, row in PLOTS.items()}
 __all__ = sorted(_HOME)
 __version__ = "0.1.0"
 

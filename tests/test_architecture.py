@@ -129,6 +129,14 @@ def test_importing_loads_no_slow_package():
     assert done.stdout.strip() == "[]"
 
 
+def test_importing_the_package_loads_none_of_its_rooms():
+    script = "import sys, bayescale; print(sorted(name for name in sys.modules if name.startswith('bayescale.')))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert (
+        done.stdout.strip() == "['bayescale.display', 'bayescale.display.gallery']"
+    )  # a table, which imports nothing of the package
+
+
 def test_the_package_can_be_sent_to_workers():
     """A function of a notebook is sent with the modules that it names."""
     cloudpickle = pytest.importorskip("cloudpickle", reason="comes with Dask, which is an extra")

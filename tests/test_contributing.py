@@ -9,7 +9,7 @@ from scipy import stats
 
 import bayescale
 from bayescale.budgets.problem import problem_of
-from bayescale.display import plots_split
+from bayescale.display import gallery, plots_split
 from bayescale.errors import RunsError
 from bayescale.laws import noises
 from bayescale.laws.law import parse_law
@@ -61,9 +61,14 @@ def test_a_format_of_runs(monkeypatch, tmp_path):
 
 
 def test_a_figure(true_fit, monkeypatch):
-    function, test = blocks("A figure")
+    function, row, test = blocks("A figure")
     names = vars(plots_split) | {"problem_of": problem_of}
     exec(function, names)
+    plot = eval(f"{{{row}}}", vars(gallery))["ratio"]
     monkeypatch.setattr(bayescale, "plot_ratio", names["plot_ratio"], raising=False)
+    monkeypatch.setattr(plots_split, "plot_ratio", names["plot_ratio"], raising=False)
+    monkeypatch.setitem(gallery.OF_A_FIT, "ratio", plot)
     exec(test, own := {"np": np, "bayescale": bayescale})
     own["test_ratio_of_each_run"](true_fit)
+    assert plot.module == plots_split.__name__.rpartition(".")[2]
+    assert gallery.draw("ratio", true_fit(), {}).axes

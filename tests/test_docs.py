@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 
 import bayescale
-from bayescale.cli.plots import KINDS
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "bayescale"
@@ -82,10 +81,6 @@ def test_the_index_lists_every_law(pages):
 
 
 # ---- commands and functions ------------------------------------------------------------------------------------------
-
-
-def test_every_kind_of_figure_is_in_the_gallery(pages):
-    assert {kind for kind, _, _ in pages.GALLERY} == set(KINDS)
 
 
 def test_every_command_and_option_is_described(pages):

@@ -1,36 +1,21 @@
 """The command plot: one figure of a fit, as a file."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 import bayescale
 from bayescale.cli import arguments as arg
 from bayescale.cli import options as opt
+from bayescale.display.gallery import OF_A_FIT, draw
 from bayescale.display.terminal import print_json, say
 from bayescale.errors import InputError
-
-if TYPE_CHECKING:
-    import xarray as xr
-
-# figures of a fit, and which of the options each takes
-KINDS = {
-    "forecast": {"params", "tokens", "at", "measured", "level"},
-    "isoflops": {"level"},
-    "residuals": set(),
-    "frontier": {"compute", "level"},
-    "surface": {"compute"},
-    "landmarks": {"level"},
-    "regret": {"compute"},
-    "priors": set(),
-}
-BUDGET_TIMES = 10.0  # the largest run's compute: the budget of a regret unless one is given
 
 
 def plot(
     fit: opt.FitFile,
-    kind: Annotated[str, typer.Argument(help=f"Which figure: {', '.join(KINDS)}.")],
+    kind: Annotated[str, typer.Argument(help=f"Which figure: {', '.join(OF_A_FIT)}.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The figure: .png, .svg or .pdf.")],
     *,
     params: opt.PlannedParams = None,
@@ -51,8 +36,8 @@ def plot(
     from bayescale.display.figures import save_figure
 
     arg.check_output(output, "figure.png", fit)
-    if kind not in KINDS:
-        raise InputError(f"'{kind}' is no figure; they are {', '.join(KINDS)}")
+    if kind not in OF_A_FIT:
+        raise InputError(f"'{kind}' is no figure; they are {', '.join(OF_A_FIT)}")
     given = {
         "params": arg.numbers("--params", params),
         "tokens": arg.numbers("--tokens", tokens),
@@ -62,29 +47,12 @@ def plot(
         "level": level,
     }
     given = {name: value for name, value in given.items() if value not in (None, [], {})}
-    if unused := sorted(given.keys() - KINDS[kind]):
+    if unused := sorted(given.keys() - {*OF_A_FIT[kind].options}):
         raise InputError(f"--{unused[0]} does not go with the figure '{kind}'")
     with said.working("drawing"):
-        opened = bayescale.open_fit(fit)
-        if kind == "forecast":
-            figure = _forecast(opened, given, seed)
-        elif kind == "regret":
-            budget = given.get("compute", BUDGET_TIMES * float(opened["constant_data"]["compute"].max()))
-            figure = bayescale.plot_regret(bayescale.decide(opened, budget, seed=seed))
-        else:
-            figure = getattr(bayescale, f"plot_{kind}")(opened, **given)
+        figure = draw(kind, bayescale.open_fit(fit), given, seed)
         path = save_figure(figure, output)
     if said.as_json:
         print_json({"file": str(path)})
     elif not said.quiet:
         say(f"Written: {path}")
-
-
-def _forecast(fit: "xr.DataTree", given: dict[str, Any], seed: int) -> Any:
-    """The forecast of the planned runs, with what they showed."""
-    band = {"level": given["level"]} if "level" in given else {}
-    sizes = {name: given[name] for name in ("params", "tokens") if name in given} | given.get("at", {})
-    if not sizes:
-        raise InputError("a figure of a forecast needs a planned run: -N 70B -D 1.4T, or --at NAME=VALUE")
-    tree = bayescale.forecast(fit, covariates=sizes, seed=seed)
-    return bayescale.plot_forecast(fit, tree, given.get("measured"), **band)

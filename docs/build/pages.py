@@ -93,25 +93,11 @@ def generated() -> dict[str, "str | bytes"]:
 
 # ---- gallery --------------------------------------------------------------------------------------------------------
 
-# kinds of `bayescale plot`, their options, and what to look for
-GALLERY = (
-    (
-        "forecast",
-        "-N 20.6B -D 472B --measured 1.519",
-        "A planned run with its bands, and what it showed. The band opens, and pales, beyond the largest run.",
-    ),
-    ("frontier", "-C 1e23", "Best N and D for every budget. Where a band is wide, the split is not known."),
-    ("surface", "-C 1e23", "The law over N and D, with the draws of the best split of one budget."),
-    ("regret", "-C 1e23", "What another size costs. In the shade it costs next to nothing."),
-    ("isoflops", "", "Loss along budgets. Runs should lie on the curves; the diamond is the best size."),
-    ("residuals", "", "What the law leaves over. A line that bends at the large end is a law that is wrong there."),
-    ("priors", "", "Priors and posteriors. Where both are alike, the runs say nothing."),
-    ("landmarks", "", "Well-known models against the best splits by this fit."),
-)
-
 
 def gallery_pages() -> dict[str, "str | bytes"]:
     """Every figure of a fit to the public models below 1e22 FLOP, with the command that draws it."""
+    from bayescale.display.gallery import OF_A_FIT
+
     lines = [
         "# Figures",
         "",
@@ -120,19 +106,21 @@ def gallery_pages() -> dict[str, "str | bytes"]:
         " return a matplotlib figure, and most take `ax`.",
         "",
     ]
-    pictures = json.loads(kept(repr(GALLERY), "json", drawn_gallery)) if RUN else {}
+    pictures = json.loads(kept("gallery", "json", drawn_gallery)) if RUN else {}
     pages: dict[str, str | bytes] = {}
-    for kind, options, about in GALLERY:
-        command = " ".join(f"bayescale plot fit.nc {kind} {options} -o {kind}.png".split())
-        lines += [f"## {kind}", "", about, "", "```", command, "```", ""]
+    for kind, row in OF_A_FIT.items():
+        command = " ".join(f"bayescale plot fit.nc {kind} {row.example} -o {kind}.png".split())
+        lines += [f"## {kind}", "", row.look_for, "", "```", command, "```", ""]
         if kind in pictures:
-            lines += [f"![{about}](gallery/{kind}.png)", ""]
+            lines += [f"![{row.look_for}](gallery/{kind}.png)", ""]
             pages[f"gallery/{kind}.png"] = base64.b64decode(pictures[kind])
     return pages | {"gallery.md": "\n".join(lines)}
 
 
 def drawn_gallery() -> str:
     """The pictures as JSON, by kind, in base64: what the commands of the page draw."""
+    from bayescale.display.gallery import OF_A_FIT
+
     with tempfile.TemporaryDirectory() as folder:
         start = [sys.executable, "-c", "from bayescale.cli.main import main; main()"]
 
@@ -143,11 +131,10 @@ def drawn_gallery() -> str:
             )  # fmt: skip
 
         run("fit pile --below 1e22 --law chinchilla -o fit.nc --quiet")
-        for kind, options, _ in GALLERY:
-            run(f"plot fit.nc {kind} {options} -o {kind}.png --quiet")
-        names = [kind for kind, _, _ in GALLERY]
+        for kind, row in OF_A_FIT.items():
+            run(f"plot fit.nc {kind} {row.example} -o {kind}.png --quiet")
         return json.dumps(
-            {name: base64.b64encode((Path(folder) / f"{name}.png").read_bytes()).decode() for name in names}
+            {kind: base64.b64encode((Path(folder) / f"{kind}.png").read_bytes()).decode() for kind in OF_A_FIT}
         )
 
 

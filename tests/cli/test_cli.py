@@ -15,6 +15,7 @@ import bayescale
 from bayescale.cli import main as cli
 from bayescale.cli.arguments import number
 from bayescale.display import terminal
+from bayescale.display.gallery import OF_A_FIT
 from bayescale.fitting import sampling
 from bayescale.fitting.store import open_fit, save_fit
 from bayescale.laws.law import load_law
@@ -311,7 +312,7 @@ def test_hostile_formula_runs_nothing(command, runs, tmp_path, hostile):
         (["report", "{fit}", "-o", "{folder}/no/report.html"], "/no does not exist"),
         (["report", "{fit}", "-o", "{folder}/r.html", "-D", "..1T", "-D", "..2T"], "limits are given twice"),
         (["forecast", "{fit}", "-N", "7B", "-D", "1T", "--level", "0.5e3"], "percent between 1 and 100 are expected"),
-        (["plot", "{fit}", "pie", "-o", "{folder}/pie.png"], "'pie' is no figure; they are forecast, isoflops"),
+        (["plot", "{fit}", "pie", "-o", "{folder}/pie.png"], "'pie' is no figure; they are forecast, frontier"),
         (["plot", "{fit}", "priors", "-C", "1e23", "-o", "{folder}/p.png"], "--compute does not go with the figure"),
         (["plot", "{fit}", "forecast", "-o", "{folder}/p.png"], "needs a planned run: -N 70B -D 1.4T"),
         (["report", "{fit}", "-o", "{folder}"], "is a folder; the name of a file in it is expected"),
@@ -497,12 +498,17 @@ def test_show(command, parsed, saved):
     assert {"law", "priors", "runs", "versions", "warnings", "notes"} <= set(parsed("show", saved))
 
 
-@pytest.mark.parametrize("words", [["residuals"], ["forecast", "-N", "7B", "-D", "140B", "--measured", "2.1"]])
-def test_plot(command, parsed, saved, tmp_path, words, coarse):
+@pytest.mark.parametrize("kind", OF_A_FIT)
+def test_plot(command, saved, tmp_path, kind, coarse):
+    """Each kind with the options that the gallery gives it."""
     path = tmp_path / "figure.svg"
-    status, out, err = command("plot", saved, *words, "-o", path)
+    status, out, err = command("plot", saved, kind, *OF_A_FIT[kind].example.split(), "-o", path)
     assert status == 0 and not err and out == f"Written: {path}\n" and path.read_bytes().startswith(b"<?xml")
-    assert parsed("plot", saved, *words, "-o", path) == {"file": str(path)}
+
+
+def test_plot_as_json(parsed, saved, tmp_path):
+    path = tmp_path / "figure.svg"
+    assert parsed("plot", saved, "residuals", "-o", path) == {"file": str(path)}
 
 
 def test_check(command, parsed, runs):

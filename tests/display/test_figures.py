@@ -1,6 +1,7 @@
 """Figures: what they show is what the functions give, and axes are readable."""
 
 import re
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,6 +11,7 @@ from matplotlib.text import Text
 
 import bayescale
 from bayescale.budgets.landmarks import known_models, landmarks
+from bayescale.display import gallery
 from bayescale.display.figures import (
     RUNS_SHOWN,
     figure_source,
@@ -20,6 +22,7 @@ from bayescale.display.figures import (
     size_axis,
     style,
 )
+from bayescale.display.gallery import OF_A_FIT, PLOTS, draw
 from bayescale.display.plots_loss import residuals
 from bayescale.errors import FitError
 from bayescale.study import Study
@@ -96,14 +99,26 @@ def test_axes_in_the_units_of_the_field():
     assert {"2", "3"} <= {label.get_text() for label in axes.get_yticklabels()}
 
 
-@pytest.mark.parametrize("name", ["isoflops", "frontier", "surface", "priors", "residuals", "landmarks"])
-def test_figures_of_a_fit(fit, name):
-    figure = drawn(getattr(bayescale, f"plot_{name}")(fit))
+@pytest.mark.parametrize("kind", OF_A_FIT)
+def test_figures_of_a_fit(fit, kind):
+    planned = {"params": [7e9], "tokens": [140e9]} if "params" in OF_A_FIT[kind].options else {}
+    figure = drawn(draw(kind, fit, planned))
     assert not overlapping(figure)
     for axes in figure.axes:
         if axes.get_visible():
             assert axes.has_data(), "an empty panel"
     assert not any("nan" in text.lower().split() or "inf" in text.lower().split() for text in texts(figure))
+
+
+def test_every_figure_has_its_row():
+    folder = Path(gallery.__file__).parent
+    defined = {
+        f"{path.stem}.{name}"
+        for path in folder.glob("plots_*.py")
+        for name in re.findall(r"^def (plot_\w+)", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    }
+    assert defined == {f"{row.module}.plot_{kind}" for kind, row in PLOTS.items()}
+    assert {f"plot_{kind}" for kind in PLOTS} < set(bayescale.__all__)
 
 
 @pytest.mark.parametrize(("name", "count"), [("isoflops", 1), ("frontier", 2), ("residuals", 3)])
