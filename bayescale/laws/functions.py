@@ -1,7 +1,6 @@
 """The functions of the formula language: their NumPy, PyTensor, JavaScript, LaTeX and derivatives, a row each.
 
-Compiled code and the report call a function by its name; functions that no library has are in
-:mod:`bayescale.engine.numba_functions` and :mod:`bayescale.laws.javascript`.
+Compiled code calls a function by its name, which :mod:`bayescale.engine.numba_functions` has.
 """
 
 from collections.abc import Callable
@@ -36,7 +35,7 @@ class Function:
         "cheap", takes an instruction or two
     milliseconds : time that a call adds to compilation (two cores of 2026)
     latex : {0}, {1} stand for the rendered arguments
-    javascript : its name there; by default ``name``
+    javascript : its name there, or an arrow function that may call those of other rows; none for functions of ``INNER``
     pytensor : its value by the module ``pytensor.tensor`` and the arguments; by default that module's ``name``
     """
 
@@ -116,6 +115,53 @@ def _saturation_start(xp: ModuleType, y: Any, b: Any) -> Any:
     return xp.where(x < -30.0, y, xp.where(w > 30.0, w, inside))
 
 
+# JavaScript of functions that its Math lacks
+_SIGMOID = "(x) => (x >= 0 ? 1 / (1 + Math.exp(-x)) : Math.exp(x) / (1 + Math.exp(x)))"
+_LOGADDEXP = """\
+(a, b) => {
+  if (a === b) return a + Math.LN2;
+  const most = Math.max(a, b);
+  return most + Math.log1p(Math.exp(Math.min(a, b) - most));
+}"""
+# that of Cephes, which is SciPy's
+_GAMMALN = """\
+(x) => {
+  const series = (x, factors) => factors.reduce((sum, factor) => sum * x + factor, 0);
+  if (!Number.isFinite(x)) return x; // as SciPy has it
+  if (x < -34) {  // reflection; the distance to the nearest pole is exact
+    const pole = Math.round(-x), sine = Math.sin(Math.PI * Math.abs(-x - pole));
+    return sine === 0 ? Infinity : 1.1447298858494002 - Math.log(-x * sine) - gammaln(-x);
+  }
+  if (x < 13) {  // by recurrence to [2, 3): fifty steps at most
+    let steps = 0, z = 1;
+    while (x + steps >= 3) { steps -= 1; z *= x + steps; }
+    while (x + steps < 2) { if (x + steps === 0) return Infinity; z /= x + steps; steps += 1; }
+    const r = x - (2 - steps);  // exact near 1 and 2, where gammaln is nearly 0
+    return Math.log(Math.abs(z)) + r * series(r, [-1378.2515256912086, -38801.631513463784, -331612.9927388712,
+      -1162370.974927623, -1721737.0082083966, -853555.6642457654]) / series(r, [1, -351.81570143652345,
+      -17064.210665188115, -220528.59055385445, -1139334.4436798252, -2532523.0717758294, -2018891.4143353277]);
+  }
+  if (x > 2.556348e305) return Infinity;
+  const y = 1 / (x * x);
+  const tail = series(y, [8.116141674705085e-4, -5.950619042843014e-4, 7.936503404577169e-4, -2.777777777300997e-3,
+    8.333333333333319e-2]) / x;
+  return (x - 0.5) * Math.log(x) - x + 0.9189385332046728 + tail;
+}"""
+# the Newton steps of _saturation_root
+_SATURATION = """\
+(logZ, alpha) => {
+  if (!(alpha >= 0)) return NaN;
+  const z = Math.min(Math.max(logZ, -1e5), 1e300), a = Math.max(alpha, 1e-300);
+  const b = a < 1 ? 1 / a : a, y = a < 1 ? Math.max(-z / a, -1e300) : z;
+  const x = y + Math.log(b), w = logaddexp(0, x) / b;
+  let s = x < -30 ? y : w > 30 ? w : Math.log(Math.expm1(w));
+  for (let i = 0; i < 4; i += 1) {
+    const value = b * logaddexp(0, s) - logaddexp(0, -s) - y;
+    s -= value / (sigmoid(-s) + b * sigmoid(s));
+  }
+  return Math.min(sigmoid(a < 1 ? -s : s), 1 - Number.EPSILON / 2);
+}"""
+
 _ROWS = (
     Function("exp", np.exp, ("d*v",), "grows", 120, r"\exp\left({0}\right)", "Math.exp"),
     Function("log", np.log, ("d/a",), "tames", 80, r"\log\left({0}\right)", "Math.log"),
@@ -132,8 +178,17 @@ _ROWS = (
         "level still tames",
         120,
         r"\sigma\left({0}\right)",
+        _SIGMOID,
     ),
-    Function("gammaln", lambda x: scipy.special.gammaln(x), ("d*digamma(a)",), "", 100, r"\log\Gamma\left({0}\right)"),
+    Function(
+        "gammaln",
+        lambda x: scipy.special.gammaln(x),
+        ("d*digamma(a)",),
+        "",
+        100,
+        r"\log\Gamma\left({0}\right)",
+        _GAMMALN,
+    ),
     Function(  # what is not a number stays so, in every back end
         "minimum",
         np.minimum,
@@ -159,6 +214,7 @@ _ROWS = (
         "still",
         150,
         r"\log\left(e^{{{0}}} + e^{{{1}}}\right)",
+        _LOGADDEXP,
         pytensor=_logaddexp_pytensor,
     ),
     Function(  # its derivatives are those of the implicit function
@@ -171,6 +227,7 @@ _ROWS = (
         "level still tames",
         150,
         r"r\left(e^{{{0}}}, {1}\right)",
+        _SATURATION,
         pytensor=_saturation_pytensor,
     ),
 )

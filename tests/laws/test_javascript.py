@@ -9,6 +9,7 @@ import pytest
 from scipy import special
 
 from bayescale.laws.formula import evaluate, names, parse
+from bayescale.laws.functions import FUNCTIONS
 from bayescale.laws.javascript import HELPERS, javascript, law_script
 from bayescale.laws.law import law_loss, law_names, load_law, sample_priors
 
@@ -26,6 +27,10 @@ def run_node(source):
     done = subprocess.run([NODE, "-e", source], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def test_no_function_is_left_out():
+    assert [name for name in FUNCTIONS if f"{name}(" not in " ".join(EXPRESSIONS)] == []
 
 
 def test_names_that_are_words_of_javascript():
