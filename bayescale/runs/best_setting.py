@@ -19,6 +19,7 @@ import xarray as xr
 
 NEAR_LOG = 0.2  # of the lowest loss of the cell: worse settings do not compete, and need no polynomial
 NEAR_SD = 5  # settings within so many sd of the lowest are kept: there a noisy loss may still be the lowest
+SETTING_VALUES_MAX = 30  # measured quantities have more
 SETTINGS_MIN = 4  # in most cells: fewer do not tell the scatter from the settings
 DEGREE_MAX = 4
 DRAWS = 2000

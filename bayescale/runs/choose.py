@@ -9,24 +9,15 @@ import pandas as pd
 
 from bayescale.errors import RunsError
 from bayescale.field import clipped, listed, number_text
-from bayescale.runs.best_setting import Selection, selection
+from bayescale.runs.best_setting import SETTING_VALUES_MAX, Selection, selection
 from bayescale.runs.cells import as_numbers, missing_cells
 from bayescale.runs.condition import Condition, called_alike
-from bayescale.runs.lint_rows import (
-    DATES,
-    LEARNING_RATE_NAMES,
-    RUN_NAMES,
-    SEED_NAMES,
-    SETTINGS_MAX,
-    STATE_NAMES,
-    plain_name,
-)
+from bayescale.runs.guess import steps_in
 from bayescale.runs.loss_unit import NATS, to_nats
-from bayescale.runs.spellings import plainly
+from bayescale.runs.spellings import NO_SETTINGS, is_called
 from bayescale.runs.tables.formats import Table
 from bayescale.runs.tables.limits import heading
 
-STEPS = ("step", "steps", "globalstep", "trainstep", "trainerglobalstep", "trainglobalstep", "iteration", "iter")
 CELL_DIGITS = 3  # of sizes: runs whose sizes differ only in later ones are of one cell
 SETTINGS_TOGETHER_MAX = 3  # that one polynomial has
 NAMES_MAX = 3  # of runs in a message
@@ -85,8 +76,8 @@ class Asked:
     @property
     def step(self) -> Any:
         """The column of steps, or None."""
-        columns = self.table.frame.columns
-        return next((name for step in STEPS for name in columns if plainly(name) == step), None)
+        found = steps_in(self.table.frame)
+        return None if found is None else found[0]
 
     @property
     def incomplete(self) -> dict[str, np.ndarray]:
@@ -245,12 +236,11 @@ def _settings(asked: Asked, known: np.ndarray, cell: np.ndarray, columns: list[A
     found: dict[Any, np.ndarray] = {}
     used = {*columns, *asked.roles.values()}
     for name in asked.table.frame.columns:
-        plain = plain_name(str(name))
-        if name in used or plain in SEED_NAMES | RUN_NAMES | STATE_NAMES | DATES or plainly(name) in STEPS:
+        if name in used or is_called(name, *NO_SETTINGS, "step", "steps"):
             continue
         values = asked.table.frame[name].iloc[known]
         codes, labels = pd.factorize(values)
-        few = 1 < len(labels) <= min(SETTINGS_MAX, max(2, len(cell) // 3)) or plain in LEARNING_RATE_NAMES
+        few = 1 < len(labels) <= min(SETTING_VALUES_MAX, max(2, len(cell) // 3)) or is_called(name, "learning rate")
         if not few or (pd.Series(codes).groupby(cell).nunique() > 1).mean() <= 0.5:
             continue
         numbers = as_numbers(values)

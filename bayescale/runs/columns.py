@@ -9,7 +9,7 @@ import numpy as np
 
 from bayescale.field import clipped
 from bayescale.runs.compute_unit import unit_of
-from bayescale.runs.guess import EPOCHS, REPEATED_EPOCHS_MIN, UNIQUE_TOKENS, flop_a_token, repeated_text
+from bayescale.runs.guess import REPEATED_EPOCHS_MIN, flop_a_token, repeated_text
 from bayescale.runs.headings import LOGARITHM_MAX, LOGARITHMS, may_be_speed, named_by_unit, unit_in
 from bayescale.runs.losses import (
     also_meant,
@@ -25,7 +25,6 @@ from bayescale.runs.losses import (
 from bayescale.runs.question import Numbers, Question, column_option, names_text, other_loss_text, which_text
 from bayescale.runs.related import passed_over_size, related
 from bayescale.runs.spellings import (
-    EXPERTS_NAMES,
     LETTER_MEDIAN_MIN,
     LETTERS,
     NAMES,
@@ -33,6 +32,7 @@ from bayescale.runs.spellings import (
     SIZES,
     VAGUE_MEDIAN_MIN,
     VAGUE_NAMES,
+    is_called,
     is_letter,
     is_name,
     last_part,
@@ -274,13 +274,13 @@ def _flop_a_token(name: Any) -> str:
 
 def _repeated(name: Any, roles: Mapping[str, Any], numbers: Numbers) -> str:
     """A note on a column by which tokens repeat, or an empty text."""
-    if plainly(name) not in f"{UNIQUE_TOKENS} {EPOCHS}".split() or "tokens" not in roles or "unique_tokens" in roles:
+    if not is_called(name, "unique tokens", "epochs") or "tokens" not in roles or "unique_tokens" in roles:
         return ""
     values, tokens = numbers(name), numbers(roles["tokens"])
     if values is None or tokens is None:
         return ""
     with np.errstate(all="ignore"):
-        epochs = tokens / values if plainly(name) in UNIQUE_TOKENS.split() else values
+        epochs = tokens / values if is_called(name, "unique tokens") else values
     most = float(np.nanmax(epochs, initial=0.0))
     if not (REPEATED_EPOCHS_MIN < most < np.inf):
         return ""
@@ -289,11 +289,7 @@ def _repeated(name: Any, roles: Mapping[str, Any], numbers: Numbers) -> str:
 
 def _experts(name: Any, roles: Mapping[str, Any], numbers: Numbers) -> str:
     """A note on a number of experts where it is open which parameters are counted, or an empty text."""
-    if (
-        plainly(name) not in EXPERTS_NAMES
-        or "params" not in roles
-        or words_of(roles["params"]) & {"active", "activated"}
-    ):
+    if not is_called(name, "experts") or "params" not in roles or words_of(roles["params"]) & {"active", "activated"}:
         return ""
     if (values := numbers(name)) is None or not np.nanmax(values) > 1:
         return ""

@@ -12,45 +12,12 @@ from bayescale.field import SUFFIXES, clipped, listed
 from bayescale.runs.cells import as_numbers, texts_of
 from bayescale.runs.headings import factor_of, unit_in
 from bayescale.runs.question import Question
-from bayescale.runs.spellings import is_name, last_part, plainly
+from bayescale.runs.spellings import SPELLINGS, is_called, is_name, last_part, plainly
 from bayescale.runs.tables.formats import Table
 
-# last parts of names, compared by `plainly`
-LAYERS = "nlayers numlayers nlayer layers numhiddenlayers depth nblocks numblocks"
-WIDTHS = "dmodel hiddensize nembd nembed width modeldim hiddendim embeddim dim embeddingdim"
-STEPS = (  # done, then planned; W&B's own count is of calls
-    "steps step globalstep globalsteps trainstep trainerglobalstep trainglobalstep iteration iterations iter iters "
-    "iternum numupdates updates trainsteps trainingsteps numsteps maxsteps totalsteps numtrainsteps maxiters _step"
-)
-SAMPLES = (
-    "samples consumedsamples consumedtrainsamples samplesseen trainsamples sequences numsequences sequencesseen "
-    "examples numexamples examplesseen"
-)
-BATCHES = "globalbatchsize totalbatchsize effectivebatchsize batchsizesequences"
-VAGUE_BATCHES = "batchsize trainbatchsize bsz"  # of all devices, or of one
-DEVICE_BATCHES = (
-    "perdevicetrainbatchsize perdevicebatchsize microbatchsize trainmicrobatchsizepergpu batchsizeperdevice "
-    "batchsizepergpu devicebatchsize"
-)
-ACCUMULATIONS = "gradientaccumulationsteps gradaccumsteps gradaccumulationsteps gradaccum accumulategradbatches"
-DEVICES = "worldsize numgpus ngpus numdevices ndevices dataparallelsize"
-LENGTHS = (
-    "seqlen sequencelength seqlength contextlength blocksize nctx maxseqlen maxseqlength contextsize encoderseqlength "
-    "tokenspersample tokensperexample"
-)
-TOKENS_A_STEP = (
-    "tokensperstep tokensperbatch batchtokens batchsizetokens globalbatchsizetokens tokensperiteration tokensperiter"
-)
-RATIOS = (  # tokens per parameter
-    "tokensperparam tokensperparameter tokensparam tokensparams tokensparameter tokensparameters tokenparamratio "
-    "tokensparamratio tokensparamsratio tokentoparamratio tokensperparamratio tpp dn dnratio tokensn tokenstoparams"
-)
+STEPS = ("step", "steps", "planned steps")
 A_TOKEN = re.compile(r"[\s_-]*(?:per|/|a)[\s_-]*tok(?:en)?s?\b", re.IGNORECASE)
 REPEATED_EPOCHS_MIN = 1.5  # passes over the data that are worth a note
-UNIQUE_TOKENS = "uniquetokens nuniquetokens numuniquetokens uniquetokencount"
-DATASET_TOKENS = "datasettokens datasetsizetokens trainingsettokens"
-EPOCHS = "epochs nepochs numepochs trainepochs numtrainepochs trainingepochs numtrainingepochs epoch passes"
-LABELS = "run name runname runid id experiment experimentname model modelname modelid checkpoint file displayname label"
 STEP_TOKENS_MAX = 1e8  # where batch x length is more, the batch is counted in tokens: the largest batches have 6e7
 BATCH_SEQUENCES_MAX = 16384  # batches of more sequences are rare; such numbers may be of tokens
 NUMBER = r"(?P<number>[0-9]+(?:\.[0-9]+)?)"
@@ -97,33 +64,38 @@ def guesses(table: Table, known: Sizes) -> dict[str, Guess]:
     return found
 
 
-def _numbers(frame: pd.DataFrame, names: str) -> tuple[Any, np.ndarray] | None:
-    """The first column whose last part is called so, with its numbers, NaN where they are not above 0."""
-    units = {name: unit_in("tokens", name) for name in frame.columns}  # steps (K), batch (M tokens)
-    last = {name: (_called(last_part(name)), _called(units[name][0])) for name in frame.columns}
-    for called in names.split():
-        for name in frame.columns:
-            if called in (_called(name), *last[name]):
-                plain = called in (_called(name), last[name][0])
-                values = as_numbers(frame[name]) * (1.0 if plain else factor_of("tokens", units[name][1]) or 1.0)
-                values = np.where(values > 0, values, np.nan)
-                if np.isfinite(values).any():
-                    return name, values
+def _numbers(frame: pd.DataFrame, *kinds: str) -> tuple[Any, np.ndarray] | None:
+    """The column of the likeliest spelling of these kinds, with its numbers, NaN where they are not above 0.
+
+    Columns of W&B's own, such as ``_step``, which counts calls, come last.
+    """
+    spellings = [spelling for kind in kinds for spelling in SPELLINGS[kind]]
+    found = []
+    for name in frame.columns:
+        bare, unit = unit_in("tokens", name)  # steps (K), batch (M tokens)
+        for one, factor in ((name, 1.0), (bare, factor_of("tokens", unit) or 1.0)):
+            if places := [spellings.index(plain) for plain in _plain_parts(one) if plain in spellings]:
+                found.append((str(name).startswith("_"), min(places), name, factor))
+                break
+    for _, _, name, factor in sorted(found, key=lambda one: one[:2]):
+        values = as_numbers(frame[name]) * factor
+        values = np.where(values > 0, values, np.nan)
+        if np.isfinite(values).any():
+            return name, values
     return None
+
+
+def _plain_parts(name: Any) -> tuple[str, str]:
+    return plainly(name), plainly(last_part(name))
 
 
 def steps_in(frame: pd.DataFrame) -> tuple[Any, np.ndarray] | None:
     """The column that counts steps, by its name, with its numbers, NaN where they are not above 0; None without one."""
-    return _numbers(frame, STEPS)
-
-
-def _called(name: Any) -> str:
-    """A name as the lists above have it."""
-    return ("_" if str(name).startswith("_") else "") + plainly(name)
+    return _numbers(frame, "step", "steps")
 
 
 def _by_layers(frame: pd.DataFrame, _: Sizes) -> Guess | None:
-    layers, width = _numbers(frame, LAYERS), _numbers(frame, WIDTHS)
+    layers, width = _numbers(frame, "layers"), _numbers(frame, "width")
     if layers is None or width is None:
         return None
     note = "params is a guess of 12 x layers x width^2, without embeddings (--column params=... if a column has it)"
@@ -132,16 +104,16 @@ def _by_layers(frame: pd.DataFrame, _: Sizes) -> Guess | None:
 
 
 def _by_steps(frame: pd.DataFrame, _: Sizes) -> Guess | None:
-    steps, whole = _numbers(frame, STEPS), _numbers(frame, TOKENS_A_STEP)
+    steps, whole = _numbers(frame, *STEPS), _numbers(frame, "tokens a step")
     if steps is None:
         return None
     if whole is not None:
         return _product([steps, whole])
-    batch, length, device = (_numbers(frame, names) for names in (BATCHES, LENGTHS, DEVICE_BATCHES))
-    times = [found for names in (ACCUMULATIONS, DEVICES) if (found := _numbers(frame, names)) is not None]
+    batch, length, device = (_numbers(frame, kind) for kind in ("batch", "length", "device batch"))
+    times = [found for kind in ("accumulation", "devices") if (found := _numbers(frame, kind)) is not None]
     if batch is None and device is not None:
         return _product([steps, device, *times, length]) if len(times) == 2 else None
-    if batch is None and (batch := _numbers(frame, VAGUE_BATCHES)) is not None and length is not None:
+    if batch is None and (batch := _numbers(frame, "vague batch")) is not None and length is not None:
         if more := [clipped(name) for name, values in times if not np.nanmax(values) <= 1]:
             raise Question(
                 f"{clipped(batch[0])} may be the batch of one device, as {listed(more)} is there, and tokens so many "
@@ -159,13 +131,13 @@ def _by_steps(frame: pd.DataFrame, _: Sizes) -> Guess | None:
 
 
 def _by_samples(frame: pd.DataFrame, _: Sizes) -> Guess | None:
-    return _product([_numbers(frame, SAMPLES), _numbers(frame, LENGTHS)])
+    return _product([_numbers(frame, "samples"), _numbers(frame, "length")])
 
 
 def _by_epochs(frame: pd.DataFrame, _: Sizes) -> Guess | None:
-    if (epochs := _numbers(frame, EPOCHS)) is None:
-        return _product([_numbers(frame, DATASET_TOKENS)])
-    guess = _product([_numbers(frame, f"{UNIQUE_TOKENS} {DATASET_TOKENS}"), epochs])
+    if (epochs := _numbers(frame, "epochs")) is None:
+        return _product([_numbers(frame, "tokens of the data")])
+    guess = _product([_numbers(frame, "unique tokens", "tokens of the data"), epochs])
     if guess is None or (most := np.nanmax(epochs[1])) <= REPEATED_EPOCHS_MIN:
         return guess
     return replace(guess, note=f"{guess.note}; {repeated_text(most)}")
@@ -173,7 +145,7 @@ def _by_epochs(frame: pd.DataFrame, _: Sizes) -> Guess | None:
 
 def _by_ratio(frame: pd.DataFrame, sizes: Sizes) -> Guess | None:
     """Tokens as parameters times tokens per parameter, or parameters as tokens over them."""
-    ratio = _numbers(frame, RATIOS)
+    ratio = _numbers(frame, "tokens a parameter")
     if ratio is None or not {"params", "tokens"} & sizes.keys():
         return None
     name = clipped(ratio[0])
@@ -230,7 +202,7 @@ def _tokens_in_names(frame: pd.DataFrame, _: Sizes) -> Guess | None:
         guess = Guess(ratio.values * params.values, f"tokens in {clipped(ratio.names)}", "", ratio.names)
     if guess is None:
         return None
-    step, share, along = _numbers(frame, STEPS), 1.0, ""
+    step, share, along = _numbers(frame, *STEPS), 1.0, ""
     if step is not None:
         last = (
             pd.Series(step[1]).groupby(np.array(texts_of(frame[guess.names]), dtype=object)).transform("max").to_numpy()
@@ -246,7 +218,7 @@ def _tokens_in_names(frame: pd.DataFrame, _: Sizes) -> Guess | None:
 def _in_names(frame: pd.DataFrame, what: str) -> Guess | None:
     """What every name of a run says in the same way."""
     for name in frame.columns:
-        if plainly(name) not in LABELS.split():
+        if not is_called(name, "run", "model"):
             continue
         texts = texts_of(frame[name])
         values = {text: _said(text, what) for text in set(texts)}

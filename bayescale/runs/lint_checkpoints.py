@@ -6,11 +6,10 @@ import numpy as np
 import pandas as pd
 
 from bayescale.field import number_text, size_text
-from bayescale.runs.choose import STEPS
-from bayescale.runs.lint_rows import DATES, LEARNING_RATE_NAMES, RUN_NAMES, STATE_NAMES, plain_name, texts_in
+from bayescale.runs.lint_rows import texts_in
 from bayescale.runs.lint_values import Note, note
 from bayescale.runs.smooth import Seen
-from bayescale.runs.spellings import plainly
+from bayescale.runs.spellings import is_called
 
 CHECKPOINT_ROWS_MIN = 3  # rows of one run, at different D, that make a curve
 RATE_LEFT_SHARE = 0.1  # of a run's largest learning rate: above it the schedule is not over
@@ -27,7 +26,7 @@ def checkpoints(seen: Seen) -> Iterator[Note]:
     if "tokens" not in seen.runs or seen.runs["tokens"].dtype.kind != "f":
         return
     tokens = seen.runs["tokens"].values
-    numbered = {str(name): one.values for name, one in seen.runs.data_vars.items() if plain_name(name) in RUN_NAMES}
+    numbered = {str(name): one.values for name, one in seen.runs.data_vars.items() if is_called(name, "run")}
     for name, values in (texts_in(seen) | numbered).items():
         if not _labels_runs(seen, name, values):
             continue
@@ -54,7 +53,7 @@ def _ladders(seen: Seen, tokens: np.ndarray) -> Iterator[Note]:
 
     Where all N have the same D, the study may have been designed so.
     """
-    if "params" not in seen.runs or not any(plainly(name) in STEPS for name in seen.runs.data_vars):
+    if "params" not in seen.runs or not any(is_called(name, "step", "steps") for name in seen.runs.data_vars):
         return
     by_size = pd.Series(tokens).groupby(seen.runs["params"].values).indices
     rising = {size: np.sort(tokens[rows]) for size, rows in by_size.items() if len(rows) >= LADDER_ROWS_MIN}
@@ -73,20 +72,20 @@ def _ladders(seen: Seen, tokens: np.ndarray) -> Iterator[Note]:
 
 def _labels_runs(seen: Seen, name: str, values: np.ndarray) -> bool:
     """Whether a column names runs: by its heading, or because it separates runs of one N; each has one N."""
-    if plain_name(name) in STATE_NAMES | DATES:
+    if is_called(name, "state", "moment", "date"):
         return False
     if len(np.unique(values[:1000].astype(str))) < 2 or "params" not in seen.runs:
-        return plain_name(name) in RUN_NAMES and "params" not in seen.runs
+        return is_called(name, "run") and "params" not in seen.runs
     sizes = pd.DataFrame({"label": values, "params": seen.runs["params"].values})
     if (sizes.groupby("label")["params"].nunique() > 1).any():
         return False
-    named = plain_name(name) in RUN_NAMES and values.dtype.kind != "f"  # a number may be that of a size
+    named = is_called(name, "run") and values.dtype.kind != "f"  # a number may be that of a size
     return named or bool((sizes.groupby("params")["label"].nunique() > 1).mean() > 0.5)
 
 
 def _rate_left(seen: Seen, labels: np.ndarray, rows: np.ndarray) -> str:
     for name, one in seen.runs.data_vars.items():
-        if plain_name(name) in LEARNING_RATE_NAMES and one.dtype.kind == "f":
+        if is_called(name, "learning rate") and one.dtype.kind == "f":
             rate = pd.Series(one.values)
             largest = rate.groupby(labels).transform("max")
             high = int((rate > RATE_LEFT_SHARE * largest).iloc[rows].sum())

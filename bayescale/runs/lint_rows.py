@@ -3,15 +3,18 @@
 import re
 import shlex
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from bayescale.field import listed, number_text, symbol
 from bayescale.laws.law import SHARES
+from bayescale.runs.best_setting import SETTING_VALUES_MAX
 from bayescale.runs.cells import FALSE_TEXTS, TRUE_TEXTS
 from bayescale.runs.lint_values import Note, note, where
 from bayescale.runs.smooth import Seen, Surface, design_of
+from bayescale.runs.spellings import NO_SETTINGS, is_called, last_part, plainly
 
 FINISHED_STATES = {"finished", "complete", "completed", "done", "success", "succeeded", "successful", "ok", "converged"}
 UNFINISHED_STATES = {"crashed", "failed", "killed", "running", "preempted", "preempting", "pending", "queued"}
@@ -20,31 +23,19 @@ UNFINISHED_STATES |= {"diverged", "interrupted", "unfinished"}
 FAILED_FLAGS = {"diverged", "crashed", "failed", "killed", "aborted", "nan", "nans", "unstable", "oom"}
 EXCLUDED_FLAGS = {"exclude", "excluded", "invalid", "outlier", "bad", "ignore"}
 INCLUDED_FLAGS = {"valid", "include", "included", "keep", "good", "use", "used"}
-STATE_NAMES = {"state", "status", "run_state", "run_status"}
-RUN_NAMES = {"run", "run_name", "run_id", "run_path", "experiment", "exp", "exp_name", "name", "job", "job_id", "id"}
-DATES = {"created", "updated", "timestamp", "date", "time", "runtime", "start_time", "end_time"}
-LEARNING_RATE_NAMES = {"lr", "learning_rate", "learningrate", "rate"}
-SEED_NAMES = {"seed", "seeds", "replicate", "repeat", "trial"}
 # rows that sum up others, in columns that name runs
 SUMMARIES = {"mean", "average", "avg", "avg.", "median", "total", "sum", "std", "stdev", "std dev", "sd", "min", "max"}
 SUMMARIES |= {"overall", "count", "25%", "50%", "75%", "mean ± std"}
 PREDICTED = {"predicted", "prediction", "extrapolated", "extrapolation", "forecast", "forecasted"}  # in any column
-LABEL_NAMES = RUN_NAMES | SEED_NAMES | {"model", "model_name", "index", "column_1", "unnamed:_0"}
 SETTINGS_SPREAD_LOG_MIN = 0.01  # within one (N, D): repeats of one setting differ by less
 SHARED_ROWS_MIN, SHARED_SIZES_SHARE = 3, 0.5  # runs with the sizes of another run
 EDGE_CELLS_MIN, EDGE_VALUES_MIN = 4, 3  # cells, and values in each, of which the lowest loss may be at the edge
 GROUPS_MAX = 200
-SETTINGS_MAX = 30  # values of a setting; measured quantities have more
 GROUP_RUNS_MIN = 3  # of a group whose offset can be estimated
 CONTRAST_LEFT_MIN = 0.02  # share of a contrast of groups that the sizes do not tell, where its offset can be estimated
 FALSE_ALARM_SHARE = 1e-4  # of tables without groups
 SCATTER_LEFT_MAX = 0.8  # share of the scatter that offsets worth a remark leave
 GROUP_OFFSET_MIN = 0.01  # of the loss, or in the unit of what is observed: smaller offsets do not matter
-
-
-def plain_name(name: object) -> str:
-    """The last part of a name such as optim.lr or config/learning-rate, in lower case."""
-    return re.split(r"[./]", str(name).strip().lower())[-1].replace(" ", "_").replace("-", "_").strip("_")
 
 
 def texts_in(seen: Seen) -> dict[str, np.ndarray]:
@@ -56,7 +47,7 @@ def unfinished(seen: Seen) -> Iterator[Note]:
     for name, values in texts_in(seen).items():
         texts = pd.Series(values).astype(str).str.strip().str.lower()
         said = set(texts.unique()) - {""}  # a note may be made of failures only
-        if not (plain_name(name) in STATE_NAMES or (said and said <= FINISHED_STATES | UNFINISHED_STATES)):
+        if not (is_called(name, "state") or (said and said <= FINISHED_STATES | UNFINISHED_STATES)):
             continue
         bad = np.flatnonzero(texts.isin(UNFINISHED_STATES))
         if bad.size:
@@ -69,7 +60,7 @@ def unfinished(seen: Seen) -> Iterator[Note]:
             )
             yield note(seen, "unfinished_runs", "warning", text, bad, where=condition)
     for name, bad, condition in _flags(seen):
-        marked = plain_name(name).removeprefix("is_") in EXCLUDED_FLAGS | INCLUDED_FLAGS
+        marked = _flag(name) in EXCLUDED_FLAGS | INCLUDED_FLAGS
         what = "are marked as no good" if marked else "diverged or did not finish"
         text = (
             f"by the column {name}, {bad.size} of {seen.number} runs {what} ({where(seen, bad)}): "
@@ -82,7 +73,7 @@ def summaries(seen: Seen) -> Iterator[Note]:
     """Rows called mean, total, predicted and the like, which are no runs."""
     for name, values in texts_in(seen).items():
         texts = pd.Series(values).astype(str).str.strip()
-        sums = SUMMARIES if plain_name(name) in LABEL_NAMES else set()
+        sums = SUMMARIES if is_called(name, "run", "model", "seed", "index") else set()
         bad = np.flatnonzero(texts.str.lower().isin(sums | PREDICTED))
         if 0 < bad.size < seen.number:
             condition = _not_in(name, sorted(set(texts.iloc[bad])))
@@ -95,7 +86,7 @@ def summaries(seen: Seen) -> Iterator[Note]:
 
 def _or_censored(seen: Seen, name: str) -> str:
     """The other remedy for runs that failed, where a law takes it."""
-    if plain_name(name) not in FAILED_FLAGS or seen.scale not in ("log", "linear", "share"):
+    if _flag(name) not in FAILED_FLAGS or seen.scale not in ("log", "linear", "share"):
         return ""
     return f", or learn from them that their {seen.observed} is at least what it is (--column censored={name})"
 
@@ -114,7 +105,7 @@ def censored(seen: Seen, some: np.ndarray, name: str) -> Iterator[Note]:
 def _flags(seen: Seen) -> Iterator[tuple[str, np.ndarray, str]]:
     """Columns that say of each run whether it diverged, or whether it finished: name, bad rows, the condition."""
     for name, one in seen.runs.data_vars.items():
-        word = plain_name(name).removeprefix("is_").removeprefix("has_")
+        word = _flag(name)
         bad_words = FAILED_FLAGS | EXCLUDED_FLAGS
         if word not in bad_words | FINISHED_STATES | INCLUDED_FLAGS:
             continue
@@ -126,6 +117,11 @@ def _flags(seen: Seen) -> Iterator[tuple[str, np.ndarray, str]]:
             values = sorted({str(value) for value in one.values[bad]})
             unequal = f"{_quoted(str(name))} != {values[0].removesuffix('.0')}"
             yield str(name), bad, unequal if one.dtype.kind == "f" else _not_in(str(name), values)
+
+
+def _flag(name: Any) -> str:
+    """The last part of a name such as is_valid or hasDiverged, as words of flags are written."""
+    return plainly(last_part(name)).removeprefix("is").removeprefix("has")
 
 
 def _not_in(name: str, values: Sequence[str]) -> str:
@@ -208,16 +204,16 @@ def _lowest_at_edge(seen: Seen, cell: np.ndarray, differ: Sequence[str]) -> str:
 def _what_differs(seen: Seen, cell: np.ndarray, many: np.ndarray, told: Sequence[str]) -> dict[str, int]:
     """Columns of settings, and how many values each has: few, several within a cell; no seeds nor labels of runs."""
     found = {}
-    seeds = [name for name in seen.runs.data_vars if plain_name(name) in SEED_NAMES][:1]
+    seeds = [name for name in seen.runs.data_vars if is_called(name, "seed")][:1]
     if apart := [*seeds, *told]:  # what changes with the seed is chance, and what with a group has been told
         table = pd.DataFrame({name: seen.runs[name].values for name in apart})
         cell = table.groupby([cell, *apart], dropna=False).ngroup().values
     used = {*told, *seen.sizes, *seen.others, seen.observed, "params", "tokens", "compute", "loss"}
     for name, one in seen.runs.data_vars.items():
-        if str(name) in used or plain_name(name) in SEED_NAMES | RUN_NAMES | STATE_NAMES | DATES:
+        if str(name) in used or is_called(name, *NO_SETTINGS):
             continue
         codes, values = pd.factorize(one.values)
-        if 1 < len(values) <= min(SETTINGS_MAX, max(2, seen.number // 3)):
+        if 1 < len(values) <= min(SETTING_VALUES_MAX, max(2, seen.number // 3)):
             several = pd.Series(codes[many]).groupby(cell[many]).nunique()
             if (several > 1).mean() > 0.5:
                 found[str(name)] = len(values)
@@ -265,7 +261,7 @@ def _lies(seen: Seen, offsets: np.ndarray, labels: Sequence[str]) -> str:
 
 def _grouping(seen: Seen, name: str, values: np.ndarray) -> tuple[str, np.ndarray, list[str]] | None:
     """A text column as groups [run], from 0, and their labels; None where it is none, or a size by another name."""
-    if plain_name(name) in STATE_NAMES:
+    if is_called(name, "state"):
         return None
     codes, labels = pd.factorize(values)
     if len(labels) > GROUPS_MAX or pd.to_numeric(pd.Series(labels), errors="coerce").notna().mean() > 0.5:

@@ -91,7 +91,49 @@ OTHER_QUANTITIES = {
 SECONDS = {"s", "sec", "second", "seconds"}  # tok/s is a rate, and no plural of tok
 FORMULA = re.compile(r"[Δ∆∂^²√+*×]|\s[-–−]\s|[-–−]\s*(?:E\b|[0-9])")
 DATA_UNITS = {"byte", "bytes", "char", "chars", "character", "characters", "word", "words", "kb", "mb", "gb", "tb"}
-EXPERTS_NAMES = {"experts", "nexperts", "numexperts", "numberofexperts", "numlocalexperts", "moenumexperts"}
+# what other columns say of a run: spellings of their names as `plainly` has them, the likeliest first
+OTHERS = {
+    "step": "step globalstep trainstep trainerglobalstep trainglobalstep iteration iter iternum numupdates",  # of a row
+    "steps": "steps globalsteps iterations iters updates trainsteps trainingsteps numsteps",  # of a row, or in all
+    "planned steps": "maxsteps totalsteps numtrainsteps maxiters",
+    "epochs": "epochs nepochs numepochs trainepochs numtrainepochs trainingepochs numtrainingepochs epoch passes",
+    "run": """
+        run runname runid runpath experiment experimentname exp expname name displayname job jobid jobname id""",
+    "model": "model modelname modelid checkpoint file label",
+    "index": "index column1 unnamed0",
+    "seed": "seed seeds randomseed replicate repeat trial",
+    "state": "state status runstate runstatus",
+    "moment": "timestamp time walltime datetime relativetime",  # of a row
+    "date": "created createdat updated updatedat date runtime starttime endtime",  # of a run
+    "learning rate": "lr learningrate rate",
+    "experts": "experts nexperts numexperts numberofexperts numlocalexperts moenumexperts",
+    "layers": "nlayers numlayers nlayer layers numhiddenlayers depth nblocks numblocks",
+    "width": "dmodel hiddensize nembd nembed width modeldim hiddendim embeddim dim embeddingdim",
+    "samples": """
+        samples consumedsamples consumedtrainsamples samplesseen trainsamples sequences numsequences sequencesseen
+        examples numexamples examplesseen""",
+    "batch": "globalbatchsize totalbatchsize effectivebatchsize batchsizesequences",
+    "vague batch": "batchsize trainbatchsize bsz",  # of all devices, or of one
+    "device batch": """
+        perdevicetrainbatchsize perdevicebatchsize microbatchsize trainmicrobatchsizepergpu batchsizeperdevice
+        batchsizepergpu devicebatchsize""",
+    "accumulation": "gradientaccumulationsteps gradaccumsteps gradaccumulationsteps gradaccum accumulategradbatches",
+    "devices": "worldsize numgpus ngpus numdevices ndevices dataparallelsize",
+    "length": """
+        seqlen sequencelength seqlength contextlength blocksize nctx maxseqlen maxseqlength contextsize
+        encoderseqlength tokenspersample tokensperexample""",
+    "tokens a step": """
+        tokensperstep tokensperbatch batchtokens batchsizetokens globalbatchsizetokens tokensperiteration
+        tokensperiter""",
+    "tokens a parameter": """
+        tokensperparam tokensperparameter tokensparam tokensparams tokensparameter tokensparameters tokenparamratio
+        tokensparamratio tokensparamsratio tokentoparamratio tokensperparamratio tpp dn dnratio tokensn
+        tokenstoparams""",
+    "unique tokens": "uniquetokens nuniquetokens numuniquetokens uniquetokencount",
+    "tokens of the data": "datasettokens datasetsizetokens trainingsettokens",
+}
+NO_SETTINGS = ("run", "seed", "state", "moment", "date")  # what is said of a run besides, and was not set
+SPELLINGS = {kind: tuple(words.split()) for kind, words in OTHERS.items()}
 STANDARD_ERRORS = ("se", "sem", "stderr", "std_err", "std_error", "standard_error")  # also with no loss in the name
 SE_NAMES = (*STANDARD_ERRORS, "std", "sd", "err", "error", "uncertainty")
 
@@ -137,6 +179,12 @@ def last_part(name: Any, settings: Collection[str] = ()) -> str:
     no_path = _is_ratio(str(name)) and str(name).rpartition("/")[0] not in settings
     over = re.split(r"[\s(\[（]", before[-1])[-1] if before else ""  # L [nats/token]
     return "" if no_path or plainly(over) in UNITS_OVER else last
+
+
+def is_called(name: Any, *kinds: str) -> bool:
+    """Whether a name, or the last part of a path, is a spelling of one of these kinds of OTHERS."""
+    plain = {plainly(name), plainly(last_part(name))}
+    return any(not plain.isdisjoint(SPELLINGS[kind]) for kind in kinds)
 
 
 def settings_of(names: Iterable[Any]) -> set[str]:

@@ -149,6 +149,14 @@ def test_above_a_step():
         read_runs({"params": [1e8], "tokens": [1e9], "loss": [3.0]}, above_step=1)
 
 
+@pytest.mark.parametrize("name", ["iterations", "global_steps", "num_updates", "trainer/global_step", "Steps"])
+def test_steps_are_found_by_their_usual_names(name):
+    """W&B's ``_step`` counts calls, and ``max_steps`` is a plan: neither is read where steps are there."""
+    table = {"_step": [1, 2, 3], "max_steps": [3000] * 3, name: [1000, 2000, 3000]}
+    runs = read_runs(table | {"params": 1e8, "tokens": [1e9, 2e9, 3e9], "loss": [3.3, 3.2, 3.1]}, above_step=1500)
+    assert list(runs.run.values) == [1, 2] and f"1 up to {name} 1500" in read_text(runs.attrs)
+
+
 SWEEP = {
     "params": [1e8, 1e8, 1e8, 2e8, 2e8, 1e8],
     "tokens": [2e9, 2.0001e9, 2e9, 2e9, 2e9, 4e9],

@@ -347,6 +347,11 @@ OLMO = "".join(
     for step in (100, 200, 300)
 )
 MODDED = "".join(f"step:{step}/5100 val_loss:{3 + 100 / step:.4f} train_time:12ms\n" for step in (100, 200, 300))
+FAIRSEQ = "".join(
+    f"2026-01-01 00:00:00 | INFO | train_inner | epoch 001:  {step} / 1234 loss={3 + 100 / step:.3f}, ppl=16, wps=100, "
+    f"num_updates={step}, lr=0.0003\n"
+    for step in (100, 200, 300)
+)
 PRINTED = "".join(
     f"{{'loss': {3 + 100 / step:.4f}, 'step': {step}, 'learning_rate': np.float64(0.0003)}}\n"
     for step in (100, 200, 300)
@@ -363,8 +368,15 @@ def test_a_log_of_a_trainer_with_its_sizes(file):
 
 @pytest.mark.parametrize(
     ("log", "loss"),
-    [(MEGATRON, "lm loss"), (TITAN, "loss"), (OLMO, "train/CrossEntropyLoss"), (MODDED, "val_loss"), (PRINTED, "loss")],
-    ids=["Megatron", "torchtitan", "OLMo", "modded", "printed"],
+    [
+        (MEGATRON, "lm loss"),
+        (TITAN, "loss"),
+        (OLMO, "train/CrossEntropyLoss"),
+        (MODDED, "val_loss"),
+        (FAIRSEQ, "loss"),
+        (PRINTED, "loss"),
+    ],
+    ids=["Megatron", "torchtitan", "OLMo", "modded", "fairseq", "printed"],
 )
 def test_logs_of_trainers_have_a_row_a_step(log, loss, file):
     frame = read_table(file(log, "run.out")).frame

@@ -30,6 +30,14 @@ def test_steps_batch_and_length():
     np.testing.assert_allclose(runs.tokens, np.array([1000, 2000, 3000]) * 5e5)
 
 
+def test_steps_done_come_before_those_planned_and_those_of_calls():
+    table = {"params": [1e8, 2e8, 3e8], "loss": LOSS, "tokens_per_step": [1e6] * 3, "_step": [1, 2, 3]}
+    table |= {"steps": [9000] * 3, "max_steps": [9000] * 3, "config/step": [1000, 2000, 3000]}
+    assert read_runs(table).tokens.values.tolist() == [1e9, 2e9, 3e9]
+    named = {"exp_name": ["a-125M-2.5Btok", "b-350M-7Btok", "c-1.3B-26Btok"], "loss": LOSS}
+    assert read_runs(named).params.values.tolist() == [125e6, 350e6, 1.3e9]
+
+
 def test_the_batch_of_one_device():
     table = {"params": [1e8, 2e8, 3e8], "max_steps": [1000, 2000, 3000], "loss": LOSS, "seq_len": [1024] * 3}
     parts = {"gradient_accumulation_steps": [4] * 3, "world_size": [8, 8, 16]}

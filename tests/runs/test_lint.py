@@ -320,6 +320,16 @@ def test_checkpoints_of_one_run(rng):
     )
 
 
+@pytest.mark.parametrize("name", ["runName", "tags.mlflow.runName", "experimentName", "display_name", "Run ID"])
+def test_runs_are_named_in_every_usual_spelling(name):
+    n, k = (grid.ravel() for grid in np.meshgrid([1e7, 3e7, 1e8, 3e8], np.arange(1, 13), indexing="ij"))
+    tokens = 20 * n * k**1.3  # no ladder, which needs no name
+    table = {"params": n, "tokens": tokens, "loss": 1.7 + 400 / n**0.34 + 410 / tokens**0.28}
+    assert dict(codes(table | {name: [f"run of {size:g}" for size in n]})["checkpoints"].options) == {"last_of": name}
+    flagged = codes(table | {"isDiverged": [True] + [False] * 47})["unfinished_runs"]
+    assert flagged.rows == (0,)
+
+
 def test_checkpoints_that_no_column_names():
     """Equal steps of D of each N, beside a column of steps, and studies that were designed."""
     n, k = (grid.ravel() for grid in np.meshgrid([1e7, 3e7, 1e8, 3e8], np.arange(1, 13), indexing="ij"))

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from bayescale.field import clipped
-from bayescale.runs.spellings import plainly
+from bayescale.runs.spellings import is_called, plainly
 from bayescale.runs.tables.limits import check_headings
 from bayescale.runs.tables.records import frame_of
 
@@ -14,7 +14,6 @@ BOUNDS = ("__MIN", "__MAX")  # of the points that W&B averages into one
 BETWEEN = " - "  # run and metric, in W&B's headings
 METRICS = ("metric", "metricname", "key", "tag", "variable")  # columns that name what another, value, has
 METRICS_MAX = 200
-TIMES = {"timestamp", "time", "walltime", "datetime", "relativetime"}  # of one value, not of a step
 SCALARS = ["Wall time", "Step", "Value"]  # TensorBoard's header
 SCALARS_NAME = re.compile(r"(?:run-)?(?P<run>.+?)[-_]tag-(?P<tag>.+?)(?:\.csv)?(?:\.gz|\.zst)?", re.IGNORECASE)
 
@@ -41,7 +40,7 @@ def by_run(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, str]:
 
 def _of_long(frame: pd.DataFrame, metric: Any, value: Any, where: str) -> tuple[pd.DataFrame, str]:
     """A table whose rows are single values of metrics, as histories of MLflow and TensorBoard are exported."""
-    others = [name for name in frame.columns if name not in (metric, value) and plainly(name) not in TIMES]
+    others = [name for name in frame.columns if name not in (metric, value) and not is_called(name, "moment")]
     called = [str(name) for name in frame[metric].unique()]
     if len(called) > METRICS_MAX or {*called} & {*map(str, others)} or not others:
         return frame, ""

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from bayescale.field import number_in
-from bayescale.runs.spellings import is_name
+from bayescale.runs.spellings import is_called, is_name
 from bayescale.runs.tables.records import frame_of
 from bayescale.runs.tables.text import text_of
 
@@ -20,7 +20,6 @@ PAIR = re.compile(  # lm loss: 7.1E+00, iter 250: , step:125/5100, number of par
     r"(?![\w.]*[A-Za-z0-9(]|\s*\*)"
 )
 SAID = re.compile(r" (?:will be|is|are|was)$")
-STEP = re.compile(r"(?:.* )?(?:step|iter|iteration|global_step)", re.IGNORECASE)
 LOSS = re.compile(r"loss|perplexity|ppl|bpb", re.IGNORECASE)
 
 type Pairs = list[tuple[str, str]]
@@ -51,7 +50,7 @@ def read_log(content: bytes, where: str) -> pd.DataFrame:
         pairs = _pairs(line)
         if (step := _step(pairs)) is not None:
             row = rows.setdefault(step, {"step": f"{step:.0f}"})
-            row |= {name: number for name, number in pairs if not STEP.fullmatch(name)}
+            row |= {name: number for name, number in pairs if not _counts_steps(name)}
         elif not rows or line[:1].isspace():
             row |= {SAID.sub("", name): number for name, number in pairs}
     return frame_of((before | row for row in rows.values()), where)
@@ -61,7 +60,11 @@ def _pairs(line: str) -> Pairs:
     return [(found["name"], found["number"]) for found in PAIR.finditer(line[:LINE_CHARACTERS_MAX])]
 
 
+def _counts_steps(name: str) -> bool:
+    return is_called(name.rpartition(" ")[2], "step")
+
+
 def _step(pairs: Pairs) -> float | None:
     """The step that a line says."""
-    found = (number for name, number in pairs if STEP.fullmatch(name))
+    found = (number for name, number in pairs if _counts_steps(name))
     return number_in(next(found, "").replace(",", "").replace("_", ""))
