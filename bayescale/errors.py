@@ -1,5 +1,8 @@
 """What is raised: an error whose sentence is for the user is a BayescaleError."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from bayescale.field import printable
 
 
@@ -35,3 +38,12 @@ class FileError(BayescaleError):
 
 class InputError(BayescaleError):
     """An argument of the command line that cannot be used."""
+
+
+@contextmanager
+def needed(package: str, what: str, extra: str, error: type[BayescaleError] = RunsError) -> Iterator[None]:
+    """Imports of a package that is an extra of this one; where it is not installed, what needs it is refused."""
+    try:
+        yield
+    except ImportError:
+        raise error(f"{what} needs {package}: pip install 'bayescale[{extra}]'") from None

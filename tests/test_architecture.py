@@ -120,6 +120,16 @@ def test_heavy_packages_are_imported_where_they_are_used(module):
         assert module not in {name.split(".")[0] for name in names}, path.name
 
 
+def test_what_is_said_to_be_missing_is_an_extra():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    calls = [node for module in MODULES for node in nodes(path_of(module)) if isinstance(node, ast.Call)]
+    calls = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "needed"]
+    assert len(calls) >= 5
+    for call in calls:
+        package, extra = call.args[0].value, call.args[2].value
+        assert any(re.match(rf"{package}\b", one) for one in extras[extra]), package
+
+
 def test_importing_loads_no_slow_package():
     """scipy.stats alone takes as long as all the rest; neither the package nor its command line needs it to start."""
     script = "import sys, bayescale.cli.main; print([name for name in sys.argv[1:] if name in sys.modules])"

@@ -13,7 +13,7 @@ from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from bayescale.errors import FitError
+from bayescale.errors import FitError, needed
 from bayescale.field import shown
 
 CONNECT_SECONDS = 4.0  # until a scheduler has answered
@@ -152,11 +152,9 @@ def _begin() -> None:
 @contextlib.contextmanager
 def _cluster(address: str) -> Iterator[Any]:
     """A client of a Dask scheduler that has workers."""
-    try:
+    with needed("distributed", "a Dask scheduler", "dask", FitError):
         from distributed import Client
         from distributed.comm import CommClosedError, get_address_host_port
-    except ImportError:
-        raise FitError("a Dask scheduler needs the package 'distributed'; pip install 'bayescale[dask]'") from None
     try:
         get_address_host_port(address)
     except ValueError as error:  # no port, or a protocol that Dask has not

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayescale.errors import RunsError
+from bayescale.errors import RunsError, needed
 from bayescale.runs.tables.records import frame_of
 
 MARK = b"brain.Event:"  # in the first record of every such file
@@ -36,13 +36,9 @@ def read_events(content: bytes, where: str) -> pd.DataFrame:
     RunsError
         If it is damaged, too large, or has no scalars, or tensorboard is not installed.
     """
-    try:
+    with needed("tensorboard", f"{where}: reading event files", "tensorboard"):
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import CRC_TABLE
-    except ImportError:
-        raise RunsError(
-            f"{where}: reading event files needs tensorboard: pip install 'bayescale[tensorboard]'"
-        ) from None
     found = list(_records(content, where))
     events, checks = [event for event, _ in found], [check for _, check in found]
     seen = _checksums(events, np.array(CRC_TABLE, dtype=np.uint32))

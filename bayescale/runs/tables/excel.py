@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from bayescale.errors import RunsError
+from bayescale.errors import RunsError, needed
 from bayescale.runs.tables import limits
 from bayescale.runs.tables.layout import with_units, without_titles
 from bayescale.runs.tables.limits import UNPACKED_TIMES_MAX, check_headings, check_size, check_unpacked
@@ -23,10 +23,8 @@ def read_excel(content: bytes, where: str) -> pd.DataFrame:
     RunsError
         If it is damaged or too large, or openpyxl is not installed.
     """
-    try:
+    with needed("openpyxl", f"{where}: reading Excel", "excel"):
         import openpyxl
-    except ImportError:
-        raise RunsError(f"{where}: reading Excel needs openpyxl: pip install 'bayescale[excel]'") from None
     _check_parts(content, where)
     try:
         book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True, keep_links=False)

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
-from bayescale.errors import RunsError
+from bayescale.errors import RunsError, needed
 from bayescale.runs.tables import limits
 
 CHUNK_BYTES = 1_000_000
@@ -43,10 +43,8 @@ def _gzip(content: bytes, where: str) -> Any:
 
 
 def _zstd(content: bytes, where: str) -> Any:
-    try:
+    with needed("pyarrow", f"{where}: reading .zst", "parquet"):
         import pyarrow as pa
-    except ImportError:
-        raise RunsError(f"{where}: reading .zst needs pyarrow: pip install 'bayescale[parquet]'") from None
     return pa.CompressedInputStream(pa.BufferReader(content), "zstd")
 
 

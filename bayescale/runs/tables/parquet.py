@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from bayescale.errors import RunsError
+from bayescale.errors import RunsError, needed
 from bayescale.runs.tables.limits import UNPACKED_TIMES_MAX, check_headings, check_size, check_unpacked
 
 MAGIC = b"PAR1"  # the first bytes of every such file
@@ -16,11 +16,9 @@ def read_parquet(content: bytes, where: str) -> pd.DataFrame:
     RunsError
         If it is damaged or too large, or pyarrow is not installed.
     """
-    try:
+    with needed("pyarrow", f"{where}: reading parquet", "parquet"):
         import pyarrow as pa
         import pyarrow.parquet as pq
-    except ImportError:
-        raise RunsError(f"{where}: reading parquet needs pyarrow: pip install 'bayescale[parquet]'") from None
     try:
         with pq.ParquetFile(pa.BufferReader(content)) as file:
             about, schema = file.metadata, file.schema_arrow
