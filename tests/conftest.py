@@ -288,7 +288,7 @@ def unfigured(coarse, monkeypatch):
     """Reports without figures, and with a coarse grid in the interactive part."""
     names = report_figures.CAPTIONS
     monkeypatch.setattr(report_module, "figures_part", lambda *given: dict.fromkeys(names))
-    monkeypatch.setattr(explorer_module, "STEP", 1.0)
+    monkeypatch.setattr(explorer_module, "GRID_STEP_DECADES", 1.0)
 
 
 @pytest.fixture

@@ -226,7 +226,7 @@ def test_limits_are_told_in_the_documentation():
     section = page.partition("### How large may my files be?")[2].partition("\n### ")[0]
     for limit in (
         *(
-            formula.CHARACTERS_MAX,
+            formula.FORMULA_CHARACTERS_MAX,
             formula.NODES_MAX,
             law_tables.LAW_BYTES_MAX,
             limits.PARTS_MAX,

@@ -13,10 +13,10 @@ from bayescale.budgets.problem import default_cost, law_surface
 from bayescale.errors import FitError
 from bayescale.field import number_text, quantity_text, size_text, symbol
 from bayescale.forecasts.planned import planned_runs
+from bayescale.forecasts.pointwise import DISTANCES
 from bayescale.laws.law import NO_SIZE, column, size_column
 from bayescale.study import Study
 
-DISTANCES = ("decades_beyond", "nearest_run")
 TARGETS = ("loss", "params", "regret")
 SPLITS = 31  # of the target's budget, for targets about a split
 AIM_REACH_TIMES = 4.0  # beyond the band of N*, on either side

@@ -161,7 +161,7 @@ def _aside(study: Study, problem: Problem, split: Split, budgets: np.ndarray, se
     return erring_aside(study, problem, (below, above), moved, seed)
 
 
-_COLUMNS = {
+_SPLIT_COLUMNS = {
     "N": "params",
     "D": "tokens",
     "tokens_per_param": "tokens_per_param",
@@ -204,7 +204,7 @@ def read(result: xr.Dataset, *, level: float = BAND) -> Reading:
     result, level = opened_result(result, "allocate"), level_of(level)
     labels = QUANTILES | band_ends(level)
     frame = pd.DataFrame({"compute": result["compute"].values})
-    for name, called in _COLUMNS.items():
+    for name, called in _SPLIT_COLUMNS.items():
         for label, values in without_zero_width(quantiles(result[name], level)).items():
             frame[f"{called}_{label}"] = values
     for name in ("identified", "why_not", "held", "decades_beyond"):
@@ -212,7 +212,7 @@ def read(result: xr.Dataset, *, level: float = BAND) -> Reading:
     if "a" in result:
         for label, values in without_zero_width(quantiles(result["a"], level)).items():
             frame[f"a_{label}"] = values
-    named = [*_COLUMNS.values(), *(["a"] if "a" in result else [])]
+    named = [*_SPLIT_COLUMNS.values(), *(["a"] if "a" in result else [])]
     hidden = [f"{name}_{label}" for name in named if name in (*_SPLIT, "a") for label in labels]
     frame.loc[~frame["identified"], hidden] = np.nan
     warnings = trust_warnings(diagnostics(result))

@@ -20,7 +20,7 @@ from bayescale.runs.loss_unit import from_nats
 from bayescale.study import Study
 
 SEARCHED_TIMES = (1e-8, 1e12)  # the largest run's size: where a target is sought
-POINTS_A_DECADE = 3
+CURVE_POINTS_A_DECADE = 3
 # log sizes [draw or 1, k] and, where known, what the function returned near there -> values [draw, k], and the latter
 Curve = Callable[[np.ndarray, np.ndarray | None], tuple[np.ndarray, np.ndarray]]
 
@@ -176,7 +176,7 @@ def least_size(
     the axis where it is met there already. A grid of sizes brackets it; the root of the gap places it.
     """
     ends = np.log([axis.first, axis.last])
-    count = int(np.ceil(POINTS_A_DECADE * max(1.0, abs(ends[1] - ends[0]) / np.log(10)))) + 1
+    count = int(np.ceil(CURVE_POINTS_A_DECADE * max(1.0, abs(ends[1] - ends[0]) / np.log(10)))) + 1
     grid = np.linspace(ends[0], ends[1], count)
     values, near = axis.curve(grid[None, :], None)
     draws = max(values.shape[0], target.shape[0])

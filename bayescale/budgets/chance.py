@@ -14,10 +14,10 @@ from bayescale.forecasts.forecast import forecast, probability_to_reach
 from bayescale.laws.groups import group_of
 from bayescale.study import Study
 
-POINTS_A_DECADE = 6  # of the size, at which runs are forecast; in between the probability is interpolated
+SIZES_A_DECADE = 6  # of the size, at which runs are forecast; in between the probability is interpolated
 FURTHER_DECADES = 3.0  # beyond where the law alone meets the target, in which the size is sought
 FIRST_DECADES = 1.0  # before the least size at which a draw of the law meets it
-POINTS_MAX = 120
+CHANCE_SIZES_MAX = 120
 FINE_POINTS = 13  # within a step
 
 
@@ -75,7 +75,7 @@ def _grid(axis: Axis, known: np.ndarray) -> np.ndarray:
     first, last = ends[0] - onward * FIRST_DECADES, ends[1] + onward * FURTHER_DECADES
     allowed = np.log10([min(axis.first, axis.last), max(axis.first, axis.last)])
     first, last = np.clip([first, last], *allowed)
-    count = min(POINTS_MAX, int(np.ceil(POINTS_A_DECADE * abs(last - first))) + 2)
+    count = min(CHANCE_SIZES_MAX, int(np.ceil(SIZES_A_DECADE * abs(last - first))) + 2)
     return np.logspace(first, last, count)
 
 

@@ -39,7 +39,7 @@ from bayescale.runs.loss_unit import UNITS, in_unit, loss_unit
 from bayescale.study import Study
 
 CHOICES = ("least expected loss", "median of N*", "20 tokens per parameter")
-BATCHES = 50  # of draws, whose means tell the error of their mean
+DRAW_BATCHES = 50  # of draws, whose means tell the error of their mean
 REGRET_ERROR_SAID = 0.03  # Monte Carlo error as a share of an expected regret: ten seeds then differ by a tenth
 LEFT_OVER_SAID = 0.005  # share of the budget; less is not worth a sentence
 RULE_OF_THUMB = 20.0  # tokens per parameter, as often read from Hoffmann et al. 2022
@@ -228,11 +228,11 @@ def _mean_error(values: np.ndarray) -> np.ndarray:
 
     As ArviZ's, whose import would take half a second of every decision.
     """
-    means = [part.mean(axis=0) for part in np.array_split(values, min(BATCHES, len(values)))]
+    means = [part.mean(axis=0) for part in np.array_split(values, min(DRAW_BATCHES, len(values)))]
     return np.std(means, axis=0, ddof=1) / np.sqrt(len(means))
 
 
-_COLUMNS = (
+_CHOICE_COLUMNS = (
     *("compute", "choice", "params", "tokens", "allowed", "tokens_per_param", "expected_loss", "expected_regret"),
     *("expected_regret_error", "regret_q50", "regret_q95", "compute_regret_q50", "compute_regret_q95", "left_over"),
     *("unaffordable", "p_near", "flat_low", "flat_high", "flat_open", "held"),
@@ -290,10 +290,10 @@ def _choices(result: xr.Dataset) -> pd.DataFrame:
     }
     bands["tokens_per_param"] = result["D"] / result["N"]
     table = result.rename(N="params", D="tokens").assign(bands)
-    names = [name for name in (*_COLUMNS, "identified") if name not in table.coords]
+    names = [name for name in (*_CHOICE_COLUMNS, "identified") if name not in table.coords]
     frame = table[names].to_dataframe(dim_order=["budget", "choice"]).reset_index()
     shown = frame["identified"] & np.isfinite(frame["params"])
-    return frame.loc[shown, list(_COLUMNS)].reset_index(drop=True)
+    return frame.loc[shown, list(_CHOICE_COLUMNS)].reset_index(drop=True)
 
 
 def _middle_and_high(draws: xr.DataArray) -> np.ndarray:

@@ -20,7 +20,7 @@ from bayescale.study import Study
 HELD_SHARE = 0.01  # of the draws: above it the split counts as held by a limit
 SET_SHARE = 0.9  # of the draws: above it limits set the split, and nothing in it rests on the runs
 PRIOR_WIDTH_SHARE_MAX = 0.6  # of the prior's band of log N*: a wider band is not learnt from the runs
-PRIOR_DRAWS = 1000
+PRIOR_SPLIT_DRAWS = 1000
 FEW_SIZES = ("few_sizes", "few_token_counts")  # notes of the lint: the runs do not separate N, or D
 
 
@@ -77,7 +77,8 @@ def marked(result: xr.Dataset, reasons: list[str], along: str = "budget") -> xr.
 def _share_of_prior(study: Study, problem: Problem, budget: np.ndarray, split: Split, which: np.ndarray) -> np.ndarray:
     """Width of the band of log N* relative to the band that the law's priors alone give, of some budgets."""
     law = study.law
-    prior = {name: draws[:, None] for name, draws in sample_priors(law, PRIOR_DRAWS, np.random.default_rng(0)).items()}
+    drawn = sample_priors(law, PRIOR_SPLIT_DRAWS, np.random.default_rng(0))
+    prior = {name: draws[:, None] for name, draws in drawn.items()}
     values = problem_values(study, problem.inputs) | prior
     surface = loss_surface(law, values, problem.surface.unique_tokens, problem.surface.compute)
     budget, ours = budget[:, which], split.N[:, which]

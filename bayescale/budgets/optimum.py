@@ -1,7 +1,7 @@
 """The best split and its frontier, for all posterior draws and budgets at once: plain NumPy arrays [draw, budget]."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,9 @@ class Limits:
     @property
     def any(self) -> bool:
         return any(pair != (0.0, np.inf) for pair in (self.params, self.tokens, self.ratio))
+
+
+LIMITS = tuple(one.name for one in fields(Limits))
 
 
 @dataclass(frozen=True)

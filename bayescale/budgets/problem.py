@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bayescale.budgets.cost import check_rises, draw_quantities, parse_cost, quantity
-from bayescale.budgets.optimum import Limits, Problem, Split, tokens_within
+from bayescale.budgets.optimum import LIMITS, Limits, Problem, Split, tokens_within
 from bayescale.budgets.surface import UNIQUE, Surface, loss_surface
 from bayescale.errors import FitError
 from bayescale.field import (
@@ -33,6 +33,7 @@ from bayescale.study import Study
 MENU_MAX = 1000  # architectures
 BUDGET_SHARE_MIN = 1e-6  # of the smallest run's compute: a smaller budget is a typing error
 TRAINING_FLOP_MAX = 1e32
+DEFAULT_BUDGET_TIMES = 10.0  # the most costly run: the budget where none is given
 
 
 class SplitOptions(TypedDict, total=False):
@@ -59,9 +60,8 @@ def problem_of(study: Study, *, seed: int = 0, **options: Unpack[SplitOptions]) 
     check_splits(law)
     given = with_codes(law.groups, mapping("given", options.get("given")))
     if clash := sorted({"N", "D", "C"} & set(given)):
-        raise FitError(
-            f"{clash[0]} cannot be given a value: it is what the split decides; limits are params and tokens"
-        )
+        said = "cannot be given a value: it is what the split decides; limits are params and tokens"
+        raise FitError(f"{clash[0]} {said}")
     items, cost = _menu(options.get("menu")), options.get("cost")
     cost = default_cost(study) if cost is None else cost
     parsed = parse_cost(cost, given, set(items or ()) - {"params"})
@@ -120,15 +120,22 @@ def inputs_given(
     for name in sorted(names):
         value = quantity(name, given[name])
         if not isinstance(value, float) or value < 0:
-            raise FitError(
-                f"{name} = {given[name]!r}: an input of the law '{law.name}' is one number of at least 0 here"
-            )
+            said = f"an input of the law '{law.name}' is one number of at least 0 here"
+            raise FitError(f"{name} = {given[name]!r}: {said}")
         symbols[name] = value
     return symbols
 
 
+def limits_given(limits: Any, *further: str) -> SplitOptions:
+    """Limits of a split by name, and further options, where one argument has them all."""
+    known, given = (*LIMITS, *further), mapping("limits", limits)
+    if wrong := sorted(set(given) - set(known)):
+        raise FitError(f"limits: '{wrong[0]}' is none of {names_text(known)}")
+    return dict(given)  # type: ignore[return-value]  # which has options of a split alone
+
+
 def _limits(options: SplitOptions) -> Limits:
-    limits = Limits(*(_limit(name, options.get(name)) for name in ("params", "tokens", "ratio")))
+    limits = Limits(*(_limit(name, options.get(name)) for name in LIMITS))
     for name, pair in vars(limits).items():
         if pair[0] > pair[1]:
             ends = "..".join(map(size_text, pair))

@@ -27,7 +27,7 @@ UNAFFORDABLE_SHARE = 0.05
 REACH_TIMES = 8.0  # beyond the band of N*, at first
 WIDENINGS = 3  # each squares the reach, while the flat region is not closed
 # shares of the budget at which the frontier is computed, to express a regret in compute
-SHARES = np.concatenate([np.geomspace(1e-3, 0.5, 8), [0.65, 0.8, 0.9, 0.97, 1.0]])
+BUDGET_SHARES = np.concatenate([np.geomspace(1e-3, 0.5, 8), [0.65, 0.8, 0.9, 0.97, 1.0]])
 
 
 @dataclass(frozen=True)
@@ -174,14 +174,15 @@ def flat_region(
 
 def _needed(problem: Problem, split: Split, budget: float, N: np.ndarray, tokens: np.ndarray) -> np.ndarray:
     """Share of the budget whose own best split is as good as a choice [draw, size]: C'/C with L*(C') = L(N, D)."""
-    frontier = best_split(problem, budget * SHARES[None, :-1], strict=False).loss
-    frontier = np.concatenate([np.broadcast_to(frontier, (len(split.loss), len(SHARES) - 1)), split.loss], axis=1)
+    frontier = best_split(problem, budget * BUDGET_SHARES[None, :-1], strict=False).loss
+    shape = len(split.loss), len(BUDGET_SHARES) - 1
+    frontier = np.concatenate([np.broadcast_to(frontier, shape), split.loss], axis=1)
     with np.errstate(all="ignore"):
         wanted = loss_at(problem.surface, N[None, :], tokens)
     wanted = np.broadcast_to(wanted, (len(frontier), len(N)))
-    log_share, rows = np.log(SHARES), np.arange(len(frontier))[:, None]
+    log_share, rows = np.log(BUDGET_SHARES), np.arange(len(frontier))[:, None]
     # the frontier falls with compute: the first share whose loss is not above what is wanted
-    right = np.clip((frontier[:, None, :] > wanted[:, :, None]).sum(axis=2), 1, len(SHARES) - 1)
+    right = np.clip((frontier[:, None, :] > wanted[:, :, None]).sum(axis=2), 1, len(BUDGET_SHARES) - 1)
     with np.errstate(all="ignore"):
         upper, lower = np.log(frontier[rows, right - 1]), np.log(frontier[rows, right])
         part = np.clip((upper - np.log(wanted)) / (upper - lower), 0.0, 1.0)

@@ -24,7 +24,7 @@ from bayescale.study import Study
 
 COST = "6*N*D + 2*N*T*samples"  # T: tokens of one sample of every problem that will ever be asked
 POINTS_A_DECADE = 8  # of the number of samples, at which splits are sought
-QUANTILES = {"q05": 0.05, "q50": 0.5, "q95": 0.95}
+BAND_SHARES = {"q05": 0.05, "q50": 0.5, "q95": 0.95}
 HELD_SHARE_MAX = 0.05  # of draws whose best number of samples is at an end: more, and the end decides
 _SHOWN = ("samples", "N", "D", "best", "at_first")
 
@@ -179,7 +179,7 @@ def _result(
 def read(result: xr.Dataset, *, level: float = BAND) -> Reading:
     """What a budget brings, a row a budget: the best number of samples, N and D, and what is won over the fewest."""
     result, level = opened_result(result, "train_or_sample"), level_of(level)
-    shares, ends = QUANTILES | band_ends(level), tuple(band_ends(level))
+    shares, ends = BAND_SHARES | band_ends(level), tuple(band_ends(level))
     size, observed = result.attrs["size"], result.attrs["observed"]
     names = {"samples": size, "N": "params", "D": "tokens", "best": observed, "at_first": f"{observed}_at_first"}
     frame = pd.DataFrame({"compute": result["compute"].values})

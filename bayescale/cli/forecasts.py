@@ -63,11 +63,11 @@ def running(
     said: opt.Said,
 ) -> None:
     """The final loss of a job that is still running, from its curve and its learning-rate schedule."""
-    from bayescale.runs.schedule import KINDS, schedule_in
+    from bayescale.runs.schedule import SCHEDULES, schedule_in
 
     arg.check_output(output, "final.csv", *curve)
     goal = arg.target(target)
-    if schedule in KINDS:
+    if schedule in SCHEDULES:
         if steps is None or peak is None:
             raise InputError(f"--schedule {schedule} needs --steps and --peak")
         whole = {"warmup": warmup, "cooldown": cooldown}

@@ -32,11 +32,11 @@ from bayescale.laws.law import is_joint, loss_given
 from bayescale.laws.law_file import Law, column
 from bayescale.study import Study
 
-STEP = 0.15  # decades between nodes of the grid, at most
+GRID_STEP_DECADES = 0.15  # decades between nodes of the grid, at most
 STEP_AT_EDGE = 0.04  # where compute passes the largest run and the discrepancy's spread comes in, bent
-AROUND = 1.0  # decades of tokens per parameter past those of the runs and of the best splits
+GRID_MARGIN_DECADES = 1.0  # decades of tokens per parameter past those of the runs and of the best splits
 AROUND_MOST = 2.0  # decades past those of the runs at which best splits are left out
-NODES_MAX = 3500  # of the grid: it is made coarser rather than larger
+GRID_NODES_MAX = 3500  # of the grid: it is made coarser rather than larger
 PAGE_NUMBERS_MAX = 200_000  # of draws and their weights in the page; beyond them draws are left out
 RANK_MAX = 32  # of that product
 ERROR = 1e-4  # root mean square, of a log loss
@@ -72,7 +72,7 @@ def explorer(plain: Question, asked: Sequence[Question] = ()) -> dict[str, Any]:
     best = np.clip(best, ratio.min() - AROUND_MOST, ratio.max() + AROUND_MOST)
     low, high = (float(pick([*ratio, *best, np.log10(20.0)])) for pick in (min, max))
     places = paired_places(study, plain.problem, seed)
-    grid = _grid(study, (first, last), (low - AROUND, high + AROUND), inputs, seed, every)
+    grid = _grid(study, (first, last), (low - GRID_MARGIN_DECADES, high + GRID_MARGIN_DECADES), inputs, seed, every)
     return {
         "script": law_script(law, fixed, study.definition.formula),
         "helpers": HELPERS,
@@ -127,7 +127,7 @@ def _grid(
     law, (first, last), (low, high) = study.law, runs, ratios
     known = last + BEYOND_DECADES  # where the discrepancy's spread has come in
     edges = (first - 1.0, first, last, known, last + BEYOND)
-    step = max(STEP, np.sqrt((edges[-1] - edges[0]) * (high - low) / NODES_MAX))
+    step = max(GRID_STEP_DECADES, np.sqrt((edges[-1] - edges[0]) * (high - low) / GRID_NODES_MAX))
     parts = [_nodes(*pair, STEP_AT_EDGE if pair[0] == last else step) for pair in itertools.pairwise(edges)]
     rows = np.unique(np.concatenate(parts))
     columns = _nodes(low, high, step)

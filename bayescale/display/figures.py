@@ -30,7 +30,7 @@ WIDE = (7.6, 4.6)  # inches; at 10 pt legible in print, on a slide, and across a
 RUNS_SHOWN = 500  # dots for runs in one picture: more hide each other, and make a page as large as they are many
 LOSS_TICKS = 8  # of an axis of losses, about
 LOSS_STEPS = (1, 2, 5, 10)  # times a power of ten: between two ticks of an axis of losses
-SIZES = {"params": "parameters N", "tokens": "tokens D", "compute": "compute [FLOP]"}  # names of axes
+AXIS_NAMES = {"params": "parameters N", "tokens": "tokens D", "compute": "compute [FLOP]"}  # names of axes
 
 
 @contextmanager
@@ -120,7 +120,7 @@ def size_axis(axis: Any, label: str, most: int = 6) -> None:
 
 def compute_axis(axis: Any, most: int = 6) -> None:
     """A logarithmic axis of compute: 1e21."""
-    _log_axis(axis, SIZES["compute"], lambda value: f"{value:.0e}".replace("e+", "e"), most)
+    _log_axis(axis, AXIS_NAMES["compute"], lambda value: f"{value:.0e}".replace("e+", "e"), most)
 
 
 def own_axis(axis: Any, size: str, most: int = 6) -> None:
@@ -128,14 +128,14 @@ def own_axis(axis: Any, size: str, most: int = 6) -> None:
     if size == "compute":
         compute_axis(axis, most)
     else:
-        number_axis(axis, SIZES.get(size, size), most)
+        number_axis(axis, AXIS_NAMES.get(size, size), most)
 
 
 def plane_axes(axes: "Axes", params: tuple[float, float], tokens: tuple[float, float]) -> None:
     """Logarithmic axes of the plane of N and D, between these ends."""
     axes.set(xscale="log", yscale="log", xlim=params, ylim=tokens)
-    size_axis(axes.xaxis, SIZES["params"])
-    size_axis(axes.yaxis, SIZES["tokens"])
+    size_axis(axes.xaxis, AXIS_NAMES["params"])
+    size_axis(axes.yaxis, AXIS_NAMES["tokens"])
 
 
 def number_axis(axis: Any, label: str, most: int = 6) -> None:

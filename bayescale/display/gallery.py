@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-BUDGET_TIMES = 10.0  # the largest run's compute: the budget of a regret unless one is given
-
 
 class Plot(NamedTuple):
     """A figure: the function ``plot_NAME``.
@@ -51,9 +49,10 @@ def _forecast(fit: "xr.DataTree", given: dict[str, Any], seed: int) -> Any:
 def _regret(fit: "xr.DataTree", given: dict[str, Any], seed: int) -> Any:
     """What another size costs at the budget."""
     from bayescale.budgets.decide import decide
+    from bayescale.budgets.problem import DEFAULT_BUDGET_TIMES
     from bayescale.display.plots_decision import plot_regret
 
-    budget = given.get("compute", BUDGET_TIMES * float(fit["constant_data"]["compute"].max()))
+    budget = given.get("compute", DEFAULT_BUDGET_TIMES * float(fit["constant_data"]["compute"].max()))
     return plot_regret(decide(fit, budget, seed=seed))
 
 

@@ -298,8 +298,8 @@ def plot_residuals(fit: xr.DataTree | Study, *, ax: Any = None) -> "Figure":
                 axes.plot(np.exp(places), unit * means, color=fig.TRUTH, lw=1.6)
             if x.min() > 0:
                 axes.set(xscale="log", xlim=fig.widened(x))
-                label = name if name == "compute" else fig.SIZES.get(name, name)
-                (fig.size_axis if name in fig.SIZES else fig.number_axis)(axes.xaxis, label, 4)
+                label = name if name == "compute" else fig.AXIS_NAMES.get(name, name)
+                (fig.size_axis if name in fig.AXIS_NAMES else fig.number_axis)(axes.xaxis, label, 4)
             else:
                 axes.set_xlabel(name)
         beside = rows[0].get_subplotspec().get_gridspec().ncols > 1

@@ -6,7 +6,9 @@ import numpy as np
 import xarray as xr
 
 from bayescale.budgets.allocate import allocate
+from bayescale.budgets.decide import RULE_OF_THUMB
 from bayescale.budgets.landmarks import landmarks
+from bayescale.budgets.problem import DEFAULT_BUDGET_TIMES
 from bayescale.budgets.surface import loss_at, thinned
 from bayescale.display import figures as fig
 from bayescale.display.question import Question, frontier_of, spend_of
@@ -24,7 +26,6 @@ FRONTIER_REACH = 100.0  # times the largest run's compute, to which frontiers ar
 SURFACE_DRAWS = 500  # behind the median loss at every size of the picture
 LABEL_MIDDLE, LABEL_ROOM = (0.03, 0.015), 0.07  # of a line's label: from where it begins, and from the runs; shares
 LABEL_FROM_EDGE = 0.06  # of the picture: labels of contours nearer than that would be cut off
-RULE_OF_THUMB = 20.0  # tokens per parameter
 
 
 def plot_frontier(
@@ -106,7 +107,7 @@ def plot_surface(fit: xr.DataTree | Study, compute: float | None = None, *, ax: 
     compute = None if compute is None else number("compute", compute)
     study = opened(fit)
     question = Question(study)
-    budget = compute or 10 * question.cost_of_runs[1]
+    budget = compute or DEFAULT_BUDGET_TIMES * question.cost_of_runs[1]
     return draw_surface(question, allocate(study, budget, exponents=False), ax)
 
 

@@ -7,7 +7,7 @@ import xarray as xr
 
 from bayescale.display import figures as fig
 from bayescale.evidence.backtest import HORIZON_BIN_DECADES
-from bayescale.evidence.calibration import FALSE_ALARM_SHARE, read
+from bayescale.evidence.calibration import RANKS_FALSE_ALARM_SHARE, read
 from bayescale.evidence.ranks import rank_counts, simultaneous_band
 from bayescale.field import number_text
 from bayescale.fitting.diagnostics import diagnostics
@@ -18,7 +18,7 @@ from bayescale.study import Study
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PRIOR_DRAWS = 20_000
+DENSITY_DRAWS = 20_000
 PANEL_INCHES = 1.6  # on which four ticks have room
 PANELS = 12  # parameters and derived quantities in one figure
 
@@ -43,7 +43,7 @@ def plot_priors(fit: xr.DataTree | Study, *, columns: int = 4, size: "tuple[floa
 
     study = opened(fit)
     law, posterior = study.law, study.posterior
-    prior = sample_priors(law, PRIOR_DRAWS, np.random.default_rng(0))
+    prior = sample_priors(law, DENSITY_DRAWS, np.random.default_rng(0))
     constants = {name: study.constants[name] for name in law.constants}
     prior |= law_derived(law, prior | constants)
     names = [*law.priors, *(name for name in law.derived if name not in law.priors)]
@@ -131,7 +131,7 @@ def plot_calibration(result: xr.Dataset, law: str | None = None, *, ax: Any = No
     return fig.figure_of(left)
 
 
-def plot_ranks(result: xr.Dataset, *, level: float = FALSE_ALARM_SHARE) -> "Figure":
+def plot_ranks(result: xr.Dataset, *, level: float = RANKS_FALSE_ALARM_SHARE) -> "Figure":
     """Calibration: how the ranks of every quantity are distributed, less what uniform ranks would be.
 
     Shaded is the simultaneous band: all lines of a right machine stay within theirs with probability 1 - level. A line

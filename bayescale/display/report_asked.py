@@ -7,7 +7,16 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayescale.budgets.problem import SplitOptions, amount_in, budget_list, budgets_of, default_cost, unit_given
+from bayescale.budgets.problem import (
+    DEFAULT_BUDGET_TIMES,
+    SplitOptions,
+    amount_in,
+    budget_list,
+    budgets_of,
+    default_cost,
+    limits_given,
+    unit_given,
+)
 from bayescale.display.explorer import can_explore
 from bayescale.display.question import Question
 from bayescale.errors import FitError
@@ -17,12 +26,10 @@ from bayescale.forecasts.chain import falling
 from bayescale.forecasts.discrepancy import has_drift
 from bayescale.laws.groups import GROUP, with_codes
 from bayescale.laws.law import SHARES, column, goal_sign
+from bayescale.runs.spellings import SIZES
 from bayescale.study import Study
 
-TIMES = 10.0  # the most costly run: the budget that is answered for when none is given
-SIZES = ("params", "tokens", "compute")
-LIMITS = ("params", "tokens", "ratio")
-TEXT_CHARACTERS_MAX = 2000  # of a title, an author, a note
+OWN_TEXT_CHARACTERS_MAX = 2000  # of a title, an author, a note
 
 
 Forecasts = list[tuple[str, xr.DataTree]]  # each of one run, with what it is of
@@ -129,24 +136,22 @@ def _questions(study: Study, wanted: Mapping[str, Any], at: Mapping[str, float])
         raise FitError(
             f"law '{study.law.name}' also needs {missing}; give one value of each (at={{...}}, --at NAME=VALUE)"
         )
-    limits = mapping("limits", wanted["limits"])
-    if wrong := sorted(set(limits) - set(LIMITS)):
-        raise FitError(f"limits: '{wrong[0]}' is none of {names_text(LIMITS)}")
     shared: SplitOptions = {"unique_tokens": wanted["unique_tokens"], "menu": wanted["menu"]}
-    shared |= limits  # type: ignore[typeddict-item]  # their names are among LIMITS
+    shared |= limits_given(wanted["limits"])
     cost, seed = wanted["cost"], wanted["seed"]
     flop, others, called = _by_unit(wanted["compute"], cost)
     found = []
     if cost is not None:
         question = Question(study, others, shared | {"cost": cost, "given": of_law | given}, called, seed)
         if wanted["compute"] is None:
-            question = Question(study, np.array([_round(TIMES * question.cost_of_runs[1])]), question.options, "", seed)
+            budget = _round(DEFAULT_BUDGET_TIMES * question.cost_of_runs[1])
+            question = Question(study, np.array([budget]), question.options, "", seed)
         found.append(question)
     elif extra := sorted(set(given) - inputs):
         raise FitError(f"{names_text(extra)} given, but no cost uses them; say what a run costs (cost=..., --cost)")
     if not study.definition.doubt:
         if cost is None and wanted["compute"] is None:
-            flop = np.array([_round(TIMES * study.largest_compute)])
+            flop = np.array([_round(DEFAULT_BUDGET_TIMES * study.largest_compute)])
         found.append(Question(study, flop, shared | {"given": of_law or None}, seed=seed))
     elif flop.size:
         default_cost(study)  # FitError: such a budget has no meaning
@@ -183,6 +188,6 @@ def _round(value: float) -> float:
 def _words(name: str, given: Any) -> str:
     if given is None:
         return ""
-    if not isinstance(given, str) or len(given) > TEXT_CHARACTERS_MAX:
-        raise FitError(f"{name} = {what_is(given)}: a text of at most {TEXT_CHARACTERS_MAX} characters is expected")
+    if not isinstance(given, str) or len(given) > OWN_TEXT_CHARACTERS_MAX:
+        raise FitError(f"{name} = {what_is(given)}: a text of at most {OWN_TEXT_CHARACTERS_MAX} characters is expected")
     return given.strip()

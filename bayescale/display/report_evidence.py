@@ -24,7 +24,7 @@ from bayescale.runs.read import read_text
 from bayescale.study import Study
 
 Part = dict[str, Any]
-ELSEWHERE = {  # how often bands held on other studies, by the kind of law
+HELD_ELSEWHERE = {  # how often bands held on other studies, by the kind of law
     "joint": "In studies of 17 sources the larger runs were forecast from the smaller ones, 0.5 to 1.5 decades of "
     "compute ahead, with each source left out of what its forecast was learnt from. The 50, 80 and 90 % bands of the "
     "loss held 47, 79 and 91 % of these runs, sources alike.",
@@ -32,7 +32,7 @@ ELSEWHERE = {  # how often bands held on other studies, by the kind of law
     "others, were forecast from the smaller ones. The 90 % bands held 87 and 91 % of the time.",
     "other": "How often bands of such laws hold has not been measured on other studies.",
 }
-SIGNS = {"stop": "✕", "care": "!", "fine": "✓"}
+LEVEL_SIGNS = {"stop": "✕", "care": "!", "fine": "✓"}
 
 
 def part(reading: Reading) -> Part:
@@ -164,7 +164,7 @@ def glance_part(study: Study, beyond: float | None, sensitive: Any, tested: xr.D
         pit = tested["pit"].values[np.isfinite(tested["pit"].values)]
         held = f"{100 * _inside(pit):.0f} % of {pit.size} forecasts of larger runs" if pit.size else "nothing"
         rows.append(("fine" if pit.size else "care", "Own backtest", f"90 % bands held {held}"))
-    return [{"level": level, "sign": SIGNS[level], "name": name, "text": text} for level, name, text in rows]
+    return [{"level": level, "sign": LEVEL_SIGNS[level], "name": name, "text": text} for level, name, text in rows]
 
 
 def _inside(pit: np.ndarray) -> float:
@@ -174,7 +174,7 @@ def _inside(pit: np.ndarray) -> float:
 
 def record_text(law: Law) -> str:
     """How often bands of such laws held on other studies, and what no band can know."""
-    known = ELSEWHERE["joint" if is_joint(law) else "one size" if one_size(law) is not None else "other"]
+    known = HELD_ELSEWHERE["joint" if is_joint(law) else "one size" if one_size(law) is not None else "other"]
     if not has_drift(law):
         known = f"How far such laws go wrong beyond their runs has not been learnt for {law.observed.column}."
     return f"{known} No band can cover curvature that the runs have not reached, a changed recipe, or other data."

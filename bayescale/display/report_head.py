@@ -19,7 +19,7 @@ from bayescale.forecasts.unknown import unknown_forecast
 from bayescale.laws.groups import group_of
 
 RULE_WASTES_MORE = 0.005  # of the budget, than the chosen size: a rule of thumb is mentioned
-THOUSANDS = (1e3, 1e12)  # amounts of money or hours that are written out
+WRITTEN_OUT = (1e3, 1e12)  # amounts of money or hours that are written out
 TAKEN_AT_ITS_WORD = "Taken at its word, the fit says"
 ANSWERS = 3  # sentences; further forecasts and budgets are in the tables
 
@@ -38,7 +38,7 @@ def head_part(asked: Asked, forecasts: Forecasts, sensitive: Any, gains: list[Pa
 
 def budget_text(question: Question, value: float) -> str:
     """A budget with its unit: 1e24 FLOP, 2,000,000 dollars."""
-    plain = question.unit != "FLOP" and THOUSANDS[0] <= value < THOUSANDS[1]
+    plain = question.unit != "FLOP" and WRITTEN_OUT[0] <= value < WRITTEN_OUT[1]
     return f"{f'{float(f"{value:.4g}"):,.0f}' if plain else number_text(value)} {question.unit}".strip()
 
 

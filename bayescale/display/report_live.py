@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from bayescale.budgets.problem import DEFAULT_BUDGET_TIMES
 from bayescale.display.explorer import explorer, inputs_of
 from bayescale.display.question import BEYOND
 from bayescale.display.report_asked import Asked, Forecasts
@@ -26,7 +27,7 @@ def live_part(asked: Asked, forecasts: Forecasts) -> dict[str, Any] | None:
     low, high = data["first"], data["last"] + BEYOND
     starts = [float(one.budgets[0]) if one.budgets.size else None for one in asked.questions]
     data |= {"starts": starts, "level": asked.level}
-    data["start"] = starts[0] or 10 * asked.questions[0].cost_of_runs[1]
+    data["start"] = starts[0] or DEFAULT_BUDGET_TIMES * asked.questions[0].cost_of_runs[1]
     scripts = [one.pop("script") for one in data["questions"]]
     budgets, N = np.array(data["budgets"]), np.array(data.pop("params"))
     tokens = np.median(plain.frontier["D"].values, axis=(0, 1))

@@ -15,14 +15,15 @@ from bayescale.budgets.decide import unknown_splits
 from bayescale.budgets.gain import compute_gain
 from bayescale.budgets.gain import read as read_gain
 from bayescale.budgets.landmarks import landmarks
+from bayescale.budgets.optimum import LIMITS
 from bayescale.budgets.target import least_compute
 from bayescale.budgets.target import read as read_target
 from bayescale.display.question import Question
 from bayescale.display.report_asked import Asked, Forecasts
-from bayescale.display.report_evidence import SIGNS, Part, part
+from bayescale.display.report_evidence import LEVEL_SIGNS, Part, part
 from bayescale.display.table import band_text
 from bayescale.errors import FitError
-from bayescale.evidence.sensitivity import LIMITS, has_split, prior_sensitivity
+from bayescale.evidence.sensitivity import has_split, prior_sensitivity
 from bayescale.evidence.sensitivity import read as read_sensitivity
 from bayescale.field import band_ends, band_percent, number_text, quantity_text, symbol
 from bayescale.fitting.diagnostics import diagnostics, trust_warnings
@@ -53,7 +54,7 @@ def sensitivity(asked: Asked) -> Any:
     if not has_split(study.law) or plain is None or "log_likelihood" not in study.tree.children:
         return None
     budgets = plain.budgets if plain.budgets.size else plain.cost_of_runs[1:]
-    limits = {name: value for name, value in plain.options.items() if name in LIMITS and value is not None}
+    limits = {name: value for name, value in plain.options.items() if name in (*LIMITS, "menu") and value is not None}
     return or_none(lambda: prior_sensitivity(study, compute=float(budgets[0]), limits=limits))
 
 
@@ -91,7 +92,7 @@ def verdict(asked: Asked, forecasts: Forecasts, sensitive: Any) -> Part:
             )
             + "What no band can know: curvature that the runs have not reached, a changed recipe, other data."
         ]
-    return {"level": level, "sign": SIGNS[level], "title": TITLES[level], "sentences": said}
+    return {"level": level, "sign": LEVEL_SIGNS[level], "title": TITLES[level], "sentences": said}
 
 
 def forecast_part(forecasts: Forecasts, asked: Asked) -> Part:

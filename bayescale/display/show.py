@@ -47,8 +47,8 @@ def show(result: Any, **options: Any) -> Table:
     level
     """
     kind = kind_of(result)
-    if kind in SHOWN and set(options) <= ({"level"} if kind == "fit" else set()):
-        return SHOWN[kind](result, **options)
+    if kind in TABLE_OF and set(options) <= ({"level"} if kind == "fit" else set()):
+        return TABLE_OF[kind](result, **options)
     return table_of(read(result, **options))
 
 
@@ -89,4 +89,4 @@ def _fit(fit: xr.DataTree, level: float = BAND) -> Table:
     return replace(fit_cells(summary, level), notes=tuple(fit_sentences(summary)), warnings=tuple(summary["warnings"]))
 
 
-SHOWN: dict[str, Callable[..., Table]] = {"runs": _runs, "law": _law, "fit": _fit}
+TABLE_OF: dict[str, Callable[..., Table]] = {"runs": _runs, "law": _law, "fit": _fit}

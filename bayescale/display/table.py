@@ -10,7 +10,13 @@ from typing import Any
 from bayescale.field import number_text, printable, quantity_text, size_text
 from bayescale.reading import Column, Reading
 
-WORDS = {"prior", "meaning", "choice", "held by", "kind"}  # columns of words; all others but the first hold numbers
+WORD_COLUMNS = {
+    "prior",
+    "meaning",
+    "choice",
+    "held by",
+    "kind",
+}  # columns of words; all others but the first hold numbers
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ def _escaped(text: str) -> str:
 
 
 def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    words = tuple(i == 0 or name in WORDS for i, name in enumerate(header))
+    words = tuple(i == 0 or name in WORD_COLUMNS for i, name in enumerate(header))
     return Table(title, tuple(header), tuple(map(tuple, rows)), words)
 
 

@@ -8,7 +8,7 @@ import xarray as xr
 
 from bayescale.errors import FitError
 from bayescale.field import row_text, shown
-from bayescale.laws.groups import GROUP, GROUPS_MAX
+from bayescale.laws.groups import GROUP, VARYING_GROUPS_MAX
 from bayescale.laws.law import DEFAULT_LAW, Law, load_law
 from bayescale.laws.own_priors import with_groups, with_priors
 from bayescale.runs.datasets import runs_given
@@ -50,9 +50,9 @@ def grouped(
         if not (values == np.round(values)).all() or (values < 0).any():
             raise FitError(f"the column '{group}' has numbers that are not whole: groups are texts or whole numbers")
         values = values.astype(np.int64)
-    if len(values) > GROUPS_MAX:
+    if len(values) > VARYING_GROUPS_MAX:
         raise FitError(
-            f"the column '{group}' has {len(values)} values; at most {GROUPS_MAX} groups can vary together: give those "
-            "of few runs one name, or leave rows out (--where)"
+            f"the column '{group}' has {len(values)} values; at most {VARYING_GROUPS_MAX} groups can vary together: "
+            "give those of few runs one name, or leave rows out (--where)"
         )
     return runs, with_groups(law, [str(value) for value in values], by), {GROUP: group}

@@ -12,14 +12,14 @@ from bayescale.laws.formula import Binary, Name, Node, Number, evaluate, names, 
 from bayescale.laws.input_errors import input_roles, known_variance, slopes
 from bayescale.laws.law import Law, with_where
 from bayescale.laws.limits import PREDICTED
-from bayescale.laws.noises import SHARE_EDGE
+from bayescale.laws.noises import inside
 from bayescale.laws.priors import DISTRIBUTIONS
 from bayescale.laws.scatter import SCALE, SCALE_WITH_ERRORS, Scatter, log_density_of_run
 from bayescale.study import Study
 
-COLUMNS = ("seen", "log_compute", "count", "successes")  # what noises read of the runs
+NOISE_COLUMNS = ("seen", "log_compute", "count", "successes")  # what noises read of the runs
 _SIGMA = "sigma of a run"
-_INSIDE = f"minimum(maximum(predicted, {SHARE_EDGE}), 1 - {SHARE_EDGE})"
+_INSIDE = inside("predicted")
 RESIDUAL = {
     "log": parse("seen - log(predicted)"),
     "linear": parse("seen - predicted/unit"),
@@ -102,7 +102,7 @@ def log_posterior(law: Law, noise: str, known: tuple[str, ...] = ()) -> Density:
         once = Binary("+", once, substitute(DISTRIBUTIONS[prior.dist].log_density, of))
     definitions |= {name: substitute(tree, {part: Name(_data(part)) for part in parts}) for name, tree in trees.items()}
     once = sum_of_weights(law, once)
-    seen = {name: Name(_data(name)) for name in (*COLUMNS, *known, "unit")}
+    seen = {name: Name(_data(name)) for name in (*NOISE_COLUMNS, *known, "unit")}
     seen |= {"predicted": Name(PREDICTED), "share": Name(PREDICTED)}
     if law.observed.scale in RESIDUAL:
         variance = known_variance(law.observed.scale, known, noise)

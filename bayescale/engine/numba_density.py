@@ -23,7 +23,7 @@ from bayescale.engine.cache import compiled_module
 from bayescale.engine.density import Density, log_posterior, posterior_data
 from bayescale.engine.model import Code, Model
 from bayescale.engine.numba_source import body
-from bayescale.laws.functions import FUNCTIONS, INNER
+from bayescale.laws.functions import EVERY_FUNCTION
 from bayescale.study import Study
 
 LARGEST = 1e300  # beyond it a density or a slope counts as not finite
@@ -61,7 +61,7 @@ def density(dim, position, gradient, value, data):
 @functools.lru_cache(maxsize=128)
 def source(density: Density) -> str:
     """The Python source of a module with ``density`` and ``expand``, to be compiled by Numba."""
-    called = ", ".join(sorted({*FUNCTIONS, *INNER} - set(dir(builtins))))
+    called = ", ".join(sorted({*EVERY_FUNCTION} - set(dir(builtins))))
     head = HEADER.format(functions=_functions_hash(), machine=machine(), called=called, largest=LARGEST)
     return f"{head}\n\n{SIGNATURE}" + "".join(f"    {line}\n" for line in body(density))
 

@@ -15,6 +15,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from bayescale.laws.functions import BELOW_ONE
+
 inline = numba.njit(forceinline=True, error_model="numpy")  # no fastmath: the order of operations matters in these
 
 
@@ -168,9 +170,6 @@ def digamma(x: float) -> float:
     y = 1.0 / (x * x)
     series = y * (1 / 12 - y * (1 / 120 - y * (1 / 252 - y * (1 / 240 - y * (1 / 132 - y * 691 / 32760)))))
     return below + log(x) - 0.5 / x - series
-
-
-BELOW_ONE = 1.0 - 2.0**-53
 
 
 @inline

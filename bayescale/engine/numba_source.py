@@ -11,11 +11,11 @@ from typing import Any
 from bayescale.engine.density import Density
 from bayescale.laws.derivatives import OPERATOR_DERIVATIVES, derivatives
 from bayescale.laws.formula import Binary, Call, Name, Negative, Node, Number, constant, evaluate, names
-from bayescale.laws.functions import ARGUMENTS, FUNCTIONS, INNER
+from bayescale.laws.functions import ARGUMENTS, EVERY_FUNCTION
 
 # A branch that is not taken has the derivative 0, as has tanh where it is 1. Times an infinite inner derivative, as of
 # exp(1000*x), it would be NaN: inside "still" functions, and inside exp(-exp(x)) and exp(q*log(0)), 0 stays 0.
-TRAITS = {name: function.traits.split() for name, function in (FUNCTIONS | INNER).items()}
+TRAITS = {name: function.traits.split() for name, function in EVERY_FUNCTION.items()}
 TRAITS |= {name: ["cheap"] for name in OPERATOR_DERIVATIVES} | {"**": ["grows"], "/": ["grows", "cheap"]}
 ARRAYS_MAX = 48  # between loops; more compile slowly
 

@@ -13,11 +13,11 @@ from bayescale.fitting.doors import opened_result, proportion
 from bayescale.reading import Column, Reading, unless
 
 FEW_SIMULATIONS = 100  # with fewer a pass says little
-FALSE_ALARM_SHARE = 0.01  # over all quantities of a law together
+RANKS_FALSE_ALARM_SHARE = 0.01  # over all quantities of a law together
 UNFITTED_SHARE_MAX = 0.05  # of simulations; with more of them the test is of the others alone
 
 
-def read(result: xr.Dataset, *, level: float = FALSE_ALARM_SHARE) -> Reading:
+def read(result: xr.Dataset, *, level: float = RANKS_FALSE_ALARM_SHARE) -> Reading:
     """What a calibration says, a row a quantity.
 
     Columns: ``quantity``, ``kind``, ``simulations`` that count (fits that converged), ``p`` of the simultaneous band of

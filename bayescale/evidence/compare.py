@@ -21,7 +21,7 @@ from bayescale.fitting.many import fit_many
 from bayescale.jobs.batch import Failure
 from bayescale.jobs.executors import Workers, open_executor
 from bayescale.jobs.threads import one_blas_thread
-from bayescale.laws.law_file import COLUMNS
+from bayescale.laws.law_file import SYMBOL_COLUMNS
 from bayescale.laws.noises import default_noise
 from bayescale.runs.datasets import runs_given
 from bayescale.runs.read import READ_ATTRIBUTES, read_runs
@@ -224,7 +224,7 @@ def check_comparable(fits: Mapping[str, xr.DataTree]) -> None:
                 f"{theirs.sizes['run']} of {other.attrs['source']}); fit both to the same runs"
             )
         seen = one.law.observed.column
-        shared = dict.fromkeys([seen, *(name for name in COLUMNS.values() if name in mine and name in theirs)])
+        shared = dict.fromkeys([seen, *(name for name in SYMBOL_COLUMNS.values() if name in mine and name in theirs)])
         differing = [name for name in shared if not np.allclose(mine[name].values, theirs[name].values)]
         if "params" in differing and not {seen, "tokens"} & set(differing):
             one_n, other_n = mine["params"].values, theirs["params"].values

@@ -8,12 +8,12 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.budgets.optimum import best_split
-from bayescale.budgets.problem import SplitOptions, budgets_of, problem_of
+from bayescale.budgets.problem import DEFAULT_BUDGET_TIMES, SplitOptions, budgets_of, limits_given, problem_of
 from bayescale.errors import FitError
 from bayescale.evidence.loo import MIN_DRAWS, log_likelihood
-from bayescale.field import names_text, number_text, size_text
+from bayescale.field import number_text, size_text
 from bayescale.fitting.diagnostics import PARETO_K_MAX, diagnostics, trust_warnings
-from bayescale.fitting.doors import mapping, opened, opened_result
+from bayescale.fitting.doors import opened, opened_result
 from bayescale.fitting.draws import smoothed_weights
 from bayescale.forecasts.planned import planned_runs
 from bayescale.laws.law import Law, law_loss, log_weight
@@ -22,8 +22,6 @@ from bayescale.reading import Column, Reading
 from bayescale.study import Study
 
 SENSITIVE_DISTANCE = 0.05  # per doubling of the power (Kallioinen et al. 2024)
-LIMITS = ("params", "tokens", "ratio", "menu")  # of a split
-DEFAULT_BUDGET_TIMES = 10.0  # the largest run's compute
 
 
 def prior_sensitivity(
@@ -74,9 +72,7 @@ def prior_sensitivity(
     study = opened(fit)
     if study.draw_count < MIN_DRAWS:
         raise FitError(f"sensitivities come from importance weights of at least {MIN_DRAWS} draws; fit with more draws")
-    limits = mapping("limits", limits)
-    if wrong := sorted(set(limits) - set(LIMITS)):
-        raise FitError(f"limits: '{wrong[0]}' is none of {names_text(LIMITS)}")
+    limits = limits_given(limits, "menu")
     quantities = _quantities(study, compute, params, tokens, limits)
     law = study.law
     drawn = {name: study.posterior[name] for name in law.priors}
@@ -113,7 +109,7 @@ def has_split(law: Law) -> bool:
     return {"N", "D"} <= set(law.inputs) <= {"N", "D", "C"} and law.observed.column == "loss"
 
 
-def _quantities(study: Study, compute: Any, params: Any, tokens: Any, limits: Mapping[str, Any]) -> xr.Dataset:
+def _quantities(study: Study, compute: Any, params: Any, tokens: Any, limits: SplitOptions) -> xr.Dataset:
     """Decision quantities of the law [chain, draw]."""
     law = study.law
     if compute is None and has_split(law):
@@ -121,8 +117,7 @@ def _quantities(study: Study, compute: Any, params: Any, tokens: Any, limits: Ma
     quantities = {}
     if compute is not None:
         budgets = budgets_of(compute)
-        options: SplitOptions = dict(limits)  # type: ignore[assignment]  # their names are among LIMITS
-        split = best_split(problem_of(study, **options), budgets[None, :])
+        split = best_split(problem_of(study, **limits), budgets[None, :])
         best, loss = (study.labelled(values, "budget") for values in (split.N, split.loss))
         for i, budget in enumerate(budgets):
             # else the limits decide it, or the one size of a menu that is best in every draw

@@ -15,7 +15,7 @@ from bayescale.errors import FitError
 from bayescale.field import names_text
 from bayescale.jobs.threads import one_blas_thread
 from bayescale.laws.law import column, law_derived, law_loss, standard_parameters
-from bayescale.laws.law_file import COLUMNS
+from bayescale.laws.law_file import SYMBOL_COLUMNS
 from bayescale.laws.priors import to_normal
 from bayescale.study import Study
 
@@ -98,7 +98,7 @@ def clusters_of(study: Study) -> Clusters | None:
     if named:
         members = alike(runs[named].values)
         return Clusters(named, members, looks.ratio(members)[0])
-    sizes, found = {*COLUMNS.values(), *map(column, study.law.inputs)} - {study.law.observed.column}, []
+    sizes, found = {*SYMBOL_COLUMNS.values(), *map(column, study.law.inputs)} - {study.law.observed.column}, []
     for name, values in runs.data_vars.items():
         if name not in sizes and values.dtype.kind not in "OUT":
             continue

@@ -31,7 +31,7 @@ from bayescale.laws.noises import Values
 from bayescale.runs.loss_unit import is_text
 from bayescale.study import Study
 
-MAX_CELLS = 5000  # more runs are pooled into small cells of log N x log D
+POOLED_MAX = 5000  # runs: more are pooled into small cells of log N x log D
 SHIFT_DF = 4.0  # of the Student-t: shifts of five times its scale happen
 SLOPE_RANGE = (0.01, 2.0)  # log a decade of compute: runs that differ in noise only have no slope
 SPAN_MIN = 0.3  # decades of compute: a shorter range shows no slope
@@ -182,11 +182,11 @@ class Cells:
 
 
 def cells_of(study: Study) -> Cells:
-    """The runs of a fit; beyond MAX_CELLS they are pooled into cells small enough for the law to be linear in them.
+    """The runs of a fit; beyond POOLED_MAX they are pooled into cells small enough for the law to be linear in them.
 
     Those that are censored count as :func:`_as_if_seen` says; where runs are pooled they are left out.
     """
-    if study.censored.any() and study.seen.size > MAX_CELLS:
+    if study.censored.any() and study.seen.size > POOLED_MAX:
         study = study.part(~study.censored)
     inputs, where, log_loss = study.inputs(), coordinates(study, study.runs), study.seen.values
     tilt = study.medians["tilt"]
@@ -197,9 +197,9 @@ def cells_of(study: Study) -> Cells:
     known = np.broadcast_to(covariates.get("known_variance", 0.0), spread.shape)
     if study.censored.any():
         log_loss, spread, known = _as_if_seen(study, log_loss, spread, known)
-    if len(log_loss) <= MAX_CELLS:
+    if len(log_loss) <= POOLED_MAX:
         return Cells(inputs, where, log_loss, spread, known)
-    index = _cell_index(where, MAX_CELLS)
+    index = _cell_index(where, POOLED_MAX)
     weight = 1 / spread
     total = np.bincount(index, weight)
 

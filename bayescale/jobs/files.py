@@ -184,19 +184,19 @@ def write_file(path: "str | os.PathLike[str]", write: Callable[[Path], object]) 
 
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # of cells that a spreadsheet executes
-SEAL = "# sha256 "  # starts the last line of a kept text: a changed text is computed again
+CHECKSUM_MARK = "# sha256 "  # starts the last line of a kept text: a changed text is computed again
 
 
 def keep_text(text: str, path: "str | os.PathLike[str]") -> Path:
     """Write a text that ends in a newline, and its checksum for :func:`kept_text`."""
-    sealed = f"{text}{SEAL}{hashlib.sha256(text.encode()).hexdigest()}\n"
+    sealed = f"{text}{CHECKSUM_MARK}{hashlib.sha256(text.encode()).hexdigest()}\n"
     return write_file(path, lambda draft: draft.write_text(sealed, encoding="utf-8"))
 
 
 def kept_text(path: "str | os.PathLike[str]") -> str | None:
     """What :func:`keep_text` wrote, or None: not there, or damaged."""
     try:
-        text, _, digest = Path(path).read_text(encoding="utf-8").rpartition(SEAL)
+        text, _, digest = Path(path).read_text(encoding="utf-8").rpartition(CHECKSUM_MARK)
     except (OSError, ValueError):
         return None
     return text if hashlib.sha256(text.encode()).hexdigest() == digest.strip() else None

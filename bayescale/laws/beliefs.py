@@ -25,7 +25,7 @@ WEIGHTS = {
 }
 # of the noises: scale of the scatter, its change with size, tails, likeness of the items of a proportion
 TEXT_MAX = 200  # characters of one belief
-POINT = re.compile(r"(\w+)\((.*)\)")  # loss(70B, 1.4T)
+LAW_AT = re.compile(r"(\w+)\((.*)\)")  # loss(70B, 1.4T)
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def read_beliefs(
             continue
         if key in derived:
             tree = derived[key].tree
-        elif match := POINT.fullmatch(key.strip()):
+        elif match := LAW_AT.fullmatch(key.strip()):
             tree = _at(match, trees, observed, inputs, here)
         else:
             point = f"{observed.column}({', '.join(f'{name}=...' for name in inputs)})"

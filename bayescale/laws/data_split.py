@@ -3,9 +3,7 @@
 from collections.abc import Collection, Mapping
 
 from bayescale.laws.formula import Binary, Call, Name, Negative, Node, Number, constant, names, nodes, substitute
-from bayescale.laws.functions import FUNCTIONS, INNER
-
-KNOWN = FUNCTIONS | INNER
+from bayescale.laws.functions import EVERY_FUNCTION
 
 
 def fold(trees: Mapping[str, Node]) -> dict[str, Node]:
@@ -21,7 +19,7 @@ def fold(trees: Mapping[str, Node]) -> dict[str, Node]:
 
 def has_level(tree: Node) -> bool:
     """Whether a function in a tree is constant over a range of its arguments."""
-    return any(type(part) is Call and "level" in KNOWN[part.function].traits.split() for part in nodes(tree))
+    return any(type(part) is Call and "level" in EVERY_FUNCTION[part.function].traits.split() for part in nodes(tree))
 
 
 def split_data(

@@ -6,7 +6,7 @@ And that of a whole formula, as a formula.
 import functools
 
 from bayescale.laws.formula import Binary, Call, Name, Negative, Node, Number, parse, substitute
-from bayescale.laws.functions import ARGUMENTS, FUNCTIONS, INNER
+from bayescale.laws.functions import ARGUMENTS, EVERY_FUNCTION
 
 # by each argument, times d; see functions.Function.derivatives
 OPERATOR_DERIVATIVES = {
@@ -26,9 +26,10 @@ def derivatives(operation: str) -> tuple[Node, ...]:
 
     d is the derivative by the value, and a factor of each.
     """
-    known = FUNCTIONS | INNER
-    texts = OPERATOR_DERIVATIVES[operation] if operation in OPERATOR_DERIVATIVES else known[operation].derivatives
-    return tuple(parse(text, known) for text in texts)
+    texts = (
+        OPERATOR_DERIVATIVES[operation] if operation in OPERATOR_DERIVATIVES else EVERY_FUNCTION[operation].derivatives
+    )
+    return tuple(parse(text, EVERY_FUNCTION) for text in texts)
 
 
 def derivative(node: Node, by: str) -> Node | None:

@@ -298,3 +298,4 @@ _INNER_ROWS = (
 )
 FUNCTIONS = {row.name: row for row in _ROWS}
 INNER = {row.name: row for row in _INNER_ROWS}  # of derivatives and noises, not of laws
+EVERY_FUNCTION = FUNCTIONS | INNER

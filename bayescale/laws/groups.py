@@ -17,7 +17,7 @@ import numpy as np
 
 from bayescale.errors import LawError
 from bayescale.field import clipped, listed, names_text
-from bayescale.laws.formula import Binary, Call, Name, Node, Number, substitute
+from bayescale.laws.formula import NAME_CHARACTERS_MAX, Binary, Call, Name, Node, Number, substitute
 from bayescale.laws.law_tables import Derived
 from bayescale.laws.limits import finite
 from bayescale.laws.priors import DISTRIBUTIONS, Prior
@@ -25,11 +25,10 @@ from bayescale.laws.priors import DISTRIBUTIONS, Prior
 GROUP = "group"  # the input of a grouped law: the code of a run's group
 NEW = "new"  # a group that has no runs
 # sd of a parameter over groups, in units of the sd of its prior: by default level and slope vary
-SPREADS = {"level": 1.0, "slope": 0.25}
+GROUP_SPREADS = {"level": 1.0, "slope": 0.25}
 OTHER_SPREAD = 0.5
 NOISE_SCALE = "sigma"  # the parameter of the noise that may vary too
-GROUPS_MAX = 30  # each adds a parameter for every one that varies
-NAME_CHARACTERS_MAX = 60
+VARYING_GROUPS_MAX = 30  # each adds a parameter for every one that varies
 
 
 @dataclass(frozen=True)
@@ -135,8 +134,10 @@ def read_groups(table: Any, priors: Mapping[str, Prior], taken: Collection[str],
 
 def check_names(found: Collection[str], place: str) -> None:
     """Refuse names of groups that are none, too many or not to be told apart."""
-    if not 2 <= len(set(found)) == len(found) <= GROUPS_MAX:
-        raise LawError(f"{place}: {len(set(found))} group(s); 2 to {GROUPS_MAX} different ones can vary together")
+    if not 2 <= len(set(found)) == len(found) <= VARYING_GROUPS_MAX:
+        raise LawError(
+            f"{place}: {len(set(found))} group(s); 2 to {VARYING_GROUPS_MAX} different ones can vary together"
+        )
     for name in found:
         if not (0 < len(name) <= NAME_CHARACTERS_MAX and name.isprintable() and name == name.strip()):
             raise LawError(f"{place}: {clipped(name)!r} is no name of a group: 1 to {NAME_CHARACTERS_MAX} characters")

@@ -14,7 +14,7 @@ from bayescale.errors import LawError
 from bayescale.field import number_text
 from bayescale.laws.data_split import fold, split_data
 from bayescale.laws.formula import Binary, Call, Name, Negative, Node, evaluate, names, nodes, parse
-from bayescale.laws.law_file import COLUMNS
+from bayescale.laws.law_file import SYMBOL_COLUMNS
 from bayescale.laws.law_file import Law as Law  # "as": other modules import these three from here
 from bayescale.laws.law_file import column as column
 from bayescale.laws.law_file import parse_law as parse_law
@@ -23,7 +23,9 @@ from bayescale.laws.limits import PREDICTED
 from bayescale.laws.priors import from_normal, quantile
 
 DEFAULT_LAW = "coupled"
-Z_MAX = 7.5  # of a standardised parameter: beyond, a probability is 0 or 1 to all digits and a quantile infinite
+PARAMETER_Z_MAX = (
+    7.5  # of a standardised parameter: beyond, a probability is 0 or 1 to all digits and a quantile infinite
+)
 SHARES = ("proportion", "share")  # scales of what lies between 0 and 1
 NO_SIZE = 'the law does not say what the size of a run is (size = "..." in its file)'
 
@@ -101,7 +103,7 @@ def size_column(law: Law) -> str | None:
         return column(law.size)
     if "C" in law.inputs or is_joint(law):
         return "compute"
-    return next((COLUMNS[symbol] for symbol in COLUMNS if symbol in law.inputs), None)
+    return next((SYMBOL_COLUMNS[symbol] for symbol in SYMBOL_COLUMNS if symbol in law.inputs), None)
 
 
 def goal_sign(law: Law, falling: Collection[str] = ("loss",)) -> str:
@@ -148,7 +150,7 @@ def positive_columns(law: Law) -> frozenset[str]:
             case Binary(op="**", left=of, right=exponent) if _remainder(exponent, 1) != 0:
                 symbols |= _factors(of, signs)
     symbols = {symbol.removesuffix("_ref") for symbol in symbols}
-    columns = {column(symbol) for symbol in law.inputs if symbol in symbols or symbol in COLUMNS}
+    columns = {column(symbol) for symbol in law.inputs if symbol in symbols or symbol in SYMBOL_COLUMNS}
     return frozenset(columns | {name for name in (size_column(law), law.observed.count) if name})
 
 
@@ -285,9 +287,9 @@ def _range_text(law: Law) -> str:
 def standard_parameters(law: Law, z: np.ndarray) -> dict[str, np.ndarray]:
     """Parameters [draw] from z [draw, parameter], on the scale where each prior is a standard normal.
 
-    Beyond Z_MAX a parameter stays where it is there.
+    Beyond PARAMETER_Z_MAX a parameter stays where it is there.
     """
-    z = np.clip(z, -Z_MAX, Z_MAX)
+    z = np.clip(z, -PARAMETER_Z_MAX, PARAMETER_Z_MAX)
     return {name: from_normal(prior, z[:, i]) for i, (name, prior) in enumerate(law.priors.items())}
 
 

@@ -37,10 +37,10 @@ from bayescale.laws.noises import NOISE_PARAMETERS
 from bayescale.laws.priors import Prior
 
 # symbol of the field -> column of the runs
-COLUMNS = {"N": "params", "D": "tokens", "C": "compute", "L": "loss"}
+SYMBOL_COLUMNS = {"N": "params", "D": "tokens", "C": "compute", "L": "loss"}
 # names that a fit uses itself, besides N_ref, L_span, data_0 and their like
 RESERVED = {
-    *(*COLUMNS, *COLUMNS.values(), *FUNCTIONS, PREDICTED, *NOISE_PARAMETERS),
+    *(*SYMBOL_COLUMNS, *SYMBOL_COLUMNS.values(), *FUNCTIONS, PREDICTED, *NOISE_PARAMETERS),
     *("observed", "log_loss", "log_compute", "count", "chain", "draw", "run", "point"),
 }
 # variables and dimensions of fits and forecasts
@@ -212,7 +212,7 @@ def _contents(text: str, place: str) -> dict[str, Any]:
 
 def column(symbol: str) -> str:
     """The column of the runs that a symbol of the formula stands for: N is params."""
-    return COLUMNS.get(symbol, symbol)
+    return SYMBOL_COLUMNS.get(symbol, symbol)
 
 
 def _check_reserved(defined: Collection[str], place: str) -> None:
@@ -248,10 +248,10 @@ def _symbols(
     """Reference constants and inputs among the names that the formula uses; every other one is a parameter."""
     constants = tuple(sorted(name for name in used if name.endswith(("_ref", "_span"))))
     free = used - {*constants, *priors, *where}
-    inputs = (*(symbol for symbol in COLUMNS if symbol in free), *sorted(free - set(COLUMNS)))
+    inputs = (*(symbol for symbol in SYMBOL_COLUMNS if symbol in free), *sorted(free - set(SYMBOL_COLUMNS)))
     unused = set(priors) - used
     if unused:  # a name that is neither prior nor symbol may be a column of the runs, or the other half of a typo
-        lone = free - set(COLUMNS)
+        lone = free - set(SYMBOL_COLUMNS)
         other = f"no prior for {names_text(lone)}; " if lone else ""
         raise LawError(f"{place}: {other}priors not in the formula {names_text(unused)}")
     if not priors:

@@ -8,12 +8,18 @@ import numpy as np
 import scipy
 
 from bayescale.laws.formula import Name, Node, evaluate, parse, substitute
-from bayescale.laws.functions import FUNCTIONS, INNER
+from bayescale.laws.functions import EVERY_FUNCTION
 from bayescale.laws.priors import Prior
 
 SHARE_EDGE = 1e-9  # a law's proportion is kept this far inside (0, 1)
 
 OVERDISPERSION_MIN = 1e-7  # a million items then scatter by 5 % more than independent ones
+
+
+def inside(share: str) -> str:
+    """A formula of a law's proportion, kept inside (0, 1)."""
+    return f"minimum(maximum({share}, {SHARE_EDGE}), 1 - {SHARE_EDGE})"
+
 
 Values = Mapping[str, Any]  # numbers or arrays by name
 OF_SCALE = Name("scale")
@@ -86,7 +92,6 @@ def _student_t_draw(values: Values, rng: np.random.Generator) -> Any:
 
 # ---- of a share of items --------------------------------------------------------------------------------------------
 
-_INSIDE = parse(f"minimum(maximum(share, {SHARE_EDGE}), 1 - {SHARE_EDGE})")
 # alpha + beta of the beta-binomial with this correlation of two items; of a lower one than OVERDISPERSION_MIN nothing
 # is left but rounding errors: its log density is a difference of logarithms of gamma functions of 1/overdispersion
 _SIZE = parse(f"1/maximum(overdispersion, {OVERDISPERSION_MIN}) - 1")
@@ -94,7 +99,9 @@ _SIZE = parse(f"1/maximum(overdispersion, {OVERDISPERSION_MIN}) - 1")
 
 def _of_share(size: Node, **texts: str) -> dict[str, Node]:
     """Formulas of ``inside``, the law's share, and ``size``, alpha + beta of a beta distribution around it."""
-    return {name: substitute(parse(text), {"inside": _INSIDE, "size": size}) for name, text in texts.items()}
+    return {
+        name: substitute(parse(text), {"inside": parse(inside("share")), "size": size}) for name, text in texts.items()
+    }
 
 
 _SHAPES = {"alpha": "inside*size", "beta": "(1 - inside)*size"}
@@ -161,7 +168,7 @@ NOISES = {
         _SCALE_STARTS | _formulas(nu_minus_2="10*exp(0.5*normal)"),
         ("StudentT", _formulas(nu="2 + nu_minus_2", mu="mu", sigma="scale")),
         tail_df=parse("2 + nu_minus_2"),
-        log_above=parse("log_above_t(excess, 2 + nu_minus_2)", FUNCTIONS | INNER),
+        log_above=parse("log_above_t(excess, 2 + nu_minus_2)", EVERY_FUNCTION),
     ),
     "normal": Noise(
         "normal: every run counts alike, outliers included",
@@ -172,7 +179,7 @@ NOISES = {
         _normal_draw,
         _SCALE_STARTS,
         ("Normal", _formulas(mu="mu", sigma="scale")),
-        log_above=parse("log_above_normal(excess)", FUNCTIONS | INNER),
+        log_above=parse("log_above_normal(excess)", EVERY_FUNCTION),
     ),
     "beta_binomial": Noise(
         "beta-binomial: a share of items that are more alike than independent ones",

@@ -8,7 +8,7 @@ from typing import Any
 from bayescale.errors import LawError
 from bayescale.field import names_text, shown
 from bayescale.laws.beliefs import prior_of, table_of
-from bayescale.laws.groups import OTHER_SPREAD, SPREADS, check_names
+from bayescale.laws.groups import GROUP_SPREADS, OTHER_SPREAD, check_names
 from bayescale.laws.law import load_law
 from bayescale.laws.law_file import Law, parse_law
 
@@ -107,13 +107,13 @@ def with_groups(law: Any, names: Collection[str], by: Collection[str] | Mapping[
     law = load_law(law)
     law = without_groups(law)
     check_names(names, f"law '{law.name}'")
-    by = [by] if isinstance(by, str) else list(SPREADS.keys() & law.priors.keys()) if by is None else by
+    by = [by] if isinstance(by, str) else list(GROUP_SPREADS.keys() & law.priors.keys()) if by is None else by
     if not by:
         raise LawError(
             f"law '{law.name}' has neither level nor slope; say what varies over groups (by=[...], --by ...): its "
             f"parameters are {names_text(law.priors)}"
         )
-    spreads = by if isinstance(by, Mapping) else {name: SPREADS.get(name, OTHER_SPREAD) for name in sorted(by)}
+    spreads = by if isinstance(by, Mapping) else {name: GROUP_SPREADS.get(name, OTHER_SPREAD) for name in sorted(by)}
     inside = ", ".join(f"{json.dumps(str(name))} = {json.dumps(spread)}" for name, spread in spreads.items())
     table = f"[groups]\nnames = {json.dumps(list(names), ensure_ascii=False)}\nby = {{ {inside} }}\n"
     return parse_law(f"{law.text.rstrip()}\n\n{table}", law.name)

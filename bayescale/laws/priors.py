@@ -36,16 +36,16 @@ def _truncated_normal(u: Any, mu: float, sigma: float, lower: float, upper: floa
     return mu + sigma * scipy.special.ndtri(low + u * (high - low))
 
 
-REAL = parse("u"), parse("x")
+UNBOUNDED = parse("u"), parse("x")
 POSITIVE = parse("exp(u)"), parse("log(x)")
 SHARE = parse("sigmoid(u)"), parse("log(x) - log1p(-x)")
-BETWEEN = parse("lower + (upper - lower)*sigmoid(u)"), parse("log(x - lower) - log(upper - x)")
+BOUNDED = parse("lower + (upper - lower)*sigmoid(u)"), parse("log(x - lower) - log(upper - x)")
 NORMAL = parse("-0.5*((u - mu)/sigma)**2")
 
 # names and parameters are PyMC's, so that a prior reads the same in a law file and in a model
 DISTRIBUTIONS = {
     "Normal": Distribution(
-        ("mu", "sigma"), ("sigma",), lambda u, mu, sigma: mu + sigma * scipy.special.ndtri(u), *REAL, NORMAL
+        ("mu", "sigma"), ("sigma",), lambda u, mu, sigma: mu + sigma * scipy.special.ndtri(u), *UNBOUNDED, NORMAL
     ),
     "LogNormal": Distribution(
         ("mu", "sigma"), ("sigma",), lambda u, mu, sigma: np.exp(mu + sigma * scipy.special.ndtri(u)), *POSITIVE, NORMAL
@@ -68,7 +68,7 @@ DISTRIBUTIONS = {
         ("mu", "sigma", "lower", "upper"),
         ("sigma",),
         _truncated_normal,
-        *BETWEEN,
+        *BOUNDED,
         parse("-0.5*((x - mu)/sigma)**2 - logaddexp(0, u) - logaddexp(0, -u)"),
     ),
     "Exponential": Distribution(("lam",), ("lam",), lambda u, lam: -np.log1p(-u) / lam, *POSITIVE, parse("u - lam*x")),
@@ -90,7 +90,7 @@ DISTRIBUTIONS = {
         ("lower", "upper"),
         (),
         lambda u, lower, upper: lower + u * (upper - lower),
-        *BETWEEN,
+        *BOUNDED,
         parse("-logaddexp(0, u) - logaddexp(0, -u)"),
     ),
 }

@@ -12,7 +12,7 @@ from bayescale.laws.own_priors import without_beliefs, without_count, without_gr
 
 OWN, SHIPPED, CHANGED = "own", "shipped", "changed"
 DIFFERENCES_NAMED_MAX = 6  # a sentence counts the others
-FORMULA_CHARACTERS_MAX = 100  # in a sentence
+SHOWN_CHARACTERS_MAX = 100  # in a sentence
 
 
 def kind_of(law: Law) -> str:
@@ -69,7 +69,7 @@ def _changed(what: str, mine: Mapping[str, str], theirs: Mapping[str, str]) -> l
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= FORMULA_CHARACTERS_MAX else text[: FORMULA_CHARACTERS_MAX - 3] + "..."
+    return text if len(text) <= SHOWN_CHARACTERS_MAX else text[: SHOWN_CHARACTERS_MAX - 3] + "..."
 
 
 def changed_law(law: Law) -> list[dict[str, Any]]:

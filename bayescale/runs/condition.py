@@ -23,7 +23,7 @@ QUOTED = re.compile(r"('[^']*'|\"[^\"]*\"|`[^`]*`)")
 SIZE = re.compile(r"(?<![\w.])([0-9]+\.?[0-9]*|\.[0-9]+)([KMBT])(?!\w)")  # 1.5B
 EQUAL = {ast.Eq: operator.eq, ast.NotEq: operator.ne}
 ORDER = {ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge}
-ARITHMETIC = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
+OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 ALLOWED = "columns, numbers, texts in quotes, + - * /, == != < <= > >=, in, and, or, not"
 
 
@@ -150,9 +150,9 @@ class Condition:
                     return np.asarray(np.inf)
             case ast.UnaryOp(op=ast.USub(), operand=part):
                 return -self._numbers(part, quoted, depth + 1)
-            case ast.BinOp(left=left, op=op, right=right) if type(op) in ARITHMETIC:
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATIONS:
                 sides = (self._numbers(side, quoted, depth + 1) for side in (left, right))
-                return ARITHMETIC[type(op)](*sides)
+                return OPERATIONS[type(op)](*sides)
         name = self._column(node, quoted)
         if name in self.roles:
             return counted(self.table.frame[self.roles[name]], self.factors[name])

@@ -26,7 +26,7 @@ SHAPES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "linear": lambda done: 1 - done,
     "cosine": lambda done: (1 + np.cos(np.pi * done)) / 2,
 }
-KINDS = (*SHAPES, "wsd")
+SCHEDULES = (*SHAPES, "wsd")
 LAWS = {"annealing": ("lr_area", "anneal_area"), "multi_power": ("lr_sum", "lr_cooling")}  # what they take
 
 
@@ -58,8 +58,8 @@ def learning_rates(
     >>> bayescale.learning_rates("linear", 5, peak=1.0).round(2).tolist()
     [0.8, 0.6, 0.4, 0.2, 0.0]
     """
-    if kind not in KINDS:
-        raise RunsError(f"schedule {shown(kind)}: {', '.join(KINDS)} are known; any other is given by its rates")
+    if kind not in SCHEDULES:
+        raise RunsError(f"schedule {shown(kind)}: {', '.join(SCHEDULES)} are known; any other is given by its rates")
     steps, warmup, cooldown = (int(one) for one in (steps, warmup, cooldown))
     if not (0 < steps <= STEPS_MAX and 0 <= warmup < steps and 0 <= cooldown <= steps - warmup):
         raise RunsError(

@@ -288,4 +288,4 @@ def test_a_target_goes_with_a_forecast(learnt):
 def test_every_kind_is_known():
     from bayescale.display import show as module
 
-    assert {*module.SHOWN, *reading.KINDS} == set(KINDS)
+    assert {*module.TABLE_OF, *reading.KINDS} == set(KINDS)

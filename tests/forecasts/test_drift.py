@@ -157,7 +157,7 @@ def repeated(runs, times, jitter, rng):
 
 @pytest.mark.slow
 def test_pooled_runs_give_the_same_forecast(crossed_runs, true_fit, rng, monkeypatch):
-    monkeypatch.setattr(discrepancy_module, "MAX_CELLS", 400)
+    monkeypatch.setattr(discrepancy_module, "POOLED_MAX", 400)
     few = crossed_runs(sizes=20, lengths=15)
     many = repeated(few, 4, 1e-3, rng)
     few_fit, many_fit = true_fit(draws=4000, runs=few), true_fit(draws=4000, runs=many)

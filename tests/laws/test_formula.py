@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from bayescale.errors import FormulaError
 from bayescale.laws.data_split import split_data
 from bayescale.laws.formula import (
-    CHARACTERS_MAX,
     DEPTH_MAX,
+    FORMULA_CHARACTERS_MAX,
     NAME_CHARACTERS_MAX,
     NODES_MAX,
     evaluate,
@@ -297,7 +297,7 @@ def test_not_text(value):
 def test_limits_leave_room():
     assert parse("(" * DEPTH_MAX + "x" + ")" * DEPTH_MAX) == parse("x")
     assert names(parse("x" * NAME_CHARACTERS_MAX)) == {"x" * NAME_CHARACTERS_MAX}
-    assert names(parse("x" + " " * (CHARACTERS_MAX - 4) + "+ y")) == {"x", "y"}
+    assert names(parse("x" + " " * (FORMULA_CHARACTERS_MAX - 4) + "+ y")) == {"x", "y"}
     assert parts(parse("x" + " + x" * 50)) == 101
 
 
