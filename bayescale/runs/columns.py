@@ -11,13 +11,14 @@ from bayescale.field import clipped
 from bayescale.runs.compute_unit import unit_of
 from bayescale.runs.guess import REPEATED_EPOCHS_MIN, flop_a_token, repeated_text
 from bayescale.runs.headings import LOGARITHM_MAX, LOGARITHMS, may_be_speed, named_by_unit, unit_in
+from bayescale.runs.loss_unit import PERPLEXITY
 from bayescale.runs.losses import (
     also_meant,
     check_base,
     given_loss,
-    given_tokens,
     held_out,
     kin,
+    not_of_tokens,
     of_training,
     standard_errors,
     without_training,
@@ -25,10 +26,10 @@ from bayescale.runs.losses import (
 from bayescale.runs.question import Numbers, Question, column_option, names_text, other_loss_text, which_text
 from bayescale.runs.related import passed_over_size, related
 from bayescale.runs.spellings import (
+    DATA_UNITS,
     LETTER_MEDIAN_MIN,
     LETTERS,
     NAMES,
-    OTHER_LOSSES,
     SIZES,
     VAGUE_MEDIAN_MIN,
     VAGUE_NAMES,
@@ -82,7 +83,7 @@ def find_columns(
     Question
         If two columns could be meant.
     """
-    roles, notes = dict(given), given_loss(given.get("loss"), units) + given_tokens(given.get("tokens"))
+    roles, notes = dict(given), given_loss(given.get("loss"), units)
     for role in SIZES:
         if role in given and role not in units and _is_logarithm(role, given[role], numbers):
             name = clipped(given[role])
@@ -106,6 +107,7 @@ def find_columns(
         notes += said
         if name is not None:
             roles[role] = name
+    notes += not_of_tokens(given, roles, units)
     if "loss" in roles and "loss" not in units and not unit_in("loss", roles["loss"])[1]:
         check_base(roles["loss"], names, numbers)
     if reason := _no_compute(roles, given, units, numbers):
@@ -135,9 +137,9 @@ def _guess(role: str, names: Sequence[Any], asked: bool, unit: str | None, numbe
     by_unit = [name for name in full if role == "compute" and named_by_unit(name)]
     full = [name for name in full if name not in by_unit]
     others = {name: kind for name in names if role == "loss" and (kind := other_loss(name))}
-    meant = [name for name, kind in others.items() if unit and kin(unit) == kin(OTHER_LOSSES[kind][1])]
+    meant = [name for name, kind in others.items() if unit and kin(unit) == kin(kind)]
     if meant:  # a perplexity is never called a loss, bits may be
-        return _one(role, meant if unit == "perplexity" else [*meant, *full], numbers), []
+        return _one(role, meant if unit == PERPLEXITY else [*meant, *full], numbers), []
     settings = settings_of(names)
     last = [name for name in names if name not in full and is_name(role, last_part(name, settings))]
     vague = [name for name in names if bare[name] == VAGUE_NAMES.get(role)]
@@ -154,7 +156,8 @@ def _guess(role: str, names: Sequence[Any], asked: bool, unit: str | None, numbe
         return (full[0] if full else None), []
     if not (full or last or by_unit or vague):
         if others and not letters:
-            raise Question(other_loss_text(*next(iter(others.items()))))
+            name = min(others, key=lambda one: others[one] == PERPLEXITY and bool(words_of(one) & DATA_UNITS))
+            raise Question(other_loss_text(name, others[name]))
         return _by_letter(role, letters, [*others, *names], numbers), []
     found, passed_over = full or last or by_unit or vague, list[str]()
     if role == "loss":

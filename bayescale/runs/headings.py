@@ -8,15 +8,8 @@ import numpy as np
 
 from bayescale.runs import count_unit
 from bayescale.runs.compute_unit import NAMED_UNITS, unit_name, unit_of
-from bayescale.runs.loss_unit import NATS_IN, PERPLEXITY
+from bayescale.runs.loss_unit import LOSS_UNITS
 
-LOSS_UNITS = {
-    "nats": "nat nats nats/token nats/tok nat/token nat/tok",
-    "bits": "bit bits bits/token bits/tok bit/token bit/tok",
-    "bits_per_byte": "bits/byte bit/byte bits_per_byte bpb",
-    "perplexity": "ppl perplexity",
-    "mse": "mse",
-}
 COUNT_MEDIAN_MIN = {"params": 1e4, "tokens": 1e6}  # counts are larger
 CHARACTERS_MAX = 200  # of a heading with a unit
 BRACKETED = re.compile(r"(?P<bare>.*\S)\s*[(\[（]\s*(?P<unit>[^()\[\]（）]+?)\s*[)\]）]", re.DOTALL)
@@ -92,7 +85,7 @@ def factor_of(role: str, unit: str) -> float | None:
     A perplexity is no multiple of nats, its logarithm is taken; that unit has the factor 1.
     """
     if role == "loss":
-        return (NATS_IN | {PERPLEXITY: 1.0}).get(unit)
+        return LOSS_UNITS[unit].nats or 1.0 if unit in LOSS_UNITS else None
     return (unit_of if role == "compute" else count_unit.unit_of)(unit)
 
 
@@ -124,6 +117,5 @@ def _unit(role: str, text: str) -> str:
         return text if unit_of(text) is not None and not text.isdigit() else ""
     if role in ("params", "tokens"):
         return count_unit.unit_named(text)
-    units = LOSS_UNITS if role == "loss" else {}
-    plain = text.casefold().replace(" per ", "/").replace(" ", "_")
-    return next((unit for unit, spellings in units.items() if plain in spellings.split()), "")
+    plain = re.sub("/tok(?:en)?$", "", text.casefold().replace(" per ", "/").replace(" ", "_"))
+    return next((unit for unit, one in LOSS_UNITS.items() if plain in one.headings.split()), "")

@@ -4,20 +4,53 @@ All conversions are monotone, so quantiles can be converted like draws.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-NATS = "nats"
-NATS_IN = {NATS: 1.0, "bits": float(np.log(2.0)), "bits_per_byte": float(np.log(2.0))}  # nats in one of the unit
-NATS_IN |= {"hartleys": float(np.log(10.0))}  # the logarithm to the base 10 of a perplexity
-PERPLEXITY = "perplexity"
-OTHER_LOSSES = {"error": "error rate", "mse": "mean squared error"}  # no cross-entropies; they stay as they are
-NATS_IN |= dict.fromkeys(OTHER_LOSSES, 1.0)
-UNITS = {NATS: "nats per token", "bits": "bits per token", "bits_per_byte": "bits per byte", PERPLEXITY: "perplexity"}
-UNITS |= {"hartleys": "hartleys per token"}
-UNITS |= OTHER_LOSSES
-PER_TOKEN = {NATS, "bits", "hartleys", PERPLEXITY}  # units of one quantity
+NATS, PERPLEXITY = "nats", "perplexity"
+
+
+@dataclass(frozen=True)
+class LossUnit:
+    """A unit of the loss.
+
+    Attributes
+    ----------
+    said : what results call it
+    nats : in one of it; None of a perplexity, whose logarithm they are
+    per : what of a text it is of; "" of no cross-entropy of text, which stays as it is
+    headings, words : what stands for it in headings (``loss [bits]``), and for a loss in it in names (``bpc``)
+    looks_like : what a column that is named so is said to look like
+    """
+
+    said: str
+    nats: float | None = 1.0
+    per: str = "token"
+    headings: str = ""
+    words: str = ""
+    looks_like: str = ""
+
+
+BIT = float(np.log(2.0))
+LOSS_UNITS = {  # as --unit loss=... takes them
+    NATS: LossUnit("nats per token", headings="nat nats"),
+    "bits": LossUnit("bits per token", BIT, "token", "bit bits", "bpc", "a loss in bits"),
+    "bits_per_byte": LossUnit(
+        "bits per byte", BIT, "byte", "bits/byte bit/byte bits_per_byte bpb", "bpb", "a loss in bits per byte"
+    ),
+    "hartleys": LossUnit(
+        "hartleys per token", float(np.log(10.0)), looks_like="a logarithm to the base 10 of a perplexity"
+    ),
+    "error": LossUnit("error rate", per=""),
+    "mse": LossUnit("mean squared error", per="", headings="mse"),
+    PERPLEXITY: LossUnit("perplexity", None, "token", "ppl perplexity", "ppl perplexity perplexities", "a perplexity"),
+}
+UNITS = {name: unit.said for name, unit in LOSS_UNITS.items()}
+NATS_IN = {name: unit.nats for name, unit in LOSS_UNITS.items() if unit.nats is not None}
+OTHER_LOSSES = {name for name, unit in LOSS_UNITS.items() if not unit.per}
+PER_TOKEN = {name for name, unit in LOSS_UNITS.items() if unit.per == "token"}  # units of one quantity
 TEXT_NATS_MIN = 0.4  # per token or byte: below it lies no published cross-entropy of text
 LOSS_NATS_MAX = 12.0  # log of a vocabulary of 160 000 tokens, the loss of a uniform guess
 

@@ -1,19 +1,20 @@
 """Which of several losses is meant, and whether a name says another unit of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from bayescale.field import clipped
 from bayescale.runs.headings import unit_in
+from bayescale.runs.loss_unit import LOSS_UNITS, PERPLEXITY
 from bayescale.runs.question import Numbers, Question, column_option, other_loss_text
 from bayescale.runs.related import related
 from bayescale.runs.spellings import (
     DATA_UNITS,
     HELD_OUT,
-    OTHER_LOSSES,
     PARTS_OF_LOSSES,
+    PERPLEXITIES,
     SE_NAMES,
     STANDARD_ERRORS,
     is_name,
@@ -35,30 +36,32 @@ def given_loss(name: Any, units: Mapping[str, str]) -> list[str]:
     if name is None or "loss" in units:
         return []
     if (kind := other_loss(name)) is None:
-        a_loss = is_name("loss", name) or words_of(name) & OTHER_LOSSES["perplexity"][0]  # of it the logarithm
+        a_loss = is_name("loss", name) or words_of(name) & PERPLEXITIES  # of it the logarithm
         if (other := other_quantity(name)) is None or unit_in("loss", name)[1] or a_loss:
             return []
         text = "is read as it stands, in nats per token; its name may say"
         return [f"{clipped(name)} {text} {other} (--unit loss=nats if it does not)"]
-    if kind == "perplexity":
+    if kind == PERPLEXITY:
         raise Question(other_loss_text(name, kind))
-    _, unit, what = OTHER_LOSSES[kind]
-    return [f"{clipped(name)} is read in nats; its name says {what} (--unit loss={unit} if it is)"]
+    return [
+        f"{clipped(name)} is read in nats; its name says {LOSS_UNITS[kind].looks_like} (--unit loss={kind} if it is)"
+    ]
 
 
-def given_tokens(name: Any) -> list[str]:
-    """A note on a column that is given as tokens and whose name says that it counts something smaller or larger."""
-    if name is None or not (said := words_of(name) & DATA_UNITS):
-        return []
-    what = min(said)
-    return [f"{clipped(name)} is read as tokens; its name says {what}, and so does all that is made of it (6 N D)"]
+def not_of_tokens(given: Mapping[str, Any], roles: Mapping[str, Any], units: Mapping[str, str]) -> Iterator[str]:
+    """Notes on tokens that were given, and on a perplexity, whose names say that something smaller was counted."""
+    if said := words_of(given.get("tokens")) & DATA_UNITS:
+        made = f"its name says {min(said)}, and so does all that is made of it (6 N D)"
+        yield f"{clipped(given['tokens'])} is read as tokens; {made}"
+    if units.get("loss") == PERPLEXITY and (said := words_of(roles.get("loss")) & DATA_UNITS):
+        yield f"{clipped(roles['loss'])} is per {min(said)}, by its name: its loss is comparable with none per token"
 
 
 def check_base(loss: Any, names: Sequence[Any], numbers: Numbers) -> None:
     """Ask whether a loss is in bits where a perplexity beside it is 2 to its power, as fairseq logs them."""
     values = numbers(loss)
     for name in names:
-        if other_loss(name) != "perplexity" or values is None or (perplexity := numbers(name)) is None:
+        if other_loss(name) != PERPLEXITY or values is None or (perplexity := numbers(name)) is None:
             continue
         with np.errstate(all="ignore"):
             base = np.log(perplexity) / values / np.log(2)
@@ -103,7 +106,7 @@ def also_meant(found: list[Any], full: list[Any], names: Sequence[Any], numbers:
 
 def held_out(losses: list[Any], others: Mapping[Any, str]) -> list[str]:
     """A note on a held-out loss in another unit, where all losses in nats are those of training; others by kind."""
-    held_out = [(name, OTHER_LOSSES[kind][1]) for name, kind in others.items() if not of_training(name)]
+    held_out = [(name, kind) for name, kind in others.items() if not of_training(name)]
     if not held_out or not all(map(of_training, losses)):
         return []
     name, unit = held_out[0]

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from bayescale.field import clipped, listed
-from bayescale.runs.spellings import OTHER_LOSSES
+from bayescale.runs.loss_unit import LOSS_UNITS, PERPLEXITY
+from bayescale.runs.spellings import DATA_UNITS, words_of
 
 NAMES_MAX = 6  # of columns
 
@@ -35,9 +36,10 @@ def which_text(role: str, found: Sequence[Any]) -> str:
 
 
 def other_loss_text(name: Any, kind: str) -> str:
-    _, unit, what = OTHER_LOSSES[kind]
+    small = sorted(words_of(name) & DATA_UNITS) if kind == PERPLEXITY else []
+    what = LOSS_UNITS[kind].looks_like + "".join(f" per {word}" for word in small[:1])
     return (
         f"the column {clipped(name)} looks like {what}, not a loss in nats; say what it is "
-        f"(columns={{'loss': {name!r}}}, units={{'loss': {unit!r}}}, {column_option('loss', name)} "
-        f"--unit loss={unit}, or loss=nats)"
+        f"(columns={{'loss': {name!r}}}, units={{'loss': {kind!r}}}, {column_option('loss', name)} "
+        f"--unit loss={kind}, or loss=nats)"
     )

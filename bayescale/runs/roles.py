@@ -14,7 +14,7 @@ from bayescale.runs.cells import as_numbers, counted
 from bayescale.runs.columns import Found, find_columns
 from bayescale.runs.guess import guesses
 from bayescale.runs.headings import LOGARITHMS, factor_of, unit_in
-from bayescale.runs.loss_unit import NATS_IN, PERPLEXITY
+from bayescale.runs.loss_unit import LOSS_UNITS
 from bayescale.runs.question import Question
 from bayescale.runs.related import related_columns
 from bayescale.runs.spellings import NAMES, SIZES, words_of
@@ -24,7 +24,7 @@ from bayescale.runs.tables.limits import heading
 POWERS_ALLOWED = "log10, log2, ln and powers of ten such as 1e21"
 UNITS_ALLOWED = dict.fromkeys(("params", "tokens"), f"1, K, M, B, T, {POWERS_ALLOWED}")
 UNITS_ALLOWED |= {"compute": f"FLOP, GFLOP, TFLOP, PFLOP, EFLOP, MAC, PFLOP-day, {POWERS_ALLOWED}"}
-UNITS_ALLOWED |= {"loss": ", ".join((*NATS_IN, PERPLEXITY))}
+UNITS_ALLOWED |= {"loss": ", ".join(LOSS_UNITS)}
 SIZE_MEDIAN_MAX = {"params": 1e13, "tokens": 1e15, "compute": 1e29}  # of the largest runs a thousand times more
 HEADINGS_LISTED = 15
 ACCURACIES = {"acc", "accuracy", "accuracies"}

@@ -4,6 +4,8 @@ import re
 from collections.abc import Collection, Iterable
 from typing import Any
 
+from bayescale.runs.loss_unit import LOSS_UNITS, PERPLEXITY
+
 SIZES = ("params", "tokens", "compute")
 DERIVED_SIZES = {"compute": "6 N D", "tokens": "compute / 6 N", "params": "compute / 6 D"}  # of the other two
 # A full name is a word of HEADS with words of AROUND before and after it: n_train_tokens, tokens (total). Two such
@@ -65,19 +67,14 @@ HELD_OUT = {"val", "valid", "validation", "eval", "evaluation", "test", "dev", "
 PARTS_OF_LOSSES = {"train", "training", "aux", "auxiliary", "z", "router", "balance", "balancing", "kl", "reg", "mtp"}
 OTHER_MEANINGS = {"per", "batch", "se", "sem", "std", "sd", "stderr", "err", "error", "var", "max", "min"}
 OTHER_MEANINGS |= {"scale", "ratio"}
-# losses in other units: words of their names, the unit (--unit loss=...), a description
-OTHER_LOSSES = {
-    "hartleys": (set(), "hartleys", "a logarithm to the base 10 of a perplexity"),
-    "perplexity": ({"ppl", "perplexity", "perplexities"}, "perplexity", "a perplexity"),
-    "bits": ({"bpc"}, "bits", "a loss in bits"),
-    "bits_per_byte": ({"bpb"}, "bits_per_byte", "a loss in bits per byte"),
-}
+PERPLEXITIES = {*LOSS_UNITS[PERPLEXITY].words.split()}
 LOGARITHMIC = re.compile(r"(?<![a-z])(?:log[\s_]?(10|2)?|ln|lg)(?![a-z0-9])", re.IGNORECASE)
 LOSSES_BY_BASE = {
     "2": "bits",
     "10": "hartleys",
     "lg": "hartleys",
 }  # of the logarithm of a perplexity; others are losses
+DATA_UNITS = {"byte", "bytes", "char", "chars", "character", "characters", "word", "words", "kb", "mb", "gb", "tb"}
 # what else the name of a column that is given as the loss may say
 OTHER_QUANTITIES = {
     "a logarithm": {"log", "ln", "log2", "log10"},
@@ -85,12 +82,11 @@ OTHER_QUANTITIES = {
     "a difference": {"excess", "reducible", "delta", "diff", "difference"},
     "a ratio": {"relative", "ratio", "normalized", "normalised"},
     "a sum": {"sum", "sequence", "sequences"},
-    "no loss per token": {"byte", "bytes", "char", "chars", "character", "word", "words"},
+    "no loss per token": DATA_UNITS,
     "a multiple": {"x10", "x100", "x1000", "10", "100", "1000", "1e2", "1e3"},
 }
 SECONDS = {"s", "sec", "second", "seconds"}  # tok/s is a rate, and no plural of tok
 FORMULA = re.compile(r"[Δ∆∂^²√+*×]|\s[-–−]\s|[-–−]\s*(?:E\b|[0-9])")
-DATA_UNITS = {"byte", "bytes", "char", "chars", "character", "characters", "word", "words", "kb", "mb", "gb", "tb"}
 # what other columns say of a run: spellings of their names as `plainly` has them, the likeliest first
 OTHERS = {
     "step": "step globalstep trainstep trainerglobalstep trainglobalstep iteration iter iternum numupdates",  # of a row
@@ -194,11 +190,11 @@ def settings_of(names: Iterable[Any]) -> set[str]:
 
 
 def other_loss(name: Any) -> str | None:
-    """The key of OTHER_LOSSES that the name of a column implies, or None."""
+    """The unit of the loss, other than nats, that the name of a column implies, or None."""
     words = words_of(name)
-    if words & OTHER_LOSSES["perplexity"][0] and (base := LOGARITHMIC.search(str(name))):
+    if words & PERPLEXITIES and (base := LOGARITHMIC.search(str(name))):
         return LOSSES_BY_BASE.get(base[1] or base[0].casefold()[:2])
-    kind = next((kind for kind, (those, _, _) in OTHER_LOSSES.items() if words & those), None)
+    kind = next((kind for kind, unit in LOSS_UNITS.items() if words & {*unit.words.split()}), None)
     if kind is None and {"bits", "per"} <= words:
         return "bits_per_byte" if "byte" in words else "bits"
     return kind

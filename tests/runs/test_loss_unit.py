@@ -18,7 +18,7 @@ from bayescale.fitting.fit import fit
 from bayescale.fitting.store import open_fit, save_fit
 from bayescale.forecasts.forecast import forecast, probability_to_reach
 from bayescale.runs.loss_unit import UNITS, from_nats, to_nats, unit_sentence
-from bayescale.runs.read import read_runs
+from bayescale.runs.read import read_notes, read_runs
 from bayescale.study import Study
 
 pytestmark = pytest.mark.usefixtures("drift_once")
@@ -183,3 +183,13 @@ def test_a_backtest_scores_alike(fits, monkeypatch):
 def test_sentences_of_units():
     said = {unit: unit_sentence({"loss_unit": unit}) for unit in UNITS}
     assert said["nats"] == "Losses are in nats per token." and said["error"] == "Losses are error rates."
+
+
+def test_a_perplexity_of_bytes_is_none_of_tokens():
+    sizes = {"params": [1e8, 2e8, 3e8], "tokens": [1e9, 2e9, 3e9], "byte_perplexity": [3.0, 2.9, 2.8]}
+    with pytest.raises(RunsError, match="byte_perplexity looks like a perplexity per byte, not a loss"):
+        read_runs(sizes)
+    with pytest.raises(RunsError, match="bits_per_byte looks like a loss in bits per byte"):  # which needs no remark
+        read_runs(sizes | {"bits_per_byte": [1.6, 1.5, 1.4]})
+    (note,) = read_notes(read_runs(sizes, units={"loss": "perplexity"}).attrs)
+    assert note == "byte_perplexity is per byte, by its name: its loss is comparable with none per token"
