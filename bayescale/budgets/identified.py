@@ -14,7 +14,7 @@ from bayescale.budgets.surface import loss_surface
 from bayescale.fitting.diagnostics import diagnostics
 from bayescale.laws.formula import evaluate
 from bayescale.laws.law import sample_priors, with_where
-from bayescale.runs.lint_values import plausible_counts
+from bayescale.runs.lint_sizes import plausible_counts
 from bayescale.study import Study
 
 HELD_SHARE = 0.01  # of the draws: above it the split counts as held by a limit

@@ -13,7 +13,7 @@ from bayescale.field import BAND, TRAINING, band_ends, how_many, number_text
 from bayescale.fitting.clusters import clustered_posterior, clusters_of
 from bayescale.fitting.draws import e_bfmi, ess_bulk, ess_tail, r_hat
 from bayescale.laws.law import Law, is_joint, law_derived, log_weight, sample_priors, size_column
-from bayescale.runs.lint_values import SCATTER_LOG_MAX
+from bayescale.runs.lint_observed import SCATTER_LOG_MAX
 from bayescale.runs.loss_unit import UNITS, loss_unit
 from bayescale.runs.read import read_text
 from bayescale.runs.smooth import line_of_sizes, move_together

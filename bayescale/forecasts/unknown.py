@@ -9,7 +9,7 @@ import xarray as xr
 from bayescale.field import number_text
 from bayescale.fitting.diagnostics import diagnostics
 from bayescale.forecasts.planned import CHECKED_DECADES, best_run, far_limit
-from bayescale.runs.lint_values import DISTINCT_VALUES_MIN, RUNS_WANTED
+from bayescale.runs.lint_sizes import DISTINCT_VALUES_MIN, RUNS_WANTED
 
 # remarks on runs after which no answer is worth much, and what would help
 WORTHLESS = {

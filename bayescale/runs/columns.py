@@ -256,7 +256,7 @@ def _unused(names: Sequence[Any], roles: Mapping[str, Any], numbers: Numbers) ->
     unused = [name for name in names if name not in roles.values()]
     return [
         *(_flop_a_token(name) for name in unused if "compute" not in roles and _is_flop_a_token(name)),
-        *(said for name in unused if (said := _repeated(name, roles, numbers))),
+        *[said for name in unused if (said := _repeated(name, roles, numbers))][:1],
         *(said for name in unused if (said := _experts(name, roles, numbers))),
         *standard_errors(unused, roles),
     ]

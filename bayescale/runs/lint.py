@@ -8,13 +8,13 @@ import xarray as xr
 
 from bayescale.field import number_text
 from bayescale.laws.law import Law, column, load_law
-from bayescale.runs import lint_checkpoints, lint_compute, lint_curve, lint_rows, lint_values
+from bayescale.runs import lint_observed, lint_rows, lint_settings, lint_sizes
 from bayescale.runs.compute import Definition
 from bayescale.runs.datasets import runs_given
 from bayescale.runs.known import censored_runs, without_censored
-from bayescale.runs.lint_values import Note
 from bayescale.runs.one_size import as_counted
 from bayescale.runs.read import read_notes, read_roles, read_runs
+from bayescale.runs.remark import Note, note
 from bayescale.runs.roles import CENSORED
 from bayescale.runs.smooth import Seen, seen_by, surface_through
 
@@ -66,34 +66,34 @@ def remarks(runs: xr.Dataset, law: Law | None = None, definition: Definition | N
     seen = seen_by(without_censored(runs), law) if hidden.any() else whole
     surface = surface_through(seen)
     unread = [Note("columns", "info", text) for text in read_notes(runs.attrs)]
-    apart = dict(lint_rows.groups(seen, surface))
-    checkpoints = [*lint_checkpoints.checkpoints(seen)]
+    apart = dict(lint_settings.groups(seen, surface))
+    checkpoints = [*lint_rows.checkpoints(seen)]
     return [
         *unread,
         *lint_rows.censored(whole, hidden, read_roles(runs.attrs).get(CENSORED, "")),
-        *lint_values.few_runs(seen, 0 if law is None else len(law.priors)),
-        *lint_values.few_values(seen),
-        *lint_values.collinear(seen),
-        *lint_compute.compute_unit(seen),
-        *lint_compute.compute_differs(seen, definition),
-        *lint_values.perplexity(seen),
-        *lint_values.uncounted(seen),
-        *lint_values.other_losses(seen),
-        *lint_values.units(seen),
-        *lint_values.mixed_units(seen),
+        *lint_sizes.few_runs(seen, 0 if law is None else len(law.priors)),
+        *lint_sizes.few_values(seen),
+        *lint_sizes.collinear(seen),
+        *lint_sizes.compute_unit(seen),
+        *lint_sizes.compute_differs(seen, definition),
+        *lint_observed.perplexity(seen),
+        *lint_observed.uncounted(seen),
+        *lint_observed.other_losses(seen),
+        *lint_sizes.units(seen),
+        *lint_sizes.mixed_units(seen),
         *([] if law is None else _shares(seen, law)),
-        *lint_values.isolated(seen),
+        *lint_sizes.isolated(seen),
         *lint_rows.summaries(seen),
         *lint_rows.unfinished(seen),
         *checkpoints,
         *lint_rows.copies(seen),
-        *([] if checkpoints else lint_rows.settings(seen, list(apart))),
-        *lint_values.surprising(seen, surface),
-        *lint_values.scatter(seen, surface),
-        *lint_values.unexplained(seen, surface),
-        *lint_curve.shape(seen),
+        *([] if checkpoints else lint_settings.settings(seen, list(apart))),
+        *lint_observed.surprising(seen, surface),
+        *lint_observed.scatter(seen, surface),
+        *lint_observed.unexplained(seen, surface),
+        *lint_observed.shape(seen),
         *apart.values(),
-        *lint_values.constant_or_rising(seen),
+        *lint_observed.constant_or_rising(seen),
     ]
 
 
@@ -102,7 +102,7 @@ def _shares(seen: Seen, law: Law) -> Iterator[Note]:
     for symbol, (low, high) in law.range.items():
         name = column(symbol)
         if high == 1 and low >= 0 and name in seen.runs and (most := float(seen.runs[name].max())) > 1:
-            yield lint_values.note(
+            yield note(
                 seen,
                 "units",
                 "warning",

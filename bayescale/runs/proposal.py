@@ -12,9 +12,9 @@ from bayescale.errors import RunsError
 from bayescale.laws.law import Law
 from bayescale.runs.datasets import runs_given
 from bayescale.runs.lint import remarks
-from bayescale.runs.lint_values import Note
 from bayescale.runs.loss_unit import NATS, UNITS, from_nats, loss_unit
 from bayescale.runs.read import left_out_text, read_runs
+from bayescale.runs.remark import Note
 from bayescale.runs.spellings import SIZES
 
 LOOKS_MAX = 4  # what is left of a table may ask for another option

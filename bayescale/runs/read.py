@@ -27,7 +27,7 @@ from bayescale.runs.roles import (
     multipliers,
     needed_roles,
     scatter_roles,
-    units_of_headings,
+    units_of,
 )
 from bayescale.runs.source import table_of
 from bayescale.runs.spellings import DERIVED_SIZES, NAMES, RENAMED_COLUMNS, SIZES
@@ -99,7 +99,7 @@ def read_runs(
     given = _given(before, columns, units, table.where)
     table, found = find_roles(table, given, units, laws)
     asked = {*needed_roles(laws), *given, *units}
-    units = units_of_headings(table, found.roles, {*before, *units}) | units
+    units = units_of(table, found.roles, units, before)
     table, units, of_logarithms = from_logarithms(table, found.roles, units)
     factors = multipliers(units, found.roles, table.where)
     if not len(table.frame):

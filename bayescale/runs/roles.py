@@ -1,5 +1,6 @@
 """Which column of a table plays each role for these laws, and in which unit."""
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -25,8 +26,9 @@ POWERS_ALLOWED = "log10, log2, ln and powers of ten such as 1e21"
 UNITS_ALLOWED = dict.fromkeys(("params", "tokens"), f"1, K, M, B, T, {POWERS_ALLOWED}")
 UNITS_ALLOWED |= {"compute": f"FLOP, GFLOP, TFLOP, PFLOP, EFLOP, MAC, PFLOP-day, {POWERS_ALLOWED}"}
 UNITS_ALLOWED |= {"loss": ", ".join(LOSS_UNITS)}
-SIZE_MEDIAN_MAX = {"params": 1e13, "tokens": 1e15, "compute": 1e29}  # of the largest runs a thousand times more
+SIZE_MAX = {"params": 1e13, "tokens": 1e15, "compute": 1e29}  # of the largest runs a thousand times more
 HEADINGS_LISTED = 15
+TIME = re.compile(r".{0,60}?(?:hours?|hrs?|[gt]pu[\W_]*h)\W*", re.IGNORECASE | re.DOTALL)  # GPU-hours
 ACCURACIES = {"acc", "accuracy", "accuracies"}
 RELATIVE = "relative"  # the unit of standard errors that are shares of a size
 CENSORED = "censored"  # the role that says of which runs a least loss is known, and no more
@@ -108,9 +110,13 @@ def find_roles(
         have = [role for role in SIZES if role in found.roles]
         missing = [role for role in missing if role not in have]
     if missing and len(have) < 2:
+        times = [clipped(name) for name in names if TIME.fullmatch(str(name))]
+        time = (
+            f"{times[0]} is a time: add tokens, or FLOP (seconds x FLOP a second that were reached); " if times else ""
+        )
         wanted = "two of params, tokens and compute are" if len(set(needs) & set(SIZES)) > 1 else f"{missing[0]} is"
         raise RunsError(
-            f"{table.where}: {wanted} needed, found {have or 'none'} among {_headings(names)}; "
+            f"{table.where}: {wanted} needed, found {have or 'none'} among {_headings(names)}; {time}"
             f"name the columns so, or say which they are (columns={{'{missing[0]}': ...}}, --column {missing[0]}=...)"
             + (f"; a law of {have[0]} alone needs no other (--law floor_{have[0]})" if have else "")
         )
@@ -132,25 +138,36 @@ def size_of(table: Table, role: str, name: Any, unit: str = "") -> np.ndarray:
         return counted(table.frame[name], (factor_of(role, unit) if unit else 1.0) or 1.0)
 
 
-def units_of_headings(table: Table, roles: Mapping[str, Any], given: Collection[str]) -> dict[str, str]:
-    """Role -> the unit that the heading of its column gives, where it gives one; roles ``given`` have another.
+def units_of(
+    table: Table, roles: Mapping[str, Any], given: Mapping[str, str], before: Collection[str]
+) -> dict[str, str]:
+    """Role -> its unit: as given, else as the heading of its column says; roles read ``before`` have theirs.
 
     Raises
     ------
     RunsError
-        If sizes would be larger in that unit than any are.
+        If sizes are larger in their unit than any are.
     """
-    new = {role: name for role, name in roles.items() if role not in given}
+    new = {role: name for role, name in roles.items() if role not in {*before, *given}}
     found = {role: unit_in(role, name, lambda one: numbers_of(table, one))[1] for role, name in new.items()}
-    units = {role: unit for role, unit in found.items() if unit}
-    for role in SIZE_MEDIAN_MAX.keys() & units.keys() - {role for role in units if units[role] in LOGARITHMS}:
-        values = size_of(table, role, roles[role], units[role])
-        median = float(np.median(values[np.isfinite(values)])) if np.isfinite(values).any() else 0.0
-        if median > SIZE_MEDIAN_MAX[role]:
+    units = {role: unit for role, unit in found.items() if unit} | dict(given)
+    for role in SIZE_MAX.keys() & units.keys() & roles.keys():
+        if units[role] in LOGARITHMS:
+            continue
+        name, values = roles[role], size_of(table, role, roles[role], units[role])
+        values = np.where(np.isfinite(values), values, 0.0)
+        large = np.flatnonzero(values > SIZE_MAX[role])
+        if 2 * large.size > len(values) and role not in given:
             plain = "FLOP" if role == "compute" else "1"
             raise RunsError(
-                f"{table.where}: by its heading, {heading(roles[role])} has a median of {median:.2g} {role}: are its "
-                f"numbers in another unit (units={{'{role}': '{plain}'}}, --unit {role}={plain})?"
+                f"{table.where}: by its heading, {heading(name)} has a median of {np.median(values):.2g} {role}: are "
+                f"its numbers in another unit (units={{'{role}': '{plain}'}}, --unit {role}={plain})?"
+            )
+        if large.size:
+            cell = clipped(table.frame[name].iloc[large[0]], 40)
+            raise RunsError(
+                f"{table.at(large[0])}: {heading(name)} = {cell} in the unit {units[role]} is {values[large[0]]:.2g} "
+                f"{role}, more than any run has: write it in that unit"
             )
     return units
 

@@ -65,6 +65,11 @@ def seen_by(runs: xr.Dataset, law: Law | None = None) -> Seen:
     return Seen(runs, sizes, others, observed, scale, _target(runs, observed, scale))
 
 
+def texts_in(seen: Seen) -> dict[str, np.ndarray]:
+    """Columns of texts."""
+    return {str(name): one.values for name, one in seen.runs.data_vars.items() if one.dtype.kind in "OUT"}
+
+
 def _target(runs: xr.Dataset, observed: str, scale: str) -> np.ndarray:
     if not observed:
         return np.zeros(runs.sizes["run"])

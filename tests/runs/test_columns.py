@@ -630,6 +630,17 @@ def test_logarithms_to_the_base_10_of_perplexities_are_hartleys(name):
     assert "--unit loss=hartleys" in note
 
 
+def test_repeated_tokens_are_said_once():
+    table = {"params": N, "tokens": D, "loss": LOSS, "unique_tokens": [d / 4 for d in D], "epochs": [4] * len(D)}
+    assert sum("tokens repeat" in note for note in read_notes(read_runs(table).attrs)) == 1
+
+
+@pytest.mark.parametrize("name", ["gpu_hours", "GPU-h", "A100 hours"])
+def test_hours_are_no_size_and_the_message_says_what_is_missing(name):
+    with pytest.raises(RunsError, match=f"{name} is a time: add tokens, or FLOP"):
+        read_runs({"params": N, name: [1.0, 2.0, 3.0, 4.0, 5.0], "loss": LOSS})
+
+
 def test_tokens_of_a_data_set_without_epochs_are_seen_once():
     text, _ = read({"params": N, "dataset_tokens": D, "loss": LOSS})
     assert "tokens = dataset_tokens (guess)" in text

@@ -132,6 +132,17 @@ def test_of_several_tables_in_markdown_the_one_with_losses(file):
     assert list(read_table(file(sizes)).frame.columns) == ["Model", "Params", "Layers"]
 
 
+def test_tables_in_markdown_with_the_same_columns_are_read_together(file):
+    first, second = (
+        f"| N | D | loss |\n|-|-|-|\n| {n} | 1e9 | {loss} |\n\n" for n, loss in (("1e8", 3.1), ("2e8", 2.9))
+    )
+    runs = read_runs(file("# ours\n" + first + "# theirs\n" + second + "| lr | loss |\n|-|-|\n| 1 | 2 |\n"))
+    assert runs.loss.values.tolist() == [3.1, 2.9] and runs.table.values.tolist() == ["no. 1", "no. 2"]
+    assert "of the tables, no. 3 is left out" in read_notes(runs.attrs)[0]
+    with pytest.raises(RunsError, match=r"table no\. 2, line 8: loss = -2.9 \(must be > 0\)"):
+        read_runs(file(first + "# theirs\n" + second.replace("2.9", "-2.9")))
+
+
 def test_of_a_workbook_the_sheets_with_runs_are_read_together(file):
     about = [["note", "note"], ["internal", "see the others"]]
     small = [["Params", "Tokens", "Loss"], [1e8, 2e9, 3.36], [2e8, 4e9, 3.1]]

@@ -256,6 +256,15 @@ def test_a_column_in_two_units_is_no_question():
         read_runs(table | {"flops": [1e21, 5e21]})
 
 
+@pytest.mark.parametrize("cells", [["70", "7", "7e9"], ["70B", "7", "7e9"], ["70B", "7e9", "7e9"]])
+def test_a_count_among_numbers_in_a_unit_is_an_error(cells):
+    table = {"params": cells, "tokens": TOKENS, "loss": LOSS}
+    with pytest.raises(RunsError, match=r"params = 7e9 in the unit B is 7e.18 params, more than any run has"):
+        read_runs(table, units={"params": "B"})
+    with pytest.raises(RunsError, match=r"7e9 in the unit B"):
+        read_runs({"params (B)": ["70", "7", "7e9"], "tokens": TOKENS, "loss": LOSS})
+
+
 def test_counts_below_a_heading_with_a_unit_are_a_question():
     table = {"params": PARAMS, "loss": LOSS}
     with pytest.raises(RunsError, match=r"by its heading, tokens .B. has a median of 8e.18 tokens: .* --unit tokens=1"):

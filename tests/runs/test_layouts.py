@@ -341,6 +341,24 @@ def test_remarks_and_headers_among_the_rows_are_left_out_and_said(more, file):
     assert note == "one line is left out as remarks or headers: # half"
 
 
+@pytest.mark.parametrize(
+    "names", [("loss_seed0", "loss_seed1"), ("val loss (seed 0)", "val loss (seed 1)"), ("run0/loss", "run1/loss")]
+)
+def test_losses_of_seeds_side_by_side_are_runs_of_their_own(names, file):
+    text = f"params,tokens,{','.join(names)}\n1e8,1e9,3.5,3.25\n2e8,2e9,3.0,\n"
+    runs = read_runs(file(text))
+    assert runs.params.values.tolist() == [1e8, 2e8, 1e8] and runs.loss.values.tolist() == [3.5, 3.0, 3.25]
+    assert runs.seed.values.tolist() == [0, 0, 1]
+    (note,) = read_notes(runs.attrs)
+    assert note.startswith(f"{names[0]} and {names[1]} are losses of one run with other seeds")
+
+
+def test_losses_of_seeds_beside_their_mean_are_not_read_and_that_is_said(file):
+    runs = read_runs(file("params,tokens,loss,loss_seed0,loss_seed1\n1e8,1e9,3.5,3.75,3.25\n"))
+    assert runs.loss.values.tolist() == [3.5]
+    assert "loss_seed0 and loss_seed1 stand beside loss, which is read" in read_notes(runs.attrs)[0]
+
+
 @pytest.mark.parametrize("sep", ["  ", " ", "\t"])
 def test_a_printed_table_whose_rows_are_counted(sep, file):
     rows = (sep.join(row) for row in (("0", "1e8", "1e9", "3.5"), ("1", "2e8", "2e9", "3.25")))

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from bayescale.runs.lint import check_runs
-from bayescale.runs.lint_rows import offsets_of
-from bayescale.runs.lint_values import Note
+from bayescale.runs.lint_settings import offsets_of
 from bayescale.runs.read import read_runs
+from bayescale.runs.remark import Note
 from bayescale.runs.smooth import far_off, off_diagonal, seen_by, spread_of_ratio, surface_through
 
 

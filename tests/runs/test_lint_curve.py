@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bayescale.runs.lint import check_runs
-from bayescale.runs.lint_curve import _line
+from bayescale.runs.lint_observed import _line
 
 TOKENS = np.geomspace(1e8, 1e11, 30)
 

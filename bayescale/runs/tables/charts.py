@@ -1,4 +1,4 @@
-"""Charts and histories -> a row for each run and step: W&B has a column a run there, TensorBoard a file a curve."""
+"""Charts and histories of experiment trackers -> a row for each run and step, one function a layout."""
 
 import re
 from typing import Any
@@ -18,28 +18,13 @@ SCALARS = ["Wall time", "Step", "Value"]  # TensorBoard's header
 SCALARS_NAME = re.compile(r"(?:run-)?(?P<run>.+?)[-_]tag-(?P<tag>.+?)(?:\.csv)?(?:\.gz|\.zst)?", re.IGNORECASE)
 
 
-def by_run(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, str]:
-    """The table in long form, and a sentence on what was done; other tables as they are, without a sentence."""
-    names = [str(name) for name in frame.columns]
-    if names == SCALARS:
-        return _of_scalars(frame, where)
+def of_metrics(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, str]:
+    """A table whose rows are single values of metrics, as histories of MLflow and TensorBoard are exported."""
     plain = {plainly(name): name for name in frame.columns}
     metric = next((plain[name] for name in METRICS if name in plain), None)
-    if metric is not None and (value := plain.get("value", plain.get("metricvalue"))) is not None:
-        return _of_long(frame, metric, value, where)
-    bounds = [name for name in names if name.endswith(BOUNDS) and BETWEEN in name]
-    curves = [name for name in names if BETWEEN in name and name not in bounds]
-    others = [name for name in names if BETWEEN not in name]
-    metrics = {name.rpartition(BETWEEN)[2] for name in curves}
-    if len(others) != 1 or not curves or not {name[: -len(BOUNDS[0])] for name in bounds} <= set(curves):
+    value = plain.get("value", plain.get("metricvalue"))
+    if metric is None or value is None:
         return frame, ""
-    if metrics & {"run", *others}:
-        return frame, ""
-    return _of_curves(frame, others[0], curves, where)
-
-
-def _of_long(frame: pd.DataFrame, metric: Any, value: Any, where: str) -> tuple[pd.DataFrame, str]:
-    """A table whose rows are single values of metrics, as histories of MLflow and TensorBoard are exported."""
     others = [name for name in frame.columns if name not in (metric, value) and not is_called(name, "moment")]
     called = [str(name) for name in frame[metric].unique()]
     if len(called) > METRICS_MAX or {*called} & {*map(str, others)} or not others:
@@ -52,7 +37,18 @@ def _of_long(frame: pd.DataFrame, metric: Any, value: Any, where: str) -> tuple[
     return table, f"{clipped(metric)} names metrics: read as {len(table)} rows with a column for each of {len(called)}"
 
 
-def _of_curves(frame: pd.DataFrame, axis: str, curves: list[str], where: str) -> tuple[pd.DataFrame, str]:
+def of_curves(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, str]:
+    """A chart of W&B's, a column a run."""
+    names = [str(name) for name in frame.columns]
+    bounds = [name for name in names if name.endswith(BOUNDS) and BETWEEN in name]
+    curves = [name for name in names if BETWEEN in name and name not in bounds]
+    others = [name for name in names if BETWEEN not in name]
+    metrics = {name.rpartition(BETWEEN)[2] for name in curves}
+    if len(others) != 1 or not curves or not {name[: -len(BOUNDS[0])] for name in bounds} <= set(curves):
+        return frame, ""
+    if metrics & {"run", *others}:
+        return frame, ""
+    axis = others[0]
     parts: dict[str, pd.DataFrame] = {}  # a table a run, a column a metric
     prefix = "Group: " if all(name.startswith("Group: ") for name in curves) else ""
     for name in curves:
@@ -63,11 +59,14 @@ def _of_curves(frame: pd.DataFrame, axis: str, curves: list[str], where: str) ->
     table = table[(table.iloc[:, 2:] != "").any(axis=1)].reset_index(drop=True)
     check_headings(list(table.columns), where)
     dropped = len(frame.columns) - 1 - len(curves)
-    bounds = f"; {dropped} columns __MIN and __MAX are left out" if dropped else ""
-    return table, f"a chart of {len(parts)} runs, a column each: read as {len(table)} rows{bounds}"
+    said = f"; {dropped} columns __MIN and __MAX are left out" if dropped else ""
+    return table, f"a chart of {len(parts)} runs, a column each: read as {len(table)} rows{said}"
 
 
-def _of_scalars(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, str]:
+def of_scalars(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, str]:
+    """A curve of TensorBoard's, whose run and tag the name of the file has."""
+    if [*map(str, frame.columns)] != SCALARS:
+        return frame, ""
     found = SCALARS_NAME.fullmatch(where)
     run, tag = (found["run"], found["tag"]) if found else (where.removesuffix(".csv"), "value")
     table = pd.DataFrame({"run": run, "step": frame["Step"], tag: frame["Value"]}, index=frame.index, dtype=object)

@@ -10,14 +10,14 @@ import pandas as pd
 from bayescale.errors import RunsError
 from bayescale.field import clipped
 from bayescale.runs.tables import events, excel, limits, parquet
-from bayescale.runs.tables.charts import by_run
+from bayescale.runs.tables.charts import of_curves, of_metrics, of_scalars
 from bayescale.runs.tables.csv import read_csv
 from bayescale.runs.tables.folded import unfolded
 from bayescale.runs.tables.json import is_json, read_json
 from bayescale.runs.tables.logs import is_log, read_log
 from bayescale.runs.tables.markdown import is_markdown, read_markdown
 from bayescale.runs.tables.packed import unpacked
-from bayescale.runs.tables.turned import turned
+from bayescale.runs.tables.turned import of_seeds, turned
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,15 @@ FORMATS = (
     Format(read_markdown, is_markdown, (".md", ".markdown"), "line"),
     Format(read_log, is_log, (), "row"),
     Format(read_csv, lambda content: False, (".csv", ".tsv", ".txt"), "line"),
+)
+# table and name of its file -> the table with a row a run, and a sentence on what was done, or ""
+LAYOUTS: tuple[Callable[[pd.DataFrame, str], tuple[pd.DataFrame, str]], ...] = (
+    unfolded,
+    of_scalars,
+    of_metrics,
+    of_curves,
+    turned,
+    of_seeds,
 )
 NO_TABLES = {  # first bytes -> what such a file is
     b"SQLite format 3": "an SQLite database",
@@ -113,13 +122,13 @@ def read_table(path: "str | os.PathLike[str]") -> Table:
     found = found or [one for one in FORMATS if _ends(Path(path).name, one.endings)]
     chosen = found[0] if found else FORMATS[-1]
     read = chosen.read(content, where)
-    told, of_file = [read.attrs.pop("note", "")], read.attrs.pop("parts", ())
-    frame, note = unfolded(read, where)
-    frame, of_chart = by_run(frame, where)
-    frame, of_sides = turned(frame)
+    notes, of_file, frame = [read.attrs.pop("note", "")], read.attrs.pop("parts", ()), read
+    for layout in LAYOUTS:
+        frame, note = layout(frame, where)
+        notes.append(note)
     place = chosen.place if frame.index.equals(read.index) else "row"
     parts = tuple(Table(part, f"{where}, {name}", place) for name, part in of_file) if place == chosen.place else ()
-    return Table(frame, where, place, tuple(filter(None, (*told, note, of_chart, of_sides))), parts)
+    return Table(frame, where, place, tuple(filter(None, notes)), parts)
 
 
 def is_table_name(name: str) -> bool:

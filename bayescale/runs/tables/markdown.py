@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pandas as pd
 
 from bayescale.errors import RunsError
-from bayescale.runs.spellings import is_name
 from bayescale.runs.tables.limits import check_headings, check_size
+from bayescale.runs.tables.several import joined
 from bayescale.runs.tables.text import text_of
 
 RULE = re.compile(r"\|?(?:\s*:?-+:?\s*\|)+(?:\s*:?-+:?\s*)?")
@@ -28,7 +28,7 @@ def is_markdown(content: bytes) -> bool:
 
 
 def read_markdown(content: bytes, where: str) -> pd.DataFrame:
-    """The first table with a loss of a text in Markdown, else the first; bold, code and links of cells are their text.
+    """The tables of a text in Markdown with most roles among their headings, joined; cells without their marks.
 
     Raises
     ------
@@ -36,12 +36,18 @@ def read_markdown(content: bytes, where: str) -> pd.DataFrame:
         Naming the line.
     """
     lines = text_of(content, where).splitlines()
-    found = list(_headers(lines[:HEAD_LINES]))
+    found = {f"no. {k}": start for k, start in enumerate(_headers(lines), start=1)}
     if not found:
-        raise RunsError(f"{where}: no table in Markdown was found in its first {HEAD_LINES} lines")
-    with_loss = (start for start in found if any(is_name("loss", name) for name in _cells(lines[start])))
-    start = next(with_loss, found[0])
-    header = [name or f"column_{position}" for position, name in enumerate(_cells(lines[start]), start=1)]
+        raise RunsError(f"{where}: no table in Markdown was found in it")
+    headings = {
+        name: [cell or f"column_{position}" for position, cell in enumerate(_cells(lines[start]), start=1)]
+        for name, start in found.items()
+    }
+    return joined(headings, lambda name: _frame(headings[name], lines, found[name], where), "table", where)
+
+
+def _frame(header: list[str], lines: list[str], start: int, where: str) -> pd.DataFrame:
+    """The table whose header stands at a position; its index counts lines."""
     check_headings(header, f"{where}, line {start + 1}")
     records, at = [], []
     for number, line in enumerate(lines[start + 2 :], start=start + 3):

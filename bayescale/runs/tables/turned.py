@@ -1,20 +1,26 @@
-"""Tables that lie on their side, or have a column for each size -> a row for each run."""
+"""Tables that lie on their side, or have a column for each size or seed -> a row for each run."""
 
 import math
+import re
 from typing import Any
 
 import pandas as pd
 
-from bayescale.field import as_float, number_in
+from bayescale.field import as_float, clipped, listed, number_in
 from bayescale.runs.headings import COUNTED, unit_in
-from bayescale.runs.spellings import LETTERS, NAMES, is_name, plainly
+from bayescale.runs.spellings import LETTERS, NAME_CHARACTERS_MAX, NAMES, SPELLINGS, is_name, plainly
 
 COLUMNS_MIN = 3  # of runs or sizes
 SIZE_MIN = 1e5  # of parameters or tokens in a heading
 LOSS_MAX = 20.0  # of what stands below such headings
+REPEATED = f"(?:{'|'.join((*SPELLINGS['seed'], 'random[_ ]seed', 'rep', 'run'))})"
+OF_SEED = re.compile(  # loss_seed0, val_loss (seed 1), run2/loss
+    rf"(?P<bare>.+?)[\W_]+{REPEATED}[\W_]*(?P<seed>[0-9]{{1,9}})\W?|{REPEATED}[\W_]*(?P<first>[0-9]{{1,9}})[\W_]+(?P<rest>.+)",
+    re.IGNORECASE,
+)
 
 
-def turned(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+def turned(frame: pd.DataFrame, _: str) -> tuple[pd.DataFrame, str]:
     """The table with a row for each run, and a sentence on what was done; other tables as they are."""
     if len(frame.columns) <= COLUMNS_MIN or any(_role(name) and len(str(name)) > 1 for name in frame.columns[1:]):
         return frame, ""
@@ -29,6 +35,23 @@ def turned(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     called = "name" if "name" not in columns else "column"
     table = pd.DataFrame({called: list(frame.columns[1:]), **columns}, dtype=object)
     return table, "rows and columns are exchanged: runs stood side by side"
+
+
+def of_seeds(frame: pd.DataFrame, _: str) -> tuple[pd.DataFrame, str]:
+    """A table with a column of losses for each seed."""
+    names = [name for name in frame.columns if len(str(name)) <= NAME_CHARACTERS_MAX]
+    said = {name: found for name in names if (found := OF_SEED.fullmatch(str(name)))}
+    seeds = {name: found["seed"] or found["first"] for name, found in said.items()}
+    losses = {name: bare for name, found in said.items() if is_name("loss", bare := found["bare"] or found["rest"])}
+    bare, told = next(iter(losses.values()), ""), listed([clipped(name, 40) for name in losses])
+    if len(losses) < 2 or len({*losses.values()}) > 1 or "seed" in frame.columns:
+        return frame, ""
+    if bare in frame.columns:
+        return frame, f"{told} stand beside {bare}, which is read; without that column each of them is a run"
+    table = frame.melt([name for name in frame.columns if name not in losses], [*losses], "seed", bare).astype(object)
+    table["seed"] = [seeds[name] for name in table["seed"]]
+    table = table[(table[bare] != "") & table[bare].notna()].reset_index(drop=True)
+    return table, f"{told} are losses of one run with other seeds: each is read as a run, {len(table)} rows"
 
 
 def _of_sizes(frame: pd.DataFrame, role: str) -> tuple[pd.DataFrame, str]:

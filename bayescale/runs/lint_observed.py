@@ -1,17 +1,16 @@
-"""Remarks on the sizes and on what was observed, one function each."""
+"""Remarks on what was observed: its unit, odd values, scatter, what the sizes tell of it, the shape of its curve."""
 
-import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from bayescale.field import listed, number_text, rows_text, size_text, symbol
+from bayescale.field import listed, number_text, size_text, symbol
 from bayescale.laws.law import SHARES
 from bayescale.runs.loss_unit import LOSS_NATS_MAX, OTHER_LOSSES, TEXT_NATS_MIN, is_text
-from bayescale.runs.smooth import SURPRISING_SD, Seen, Surface, line_of_sizes, log_slope, move_together
-from bayescale.runs.spellings import DERIVED_SIZES
+from bayescale.runs.remark import Note, note, where
+from bayescale.runs.smooth import SURPRISING_SD, Seen, Surface, log_slope
 
 TYPING_ERROR_LOG = 0.1  # the noise of a law does not reach so far
 # a larger scatter means that a law or surface does not describe the runs: on 18 studies the default law leaves .001 to
@@ -22,161 +21,13 @@ EXPLAINED_SHARE_MIN = 0.5  # of the variance: on 43 real studies a smooth surfac
 ITEMS_MIN, ITEMS_MAX = 10, 1e6  # of a benchmark
 CHANCE_WHOLE_MAX = 1e-6  # probability that shares times a column are whole numbers by chance
 SLIP_SD_MIN = 10  # robust sd: a run farther off may have a size wrong by a power of ten
-RUNS_WANTED = 12
-SPARE_RUNS_MIN = 2  # runs besides one for each parameter: one for the scale of the noise, one to learn from
-DISTINCT_VALUES_MIN = 4  # of a size: with fewer its effect rests on the prior
-ISOLATED_TIMES_MIN = 30.0  # ratio of a size to the next one: a slip of a power of ten, or an isolated run
 ERROR_MEDIAN_MAX = 5.0  # of error rates; word error rates may be above 1
-MEDIAN_MIN = {"params": 1e3, "tokens": 1e4}  # of counts
-COUNTED_IN = {"params": "M", "tokens": "B"}  # where they are no counts
-RATIO_MAX = 1e6  # tokens per parameter of runs that were ever made are fewer
-MIXED_TIMES_MIN = 1e3  # between neighbouring sizes of one column
-NOTE_ROWS_MAX = 1000  # the text of a note counts all of them
-
-
-@dataclass(frozen=True)
-class Note:
-    """One remark of the lint.
-
-    Attributes
-    ----------
-    code : a stable name
-    severity : "warning" or "info"
-    text : a sentence that says what to do
-    rows : the runs it is about, as the coordinate ``run`` counts them
-    options : those of :func:`bayescale.read_runs` that would leave the rows out, names and values
-    """
-
-    code: str
-    severity: str
-    text: str
-    rows: tuple[int, ...] = ()
-    options: tuple[tuple[str, Any], ...] = ()
-
-
-def note(seen: Seen, code: str, severity: str, text: str, rows: Iterable[int] = (), **options: Any) -> Note:
-    """A remark on the runs at these positions, and the options that would leave them out."""
-    labels = seen.runs["run"].values
-    positions = tuple(int(labels[row]) for row in list(rows)[:NOTE_ROWS_MAX])
-    return Note(code, severity, text, positions, tuple(options.items()))
-
-
-def where(seen: Seen, rows: np.ndarray) -> str:
-    """The runs at these positions, as their user counts them."""
-    return rows_text(seen.place, seen.runs["run"].values[rows])
-
-
-def few_runs(seen: Seen, parameters: int) -> Iterator[Note]:
-    """Too few runs for narrow bands, or for the parameters of the law."""
-    if parameters and seen.number < parameters + SPARE_RUNS_MIN:
-        text = (
-            f"{seen.number} runs do not tell the {parameters} parameters of the law and the noise; what follows is "
-            f"what the priors say, and {RUNS_WANTED} or more are wanted"
-        )
-        yield note(seen, "too_few_runs", "warning", text)
-    elif seen.number < RUNS_WANTED:
-        text = f"{seen.number} runs: bands will be wide and rest on the priors; {RUNS_WANTED} or more are wanted"
-        yield note(seen, "few_runs", "warning", text)
-
-
-def few_values(seen: Seen) -> Iterator[Note]:
-    """Sizes with too few distinct values."""
-    codes = {"params": "few_sizes", "tokens": "few_token_counts", "compute": "few_budgets"}
-    spoken = {"params": "model size(s)", "tokens": "token count(s)", "compute": "budget(s)"}
-    for name, code in codes.items():
-        if name in seen.sizes and (different := len(np.unique(seen.sizes[name]))) < DISTINCT_VALUES_MIN:
-            rests = f"the effect of {symbol(name)} rests on the prior"
-            text = f"{different} {spoken[name]}: {rests}; {DISTINCT_VALUES_MIN} or more are wanted"
-            yield note(seen, code, "warning", text)
-
-
-def collinear(seen: Seen) -> Iterator[Note]:
-    if {"params", "tokens"} <= seen.sizes.keys() and move_together(seen.runs):
-        text = (
-            f"N and D move together, along {line_of_sizes(seen.runs)}: the runs do not tell the effects of N and D "
-            "apart; vary D at fixed N (so that tokens per parameter vary 3 times or more)"
-        )
-        yield note(seen, "collinear_sizes", "warning", text)
-
-
-# no study lies outside, toys included: such sizes are in thousands, millions or billions
-PLAUSIBLE_RATIO = (1e-3, 1e6)  # tokens per parameter, of the medians
-COUNT_MEDIAN_MIN = 1e3  # median params or tokens
-
-
-def plausible_counts(params: np.ndarray, tokens: np.ndarray) -> bool:
-    """Whether sizes of runs can be counts of parameters and tokens."""
-    N, D = float(np.median(params)), float(np.median(tokens))
-    return PLAUSIBLE_RATIO[0] < D / N < PLAUSIBLE_RATIO[1] and min(N, D) > COUNT_MEDIAN_MIN
-
-
-def units(seen: Seen) -> Iterator[Note]:
-    """Sizes that cannot be counts of parameters and tokens."""
-    median = {name: float(np.median(seen.sizes[name])) for name in ("params", "tokens") if name in seen.sizes}
-    both, odd = len(median) == 2, [name for name, value in median.items() if value < MEDIAN_MIN[name]]
-    ratio = float(np.median(np.log(seen.sizes["tokens"]) - np.log(seen.sizes["params"]))) if both else 0.0
-    few = both and ratio < np.log(0.1)
-    told = " and ".join(f"{name} {size_text(value)}" for name, value in median.items())
-    read = json.loads(seen.runs.attrs.get("read", "{}"))
-    made = next((name for name in median if read.get(name) == DERIVED_SIZES[name]), None)
-    if few and min(median.values()) > 1e6:
-        text = (
-            f"more parameters than tokens (median {told}): are the columns swapped, or one of them in another unit "
-            "(--unit tokens=B)?"
-        )
-        yield note(seen, "units", "warning", text)
-    elif few or ratio > np.log(RATIO_MAX) or odd:
-        text = f"median {told} look{'' if both else 's'} like other units; give them as counts or say the unit "
-        text += f"({' '.join(f'--unit {name}={COUNTED_IN[name]}' for name in odd or median)})"
-        if made:
-            other = "params" if made == "tokens" else "tokens"
-            text = (
-                f"median {told}, which is {read[made]}, look like other units; say that of compute (--unit "
-                f"compute=PFLOP) or of {other} (--unit {other}={COUNTED_IN[other]})"
-            )
-        yield note(seen, "units", "warning", text)
-
-
-def mixed_units(seen: Seen) -> Iterator[Note]:
-    """Sizes of two scales in one column, as where some rows are in millions."""
-    for name, values in seen.sizes.items():
-        order = np.argsort(values)
-        with np.errstate(all="ignore"):
-            gaps = np.diff(np.log(values[order]))
-        if not len(gaps) or not np.nanmax(gaps) > np.log(MIXED_TIMES_MIN):
-            continue
-        split = int(np.nanargmax(gaps)) + 1
-        small = np.sort(order[:split])
-        if min(split, len(order) - split) > 1:  # of one alone see isolated
-            low, high = size_text(values[order[split - 1]]), size_text(values[order[split]])
-            text = f"{small.size} runs ({where(seen, small)}) have {name} of {low} at most, the others {high} or more: "
-            yield note(seen, "mixed_units", "warning", f"{text}are they in different units?", small)
-
-
-def isolated(seen: Seen) -> Iterator[Note]:
-    """One run whose size, or tokens per parameter, is far from that of every other run."""
-    if seen.number < RUNS_WANTED // 2:
-        return
-    columns = {symbol(name): values for name, values in seen.sizes.items()}
-    if {"params", "tokens"} <= seen.sizes.keys():
-        with np.errstate(over="ignore"):  # sizes at both ends of what a float holds
-            columns["tokens per parameter"] = seen.sizes["tokens"] / seen.sizes["params"]
-    for name, values in columns.items():
-        order = np.argsort(values)
-        for first, second in ((order[-1], order[-2]), (order[0], order[1])):
-            with np.errstate(all="ignore"):
-                times = float(np.exp(np.log(values[first]) - np.log(values[second])))
-            # infinite and 0 are far, too; two ratios that both overflow tell nothing
-            if not (np.isnan(times) or 1 / ISOLATED_TIMES_MIN < times < ISOLATED_TIMES_MIN):
-                far = (
-                    f"{number_text(times, 2)} times the next largest"
-                    if times > 1
-                    else (f"the next smallest is {number_text(1 / times if times else np.inf, 2)} times it")
-                )
-                alone = where(seen, np.array([first]))
-                text = f"{alone} has {name} {size_text(values[first])}, {far}: is it a slip of a power of ten?"
-                yield note(seen, "isolated_size", "warning", text, [first])
-                return
+PARTS = 3  # of the decades that the runs span, alike
+PART_RUNS_MIN = 4
+DIFFERENCE_SE = 4.0  # standard errors between two slopes that differ
+STEEPER_TIMES = 1.3
+ENDED_SHARE = 0.25  # of the steepest slope: a curve that falls by less has ended
+CORRELATION_MAX = 0.8  # of neighbours: with more there is next to nothing to judge by
 
 
 def uncounted(seen: Seen) -> Iterator[Note]:
@@ -341,3 +192,65 @@ def constant_or_rising(seen: Seen) -> Iterator[Note]:
                 "loss"
             )
             yield note(seen, "rising_loss", "warning", text)
+
+
+def shape(seen: Seen) -> Iterator[Note]:
+    """Curves that steepen, and curves that have stopped falling.
+
+    The slope of log loss along log size, part by part. A power law with a floor only flattens.
+    """
+    if seen.scale != "log" or len(seen.sizes) != 1 or seen.others or not seen.observed:
+        return
+    (name, size), what = next(iter(seen.sizes.items())), seen.observed
+    parts = _slopes(np.log10(size), seen.target)
+    if len(parts) < PARTS:
+        return
+    for (_, first, error), (start, later, later_error) in itertools.combinations(parts, 2):
+        if first - later > DIFFERENCE_SE * np.hypot(error, later_error) and later < STEEPER_TIMES * min(first, 0.0):
+            text = (
+                f"{what} falls faster with {name} from {_at(name, start)} on ({_slope(later)} a decade) than before "
+                f"({_slope(first)}), which no power law with a floor does: take a law with a slow start or a break "
+                "(m3, m4, broken), or leave the smaller runs out (--where)"
+            )
+            yield note(seen, "steepening_curve", "info", text)
+            break
+    start, last, error = parts[-1]
+    _, steepest, steepest_error = min(parts[:-1], key=lambda part: part[1])
+    apart = last - steepest > DIFFERENCE_SE * np.hypot(error, steepest_error)
+    if steepest < 0 and apart and last > ENDED_SHARE * steepest:
+        text = (
+            f"{what} hardly falls beyond {name} = {_at(name, start)} ({_slope(last)} a decade, before "
+            f"{_slope(steepest)}): a floor, repeated data or the end of a schedule; forecasts take it for a floor"
+        )
+        yield note(seen, "plateau", "info", text)
+
+
+def _slopes(x: np.ndarray, y: np.ndarray) -> list[tuple[float, float, float]]:
+    """Start, slope and its standard error of each part of a curve; of fewer parts where one has too few runs."""
+    order = np.argsort(x, kind="stable")
+    x, y, edges = x[order], y[order], np.linspace(x.min(), x.max(), PARTS + 1)
+    found = []
+    for low, high in itertools.pairwise(edges):
+        inside = (x >= low) & (x <= high)
+        if inside.sum() >= PART_RUNS_MIN and np.ptp(x[inside]) > 0:
+            found.append((float(10**low), *_line(x[inside], y[inside])))
+    return found
+
+
+def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Slope of a line by least squares and its standard error, neighbours being alike."""
+    x, y = x - x.mean(), y - y.mean()
+    slope = float(x @ y / (x @ x))
+    left = y - slope * x
+    square = float(left @ left)
+    alike = np.clip(left[1:] @ left[:-1] / square, 0.0, CORRELATION_MAX) if square > 0 else 0.0
+    return slope, float(np.sqrt(square / (len(x) - 2) / (x @ x) * (1 + alike) / (1 - alike)))
+
+
+def _at(name: str, value: float) -> str:
+    return size_text(value) if name in ("params", "tokens") else number_text(value)
+
+
+def _slope(slope: float) -> str:
+    """A slope of log10 steps of the natural logarithm, in per cent a decade."""
+    return f"{100 * np.expm1(slope):+.2g} %"
