@@ -11,7 +11,7 @@ from bayescale.errors import RunsError
 from bayescale.field import clipped, listed, number_text
 from bayescale.runs.best_setting import SETTING_VALUES_MAX, Selection, selection
 from bayescale.runs.cells import as_numbers, missing_cells
-from bayescale.runs.condition import Condition, called_alike
+from bayescale.runs.condition import Condition, columns_called, columns_text
 from bayescale.runs.guess import steps_in
 from bayescale.runs.loss_unit import NATS, to_nats
 from bayescale.runs.spellings import NO_SETTINGS, is_called
@@ -64,14 +64,11 @@ class Asked:
 
     def column(self, name: str, option: str) -> Any:
         """The column of this name or role."""
-        columns = list(self.table.frame.columns)
-        alike = called_alike(name, columns)
-        read_as = [column for role, column in self.roles.items() if role == name]
-        found = [one for one in columns if one == name] or read_as or alike
+        found = columns_called(name, self.table, self.roles)
         if len(found) != 1:
-            shown = ", ".join(clipped(one, 40) for one in columns[:20])
+            shown = columns_text(self.table)
             raise RunsError(f"{self.table.where}: {option} {clipped(name)}: no such column; the columns are {shown}")
-        return found[0]
+        return found[0] if found[0] in self.table.frame.columns else self.roles[found[0]]
 
     @property
     def step(self) -> Any:

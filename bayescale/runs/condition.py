@@ -4,7 +4,7 @@ import ast
 import operator
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from bayescale.runs.tables.limits import heading
 
 MAX_LENGTH = 2000
 MAX_DEPTH = 40
+COLUMNS_SHOWN_MAX = 20
 QUOTED = re.compile(r"('[^']*'|\"[^\"]*\"|`[^`]*`)")
 SIZE = re.compile(r"(?<![\w.])([0-9]+\.?[0-9]*|\.[0-9]+)([KMBT])(?!\w)")  # 1.5B
 EQUAL = {ast.Eq: operator.eq, ast.NotEq: operator.ne}
@@ -170,21 +171,26 @@ class Condition:
         if not isinstance(part, ast.Name):
             raise self._refused(node)
         name = quoted.get(part.id, ".".join([part.id, *reversed(path)]))
-        columns = list(self.table.frame.columns)
-        alike = called_alike(name, columns)
-        found = [one for one in columns if one == name] or [one for one in self.roles if one == name] or alike
+        found = columns_called(name, self.table, self.roles)
         if len(found) == 1:
             return found[0]
-        shown = ", ".join(clipped(one, 40) for one in columns[:20])
         problem = "could be several columns" if found else "is no column"
-        raise RunsError(
-            f"{self._shown()}: {clipped(name)} {problem}; the columns are {shown} (a name with other signs in `)"
-        )
+        shown = f"the columns are {columns_text(self.table)} (a name with other signs in `)"
+        raise RunsError(f"{self._shown()}: {clipped(name)} {problem}; {shown}")
 
 
-def called_alike(name: Any, columns: Sequence[Any]) -> list[Any]:
-    """Columns whose names differ from this one in capitals and signs alone, or that runs call so."""
-    return [one for one in columns if plainly(name) in (plainly(one), plainly(RENAMED_COLUMNS.get(one, one)))]
+def columns_called(name: Any, table: Table, roles: Mapping[str, Any]) -> list[Any]:
+    """The column, or else the role, of this name; else columns whose names differ from it in capitals and signs alone.
+
+    A column that runs call by another name has both.
+    """
+    columns = list(table.frame.columns)
+    alike = [one for one in columns if plainly(name) in (plainly(one), plainly(RENAMED_COLUMNS.get(one, one)))]
+    return [one for one in columns if one == name] or [one for one in roles if one == name] or alike
+
+
+def columns_text(table: Table) -> str:
+    return ", ".join(clipped(one, 40) for one in table.frame.columns[:COLUMNS_SHOWN_MAX])
 
 
 def _is_text(node: ast.expr) -> bool:

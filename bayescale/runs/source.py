@@ -96,7 +96,7 @@ def _of_files(paths: Sequence[Path], chosen: bool = True) -> Table:
     others: list[Path] = []
     for path in paths:
         part = read_table(path)
-        if not (chosen or _has_role(part)):
+        if not (chosen or roles_named(list(part.frame.columns))):
             others.append(path)
             continue
         parts.append(part)
@@ -116,11 +116,6 @@ def _of_files(paths: Sequence[Path], chosen: bool = True) -> Table:
         ]
     notes += dict.fromkeys(note for part in parts for note in part.notes)
     return Table(frame, f"{len(paths)} files", "row", tuple(notes), tuple(parts))
-
-
-def _has_role(table: Table) -> bool:
-    """Whether a column of a table may be a loss or a size."""
-    return bool(roles_named(list(table.frame.columns)))
 
 
 def _labels(paths: Sequence[Path]) -> list[str]:

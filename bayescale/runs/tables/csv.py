@@ -17,6 +17,7 @@ from bayescale.field import clipped
 from bayescale.runs.tables import limits
 from bayescale.runs.tables.layout import HEAD_ROWS, with_units, without_titles
 from bayescale.runs.tables.limits import check_headings, check_size
+from bayescale.runs.tables.records import frame_of_rows, names_of
 from bayescale.runs.tables.text import text_of
 
 LATEX_END = re.compile(r"\\\\(?:\[[^\]]{0,40}\])?\s*(?:\\[a-z]+\S*|%.*)?$")  # of a row: \\ \hline
@@ -51,7 +52,7 @@ def read_csv(content: bytes, where: str) -> pd.DataFrame:
         raise RunsError(f"{where} is empty; a header line and one line for each run are expected")
     records, lines, note = without_titles(records, lines)
     names, first = records.pop(0), f"{where}, line {lines.pop(0)}"
-    header = [name or f"column_{position}" for position, name in enumerate(names, start=1)]
+    header = names_of(names)
     if records and (named := with_units(header, records[0])) is not None:
         header, records, lines = named, records[1:], lines[1:]
     records, lines, left_out = _without_remarks(records, lines, names)
@@ -65,8 +66,7 @@ def read_csv(content: bytes, where: str) -> pd.DataFrame:
             records[position] = cells[: len(header)]
     if delimiter != ",":
         records = _with_points(records, delimiter)
-    columns = zip(*records, strict=True) if records else [()] * len(header)
-    frame = pd.DataFrame(dict(zip(header, columns, strict=True)), index=lines, dtype=object)
+    frame = frame_of_rows(header, records, lines)
     frame.attrs["note"] = "; ".join(filter(None, (note, left_out)))
     return frame
 

@@ -10,6 +10,7 @@ from bayescale.errors import RunsError, needed
 from bayescale.runs.tables import limits
 from bayescale.runs.tables.layout import with_units, without_titles
 from bayescale.runs.tables.limits import UNPACKED_TIMES_MAX, check_headings, check_size, check_unpacked
+from bayescale.runs.tables.records import frame_of_rows, names_of
 from bayescale.runs.tables.several import joined
 
 MAGIC = b"PK\x03\x04"  # the first bytes of a zip file, which is what a workbook is
@@ -45,8 +46,7 @@ def read_excel(content: bytes, where: str) -> pd.DataFrame:
 
 def _header(rows: list[tuple[Any, ...]]) -> list[str]:
     """A heading for each column; marks may stand beside the table, without one."""
-    header = [*rows[0], *[""] * (max(map(len, rows)) - len(rows[0]))]
-    return [str(name).strip() or f"column_{position}" for position, name in enumerate(header, start=1)]
+    return names_of([*rows[0], *[""] * (max(map(len, rows)) - len(rows[0]))])
 
 
 def _frame(rows: list[tuple[Any, ...]], numbers: list[int], note: str, where: str) -> pd.DataFrame:
@@ -57,8 +57,7 @@ def _frame(rows: list[tuple[Any, ...]], numbers: list[int], note: str, where: st
     check_headings(header, f"{where}, row {numbers[0]}")
     named = with_units(header, rows[1]) if len(rows) > 1 else None
     first = 1 if named is None else 2
-    columns = zip(*rows[first:], strict=True) if rows[first:] else [()] * width
-    frame = pd.DataFrame(dict(zip(named or header, columns, strict=True)), index=numbers[first:], dtype=object)
+    frame = frame_of_rows(named or header, rows[first:], numbers[first:])
     frame.attrs["note"] = note
     return frame
 

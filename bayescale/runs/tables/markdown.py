@@ -7,6 +7,7 @@ import pandas as pd
 
 from bayescale.errors import RunsError
 from bayescale.runs.tables.limits import check_headings, check_size
+from bayescale.runs.tables.records import frame_of_rows, names_of
 from bayescale.runs.tables.several import joined
 from bayescale.runs.tables.text import text_of
 
@@ -39,10 +40,7 @@ def read_markdown(content: bytes, where: str) -> pd.DataFrame:
     found = {f"no. {k}": start for k, start in enumerate(_headers(lines), start=1)}
     if not found:
         raise RunsError(f"{where}: no table in Markdown was found in it")
-    headings = {
-        name: [cell or f"column_{position}" for position, cell in enumerate(_cells(lines[start]), start=1)]
-        for name, start in found.items()
-    }
+    headings = {name: names_of(_cells(lines[start])) for name, start in found.items()}
     return joined(headings, lambda name: _frame(headings[name], lines, found[name], where), "table", where)
 
 
@@ -60,8 +58,7 @@ def _frame(header: list[str], lines: list[str], start: int, where: str) -> pd.Da
             records.append(cells)
             at.append(number)
     check_size(len(records), len(header), where)
-    columns = zip(*records, strict=True) if records else [()] * len(header)
-    return pd.DataFrame(dict(zip(header, columns, strict=True)), index=at, dtype=object)
+    return frame_of_rows(header, records, at)
 
 
 def _headers(lines: list[str]) -> Iterator[int]:

@@ -1,6 +1,6 @@
 """Records, nested as they may be -> data frame: keys of keys as ``config.lr``; what is missing is empty."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -12,6 +12,17 @@ from bayescale.runs.tables.limits import check_headings, check_size
 NESTED_MAX = 20
 VALUE_KEYS = ({"value"}, {"value", "desc"})  # W&B keeps a setting so, in its config files
 PLAIN = str | int | float | bool
+
+
+def names_of(header: Sequence[Any]) -> list[str]:
+    """A heading for each column: ``column_3`` where it has none."""
+    return [str(name).strip() or f"column_{position}" for position, name in enumerate(header, start=1)]
+
+
+def frame_of_rows(header: Sequence[str], rows: Sequence[Sequence[Any]], index: Sequence[int]) -> pd.DataFrame:
+    """The table of rows as long as their header."""
+    columns = zip(*rows, strict=True) if rows else [()] * len(header)
+    return pd.DataFrame(dict(zip(header, columns, strict=True)), index=index, dtype=object)
 
 
 def frame_of(records: Iterable[Any], where: str, index: list[int] | None = None) -> pd.DataFrame:
