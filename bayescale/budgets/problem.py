@@ -26,8 +26,8 @@ from bayescale.forecasts.discrepancy import has_drift
 from bayescale.laws.groups import GROUP, with_codes
 from bayescale.laws.law import Law, is_joint
 from bayescale.runs.compute import counted
-from bayescale.runs.compute_unit import unit_of
 from bayescale.runs.loss_unit import unit_sentence
+from bayescale.runs.size_unit import flop_in
 from bayescale.study import Study
 
 MENU_MAX = 1000  # architectures
@@ -224,7 +224,7 @@ def amount_in(given: Any) -> tuple[Any, str]:
     text, _, unit = given.strip().partition(" ")
     if (value := number_in(text)) is None:
         raise FitError(f"compute = {clipped(given)}: a number is expected, or one with its unit, such as '2e6 dollars'")
-    flop = unit_of(unit) if unit else None
+    flop = flop_in(unit) if unit else None
     return (value, unit.strip()) if flop is None else (value * flop, "FLOP")
 
 

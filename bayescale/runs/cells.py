@@ -9,8 +9,8 @@ import pandas as pd
 
 from bayescale.errors import RunsError
 from bayescale.field import written
-from bayescale.runs.count_unit import POWERS, WORD
 from bayescale.runs.headings import powers_written
+from bayescale.runs.size_unit import POWERS, PREFIX_POWERS, WORD
 from bayescale.runs.tables import limits
 from bayescale.runs.tables.csv import THOUSANDS
 from bayescale.runs.tables.formats import Table
@@ -35,7 +35,6 @@ WRITTEN = re.compile(
     r"(?:\s*(?:params?|parameters?|toks?|tokens?|flops?|nats?(?:/tok(?:en)?)?))?|(?P<prefix>[kmgtpez])flops?|(?P<percent>%))\s*[*†‡§¶↓↑]*\s*",
     re.IGNORECASE,
 )
-PREFIXES = {letter: 3 * power for power, letter in enumerate("kmgtpez", start=1)}  # of FLOP
 # other signs for those of WRITTEN
 SIGNS = str.maketrans("−∼˜⋅∙✕０１２３４５６７８９．，％", "-~~··×0123456789.,%")
 MARKED = re.compile(  # a text in spreadsheets, or bold
@@ -110,7 +109,7 @@ def _written_number(cell: str) -> tuple[float, bool]:
         return np.nan, False
     number = found["number"].replace(found["between"] or ",", "").replace(",", "")
     suffix, prefix = (re.sub(r"\s", "", found[one] or "").casefold() for one in ("suffix", "prefix"))
-    power = POWERS.get(suffix, 0) + PREFIXES.get(prefix, 0) - 2 * bool(found["percent"])
+    power = POWERS.get(suffix, 0) + PREFIX_POWERS.get(prefix, 0) - 2 * bool(found["percent"])
     scaled = bool(power) and not found["percent"]
     if found["exponent"]:
         return float(number + found["exponent"]) * 10.0**power, scaled

@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 
 from bayescale.field import clipped
-from bayescale.runs.compute_unit import unit_of
-from bayescale.runs.guess import REPEATED_EPOCHS_MIN, flop_a_token, repeated_text
 from bayescale.runs.headings import LOGARITHM_MAX, LOGARITHMS, may_be_speed, named_by_unit, unit_in
 from bayescale.runs.loss_unit import PERPLEXITY
 from bayescale.runs.losses import (
@@ -20,28 +18,28 @@ from bayescale.runs.losses import (
     kin,
     not_of_tokens,
     of_training,
-    standard_errors,
     without_training,
 )
 from bayescale.runs.question import Numbers, Question, column_option, names_text, other_loss_text, which_text
-from bayescale.runs.related import passed_over_size, related
+from bayescale.runs.size_unit import flop_in
 from bayescale.runs.spellings import (
+    COUNT_MEDIAN_MIN,
     DATA_UNITS,
-    LETTER_MEDIAN_MIN,
     LETTERS,
     NAMES,
     SIZES,
     VAGUE_MEDIAN_MIN,
     VAGUE_NAMES,
-    is_called,
     is_letter,
     is_name,
     last_part,
     other_loss,
     plainly,
+    related,
     settings_of,
     words_of,
 )
+from bayescale.runs.unused import passed_over_size, unused_columns
 
 SPEED_LOG_MAX = 0.4  # runs whose N D differs ten-fold have other compute: such a column is FLOP a second
 EQUAL_RELATIVE = 1e-3  # relative difference of columns that count as equal
@@ -113,7 +111,7 @@ def find_columns(
     if reason := _no_compute(roles, given, units, numbers):
         del roles["compute"]
         notes.append(reason)
-    unused = _unused(names, roles, numbers)
+    unused = unused_columns(names, roles, numbers)
     return Found(roles, (*notes, *passed_over_size(names, roles, numbers, [*notes, *unused])), tuple(unused))
 
 
@@ -148,7 +146,7 @@ def _guess(role: str, names: Sequence[Any], asked: bool, unit: str | None, numbe
     letters = [
         name
         for name in letters
-        if plainly(name) == LETTERS[role] or role == "loss" or _is_count(name, numbers, LETTER_MEDIAN_MIN[role])
+        if plainly(name) == LETTERS[role] or role == "loss" or _is_count(name, numbers, COUNT_MEDIAN_MIN[role])
     ]
     if not asked:
         if len(full) > 1 and not _all_same(full, numbers):
@@ -241,8 +239,8 @@ def _no_compute(roles: Mapping[str, Any], given: Mapping[str, Any], units: Mappi
         goes_along = np.ptp(scale) <= np.log(10.0) or np.ptp(np.log(C)) > SPEED_LOG_MAX
     else:
         goes_along = np.ptp(ratio) <= max(np.log(10.0), 0.5 * np.ptp(scale))
-        factor = unit_of(unit_in("compute", name)[1]) or 1.0
-        goes_along &= np.median(C) * factor >= LETTER_MEDIAN_MIN["compute"]
+        factor = flop_in(unit_in("compute", name)[1]) or 1.0
+        goes_along &= np.median(C) * factor >= COUNT_MEDIAN_MIN["compute"]
     if goes_along:
         return ""
     return (
@@ -251,61 +249,12 @@ def _no_compute(roles: Mapping[str, Any], given: Mapping[str, Any], units: Mappi
     )
 
 
-def _unused(names: Sequence[Any], roles: Mapping[str, Any], numbers: Numbers) -> list[str]:
-    """Notes on columns that say something of runs and are not used: FLOP a token, epochs, standard errors."""
-    unused = [name for name in names if name not in roles.values()]
-    return [
-        *(_flop_a_token(name) for name in unused if "compute" not in roles and _is_flop_a_token(name)),
-        *[said for name in unused if (said := _repeated(name, roles, numbers))][:1],
-        *(said for name in unused if (said := _experts(name, roles, numbers))),
-        *standard_errors(unused, roles),
-    ]
-
-
-def _is_flop_a_token(name: Any) -> bool:
-    words = words_of(name)
-    said = words & {"flop", "flops"} and words & {"token", "tokens", "tok"}
-    return bool(said) and flop_a_token(name) is None  # which is used
-
-
-def _flop_a_token(name: Any) -> str:
-    return (
-        f"{clipped(name)} looks like FLOP a token and is not used: compute is counted as 6 N D unless a column has it "
-        f"({clipped(name)} times tokens)"
-    )
-
-
-def _repeated(name: Any, roles: Mapping[str, Any], numbers: Numbers) -> str:
-    """A note on a column by which tokens repeat, or an empty text."""
-    if not is_called(name, "unique tokens", "epochs") or "tokens" not in roles or "unique_tokens" in roles:
-        return ""
-    values, tokens = numbers(name), numbers(roles["tokens"])
-    if values is None or tokens is None:
-        return ""
-    with np.errstate(all="ignore"):
-        epochs = tokens / values if is_called(name, "unique tokens") else values
-    most = float(np.nanmax(epochs, initial=0.0))
-    if not (REPEATED_EPOCHS_MIN < most < np.inf):
-        return ""
-    return f"{clipped(name)} is not used: {repeated_text(most)}"
-
-
-def _experts(name: Any, roles: Mapping[str, Any], numbers: Numbers) -> str:
-    """A note on a number of experts where it is open which parameters are counted, or an empty text."""
-    if not is_called(name, "experts") or "params" not in roles or words_of(roles["params"]) & {"active", "activated"}:
-        return ""
-    if (values := numbers(name)) is None or not np.nanmax(values) > 1:
-        return ""
-    column = clipped(roles["params"])
-    return f"by {clipped(name)}, runs are mixtures of experts: does {column} count all parameters, or the active ones?"
-
-
 def _could_be(role: str, letter: Any, numbers: Numbers) -> bool:
     """Whether the numbers of a column called by a letter could be those of its role."""
     values = numbers(letter)
     if values is None or not (np.isfinite(values) & (values > 0)).all():
         return False
-    return not _whole(values) if role == "loss" else bool(np.median(values) >= LETTER_MEDIAN_MIN[role])
+    return not _whole(values) if role == "loss" else bool(np.median(values) >= COUNT_MEDIAN_MIN[role])
 
 
 def _is_count(name: Any, numbers: Numbers, median_min: float) -> bool:

@@ -18,7 +18,7 @@ import numpy as np
 from bayescale.errors import FormulaError
 from bayescale.field import FLOPS_PER_PARAM_TOKEN, TRAINING, number_text
 from bayescale.laws.formula import Node, evaluate, names, parse
-from bayescale.runs.compute_unit import PFLOP_DAY, unit_name
+from bayescale.runs.size_unit import PFLOP_DAY, unit_name
 from bayescale.runs.spellings import DERIVED_SIZES
 
 UNIT_POWERS = range(1, 31)  # of ten: possible units of a column

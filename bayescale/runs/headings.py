@@ -6,15 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from bayescale.runs import count_unit
-from bayescale.runs.compute_unit import NAMED_UNITS, unit_name, unit_of
 from bayescale.runs.loss_unit import LOSS_UNITS
+from bayescale.runs.size_unit import NAMED_UNITS, WORD, counts_in, flop_in, unit_name, unit_named
+from bayescale.runs.spellings import COUNT_MEDIAN_MIN
 
-COUNT_MEDIAN_MIN = {"params": 1e4, "tokens": 1e6}  # counts are larger
 CHARACTERS_MAX = 200  # of a heading with a unit
 BRACKETED = re.compile(r"(?P<bare>.*\S)\s*[(\[（]\s*(?P<unit>[^()\[\]（）]+?)\s*[)\]）]", re.DOTALL)
 ENDING = re.compile(
-    rf"(?P<bare>.+?)[\s_-]+(?:in[\s_-]+)?(?P<unit>{count_unit.WORD}|1e[0-9]{{1,2}}|bits|nats)",
+    rf"(?P<bare>.+?)[\s_-]+(?:in[\s_-]+)?(?P<unit>{WORD}|1e[0-9]{{1,2}}|bits|nats)",
     re.DOTALL | re.IGNORECASE,
 )
 DIVIDED = re.compile(r"(?P<bare>.*\S)\s*[/÷]\s*(?P<unit>1e[0-9]+|10\^[0-9]+|millions?|billions?|trillions?)", re.DOTALL)
@@ -71,7 +70,7 @@ def unit_in(role: str, name: Any, numbers: Callable[[Any], np.ndarray | None] | 
         values = numbers(name) if numbers and text.endswith(ending) and len(ending) == 1 else None
         counts = values is not None and np.nanmedian(values) >= COUNT_MEDIAN_MIN.get(role, np.inf)
         return (text, "") if counts else (bare, unit)
-    if role == "compute" and (found := COMPUTE_ENDING.fullmatch(text)) and (factor := unit_of(found["unit"])):
+    if role == "compute" and (found := COMPUTE_ENDING.fullmatch(text)) and (factor := flop_in(found["unit"])):
         bare = found["bare"]
         named = "compute" in bare.casefold() or "flop" in bare.casefold()
         name = unit_name(factor)
@@ -86,7 +85,7 @@ def factor_of(role: str, unit: str) -> float | None:
     """
     if role == "loss":
         return LOSS_UNITS[unit].nats or 1.0 if unit in LOSS_UNITS else None
-    return (unit_of if role == "compute" else count_unit.unit_of)(unit)
+    return (flop_in if role == "compute" else counts_in)(unit)
 
 
 def powers_written(text: str) -> str:
@@ -114,8 +113,8 @@ def _unit(role: str, text: str) -> str:
     """The unit of a role in the spelling of ``--unit``, or ""."""
     text = FACTOR.sub("", text)
     if role == "compute":
-        return text if unit_of(text) is not None and not text.isdigit() else ""
+        return text if flop_in(text) is not None and not text.isdigit() else ""
     if role in ("params", "tokens"):
-        return count_unit.unit_named(text)
+        return unit_named(text)
     plain = re.sub("/tok(?:en)?$", "", text.casefold().replace(" per ", "/").replace(" ", "_"))
     return next((unit for unit, one in LOSS_UNITS.items() if plain in one.headings.split()), "")

@@ -21,7 +21,7 @@ RATIO_MAX = 1e6  # tokens per parameter of runs that were ever made are fewer
 MIXED_TIMES_MIN = 1e3  # between neighbouring sizes of one column
 # no study lies outside, toys included: such sizes are in thousands, millions or billions
 PLAUSIBLE_RATIO = (1e-3, 1e6)  # tokens per parameter, of the medians
-COUNT_MEDIAN_MIN = 1e3  # median params or tokens
+PLAUSIBLE_MEDIAN_MIN = 1e3  # median params or tokens
 COST_TIMES_MAX = 500.0  # times 6 N D: no definition of compute counts more
 
 
@@ -61,7 +61,7 @@ def collinear(seen: Seen) -> Iterator[Note]:
 def plausible_counts(params: np.ndarray, tokens: np.ndarray) -> bool:
     """Whether sizes of runs can be counts of parameters and tokens."""
     N, D = float(np.median(params)), float(np.median(tokens))
-    return PLAUSIBLE_RATIO[0] < D / N < PLAUSIBLE_RATIO[1] and min(N, D) > COUNT_MEDIAN_MIN
+    return PLAUSIBLE_RATIO[0] < D / N < PLAUSIBLE_RATIO[1] and min(N, D) > PLAUSIBLE_MEDIAN_MIN
 
 
 def units(seen: Seen) -> Iterator[Note]:

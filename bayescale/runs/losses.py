@@ -9,25 +9,19 @@ from bayescale.field import clipped
 from bayescale.runs.headings import unit_in
 from bayescale.runs.loss_unit import LOSS_UNITS, PERPLEXITY
 from bayescale.runs.question import Numbers, Question, column_option, other_loss_text
-from bayescale.runs.related import related
 from bayescale.runs.spellings import (
     DATA_UNITS,
     HELD_OUT,
     PARTS_OF_LOSSES,
     PERPLEXITIES,
-    SE_NAMES,
-    STANDARD_ERRORS,
     is_name,
     other_loss,
     other_quantity,
     plainly,
+    related,
     words_of,
 )
 
-SPREADS = {"std", "sd"}
-OF_REPEATS = (
-    "; if it is the spread of repeated runs of which the loss is the mean, divide it by the root of their number"
-)
 BASE_RELATIVE = 0.01  # of a loss and a perplexity that were rounded
 
 
@@ -112,18 +106,3 @@ def held_out(losses: list[Any], others: Mapping[Any, str]) -> list[str]:
     name, unit = held_out[0]
     option = f"{column_option('loss', name)} --unit loss={unit}"
     return [f"{clipped(name)}, which is not of training, is not read as loss ({option})"]
-
-
-def standard_errors(names: Sequence[Any], roles: Mapping[str, Any]) -> list[str]:
-    """Notes on columns that are called standard errors of the loss, or the spread of its repeats."""
-    loss = plainly(roles["loss"]) if "loss" in roles else "loss"
-    pairs = [(about, error) for about in (loss, "loss") for error in map(plainly, SE_NAMES)]
-    endings = {about + error for about, error in pairs} | {error + about for about, error in pairs}
-    endings |= set(map(plainly, STANDARD_ERRORS)) if "loss" in roles else set()
-    return [
-        f"{clipped(name)} looks like the standard error of the loss and is not used: a fit learns from the runs how "
-        f"far losses scatter ({column_option('loss_se', name)} adds it to that"
-        f"{OF_REPEATS if words_of(name) & SPREADS else ''})"
-        for name in names
-        if plainly(name) in endings
-    ]

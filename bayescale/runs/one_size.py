@@ -11,9 +11,8 @@ from bayescale.runs.cells import as_numbers
 from bayescale.runs.columns import find_columns
 from bayescale.runs.guess import guesses
 from bayescale.runs.question import Question
-from bayescale.runs.related import related_columns
 from bayescale.runs.source import table_of
-from bayescale.runs.spellings import SIZES
+from bayescale.runs.spellings import SIZES, related_columns
 from bayescale.runs.tables.formats import Table
 
 SAME_RELATIVE = 1e-3  # of sizes that count as one: a third size may be rounded

@@ -17,8 +17,7 @@ from bayescale.runs.guess import guesses
 from bayescale.runs.headings import LOGARITHMS, factor_of, unit_in
 from bayescale.runs.loss_unit import LOSS_UNITS
 from bayescale.runs.question import Question
-from bayescale.runs.related import related_columns
-from bayescale.runs.spellings import NAMES, SIZES, words_of
+from bayescale.runs.spellings import NAMES, SIZES, related_columns, words_of
 from bayescale.runs.tables.formats import Table
 from bayescale.runs.tables.limits import heading
 

@@ -12,8 +12,7 @@ import xarray as xr
 
 from bayescale.errors import RunsError
 from bayescale.field import clipped, listed
-from bayescale.runs.related import roles_named
-from bayescale.runs.spellings import SIZES
+from bayescale.runs.spellings import SIZES, roles_named
 from bayescale.runs.tables import limits
 from bayescale.runs.tables.events import NAME_PART
 from bayescale.runs.tables.formats import Table, is_table_name, read_table

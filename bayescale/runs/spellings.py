@@ -1,7 +1,7 @@
 """Spellings of the columns of runs, by the roles that they play, and words that say another unit of the loss."""
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from bayescale.runs.loss_unit import LOSS_UNITS, PERPLEXITY
@@ -54,7 +54,7 @@ VAGUE_NAMES = {"params": "size", "compute": "budget"}  # used where no other nam
 VAGUE_MEDIAN_MIN = {"params": 1e4, "compute": 1e15}  # a budget of tokens, or of money, is smaller
 LETTERS = {"params": "n", "tokens": "d", "compute": "c", "loss": "l"}
 # a column with a smaller median is something else: layers, width, context length
-LETTER_MEDIAN_MIN = {"params": 1e4, "tokens": 1e6, "compute": 1e9}
+COUNT_MEDIAN_MIN = {"params": 1e4, "tokens": 1e6, "compute": 1e9}
 # words of names that may be meant although no list has them
 WORDS = {
     "params": {"params", "param", "parameters"},
@@ -211,3 +211,21 @@ def words_of(name: Any) -> set[str]:
     """The words of a name, in lower case."""
     apart = re.sub(r"([a-z])([A-Z])", r"\1 \2", str(name))
     return set(re.split(r"[\W_]+", apart.casefold()))
+
+
+def related(role: str, name: Any) -> bool:
+    """Whether a name has a word of a role, and none of another meaning."""
+    words = words_of(name)
+    return bool(words & WORDS[role]) and not words & OTHER_MEANINGS
+
+
+def related_columns(role: str, names: Sequence[Any]) -> list[Any]:
+    """Columns whose names are related to a role."""
+    return [name for name in names if role in WORDS and related(role, name)]
+
+
+def roles_named(names: Sequence[Any]) -> set[str]:
+    """The roles that columns of these names may have."""
+    known = (is_name, is_letter, related)
+    found = {role for role in WORDS for name in names if any(one(role, name) for one in known)}
+    return found | ({"loss"} if any(map(other_loss, names)) else set())

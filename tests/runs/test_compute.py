@@ -19,9 +19,9 @@ from bayescale.forecasts.forecast import forecast
 from bayescale.laws.javascript import law_script
 from bayescale.laws.law import load_law
 from bayescale.runs.compute import Definition, counted, learn, objection_to
-from bayescale.runs.compute_unit import unit_of
 from bayescale.runs.lint import check_runs, remarks
 from bayescale.runs.read import read_notes, read_runs
+from bayescale.runs.size_unit import flop_in
 from bayescale.study import Study
 
 N, D = (grid.ravel() for grid in np.meshgrid(np.logspace(7, 9.5, 8), np.logspace(9, 11.5, 6), indexing="ij"))
@@ -40,7 +40,7 @@ def digits(values, count):
      ("GPU-hours", None), ("12", None), ("ell", None)],
 )  # fmt: skip
 def test_units_by_name(name, value):
-    assert unit_of(name) == value
+    assert flop_in(name) == value
 
 
 @pytest.mark.parametrize("unit", [1e9, 1e12, 1e15, 1e18, 1e21, 10.0, 86400e15])

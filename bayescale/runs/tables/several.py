@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import pandas as pd
 
 from bayescale.field import clipped, listed
-from bayescale.runs.related import roles_named
+from bayescale.runs.spellings import roles_named
 from bayescale.runs.tables.limits import check_size
 
 NAMES_MAX = 3  # of tables in a note
