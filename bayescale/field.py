@@ -124,7 +124,7 @@ def band_ends(level: float = BAND) -> dict[str, float]:
     return {f"q{f'{end:.9f}'.rstrip('0')[2:].ljust(2, '0')}": end for end in ends}
 
 
-def middle_and_ends(level: float = BAND) -> dict[str, float]:
+def middle_and_ends(level: float) -> dict[str, float]:
     """The quantiles that tell a band, by their labels: its ends and the median, the least first."""
     low, high = band_ends(level).items()
     return dict([low, ("q50", 0.5), high])

@@ -37,7 +37,6 @@ from bayescale.study import Study
 SEED = 20260101
 # every seed is shifted by this: no test may pass by the luck of one seed, or of one processor's rounding (make shifts)
 SEED_SHIFT = int(os.environ.get("BAYESCALE_SEED_SHIFT", "0"))
-_UNSHIFTED = {(np.random, "default_rng"): np.random.default_rng, (sampling, "sample"): sampling.sample}
 BESIROGLU = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3659}
 # real runs of published studies, which are not part of the project
 STUDIES = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "studies"
@@ -75,7 +74,7 @@ def shift_seeds(shift):
 
     So are the seeds of fixtures, of tests, the defaults of the package and those it keeps to itself.
     """
-    fresh, sample = _UNSHIFTED.values()
+    fresh, sample = np.random.default_rng, sampling.sample
 
     def default_rng(seed=None):
         if seed is None or isinstance(seed, (np.random.SeedSequence, np.random.BitGenerator, np.random.Generator)):
@@ -99,13 +98,6 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     if path := config.getoption("--list-seeded"):
         config.pluginmanager.register(Watch(path))
-
-
-@pytest.fixture
-def unshifted(monkeypatch):
-    """Seeds as they are: for tests that hold this process against another one, which knows of no shift."""
-    for (module, name), original in _UNSHIFTED.items():
-        monkeypatch.setattr(module, name, original)
 
 
 @pytest.fixture

@@ -98,7 +98,7 @@ def _with_errors(problem: Problem, errors: np.ndarray) -> Problem:
 def of_budget(problem: Problem, i: int) -> Problem:
     """The problem at one of its budgets."""
     errors = problem.surface.exchange
-    return problem if errors is None else replace(problem, surface=replace(problem.surface, exchange=errors[:, [i]]))
+    return problem if errors is None else _with_errors(problem, errors[:, [i]])
 
 
 def normal_places(count: int, seed: int, use: int = 0) -> np.ndarray:

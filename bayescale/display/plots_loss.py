@@ -70,8 +70,8 @@ def draw_forecast(
     forecast: xr.DataTree | None,
     measured: Any,
     frontier: xr.Dataset | None,
-    ax: Any = None,
-    level: float = BAND,
+    ax: Any,
+    level: float,
 ) -> "Figure":
     """The runs, the band of ``frontier`` if there is one, and a forecast if there is one."""
     law, size, shown = study.law, _axis_of(study), study.law.observed.column

@@ -51,9 +51,7 @@ def plot_frontier(
     return draw_frontier(Question(study), study.once(frontier_of), compute, ax, level_of(level))
 
 
-def draw_frontier(
-    question: Question, split: xr.Dataset, budget: float | None, ax: Any = None, level: float = BAND
-) -> "Figure":
+def draw_frontier(question: Question, split: xr.Dataset, budget: float | None, ax: Any, level: float) -> "Figure":
     """The frontier of a question, whose allocation is ``split``, to twice a budget."""
     study, unit = question.study, question.unit
     some, count = fig.drawn_runs(study)
@@ -111,7 +109,7 @@ def plot_surface(fit: xr.DataTree | Study, compute: float | None = None, *, ax: 
     return draw_surface(question, allocate(study, budget, exponents=False), ax)
 
 
-def draw_surface(question: Question, split: xr.Dataset, ax: Any = None) -> "Figure":
+def draw_surface(question: Question, split: xr.Dataset, ax: Any) -> "Figure":
     """The surface of a question with the posterior of the best split of one budget, ``split``."""
     study, problem = question.study, question.problem
     data, (dots, count) = study.runs, fig.drawn_runs(study)
@@ -209,7 +207,7 @@ def plot_landmarks(fit: xr.DataTree | Study, *, level: float = BAND, ax: Any = N
     return draw_landmarks(study, landmarks(study, level=level), study.once(frontier_of), ax, level)
 
 
-def draw_landmarks(study: Study, table: Any, split: xr.Dataset, ax: Any = None, level: float = BAND) -> "Figure":
+def draw_landmarks(study: Study, table: Any, split: xr.Dataset, ax: Any, level: float) -> "Figure":
     """The landmarks of ``table`` with the frontier of a study, as far as it goes."""
     definition = study.definition
     data, (dots, count) = study.runs, fig.drawn_runs(study)

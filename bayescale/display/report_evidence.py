@@ -12,7 +12,7 @@ from bayescale.evidence.backtest import read as read_backtest
 from bayescale.evidence.loo import loo
 from bayescale.evidence.nested import nested_questions
 from bayescale.evidence.verdict import read as read_comparison
-from bayescale.field import BAND, band_ends, band_percent, how_many, number_text, quantity_text
+from bayescale.field import band_ends, band_percent, how_many, number_text, quantity_text
 from bayescale.fitting.diagnostics import ESS_MIN, PARETO_K_MAX, R_HAT_MAX, diagnostics, fit_summary, regimes
 from bayescale.forecasts.discrepancy import has_drift, one_size
 from bayescale.forecasts.planned import CHECKED_DECADES, ONE_SIZE_CHECKED_DECADES, far_limit
@@ -67,7 +67,7 @@ def law_part(study: Study, compared: xr.Dataset | None) -> Part:
     return {"title": law.title, "about": law.about, "formula": shown, "says": says, "cite": law.cite, "text": law.text}
 
 
-def parameters_part(study: Study, level: float = BAND) -> Part:
+def parameters_part(study: Study, level: float) -> Part:
     law, rows, ends = study.law, [], band_ends(level)
     named: dict[str, Any] = {**law.priors, **law.derived, **study.scatter.priors, **study.scatter.derived}
     about = {name: one.about for name, one in named.items()}

@@ -122,7 +122,7 @@ def band_text(row: Any, name: str, digits: int = 3, ends: Sequence[str] = ENDS) 
     return f"{middle:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]" if low == low else f"{middle:.{digits}f}"
 
 
-def size_band_text(row: Any, name: str, ends: Sequence[str] = ENDS, text: Callable[[float], str] = size_text) -> str:
+def size_band_text(row: Any, name: str, ends: Sequence[str], text: Callable[[float], str] = size_text) -> str:
     """Median and band, or the median alone where a limit leaves none."""
     middle, low, high = (row[f"{name}_{label}"] for label in ("q50", *ends))
     return f"{text(middle)} [{text(low)}, {text(high)}]" if low == low else text(middle)

@@ -3,13 +3,13 @@
 from typing import Any
 
 from bayescale.display.table import Table, table
-from bayescale.field import BAND, band_ends, band_percent, how_many, number_text
+from bayescale.field import band_ends, band_percent, how_many, number_text
 from bayescale.laws.law import NO_SIZE
 
 TOLD = ("law_chosen", "uncounted", "columns", "priors_given", "censored")  # codes of the notes that a fit tells at once
 
 
-def fit_cells(summary: Any, level: float = BAND) -> Table:
+def fit_cells(summary: Any, level: float) -> Table:
     """Parameters of a fit, from :func:`bayescale.fitting.diagnostics.fit_summary` of that level."""
     ends = tuple(band_ends(level))
     rows = [

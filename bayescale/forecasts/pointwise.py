@@ -5,11 +5,9 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import xarray as xr
 
-from bayescale.errors import FitError
 from bayescale.field import BAND, band_ends
 from bayescale.fitting.doors import opened
 from bayescale.forecasts.curve import chance_of, curve_at, with_noise
-from bayescale.forecasts.discrepancy import has_drift
 from bayescale.forecasts.discrepancy_posterior import discrepancy_of
 from bayescale.forecasts.forecast import QUANTILES, shares_of
 from bayescale.forecasts.planned import planned_runs
@@ -24,10 +22,9 @@ def draw_each(
 ) -> Iterator[tuple[xr.Dataset, dict[str, np.ndarray]]]:
     """Points, and draws of the parts of their log loss [draw, point], some points at a time (:func:`forecast_each`).
 
+    The law is one of a loss: what asks for so many points splits a budget, which refuses others.
     Draw by draw the points belong together: draw 7 of one point and of the next are of one curve.
     """
-    if not has_drift(study.law):
-        raise FitError(f"law '{study.law.name}' explains {study.law.observed.column}; this is for laws of a loss")
     rng = np.random.default_rng(seed)
     chance = chance_of(study.once(discrepancy_of), None, rng)
     state = rng.bit_generator.state

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from bayescale.errors import LawError
-from bayescale.field import clipped, names_text
+from bayescale.field import SYMBOLS, clipped, names_text
 from bayescale.laws.beliefs import Belief, read_beliefs
 from bayescale.laws.formula import Node, names
 from bayescale.laws.functions import FUNCTIONS
@@ -37,7 +37,7 @@ from bayescale.laws.noises import NOISE_PARAMETERS
 from bayescale.laws.priors import Prior
 
 # symbol of the field -> column of the runs
-SYMBOL_COLUMNS = {"N": "params", "D": "tokens", "C": "compute", "L": "loss"}
+SYMBOL_COLUMNS = {symbol: name for name, symbol in SYMBOLS.items()} | {"L": "loss"}
 # names that a fit uses itself, besides N_ref, L_span, data_0 and their like
 RESERVED = {
     *(*SYMBOL_COLUMNS, *SYMBOL_COLUMNS.values(), *FUNCTIONS, PREDICTED, *NOISE_PARAMETERS),
