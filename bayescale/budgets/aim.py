@@ -1,6 +1,6 @@
 """What a plan of runs is to tell: the loss of one run, N* of a budget, or the regret of its split."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,6 @@ from bayescale.forecasts.pointwise import DISTANCES
 from bayescale.laws.law import NO_SIZE, column, size_column
 from bayescale.study import Study
 
-TARGETS = ("loss", "params", "regret")
 SPLITS = 31  # of the target's budget, for targets about a split
 AIM_REACH_TIMES = 4.0  # beyond the band of N*, on either side
 
@@ -48,7 +47,7 @@ def aim_of(study: Study, target: str, params: Any, tokens: Any, compute: Any) ->
         if points.sizes["point"] != 1:
             raise FitError("the target 'loss' is that of one run: give one number of params and one of tokens")
         n, d = (size_text(float(points[name][0])) for name in ("params", "tokens"))
-        text = f"log loss at N = {n}, D = {d}"
+        text = f"{TARGETS[target].what} at N = {n}, D = {d}"
     else:
         if compute is None or params is not None or tokens is not None:
             raise FitError(
@@ -62,8 +61,7 @@ def aim_of(study: Study, target: str, params: Any, tokens: Any, compute: Any) ->
         near, far = np.quantile(np.log(split.N), [0.005, 0.995])
         N = np.exp(np.linspace(near - np.log(AIM_REACH_TIMES), far + np.log(AIM_REACH_TIMES), SPLITS))
         points = planned_runs(study, N, study.definition.tokens(N, budget), {})
-        what = "log N*" if target == "params" else "root of the regret, in log loss,"
-        text = f"{what} at {number_text(budget[0], 4)} FLOP"
+        text = f"{TARGETS[target].what} at {number_text(budget[0], 4)} FLOP"
     middle = points.isel(point=[points.sizes["point"] // 2])
     return Aim(target, text, points, float(middle["decades_beyond"][0]), float(middle["nearest_run"][0]))
 
@@ -89,18 +87,40 @@ def own_aim(study: Study, target: str, sizes: Mapping[str, Any]) -> tuple[Aim, s
 
 def target_draws(aim: Aim, log_loss: np.ndarray) -> np.ndarray:
     """The target [draw] from the log loss at its points [draw, point]."""
-    if aim.kind == "loss":
-        return log_loss[:, 0]
-    log_n = np.log(aim.points["params"].values)
+    return TARGETS[aim.kind].draws(np.log(aim.points["params"].values), log_loss)
+
+
+def _loss(_: np.ndarray, log_loss: np.ndarray) -> np.ndarray:
+    return log_loss[:, 0]
+
+
+def _log_best_size(log_n: np.ndarray, log_loss: np.ndarray) -> np.ndarray:
     step, rows = log_n[1] - log_n[0], np.arange(len(log_loss))
     i = np.clip(log_loss.argmin(axis=1), 1, len(log_n) - 2)
     left, middle, right = (log_loss[rows, i + side] for side in (-1, 0, 1))
     with np.errstate(all="ignore"):
         shift = np.clip(np.nan_to_num(0.5 * (left - right) / (left - 2 * middle + right)), -1.0, 1.0)
-    best = log_n[i] + shift * step
-    if aim.kind == "params":
-        return best
-    # the regret of the split that is best on average, with the sign of the miss: its mean square is the mean regret
+    return np.asarray(log_n[i] + shift * step)
+
+
+def _signed_root_of_regret(log_n: np.ndarray, log_loss: np.ndarray) -> np.ndarray:
+    """Of the split that is best on average, with the sign of the miss: its mean square is the mean regret."""
     chosen = int(log_loss.mean(axis=0).argmin())
     regret = log_loss[:, chosen] - log_loss.min(axis=1)
-    return np.sign(best - log_n[chosen]) * np.sqrt(np.maximum(regret, 0.0))
+    return np.sign(_log_best_size(log_n, log_loss) - log_n[chosen]) * np.sqrt(np.maximum(regret, 0.0))
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a plan may be to tell: in words, and its draws from log N [point] and the log loss there [draw, point]."""
+
+    what: str
+    draws: Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+# the first is of one run, at whose size the law need not split budgets; the others are of the split of one budget
+TARGETS = {
+    "loss": Target("log loss", _loss),
+    "params": Target("log N*", _log_best_size),
+    "regret": Target("root of the regret, in log loss,", _signed_root_of_regret),
+}

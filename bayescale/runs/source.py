@@ -15,14 +15,13 @@ from bayescale.field import clipped, listed
 from bayescale.runs.spellings import SIZES, roles_named
 from bayescale.runs.tables import limits
 from bayescale.runs.tables.events import NAME_PART
-from bayescale.runs.tables.formats import Table, is_table_name, read_table
+from bayescale.runs.tables.formats import EXPECTED, Table, is_table_name, read_table
 from bayescale.runs.tables.limits import check_headings, check_size, heading
 from bayescale.runs.tables.records import frame_of
 from bayescale.runs.tables.several import stacked
 
 FILES_MAX = 1000
 NAMES_MAX = 3  # of files in a note
-EXPECTED = "a CSV, JSON, parquet, Excel, Markdown or event file"
 
 
 def table_of(source: Any) -> Table:

@@ -49,6 +49,7 @@ FORMATS = (
     Format(read_log, is_log, (), "row"),
     Format(read_csv, lambda content: False, (".csv", ".tsv", ".txt"), "line"),
 )
+EXPECTED = "a CSV, JSON, parquet, Excel, Markdown or event file"  # of runs, in messages
 # table and name of its file -> the table with a row a run, and a sentence on what was done, or ""
 LAYOUTS: tuple[Callable[[pd.DataFrame, str], tuple[pd.DataFrame, str]], ...] = (
     unfolded,
