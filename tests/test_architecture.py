@@ -84,6 +84,19 @@ def test_rooms_import_one_way(module):
     assert not wrong, f"{module} imports {sorted(wrong)}, from rooms that come after its own"
 
 
+def test_a_constant_has_a_name_of_its_own():
+    """One that stands in two modules is either the same, and wants one place, or another, and wants another name."""
+    homes = {}
+    for module in MODULES:
+        top = [node for node in nodes(path_of(module))[0].body if isinstance(node, ast.Assign | ast.AnnAssign)]
+        targets = [target for node in top for target in getattr(node, "targets", None) or [node.target]]
+        names = [one for target in targets for one in getattr(target, "elts", [target]) if isinstance(one, ast.Name)]
+        for name in names:
+            if name.id.isupper():
+                homes.setdefault(name.id, set()).add(module)
+    assert not {name: sorted(modules) for name, modules in homes.items() if len(modules) > 1}
+
+
 def test_modules_and_functions_are_small():
     assert not set(too_large())
 

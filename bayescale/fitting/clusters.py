@@ -28,7 +28,7 @@ PERMUTATIONS = 400
 FALSE_ALARM_SHARE = 0.05
 RUNS_MAX = 5000  # permuting more takes seconds
 NONE = "none"  # what a user says who holds runs to be independent
-NO_SPREAD = 1e-12  # of the draws along a direction, to that of the widest, squared: the same in all of them
+NO_SPREAD_SHARE = 1e-12  # of the draws along a direction, to that of the widest, squared: the same in all of them
 _BLOCK_VALUES = 4_000_000
 
 
@@ -175,7 +175,7 @@ class _Looks:
         if not (np.isfinite(self.draws).all() and np.isfinite(self.slope).all() and np.isfinite(self.score).all()):
             return False
         spread = np.linalg.eigvalsh(np.cov(self.draws.T))
-        return bool(spread[0] > NO_SPREAD * spread[-1]) and bool(self.score.any())
+        return bool(spread[0] > NO_SPREAD_SHARE * spread[-1]) and bool(self.score.any())
 
     @property
     def precision(self) -> np.ndarray:

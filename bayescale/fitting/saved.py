@@ -23,7 +23,7 @@ from bayescale.runs.roles import CENSORED, error_column, scatter_roles
 from bayescale.study import law_of
 
 TEXT_CHARACTERS_MAX = 4000  # of one text of the diagnostics and notes
-NAME_CHARACTERS_MAX = 300
+SAVED_NAME_CHARACTERS_MAX = 300
 WHOLE = int | np.integer  # numbers of JSON, and of attributes in a file
 REAL = WHOLE | float | np.floating
 
@@ -32,7 +32,7 @@ REAL = WHOLE | float | np.floating
 
 
 def _name(value: Any) -> bool:
-    return isinstance(value, str) and value.isprintable() and len(value) <= NAME_CHARACTERS_MAX
+    return isinstance(value, str) and value.isprintable() and len(value) <= SAVED_NAME_CHARACTERS_MAX
 
 
 def _number(value: Any) -> bool:

@@ -21,8 +21,8 @@ from bayescale.laws.scatter import transformed
 from bayescale.study import Study
 
 START_RUNS = 120  # a search over more would cost more and start no better
-CLIMBING_DRAWS = 32  # the best of PRIOR_DRAWS
-PRIOR_DRAWS = 512
+CLIMBING_DRAWS = 32  # the best of SEARCHED_DRAWS
+SEARCHED_DRAWS = 512
 CLIMB_STEPS_MAX = 40
 STALLED_STEPS = 4  # without a gain above STALLED_LOG_GAIN end the climb
 STALLED_LOG_GAIN = 1e-3
@@ -54,7 +54,7 @@ def start_points(
     """
     rng = np.random.default_rng([seed, 101])
     climb = _Climb(law, loss_given(law, inputs), seen, unit, worth, censored)
-    z = rng.standard_normal((PRIOR_DRAWS, len(law.priors)))
+    z = rng.standard_normal((SEARCHED_DRAWS, len(law.priors)))
     with np.errstate(all="ignore"):
         residual = climb.residual(z)
         sigma = np.maximum(np.sqrt(np.median(residual**2, axis=1)) * 1.4826, 1e-4)

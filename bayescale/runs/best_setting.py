@@ -24,7 +24,7 @@ SETTINGS_MIN = 4  # in most cells: fewer do not tell the scatter from the settin
 DEGREE_MAX = 4
 DRAWS = 2000
 NUMBERS_MAX = 20_000_000  # of draws times runs
-QUANTILES = (0.05, 0.95)
+BEST_ENDS = (0.05, 0.95)
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,6 @@ def _simulated(fitted: np.ndarray, sigma: float, rows: list[np.ndarray]) -> Sele
     for position, some in enumerate(rows):
         f = fitted[some]
         lowest = (f + sigma * rng.standard_normal((draws, len(some)))).min(axis=1) - f.min()
-        found[:, position] = lowest.mean(), *np.quantile(lowest, QUANTILES)
+        found[:, position] = lowest.mean(), *np.quantile(lowest, BEST_ENDS)
     bias, low, high = found
     return Selection(bias, low, high, sigma)

@@ -20,7 +20,7 @@ from bayescale.runs.tables.limits import heading
 
 CELL_DIGITS = 3  # of sizes: runs whose sizes differ only in later ones are of one cell
 SETTINGS_TOGETHER_MAX = 3  # that one polynomial has
-NAMES_MAX = 3  # of runs in a message
+RUNS_NAMED_MAX = 3  # of runs in a message
 
 
 @dataclass(frozen=True)
@@ -166,8 +166,8 @@ def _last_of(asked: Asked, name: str) -> Kept:
     kept[last] = True
     ended = sorted(set(labels) - set(labels[complete]))
     if ended:
-        more = f" and {len(ended) - NAMES_MAX} more" if len(ended) > NAMES_MAX else ""
-        shown = ", ".join(clipped(label, 30) for label in ended[:NAMES_MAX]) + more
+        more = f" and {len(ended) - RUNS_NAMED_MAX} more" if len(ended) > RUNS_NAMED_MAX else ""
+        shown = ", ".join(clipped(label, 30) for label in ended[:RUNS_NAMED_MAX]) + more
         reasons = {f"{reason} (all rows of {shown})": count for reason, count in reasons.items()}
     return kept, reasons | {f"before the last of their {clipped(name)}": int((complete & ~kept).sum())}
 

@@ -29,7 +29,7 @@ ROUNDING_LOG = 0.005  # columns are printed with three digits
 CONSTANT_LOG = 0.02  # a ratio that varies less in nine of ten runs is constant
 NOMINAL_LOG = 0.1  # nominal budgets scatter around 6 N D by at most this
 ERROR_LOG_MAX = 0.25  # a definition with larger errors in more than one run of ten is rejected
-CHANCE_MAX = 1e-3  # probability that scatter alone passes for a curve
+CURVE_CHANCE_MAX = 1e-3  # probability that scatter alone passes for a curve
 SIZE_APART_LOG = 0.01  # sizes nearer than this are one size
 OFF_SHARE_MAX = 0.1  # of runs, which may hold typing errors
 ODD_TIMES = 1.5  # a run farther from the definition is named
@@ -244,7 +244,7 @@ def _smooth(N: np.ndarray, ratio: np.ndarray, constant: float) -> tuple[str, flo
             text = _formula(*found, centre, inverse)
             left = ratio - np.log(evaluate(parse(text), {"N": N, "D": 1.0}) / (FLOPS_PER_PARAM_TOKEN * N))
             off = far(left) * np.sqrt(len(ratio) / (len(ratio) - 2 - free))
-            shown = off < constant * CHANCE_MAX ** (1 / spare) or off <= ERROR_LOG_MAX < constant
+            shown = off < constant * CURVE_CHANCE_MAX ** (1 / spare) or off <= ERROR_LOG_MAX < constant
             if shown and (best is None or off < 0.5 * best[1] - 1e-4):
                 best = text, float(off)
     return best

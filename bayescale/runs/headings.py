@@ -10,7 +10,7 @@ from bayescale.runs.loss_unit import LOSS_UNITS
 from bayescale.runs.size_unit import NAMED_UNITS, WORD, counts_in, flop_in, unit_name, unit_named
 from bayescale.runs.spellings import COUNT_MEDIAN_MIN
 
-CHARACTERS_MAX = 200  # of a heading with a unit
+UNIT_HEADING_CHARACTERS_MAX = 200  # of a heading with a unit
 BRACKETED = re.compile(r"(?P<bare>.*\S)\s*[(\[（]\s*(?P<unit>[^()\[\]（）]+?)\s*[)\]）]", re.DOTALL)
 ENDING = re.compile(
     rf"(?P<bare>.+?)[\s_-]+(?:in[\s_-]+)?(?P<unit>{WORD}|1e[0-9]{{1,2}}|bits|nats)",
@@ -32,7 +32,7 @@ LOGARITHM = re.compile(
     re.DOTALL | re.IGNORECASE,
 )
 LOGARITHM_MAX = 75.0  # of a size, to any base: that of 1e32
-MARKS = " *†‡§¶¹↓↑"  # of footnotes, and of what is better
+HEADING_MARKS = " *†‡§¶¹↓↑"  # of footnotes, and of what is better
 NUMBERED_MARK = re.compile(r"(?<=[)\]])\s*[²³⁴⁵⁶⁷⁸⁹]$|(?<=\S)\s*\[[0-9]{1,2}\]$")
 RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
 RAISED_POWER = re.compile(r"(?<![0-9])10([⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]+)")
@@ -50,9 +50,9 @@ def unit_in(role: str, name: Any, numbers: Callable[[Any], np.ndarray | None] | 
     where its numbers are too small for counts.
     """
     text = str(name).strip()
-    if len(text) > CHARACTERS_MAX:
+    if len(text) > UNIT_HEADING_CHARACTERS_MAX:
         return text, ""
-    text = powers_written(NUMBERED_MARK.sub("", text.rstrip(MARKS)))
+    text = powers_written(NUMBERED_MARK.sub("", text.rstrip(HEADING_MARKS)))
     if (logarithm := LOGARITHM.fullmatch(text)) and role in ("params", "tokens", "compute"):
         base = (logarithm["base"] or logarithm["after"] or logarithm["last"]).casefold().replace("_", "")
         base = "log10" if base == "lg" else base
@@ -95,12 +95,12 @@ def powers_written(text: str) -> str:
 
 def named_by_unit(name: Any) -> bool:
     """Whether a column is called by a unit of compute: ``train_pflops``, ``pf_days``, ``macs``."""
-    return COMPUTE_ENDING.fullmatch(str(name).strip()[:CHARACTERS_MAX]) is not None
+    return COMPUTE_ENDING.fullmatch(str(name).strip()[:UNIT_HEADING_CHARACTERS_MAX]) is not None
 
 
 def may_be_speed(name: Any) -> bool:
     """Whether a column is called by such a unit and nothing else, as FLOP a second or a pass are: ``tflops``."""
-    found = COMPUTE_ENDING.fullmatch(str(name).strip()[:CHARACTERS_MAX])
+    found = COMPUTE_ENDING.fullmatch(str(name).strip()[:UNIT_HEADING_CHARACTERS_MAX])
     return found is not None and not found["bare"] and found["unit"].casefold().rstrip("s").endswith(("flop", "mac"))
 
 

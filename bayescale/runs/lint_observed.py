@@ -18,7 +18,7 @@ TYPING_ERROR_LOG = 0.1  # the noise of a law does not reach so far
 SCATTER_LOG_MAX = 0.05
 SCATTER_RUNS_MIN = 12
 EXPLAINED_SHARE_MIN = 0.5  # of the variance: on 43 real studies a smooth surface explains .76 or more
-ITEMS_MIN, ITEMS_MAX = 10, 1e6  # of a benchmark
+BENCHMARK_ITEMS_MIN, BENCHMARK_ITEMS_MAX = 10, 1e6  # of a benchmark
 CHANCE_WHOLE_MAX = 1e-6  # probability that shares times a column are whole numbers by chance
 SLIP_SD_MIN = 10  # robust sd: a run farther off may have a size wrong by a power of ten
 ERROR_MEDIAN_MAX = 5.0  # of error rates; word error rates may be above 1
@@ -46,7 +46,7 @@ def _may_count(seen: Seen, name: Any) -> bool:
     counts = seen.runs[name].values
     if (
         counts.dtype.kind != "f"
-        or not ((counts >= ITEMS_MIN) & (counts <= ITEMS_MAX) & (counts == np.round(counts))).all()
+        or not ((counts >= BENCHMARK_ITEMS_MIN) & (counts <= BENCHMARK_ITEMS_MAX) & (counts == np.round(counts))).all()
     ):
         return False
     digits = next((k for k in range(1, 8) if np.allclose(seen.values, np.round(seen.values, k), 0, 1e-9)), 8)

@@ -24,7 +24,7 @@ INCLUDED_FLAGS = {"valid", "include", "included", "keep", "good", "use", "used"}
 # rows that sum up others, in columns that name runs
 SUMMARIES = {"mean", "average", "avg", "avg.", "median", "total", "sum", "std", "stdev", "std dev", "sd", "min", "max"}
 SUMMARIES |= {"overall", "count", "25%", "50%", "75%", "mean ± std"}
-PREDICTED = {"predicted", "prediction", "extrapolated", "extrapolation", "forecast", "forecasted"}  # in any column
+PREDICTIONS = {"predicted", "prediction", "extrapolated", "extrapolation", "forecast", "forecasted"}  # in any column
 CHECKPOINT_ROWS_MIN = 3  # rows of one run, at different D, that make a curve
 RATE_LEFT_SHARE = 0.1  # of a run's largest learning rate: above it the schedule is not over
 LADDER_ROWS_MIN = 8  # of one N, where no column names runs: designs have fewer, or unequal steps
@@ -67,7 +67,7 @@ def summaries(seen: Seen) -> Iterator[Note]:
     for name, values in texts_in(seen).items():
         texts = pd.Series(values).astype(str).str.strip()
         sums = SUMMARIES if is_called(name, "run", "model", "seed", "index") else set()
-        bad = np.flatnonzero(texts.str.lower().isin(sums | PREDICTED))
+        bad = np.flatnonzero(texts.str.lower().isin(sums | PREDICTIONS))
         if 0 < bad.size < seen.number:
             condition = _not_in(name, sorted(set(texts.iloc[bad])))
             text = (

@@ -18,7 +18,7 @@ EDGE_CELLS_MIN, EDGE_VALUES_MIN = 4, 3  # cells, and values in each, of which th
 GROUPS_MAX = 200
 GROUP_RUNS_MIN = 3  # of a group whose offset can be estimated
 CONTRAST_LEFT_MIN = 0.02  # share of a contrast of groups that the sizes do not tell, where its offset can be estimated
-FALSE_ALARM_SHARE = 1e-4  # of tables without groups
+GROUPS_FALSE_ALARM_SHARE = 1e-4  # of tables without groups
 SCATTER_LEFT_MAX = 0.8  # share of the scatter that offsets worth a remark leave
 GROUP_OFFSET_MIN = 0.01  # of the loss, or in the unit of what is observed: smaller offsets do not matter
 
@@ -102,14 +102,14 @@ def groups(seen: Seen, surface: Surface) -> Iterator[tuple[str, Note]]:
     """Columns of text, and a remark, by which two or more groups of runs do not share a curve: residuals cluster.
 
     An F test of offsets of the groups, beside the polynomial in the sizes, on residuals cut at 3 robust sd. The columns
-    that are tested share the level FALSE_ALARM_SHARE. Groups that the sizes tell, or that are sizes by another name,
-    cannot be told from a bend of the curve: they are not tested.
+    that are tested share the level GROUPS_FALSE_ALARM_SHARE. Groups that the sizes tell, or that are sizes by another
+    name, cannot be told from a bend of the curve: they are not tested.
     """
     if surface.degree < 2 or not seen.observed:
         return
     found = [pair for name, values in texts_in(seen).items() if (pair := _grouping(seen, name, values)) is not None]
     for name, codes, labels in found:
-        told = _apart(seen, surface, codes, FALSE_ALARM_SHARE / len(found))
+        told = _apart(seen, surface, codes, GROUPS_FALSE_ALARM_SHARE / len(found))
         if told is None:
             continue
         offsets, left = told

@@ -10,7 +10,7 @@ from bayescale.field import clipped, listed
 from bayescale.runs.loss_unit import LOSS_UNITS, PERPLEXITY
 from bayescale.runs.spellings import DATA_UNITS, words_of
 
-NAMES_MAX = 6  # of columns
+COLUMNS_NAMED_MAX = 6  # of columns
 
 type Numbers = Callable[[Any], np.ndarray | None]  # name -> the numbers of a column, or None where it has none
 
@@ -25,7 +25,7 @@ def column_option(role: str, name: Any) -> str:
 
 
 def names_text(found: Sequence[Any]) -> str:
-    return listed([clipped(name) for name in found[:NAMES_MAX]])
+    return listed([clipped(name) for name in found[:COLUMNS_NAMED_MAX]])
 
 
 def which_text(role: str, found: Sequence[Any]) -> str:

@@ -25,7 +25,7 @@ POWERS_ALLOWED = "log10, log2, ln and powers of ten such as 1e21"
 UNITS_ALLOWED = dict.fromkeys(("params", "tokens"), f"1, K, M, B, T, {POWERS_ALLOWED}")
 UNITS_ALLOWED |= {"compute": f"FLOP, GFLOP, TFLOP, PFLOP, EFLOP, MAC, PFLOP-day, {POWERS_ALLOWED}"}
 UNITS_ALLOWED |= {"loss": ", ".join(LOSS_UNITS)}
-SIZE_MAX = {"params": 1e13, "tokens": 1e15, "compute": 1e29}  # of the largest runs a thousand times more
+LARGEST_SIZES = {"params": 1e13, "tokens": 1e15, "compute": 1e29}  # of the largest runs a thousand times more
 HEADINGS_LISTED = 15
 TIME = re.compile(r".{0,60}?(?:hours?|hrs?|[gt]pu[\W_]*h)\W*", re.IGNORECASE | re.DOTALL)  # GPU-hours
 ACCURACIES = {"acc", "accuracy", "accuracies"}
@@ -150,12 +150,12 @@ def units_of(
     new = {role: name for role, name in roles.items() if role not in {*before, *given}}
     found = {role: unit_in(role, name, lambda one: numbers_of(table, one))[1] for role, name in new.items()}
     units = {role: unit for role, unit in found.items() if unit} | dict(given)
-    for role in SIZE_MAX.keys() & units.keys() & roles.keys():
+    for role in LARGEST_SIZES.keys() & units.keys() & roles.keys():
         if units[role] in LOGARITHMS:
             continue
         name, values = roles[role], size_of(table, role, roles[role], units[role])
         values = np.where(np.isfinite(values), values, 0.0)
-        large = np.flatnonzero(values > SIZE_MAX[role])
+        large = np.flatnonzero(values > LARGEST_SIZES[role])
         if 2 * large.size > len(values) and role not in given:
             plain = "FLOP" if role == "compute" else "1"
             raise RunsError(

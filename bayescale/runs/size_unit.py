@@ -6,7 +6,7 @@ import numpy as np
 
 from bayescale.field import SUFFIXES, number_text
 
-WORDS = {  # power of ten -> words; _ stands for a blank that may be there
+POWER_WORDS = {  # power of ten -> words; _ stands for a blank that may be there
     3: "k tsd thousand thousands tausend тыс тысяч 千",
     4: "万 萬",
     5: "lac lacs lakh lakhs",
@@ -19,25 +19,25 @@ WORDS = {  # power of ten -> words; _ stands for a blank that may be there
     12: """t tn trillion trillions billionen billones trilhão trilhões трлн триллион триллиона триллионов 万亿""",
 }
 HEADING_WORDS = {"mil": 6, "mill": 6, "bil": 9, "bill": 9}  # in a cell they may be thousands
-POWERS = {word.replace("_", ""): power for power, words in WORDS.items() for word in words.split()}
+POWERS = {word.replace("_", ""): power for power, words in POWER_WORDS.items() for word in words.split()}
 WORD = "|".join(  # as an expression; the longest first
-    word.replace("_", r"\s?") for word in sorted(" ".join(WORDS.values()).split(), key=len, reverse=True)
+    word.replace("_", r"\s?") for word in sorted(" ".join(POWER_WORDS.values()).split(), key=len, reverse=True)
 )
-LETTERS = {power: letter for letter, power in SUFFIXES}
+POWER_LETTERS = {power: letter for letter, power in SUFFIXES}
 POWER_OF_TEN = re.compile(r"(?:1e|10\^)\+?(?P<power>[0-9]{1,2})")
 PFLOP_DAY = 86400e15  # FLOP
 NAMED_UNITS = {"FLOP": 1.0, "GFLOP": 1e9, "TFLOP": 1e12, "PFLOP": 1e15, "EFLOP": 1e18, "ZFLOP": 1e21}
 NAMED_UNITS |= {"PFLOP-day": PFLOP_DAY, "MAC": 2.0}  # a multiply-accumulate is two operations
 PREFIXES = ("kilo", "mega", "giga", "tera", "peta", "exa", "zetta")
 PREFIX_POWERS = {name[0]: 3 * power for power, name in enumerate(PREFIXES, start=1)}
-SECONDS = {"day": 86400.0, "hour": 3600.0}
+TIME_SECONDS = {"day": 86400.0, "hour": 3600.0}
 COUNTED_UNIT = re.compile("(?P<prefix>[kmgtpez])?(?P<what>flop|mac)s?")
 WORKED_UNIT = re.compile("(?P<prefix>[gtpez])f(?:lop)?s?(?:-s)?-?(?P<time>day|hour)s?")  # PF-days: at so many a second
 
 
 def counts_in(text: str) -> float | None:
     """The number that a unit of counts stands for: 1, K, M, B, T or a power of ten; None of others."""
-    if text in LETTERS.values():
+    if text in POWER_LETTERS.values():
         return 10.0 ** dict(SUFFIXES)[text]
     found = POWER_OF_TEN.fullmatch(text)
     return 10.0 ** int(found["power"]) if found else 1.0 if text == "1" else None
@@ -48,7 +48,7 @@ def unit_named(text: str) -> str:
     text = text.casefold().rstrip(".")
     found = POWER_OF_TEN.fullmatch(text)
     power = int(found["power"]) if found else (POWERS | HEADING_WORDS).get(re.sub(r"\s", "", text))
-    return "" if power is None else LETTERS.get(power, f"1e{power}")
+    return "" if power is None else POWER_LETTERS.get(power, f"1e{power}")
 
 
 def flop_in(text: str) -> float | None:
@@ -57,7 +57,7 @@ def flop_in(text: str) -> float | None:
     for name in PREFIXES:
         plain = re.sub(f"^{name}-?", name[0], plain)
     if found := WORKED_UNIT.fullmatch(plain):
-        return 10.0 ** PREFIX_POWERS.get(found["prefix"], 0) * SECONDS[found["time"]]
+        return 10.0 ** PREFIX_POWERS.get(found["prefix"], 0) * TIME_SECONDS[found["time"]]
     if found := COUNTED_UNIT.fullmatch(plain):
         return 10.0 ** PREFIX_POWERS.get(found["prefix"], 0) * (2.0 if found["what"] == "mac" else 1.0)
     plain = re.sub("flops?$", "", plain).strip("-*")

@@ -21,7 +21,7 @@ from bayescale.runs.tables.records import frame_of
 from bayescale.runs.tables.several import stacked
 
 FILES_MAX = 1000
-NAMES_MAX = 3  # of files in a note
+FILES_NAMED_MAX = 3  # of files in a note
 
 
 def table_of(source: Any) -> Table:
@@ -108,7 +108,7 @@ def _of_files(paths: Sequence[Path], chosen: bool = True) -> Table:
     frame, called = stacked([part.frame for part in parts], _labels(paths), "file", f"{len(paths)} files")
     notes = [f"{len(paths)} files are read together; the column {called} says which file a row is from"]
     if others:
-        passed = listed(list(dict.fromkeys(clipped(path.name, 40) for path in others))[:NAMES_MAX])
+        passed = listed(list(dict.fromkeys(clipped(path.name, 40) for path in others))[:FILES_NAMED_MAX])
         notes += [
             f"{len(others)} files of the folder have neither a loss nor a size and are left out, such as {passed}"
         ]

@@ -37,7 +37,7 @@ AROUND = {
         at mean avg average lm token pertoken set split nats devalidation devalidación
         validierung dentraînement deentrenamiento diaddestramento 验证 测试 训练 検証""",
 }
-NAME_CHARACTERS_MAX = 80  # of what is compared with them
+COMPARED_MAX = 80  # characters of what is compared with them
 
 
 def _pattern(role: str) -> re.Pattern[str]:
@@ -145,7 +145,7 @@ def plainly(name: Any) -> str:
 def is_name(role: str, name: Any) -> bool:
     """Whether a name is a full name of a role; ratios such as tokens/params are none."""
     plain = plainly(name)
-    return len(plain) <= NAME_CHARACTERS_MAX and NAMES[role].fullmatch(plain) is not None and not _is_ratio(str(name))
+    return len(plain) <= COMPARED_MAX and NAMES[role].fullmatch(plain) is not None and not _is_ratio(str(name))
 
 
 def _is_ratio(name: str) -> bool:
@@ -163,7 +163,7 @@ def is_letter(role: str, name: Any) -> bool:
     letter, *rest = re.split(r"[^\w/]+|_", str(name).strip().casefold())  # D/N is a ratio
     if role == "loss" and rest and {*rest} <= {*LETTERS.values(), ""}:  # L(N, D)
         return letter == "l"
-    return letter == LETTERS[role] and AFTER_LETTERS[role].fullmatch("".join(rest)[:NAME_CHARACTERS_MAX]) is not None
+    return letter == LETTERS[role] and AFTER_LETTERS[role].fullmatch("".join(rest)[:COMPARED_MAX]) is not None
 
 
 def last_part(name: Any, settings: Collection[str] = ()) -> str:

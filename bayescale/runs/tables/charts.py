@@ -11,7 +11,7 @@ from bayescale.runs.tables.limits import check_headings
 from bayescale.runs.tables.records import frame_of
 
 BOUNDS = ("__MIN", "__MAX")  # of the points that W&B averages into one
-BETWEEN = " - "  # run and metric, in W&B's headings
+RUN_AND_METRIC = " - "  # run and metric, in W&B's headings
 METRICS = ("metric", "metricname", "key", "tag", "variable")  # columns that name what another, value, has
 METRICS_MAX = 200
 SCALARS = ["Wall time", "Step", "Value"]  # TensorBoard's header
@@ -40,10 +40,10 @@ def of_metrics(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, str]:
 def of_curves(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, str]:
     """A chart of W&B's, a column a run."""
     names = [str(name) for name in frame.columns]
-    bounds = [name for name in names if name.endswith(BOUNDS) and BETWEEN in name]
-    curves = [name for name in names if BETWEEN in name and name not in bounds]
-    others = [name for name in names if BETWEEN not in name]
-    metrics = {name.rpartition(BETWEEN)[2] for name in curves}
+    bounds = [name for name in names if name.endswith(BOUNDS) and RUN_AND_METRIC in name]
+    curves = [name for name in names if RUN_AND_METRIC in name and name not in bounds]
+    others = [name for name in names if RUN_AND_METRIC not in name]
+    metrics = {name.rpartition(RUN_AND_METRIC)[2] for name in curves}
     if len(others) != 1 or not curves or not {name[: -len(BOUNDS[0])] for name in bounds} <= set(curves):
         return frame, ""
     if metrics & {"run", *others}:
@@ -52,7 +52,7 @@ def of_curves(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, str]:
     parts: dict[str, pd.DataFrame] = {}  # a table a run, a column a metric
     prefix = "Group: " if all(name.startswith("Group: ") for name in curves) else ""
     for name in curves:
-        run, _, metric = name.removeprefix(prefix).rpartition(BETWEEN)
+        run, _, metric = name.removeprefix(prefix).rpartition(RUN_AND_METRIC)
         part = parts.setdefault(run, pd.DataFrame({"run": [run] * len(frame), axis: frame[axis].values}, dtype=object))
         part[metric] = frame[name].values
     table = pd.concat(parts.values(), ignore_index=True).fillna("")

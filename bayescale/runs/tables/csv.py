@@ -15,7 +15,7 @@ import pandas as pd
 from bayescale.errors import RunsError
 from bayescale.field import clipped
 from bayescale.runs.tables import limits
-from bayescale.runs.tables.layout import HEAD_ROWS, with_units, without_titles
+from bayescale.runs.tables.layout import TITLE_ROWS_MAX, with_units, without_titles
 from bayescale.runs.tables.limits import check_headings, check_size
 from bayescale.runs.tables.records import frame_of_rows, names_of
 from bayescale.runs.tables.text import text_of
@@ -31,7 +31,7 @@ LATEX_CHARACTERS, LATEX_END_CHARACTERS = 20_000, 80  # in which such a table beg
 DELIMITERS = (",", "\t", ";", "|")  # of equally many fields in the header the first is taken
 REMARKS = tuple("#*†‡§")  # begin lines of one field that are no runs
 REMARK_MAX = 80
-DECIMAL_COMMA = re.compile(r"([+-]?\d+),(\d+(?:[eE][+-]?\d+)?)\s?[^\W\d_]{0,12}\.?")
+COMMA_NUMBER = re.compile(r"([+-]?\d+),(\d+(?:[eE][+-]?\d+)?)\s?[^\W\d_]{0,12}\.?")
 THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}\s?[^\W\d_]{0,12}\.?")  # 1,300 may be either
 THOUSANDS_TWICE = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3}){2,}(?:\.\d*)?")
 
@@ -101,7 +101,7 @@ def _of_latex(text: str) -> str:
 
 def _delimited(text: str) -> tuple[str, str]:
     """The text and what separates its fields: most of those of the first line that has any; else blanks, as tabs."""
-    head = [line for line in itertools.islice(io.StringIO(text, newline=None), 2 * HEAD_ROWS) if line.strip()]
+    head = [line for line in itertools.islice(io.StringIO(text, newline=None), 2 * TITLE_ROWS_MAX) if line.strip()]
     for line in head:
         bare = re.sub(r'"[^"]*"', "", line)
         if any(map(bare.count, DELIMITERS)):
@@ -144,7 +144,7 @@ def _with_points(records: list[tuple[str, ...]], delimiter: str) -> list[tuple[s
     commas are decimal, unless a cell has one that separates thousands.
     """
     with_comma = {cell for cells in records for cell in cells if "," in cell}
-    decimal = {cell for cell in with_comma if DECIMAL_COMMA.fullmatch(cell)}
+    decimal = {cell for cell in with_comma if COMMA_NUMBER.fullmatch(cell)}
     thousands = any(THOUSANDS_TWICE.fullmatch(cell) for cell in with_comma)
     if all(THOUSANDS.fullmatch(cell) for cell in decimal) and (delimiter != ";" or thousands):
         return records

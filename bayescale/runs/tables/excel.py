@@ -13,7 +13,7 @@ from bayescale.runs.tables.limits import UNPACKED_TIMES_MAX, check_headings, che
 from bayescale.runs.tables.records import frame_of_rows, names_of
 from bayescale.runs.tables.several import joined
 
-MAGIC = b"PK\x03\x04"  # the first bytes of a zip file, which is what a workbook is
+ZIP_START = b"PK\x03\x04"  # the first bytes of a zip file, which is what a workbook is
 
 
 def read_excel(content: bytes, where: str) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import pandas as pd
 from bayescale.field import clipped, listed
 from bayescale.runs.tables.records import frame_of
 
-CHARACTERS_MAX = 200_000  # of a cell
+RECORDS_CHARACTERS_MAX = 200_000  # of a cell
 ERROR_CHARACTERS_MAX = 80
 WITH_ERROR = re.compile(r"\s*(?P<value>[0-9.,eE+-]+?)\s*(?:±|\+/-|\+-|\\pm)\s*(?P<error>[0-9.,eE-]+)\s*")  # 3.36 ± .01
 ALONE = re.compile(r"[0-9]+\.[0-9]+")
@@ -43,7 +43,7 @@ def _records(column: pd.Series) -> list[Mapping[str, Any]] | None:
         return _by_category(column, _records)
     records: list[Mapping[str, Any]] = []
     for cell in column:
-        text = cell.strip() if type(cell) is str and len(cell) <= CHARACTERS_MAX else None
+        text = cell.strip() if type(cell) is str and len(cell) <= RECORDS_CHARACTERS_MAX else None
         if text == "":
             records.append({})
         elif not text or text[0] != "{" or text[-1] != "}" or (record := _record(text)) is None:

@@ -41,8 +41,8 @@ class Format:
 
 
 FORMATS = (
-    Format(parquet.read_parquet, lambda content: content.startswith(parquet.MAGIC), (".parquet", ".pq"), "row"),
-    Format(excel.read_excel, lambda content: content.startswith(excel.MAGIC), (".xlsx", ".xlsm"), "row"),
+    Format(parquet.read_parquet, lambda content: content.startswith(parquet.FIRST_BYTES), (".parquet", ".pq"), "row"),
+    Format(excel.read_excel, lambda content: content.startswith(excel.ZIP_START), (".xlsx", ".xlsm"), "row"),
     Format(events.read_events, events.is_events, (), "row", events.NAME_PART),
     Format(read_json, is_json, (".json", ".jsonl", ".ndjson"), "row"),
     Format(read_markdown, is_markdown, (".md", ".markdown"), "line"),

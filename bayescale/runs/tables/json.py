@@ -16,7 +16,7 @@ from bayescale.runs.tables.records import NESTED_MAX, PLAIN, frame_of
 from bayescale.runs.tables.text import MARKS, text_of
 from bayescale.runs.tables.trainer_state import is_trainer_state, records_of_trainer
 
-MAX_BYTES = 32_000_000  # of one JSON value: as Python objects it takes twenty times the memory
+JSON_VALUE_BYTES_MAX = 32_000_000  # of one JSON value: as Python objects it takes twenty times the memory
 OF_LISTS = re.compile(r'\[\[(?:["\[\]{0-9-]|(?:null|true|false|NaN)[,\]])')  # [[run]] is a heading of TOML
 # what a file of one object is, and the records in it
 KNOWN: tuple[tuple[Callable[[Any], bool], Callable[[Any], Any]], ...] = (
@@ -46,8 +46,8 @@ def read_json(content: bytes, where: str) -> pd.DataFrame:
     if len(lines) > 1 and all(_whole(line) for _, line in lines[:2]):
         records = (_record(line, f"{where}, line {number}") for number, line in lines)
         return frame_of(records, where, [number for number, _ in lines])
-    if len(content) > MAX_BYTES:
-        raise RunsError(f"{where}: JSON of more than {MAX_BYTES // 1_000_000} MB; give JSON lines or CSV")
+    if len(content) > JSON_VALUE_BYTES_MAX:
+        raise RunsError(f"{where}: JSON of more than {JSON_VALUE_BYTES_MAX // 1_000_000} MB; give JSON lines or CSV")
     value = _parsed(text, where)
     if isinstance(value, list):
         if len(value) > 1 and all(isinstance(row, list) for row in value) and _are_names(value[0]):

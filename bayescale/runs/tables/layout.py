@@ -7,14 +7,14 @@ from typing import Any
 from bayescale.field import clipped
 from bayescale.runs.headings import names_unit
 
-HEAD_ROWS = 20  # titles above a header are fewer
+TITLE_ROWS_MAX = 20  # titles above a header are fewer
 TITLE_CHARACTERS_MAX = 80  # of them that a note repeats: they may say a unit
 
 
 def header_row(rows: Sequence[Sequence[Any]]) -> int:
     """Position of the header: the first row; if that has fewer cells than those below, the first of words as wide."""
-    widths = [sum(cell != "" for cell in row) for row in rows[: 2 * HEAD_ROWS]]
-    for position, width in enumerate(widths[:HEAD_ROWS]):
+    widths = [sum(cell != "" for cell in row) for row in rows[: 2 * TITLE_ROWS_MAX]]
+    for position, width in enumerate(widths[:TITLE_ROWS_MAX]):
         below = widths[position + 1 :]
         if (
             below

@@ -10,7 +10,7 @@ from bayescale.runs.spellings import is_called, is_name
 from bayescale.runs.tables.records import frame_of
 from bayescale.runs.tables.text import text_of
 
-HEAD_BYTES = 100_000
+LOG_HEAD_BYTES = 100_000
 STEPS_MIN = 3  # in the head of a log, and as many losses
 LINE_CHARACTERS_MAX = 2000
 PAIR = re.compile(  # lm loss: 7.1E+00, iter 250: , step:125/5100, number of parameters: 123.59M, val_loss=3.2
@@ -27,7 +27,7 @@ type Pairs = list[tuple[str, str]]
 
 def is_log(content: bytes) -> bool:
     """Whether lines have steps, and losses behind or below them."""
-    lines = content[:HEAD_BYTES].decode("utf-8", "ignore").splitlines()
+    lines = content[:LOG_HEAD_BYTES].decode("utf-8", "ignore").splitlines()
     if lines and any(is_name("loss", cell) for cell in re.split("[,;\t]", lines[0])):
         return False  # a header
     pairs = [_pairs(line) for line in lines]

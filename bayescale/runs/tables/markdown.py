@@ -12,10 +12,10 @@ from bayescale.runs.tables.several import joined
 from bayescale.runs.tables.text import text_of
 
 RULE = re.compile(r"\|?(?:\s*:?-+:?\s*\|)+(?:\s*:?-+:?\s*)?")
-BETWEEN = re.compile(r"(?<!\\)\|")
+CELL_BAR = re.compile(r"(?<!\\)\|")
 LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 EMPHASIS = re.compile(r"(\*\*\*|\*\*|\*|___|__|~~|`)(.+)\1")
-MARK = re.compile(
+FOOTNOTE_MARK = re.compile(
     r"<su[pb]>[^<]*</su[pb]>|\[\^[^\]]*\]|<br\s*/?>|\$?\^\{?\\(?:dagger|ddagger|ast|star)\}?\$?"
 )  # of footnotes
 MARKED_CHARACTERS_MAX = 300  # of a cell: looking for pairs of marks takes the square of its length
@@ -71,14 +71,14 @@ def _headers(lines: list[str]) -> Iterator[int]:
 def _cells(line: str) -> list[str]:
     line = line.strip()
     inside = line[1:].removesuffix("|") if line.startswith("|") else line
-    return [_plain(cell) for cell in BETWEEN.split(inside)]
+    return [_plain(cell) for cell in CELL_BAR.split(inside)]
 
 
 def _plain(cell: str) -> str:
     """The text of a cell without its marks; of a long one, which is prose, with them."""
     if len(cell) > MARKED_CHARACTERS_MAX:
         return cell.strip()
-    cell = LINK.sub(r"\1", MARK.sub("", cell.replace("\\|", "|")).strip())
+    cell = LINK.sub(r"\1", FOOTNOTE_MARK.sub("", cell.replace("\\|", "|")).strip())
     cell = cell.rstrip("†‡§¶ ")
     while (bare := EMPHASIS.fullmatch(cell)) is not None:
         cell = bare[2].strip()

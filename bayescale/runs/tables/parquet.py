@@ -5,7 +5,7 @@ import pandas as pd
 from bayescale.errors import RunsError, needed
 from bayescale.runs.tables.limits import UNPACKED_TIMES_MAX, check_headings, check_size, check_unpacked
 
-MAGIC = b"PAR1"  # the first bytes of every such file
+FIRST_BYTES = b"PAR1"  # the first bytes of every such file
 
 
 def read_parquet(content: bytes, where: str) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from bayescale.field import as_float, clipped, listed, number_in
 from bayescale.runs.headings import COUNTED, unit_in
-from bayescale.runs.spellings import LETTERS, NAME_CHARACTERS_MAX, NAMES, SPELLINGS, is_name, plainly
+from bayescale.runs.spellings import COMPARED_MAX, LETTERS, NAMES, SPELLINGS, is_name, plainly
 
 COLUMNS_MIN = 3  # of runs or sizes
 SIZE_MIN = 1e5  # of parameters or tokens in a heading
@@ -39,7 +39,7 @@ def turned(frame: pd.DataFrame, _: str) -> tuple[pd.DataFrame, str]:
 
 def of_seeds(frame: pd.DataFrame, _: str) -> tuple[pd.DataFrame, str]:
     """A table with a column of losses for each seed."""
-    names = [name for name in frame.columns if len(str(name)) <= NAME_CHARACTERS_MAX]
+    names = [name for name in frame.columns if len(str(name)) <= COMPARED_MAX]
     said = {name: found for name in names if (found := OF_SEED.fullmatch(str(name)))}
     seeds = {name: found["seed"] or found["first"] for name, found in said.items()}
     losses = {name: bare for name, found in said.items() if is_name("loss", bare := found["bare"] or found["rest"])}
