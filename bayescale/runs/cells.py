@@ -78,7 +78,7 @@ def _read_numbers(column: pd.Series) -> tuple[np.ndarray, str, np.ndarray]:
         plainly, odd = _points_left_out, np.arange(len(column))
     elif any(map(DECIMAL_COMMA.search, texts)) and not any(text.count(",") > 1 for text in texts):
         others = texts | {cell for cell in column.iloc[np.flatnonzero(~np.isnan(numbers))] if type(cell) is str}
-        plainly = str if any(map(POINT_OR_EXPONENT.search, others)) else _commas_as_points
+        plainly = str if any(map(POINT_OR_EXPONENT.search, others)) else (lambda cell: cell.replace(",", "."))
     for position, cell in zip(odd, column.iloc[odd], strict=True):
         if type(cell) is str:
             if cell not in known:
@@ -86,10 +86,6 @@ def _read_numbers(column: pd.Series) -> tuple[np.ndarray, str, np.ndarray]:
             numbers[position], scaled[position] = known[cell]
             first = first or ("" if np.isnan(numbers[position]) else cell.strip())
     return numbers, first, scaled
-
-
-def _commas_as_points(cell: str) -> str:
-    return cell.replace(",", ".")
 
 
 def _points_left_out(cell: str) -> str:

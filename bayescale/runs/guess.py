@@ -130,10 +130,6 @@ def _by_steps(frame: pd.DataFrame, _: Sizes) -> Guess | None:
     return _product([steps, batch, length])
 
 
-def _by_samples(frame: pd.DataFrame, _: Sizes) -> Guess | None:
-    return _product([_numbers(frame, "samples"), _numbers(frame, "length")])
-
-
 def _by_epochs(frame: pd.DataFrame, _: Sizes) -> Guess | None:
     if (epochs := _numbers(frame, "epochs")) is None:
         return _product([_numbers(frame, "tokens of the data")])
@@ -190,10 +186,6 @@ def _product(parts: Sequence[tuple[Any, np.ndarray] | None]) -> Guess | None:
     return Guess(values, made_of, f"tokens is a guess of {made_of} (--column tokens=... if a column has it)")
 
 
-def _params_in_names(frame: pd.DataFrame, _: Sizes) -> Guess | None:
-    return _in_names(frame, "params")
-
-
 def _tokens_in_names(frame: pd.DataFrame, _: Sizes) -> Guess | None:
     """Tokens at the end of a run by its name; on the way, as many as the share of its steps."""
     guess = _in_names(frame, "tokens said") or _in_names(frame, "tokens")
@@ -238,7 +230,13 @@ def _said(text: str, what: str) -> float | None:
 
 
 WAYS: dict[str, tuple[Callable[[pd.DataFrame, Sizes], Guess | None], ...]] = {
-    "params": (_by_layers, _params_in_names, _by_ratio),
-    "tokens": (_by_ratio, _by_steps, _by_samples, _by_epochs, _tokens_in_names),
+    "params": (_by_layers, lambda frame, _: _in_names(frame, "params"), _by_ratio),
+    "tokens": (
+        _by_ratio,
+        _by_steps,
+        lambda frame, _: _product([_numbers(frame, "samples"), _numbers(frame, "length")]),
+        _by_epochs,
+        _tokens_in_names,
+    ),
     "compute": (_by_flop_a_token,),
 }

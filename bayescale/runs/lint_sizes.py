@@ -1,12 +1,12 @@
 """Remarks on sizes and compute: too few, together, far apart, in other units, not 6 N D."""
 
-import json
 from collections.abc import Iterator
 
 import numpy as np
 
 from bayescale.field import TRAINING, number_text, size_text, symbol
 from bayescale.runs.compute import ODD_TIMES, Definition, learn, sizes_of
+from bayescale.runs.read import read_roles
 from bayescale.runs.remark import Note, note, where
 from bayescale.runs.smooth import Seen, line_of_sizes, move_together
 from bayescale.runs.spellings import DERIVED_SIZES
@@ -71,7 +71,7 @@ def units(seen: Seen) -> Iterator[Note]:
     ratio = float(np.median(np.log(seen.sizes["tokens"]) - np.log(seen.sizes["params"]))) if both else 0.0
     few = both and ratio < np.log(0.1)
     told = " and ".join(f"{name} {size_text(value)}" for name, value in median.items())
-    read = json.loads(seen.runs.attrs.get("read", "{}"))
+    read = read_roles(seen.runs.attrs)
     made = next((name for name in median if read.get(name) == DERIVED_SIZES[name]), None)
     if few and min(median.values()) > 1e6:
         text = (

@@ -13,9 +13,9 @@ from bayescale.laws.law import Law
 from bayescale.runs.datasets import runs_given
 from bayescale.runs.lint import remarks
 from bayescale.runs.loss_unit import NATS, UNITS, from_nats, loss_unit
-from bayescale.runs.read import left_out_text, read_runs
+from bayescale.runs.read import left_out_text, read_roles, read_runs
 from bayescale.runs.remark import Note
-from bayescale.runs.spellings import SIZES
+from bayescale.runs.spellings import DERIVED_SIZES, SIZES
 
 LOOKS_MAX = 4  # what is left of a table may ask for another option
 UNIT_HEADINGS = {unit: f"loss ({text.removesuffix(' per token')})" for unit, text in UNITS.items() if unit != NATS}
@@ -89,16 +89,11 @@ def _asked_for(notes: list[Note], options: Mapping[str, Any]) -> dict[str, Any]:
 
 def option_texts(options: Mapping[str, Any]) -> list[str]:
     """Options of rows as the command line takes them, one word each."""
-    words = []
+    words: list[str] = []
     for name, value in options.items():
-        flag = f"--{name.replace('_', '-')}"
-        if value is True:
-            words.append(flag)
-        elif name in ("where", "above_step", "last_of", "best_of"):
-            words += [
-                flag,
-                ",".join(value) if isinstance(value, tuple) else f"{value:g}" if name == "above_step" else value,
-            ]
+        if value is True or name in ("where", "above_step", "last_of", "best_of"):
+            shown = ",".join(value) if isinstance(value, tuple) else f"{value:g}" if name == "above_step" else value
+            words += [f"--{name.replace('_', '-')}", *([] if value is True else [shown])]
     return words
 
 
@@ -114,6 +109,6 @@ def tidy(runs: xr.Dataset) -> pd.DataFrame:
     if "loss" in frame and unit != NATS:
         frame["loss"] = from_nats(frame["loss"], unit)
         frame = frame.rename(columns={"loss": UNIT_HEADINGS[unit]})
-    if set(SIZES) <= set(frame) and '"compute": "6 N D"' in runs.attrs.get("read", ""):
+    if set(SIZES) <= set(frame) and read_roles(runs.attrs).get("compute") == DERIVED_SIZES["compute"]:
         frame = frame.drop(columns="compute")
     return frame

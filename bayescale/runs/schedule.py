@@ -27,7 +27,6 @@ SHAPES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "cosine": lambda done: (1 + np.cos(np.pi * done)) / 2,
 }
 SCHEDULES = (*SHAPES, "wsd")
-LAWS = {"annealing": ("lr_area", "anneal_area"), "multi_power": ("lr_sum", "lr_cooling")}  # what they take
 
 
 def learning_rates(
@@ -269,12 +268,21 @@ def of_schedule(law: str, rates: Any, steps: Any, memory: float = ANNEALING_MEMO
 
     Raises RunsError if the law is not one of a schedule.
     """
-    if law not in LAWS:
-        raise RunsError(f"law {shown(law)} takes nothing of a schedule; {' and '.join(LAWS)} do")
+    if law not in SCHEDULE_LAWS:
+        raise RunsError(f"law {shown(law)} takes nothing of a schedule; {' and '.join(SCHEDULE_LAWS)} do")
     scaled, at = _checked(rates), np.asarray(steps).astype(int)
     scaled = scaled * (PEAK_RATE / scaled.max())
-    if law == "annealing":
-        found = tuple(area[at - 1] for area in schedule_areas(scaled, memory=memory))
-    else:
-        found = schedule_cooling(scaled, at)
-    return dict(zip(LAWS[law], found, strict=True))
+    names, inputs = SCHEDULE_LAWS[law]
+    return dict(zip(names, inputs(scaled, at, memory), strict=True))
+
+
+def _areas_at(rates: np.ndarray, at: np.ndarray, memory: float) -> tuple[np.ndarray, np.ndarray]:
+    S1, S2 = schedule_areas(rates, memory=memory)
+    return S1[at - 1], S2[at - 1]
+
+
+# law -> the columns that it takes of a schedule, and how they are made of rates [step], steps and memory
+SCHEDULE_LAWS: dict[str, tuple[tuple[str, str], Callable[..., tuple[np.ndarray, np.ndarray]]]] = {
+    "annealing": (("lr_area", "anneal_area"), _areas_at),
+    "multi_power": (("lr_sum", "lr_cooling"), lambda rates, at, _: schedule_cooling(rates, at)),
+}

@@ -39,7 +39,7 @@ def table_of(source: Any) -> Table:
         table = read_table(paths[0]) if len(paths) == 1 else _of_files(paths, chosen=False)
     elif isinstance(source, xr.Dataset):
         table = _of_dataset(source)
-    elif _are_paths(source):
+    elif isinstance(source, list | tuple) and source and all(isinstance(one, str | os.PathLike) for one in source):
         paths = [path for one in source for path in _files(Path(one))]
         table = read_table(paths[0]) if len(paths) == 1 else _of_files(paths)
     else:
@@ -61,10 +61,6 @@ def read_once(source: Any) -> "Table | xr.Dataset":
         As :func:`table_of`.
     """
     return source if isinstance(source, xr.Dataset) else table_of(source)
-
-
-def _are_paths(source: Any) -> bool:
-    return isinstance(source, list | tuple) and bool(source) and all(isinstance(x, str | os.PathLike) for x in source)
 
 
 def _files(path: Path) -> list[Path]:
