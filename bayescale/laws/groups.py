@@ -39,11 +39,19 @@ class Groups:
     by: Mapping[str, float]
 
     @property
+    def unseen(self) -> str:
+        """What the group without runs is called: ``new``, or ``another new`` where a group of the runs is called so."""
+        called = NEW
+        while called in map(str.casefold, self.names):
+            called = f"another {called}"
+        return called
+
+    @property
     def codes(self) -> dict[str, float]:
-        """Name -> the number that stands for it in runs: itself where all names are whole numbers; ``new`` too."""
+        """Name -> the number that stands for it in runs: itself where all names are whole numbers; ``unseen`` too."""
         numbers = all(name.isdecimal() for name in self.names)
         found = {name: float(name) if numbers else float(k) for k, name in enumerate(self.names, start=1)}
-        return found | {NEW: max(found.values()) + 1}
+        return found | {self.unseen: max(found.values()) + 1}
 
     @property
     def deviates(self) -> np.ndarray:
@@ -85,14 +93,16 @@ class Groups:
             return codes[group.strip()]
         if not isinstance(group, str | bool) and group in codes.values():
             return float(group)
-        raise LawError(f"no group {clipped(group)!r}; they are {listed(list(codes))} ('{NEW}' is one without runs)")
+        raise LawError(
+            f"no group {clipped(group)!r}; they are {listed(list(codes))} ('{self.unseen}' is one without runs)"
+        )
 
     @property
     def question(self) -> str:
         """What to ask of whoever names no group."""
         return (
-            f"the fit's law varies over groups; say for which group: {listed(list(self.codes))} ('{NEW}' is one "
-            "without runs), as group=NAME (--at or --given; in Python in covariates or given)"
+            f"the fit's law varies over groups; say for which group: {listed(list(self.codes))} ('{self.unseen}' is "
+            "one without runs), as group=NAME (--at or --given; in Python in covariates or given)"
         )
 
     def name_of(self, code: float) -> str:
@@ -141,8 +151,6 @@ def check_names(found: Collection[str], place: str) -> None:
     for name in found:
         if not (0 < len(name) <= NAME_CHARACTERS_MAX and name.isprintable() and name == name.strip()):
             raise LawError(f"{place}: {clipped(name)!r} is no name of a group: 1 to {NAME_CHARACTERS_MAX} characters")
-        if name.casefold() == NEW:
-            raise LawError(f"{place}: '{NEW}' stands for a group without runs; give this group another name")
 
 
 def grouped_priors(groups: Groups, priors: Mapping[str, Prior]) -> dict[str, Prior]:

@@ -86,7 +86,7 @@ def with_groups(law: Any, names: Collection[str], by: Collection[str] | Mapping[
     Parameters
     ----------
     law : what :func:`bayescale.load_law` takes
-    names : of the groups, 2 to 30; ``"new"``, a group without runs, is added
+    names : of the groups, 2 to 30; ``"new"``, a group without runs, is added (``"another new"`` if one is called new)
     by : names of the parameters that vary, or spread by name; by default ``level`` (spread 1) and ``slope`` (.25),
         where the law has them; the spread of others is .5. ``sigma``, the scale of the noise, may be among them
 

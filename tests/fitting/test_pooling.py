@@ -124,10 +124,15 @@ def test_groups_that_are_not_there(fit, table):
         bs.fit(table, "chinchilla", by=["level"])
     with pytest.raises(LawError, match="'height' is no parameter"):
         bs.fit(table, "chinchilla", group="corpus", by=["height"])
-    with pytest.raises(LawError, match="stands for a group without runs"):
-        bs.with_groups("chinchilla", ["new", "old"])
     with pytest.raises(RunsError, match="corpus: no group 'code'"):
         bs.read_runs(table, bs.with_groups("chinchilla", ["pile", "c4 en"]), columns={"group": "corpus"})
+
+
+def test_a_group_of_runs_may_be_called_new():
+    law = bs.with_groups("chinchilla", ["New", "old"])
+    assert law.groups.codes == {"New": 1.0, "old": 2.0, "another new": 3.0}
+    with pytest.raises(LawError, match=r"no group 'absent'; .*'another new' is one without runs"):
+        law.groups.code_of("absent")
 
 
 def test_of_the_text_of_a_law():
