@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,14 @@ def check_output(path: Path | None, example: str, *inputs: "str | Path | None") 
     for given in inputs:
         if given is not None and path.exists() and os.path.exists(given) and path.samefile(given):
             raise InputError(f"{path} is an input; give the result another name, such as {example}")
+
+
+def draw(path: Path | None, plot: Callable[[], Any]) -> None:
+    """A figure as a file, if one is asked for."""
+    if path is not None:
+        from bayescale.display.figures import save_figure
+
+        save_figure(plot(), path)
 
 
 def pairs(

@@ -113,10 +113,7 @@ def emergence(
     inputs, links = planned.inputs, arg.fits_given(through)
     with said.working("following both metrics"):
         result = bayescale.emergence(bayescale.open_fit(fit), through=links, covariates=inputs, seed=seed)
-    if figure is not None:
-        from bayescale.display.figures import save_figure
-
-        save_figure(bayescale.plot_emergence(result, level=level), figure)
+    arg.draw(figure, lambda: bayescale.plot_emergence(result, level=level))
     said.answer(bayescale.read(result, level=level), output)
 
 

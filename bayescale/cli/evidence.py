@@ -43,10 +43,7 @@ def backtest(
     options: dict[str, Any] = {"horizon": horizon, "seed": seed, "folder": resume}
     with refits.open() as executor, said.progress("forecasting the larger runs from the smaller") as step:
         result = bayescale.backtest(data, law, **options, executor=executor, progress=step)
-    if figure is not None:
-        from bayescale.display.figures import save_figure
-
-        save_figure(bayescale.plot_calibration(result), figure)
+    arg.draw(figure, lambda: bayescale.plot_calibration(result))
     said.answer(bayescale.read(result), output)
 
 
@@ -88,10 +85,7 @@ def calibrate(
     options |= {"noise": noise, "simulations": simulations, "draws": draws, "once": once, "seed": seed}
     with refits.open() as executor, said.progress("fitting simulated runs") as step:
         result = bayescale.calibrate(chosen, **options, folder=resume, executor=executor, progress=step)
-    if figure is not None:
-        from bayescale.display.figures import save_figure
-
-        save_figure(bayescale.plot_ranks(result), figure)
+    arg.draw(figure, lambda: bayescale.plot_ranks(result))
     said.answer(bayescale.read(result), output)
 
 

@@ -11,7 +11,7 @@ import typer
 
 import bayescale
 from bayescale.cli import arguments as arg
-from bayescale.display.terminal import print_json, print_readings, progress_bar, working
+from bayescale.display.terminal import print_json, print_readings, progress_bar, say, working
 from bayescale.errors import InputError
 from bayescale.laws.noises import NOISES
 
@@ -128,6 +128,13 @@ class Said:
             print_json(reading.to_dict())
         elif not self.quiet:
             print_readings(reading)
+
+    def written(self, path: Path, **about: Any) -> None:
+        """The answer of a command that makes one file."""
+        if self.as_json:
+            print_json({"file": str(path), **about})
+        elif not self.quiet:
+            say(f"Written: {path}")
 
 
 @dataclass(frozen=True)

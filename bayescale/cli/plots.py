@@ -9,7 +9,6 @@ import bayescale
 from bayescale.cli import arguments as arg
 from bayescale.cli import options as opt
 from bayescale.display.gallery import OF_A_FIT, draw
-from bayescale.display.terminal import print_json, say
 from bayescale.errors import InputError
 
 
@@ -52,7 +51,4 @@ def plot(
     with said.working("drawing"):
         figure = draw(kind, bayescale.open_fit(fit), given, seed)
         path = save_figure(figure, output)
-    if said.as_json:
-        print_json({"file": str(path)})
-    elif not said.quiet:
-        say(f"Written: {path}")
+    said.written(path)

@@ -8,7 +8,6 @@ import typer
 import bayescale
 from bayescale.cli import arguments as arg
 from bayescale.cli import options as opt
-from bayescale.display.terminal import print_json, say
 from bayescale.errors import InputError
 from bayescale.field import clipped
 
@@ -78,10 +77,7 @@ def report(
     with said.working("drawing the page"):
         page = bayescale.report(opened, **options, **refits)
         path = bayescale.save_report(page, output)
-    if said.as_json:
-        print_json({"file": str(path), "bytes": len(page.encode())})
-    elif not said.quiet:
-        say(f"Written: {path}")
+    said.written(path, bytes=len(page.encode()))
 
 
 def _planned_or_limit(option: str, given: list[str] | None) -> tuple[list[float] | None, Any]:
