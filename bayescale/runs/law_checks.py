@@ -7,7 +7,7 @@ from bayescale.errors import FitError, RunsError
 from bayescale.field import number_text, quantity_text
 from bayescale.laws.law import Law, column, positive_columns
 from bayescale.runs.known import without_censored
-from bayescale.runs.loss_unit import LOSS_NATS_MAX
+from bayescale.runs.loss_unit import LOSS_NATS_MAX, values_text
 from bayescale.runs.read import read_roles
 from bayescale.runs.roles import CENSORED
 
@@ -60,5 +60,5 @@ def check_variety(runs: xr.Dataset, law: Law) -> None:
             )
     seen = runs[law.observed.column].values
     if np.ptp(seen) <= 1e-9 * np.abs(seen).max():
-        what = "losses are" if law.observed.column == "loss" else f"values of {law.observed.column} are"
-        raise FitError(f"{where}: all {count} {what} {number_text(seen[0], 4)}; there is nothing to learn from")
+        what = values_text(law.observed.column)
+        raise FitError(f"{where}: all {count} {what} are {number_text(seen[0], 4)}; there is nothing to learn from")

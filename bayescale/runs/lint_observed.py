@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from bayescale.field import listed, number_text, size_text, symbol
+from bayescale.field import listed, number_text, quantity_text, symbol
 from bayescale.laws.law import SHARES
-from bayescale.runs.loss_unit import LOSS_NATS_MAX, OTHER_LOSSES, TEXT_NATS_MIN, is_text
+from bayescale.runs.loss_unit import LOSS_NATS_MAX, OTHER_LOSSES, TEXT_NATS_MIN, is_text, values_text
 from bayescale.runs.remark import Note, note, where
 from bayescale.runs.smooth import SURPRISING_SD, Seen, Surface, log_slope
 
@@ -97,14 +97,13 @@ def surprising(seen: Seen, surface: Surface) -> Iterator[Note]:
         return
     worst = rows[np.argmax(away[rows])]
     severe = seen.scale != "log" or bool(away[worst] > TYPING_ERROR_LOG)
-    shape = "curve" if len(seen.sizes) + len(seen.others) == 1 else "surface"
-    sizes = ", ".join(f"{symbol(name)} {_short(name, values[worst])}" for name, values in seen.sizes.items())
+    sizes = ", ".join(f"{symbol(name)} {quantity_text(name, values[worst])}" for name, values in seen.sizes.items())
     others = _measured(seen, seen.target[worst] - surface.residual[worst])
     by = "more than 2 % and " if seen.scale == "log" else ""
     told = (
-        f"{rows.size} runs lie {by}{SURPRISING_SD} robust sd off a smooth {shape}, the worst is"
+        f"{rows.size} runs lie {by}{SURPRISING_SD} robust sd off a smooth {seen.shape}, the worst is"
         if rows.size > 1
-        else (f"one run lies {by}{SURPRISING_SD} robust sd off a smooth {shape},")
+        else (f"one run lies {by}{SURPRISING_SD} robust sd off a smooth {seen.shape},")
     )
     here = where(seen, np.array([worst]))
     code = "surprising_loss" if seen.observed == "loss" else "surprising_value"
@@ -122,10 +121,6 @@ def _measured(seen: Seen, target: float) -> float:
     return float(1 / (1 + np.exp(-target))) if seen.scale in SHARES else float(target)
 
 
-def _short(name: str, value: float) -> str:
-    return f"{number_text(value)} FLOP" if name == "compute" else size_text(value)
-
-
 def _slip(seen: Seen, surface: Surface, row: int) -> str:
     """Whether one size, changed by powers of ten within the range of the others, puts a run on the surface."""
     some, found, away = np.array([row]), [], abs(float(surface.residual[row]))
@@ -140,15 +135,14 @@ def _slip(seen: Seen, surface: Surface, row: int) -> str:
     if not found or (seen.scale == "log" and away < SLIP_SD_MIN * surface.sd):
         return ""
     power, _, name, moved, way = min(found)
-    return f" ({symbol(name)} {10**power} times {way}, {_short(name, moved)}, would put it among the others)"
+    return f" ({symbol(name)} {10**power} times {way}, {quantity_text(name, moved)}, would put it among the others)"
 
 
 def scatter(seen: Seen, surface: Surface) -> Iterator[Note]:
     if surface.degree == 2 and seen.scale == "log" and seen.number >= SCATTER_RUNS_MIN and surface.sd > SCATTER_LOG_MAX:
-        what = "losses scatter" if seen.observed == "loss" else f"values of {seen.observed} scatter"
-        shape = "curve" if len(seen.sizes) + len(seen.others) == 1 else "surface"
         text = (
-            f"{what} by {100 * surface.sd:.0f} % around a smooth {shape} through all runs, where runs of one recipe "
+            f"{values_text(seen.observed)} scatter by {100 * surface.sd:.0f} % around a smooth {seen.shape} "
+            "through all runs, where runs of one recipe "
             "scatter by 1 or 2 %: look for wrong losses, more than one recipe or wrong columns"
         )
         yield note(seen, "scatter", "warning", text)
@@ -175,9 +169,13 @@ def unexplained(seen: Seen, surface: Surface) -> Iterator[Note]:
 def constant_or_rising(seen: Seen) -> Iterator[Note]:
     if not seen.observed or seen.scale != "log":
         return
-    what = "losses are" if seen.observed == "loss" else f"values of {seen.observed} are"
     if seen.number > 1 and np.ptp(seen.values) < 1e-9 * np.max(seen.values):
-        yield note(seen, "constant_loss", "warning", f"all {what} equal: there is nothing to learn from")
+        yield note(
+            seen,
+            "constant_loss",
+            "warning",
+            f"all {values_text(seen.observed)} are equal: there is nothing to learn from",
+        )
     elif seen.observed == "loss" and seen.number >= 6:
         compute = seen.runs["compute"].values if "compute" in seen.runs else np.array([""])
         known = {"compute": compute} if compute.dtype.kind == "f" and (compute > 0).all() else {}
@@ -208,9 +206,9 @@ def shape(seen: Seen) -> Iterator[Note]:
     for (_, first, error), (start, later, later_error) in itertools.combinations(parts, 2):
         if first - later > DIFFERENCE_SE * np.hypot(error, later_error) and later < STEEPER_TIMES * min(first, 0.0):
             text = (
-                f"{what} falls faster with {name} from {_at(name, start)} on ({_slope(later)} a decade) than before "
-                f"({_slope(first)}), which no power law with a floor does: take a law with a slow start or a break "
-                "(m3, m4, broken), or leave the smaller runs out (--where)"
+                f"{what} falls faster with {name} from {quantity_text(name, start)} on ({_slope(later)} a decade) than "
+                f"before ({_slope(first)}), which no power law with a floor does: take a law with a slow start or a "
+                "break (m3, m4, broken), or leave the smaller runs out (--where)"
             )
             yield note(seen, "steepening_curve", "info", text)
             break
@@ -219,7 +217,7 @@ def shape(seen: Seen) -> Iterator[Note]:
     apart = last - steepest > DIFFERENCE_SE * np.hypot(error, steepest_error)
     if steepest < 0 and apart and last > ENDED_SHARE * steepest:
         text = (
-            f"{what} hardly falls beyond {name} = {_at(name, start)} ({_slope(last)} a decade, before "
+            f"{what} hardly falls beyond {name} = {quantity_text(name, start)} ({_slope(last)} a decade, before "
             f"{_slope(steepest)}): a floor, repeated data or the end of a schedule; forecasts take it for a floor"
         )
         yield note(seen, "plateau", "info", text)
@@ -245,10 +243,6 @@ def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     square = float(left @ left)
     alike = np.clip(left[1:] @ left[:-1] / square, 0.0, CORRELATION_MAX) if square > 0 else 0.0
     return slope, float(np.sqrt(square / (len(x) - 2) / (x @ x) * (1 + alike) / (1 - alike)))
-
-
-def _at(name: str, value: float) -> str:
-    return size_text(value) if name in ("params", "tokens") else number_text(value)
 
 
 def _slope(slope: float) -> str:

@@ -23,7 +23,7 @@ SCATTER_LEFT_MAX = 0.8  # share of the scatter that offsets worth a remark leave
 GROUP_OFFSET_MIN = 0.01  # of the loss, or in the unit of what is observed: smaller offsets do not matter
 
 
-def settings(seen: Seen, told: Sequence[str] = ()) -> Iterator[Note]:
+def settings(seen: Seen, told: Sequence[str]) -> Iterator[Note]:
     """Many runs of one (N, D) that differ in a setting such as the learning rate.
 
     ``told`` are columns on which :func:`groups` has remarked.
@@ -47,12 +47,11 @@ def settings(seen: Seen, told: Sequence[str] = ()) -> Iterator[Note]:
     names = [symbol(name) for name in sizes]
     cell = f"({', '.join(names)})" if len(names) > 1 else names[0]
     by = f"{100 * np.expm1(np.median(spread)):.0f} %" if seen.scale == "log" else number_text(float(np.median(spread)))
-    what = "loss" if seen.observed == "loss" else seen.observed
     keep = f"which of them is meant? Keep the best of each (--best-of {','.join(sizes)}), or one setting throughout"
     text = (
         f"{int(many.sum())} of {seen.number} runs share their {cell} with others and differ in "
-        f"{listed([f'{name} ({count} values)' for name, count in list(differ.items())[:4]])}; the {what} within one "
-        f"{cell} differs by {by} (median): {edge or keep}"
+        f"{listed([f'{name} ({count} values)' for name, count in list(differ.items())[:4]])}; the {seen.observed} "
+        f"within one {cell} differs by {by} (median): {edge or keep}"
     )
     best = {"best_of": tuple(sizes)} if seen.observed == "loss" and not edge else {}
     yield note(seen, "many_settings", "warning", text, np.flatnonzero(many), **best)

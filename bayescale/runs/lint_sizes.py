@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from bayescale.field import TRAINING, number_text, size_text, symbol
+from bayescale.runs.cells import MIXED_TIMES
 from bayescale.runs.compute import ODD_TIMES, Definition, learn, sizes_of
 from bayescale.runs.read import read_roles
 from bayescale.runs.remark import Note, note, where
@@ -17,8 +18,6 @@ DISTINCT_VALUES_MIN = 4  # of a size: with fewer its effect rests on the prior
 ISOLATED_TIMES_MIN = 30.0  # ratio of a size to the next one: a slip of a power of ten, or an isolated run
 MEDIAN_MIN = {"params": 1e3, "tokens": 1e4}  # of counts
 COUNTED_IN = {"params": "M", "tokens": "B"}  # where they are no counts
-RATIO_MAX = 1e6  # tokens per parameter of runs that were ever made are fewer
-MIXED_TIMES_MIN = 1e3  # between neighbouring sizes of one column
 # no study lies outside, toys included: such sizes are in thousands, millions or billions
 PLAUSIBLE_RATIO = (1e-3, 1e6)  # tokens per parameter, of the medians
 PLAUSIBLE_MEDIAN_MIN = 1e3  # median params or tokens
@@ -79,7 +78,7 @@ def units(seen: Seen) -> Iterator[Note]:
             "(--unit tokens=B)?"
         )
         yield note(seen, "units", "warning", text)
-    elif few or ratio > np.log(RATIO_MAX) or odd:
+    elif few or ratio > np.log(PLAUSIBLE_RATIO[1]) or odd:
         text = f"median {told} look{'' if both else 's'} like other units; give them as counts or say the unit "
         text += f"({' '.join(f'--unit {name}={COUNTED_IN[name]}' for name in odd or median)})"
         if made:
@@ -97,7 +96,7 @@ def mixed_units(seen: Seen) -> Iterator[Note]:
         order = np.argsort(values)
         with np.errstate(all="ignore"):
             gaps = np.diff(np.log(values[order]))
-        if not len(gaps) or not np.nanmax(gaps) > np.log(MIXED_TIMES_MIN):
+        if not len(gaps) or not np.nanmax(gaps) > np.log(MIXED_TIMES):
             continue
         split = int(np.nanargmax(gaps)) + 1
         small = np.sort(order[:split])

@@ -92,6 +92,11 @@ def in_unit(result: Any, names: tuple[str, ...], unit: str) -> Any:
     return result
 
 
+def values_text(observed: str) -> str:
+    """Several of what was observed, in words."""
+    return "losses" if observed == "loss" else f"values of {observed}"
+
+
 def unit_sentence(about: Mapping[Any, Any]) -> str:
     unit = loss_unit(about)
     return f"Losses are {UNITS[unit]}s." if unit in OTHER_LOSSES else f"Losses are in {UNITS[unit]}."

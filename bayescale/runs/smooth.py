@@ -44,6 +44,11 @@ class Seen:
         return self.runs[self.observed].values
 
     @property
+    def shape(self) -> str:
+        """What a smooth law of the sizes is: a curve, or a surface."""
+        return "curve" if len(self.sizes) + len(self.others) == 1 else "surface"
+
+    @property
     def place(self) -> str:
         """How runs are counted: by "line" or by "row"."""
         return self.runs.attrs.get("rows", "row")
