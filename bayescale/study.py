@@ -191,9 +191,11 @@ class Study:
         """Compute, or another size, of the largest run."""
         return self.largest_compute if size == "compute" else float(self.runs[size].max())
 
-    def decades_beyond(self, compute: Any) -> Any:
-        """How far some compute lies beyond that of the largest run [decades], 0 among the runs."""
-        return np.maximum(0.0, np.log10(compute / self.largest_compute))
+    def decades_beyond(self, sizes: Any, size: str = "compute") -> Any:
+        """How far compute, or another size, lies beyond the runs [decades], 0 among them; a loss below the lowest."""
+        with np.errstate(divide="ignore"):  # a loss of 0 stands for one that no draw reaches
+            far = self.runs[size].values.min() / sizes if size == "loss" else sizes / self.largest(size)
+            return np.maximum(0.0, np.log10(far))
 
     def largest_at(self, points: Mapping[Any, Any], size: str = "compute") -> Any:
         """Compute, or another size, of the largest run; with groups, of the largest of each point's group [point]."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -201,11 +200,3 @@ def least_size(
 def values_at(axis: Axis, sizes: np.ndarray) -> np.ndarray:
     """What the law gives at sizes [draw, size]."""
     return axis.curve(np.log(sizes)[None, :], None)[0]
-
-
-def decades_beyond(study: Study, size: str, sizes: Any) -> np.ndarray:
-    """How far sizes lie beyond the runs [decades], 0 among them; of a loss below the lowest."""
-    seen = study.runs[size].values
-    with np.errstate(divide="ignore"):  # a loss of 0 stands for one that no draw reaches
-        far = np.log10(seen.min() / sizes) if size == "loss" else np.log10(sizes / seen.max())
-    return np.maximum(0.0, far)

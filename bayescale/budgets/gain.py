@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescale.budgets.axis import SEARCHED_TIMES, Axis, decades_beyond, least_size, values_at
+from bayescale.budgets.axis import SEARCHED_TIMES, Axis, least_size, values_at
 from bayescale.budgets.optimum import best_split
 from bayescale.budgets.problem import SplitOptions, budgets_of, check_scale, compute_unit, result_attrs, units_said
 from bayescale.budgets.target import asked_axis, banded, far_warnings, gap_to
@@ -129,7 +129,7 @@ class _Side:
         if problem is None:
             if not (np.isfinite(sizes) & (sizes > 0)).all():
                 raise FitError(f"{axis.size} = {number_text(sizes.min())}: finite sizes above 0 are expected")
-            return cls(axis, axis.size, values_at(axis, sizes), decades_beyond(study, axis.size, sizes))
+            return cls(axis, axis.size, values_at(axis, sizes), study.decades_beyond(sizes, axis.size))
         split = best_split(problem, sizes[None, :])
         check_scale(study, sizes, split)
         training = study.definition.compute(split.N, split.D)

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescale.budgets.axis import decades_beyond
 from bayescale.budgets.identified import marked, not_identified
 from bayescale.budgets.optimum import best_split
 from bayescale.budgets.problem import budgets_of, check_scale, problem_of, result_attrs
@@ -163,7 +162,7 @@ def _result(
     result["held"] = ("budget", ends.mean(axis=0))
     trained = study.definition.compute(*(np.median(drawn[name], axis=0) for name in ("N", "D")))
     result["decades_beyond"] = ("budget", study.decades_beyond(trained))
-    result["samples_beyond"] = ("budget", decades_beyond(link, size, np.median(drawn["samples"], axis=0)))
+    result["samples_beyond"] = ("budget", link.decades_beyond(np.median(drawn["samples"], axis=0), size))
     result = result.assign_coords(compute=("budget", budgets))
     told = [text for one in (study, link) for text in trust_warnings(diagnostics(one))]
     result.attrs = result_attrs(study, "train_or_sample", cost, seed)

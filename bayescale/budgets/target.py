@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.budgets.allocate import without_zero_width
-from bayescale.budgets.axis import Axis, asked_axis, decades_beyond, least_size
+from bayescale.budgets.axis import Axis, asked_axis, least_size
 from bayescale.budgets.chance import size_for_chance
 from bayescale.budgets.identified import HELD_SHARE, marked
 from bayescale.budgets.optimum import best_split
@@ -103,7 +103,7 @@ def least_compute(
     result["p_reached"] = ("target", reached.mean(axis=0))
     result = marked(result, _reasons(axis, size), "target")
     if problem is None:
-        beyond = decades_beyond(first, axis.size, np.median(drawn[axis.size], axis=0))
+        beyond = first.decades_beyond(np.median(drawn[axis.size], axis=0), axis.size)
     else:
         training = np.where(reached, first.definition.compute(split.N, split.D), np.inf)
         beyond = first.decades_beyond(np.median(training, axis=0))
