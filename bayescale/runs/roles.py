@@ -85,7 +85,7 @@ def find_roles(
     names, needs = list(table.frame.columns), needed_roles(laws)
     if not names:
         raise RunsError(f"{table.where}: it has no columns: no run is in it, or nothing was logged yet")
-    _check_given(table.where, names, given, list(dict.fromkeys((*NAMES, *needs, *scatter_roles(laws)))))
+    _check_given(table, given, list(dict.fromkeys((*NAMES, *needs, *scatter_roles(laws)))))
 
     try:
         found = find_columns(names, given, needs, units, lambda name: numbers_of(table, name))
@@ -187,7 +187,8 @@ def from_logarithms(
     return replace(table, frame=table.frame.assign(**raised)), left, notes
 
 
-def _check_given(where: str, names: Sequence[Any], given: Mapping[str, Any], known: Sequence[str]) -> None:
+def _check_given(table: Table, given: Mapping[str, Any], known: Sequence[str]) -> None:
+    where, names = table.where, list(table.frame.columns)
     for role, name in given.items():
         if role not in known:
             raise RunsError(
@@ -195,7 +196,9 @@ def _check_given(where: str, names: Sequence[Any], given: Mapping[str, Any], kno
                 f"the roles are {', '.join(known)}"
             )
         if name not in names:
-            raise RunsError(f"{where}: no column '{heading(name)}' for {role}; the columns are {_headings(names)}")
+            turned = f" ({'; '.join(table.notes)})" if table.notes else ""  # as where seeds stood side by side
+            text = f"no column '{heading(name)}' for {role}; the columns are {_headings(names)}{turned}"
+            raise RunsError(f"{where}: {text}")
         twice = [other for other in NAMES if other != role and role in NAMES and given.get(other) == name]
         if twice:  # an input of the law's own may be one of them too
             raise RunsError(f"{where}: column '{heading(name)}' is given for both {role} and {twice[0]}")

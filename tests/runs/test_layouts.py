@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -351,6 +352,9 @@ def test_losses_of_seeds_side_by_side_are_runs_of_their_own(names, file):
     assert runs.seed.values.tolist() == [0, 0, 1]
     (note,) = read_notes(runs.attrs)
     assert note.startswith(f"{names[0]} and {names[1]} are losses of one run with other seeds")
+    with pytest.raises(RunsError, match=f"the columns are .*seed.*{re.escape(note)}"):
+        read_runs(file(text), columns={"loss": names[0]})
+    assert read_runs(file(text), where="seed == 1").loss.values.tolist() == [3.25]
 
 
 def test_losses_of_seeds_beside_their_mean_are_not_read_and_that_is_said(file):
