@@ -87,14 +87,15 @@ def own_aim(study: Study, target: str, sizes: Mapping[str, Any]) -> tuple[Aim, s
 
 def target_draws(aim: Aim, log_loss: np.ndarray) -> np.ndarray:
     """The target [draw] from the log loss at its points [draw, point]."""
-    return TARGETS[aim.kind].draws(np.log(aim.points["params"].values), log_loss)
+    return TARGETS[aim.kind].draws(aim.points, log_loss)
 
 
-def _loss(_: np.ndarray, log_loss: np.ndarray) -> np.ndarray:
+def _loss(_: xr.Dataset, log_loss: np.ndarray) -> np.ndarray:
     return log_loss[:, 0]
 
 
-def _log_best_size(log_n: np.ndarray, log_loss: np.ndarray) -> np.ndarray:
+def _log_best_size(points: xr.Dataset, log_loss: np.ndarray) -> np.ndarray:
+    log_n = np.log(points["params"].values)
     step, rows = log_n[1] - log_n[0], np.arange(len(log_loss))
     i = np.clip(log_loss.argmin(axis=1), 1, len(log_n) - 2)
     left, middle, right = (log_loss[rows, i + side] for side in (-1, 0, 1))
@@ -103,19 +104,20 @@ def _log_best_size(log_n: np.ndarray, log_loss: np.ndarray) -> np.ndarray:
     return np.asarray(log_n[i] + shift * step)
 
 
-def _signed_root_of_regret(log_n: np.ndarray, log_loss: np.ndarray) -> np.ndarray:
+def _signed_root_of_regret(points: xr.Dataset, log_loss: np.ndarray) -> np.ndarray:
     """Of the split that is best on average, with the sign of the miss: its mean square is the mean regret."""
     chosen = int(log_loss.mean(axis=0).argmin())
     regret = log_loss[:, chosen] - log_loss.min(axis=1)
-    return np.sign(_log_best_size(log_n, log_loss) - log_n[chosen]) * np.sqrt(np.maximum(regret, 0.0))
+    missed = _log_best_size(points, log_loss) - np.log(points["params"].values[chosen])
+    return np.sign(missed) * np.sqrt(np.maximum(regret, 0.0))
 
 
 @dataclass(frozen=True)
 class Target:
-    """What a plan may be to tell: in words, and its draws from log N [point] and the log loss there [draw, point]."""
+    """What a plan may be to tell: in words, and its draws from the points and the log loss there [draw, point]."""
 
     what: str
-    draws: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    draws: Callable[[xr.Dataset, np.ndarray], np.ndarray]
 
 
 # the first is of one run, at whose size the law need not split budgets; the others are of the split of one budget

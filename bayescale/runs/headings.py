@@ -116,5 +116,7 @@ def _unit(role: str, text: str) -> str:
         return text if flop_in(text) is not None and not text.isdigit() else ""
     if role in ("params", "tokens"):
         return unit_named(text)
+    if role != "loss":  # activation_bits are no loss
+        return ""
     plain = re.sub("/tok(?:en)?$", "", text.casefold().replace(" per ", "/").replace(" ", "_"))
     return next((unit for unit, one in LOSS_UNITS.items() if plain in one.headings.split()), "")
