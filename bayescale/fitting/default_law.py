@@ -19,16 +19,15 @@ BEHIND_ELPD = 4.0  # less is little, whatever its standard error
 # few looks forward cannot tell against so much evidence
 FAR_BEHIND_SE = 4.0
 FAR_BEHIND_ELPD = 10.0
-# the first unless it is far behind another: it forecast farthest best of the curves of docs/calibration.md that do not
-# steepen, where the best in range did worse
+# the first unless it is far behind another: of most curves of docs/calibration.md it forecast farthest best, where the
+# best in range did worse
 ONE_SIZE_LAWS = {
     "params": ("m3_params", "floor_params", "power_params", "m4_params"),
     "tokens": ("m3_tokens", "floor_tokens", "power_tokens", "m4_tokens"),
     "compute": ("m3_compute", "floor_compute", "power_compute", "m4_compute"),
     "x": ("m3", "floor_x", "power_x", "m4"),
 }
-# tried where the curve steepens only: elsewhere nothing tells their start, and chains take up to a minute. As that
-# speaks for them too, it is enough that the first is behind them
+# it is enough that the first is behind these: a start near the loss of guessing is a shape that no other has
 SLOW_STARTS = frozenset(("m4_params", "m4_tokens", "m4_compute", "m4"))
 
 
@@ -60,15 +59,12 @@ def chosen_fit(laws: list[Law], fit_one: Callable[[Law], xr.DataTree]) -> xr.Dat
     """The fit of the first law, or of the one that predicts left-out runs best of those that it is far behind.
 
     elpd = sum_i log p(y_i | y without i), by Pareto-smoothed importance sampling; far behind is :func:`far_behind`, and
-    :func:`behind` is enough for a law of SLOW_STARTS. That is tried only where the lint says that the curve steepens. A
-    note says how far others are. A law that cannot be fitted is out. Raises FitError, the error of the first law, if
-    none can be fitted.
+    :func:`behind` is enough for a law of SLOW_STARTS. A note says how far others are. A law that cannot be fitted is
+    out. Raises FitError, the error of the first law, if none can be fitted.
     """
     fits: dict[str, xr.DataTree] = {}
     errors: list[FitError] = []
     for law in laws:
-        if law.name in SLOW_STARTS and fits and not _steepens(next(iter(fits.values()))):
-            continue
         try:
             fits[law.name] = fit_one(law)
         except FitError as failure:
@@ -91,10 +87,6 @@ def chosen_fit(laws: list[Law], fit_one: Callable[[Law], xr.DataTree]) -> xr.Dat
     tree = fits[chosen]
     tree.attrs["notes"] = json.dumps([note, *json.loads(tree.attrs["notes"])])
     return tree
-
-
-def _steepens(tree: xr.DataTree) -> bool:
-    return any(note["code"] == "steepening_curve" for note in json.loads(tree.attrs["notes"]))
 
 
 def behind(elpd: Any, error: Any, se_min: float = BEHIND_SE, elpd_min: float = BEHIND_ELPD) -> Any:

@@ -43,7 +43,7 @@ def test_the_first_law_is_left_only_for_a_better_one(law_of, law):
     note = json.loads(fit.attrs["notes"])[0]
     assert fit.attrs["law"] == law and note["code"] == "law_chosen"
     assert note["text"].startswith(f"no law was named and the runs differ in one size: '{law}' is taken, ")
-    assert note["text"].count(" by ") == (3 if law == "m4_tokens" else 2)  # it is tried where the curve steepens
+    assert note["text"].count(" by ") == 3
 
 
 def test_behind_is_by_standard_errors_and_by_elpd():
