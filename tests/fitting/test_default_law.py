@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import bayescale
 from bayescale.errors import FitError
@@ -52,6 +53,20 @@ def test_behind_is_by_standard_errors_and_by_elpd():
 
 def test_far_behind_is_by_standard_errors_and_by_elpd():
     assert list(far_behind(np.array([9.0, 11.0, 11.0, 50.0]), np.array([1.0, 1.0, 3.0, 20.0]))) == [0, 1, 0, 0]
+
+
+@pytest.mark.parametrize(("ahead", "law"), [("m4_tokens", "m4_tokens"), ("floor_tokens", "m3_tokens")])
+def test_a_slow_start_has_to_be_ahead_by_less(ahead, law):
+    def fit_one(law):  # ahead by 6 +- 0, which is more than 4 and less than 10
+        flat = np.full((2, 50, 24), 6 / 24 if law.name == ahead else 0.0)
+        flat += 1e-6 * np.random.default_rng(0).standard_normal(flat.shape)
+        likelihood = xr.Dataset({"loss": (("chain", "draw", "run"), flat)})
+        return xr.DataTree.from_dict(
+            {"/": xr.Dataset(attrs={"law": law.name, "notes": "[]"}), "log_likelihood": likelihood}
+        )
+
+    laws = default_laws({"tokens": TOKENS, "loss": TOKENS})
+    assert chosen_fit(laws, fit_one).attrs["law"] == law
 
 
 def test_a_law_that_cannot_be_fitted_is_out():
