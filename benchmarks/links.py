@@ -20,6 +20,7 @@ from scipy.optimize import least_squares
 from scipy.special import expit
 
 import bayescale
+from bayescale.errors import FitError
 from bayescale.laws.own_priors import without_count
 from bayescale.study import Study
 
@@ -114,8 +115,12 @@ def main() -> None:
     rows = []
     for (source, task), models in studies(given.folder).items():
         if source in given.sources:
-            with warnings.catch_warnings(action="ignore"):
-                rows.append({"source": source, "task": task, **scored(models)})
+            try:
+                with warnings.catch_warnings(action="ignore"):
+                    rows.append({"source": source, "task": task, **scored(models)})
+            except FitError as error:  # all models that it would learn from score alike
+                print(source, task, f"left out: {error}")
+                continue
             print(
                 source,
                 task,

@@ -357,10 +357,16 @@ def test_losses_of_seeds_side_by_side_are_runs_of_their_own(names, file):
     assert read_runs(file(text), where="seed == 1").loss.values.tolist() == [3.25]
 
 
-def test_losses_of_seeds_beside_their_mean_are_not_read_and_that_is_said(file):
-    runs = read_runs(file("params,tokens,loss,loss_seed0,loss_seed1\n1e8,1e9,3.5,3.75,3.25\n"))
+@pytest.mark.parametrize("mean", ["loss", "loss_mean", "avg_loss", "final_loss"])
+def test_losses_of_seeds_beside_their_mean_are_not_read_and_that_is_said(mean, file):
+    runs = read_runs(file(f"params,tokens,{mean},loss_seed0,loss_seed1\n1e8,1e9,3.5,3.75,3.25\n"))
     assert runs.loss.values.tolist() == [3.5]
-    assert "loss_seed0 and loss_seed1 stand beside loss, which is read" in read_notes(runs.attrs)[0]
+    assert f"loss_seed0 and loss_seed1 stand beside {mean}, which is read" in read_notes(runs.attrs)[0]
+
+
+def test_losses_of_seeds_are_read_beside_a_loss_in_training(file):
+    runs = read_runs(file("params,tokens,train_loss,val_loss_seed0,val_loss_seed1\n1e8,1e9,3.5,3.75,3.25\n"))
+    assert runs.loss.values.tolist() == [3.75, 3.25]
 
 
 @pytest.mark.parametrize("sep", ["  ", " ", "\t"])

@@ -8,7 +8,16 @@ import pandas as pd
 
 from bayescale.field import as_float, clipped, listed, number_in
 from bayescale.runs.headings import COUNTED, unit_in
-from bayescale.runs.spellings import COMPARED_MAX, LETTERS, NAMES, SPELLINGS, is_name, plainly
+from bayescale.runs.spellings import (
+    COMPARED_MAX,
+    LETTERS,
+    NAMES,
+    PARTS_OF_LOSSES,
+    SPELLINGS,
+    is_name,
+    plainly,
+    words_of,
+)
 
 COLUMNS_MIN = 3  # of runs or sizes
 SIZE_MIN = 1e5  # of parameters or tokens in a heading
@@ -46,8 +55,10 @@ def of_seeds(frame: pd.DataFrame, _: str) -> tuple[pd.DataFrame, str]:
     bare, told = next(iter(losses.values()), ""), listed([clipped(name, 40) for name in losses])
     if len(losses) < 2 or len({*losses.values()}) > 1 or "seed" in frame.columns:
         return frame, ""
-    if bare in frame.columns:
-        return frame, f"{told} stand beside {bare}, which is read; without that column each of them is a run"
+    besides = [name for name in names if name not in losses and is_name("loss", name)]
+    if whole := [name for name in besides if name == bare or not words_of(name) & PARTS_OF_LOSSES]:
+        one = clipped(whole[0], 40)
+        return frame, f"{told} stand beside {one}, which is read; without that column each of them is a run"
     table = frame.melt([name for name in frame.columns if name not in losses], [*losses], "seed", bare).astype(object)
     table["seed"] = [seeds[name] for name in table["seed"]]
     table = table[(table[bare] != "") & table[bare].notna()].reset_index(drop=True)
