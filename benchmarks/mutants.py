@@ -99,8 +99,8 @@ MUTANTS = [
     # where chains start
     Mutant("fitting", "elpd > np.maximum(", "elpd < np.maximum(", DEFAULT_LAW),
     Mutant("fitting", "each = one - other", "each = other - one", DEFAULT_LAW),
-    Mutant("fitting", "name: behind if name in", "name: far_behind if name in", DEFAULT_LAW),
-    Mutant("fitting", "chosen = max(better", "chosen = min(better", DEFAULT_LAW),
+    Mutant("fitting", "limit = behind if name in", "limit = far_behind if name in", DEFAULT_LAW),
+    Mutant("fitting", "elpd[chosen])) else chosen", "elpd[first])) else chosen", DEFAULT_LAW),
     Mutant("fitting", "len(self.seen) * np.log(sigma)", "np.log(sigma)", STARTS),
     Mutant("fitting", "-value[modes] - 0.5 *", "-value[modes] + 0.5 *", STARTS),
     Mutant("fitting", "slope[..., None])[..., 0]", "-slope[..., None])[..., 0]", STARTS),

@@ -56,26 +56,26 @@ def laws_for(source: Any, law: Any, columns: Mapping[str, str] | None = None) ->
 
 
 def chosen_fit(laws: list[Law], fit_one: Callable[[Law], xr.DataTree]) -> xr.DataTree:
-    """The fit of the first law, or of the one that predicts left-out runs best of those that it is far behind.
+    """The fit of the first law, unless it is far behind the next in predicting left-out runs, and so on to the last.
 
     elpd = sum_i log p(y_i | y without i), by Pareto-smoothed importance sampling; far behind is :func:`far_behind`, and
     :func:`behind` is enough for a law of SLOW_STARTS. A note says how far others are. A law that cannot be fitted is
-    out. Raises FitError, the error of the first law, if none can be fitted.
+    out, and named. Raises FitError, the error of the first law, if none can be fitted.
     """
     fits: dict[str, xr.DataTree] = {}
-    errors: list[FitError] = []
+    errors: dict[str, FitError] = {}
     for law in laws:
         try:
             fits[law.name] = fit_one(law)
         except FitError as failure:
-            errors.append(failure)
+            errors[law.name] = failure
     if not fits:
-        raise errors[0]
+        raise next(iter(errors.values()))
     elpd = {name: _elpd(tree) for name, tree in fits.items()}
-    first = next(iter(fits))
-    limits = {name: behind if name in SLOW_STARTS else far_behind for name in fits}
-    better = [name for name in fits if name != first and limits[name](*_apart(elpd[name], elpd[first]))]
-    chosen = max(better, key=lambda name: elpd[name].sum(), default=first)
+    first = chosen = next(iter(fits))
+    for name in fits:
+        limit = behind if name in SLOW_STARTS else far_behind
+        chosen = name if limit(*_apart(elpd[name], elpd[chosen])) else chosen
     told = []
     for name in fits.keys() - {chosen}:
         apart, error = _apart(elpd[chosen], elpd[name])
@@ -83,6 +83,7 @@ def chosen_fit(laws: list[Law], fit_one: Callable[[Law], xr.DataTree]) -> xr.Dat
     why = "it predicts left-out runs better" if chosen != first else "no other predicts left-out runs clearly better"
     text = f"no law was named and the runs differ in one size: '{chosen}' is taken, {why}"
     text += f" (elpd: {listed(sorted(told))}); --law NAME takes another" if told else ""
+    text += f"; {listed([f"'{name}'" for name in errors])} could not be fitted" if errors else ""
     note = {"code": "law_chosen", "severity": "info", "text": text, "rows": []}
     tree = fits[chosen]
     tree.attrs["notes"] = json.dumps([note, *json.loads(tree.attrs["notes"])])
