@@ -10,13 +10,7 @@ from typing import Any
 from bayescale.field import number_text, printable, quantity_text, size_text
 from bayescale.reading import Column, Reading
 
-WORD_COLUMNS = {
-    "prior",
-    "meaning",
-    "choice",
-    "held by",
-    "kind",
-}  # columns of words; all others but the first hold numbers
+WORD_COLUMNS = {"prior", "meaning", "choice", "held by", "kind"}  # all others but the first hold numbers
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,8 @@ from bayescale.laws.limits import PREDICTED
 from bayescale.laws.priors import from_normal, quantile
 
 DEFAULT_LAW = "coupled"
-PARAMETER_Z_MAX = (
-    7.5  # of a standardised parameter: beyond, a probability is 0 or 1 to all digits and a quantile infinite
-)
+# of a standardised parameter: beyond, a probability is 0 or 1 to all digits and a quantile infinite
+PARAMETER_Z_MAX = 7.5
 SHARES = ("proportion", "share")  # scales of what lies between 0 and 1
 NO_SIZE = 'the law does not say what the size of a run is (size = "..." in its file)'
 

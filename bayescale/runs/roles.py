@@ -150,8 +150,8 @@ def units_of(
     new = {role: name for role, name in roles.items() if role not in {*before, *given}}
     found = {role: unit_in(role, name, lambda one: numbers_of(table, one))[1] for role, name in new.items()}
     units = {role: unit for role, unit in found.items() if unit} | dict(given)
-    for role in LARGEST_SIZES.keys() & units.keys() & roles.keys():
-        if units[role] in LOGARITHMS:
+    for role in LARGEST_SIZES:
+        if role not in roles or role not in units or units[role] in LOGARITHMS:
             continue
         name, values = roles[role], size_of(table, role, roles[role], units[role])
         values = np.where(np.isfinite(values), values, 0.0)

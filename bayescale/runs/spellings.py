@@ -69,11 +69,7 @@ OTHER_MEANINGS = {"per", "batch", "se", "sem", "std", "sd", "stderr", "err", "er
 OTHER_MEANINGS |= {"scale", "ratio"}
 PERPLEXITIES = {*LOSS_UNITS[PERPLEXITY].words.split()}
 LOGARITHMIC = re.compile(r"(?<![a-z])(?:log[\s_]?(10|2)?|ln|lg)(?![a-z0-9])", re.IGNORECASE)
-LOSSES_BY_BASE = {
-    "2": "bits",
-    "10": "hartleys",
-    "lg": "hartleys",
-}  # of the logarithm of a perplexity; others are losses
+LOSSES_BY_BASE = {"2": "bits", "10": "hartleys", "lg": "hartleys"}  # of the logarithm of a perplexity; others are nats
 DATA_UNITS = {"byte", "bytes", "char", "chars", "character", "characters", "word", "words", "kb", "mb", "gb", "tb"}
 # what else the name of a column that is given as the loss may say
 OTHER_QUANTITIES = {

@@ -87,9 +87,7 @@ def fit(varied_fit):
 @pytest.fixture(scope="module")
 def html(fit):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            explorer_module, "GRID_STEP_DECADES", 1.0
-        )  # of the page's grid, of which no test of this file asks more
+        patch.setattr(explorer_module, "GRID_STEP_DECADES", 1.0)  # no test of this file asks more of the page's grid
         return report(fit, compute=1e22, params=7e9, tokens=140e9, target=2.2)
 
 

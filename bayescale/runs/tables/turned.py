@@ -8,16 +8,8 @@ import pandas as pd
 
 from bayescale.field import as_float, clipped, listed, number_in
 from bayescale.runs.headings import COUNTED, unit_in
-from bayescale.runs.spellings import (
-    COMPARED_MAX,
-    LETTERS,
-    NAMES,
-    PARTS_OF_LOSSES,
-    SPELLINGS,
-    is_name,
-    plainly,
-    words_of,
-)
+from bayescale.runs.losses import of_training
+from bayescale.runs.spellings import COMPARED_MAX, LETTERS, NAMES, SPELLINGS, is_name, plainly
 
 COLUMNS_MIN = 3  # of runs or sizes
 SIZE_MIN = 1e5  # of parameters or tokens in a heading
@@ -56,7 +48,7 @@ def of_seeds(frame: pd.DataFrame, _: str) -> tuple[pd.DataFrame, str]:
     if len(losses) < 2 or len({*losses.values()}) > 1 or "seed" in frame.columns:
         return frame, ""
     besides = [name for name in names if name not in losses and is_name("loss", name)]
-    if whole := [name for name in besides if name == bare or not words_of(name) & PARTS_OF_LOSSES]:
+    if whole := [name for name in besides if name == bare or not of_training(name)]:
         one = clipped(whole[0], 40)
         return frame, f"{told} stand beside {one}, which is read; without that column each of them is a run"
     table = frame.melt([name for name in frame.columns if name not in losses], [*losses], "seed", bare).astype(object)
