@@ -74,6 +74,8 @@ MUTANTS = [
     Mutant("budgets", "joint - np.outer(column, column)", "joint + np.outer(column, column)", DESIGN),
     Mutant("budgets", "log_weight[truth] = -np.inf", "log_weight[truth] += 0", DESIGN),
     Mutant("budgets", "(TAIL_DF + 1) / (TAIL_DF +", "(TAIL_DF + 1) / (1 +", DESIGN),
+    Mutant("budgets", "log_n[i] + shift * step", "log_n[i] - shift * step", DESIGN),
+    Mutant("budgets", "return np.sign(missed) *", "return -np.sign(missed) *", DESIGN),
     # the best split
     Mutant("budgets", "~(f_left < 0) & (left > low)", "(f_left < 0) & (left > low)", OPTIMUM),
     Mutant("budgets", "np.where(f_left >= 0, -1,", "np.where(f_left >= 0, 1,", OPTIMUM),

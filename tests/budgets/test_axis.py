@@ -9,6 +9,7 @@ from bayescale.budgets.target import least_compute
 from bayescale.errors import FitError
 from bayescale.forecasts.forecast import forecast, probability_to_reach
 from bayescale.laws.law import goal_sign, law_names, load_law
+from bayescale.study import Study
 
 
 def some_draws(rng, count=400, **middle):
@@ -153,3 +154,10 @@ def test_sides_of_targets(curve):
             probability_to_reach(tree, wrong)
     up = {name for name in law_names() if goal_sign(load_law(name)) == ">="}
     assert up == {"accuracy_sigmoid", "coverage", "coverage_of_loss", "critical_batch", "exact_match", "transfer"}
+
+
+def test_a_loss_lies_beyond_the_runs_below_their_lowest_and_a_size_above_their_largest():
+    runs = {"loss": [2.0, 3.0, 4.0, 5.0], "error": [0.2, 0.3, 0.4, 0.5], "items": [1000.0] * 4}
+    study = Study.of(runs, "error_of_loss")
+    assert study.decades_beyond(np.array([0.0, 0.2, 2.0, 9.0]), "loss") == pytest.approx([np.inf, 1.0, 0.0, 0.0])
+    assert study.decades_beyond(np.array([10.0, 5e3, 1e5]), "items") == pytest.approx([0.0, np.log10(5.0), 2.0])

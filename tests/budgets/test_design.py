@@ -2,9 +2,11 @@ import json
 
 import numpy as np
 import pytest
+import xarray as xr
 from scipy import stats
 
 import bayescale
+from bayescale.budgets.aim import Aim, target_draws
 from bayescale.budgets.design import _scatter, next_run
 from bayescale.budgets.screening import Beliefs, covariance, expected_width, greedy_plan, screen
 from bayescale.errors import FitError
@@ -35,6 +37,17 @@ def posterior_sd(slopes, noise):
     precision = np.eye(3) + slopes @ slopes.T / noise**2
     direction = np.array([1.0, 0.5, -0.3])
     return np.sqrt(direction @ np.linalg.solve(precision, direction))
+
+
+def test_targets_of_a_split_are_exact_where_losses_are_parabolas():
+    log_n, best = np.linspace(0.0, 4.0, 9), np.array([1.1, 2.0, 2.7])  # nodes half apart: 1.0, 2.0 and 2.5 are nearest
+    points = xr.Dataset({"params": ("point", np.exp(log_n))})
+    log_loss = (log_n - best[:, None]) ** 2
+    found = {kind: target_draws(Aim(kind, "", points, 0.0, 0.0), log_loss) for kind in ("loss", "params", "regret")}
+    assert found["loss"] == pytest.approx(best**2)
+    assert found["params"] == pytest.approx(best)
+    # 2.0 is best on average; the sign is that of the miss, and the square what it costs above the least node
+    assert found["regret"] == pytest.approx([-np.sqrt(0.9**2 - 0.1**2), 0.0, np.sqrt(0.7**2 - 0.2**2)])
 
 
 def test_screening_is_exact_for_linear_normal_beliefs(linear):
